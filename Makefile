@@ -1,0 +1,49 @@
+# One command each; `make help` lists them. Everything lands in this checkout or in the user's cache directory.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := requirements.txt
+STAMP := $(VENV)/.installed-from
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down test lint format types imports schema requirements clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## environment and engine only
+	@$(BIN)/python -m toolchain
+
+$(STAMP): $(REQUIREMENTS) pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m toolchain.environment $(REQUIREMENTS)
+	@touch $(STAMP)
+
+up: setup  ## everything: environment, engine, example model, registry, stack dev, endpoint
+	@$(BIN)/python scripts/deploy_model.py up development
+
+down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
+	@$(BIN)/python scripts/deploy_model.py down development
+
+test: setup lint  ## lint, types, import rules, unit and engine tests
+	@$(BIN)/python -m pytest tests/unit tests/engine
+
+lint: setup  ## formatting, lint, types and import rules
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup  ## put the formatting right
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+schema: setup  ## write config/deployment.schema.json anew
+	@$(BIN)/python -m infra.schema
+
+requirements: setup  ## pin the newest versions that pyproject.toml allows
+	@$(BIN)/uv pip compile --quiet --all-extras --universal --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header --upgrade -o $(REQUIREMENTS) pyproject.toml
+
+clean:  ## remove the environment and the caches of the tools; keys, state, registry and models stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,83 @@
+"""The dynamic resource behind LocalServing: asks a supervisor for a process and waits for its answer.
+
+The provider's class is recorded by name and captures nothing; what it needs it imports inside its methods, so that the
+stack's state does not change with this code.
+"""
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import (
+    CheckFailure,
+    CheckResult,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    ResourceProvider,
+    UpdateResult,
+)
+
+_IDENTITY = ("deployment_name", "checkout")
+
+
+class LocalProcessProvider(ResourceProvider):
+    """Creates, replaces, finds and stops one supervised serving process."""
+
+    serialize_as_secret_always = False
+
+    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        """Refuses an address that another program listens on, before anything is changed."""
+        from components import process_supervision as supervision
+
+        taken = supervision.address_taken_by_another(news)
+        failures = [CheckFailure("port", taken)] if taken else []
+        return CheckResult(news, failures)
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """An update is due when an argument differs, or when the process is not there."""
+        from components import process_supervision as supervision
+
+        changed = [key for key in supervision.ARGUMENTS if _olds.get(key) != _news.get(key)]
+        replaces = [key for key in _IDENTITY if key in changed]
+        return DiffResult(
+            changes=bool(changed) or not supervision.is_serving(_olds),
+            replaces=replaces,
+            delete_before_replace=True,
+        )
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Starts the process and waits until it answers."""
+        from components import process_supervision as supervision
+
+        return CreateResult(props["deployment_name"], supervision.serve(props))
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Replaces the process without a gap, or leaves the one before it and fails."""
+        from components import process_supervision as supervision
+
+        return UpdateResult(supervision.serve(_news))
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Tells the engine what runs; a process that has died is gone."""
+        from components import process_supervision as supervision
+
+        if not supervision.is_serving(props):
+            return ReadResult("", {})
+        return ReadResult(id_, {**props, **supervision.outputs(props)})
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """Stops the process; its log stays."""
+        from components import process_supervision as supervision
+
+        supervision.stop(_props)
+
+
+class LocalProcess(Resource, module="fraud-detection", name="LocalProcess"):
+    """One supervised serving process."""
+
+    url: pulumi.Output[str]
+    model_id: pulumi.Output[str]
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(LocalProcessProvider(), name, {**props, "url": None, "pid": None}, opts)

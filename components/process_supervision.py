@@ -1,0 +1,267 @@
+"""Talks to the supervisor of a serving process through its run directory.
+
+The protocol is the one of `serving.supervisor`: `requested.json` and SIGHUP ask, `status.json` answers, a lock says
+whether the supervisor lives. Standard library only; nothing here knows Pulumi.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ARGUMENTS = (
+    "deployment_name",
+    "environment",
+    "model_id",
+    "model_uri",
+    "model_digest",
+    "host",
+    "port",
+    "model_key_file",
+    "api_keys_file",
+    "checkout",
+    "log_level",
+    "ready_timeout_seconds",
+)
+"""The resource's inputs; everything else among its properties is an output."""
+
+_POLL_SECONDS = 0.02
+_SUPERVISOR_ANSWER_SECONDS = 30.0
+_STOP_SECONDS = 40.0
+
+
+class ServingFailed(Exception):
+    """The serving process could not be brought to the state that was asked for."""
+
+
+# The engine prints the class of an error with its module; the message is what a person needs.
+ServingFailed.__module__ = "builtins"
+
+
+def run_directory(arguments: Mapping[str, Any]) -> Path:
+    """Where the supervisor of this deployment keeps its files."""
+    return Path(arguments["checkout"]) / ".run" / str(arguments["deployment_name"])
+
+
+def log_file(arguments: Mapping[str, Any]) -> Path:
+    """The log of the supervisor and its serving processes."""
+    return Path(arguments["checkout"]) / "logs" / f"{arguments['deployment_name']}.log"
+
+
+def base_url(arguments: Mapping[str, Any]) -> str:
+    """The endpoint's address, such as `http://127.0.0.1:8000`."""
+    host = str(arguments["host"])
+    return f"http://{f'[{host}]' if ':' in host else host}:{int(arguments['port'])}"
+
+
+def outputs(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What the resource gives beside its arguments."""
+    serving = (_status(run_directory(arguments)) or {}).get("serving") or {}
+    return {"url": base_url(arguments), "pid": serving.get("pid")}
+
+
+def is_serving(arguments: Mapping[str, Any]) -> bool:
+    """Whether a live supervisor has a process that serves the model version of these arguments."""
+    directory = run_directory(arguments)
+    serving = (_status(directory) or {}).get("serving") or {}
+    return _supervisor_lives(directory) and serving.get("model_id") == arguments["model_id"]
+
+
+def address_taken_by_another(arguments: Mapping[str, Any]) -> str | None:
+    """A sentence when something else listens on the address, else None."""
+    if not isinstance(arguments.get("port"), int | float):
+        return None
+    directory = run_directory(arguments)
+    host, port = str(arguments["host"]), int(arguments["port"])
+    serving = (_status(directory) or {}).get("serving") or {}
+    if _supervisor_lives(directory) and (serving.get("host"), serving.get("port")) == (host, port):
+        return None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if _leftover_server(directory):
+                return None
+            return (
+                f"{host}:{port} cannot be listened on ({error.strerror}); stop the program that holds it, "
+                "or set another address in api_endpoint"
+            )
+    return None
+
+
+def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Brings a process with these arguments up and returns the resource's properties.
+
+    Raises:
+        ServingFailed: the new process did not get ready; what served before goes on.
+    """
+    directory = run_directory(arguments)
+    directory.mkdir(parents=True, exist_ok=True)
+    log_file(arguments).parent.mkdir(parents=True, exist_ok=True)
+    generation = _write_request(directory, arguments)
+    status = _ask(directory, arguments, generation)
+    if status["state"] != "ready":
+        goes_on = status.get("serving")
+        before = f"; {goes_on['model_id']} goes on serving" if goes_on else ""
+        raise ServingFailed(
+            f"{arguments['model_id']} does not serve ({status['code']}): {status['error']}{before}. "
+            f"Log: {log_file(arguments)}"
+        )
+    _wait_for_answer(arguments)
+    return {**{key: arguments[key] for key in ARGUMENTS}, **outputs(arguments)}
+
+
+def stop(arguments: Mapping[str, Any]) -> None:
+    """Stops the supervisor and its process, and waits until both are gone.
+
+    Raises:
+        ServingFailed: the supervisor is still there after 40 seconds.
+    """
+    directory = run_directory(arguments)
+    deadline = time.monotonic() + _STOP_SECONDS
+    if _supervisor_lives(directory):
+        _signal_supervisor(directory, signal.SIGTERM)
+    while _supervisor_lives(directory):
+        if time.monotonic() > deadline:
+            raise ServingFailed(f"the supervisor in {directory} does not stop; its process id is in supervisor.pid")
+        time.sleep(_POLL_SECONDS)
+    for name in ("requested.json", "status.json", "supervisor.pid"):
+        with contextlib.suppress(FileNotFoundError):
+            (directory / name).unlink()
+
+
+def _write_request(directory: Path, arguments: Mapping[str, Any]) -> int:
+    generation = time.time_ns()
+    request = {
+        "generation": generation,
+        "host": str(arguments["host"]),
+        "port": int(arguments["port"]),
+        "model_id": str(arguments["model_id"]),
+        "environment": _service_environment(arguments),
+        "ready_timeout_seconds": float(arguments["ready_timeout_seconds"]),
+    }
+    staging = directory / ".requested.json.new"
+    staging.write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
+    staging.replace(directory / "requested.json")
+    return generation
+
+
+def _service_environment(arguments: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "ENVIRONMENT": str(arguments["environment"]),
+        "DEPLOYMENT_NAME": str(arguments["deployment_name"]),
+        "MODEL_ID": str(arguments["model_id"]),
+        "MODEL_URI": str(arguments["model_uri"]),
+        "MODEL_SHA256": str(arguments["model_digest"]),
+        "MODEL_KEY_FILE": str(arguments["model_key_file"]),
+        "API_KEYS_FILE": str(arguments["api_keys_file"]),
+        "API_HOST": str(arguments["host"]),
+        "API_PORT": str(int(arguments["port"])),
+        "LOG_LEVEL": str(arguments["log_level"]),
+    }
+
+
+def _ask(directory: Path, arguments: Mapping[str, Any], generation: int) -> dict[str, Any]:
+    """Hands the request to the live supervisor, or starts one; returns the final status of the request."""
+    started: subprocess.Popen[bytes] | None = None
+    if _supervisor_lives(directory):
+        _signal_supervisor(directory, signal.SIGHUP)
+    else:
+        started = _start_supervisor(directory, arguments)
+    deadline = time.monotonic() + float(arguments["ready_timeout_seconds"]) + _SUPERVISOR_ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        status = _status(directory)
+        if status and status["generation"] == generation and status["state"] in ("ready", "failed"):
+            return status
+        if started is not None and started.poll() is not None:
+            return _last_words(directory, generation, started.returncode)
+        time.sleep(_POLL_SECONDS)
+    return {
+        "state": "failed",
+        "code": "NoAnswer",
+        "error": f"the supervisor in {directory} did not answer in time",
+    }
+
+
+def _last_words(directory: Path, generation: int, code: int) -> dict[str, Any]:
+    status = _status(directory)
+    if status and status["generation"] == generation and status["state"] in ("ready", "failed"):
+        return status
+    return {"state": "failed", "code": "SupervisorExited", "error": f"the supervisor ended with code {code}"}
+
+
+def _start_supervisor(directory: Path, arguments: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    with contextlib.suppress(FileNotFoundError):
+        (directory / "status.json").unlink()
+    with log_file(arguments).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "serving.supervisor", str(directory)],
+            cwd=str(arguments["checkout"]),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _wait_for_answer(arguments: Mapping[str, Any]) -> None:
+    """Waits until the public address answers ready with the expected model id."""
+    deadline = time.monotonic() + _SUPERVISOR_ANSWER_SECONDS
+    answer: object = None
+    while time.monotonic() < deadline:
+        with contextlib.suppress(urllib.error.URLError, OSError, ValueError):
+            with urllib.request.urlopen(f"{base_url(arguments)}/health/ready", timeout=5) as response:
+                answer = json.load(response)
+            if isinstance(answer, dict) and answer.get("model_id") == arguments["model_id"]:
+                return
+        time.sleep(_POLL_SECONDS)
+    raise ServingFailed(f"{base_url(arguments)}/health/ready does not answer with {arguments['model_id']}: {answer!r}")
+
+
+def _status(directory: Path) -> dict[str, Any] | None:
+    try:
+        status: dict[str, Any] = json.loads((directory / "status.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return status
+
+
+def _supervisor_lives(directory: Path) -> bool:
+    """Whether somebody holds the supervisor's lock: true for exactly as long as that process lives."""
+    try:
+        with (directory / "supervisor.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _signal_supervisor(directory: Path, number: signal.Signals) -> None:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
+        os.kill(int((directory / "supervisor.pid").read_text()), number)
+
+
+def _leftover_server(directory: Path) -> bool:
+    """Whether the serving process of a supervisor that was killed is still letting go of the port."""
+    serving = (_status(directory) or {}).get("serving") or {}
+    if "pid" not in serving:
+        return False
+    try:
+        os.kill(int(serving["pid"]), 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The Pulumi program: a stack's config becomes components and outputs."""

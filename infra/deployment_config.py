@@ -1,0 +1,206 @@
+"""The deployment object: the same in a deployment template and in a stack's config, checked by one schema.
+
+    config = read_template(Path("config/deployment_templates/development.yaml"))
+    config.scaling_config.max_replicas
+
+Unknown keys, wrong units and impossible pairs raise `ConfigError`, which names the file, the key, the value and what is
+allowed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from infra.errors import ConfigError
+
+_STRICT = ConfigDict(extra="forbid")
+Environment = Literal["development", "staging", "production"]
+Share = Annotated[StrictFloat, Field(gt=0, le=1)]
+
+_CPU = r"^([1-9][0-9]*m|[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]+)$"
+_MEMORY = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$"
+_NAME = r"^[a-z]([a-z0-9-]{0,48}[a-z0-9])?$"
+
+_ALLOWED = {
+    _CPU: "cores, such as 2 or 0.5, or thousandths of a core, such as 500m",
+    _MEMORY: "a whole number with Ki, Mi, Gi or Ti, such as 4Gi",
+    _NAME: "at most 50 lower-case letters, digits and hyphens, beginning with a letter",
+}
+
+
+def _require_http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an http or https address with a host, such as http://127.0.0.1:8000")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("an address without path or query, such as http://127.0.0.1:8000")
+    return value.rstrip("/")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ResourceLimits:
+    """What one replica may use."""
+
+    cpu: Annotated[str, Field(pattern=_CPU)]
+    """Cores (`2`) or thousandths of a core (`500m`)."""
+    memory: Annotated[str, Field(pattern=_MEMORY)]
+    """Bytes with a binary suffix (`4Gi`)."""
+    gpu: Annotated[StrictInt, Field(ge=0, le=16)] = 0
+    """Whole devices."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ScalingConfig:
+    """How many replicas run."""
+
+    min_replicas: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
+    max_replicas: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
+    target_cpu_utilization: Annotated[StrictInt, Field(ge=1, le=100)] = 70
+    """Percent of the CPU request at which replicas are added."""
+
+    @model_validator(mode="after")
+    def _require_order(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("min_replicas at most as large as max_replicas")
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AlertThresholds:
+    """What a person is told about when it is exceeded."""
+
+    error_rate: Share = 0.05
+    """Share of requests answered with a server error."""
+    response_time_p95: Annotated[StrictInt, Field(ge=1, le=600_000)] = 1000
+    """Milliseconds."""
+    cpu_utilization: Share = 0.9
+    """Share of the limit."""
+    memory_utilization: Share = 0.9
+    """Share of the limit."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class MonitoringConfig:
+    """How the endpoint is watched."""
+
+    health_check_interval: Annotated[StrictInt, Field(ge=1, le=3600)] = 30
+    """Seconds."""
+    metrics_collection: StrictBool = True
+    alert_thresholds: AlertThresholds = Field(default_factory=AlertThresholds)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DeploymentConfig:
+    """One environment's deployment: the object of templates and of `fraud-detection:deployment`."""
+
+    environment: Environment
+    deployment_name: Annotated[str, Field(pattern=_NAME)]
+    api_endpoint: Annotated[str, AfterValidator(_require_http_url)]
+    """Where clients reach the endpoint; on the local platform, where it listens."""
+    resource_limits: ResourceLimits
+    scaling_config: ScalingConfig = Field(default_factory=ScalingConfig)
+    monitoring_config: MonitoringConfig = Field(default_factory=MonitoringConfig)
+
+    @property
+    def host(self) -> str:
+        """The endpoint's host name or address."""
+        return urlsplit(self.api_endpoint).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The endpoint's port, 80 or 443 where the address names none."""
+        parts = urlsplit(self.api_endpoint)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object with every default filled in, as it is written into a stack's config."""
+        return asdict(self)
+
+
+_ADAPTER = TypeAdapter(DeploymentConfig)
+
+
+def parse_deployment_config(value: object, where: str) -> DeploymentConfig:
+    """Checks an object and returns it typed.
+
+    Args:
+        value: what a template or a stack's config holds.
+        where: the file, for messages.
+
+    Raises:
+        ConfigError: names the file, the key, the value and what is allowed.
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: a deployment is a mapping with keys such as `environment`, found {value!r}")
+    try:
+        return _ADAPTER.validate_python(dict(value))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(where, problem) for problem in error.errors())) from None
+
+
+def read_template(path: Path) -> DeploymentConfig:
+    """Reads a deployment template.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or does not fit the schema.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: the template cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    return parse_deployment_config(value, str(path))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the deployment object, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_ADAPTER.json_schema(),
+        "title": "Deployment template",
+    }
+
+
+def _sentence(where: str, problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    place = f"{where}: {key}" if key else where
+    kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{place}: unknown key; allowed: {', '.join(_known_keys(problem['loc'][:-1]))}"
+    if kind == "missing":
+        return f"{place}: this key is required"
+    if kind == "value_error":
+        return f"{place}: {value!r} is not allowed; allowed: {context['error']}"
+    if kind == "dataclass_type":
+        return f"{place}: {value!r} is not allowed; allowed: a mapping"
+    allowed = _ALLOWED.get(context.get("pattern", ""), _lower_first(problem["msg"]))
+    return f"{place}: {value!r} is not allowed; allowed: {allowed}"
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    fields: Any = DeploymentConfig
+    for part in location:
+        fields = fields.__dataclass_fields__[part].type
+    return list(fields.__dataclass_fields__)
+
+
+def _lower_first(message: str) -> str:
+    return re.sub(r"^Input should be ", "", message)

@@ -1,0 +1,7 @@
+"""What can be wrong with a stack before anything is changed."""
+
+
+class ConfigError(Exception):
+    """A template or a stack's config is not what it may be; the message names file, key, value and what is allowed."""
+
+    exit_code = 9

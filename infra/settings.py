@@ -1,0 +1,90 @@
+"""A stack's config, typed and checked: everything the program needs to know, decided before anything is declared."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import pulumi
+
+from infra.deployment_config import DeploymentConfig, parse_deployment_config
+from infra.errors import ConfigError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+"""The project's root: state, registry, keys and logs of the local platform lie below it."""
+
+STACKS = {"dev": "development", "staging": "staging", "production": "production"}
+"""Which environment each stack is."""
+
+Platform = Literal["local", "docker", "kubernetes"]
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """What one stack deploys, and where."""
+
+    stack: str
+    model_version: str
+    """The model id to serve."""
+    platform: Platform
+    deployment: DeploymentConfig
+    registry: str
+    """Registry location: a path or a URL."""
+    model_key_file: Path
+    api_keys_file: Path
+
+
+def load_settings() -> StackSettings:
+    """Reads the running stack's config.
+
+    Raises:
+        ConfigError: names the file, the key, the value and what is allowed.
+    """
+    stack = pulumi.get_stack()
+    where = f"Pulumi.{stack}.yaml"
+    config = pulumi.Config()
+    return StackSettings(
+        stack=stack,
+        model_version=_model_version(config, where, stack),
+        platform=_platform(config, where),
+        deployment=_deployment(config, where, stack),
+        registry=os.environ.get("MODEL_REGISTRY_URL", str(CHECKOUT / "registry")),
+        model_key_file=Path(os.environ.get("MODEL_KEY_FILE", CHECKOUT / ".secrets" / "model.key")),
+        api_keys_file=Path(os.environ.get("API_KEYS_FILE", CHECKOUT / ".secrets" / "api_keys.json")),
+    )
+
+
+def _model_version(config: pulumi.Config, where: str, stack: str) -> str:
+    value = config.get("modelVersion")
+    if not value:
+        environment = STACKS.get(stack, stack)
+        raise ConfigError(
+            f"{where}: fraud-detection:modelVersion is not set: no model version has been chosen for this stack yet. "
+            f"Deploy one: python scripts/deploy_model.py deploy MODEL_ID {environment} "
+            f"--config config/deployment_templates/{environment}.yaml (or: make up)"
+        )
+    return value
+
+
+def _platform(config: pulumi.Config, where: str) -> Platform:
+    value = config.get("platform") or "local"
+    for platform in get_args(Platform):
+        if value == platform:
+            return platform  # type: ignore[no-any-return]
+    allowed = ", ".join(get_args(Platform))
+    raise ConfigError(f"{where}: fraud-detection:platform: {value!r} is not allowed; allowed: {allowed}")
+
+
+def _deployment(config: pulumi.Config, where: str, stack: str) -> DeploymentConfig:
+    try:
+        value = config.get_object("deployment")
+    except pulumi.ConfigTypeError:
+        raise ConfigError(f"{where}: fraud-detection:deployment: not an object") from None
+    deployment = parse_deployment_config(value, f"{where}: fraud-detection:deployment")
+    expected = STACKS.get(stack, deployment.environment)
+    if deployment.environment != expected:
+        raise ConfigError(
+            f"{where}: fraud-detection:deployment.environment: {deployment.environment!r} is not allowed; "
+            f"allowed: {expected!r}, the environment of stack {stack}"
+        )
+    return deployment

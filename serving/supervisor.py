@@ -1,0 +1,352 @@
+"""Keeps one serving process running on this machine, and replaces it without a gap.
+
+    python -m serving.supervisor RUN_DIRECTORY      # started by the LocalServing component
+
+The listening socket belongs to the supervisor and outlives the processes that serve from it. A replacement loads its
+model and warms up before it accepts anything; only then is the process before it told to stop, which finishes what it
+has accepted. When the replacement does not get ready, the process before it goes on as if nothing had been asked.
+
+The run directory is the whole protocol, so that any process can read it and a dead supervisor leaves an account:
+
+    requested.json    what should run, written by whoever asks, followed by SIGHUP
+    status.json       what does run, and what became of the last request
+    supervisor.lock   held for the supervisor's life; supervisor.pid names its process
+
+Standard library only: the supervisor stays small and starts at once.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_BIND_ATTEMPT_SECONDS = 3.0
+_LOCK_ATTEMPT_SECONDS = 1.0
+_RESTARTS_ALLOWED = 3
+_RESTART_WINDOW_SECONDS = 60.0
+_STOP_TIMEOUT_SECONDS = 20.0
+_INHERITED_VARIABLES = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
+
+
+class RequestFailed(Exception):
+    """A request could not be carried out.
+
+    Args:
+        code: the kind of failure, such as `PortInUse` or the name of a model store error.
+        message: one sentence for the person who asked.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Request:
+    """What should run, as `requested.json` holds it."""
+
+    generation: int
+    """Grows with every request; status answers refer to it."""
+    host: str
+    port: int
+    model_id: str
+    environment: dict[str, str]
+    """Variables of the serving process."""
+    ready_timeout_seconds: float
+
+    @classmethod
+    def read(cls, path: Path) -> "Request":
+        """Reads `requested.json`."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass
+class Server:
+    """A serving process that is ready."""
+
+    process: asyncio.subprocess.Process
+    request: Request
+    lifeline: int
+    """Write end of the pipe that is the process's standard input: closing it tells that the supervisor is gone."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Returns a listening socket.
+
+    Raises:
+        RequestFailed: with code `PortInUse` when another process listens there, `AddressUnusable` otherwise.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        code = "PortInUse" if error.errno == 98 or "in use" in str(error) else "AddressUnusable"
+        raise RequestFailed(code, f"{host}:{port} cannot be listened on ({error.strerror})") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+class Supervisor:
+    """Runs the serving process that the run directory asks for.
+
+    Args:
+        directory: the run directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._listener: socket.socket | None = None
+        self._server: Server | None = None
+        self._asked = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._crashes: deque[float] = deque(maxlen=_RESTARTS_ALLOWED + 1)
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._restarts = 0
+
+    async def run(self) -> int:
+        """Serves until told to stop (0), or until nothing can be served (1)."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        self._asked.set()
+        while not self._stopping.is_set():
+            if self._asked.is_set():
+                self._asked.clear()
+                await self._carry_out_request()
+            if self._server is None:
+                return 1
+            await self._wait_for_news()
+        await self._stop_everything()
+        return 0
+
+    async def _carry_out_request(self) -> None:
+        request = Request.read(self._directory / "requested.json")
+        self._report("starting", request)
+        try:
+            await self._switch_to(request)
+        except RequestFailed as failure:
+            self._report("failed", request, error=str(failure), code=failure.code)
+        else:
+            self._report("ready", request)
+
+    async def _switch_to(self, request: Request) -> None:
+        listener, listener_is_new = await self._listener_for(request)
+        try:
+            successor = await self._start(request, listener)
+        except RequestFailed:
+            if listener_is_new:
+                listener.close()
+            raise
+        predecessor, self._server = self._server, successor
+        if listener_is_new:
+            if self._listener is not None:
+                self._listener.close()
+            self._listener = listener
+        if predecessor is not None:
+            self._retire(predecessor)
+
+    async def _listener_for(self, request: Request) -> tuple[socket.socket, bool]:
+        address = (request.host, request.port)
+        if self._listener is not None and self._server is not None:
+            current = self._server.request
+            if (current.host, current.port) == address:
+                return self._listener, False
+        deadline = time.monotonic() + _BIND_ATTEMPT_SECONDS
+        while True:
+            try:
+                return bind(*address), True
+            except RequestFailed as failure:
+                # The server of a supervisor that was killed lets go of the port as soon as it notices.
+                if failure.code != "PortInUse" or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def _start(self, request: Request, listener: socket.socket) -> Server:
+        lifeline_read, lifeline_write = os.pipe()
+        ready_read, ready_write = os.pipe()
+        inherited = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "serving",
+                *("--listen-fd", str(listener.fileno()), "--ready-fd", str(ready_write), "--watch-stdin"),
+                stdin=lifeline_read,
+                pass_fds=(listener.fileno(), ready_write),
+                env={**inherited, **request.environment},
+            )
+        finally:
+            os.close(lifeline_read)
+            os.close(ready_write)
+        server = Server(process, request, lifeline_write)
+        try:
+            await self._wait_until_ready(server, ready_read)
+        except RequestFailed:
+            await self._kill(server)
+            raise
+        return server
+
+    async def _wait_until_ready(self, server: Server, ready: int) -> None:
+        request = server.request
+        try:
+            async with asyncio.timeout(request.ready_timeout_seconds):
+                line = await _read_line(ready)
+        except TimeoutError:
+            raise RequestFailed(
+                "NotReady", f"the serving process was not ready after {request.ready_timeout_seconds:g} s"
+            ) from None
+        if not line:
+            code = await server.process.wait()
+            raise RequestFailed("Exited", f"the serving process ended with code {code} before it was ready")
+        answer = json.loads(line)
+        if answer["status"] != "ready":
+            raise RequestFailed(answer["code"], answer["error"])
+        if answer["model_id"] != request.model_id:
+            raise RequestFailed(
+                "WrongModel", f"the serving process loaded {answer['model_id']}, asked for {request.model_id}"
+            )
+
+    async def _wait_for_news(self) -> None:
+        assert self._server is not None  # noqa: S101 - the caller has looked
+        tasks = [
+            asyncio.ensure_future(self._asked.wait()),
+            asyncio.ensure_future(self._stopping.wait()),
+            asyncio.ensure_future(self._server.process.wait()),
+        ]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        if self._server.process.returncode is not None and not self._stopping.is_set():
+            await self._restart()
+
+    async def _restart(self) -> None:
+        """Starts the serving process again after a crash; gives up when crashes come too fast."""
+        assert self._server is not None  # noqa: S101 - the caller has looked
+        request, code = self._server.request, self._server.process.returncode
+        os.close(self._server.lifeline)
+        self._crashes.append(time.monotonic())
+        if len(self._crashes) > _RESTARTS_ALLOWED and self._crashes[-1] - self._crashes[0] < _RESTART_WINDOW_SECONDS:
+            self._server = None
+            self._report("failed", request, error=f"the serving process keeps ending with code {code}", code="Exited")
+            return
+        self._restarts += 1
+        assert self._listener is not None  # noqa: S101 - a server has a listener
+        try:
+            self._server = await self._start(request, self._listener)
+        except RequestFailed as failure:
+            self._server = None
+            self._report("failed", request, error=str(failure), code=failure.code)
+        else:
+            self._report("ready", request)
+
+    def _retire(self, server: Server) -> None:
+        task = asyncio.ensure_future(self._stop(server))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _stop(self, server: Server) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            server.process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):
+                await server.process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                server.process.kill()
+            await server.process.wait()
+        os.close(server.lifeline)
+
+    async def _kill(self, server: Server) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            server.process.kill()
+        await server.process.wait()
+        os.close(server.lifeline)
+
+    async def _stop_everything(self) -> None:
+        if self._server is not None:
+            request = self._server.request
+            self._retire(self._server)
+            await asyncio.gather(*self._retiring)
+            self._report("stopped", request)
+
+    def _report(self, state: str, request: Request, **details: str) -> None:
+        running = self._server
+        status: dict[str, Any] = {
+            "state": state,
+            "generation": request.generation,
+            "supervisor_pid": os.getpid(),
+            "restarts": self._restarts,
+            "serving": None
+            if running is None
+            else {
+                "generation": running.request.generation,
+                "pid": running.process.pid,
+                "model_id": running.request.model_id,
+                "host": running.request.host,
+                "port": running.request.port,
+            },
+            **details,
+        }
+        staging = self._directory / ".status.json.new"
+        staging.write_text(json.dumps(status, indent=2) + "\n", encoding="utf-8")
+        staging.replace(self._directory / "status.json")
+
+
+async def _read_line(descriptor: int) -> str:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
+    )
+    try:
+        return (await reader.readline()).decode("utf-8")
+    finally:
+        transport.close()
+
+
+def _take(lock: int) -> bool:
+    """Takes the lock; whoever only looks whether it is held lets go of it at once, so a few tries tell."""
+    deadline = time.monotonic() + _LOCK_ATTEMPT_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def main() -> int:
+    """Takes the run directory's lock and supervises; 75 when another supervisor holds it."""
+    directory = Path(sys.argv[1])
+    lock = (directory / "supervisor.lock").open("w")
+    if not _take(lock.fileno()):
+        return os.EX_TEMPFAIL
+    (directory / "supervisor.pid").write_text(f"{os.getpid()}\n")
+    with contextlib.suppress(FileNotFoundError):
+        (directory / "status.json").unlink()
+
+    async def supervise() -> int:
+        return await Supervisor(directory).run()
+
+    return asyncio.run(supervise())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

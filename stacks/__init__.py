@@ -1,0 +1,34 @@
+"""Drives the stacks with Pulumi's Automation API.
+
+    from stacks import DeploymentEnvironment, ModelDeployment
+
+    deployments = ModelDeployment()
+    config = deployments.create_deployment_config(DeploymentEnvironment.DEVELOPMENT)
+    deployment = deployments.deploy_model("fraud_detector_XGBoost_20241009_123456", config)
+    deployments.check_deployment_health(deployment.deployment_id)
+    deployments.rollback_deployment(DeploymentEnvironment.DEVELOPMENT)
+
+Nothing heavy is imported before it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stacks.deployment import ModelDeployment
+    from stacks.environments import DeploymentEnvironment
+    from stacks.history import Deployment
+
+_HOMES = {
+    "Deployment": "stacks.history",
+    "DeploymentEnvironment": "stacks.environments",
+    "ModelDeployment": "stacks.deployment",
+}
+
+__all__ = ["Deployment", "DeploymentEnvironment", "ModelDeployment"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,240 @@
+"""ModelDeployment: deploy a model version, look after it, and take it back."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.deployment_config import DeploymentConfig, parse_deployment_config, read_template
+from infra.errors import ConfigError
+from infra.settings import CHECKOUT
+from stacks.engine_run import Say, run_destroy, run_up
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import NoPriorVersion, UnknownDeployment
+from stacks.health import HealthReport, check_health
+from stacks.history import Deployment, Intent, deployments, message_for, versions_behind
+from stacks.locks import changing, remove_stale_locks, require_unlocked
+from stacks.stack_config import DEPLOYMENT, changed_config, read_config
+from stacks.workspace import existing_environments, select_stack, stack_config_file
+
+if TYPE_CHECKING:
+    from pulumi.automation import Stack
+
+    from model_store import ModelRegistry
+
+
+@dataclass(frozen=True)
+class DeployOutcome:
+    """What a deploy or a rollback came to."""
+
+    deployment: Deployment
+    """What runs now."""
+    changed: bool
+    """False when the environment ran this already and nothing was done."""
+    changes: dict[str, int]
+    """How many resources were created, updated, deleted or left the same."""
+    outputs: dict[str, Any]
+    """The stack's outputs: `url`, `modelVersion`, `modelDigest` and so on."""
+
+
+class ModelDeployment:
+    """Deploys model versions of a registry to the environments of a checkout.
+
+    Args:
+        checkout: the project's root; the one this package lies in when not given.
+        registry: where model versions are; the checkout's own when not given.
+        say: told the progress, line by line; silent when not given.
+    """
+
+    def __init__(
+        self,
+        checkout: Path | None = None,
+        registry: "ModelRegistry | None" = None,
+        say: Say | None = None,
+    ) -> None:
+        self._checkout = checkout or CHECKOUT
+        self._registry = registry
+        self._say = say or (lambda _line: None)
+
+    @property
+    def registry(self) -> "ModelRegistry":
+        """The registry that deployments take their model versions from."""
+        if self._registry is None:
+            from stacks.registry_access import open_registry
+
+            self._registry = open_registry(self._checkout)
+        return self._registry
+
+    def create_deployment_config(
+        self, environment: DeploymentEnvironment | str, template: Path | None = None, **changes: Any
+    ) -> DeploymentConfig:
+        """Returns an environment's deployment config.
+
+        Args:
+            environment: the environment it is for.
+            template: a deployment template; the one in `config/deployment_templates/` when not given.
+            **changes: top-level keys that differ from the template.
+
+        Raises:
+            ConfigError: the template does not fit the schema, or is another environment's.
+        """
+        wanted = DeploymentEnvironment.named(environment)
+        path = template or self._checkout / "config" / "deployment_templates" / f"{wanted}.yaml"
+        config = replace(read_template(path), **changes)
+        _require_environment(config, wanted, path)
+        return config
+
+    def deploy_model(self, model_id: str, config: DeploymentConfig, *, detail: str = "") -> DeployOutcome:
+        """Deploys a model version; returns when its endpoint answers.
+
+        The stack's config says so afterwards, and the plain command line's `preview` shows no change. When anything
+        fails, what served before goes on, and the config is as it was.
+
+        Args:
+            model_id: a model version in the registry.
+            config: how to deploy it.
+            detail: added to the message in the stack's history.
+
+        Raises:
+            ModelStoreError: the registry does not have the model version, or its artifact is not intact.
+            StackBusy: somebody else is changing the environment.
+            StackLocked: a run that has died left the stack locked.
+            DeploymentFailed: the engine or the serving process failed.
+        """
+        environment = DeploymentEnvironment.named(config.environment)
+        return self._converge(environment, model_id, config, message_for(Intent.DEPLOY, model_id, detail))
+
+    def rollback_deployment(self, environment: DeploymentEnvironment | str, to: str | None = None) -> DeployOutcome:
+        """Goes back to a model version that was deployed before.
+
+        Without `to`, it is the last one that differs; a second rollback goes back further.
+
+        Raises:
+            NoPriorVersion: nothing else was deployed, or `to` never was.
+            ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `deploy_model`.
+        """
+        environment = DeploymentEnvironment.named(environment)
+        history = self.list_deployments(environment)
+        current = _current(history, environment)
+        target = _rollback_target(history, current, to)
+        config = self._deployed_config(environment)
+        message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
+        return self._converge(environment, target, config, message)
+
+    def check_deployment_health(self, deployment_id: str) -> HealthReport:
+        """Checks a deployment's process, API, model and resources.
+
+        Raises:
+            UnknownDeployment: no stack's history has it.
+        """
+        for deployment in self.list_deployments():
+            if deployment.deployment_id == deployment_id:
+                environment = DeploymentEnvironment.named(deployment.environment)
+                return check_health(deployment, self._deployed_config(environment))
+        raise UnknownDeployment(
+            f"there is no deployment {deployment_id!r}; see: python scripts/deploy_model.py list-deployments"
+        )
+
+    def list_deployments(self, environment: DeploymentEnvironment | str | None = None) -> list[Deployment]:
+        """The deployments of an environment, or of all, newest first."""
+        there = existing_environments(self._checkout)
+        wanted = there if environment is None else [DeploymentEnvironment.named(environment)]
+        found = [
+            deployment
+            for each in wanted
+            if each in there
+            for deployment in self._history(each, select_stack(self._checkout, each))
+        ]
+        return sorted(found, key=lambda deployment: deployment.started_at, reverse=True)
+
+    def destroy(self, environment: DeploymentEnvironment | str) -> bool:
+        """Stops the endpoint and deletes what the stack holds; registry and history stay.
+
+        Returns:
+            Whether there was anything to delete.
+        """
+        wanted = DeploymentEnvironment.named(environment)
+        with changing(self._checkout, wanted):
+            require_unlocked(self._checkout, wanted)
+            stack = select_stack(self._checkout, wanted)
+            if not stack.outputs() and not _has_resources(stack):
+                return False
+            run_destroy(stack, self._say)
+        return True
+
+    def unlock(self, environment: DeploymentEnvironment | str) -> int:
+        """Removes the locks that dead runs left on the environment's stack; returns how many."""
+        return len(remove_stale_locks(self._checkout, DeploymentEnvironment.named(environment)))
+
+    def _converge(
+        self, environment: DeploymentEnvironment, model_id: str, config: DeploymentConfig, message: str
+    ) -> DeployOutcome:
+        self.registry.verify_artifact(model_id)
+        with changing(self._checkout, environment):
+            require_unlocked(self._checkout, environment)
+            stack = select_stack(self._checkout, environment)
+            with changed_config(stack_config_file(self._checkout, environment), model_id, config):
+                changes = run_up(stack, environment, message, self._say)
+            outcome = self._outcome(environment, stack, changes)
+        self._record(outcome)
+        return outcome
+
+    def _outcome(self, environment: DeploymentEnvironment, stack: "Stack", changes: dict[str, int]) -> DeployOutcome:
+        current = _current(self._history(environment, stack), environment)
+        outputs = {name: output.value for name, output in stack.outputs().items()}
+        changed = any(count for operation, count in changes.items() if operation != "same")
+        return DeployOutcome(current, changed, changes, outputs)
+
+    def _record(self, outcome: DeployOutcome) -> None:
+        if outcome.changed:
+            deployment = outcome.deployment
+            self.registry.record_deployment(
+                deployment.model_id,
+                environment=deployment.environment,
+                deployment_id=deployment.deployment_id,
+            )
+
+    def _history(self, environment: DeploymentEnvironment, stack: "Stack") -> list[Deployment]:
+        return deployments(environment, stack.history(show_secrets=False))
+
+    def _deployed_config(self, environment: DeploymentEnvironment) -> DeploymentConfig:
+        path = stack_config_file(self._checkout, environment)
+        return parse_deployment_config(read_config(path).get(DEPLOYMENT), f"{path.name}: {DEPLOYMENT}")
+
+
+def _has_resources(stack: "Stack") -> bool:
+    state = stack.export_stack().deployment or {}
+    return bool(state.get("resources") or state.get("pending_operations"))
+
+
+def _current(history: list[Deployment], environment: DeploymentEnvironment) -> Deployment:
+    for deployment in history:
+        if deployment.current:
+            return deployment
+    raise UnknownDeployment(
+        f"nothing is deployed in {environment}; deploy a model version first: "
+        f"python scripts/deploy_model.py deploy MODEL_ID {environment}"
+    )
+
+
+def _rollback_target(history: list[Deployment], current: Deployment, to: str | None) -> str:
+    if to is not None:
+        if all(deployment.model_id != to for deployment in history):
+            raise NoPriorVersion(
+                f"{to} was never deployed in {current.environment}; deploy it instead, or roll back to one of: "
+                + ", ".join(dict.fromkeys(item.model_id for item in history))
+            )
+        return to
+    behind = versions_behind(history)
+    if not behind:
+        raise NoPriorVersion(
+            f"there is no version before {current.model_id} in {current.environment}; nothing was changed"
+        )
+    return behind[0]
+
+
+def _require_environment(config: DeploymentConfig, wanted: DeploymentEnvironment, path: Path) -> None:
+    if config.environment != wanted:
+        raise ConfigError(
+            f"{path}: environment: {config.environment!r} is not allowed; allowed: {str(wanted)!r}, "
+            "the environment that is deployed to"
+        )

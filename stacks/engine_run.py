@@ -1,0 +1,91 @@
+"""Runs the engine on a stack and turns what it says into one sentence."""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import DeploymentFailed, StackBusy
+
+if TYPE_CHECKING:
+    from pulumi.automation import Stack
+
+Say = Callable[[str], None]
+_NOISE = re.compile(r"^(Traceback|\s|error: |Exception calling application|update failed|\d+ error)")
+
+
+def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, say: Say) -> dict[str, int]:
+    """Brings the stack to its config.
+
+    Args:
+        stack: the selected stack.
+        environment: for messages.
+        message: recorded in the history.
+        say: told each line of the engine's progress.
+
+    Returns:
+        How many resources were created, updated, deleted or left the same.
+
+    Raises:
+        StackBusy: the engine says that somebody else holds the stack.
+        DeploymentFailed: the engine failed; the message is the reason it gave.
+    """
+    diagnostics: list[str] = []
+    from pulumi.automation import CommandError, ConcurrentUpdateError
+
+    try:
+        result = stack.up(
+            message=message,
+            on_output=say,
+            on_event=lambda event: _collect(event, diagnostics),
+            color="never",
+            show_secrets=False,
+            suppress_progress=True,
+        )
+    except ConcurrentUpdateError:
+        raise StackBusy(f"stack {environment.stack} is being changed by somebody else; wait, then try again") from None
+    except CommandError as error:
+        raise DeploymentFailed(reason_of(diagnostics) or _last_words(str(error))) from None
+    return {str(operation): count for operation, count in (result.summary.resource_changes or {}).items()}
+
+
+def run_destroy(stack: "Stack", say: Say) -> None:
+    """Deletes everything in the stack; its history stays.
+
+    Raises:
+        DeploymentFailed: the engine failed; the message is the reason it gave.
+    """
+    diagnostics: list[str] = []
+    from pulumi.automation import CommandError
+
+    try:
+        stack.destroy(
+            on_output=say,
+            on_event=lambda event: _collect(event, diagnostics),
+            color="never",
+            show_secrets=False,
+            suppress_progress=True,
+        )
+    except CommandError as error:
+        raise DeploymentFailed(reason_of(diagnostics) or _last_words(str(error))) from None
+
+
+def reason_of(diagnostics: list[str]) -> str:
+    """The sentence for a person in the engine's error messages; empty when there is none."""
+    for message in diagnostics:
+        lines = [line.strip() for line in message.strip().splitlines() if line.strip() and not _NOISE.match(line)]
+        if lines:
+            return re.sub(r"^\w*(ServingFailed|RunError|Error): ", "", lines[-1])
+    return ""
+
+
+def _collect(event: Any, diagnostics: list[str]) -> None:
+    diagnostic = event.diagnostic_event
+    if diagnostic is not None and diagnostic.severity == "error":
+        diagnostics.append(re.sub(r"<\{%.*?%\}>", "", diagnostic.message))
+
+
+def _last_words(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines or ["the engine failed and said nothing"])[-1].removeprefix("error: ")

@@ -1,0 +1,117 @@
+"""Is a deployment healthy: its process, its API, its model, its resources."""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import httpx
+
+from infra.deployment_config import DeploymentConfig
+from stacks.history import Deployment
+
+_TIMEOUT_SECONDS = 5.0
+_MEMORY_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    healthy: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """What was found for one deployment."""
+
+    deployment_id: str
+    environment: str
+    model_id: str
+    url: str
+    checks: tuple[Check, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every check passed."""
+        return all(check.healthy for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return {**asdict(self), "healthy": self.healthy}
+
+
+def check_health(deployment: Deployment, config: DeploymentConfig) -> HealthReport:
+    """Asks the endpoint of a deployment how it is.
+
+    Args:
+        deployment: what should be running.
+        config: the environment's deployment config, for limits and thresholds.
+    """
+    url = deployment.api_endpoint or config.api_endpoint
+    with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
+        ready = _ask(client, "/health/ready")
+        health = _ask(client, "/health")
+    checks = (
+        _superseded(deployment),
+        _api(ready),
+        _model(deployment, ready),
+        _memory(health, config),
+    )
+    return HealthReport(
+        deployment.deployment_id,
+        deployment.environment,
+        deployment.model_id,
+        url,
+        tuple(filter(None, checks)),
+    )
+
+
+def _ask(client: httpx.Client, path: str) -> tuple[int, dict[str, Any], str]:
+    try:
+        answer = client.get(path)
+        body = answer.json()
+    except httpx.HTTPError as error:
+        return 0, {}, str(error) or type(error).__name__
+    except ValueError:
+        return answer.status_code, {}, "the answer is not JSON"
+    return answer.status_code, body if isinstance(body, dict) else {}, ""
+
+
+def _superseded(deployment: Deployment) -> Check | None:
+    if deployment.current:
+        return None
+    return Check(
+        "deployment",
+        healthy=False,
+        detail="no longer deployed: another deployment followed or it was destroyed",
+    )
+
+
+def _api(ready: tuple[int, dict[str, Any], str]) -> Check:
+    status, _, problem = ready
+    detail = problem or f"/health/ready answers {status}"
+    return Check("api", status == httpx.codes.OK, detail)
+
+
+def _model(deployment: Deployment, ready: tuple[int, dict[str, Any], str]) -> Check:
+    served = ready[1].get("model_id")
+    return Check("model", served == deployment.model_id, f"serves {served}" if served else "serves no model")
+
+
+def _memory(health: tuple[int, dict[str, Any], str], config: DeploymentConfig) -> Check:
+    resources = health[1].get("resources") or {}
+    used = resources.get("memory_bytes")
+    if not isinstance(used, int | float):
+        return Check("resources", healthy=False, detail=health[2] or "the service does not say what it uses")
+    limit = _bytes(config.resource_limits.memory)
+    threshold = config.monitoring_config.alert_thresholds.memory_utilization
+    share = used / limit
+    detail = f"memory {used / (1 << 20):.0f} MiB, {share:.0%} of {config.resource_limits.memory}"
+    return Check("resources", share <= threshold, detail)
+
+
+def _bytes(quantity: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)(\w+)", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * _MEMORY_UNITS[unit]

@@ -1,0 +1,153 @@
+"""A stack's history as deployments: what was deployed when, by which way, and what a rollback goes back to."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from stacks.environments import DeploymentEnvironment
+
+_MODEL_VERSION = "fraud-detection:modelVersion"
+_DEPLOYMENT = "fraud-detection:deployment"
+_MESSAGE = re.compile(r"^(?P<intent>deploy|rollback) (?P<model_id>\S+)")
+
+
+class Intent(StrEnum):
+    """What a deployment was meant to be."""
+
+    DEPLOY = "deploy"
+    ROLLBACK = "rollback"
+    UP = "up"
+    """A plain `pulumi up`, which does not say."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One successful `up` with a model version that changed something."""
+
+    deployment_id: str
+    """`deploy_<name>_<environment>_<YYYYmmdd_HHMMSS>`, UTC."""
+    environment: str
+    model_id: str
+    started_at: str
+    """RFC 3339, UTC."""
+    finished_at: str
+    update: int
+    """Number of the update in the stack's history."""
+    intent: Intent
+    message: str
+    api_endpoint: str
+    current: bool
+    """Whether this is what the stack runs now."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The deployment as plain JSON values."""
+        return asdict(self)
+
+
+def message_for(intent: Intent, model_id: str, detail: str = "") -> str:
+    """The message that an update is recorded with, so that the history can be read back."""
+    return f"{intent} {model_id}{f' ({detail})' if detail else ''}"
+
+
+def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> list[Deployment]:
+    """The deployments among a stack's updates, newest first.
+
+    Args:
+        environment: whose stack it is.
+        updates: the stack's history, in any order.
+    """
+    found: list[Deployment] = []
+    running = False
+    for update in sorted(updates, key=lambda update: update.version or 0):
+        if update.result != "succeeded":
+            continue
+        if update.kind == "destroy":
+            running = False
+        elif update.kind == "update" and _changes(update) and _value(update, _MODEL_VERSION):
+            found.append(_deployment(environment, update))
+            running = True
+    if running:
+        found[-1] = _as_current(found[-1])
+    return found[::-1]
+
+
+def versions_behind(history: Iterable[Deployment]) -> list[str]:
+    """The model versions that rollbacks go back through, nearest first.
+
+    Deployments stack up; a rollback takes back everything after the version it went to, so that the next one goes on
+    backwards instead of to and fro. A plain `up` onto the version right behind the present one is such a rollback too.
+
+    Args:
+        history: deployments, newest first.
+    """
+    trail: list[str] = []
+    for deployment in reversed(list(history)):
+        model_id = deployment.model_id
+        if trail and trail[-1] == model_id:
+            continue
+        went_back = deployment.intent is Intent.ROLLBACK and model_id in trail
+        stepped_back = deployment.intent is Intent.UP and trail[-2:-1] == [model_id]
+        if went_back or stepped_back:
+            del trail[_last_index(trail, model_id) + 1 :]
+        else:
+            trail.append(model_id)
+    return trail[-2::-1]
+
+
+def _last_index(trail: list[str], model_id: str) -> int:
+    return len(trail) - 1 - trail[::-1].index(model_id)
+
+
+def _deployment(environment: DeploymentEnvironment, update: Any) -> Deployment:
+    started = _utc(update.start_time)
+    model_id = _value(update, _MODEL_VERSION)
+    config = _parsed(_value(update, _DEPLOYMENT))
+    said = _MESSAGE.match(update.message or "")
+    intent = Intent(said["intent"]) if said and said["model_id"] == model_id else Intent.UP
+    name = config.get("deployment_name", "unnamed")
+    return Deployment(
+        deployment_id=f"deploy_{name}_{environment}_{started:%Y%m%d_%H%M%S}",
+        environment=str(environment),
+        model_id=model_id,
+        started_at=_rfc3339(started),
+        finished_at=_rfc3339(_utc(update.end_time or update.start_time)),
+        update=update.version or 0,
+        intent=intent,
+        message=update.message or "",
+        api_endpoint=config.get("api_endpoint", ""),
+        current=False,
+    )
+
+
+def _as_current(deployment: Deployment) -> Deployment:
+    return Deployment(**{**asdict(deployment), "current": True})
+
+
+def _changes(update: Any) -> bool:
+    changes: Mapping[str, int] = update.resource_changes or {}
+    return any(count for operation, count in changes.items() if operation != "same")
+
+
+def _value(update: Any, key: str) -> str:
+    entry = update.config.get(key)
+    return str(entry.value) if entry else ""
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,116 @@
+"""Who is changing a stack: one deploy of this checkout at a time, and the engine's own lock in the state."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import StackBusy, StackLocked
+from stacks.workspace import PROJECT, backend_url
+
+
+@dataclass(frozen=True)
+class StackLock:
+    """A lock that the engine left or holds in a `file://` state."""
+
+    path: Path
+    pid: int
+    user: str
+    host: str
+    since: str
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the process that took it ran on this machine and is gone."""
+        return self.host == socket.gethostname() and not _lives(self.pid)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of {self.user}@{self.host} since {self.since}"
+
+
+@contextmanager
+def changing(checkout: Path, environment: DeploymentEnvironment) -> Iterator[None]:
+    """Holds the environment for one change of its config and state; vanishes with the process.
+
+    Raises:
+        StackBusy: somebody else is changing the environment; says who.
+    """
+    directory = checkout / ".run"
+    directory.mkdir(parents=True, exist_ok=True)
+    holder = directory / f"{environment.stack}.holder"
+    lock = filelock.FileLock(directory / f"{environment.stack}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
+        raise StackBusy(f"{environment} is being changed by {who}; wait for it, then try again") from None
+    try:
+        holder.write_text(f"process {os.getpid()}\n", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def engine_locks(checkout: Path, environment: DeploymentEnvironment) -> list[StackLock]:
+    """The engine's locks on the environment's stack; none where the state is not a directory."""
+    url = backend_url(checkout)
+    if not url.startswith("file://"):
+        return []
+    root = Path(url.removeprefix("file://").split("?")[0])
+    directory = root / ".pulumi" / "locks" / "organization" / PROJECT / environment.stack
+    return [_read(path) for path in sorted(directory.glob("*.json"))]
+
+
+def require_unlocked(checkout: Path, environment: DeploymentEnvironment) -> None:
+    """Stops before anything is changed when the engine's lock is there.
+
+    Raises:
+        StackBusy: a live run holds it.
+        StackLocked: a run that has died left it; says the way out.
+    """
+    for lock in engine_locks(checkout, environment):
+        if lock.is_stale:
+            raise StackLocked(
+                f"stack {environment.stack} is locked by a run that has died ({lock}). "
+                f"Unlock it: python scripts/deploy_model.py unlock {environment}"
+            )
+        raise StackBusy(f"stack {environment.stack} is being changed by {lock}; wait for it, then try again")
+
+
+def remove_stale_locks(checkout: Path, environment: DeploymentEnvironment) -> list[StackLock]:
+    """Removes what dead runs left and returns it.
+
+    Raises:
+        StackBusy: a live run holds the stack; nothing was removed.
+    """
+    locks = engine_locks(checkout, environment)
+    for lock in locks:
+        if not lock.is_stale:
+            raise StackBusy(
+                f"stack {environment.stack} is being changed by {lock}, which is alive; nothing was unlocked"
+            )
+    for lock in locks:
+        lock.path.unlink(missing_ok=True)
+    return locks
+
+
+def _read(path: Path) -> StackLock:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return StackLock(path, int(content["pid"]), content["username"], content["hostname"], content["timestamp"])
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,89 @@
+"""Writes a stack's config file, comments kept, in one step, and puts the old one back when a change fails."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from infra.deployment_config import DeploymentConfig
+from stacks.errors import StacksError
+
+MODEL_VERSION = "fraud-detection:modelVersion"
+DEPLOYMENT = "fraud-detection:deployment"
+
+
+@contextmanager
+def changed_config(path: Path, model_id: str, deployment: DeploymentConfig) -> Iterator[None]:
+    """Sets model version and deployment for the block; when the block fails, they are as they were before.
+
+    Other keys that the block adds, such as the stack's `encryptionsalt`, stay.
+    """
+    before = read_config(path)
+    write_config(path, model_id, deployment)
+    try:
+        yield
+    except BaseException:
+        _put_back(path, before)
+        raise
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The values under `config:` in a stack's file; empty when there is none.
+
+    Raises:
+        StacksError: the file is not valid YAML.
+    """
+    return dict(_load(path).get("config") or {})
+
+
+def write_config(path: Path, model_id: str, deployment: DeploymentConfig) -> None:
+    """Sets model version and deployment; a file that says so already is left untouched."""
+    document = _load(path)
+    config = document.setdefault("config", CommentedMap())
+    wanted = deployment.to_dict()
+    if config.get(MODEL_VERSION) == model_id and config.get(DEPLOYMENT) == wanted:
+        return
+    config[MODEL_VERSION] = model_id
+    if config.get(DEPLOYMENT) != wanted:
+        config[DEPLOYMENT] = wanted
+    _save(path, document)
+
+
+def _put_back(path: Path, before: dict[str, Any]) -> None:
+    document = _load(path)
+    config = document.setdefault("config", CommentedMap())
+    for key in (MODEL_VERSION, DEPLOYMENT):
+        if key in before:
+            config[key] = before[key]
+        else:
+            config.pop(key, None)
+    _save(path, document)
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    return yaml
+
+
+def _load(path: Path) -> CommentedMap:
+    if not path.exists():
+        return CommentedMap()
+    try:
+        document = _yaml().load(path.read_text(encoding="utf-8"))
+    except Exception as error:
+        raise StacksError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    return document if isinstance(document, CommentedMap) else CommentedMap()
+
+
+def _save(path: Path, document: CommentedMap) -> None:
+    buffer = io.StringIO()
+    _yaml().dump(document, buffer)
+    staging = path.with_name(f".{path.name}.new")
+    staging.write_text(buffer.getvalue(), encoding="utf-8")
+    staging.replace(path)

@@ -1,0 +1,137 @@
+"""Finds the engine: on PATH, in the cache, by download, or built from Go modules, in this order."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from toolchain import ENGINE_VERSION, MINIMUM_ENGINE_VERSION, cache
+from toolchain.build import build_engine, build_inputs
+from toolchain.download import archive_name, download_engine, release_site
+from toolchain.errors import EngineUnavailable, ToolchainError
+
+WRAPPER_MARK = "fraud-detection engine wrapper"
+SOURCES = ("path", "download", "build")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that can be run."""
+
+    program: Path
+    """The `pulumi` executable."""
+    version: str
+    """Such as `3.259.0`."""
+    source: str
+    """`path`, `download` or `build`."""
+    made: bool
+    """Whether this call made it; false when it was there already."""
+
+    def to_dict(self) -> dict[str, object]:
+        """The engine as plain JSON values."""
+        return {**asdict(self), "program": str(self.program)}
+
+
+def ensure_engine(say: Callable[[str], None], sources: tuple[str, ...] = SOURCES) -> Engine:
+    """Returns an engine, making one when there is none.
+
+    Args:
+        say: told in one line what is being tried and why something did not work.
+        sources: the ways to try, out of `path`, `download` and `build`, in order.
+
+    Raises:
+        EngineUnavailable: no way worked; the message names what is missing for each.
+    """
+    ways: dict[str, Callable[[Callable[[str], None]], Engine]] = {
+        "path": _from_path,
+        "download": _downloaded,
+        "build": _built,
+    }
+    ready = _first_ready(sources)
+    if ready is not None:
+        return ready
+    failures = []
+    for source in sources:
+        try:
+            return ways[source](say)
+        except ToolchainError as error:
+            failures.append(f"  {source}: {error}")
+            say(f"{source}: {error}")
+    raise EngineUnavailable("the Pulumi engine cannot be had on this machine:\n" + "\n".join(failures))
+
+
+def _first_ready(sources: tuple[str, ...]) -> Engine | None:
+    """A cached engine, unless a way that comes before it has one: nothing is tried twice over the network."""
+    if "path" in sources and (found := _find_on_path()):
+        return found
+    for source in sources:
+        if source != "path" and (program := _entry(source) / "pulumi").exists():
+            return Engine(program, ENGINE_VERSION, source, made=False)
+    return None
+
+
+def _entry(source: str) -> Path:
+    inputs = build_inputs() if source == "build" else [release_site().encode(), ENGINE_VERSION.encode()]
+    return cache.entry("engine", f"{source}-{cache.digest(*inputs)}")
+
+
+def _from_path(say: Callable[[str], None]) -> Engine:
+    found = _find_on_path()
+    if found is None:
+        raise ToolchainError(f"no `pulumi` {MINIMUM_ENGINE_VERSION} or newer on PATH")
+    say(f"using {found.program}")
+    return found
+
+
+def _find_on_path() -> Engine | None:
+    for directory in os.environ.get("PATH", "").split(os.pathsep):
+        program = shutil.which("pulumi", path=directory)
+        if program and not _is_wrapper(Path(program)):
+            version = _version(program)
+            if version and _numbers(version) >= _numbers(MINIMUM_ENGINE_VERSION):
+                return Engine(Path(program).resolve(), version, "path", made=False)
+    return None
+
+
+def _is_wrapper(program: Path) -> bool:
+    with program.open("rb") as file:
+        return WRAPPER_MARK.encode() in file.read(512)
+
+
+def _version(program: str) -> str | None:
+    try:
+        answer = subprocess.run([program, "version"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r"\d+\.\d+\.\d+", answer.stdout)
+    return found.group() if found else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
+def _downloaded(say: Callable[[str], None]) -> Engine:
+    archive_name()
+    return _made("download", download_engine, say)
+
+
+def _built(say: Callable[[str], None]) -> Engine:
+    return _made("build", build_engine, say)
+
+
+def _made(source: str, make: Callable[[Path], None], say: Callable[[str], None]) -> Engine:
+    target = _entry(source)
+    with cache.exclusive(target, say):
+        if not target.exists():
+            cache.publish(target, make)
+    return Engine(target / "pulumi", ENGINE_VERSION, source, made=True)
+
+
+def virtual_environment_programs() -> Path:
+    """The directory of the running Python's programs, where the wrapper goes."""
+    return Path(sys.executable).parent

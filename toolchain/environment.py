@@ -1,0 +1,62 @@
+"""Fills the virtual environment from the pinned requirements.
+
+    .venv/bin/python -m toolchain.environment requirements.txt
+
+Runs before anything is installed: standard library only. uv does the work where it can be had, since it installs from
+its cache in seconds; pip is the way that is always there. Both check every file against its pinned hash.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    """Installs the requirements and the checkout itself; returns the exit code."""
+    requirements = Path(sys.argv[1])
+    pinned_uv = _pinned(requirements, "uv")
+    if importlib.util.find_spec("uv") is None:
+        _say("installing the installer (uv)")
+        _run("pip", "install", "--quiet", "--disable-pip-version-check", pinned_uv)
+    if importlib.util.find_spec("uv") is not None or _uv_arrived():
+        _say(f"installing {requirements}")
+        code = _run("uv", "pip", "sync", "--quiet", "--require-hashes", "--python", sys.executable, str(requirements))
+        if code == 0:
+            return _install_checkout("uv", "pip", "install", "--quiet", "--python", sys.executable)
+        _say("uv could not install them; trying pip")
+    if _run("pip", "install", "--quiet", "--require-hashes", "-r", str(requirements)) != 0:
+        sys.stderr.write(f"error: {requirements} cannot be installed; the messages above say why\n")
+        return 1
+    return _install_checkout("pip", "install", "--quiet")
+
+
+def _install_checkout(*command: str) -> int:
+    """Makes the checkout's packages importable from anywhere in the environment."""
+    return _run(*command, "--no-deps", "--no-build-isolation", "--editable", str(_CHECKOUT))
+
+
+def _pinned(requirements: Path, name: str) -> str:
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{name}=="):
+            return line.split(" ", maxsplit=1)[0].rstrip("\\ ")
+    return name
+
+
+def _uv_arrived() -> bool:
+    importlib.invalidate_caches()
+    return importlib.util.find_spec("uv") is not None
+
+
+def _run(module: str, *arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""`pulumi` in the virtual environment: the engine, told where this checkout keeps its state and passphrase."""
+
+import shlex
+from pathlib import Path
+
+from toolchain.engine import WRAPPER_MARK, Engine
+
+_TEMPLATE = """\
+#!/bin/sh
+# {mark}: written by `python -m toolchain`; runs the engine on this checkout's state.
+# A setting of your own (PULUMI_BACKEND_URL, PULUMI_CONFIG_PASSPHRASE…) is left as it is.
+checkout={checkout}
+programs={programs}
+if [ -z "${{PULUMI_BACKEND_URL:-}}" ]; then
+  mkdir -p "$checkout/.state"
+  export PULUMI_BACKEND_URL="file://$checkout/.state"
+fi
+if [ -z "${{PULUMI_CONFIG_PASSPHRASE+set}}${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" ]; then
+  export PULUMI_CONFIG_PASSPHRASE_FILE="$checkout/.secrets/passphrase"
+fi
+export PULUMI_SKIP_UPDATE_CHECK="${{PULUMI_SKIP_UPDATE_CHECK:-true}}"
+export FRAUD_DETECTION_PYTHON="$programs/python"
+export PATH="{engine_directory}:$programs:$PATH"
+exec "{engine_directory}/pulumi" "$@"
+"""
+
+
+def write_wrapper(engine: Engine, programs: Path, checkout: Path) -> Path:
+    """Writes the wrapper and returns its path; a wrapper that says the same is left untouched.
+
+    Args:
+        engine: the engine to run.
+        programs: the virtual environment's directory of programs.
+        checkout: the project's root.
+    """
+    wrapper = programs / "pulumi"
+    text = _TEMPLATE.format(
+        mark=WRAPPER_MARK,
+        checkout=shlex.quote(str(checkout)),
+        programs=shlex.quote(str(programs)),
+        engine_directory=engine.program.parent,
+    )
+    if not wrapper.exists() or wrapper.read_text() != text:
+        staging = wrapper.with_name(".pulumi.new")
+        staging.write_text(text)
+        staging.chmod(0o755)
+        staging.replace(wrapper)
+    return wrapper
