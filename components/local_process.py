@@ -10,6 +10,7 @@ import pulumi
 from pulumi.dynamic import (
     CheckFailure,
     CheckResult,
+    ConfigureRequest,
     CreateResult,
     DiffResult,
     ReadResult,
@@ -25,6 +26,12 @@ class LocalProcessProvider(ResourceProvider):
     """Creates, replaces, finds and stops one supervised serving process."""
 
     serialize_as_secret_always = False
+
+    def configure(self, req: ConfigureRequest) -> None:  # noqa: ARG002 - the protocol's argument
+        """Called once in the provider's own process: its errors are for people, who need no call stack."""
+        import sys
+
+        sys.tracebacklimit = 0
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuses an address that another program listens on, before anything is changed."""

@@ -1,6 +1,6 @@
 """LocalServing: the endpoint as a supervised process on this machine, the platform that needs nothing else."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 import pulumi
 
@@ -52,7 +52,8 @@ class LocalServing(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: LocalServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fraud-detection:local_serving:LocalServing", name, {}, opts)
-        process = LocalProcess(f"{name}-process", asdict(args), pulumi.ResourceOptions(parent=self))
+        arguments = {field.name: getattr(args, field.name) for field in fields(args)}
+        process = LocalProcess(f"{name}-process", arguments, pulumi.ResourceOptions(parent=self))
         self.id_ = process.id
         self.url = process.url
         self.model_id = process.model_id

@@ -13,7 +13,7 @@ def program() -> None:
     """Declares one stack: the model version of its config, served as its deployment says."""
     try:
         settings = load_settings()
-        artifact = ModelArtifact(settings.model_version, resolve_artifact(settings))
+        artifact = ModelArtifact(f"{settings.deployment.deployment_name}-model", resolve_artifact(settings))
     except ConfigError as error:
         raise pulumi.RunError(str(error)) from None
     serving = _serving(settings, artifact)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pulumi.automation import Stack
 
 Say = Callable[[str], None]
+_PREFIX = re.compile(r"^(ServingFailed: |.* property \w+ value \{.*?\} has a problem: )")
 _NOISE = re.compile(r"^(Traceback|\s|error: |Exception calling application|update failed|\d+ error)")
 
 
@@ -75,7 +76,7 @@ def reason_of(diagnostics: list[str]) -> str:
     for message in diagnostics:
         lines = [line.strip() for line in message.strip().splitlines() if line.strip() and not _NOISE.match(line)]
         if lines:
-            return re.sub(r"^\w*(ServingFailed|RunError|Error): ", "", lines[-1])
+            return _PREFIX.sub("", lines[-1])
     return ""
 
 

@@ -36,7 +36,7 @@ class Deployment:
     """RFC 3339, UTC."""
     finished_at: str
     update: int
-    """Number of the update in the stack's history."""
+    """Number of the update in the stack's history, from 1."""
     intent: Intent
     message: str
     api_endpoint: str
@@ -58,17 +58,17 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
 
     Args:
         environment: whose stack it is.
-        updates: the stack's history, in any order.
+        updates: the stack's history as the engine lists it, newest first. (A `file://` state numbers none of them.)
     """
     found: list[Deployment] = []
     running = False
-    for update in sorted(updates, key=lambda update: update.version or 0):
+    for number, update in enumerate(reversed(list(updates)), start=1):
         if update.result != "succeeded":
             continue
         if update.kind == "destroy":
             running = False
         elif update.kind == "update" and _changes(update) and _value(update, _MODEL_VERSION):
-            found.append(_deployment(environment, update))
+            found.append(_deployment(environment, update, number))
             running = True
     if running:
         found[-1] = _as_current(found[-1])
@@ -102,7 +102,7 @@ def _last_index(trail: list[str], model_id: str) -> int:
     return len(trail) - 1 - trail[::-1].index(model_id)
 
 
-def _deployment(environment: DeploymentEnvironment, update: Any) -> Deployment:
+def _deployment(environment: DeploymentEnvironment, update: Any, number: int) -> Deployment:
     started = _utc(update.start_time)
     model_id = _value(update, _MODEL_VERSION)
     config = _parsed(_value(update, _DEPLOYMENT))
@@ -115,7 +115,7 @@ def _deployment(environment: DeploymentEnvironment, update: Any) -> Deployment:
         model_id=model_id,
         started_at=_rfc3339(started),
         finished_at=_rfc3339(_utc(update.end_time or update.start_time)),
-        update=update.version or 0,
+        update=number,
         intent=intent,
         message=update.message or "",
         api_endpoint=config.get("api_endpoint", ""),
