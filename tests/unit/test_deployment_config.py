@@ -98,7 +98,11 @@ def test_the_schema_file_for_editors_is_the_one_the_code_makes() -> None:
 
 @pytest.mark.parametrize(
     ("address", "host", "port"),
-    [("http://127.0.0.1:8000", "127.0.0.1", 8000), ("https://a.example", "a.example", 443), ("http://[::1]", "::1", 80)],
+    [
+        ("http://127.0.0.1:8000", "127.0.0.1", 8000),
+        ("https://a.example", "a.example", 443),
+        ("http://[::1]", "::1", 80),
+    ],
 )
 def test_host_and_port_come_from_the_address(address: str, host: str, port: int) -> None:
     config = parse_deployment_config(_changed("api_endpoint", address), "t.yaml")

@@ -16,7 +16,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def _update(minute: int, model_id: str = "", message: str = "", **changes: Any) -> SimpleNamespace:
     config = {
-        "fraud-detection:deployment": SimpleNamespace(value='{"deployment_name": "fraud-dev", "api_endpoint": "http://a"}')
+        "fraud-detection:deployment": SimpleNamespace(
+            value='{"deployment_name": "fraud-dev", "api_endpoint": "http://a"}'
+        )
     }
     if model_id:
         config["fraud-detection:modelVersion"] = SimpleNamespace(value=model_id)

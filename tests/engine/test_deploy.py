@@ -1,0 +1,165 @@
+"""A model version goes up, another one takes its place, and the way back works: real engine, real endpoint."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from tests.engine.conftest import Deployed, wait_until
+from tests.engine.load import constant_load
+
+
+def _example_body(deployed: Deployed) -> object:
+    return json.loads((deployed.checkout.root / "models" / "example_transaction.json").read_text())
+
+
+def test_the_endpoint_answers_predictions_of_the_model_that_was_deployed(deployed: Deployed) -> None:
+    deployed.checkout.deploy(deployed.first)
+    answer = deployed.checkout.predict()
+    assert answer.status_code == 200
+    assert answer.json()["model_id"] == deployed.first
+    assert all(0 <= item["fraud_probability"] <= 1 for item in answer.json()["predictions"])
+
+
+def test_a_second_up_changes_nothing_and_says_so(deployed: Deployed) -> None:
+    deployed.checkout.deploy(deployed.first)
+    process = deployed.checkout.status()["serving"]["pid"]
+    said = deployed.checkout.deploy_model("up", "development").stdout
+    assert "nothing to change" in said
+    assert deployed.first in said
+    assert deployed.checkout.status()["serving"]["pid"] == process
+
+
+def test_both_ways_are_one(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+    checkout.pulumi("config", "set", "--stack", "dev", "modelVersion", deployed.second)
+    checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
+    assert checkout.served_model() == deployed.second
+    assert checkout.deploy(deployed.second)["changed"] is False
+
+
+def test_the_plain_history_shows_the_updates_of_both_ways(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    history = json.loads(checkout.pulumi("stack", "history", "--stack", "dev", "--json").stdout)
+    assert history[0]["message"].startswith(f"deploy {deployed.first}") or history[0]["resourceChanges"].keys() == {
+        "same"
+    }
+    assert history[0]["config"]["fraud-detection:modelVersion"]["value"] == deployed.first
+
+
+def test_no_request_fails_while_versions_change_under_constant_load(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    with constant_load(checkout.url, checkout.api_key(), _example_body(deployed)) as answers:
+        checkout.deploy(deployed.second)
+        wait_until(lambda: deployed.second in answers.models)
+        checkout.rollback()
+        wait_until(lambda: checkout.served_model() == deployed.first)
+    print(f"{answers.total} requests during a deploy and a rollback, {answers.failed} failed: {dict(answers.statuses)}")
+    assert answers.total > 200, "the load was too thin to tell"
+    assert answers.failed == 0
+    assert answers.models == [deployed.first, deployed.second]
+    assert checkout.served_model() == deployed.first
+
+
+def test_rolling_back_twice_goes_on_backwards(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    for model_id in (deployed.first, deployed.second, deployed.third):
+        checkout.deploy(model_id)
+    assert checkout.rollback()["model_id"] == deployed.second
+    assert checkout.rollback()["model_id"] == deployed.first
+    assert checkout.served_model() == deployed.first
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+
+
+def test_rolling_back_to_a_chosen_version(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    for model_id in (deployed.first, deployed.second, deployed.third):
+        checkout.deploy(model_id)
+    assert checkout.rollback("--to", deployed.first)["model_id"] == deployed.first
+    assert checkout.served_model() == deployed.first
+
+
+def test_list_deployments_and_health_tell_what_runs(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    checkout.deploy(deployed.second)
+    newest, before = checkout.list_deployments()[:2]
+    assert (newest["model_id"], newest["current"]) == (deployed.second, True)
+    assert (before["model_id"], before["current"]) == (deployed.first, False)
+    report = json.loads(checkout.deploy_model("health", newest["deployment_id"], "--json").stdout)
+    assert report["healthy"] is True
+    assert {check["name"] for check in report["checks"]} == {"api", "model", "resources"}
+    superseded = checkout.deploy_model("health", before["deployment_id"], code=13)
+    assert "no longer deployed" in superseded.stdout
+
+
+def test_a_dead_process_is_found_by_refresh_and_started_again_by_up(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    os.kill(checkout.status()["supervisor_pid"], signal.SIGKILL)
+    wait_until(lambda: not checkout.processes())
+    assert "1 to delete" in checkout.pulumi("refresh", "--stack", "dev", "--preview-only").stdout
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes", code=255)
+    checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
+    assert checkout.served_model() == deployed.first
+
+
+def test_a_dead_process_is_found_by_a_second_up_too(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    os.kill(checkout.status()["supervisor_pid"], signal.SIGKILL)
+    wait_until(lambda: not checkout.processes())
+    assert checkout.deploy(deployed.first)["changed"] is True
+    assert checkout.served_model() == deployed.first
+
+
+def test_a_serving_process_that_crashes_is_started_again(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    crashed = checkout.status()["serving"]["pid"]
+    os.kill(crashed, signal.SIGKILL)
+    wait_until(lambda: checkout.status()["restarts"] >= 1 and checkout.status()["serving"]["pid"] != crashed)
+    assert checkout.served_model() == deployed.first
+
+
+def test_no_key_is_in_state_logs_or_config(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    checkout.predict()
+    secrets = {path: path.read_text().strip() for path in (checkout.root / ".secrets").iterdir()}
+    clear = {path.name: text for path, text in secrets.items() if path.name != "api_keys.json"}
+    assert set(clear) >= {"passphrase", "model.key", "api_key"}
+    places = [checkout.root / name for name in (".state", "logs", ".run", "registry", "Pulumi.dev.yaml")]
+    files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file()]
+    assert len(files) > 10
+    for file in files:
+        content = file.read_bytes()
+        for name, text in clear.items():
+            assert text.encode() not in content, f"{name} is in {file}"
+    assert all(path.stat().st_mode & 0o077 == 0 for path in secrets)
+
+
+def test_down_stops_everything_and_keeps_registry_and_history(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    before = len(checkout.list_deployments())
+    checkout.deploy_model("down", "development")
+    assert checkout.processes() == []
+    assert len(checkout.list_deployments()) == before
+    assert len(json.loads(checkout.deploy_model("list-models", "--json").stdout)) == 3
+    assert "nothing is deployed" in checkout.deploy_model("down", "development").stdout
+    checkout.deploy_model("rollback", "development", code=3)
+    checkout.deploy_model("up", "development")
+    assert checkout.served_model() == deployed.first
+
+
+def test_the_state_names_the_provider_and_holds_no_code(deployed: Deployed) -> None:
+    deployed.checkout.deploy(deployed.first)
+    state = Path(deployed.checkout.root / ".state/.pulumi/stacks/fraud-detection/dev.json").read_text()
+    resources = json.loads(state)["checkpoint"]["latest"]["resources"]
+    (process,) = [item for item in resources if item["type"].endswith(":LocalProcess")]
+    assert len(process["inputs"]["__provider"]) < 200

@@ -1,0 +1,63 @@
+"""Killing `up` at any moment leaves a state from which `up` recovers."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.engine.conftest import Checkout
+
+_FULL_RUN_SECONDS = 9.0
+_MOMENTS = 5
+
+
+@pytest.mark.timeout(400)
+def test_up_recovers_from_being_killed_at_any_moment(fresh_checkout: Checkout) -> None:
+    seed = 20260101
+    moments = random.Random(seed)
+    command = [sys.executable, "scripts/deploy_model.py", "up", "development"]
+    for number in range(_MOMENTS):
+        # One moment from each fifth of the run, so that every phase is hit: keys, registration, engine, process.
+        moment = (number + moments.random()) * _FULL_RUN_SECONDS / _MOMENTS
+        with subprocess.Popen(
+            command,
+            cwd=fresh_checkout.root,
+            env=fresh_checkout.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as running:
+            time.sleep(moment)
+            os.killpg(running.pid, signal.SIGKILL)
+        print(f"killed after {moment:.1f} s")
+    fresh_checkout.deploy_model("up", "development")
+    assert fresh_checkout.predict().status_code == 200
+    fresh_checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+    assert len(fresh_checkout.processes()) == 2, "one supervisor and one serving process"
+
+
+def test_the_engine_killed_alone_leaves_a_lock_that_up_removes(fresh_checkout: Checkout) -> None:
+    fresh_checkout.deploy_model("up", "development")
+    fresh_checkout.deploy_model("down", "development")
+    command = [sys.executable, "scripts/deploy_model.py", "up", "development"]
+    locks = fresh_checkout.root / ".state" / ".pulumi" / "locks"
+    with subprocess.Popen(
+        command,
+        cwd=fresh_checkout.root,
+        env=fresh_checkout.environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        deadline = time.monotonic() + 30
+        while not list(locks.rglob("*.json")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGKILL)
+    assert list(locks.rglob("*.json")), "the run was killed while it held the lock"
+    fresh_checkout.deploy_model("deploy", fresh_checkout.register("xgboost_model.joblib"), "development", code=11)
+    fresh_checkout.deploy_model("up", "development")
+    assert fresh_checkout.predict().status_code == 200
