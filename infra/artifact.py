@@ -1,11 +1,10 @@
 """Finds the model version of a stack in the registry and measures its artifact, before anything is declared."""
 
-from model_store.errors import ModelStoreError
-
 from components.model_artifact import ModelArtifactArgs
 from infra.errors import ConfigError
 from infra.settings import StackSettings
 from model_store import ModelRegistry
+from model_store.errors import ModelStoreError
 
 
 def resolve_artifact(settings: StackSettings) -> ModelArtifactArgs:

@@ -1,0 +1,55 @@
+"""A versioned registry and secure persistence for trained models.
+
+    from model_store import ModelRegistry, SecureModelPersistence
+
+    persistence = SecureModelPersistence(encryption_key=SecureModelPersistence.generate_encryption_key())
+    persistence.save_model_secure(model, "model.artifact")
+    model, metadata = persistence.load_model_secure("model.artifact")
+
+    registry = ModelRegistry("registry")
+    model_id = registry.register_model(model=model, model_name="fraud_detector", performance_metrics={"accuracy": 0.96})
+    model = registry.load_model(model_id)
+
+Nothing heavy is imported before it is used. The modules `container` and `keys` are the machinery below; they can be
+misused, and say so.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model_store.compression import CompressionType
+    from model_store.errors import ModelStoreError
+    from model_store.keys import Keyring
+    from model_store.manifest import ModelMetadata, ModelStatus
+    from model_store.persistence import SecureModelPersistence
+    from model_store.registry import ModelRegistry
+    from model_store.serializers import SerializationFormat
+
+_HOMES = {
+    "CompressionType": "model_store.compression",
+    "Keyring": "model_store.keys",
+    "ModelMetadata": "model_store.manifest",
+    "ModelRegistry": "model_store.registry",
+    "ModelStatus": "model_store.manifest",
+    "ModelStoreError": "model_store.errors",
+    "SecureModelPersistence": "model_store.persistence",
+    "SerializationFormat": "model_store.serializers",
+}
+
+__all__ = [
+    "CompressionType",
+    "Keyring",
+    "ModelMetadata",
+    "ModelRegistry",
+    "ModelStatus",
+    "ModelStoreError",
+    "SecureModelPersistence",
+    "SerializationFormat",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,213 @@
+"""Compression, streamed both ways; what comes out on reading is capped."""
+
+import bz2
+import io
+import lzma
+import zlib
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, BinaryIO, Protocol, cast
+
+from model_store.errors import SizeLimit, TrailingData, Truncated, UnreadableModel
+
+_GZIP_WINDOW = 31
+_GZIP_LEVEL = 2
+_LZMA_PRESET = 6
+_ZSTD_LEVEL = 3
+_ZSTD_WINDOW_LIMIT_BYTES = 1 << 27
+_LZMA_MEMORY_LIMIT_BYTES = 1 << 28
+_BLOCK_BYTES = 1 << 18
+
+
+class CompressionType(StrEnum):
+    """How an artifact's payload is compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    BZ2 = "bz2"
+    LZMA = "lzma"
+    ZSTD = "zstd"
+
+
+class _Compressor(Protocol):
+    def compress(self, data: Any, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class CompressingWriter(io.RawIOBase):
+    """Compresses what is written into another stream; counts what came in.
+
+    Args:
+        target: receives the compressed bytes; left open on close.
+        compression: the method.
+    """
+
+    def __init__(self, target: BinaryIO, compression: CompressionType) -> None:
+        self._target = target
+        self._compressor = _compressor(compression)
+        self.bytes_in = 0
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Compresses the data."""
+        length = memoryview(data).nbytes
+        self.bytes_in += length
+        if self._compressor is None:
+            self._target.write(data)
+        else:
+            self._target.write(self._compressor.compress(data))
+        return length
+
+    def finish(self) -> None:
+        """Writes what the compressor holds back."""
+        if self._compressor is not None:
+            self._target.write(self._compressor.flush())
+
+
+def decompressing_reader(source: io.RawIOBase, compression: CompressionType, max_bytes: int) -> io.BufferedReader:
+    """A stream of the decompressed payload.
+
+    Args:
+        source: the compressed bytes; only whole, authenticated chunks come out of it.
+        compression: the method.
+        max_bytes: how many bytes may come out before `SizeLimit` is raised.
+    """
+    raw: io.RawIOBase
+    if compression is CompressionType.NONE:
+        raw = source
+    elif compression is CompressionType.ZSTD:
+        raw = _zstd_reader(source)
+    else:
+        raw = _DecompressingReader(source, compression)
+    return io.BufferedReader(CappedReader(raw, max_bytes), _BLOCK_BYTES)
+
+
+def _compressor(compression: CompressionType) -> _Compressor | None:
+    if compression is CompressionType.GZIP:
+        from isal import isal_zlib
+
+        # The library's level 2 takes no more time than its level 1 on model data and compresses a little better.
+        compressor: _Compressor = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
+        return compressor
+    if compression is CompressionType.BZ2:
+        return bz2.BZ2Compressor()
+    if compression is CompressionType.LZMA:
+        return lzma.LZMACompressor(preset=_LZMA_PRESET)
+    if compression is CompressionType.ZSTD:
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
+    return None
+
+
+def _zstd_reader(source: io.RawIOBase) -> io.RawIOBase:
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_LIMIT_BYTES)
+    return _ZstdReader(decompressor.stream_reader(cast("BinaryIO", source), read_size=_BLOCK_BYTES, closefd=False))
+
+
+class _ZstdReader(io.RawIOBase):
+    """Reads one zstd frame; its window is bounded by the decompressor."""
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        import zstandard
+
+        try:
+            return int(self._frame.readinto(buffer))
+        except zstandard.ZstdError as error:
+            raise UnreadableModel(f"the payload does not decompress ({error})") from None
+
+
+class _DecompressingReader(io.RawIOBase):
+    """Reads gzip, bz2 or lzma with bounded memory."""
+
+    def __init__(self, source: io.RawIOBase, compression: CompressionType) -> None:
+        self._source = source
+        self._decompress, self._ended, self._left_over = _decompressor(compression)
+        self._compressed = b""
+        self._at_end = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._at_end:
+            try:
+                data, self._compressed = self._decompress(self._compressed, len(view))
+            except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError) as error:
+                raise UnreadableModel(f"the payload does not decompress ({error})") from None
+            if self._ended():
+                self._require_end()
+            if data:
+                view[: len(data)] = data
+                return len(data)
+            if not self._at_end:
+                self._compressed += self._more()
+        return 0
+
+    def _more(self) -> bytes:
+        more = self._source.read(_BLOCK_BYTES)
+        if not more:
+            raise Truncated("the compressed payload ends early")
+        return more
+
+    def _require_end(self) -> None:
+        self._at_end = True
+        if self._left_over() or self._source.read(1):
+            raise TrailingData("there are bytes after the end of the compressed payload")
+
+
+_Step = Callable[[bytes, int], tuple[bytes, bytes]]
+
+
+def _decompressor(compression: CompressionType) -> tuple[_Step, Callable[[], bool], Callable[[], bytes]]:
+    """A step (input, at most so many bytes out) → (output, input not used yet), and two questions about the end."""
+    if compression is CompressionType.GZIP:
+        from isal import isal_zlib
+
+        inflater = isal_zlib.decompressobj(_GZIP_WINDOW)
+
+        def inflate(data: bytes, limit: int) -> tuple[bytes, bytes]:
+            out = inflater.decompress(data, limit)
+            return out, inflater.unconsumed_tail
+
+        return inflate, lambda: bool(inflater.eof), lambda: bytes(inflater.unused_data)
+    stream: Any = (
+        bz2.BZ2Decompressor()
+        if compression is CompressionType.BZ2
+        else lzma.LZMADecompressor(memlimit=_LZMA_MEMORY_LIMIT_BYTES)
+    )
+    return (lambda data, limit: (stream.decompress(data, limit), b"")), lambda: stream.eof, lambda: stream.unused_data
+
+
+class CappedReader(io.RawIOBase):
+    """Passes bytes on up to a limit, so that a small file cannot fill the memory."""
+
+    def __init__(self, source: io.RawIOBase, max_bytes: int) -> None:
+        self._source = source
+        self._left = max_bytes
+        self._max_bytes = max_bytes
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Reads on, and counts."""
+        count = self._source.readinto(buffer) or 0
+        self._left -= count
+        if self._left < 0:
+            raise SizeLimit(f"the payload decompresses to more than {self._max_bytes} bytes, the limit")
+        return int(count)

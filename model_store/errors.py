@@ -1,0 +1,146 @@
+"""The whole tree of errors, each with the exit code that the command-line tools end with.
+
+ModelStoreError                 1   base of all
+├── InvalidInput                2   a name, type, status or other argument is not what it may be
+├── ModelNotFound               3   no such model version, or no such model file
+├── IntegrityError              4   base: the bytes are not the ones that were written
+│   ├── UnsupportedFormat           not an artifact, or one of a version this program does not read
+│   ├── HeaderFormat                the header is not canonical, or not within its bounds
+│   ├── KeyCommitment               the key opens the slot but is not the key of this artifact
+│   ├── HeaderAuthentication        the header was altered
+│   ├── PayloadAuthentication       a chunk was altered, moved or replaced
+│   ├── Truncated                   the end is missing
+│   ├── TrailingData                there is more than there should be
+│   ├── ChecksumMismatch            a digest is not the expected one
+│   ├── ContextMismatch             an intact artifact of another model version
+│   ├── SizeLimit                   more bytes than the caller allows
+│   └── UnreadableModel             intact bytes that do not make a model
+├── UntrustedType               5   the file names something that is not on the allow-list
+├── KeyNotFound                 6   no key that opens the artifact
+├── KeyUnwrap                   6   the key of that name does not open the artifact
+├── KeyFileUnsafe               6   others can read the key file, or it holds no key
+├── VersionConflict             7   somebody else changed it first, or it exists already
+├── IllegalTransition           7   the status does not lead there
+└── StorageFailed               8   the registry cannot be read or written
+"""
+
+
+class ModelStoreError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code = 1
+
+
+class InvalidInput(ModelStoreError, ValueError):
+    """An argument is not what it may be."""
+
+    exit_code = 2
+
+
+class ModelNotFound(ModelStoreError):
+    """There is no such model version, or no such model file."""
+
+    exit_code = 3
+
+
+class IntegrityError(ModelStoreError):
+    """The bytes are not the ones that were written."""
+
+    exit_code = 4
+
+
+class UnsupportedFormat(IntegrityError):
+    """Not an artifact, or one of a version that this program does not read."""
+
+
+class HeaderFormat(IntegrityError):
+    """The header is not canonical, or not within its bounds."""
+
+
+class KeyCommitment(IntegrityError):
+    """The key opens a slot but is not the key of this artifact."""
+
+
+class HeaderAuthentication(IntegrityError):
+    """The header was altered."""
+
+
+class PayloadAuthentication(IntegrityError):
+    """A chunk was altered, moved or replaced."""
+
+
+class Truncated(IntegrityError):
+    """The end is missing."""
+
+
+class TrailingData(IntegrityError):
+    """There is more than there should be."""
+
+
+class ChecksumMismatch(IntegrityError):
+    """A digest is not the expected one."""
+
+
+class ContextMismatch(IntegrityError):
+    """An intact artifact, but of another model version."""
+
+
+class SizeLimit(IntegrityError):
+    """More bytes than the caller allows."""
+
+
+class UnreadableModel(IntegrityError):
+    """Intact bytes that do not make a model."""
+
+
+class UntrustedType(ModelStoreError):
+    """The file names something that is not on the allow-list.
+
+    Args:
+        name: the global's full name, such as `os.system`.
+    """
+
+    exit_code = 5
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the model names {name}, which is not trusted; nothing of it was run. "
+            f"If you know it to be harmless, trust it by name: trusted=[{name!r}]"
+        )
+        self.name = name
+
+
+class KeyNotFound(ModelStoreError):
+    """There is no key that opens the artifact, or none to encrypt with."""
+
+    exit_code = 6
+
+
+class KeyUnwrap(ModelStoreError):
+    """The key of that name does not open the artifact."""
+
+    exit_code = 6
+
+
+class KeyFileUnsafe(ModelStoreError):
+    """Others can read the key file, or it does not hold a key."""
+
+    exit_code = 6
+
+
+class VersionConflict(ModelStoreError):
+    """Somebody else changed it first, or it exists already."""
+
+    exit_code = 7
+
+
+class IllegalTransition(ModelStoreError):
+    """The status does not lead there."""
+
+    exit_code = 7
+
+
+class StorageFailed(ModelStoreError):
+    """The registry, or a file beside it, cannot be read or written."""
+
+    exit_code = 8

@@ -1,0 +1,183 @@
+"""What is known of a model version: its immutable manifest and its status."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from model_store.errors import IllegalTransition, InvalidInput, UnreadableModel
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
+_MODEL_ID = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,62})_(?P<type>[A-Za-z][A-Za-z0-9-]{0,62})_[0-9]{8}_[0-9]{6}")
+_TAG = re.compile(r"[^\s,][^,\n]{0,62}")
+
+
+class ModelStatus(StrEnum):
+    """How far a model version has come."""
+
+    TRAINED = "trained"
+    VALIDATED = "validated"
+    STAGED = "staged"
+    DEPLOYED = "deployed"
+    DEPRECATED = "deprecated"
+    ARCHIVED = "archived"
+
+    @property
+    def leads_to(self) -> tuple["ModelStatus", ...]:
+        """The statuses that may follow this one."""
+        return _TRANSITIONS[self]
+
+    def require_transition(self, target: "ModelStatus") -> None:
+        """Does nothing when the target may follow.
+
+        Raises:
+            IllegalTransition: it may not; lists what may.
+        """
+        if target not in self.leads_to:
+            allowed = ", ".join(self.leads_to) or "nothing"
+            raise IllegalTransition(f"{self} does not lead to {target}; it leads to: {allowed}")
+
+
+_TRANSITIONS = {
+    ModelStatus.TRAINED: (
+        ModelStatus.VALIDATED,
+        ModelStatus.STAGED,
+        ModelStatus.DEPLOYED,
+        ModelStatus.DEPRECATED,
+        ModelStatus.ARCHIVED,
+    ),
+    ModelStatus.VALIDATED: (ModelStatus.STAGED, ModelStatus.DEPLOYED, ModelStatus.DEPRECATED, ModelStatus.ARCHIVED),
+    ModelStatus.STAGED: (ModelStatus.VALIDATED, ModelStatus.DEPLOYED, ModelStatus.DEPRECATED, ModelStatus.ARCHIVED),
+    ModelStatus.DEPLOYED: (ModelStatus.STAGED, ModelStatus.DEPRECATED),
+    # The way back: a rollback deploys a deprecated version again.
+    ModelStatus.DEPRECATED: (ModelStatus.DEPLOYED, ModelStatus.ARCHIVED),
+    ModelStatus.ARCHIVED: (ModelStatus.DEPRECATED,),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file that a model version was registered from."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """A model version: everything of its manifest, and its present status."""
+
+    model_id: str
+    model_name: str
+    model_type: str
+    description: str
+    tags: tuple[str, ...]
+    author: str
+    created_at: str
+    """RFC 3339, UTC."""
+    performance_metrics: Mapping[str, float]
+    digest: str
+    """The artifact's digest, `sha256:<hex>`; stays the same when keys rotate."""
+    size_bytes: int
+    """Of the artifact file as it was registered."""
+    serializer: str
+    compression: str
+    encrypted: bool
+    key_fingerprints: tuple[str, ...]
+    model_class: str
+    library_versions: Mapping[str, str]
+    feature_schema: tuple[Mapping[str, Any], ...] = ()
+    """One object a feature, in the model's order: `name`, `type`, and where known `minimum` and `maximum`."""
+    source: Source | None = None
+    git_commit: str | None = None
+    status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The features' names, in the model's order; empty when the model does not name them."""
+        return tuple(str(feature["name"]) for feature in self.feature_schema)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        return {**asdict(self), "status": str(self.status)}
+
+    def manifest(self) -> dict[str, Any]:
+        """What never changes, as plain JSON values."""
+        values = self.to_dict()
+        del values["status"]
+        return values
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any], status: ModelStatus) -> "ModelMetadata":
+        """Reads a manifest.
+
+        Raises:
+            UnreadableModel: it lacks a field, or has one that this program does not know.
+        """
+        expected = {item.name for item in fields(cls)} - {"status"}
+        if set(manifest) != expected:
+            odd = sorted(set(manifest) ^ expected)
+            raise UnreadableModel(f"the manifest's fields are not the expected ones: {', '.join(odd)}")
+        values = dict(manifest)
+        values["tags"] = tuple(values["tags"])
+        values["key_fingerprints"] = tuple(values["key_fingerprints"])
+        values["feature_schema"] = tuple(values["feature_schema"])
+        values["source"] = Source(**values["source"]) if values["source"] else None
+        return cls(**values, status=status)
+
+
+def new_model_id(model_name: str, model_type: str, moment: datetime) -> str:
+    """The id of a model version, such as `fraud_detector_XGBoost_20241009_123456`."""
+    return f"{model_name}_{model_type}_{moment.astimezone(UTC):%Y%m%d_%H%M%S}"
+
+
+def name_of(model_id: str) -> str:
+    """The model name in a model id.
+
+    Raises:
+        InvalidInput: it is not a model id.
+    """
+    found = _MODEL_ID.fullmatch(model_id)
+    if found is None:
+        raise InvalidInput(f"{model_id!r} is not a model id; one looks like fraud_detector_XGBoost_20241009_123456")
+    return found["name"]
+
+
+def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None:
+    """Does nothing when model name, model type and tags are allowed.
+
+    Raises:
+        InvalidInput: one is not; says what is allowed.
+    """
+    if not _NAME.fullmatch(model_name):
+        raise InvalidInput(
+            f"model name {model_name!r} is not allowed; allowed: a letter, then letters, digits, _ and -"
+        )
+    if not _TYPE.fullmatch(model_type):
+        raise InvalidInput(f"model type {model_type!r} is not allowed; allowed: a letter, then letters, digits and -")
+    for tag in tags:
+        if not _TAG.fullmatch(tag):
+            raise InvalidInput(f"tag {tag!r} is not allowed; allowed: 1 to 63 characters without commas")
+
+
+def require_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics as floats.
+
+    Raises:
+        InvalidInput: one is not a finite number.
+    """
+    found = {}
+    for name, value in metrics.items():
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or value != value
+            or abs(value) == float("inf")
+        ):
+            raise InvalidInput(f"metric {name!r} is {value!r}; allowed: a finite number")
+        found[str(name)] = float(value)
+    return found

@@ -1,0 +1,264 @@
+"""SecureModelPersistence: save a model, load it, convert it; nothing to get wrong.
+
+key = SecureModelPersistence.generate_encryption_key()
+persistence = SecureModelPersistence(encryption_key=key)
+persistence.save_model_secure(model, "model.artifact", compression="zstd")
+model, metadata = persistence.load_model_secure("model.artifact")
+"""
+
+import io
+import secrets
+from collections.abc import Collection, Mapping
+from importlib import metadata as installed
+from pathlib import Path
+from typing import Any
+
+from model_store.artifact_reader import VerifiedArtifact, open_artifact
+from model_store.artifact_writer import ArtifactWriter, WrittenArtifact
+from model_store.atomic_file import written_whole
+from model_store.compression import CompressingWriter, CompressionType, decompressing_reader
+from model_store.errors import InvalidInput
+from model_store.header import Header
+from model_store.keys import Keyring, generate_key
+from model_store.serializers import SerializationFormat, dump_model, load_model
+
+DEFAULT_MAX_BYTES = 16 << 30
+"""How large a model may be once decompressed, unless the caller says otherwise: 16 GiB."""
+_WRITE_BUFFER_BYTES = 1 << 18
+_LIBRARIES = ("joblib", "lightgbm", "numpy", "scikit-learn", "scipy", "xgboost", "xgboost-cpu")
+
+
+class SecureModelPersistence:
+    """Saves models as artifact files: compressed, encrypted, authenticated before anything is unpickled.
+
+    Args:
+        encryption_key: encrypts and decrypts, as `generate_encryption_key` returns it.
+        default_compression: used where `save_model_secure` is not told.
+        default_format: used where `save_model_secure` is not told.
+        keys: several keys instead of one.
+
+    Raises:
+        KeyFileUnsafe: the key is not one.
+        InvalidInput: an unknown compression or format.
+    """
+
+    def __init__(
+        self,
+        encryption_key: bytes | str | None = None,
+        default_compression: CompressionType | str = CompressionType.ZSTD,
+        default_format: SerializationFormat | str = SerializationFormat.JOBLIB,
+        *,
+        keys: Keyring | None = None,
+    ) -> None:
+        own = Keyring.of(encryption_key) if encryption_key is not None else Keyring()
+        self._keys = Keyring(own.providers + (keys or Keyring()).providers)
+        self._default_compression = _compression(default_compression)
+        self._default_format = _serializer(default_format)
+
+    @staticmethod
+    def generate_encryption_key() -> bytes:
+        """A new key: 32 random bytes as URL-safe base64. Whoever has it can read what it encrypts."""
+        return generate_key()
+
+    def save_model_secure(
+        self,
+        model: Any,
+        filepath: str | Path,
+        compression: CompressionType | str | None = None,
+        format_type: SerializationFormat | str | None = None,
+        encrypt: bool | None = None,
+        *,
+        context: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Saves a model; the file appears whole or not at all.
+
+        Args:
+            model: any trained estimator.
+            filepath: where to; replaced when it is there.
+            compression: `none`, `gzip`, `bz2`, `lzma` or `zstd`.
+            format_type: `joblib` or `pickle`.
+            encrypt: whether to; when not given, if there is a key.
+            context: texts that the artifact is bound to and that loading can require.
+
+        Returns:
+            What was saved: `format`, `compression`, `encrypted`, `original_size`, `compressed_size`, `final_size` (all
+            three in bytes), `compression_ratio`, `digest`, `key_fingerprints`, `model_class`, `library_versions`.
+
+        Raises:
+            InvalidInput: an unknown compression or format, or a model that cannot be serialized.
+            KeyNotFound: encryption was asked for and there is no key.
+            StorageFailed: the file cannot be written.
+        """
+        encrypt = bool(self._keys.providers) if encrypt is None else encrypt
+        header = Header(
+            message_id=secrets.token_bytes(32),
+            serializer=_serializer(format_type or self._default_format),
+            compression=_compression(compression or self._default_compression),
+            model_class=full_class_name(model),
+            library_versions=library_versions(),
+            context=dict(context or {}),
+            encrypted=encrypt,
+        )
+        key = self._keys.primary if encrypt else None
+        with written_whole(Path(filepath)) as file:
+            writer = ArtifactWriter(file, header, key)
+            try:
+                serialized_bytes = _write_payload(model, writer, header)
+                written = writer.finish()
+            except BaseException:
+                writer.abandon()
+                raise
+        return _saved(header, written, serialized_bytes)
+
+    def load_model_secure(
+        self,
+        filepath: str | Path,
+        verify_checksum: bool = True,
+        *,
+        expected_digest: str | None = None,
+        expected_context: Mapping[str, str] | None = None,
+        trusted: Collection[str] = (),
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Loads a model, after every byte of its file was authenticated.
+
+        Args:
+            filepath: an artifact file.
+            verify_checksum: whether a wrong `expected_digest` is an error. The file's own checksum and, when it is
+                encrypted, its authentication are always verified: nothing unverified is ever unpickled.
+            expected_digest: the digest of a manifest, `sha256:<hex>`.
+            expected_context: the texts that the artifact has to be bound to.
+            trusted: full names of globals to allow beside the allow-list.
+            max_bytes: how large the model may be once decompressed.
+
+        Returns:
+            The model, and what is known of it: `format`, `compression`, `encrypted`, `final_size`, `digest`,
+            `key_fingerprints`, `model_class`, `library_versions`, `context`.
+
+        Raises:
+            ModelNotFound: there is no such file.
+            IntegrityError: the file is not as it was written; the subclasses say how.
+            KeyNotFound, KeyUnwrap: no key opens it.
+            UntrustedType: it names something that is not trusted.
+        """
+        with open_artifact(Path(filepath)) as artifact:
+            verified = artifact.verify(self._keys, expected_digest if verify_checksum else None, expected_context)
+            serializer = _serializer(verified.header.serializer)
+            with decompressing_reader(verified.payload(), verified.header.compression, max_bytes) as payload:
+                model = load_model(payload, serializer, trusted)
+            return model, _loaded(verified)
+
+    def convert_model_format(
+        self,
+        input_path: str | Path,
+        output_path: str | Path,
+        target_format: SerializationFormat | str,
+        target_compression: CompressionType | str | None = None,
+    ) -> dict[str, Any]:
+        """Saves an artifact's model anew with another format or compression; encrypted stays encrypted.
+
+        Returns:
+            A report: `input_path`, `output_path`, `original_format`, `target_format`, `original_compression`,
+            `target_compression`, `original_size` and `new_size` (bytes), `size_change_ratio`, `original_digest`,
+            `new_digest`.
+
+        Raises:
+            As for `load_model_secure` and `save_model_secure`.
+        """
+        model, before = self.load_model_secure(input_path)
+        after = self.save_model_secure(
+            model,
+            output_path,
+            target_compression or before["compression"],
+            target_format,
+            encrypt=before["encrypted"],
+            context=before["context"],
+        )
+        return {
+            "input_path": str(input_path),
+            "output_path": str(output_path),
+            "original_format": before["format"],
+            "target_format": after["format"],
+            "original_compression": before["compression"],
+            "target_compression": after["compression"],
+            "original_size": before["final_size"],
+            "new_size": after["final_size"],
+            "size_change_ratio": after["final_size"] / before["final_size"],
+            "original_digest": before["digest"],
+            "new_digest": after["digest"],
+        }
+
+
+def full_class_name(model: Any) -> str:
+    """The full name of an object's class, such as `xgboost.sklearn.XGBClassifier`."""
+    return f"{type(model).__module__}.{type(model).__qualname__}"
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the installed libraries that models are made with."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = installed.version(name)
+        except installed.PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_payload(model: Any, writer: ArtifactWriter, header: Header) -> int:
+    compressed = CompressingWriter(writer, header.compression)  # type: ignore[arg-type]
+    buffered = io.BufferedWriter(compressed, _WRITE_BUFFER_BYTES)
+    try:
+        dump_model(model, buffered, SerializationFormat(header.serializer))
+        buffered.flush()
+    except OSError:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"{header.model_class} cannot be serialized ({type(error).__name__}: {error})") from None
+    compressed.finish()
+    return compressed.bytes_in
+
+
+def _saved(header: Header, written: WrittenArtifact, serialized_bytes: int) -> dict[str, Any]:
+    return {
+        "format": header.serializer,
+        "compression": str(header.compression),
+        "encrypted": header.encrypted,
+        "original_size": serialized_bytes,
+        "compressed_size": written.payload_bytes,
+        "final_size": written.size_bytes,
+        "compression_ratio": written.payload_bytes / max(1, serialized_bytes),
+        "digest": written.digest,
+        "key_fingerprints": list(written.key_fingerprints),
+        "model_class": header.model_class,
+        "library_versions": header.library_versions,
+    }
+
+
+def _loaded(artifact: VerifiedArtifact) -> dict[str, Any]:
+    header = artifact.header
+    return {
+        "format": header.serializer,
+        "compression": str(header.compression),
+        "encrypted": header.encrypted,
+        "final_size": artifact.size_bytes,
+        "digest": artifact.digest,
+        "key_fingerprints": [slot.key_id for slot in header.slots],
+        "model_class": header.model_class,
+        "library_versions": header.library_versions,
+        "context": header.context,
+    }
+
+
+def _compression(value: CompressionType | str) -> CompressionType:
+    try:
+        return CompressionType(value)
+    except ValueError:
+        raise InvalidInput(f"compression {value!r} is not allowed; allowed: {', '.join(CompressionType)}") from None
+
+
+def _serializer(value: SerializationFormat | str) -> SerializationFormat:
+    try:
+        return SerializationFormat(value)
+    except ValueError:
+        raise InvalidInput(f"format {value!r} is not allowed; allowed: {', '.join(SerializationFormat)}") from None

@@ -1,0 +1,136 @@
+"""Where a registry keeps its files: a directory, with the three operations that keep it whole.
+
+Objects are written once (put-if-absent), or replaced only by whoever saw the present content (compare-and-swap); a
+crash at any point leaves the old content or the new.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from model_store.atomic_file import sync_directory, written_whole
+from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
+
+_STAGING = ".staging"
+
+
+class DirectoryStorage:
+    """Files under one directory.
+
+    Args:
+        root: the directory; made on the first write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people."""
+        return str(self._root)
+
+    def path(self, key: str) -> Path:
+        """The file of a key such as `models/a/b/manifest.json`."""
+        return self._root / key
+
+    def names(self, key: str) -> list[str]:
+        """Names of the directories right below a key, sorted."""
+        try:
+            with os.scandir(self.path(key)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+
+    def read(self, key: str) -> bytes:
+        """An object's content.
+
+        Raises:
+            ModelNotFound: there is none.
+            StorageFailed: it cannot be read.
+        """
+        try:
+            return self.path(key).read_bytes()
+        except FileNotFoundError:
+            raise ModelNotFound(f"{self.path(key)}: there is no such file") from None
+        except OSError as error:
+            raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+
+    def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
+        """Replaces an object's content.
+
+        Args:
+            key: the object.
+            content: the new content.
+            expected: the content that the new one was made from.
+
+        Raises:
+            VersionConflict: it has another content by now; nothing was changed.
+            ModelNotFound: it is not there.
+            StorageFailed: it cannot be written.
+        """
+        with self._lock(key):
+            if _etag(self.read(key)) != _etag(expected):
+                raise VersionConflict(f"{self.path(key)}: somebody else changed it first; look at it and try again")
+            with written_whole(self.path(key)) as file:
+                file.write(content)
+
+    @contextmanager
+    def staged(self, name: str) -> Iterator[Path | None]:
+        """A fresh directory to fill; None when another process is filling one of this name right now.
+
+        Removed at the end of the block, unless `publish` gave it its place.
+        """
+        staging = self._root / _STAGING / name
+        try:
+            staging.parent.mkdir(parents=True, exist_ok=True)
+            staging.mkdir()
+        except FileExistsError:
+            if not staging.parent.is_dir():
+                raise StorageFailed(f"{self._root}: not a directory that a registry can be kept in") from None
+            yield None
+            return
+        except OSError as error:
+            raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def publish(self, staging: Path, key: str) -> bool:
+        """Gives a filled directory its place, whole; false when the place is taken.
+
+        Raises:
+            StorageFailed: it cannot be moved there.
+        """
+        target = self.path(key)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sync_directory(staging)
+            staging.rename(target)
+            sync_directory(target.parent)
+        except OSError as error:
+            if target.exists():
+                return False
+            raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
+        return True
+
+    @contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        locks = self._root / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2]):
+                yield
+        except (PermissionError, NotADirectoryError) as error:
+            raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
+
+
+def _etag(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
