@@ -92,7 +92,7 @@ class SecureModelPersistence:
         encrypt = bool(self._keys.providers) if encrypt is None else encrypt
         header = Header(
             message_id=secrets.token_bytes(32),
-            serializer=_serializer(format_type or self._default_format),
+            serializer=str(_serializer(format_type or self._default_format)),
             compression=_compression(compression or self._default_compression),
             model_class=full_class_name(model),
             library_versions=library_versions(),

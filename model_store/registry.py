@@ -10,10 +10,8 @@ changed by compare-and-swap only.
 """
 
 import getpass
-import hashlib
 import json
 import os
-import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,6 +31,7 @@ from model_store.errors import (
     UnreadableModel,
 )
 from model_store.keys import Keyring
+from model_store.lineage import describe_source, feature_schema_of, git_commit, model_type_of
 from model_store.manifest import (
     ModelMetadata,
     ModelStatus,
@@ -47,7 +46,6 @@ from model_store.storage import DirectoryStorage
 
 LOCATION_VARIABLE = "MODEL_REGISTRY_URL"
 _DEFAULT_LOCATION = "registry"
-_READ_BYTES = 1 << 20
 
 
 class ModelRegistry:
@@ -129,8 +127,8 @@ class ModelRegistry:
             "author": author or self._actor,
             "performance_metrics": metrics,
             "feature_schema": [dict(item) for item in feature_schema or feature_schema_of(model)],
-            "source": _describe_source(source) if source else None,
-            "git_commit": _git_commit(),
+            "source": describe_source(source) if source else None,
+            "git_commit": git_commit(),
         }
         moment = datetime.now(UTC).replace(microsecond=0)
         while True:
@@ -338,22 +336,6 @@ def context_of(metadata: ModelMetadata) -> dict[str, str]:
     return {"model_id": metadata.model_id, "model_name": metadata.model_name}
 
 
-def model_type_of(model: Any) -> str:
-    """The type that a model's id names, told from its class: `XGBoost`, `LightGBM`, or the class's own name."""
-    package, name = type(model).__module__.split(".")[0], type(model).__name__
-    if package == "sklearn" and hasattr(model, "steps"):
-        return model_type_of(model.steps[-1][1])
-    return {"xgboost": "XGBoost", "lightgbm": "LightGBM"}.get(package, name.strip("_").replace("_", "-"))
-
-
-def feature_schema_of(model: Any) -> list[dict[str, Any]]:
-    """The features that a model names, or numbers; empty when it does neither."""
-    names = getattr(model, "feature_names_in_", None)
-    if names is None and isinstance(count := getattr(model, "n_features_in_", None), int):
-        names = [f"feature_{number}" for number in range(count)]
-    return [{"name": str(name), "type": "number"} for name in names] if names is not None else []
-
-
 def _directory(location: str | Path | None) -> Path:
     text = str(location) if location is not None else os.environ.get(LOCATION_VARIABLE) or _DEFAULT_LOCATION
     if "://" not in text:
@@ -387,24 +369,6 @@ def _require_size(path: Path, metadata: ModelMetadata) -> None:
         raise Truncated(f"the file has {size} bytes, its manifest says {metadata.size_bytes}")
     if size > metadata.size_bytes:
         raise TrailingData(f"the file has {size} bytes, its manifest says {metadata.size_bytes}")
-
-
-def _describe_source(path: Path) -> dict[str, Any]:
-    state, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            state.update(block)
-            size += len(block)
-    return {"name": path.name, "sha256": state.hexdigest(), "size_bytes": size}
-
-
-def _git_commit() -> str | None:
-    """The commit of the directory that the model is registered from; None outside a repository."""
-    try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()
 
 
 def _user() -> str:

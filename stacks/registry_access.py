@@ -9,7 +9,14 @@ if TYPE_CHECKING:
 
 
 def open_registry(checkout: Path) -> "ModelRegistry":
-    """Opens the registry that `MODEL_REGISTRY_URL` names, or the checkout's own in `registry/`."""
-    from model_store import ModelRegistry
+    """Opens the registry that `MODEL_REGISTRY_URL` names, or the checkout's own in `registry/`.
 
-    return ModelRegistry(os.environ.get("MODEL_REGISTRY_URL") or checkout / "registry")
+    The key is the one that `MODEL_KEY_FILE` or `MODEL_KEY` gives, or the checkout's own, made on first use.
+    """
+    from model_store import Keyring, ModelRegistry
+    from model_store.keys import ensure_key_file
+
+    keys = Keyring.from_environment()
+    if not keys.providers:
+        keys = Keyring.from_files(ensure_key_file(checkout / ".secrets" / "model.key"))
+    return ModelRegistry(os.environ.get("MODEL_REGISTRY_URL") or checkout / "registry", keys=keys)

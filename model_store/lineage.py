@@ -1,0 +1,43 @@
+"""Where a model version comes from: its file, its commit, and what the model tells of itself."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import Any
+
+_READ_BYTES = 1 << 20
+
+
+def model_type_of(model: Any) -> str:
+    """The type that a model's id names, told from its class: `XGBoost`, `LightGBM`, or the class's own name."""
+    package, name = type(model).__module__.split(".")[0], type(model).__name__
+    if package == "sklearn" and hasattr(model, "steps"):
+        return model_type_of(model.steps[-1][1])
+    return {"xgboost": "XGBoost", "lightgbm": "LightGBM"}.get(package, name.strip("_").replace("_", "-"))
+
+
+def feature_schema_of(model: Any) -> list[dict[str, Any]]:
+    """The features that a model names, or numbers; empty when it does neither."""
+    names = getattr(model, "feature_names_in_", None)
+    if names is None and isinstance(count := getattr(model, "n_features_in_", None), int):
+        names = [f"feature_{number}" for number in range(count)]
+    return [{"name": str(name), "type": "number"} for name in names] if names is not None else []
+
+
+def describe_source(path: Path) -> dict[str, Any]:
+    """Name, SHA-256 and size of the file that a model came from."""
+    state, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            state.update(block)
+            size += len(block)
+    return {"name": path.name, "sha256": state.hexdigest(), "size_bytes": size}
+
+
+def git_commit() -> str | None:
+    """The commit of the directory that the model is registered from; None outside a repository."""
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

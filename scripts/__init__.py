@@ -1,0 +1,1 @@
+"""The two command-line tools, and what they share."""
