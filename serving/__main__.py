@@ -1,0 +1,79 @@
+"""`python -m serving`: loads the model that the environment names, and serves it.
+
+Everything is verified, loaded and asked once before the first connection is accepted; what cannot be verified is never
+served. Settings are environment variables, see `serving.settings`.
+
+exit codes: 0 stopped when told to, 2 settings, 3 no such model, 4 not intact or unusable, 5 untrusted, 6 keys, 98 the
+address is taken
+"""
+
+import argparse
+import errno
+import sys
+
+from model_store.errors import ModelStoreError
+from serving.errors import ServingError
+from serving.logs import configure_logs, service_log
+from serving.settings import ServingSettings
+
+
+def main() -> int:
+    """Runs the service; returns its exit code."""
+    options = _parser().parse_args()
+    configure_logs("INFO")
+    try:
+        _run(options)
+    except (ModelStoreError, ServingError) as error:
+        return _failed(options.ready_fd, type(error).__name__, str(error), error.exit_code)
+    except SystemExit as error:
+        # uvicorn ends so when it cannot listen; it has logged why.
+        return errno.EADDRINUSE if error.code else 0
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = ServingSettings.from_environment()
+    configure_logs(settings.log_level)
+    from serving.auth import ApiKeys
+    from serving.model import load_served_model
+
+    api_keys = ApiKeys.from_file(settings.api_keys_file)
+    model = load_served_model(settings)
+    from serving.app import ServiceState, create_app
+    from serving.server import serve
+
+    state = ServiceState(settings, model, api_keys)
+    service_log.info(
+        "model loaded",
+        extra={"fields": {"model_id": model.metadata.model_id, "load_seconds": round(model.load_seconds, 3)}},
+    )
+    serve(
+        state,
+        create_app(state),
+        listen_descriptor=options.listen_fd,
+        ready_descriptor=options.ready_fd,
+        watch_stdin=options.watch_stdin,
+    )
+
+
+def _failed(ready_descriptor: int | None, code: str, message: str, exit_code: int) -> int:
+    service_log.error(message, extra={"fields": {"code": code}})
+    if ready_descriptor is not None:
+        from serving.server import report
+
+        report(ready_descriptor, {"status": "failed", "code": code, "error": message})
+    return exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--listen-fd", type=int, help="serve from this inherited, listening socket")
+    parser.add_argument("--ready-fd", type=int, help="write one line of JSON here once ready, or when it cannot be")
+    parser.add_argument("--watch-stdin", action="store_true", help="stop when standard input is closed")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

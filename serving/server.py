@@ -1,0 +1,116 @@
+"""uvicorn with the ending that a successor on the same socket needs."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from serving.app import ServiceState
+
+_CLOSE_HEADER = (b"connection", b"close")
+_GRACE_SECONDS = 10
+_BACKLOG = 2048
+
+
+class DrainingServer(uvicorn.Server):
+    """Ends in three steps: accepts nothing more, serves what is connected and tells it to close, then closes.
+
+    Args:
+        config: uvicorn's.
+        state: the service's.
+        ready_descriptor: told in one line of JSON once connections are accepted.
+        owns_socket: whether no other process serves from the same socket.
+        watch_stdin: end when standard input is closed, which a supervisor's death does.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: ServiceState,
+        *,
+        ready_descriptor: int | None,
+        owns_socket: bool,
+        watch_stdin: bool,
+    ) -> None:
+        super().__init__(config)
+        self._state = state
+        self._ready_descriptor = ready_descriptor
+        self._owns_socket = owns_socket
+        self._watch_stdin = watch_stdin
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to accept, and says so."""
+        await super().startup(sockets)
+        if self._watch_stdin:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._supervisor_gone)
+        if self._ready_descriptor is not None:
+            metadata = self._state.model.metadata
+            report(
+                self._ready_descriptor,
+                {"status": "ready", "model_id": metadata.model_id, "digest": metadata.digest, "pid": os.getpid()},
+            )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drains, then closes."""
+        # A successor on the same socket is ready already; 503 here would only send callers of a shared address away.
+        self._state.draining = self._owns_socket
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE_HEADER]
+        deadline = time.monotonic() + self._state.settings.shutdown_drain_seconds
+        while self.server_state.connections and time.monotonic() < deadline and not self.force_exit:
+            await asyncio.sleep(0.05)
+        await super().shutdown(sockets)
+        # A stop that was asked for is a success; uvicorn would raise the signal again.
+        self._captured_signals.clear()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second ends at once."""
+        if self.should_exit:
+            self.force_exit = True
+        super().handle_exit(sig, frame)
+
+    def _supervisor_gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        self.handle_exit(signal.SIGTERM, None)
+
+
+def serve(
+    state: ServiceState, app: Any, *, listen_descriptor: int | None, ready_descriptor: int | None, watch_stdin: bool
+) -> None:
+    """Serves until told to stop."""
+    settings = state.settings
+    config = uvicorn.Config(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        lifespan="off",
+    )
+    server = DrainingServer(
+        config,
+        state,
+        ready_descriptor=ready_descriptor,
+        owns_socket=listen_descriptor is None,
+        watch_stdin=watch_stdin,
+    )
+    sockets = None if listen_descriptor is None else [socket.socket(fileno=listen_descriptor)]
+    server.run(sockets)
+
+
+def report(descriptor: int, message: dict[str, Any]) -> None:
+    """Writes one line of JSON and closes the descriptor; nobody may be listening any more."""
+    with contextlib.suppress(OSError), os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(json.dumps(message) + "\n")

@@ -1,0 +1,117 @@
+"""What the service is told by its environment, typed and checked before anything else happens."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from serving.errors import SettingsError
+
+ENVIRONMENTS = ("development", "staging", "production")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ServingSettings:
+    """One service's settings; each field's variable is its name in capitals unless said otherwise."""
+
+    environment: str
+    """`development`, `staging` or `production`."""
+    deployment_name: str
+    model_id: str
+    """The model version to serve; any other is refused."""
+    model_directory: Path
+    """`MODEL_URI`: path or `file://` URL of the directory with `manifest.json` and `artifact`."""
+    model_sha256: str
+    """The artifact's digest, `sha256:<hex>`; any other is refused."""
+    model_key_file: Path | None
+    """File with the key of an encrypted artifact."""
+    api_keys_file: Path
+    """File with the hashes of the API keys that are let in."""
+    log_level: str = "INFO"
+    api_host: str = "127.0.0.1"
+    api_port: int = 8000
+    decision_threshold: float | None = None
+    """Fraud from this probability on; the manifest's metric `threshold`, else 0.5, when not given."""
+    shutdown_drain_seconds: float = 2.0
+    """How long open connections are served after a stop was asked for, each told to close."""
+    max_body_bytes: int = 1 << 20
+    max_batch: int = 1000
+    """Transactions in one request."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ServingSettings":
+        """Reads the settings.
+
+        Raises:
+            SettingsError: names the variable, its value unless it is secret, and what is allowed.
+        """
+        read = _Variables(environment)
+        key_file = environment.get("MODEL_KEY_FILE")
+        return cls(
+            environment=read.choice("ENVIRONMENT", ENVIRONMENTS, "development"),
+            deployment_name=environment.get("DEPLOYMENT_NAME") or "fraud-detection",
+            model_id=read.required("MODEL_ID"),
+            model_directory=_directory(read.required("MODEL_URI")),
+            model_sha256=read.matching("MODEL_SHA256", _DIGEST, "sha256: and 64 hexadecimal digits"),
+            model_key_file=Path(key_file) if key_file else None,
+            api_keys_file=Path(read.required("API_KEYS_FILE")),
+            log_level=read.choice("LOG_LEVEL", LOG_LEVELS, "INFO"),
+            api_host=environment.get("API_HOST") or "127.0.0.1",
+            api_port=int(read.number("API_PORT", 8000, 0, 65535)),
+            decision_threshold=read.optional_number("DECISION_THRESHOLD", 0, 1),
+            shutdown_drain_seconds=read.number("SHUTDOWN_DRAIN_SECONDS", 2.0, 0, 3600),
+            max_body_bytes=int(read.number("MAX_BODY_BYTES", 1 << 20, 1, 1 << 30)),
+            max_batch=int(read.number("MAX_BATCH", 1000, 1, 100_000)),
+        )
+
+
+class _Variables:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def required(self, name: str) -> str:
+        value = self._environment.get(name)
+        if not value:
+            raise SettingsError(f"{name} is not set; the service does not start without it")
+        return value
+
+    def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
+        value = self._environment.get(name) or default
+        if value not in allowed:
+            raise SettingsError(f"{name}: {value!r} is not allowed; allowed: {', '.join(allowed)}")
+        return value
+
+    def matching(self, name: str, pattern: re.Pattern[str], allowed: str) -> str:
+        value = self.required(name)
+        if not pattern.fullmatch(value):
+            raise SettingsError(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+        return value
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        value = self.optional_number(name, low, high)
+        return default if value is None else value
+
+    def optional_number(self, name: str, low: float, high: float) -> float | None:
+        text = self._environment.get(name)
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise SettingsError(f"{name}: {text!r} is not allowed; allowed: a number from {low:g} to {high:g}")
+        return value
+
+
+def _directory(uri: str) -> Path:
+    if "://" not in uri:
+        return Path(uri)
+    parts = urlsplit(uri)
+    if parts.scheme != "file":
+        raise SettingsError(f"MODEL_URI: {uri!r} is not allowed; allowed: a path or a file:// URL")
+    return Path(unquote(parts.path))

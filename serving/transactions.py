@@ -1,0 +1,86 @@
+"""The body of a prediction request: read, checked against the model's features, and put in their order."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+_SHOWN_CHARACTERS = 80
+
+
+class InvalidRequest(Exception):
+    """The request's body is not what it may be.
+
+    Args:
+        code: such as `missing_feature`.
+        message: one sentence.
+        field: where, such as `transactions[2].amount`; None for the whole body.
+    """
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+def parse_rows(body: bytes, feature_names: Sequence[str], max_batch: int) -> list[list[float]]:
+    """The transactions of a body as rows of numbers.
+
+    Args:
+        body: `{"transaction": {…}}` or `{"transactions": [{…}, …]}`, JSON.
+        feature_names: what each transaction has to have, in the order of the rows.
+        max_batch: how many transactions are allowed.
+
+    Raises:
+        InvalidRequest: malformed JSON, or a missing, unknown, non-numeric or non-finite feature; names it.
+    """
+    content = _json_object(body)
+    if set(content) == {"transaction"}:
+        return [_row(content["transaction"], "transaction", feature_names)]
+    if set(content) != {"transactions"}:
+        raise InvalidRequest("invalid_body", 'the body has to have one field, "transaction" or "transactions"')
+    transactions = content["transactions"]
+    if not isinstance(transactions, list) or not 1 <= len(transactions) <= max_batch:
+        raise InvalidRequest("invalid_batch", f"transactions has to be a list of 1 to {max_batch}", "transactions")
+    return [_row(item, f"transactions[{number}]", feature_names) for number, item in enumerate(transactions)]
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("malformed_json", "the body is not JSON") from None
+    if not isinstance(content, dict):
+        raise InvalidRequest("invalid_body", "the body is not a JSON object")
+    return content
+
+
+def _row(transaction: Any, place: str, feature_names: Sequence[str]) -> list[float]:
+    if not isinstance(transaction, dict):
+        raise InvalidRequest("invalid_transaction", f"{place} is not an object of features", place)
+    row = []
+    for name in feature_names:
+        if name not in transaction:
+            raise InvalidRequest("missing_feature", f"{place} has no feature {name!r}", f"{place}.{name}")
+        row.append(_number(transaction[name], f"{place}.{name}"))
+    if len(transaction) != len(feature_names):
+        unknown = _shown(next(name for name in transaction if name not in feature_names))
+        raise InvalidRequest("unknown_feature", f"{place} has an unknown feature {unknown!r}", f"{place}.{unknown}")
+    return row
+
+
+def _number(value: Any, place: str) -> float:
+    # Booleans are numbers to Python; to a model they are a caller's mistake.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequest("not_a_number", f"{place} is not a number", place)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidRequest("not_finite", f"{place} is not a finite number", place)
+    return number
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
