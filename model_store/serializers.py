@@ -1,9 +1,11 @@
 """Turns a model into bytes and back: joblib and pickle, both read through the allow-list."""
 
+import importlib.util
 import io
 import pickle
 from collections.abc import Collection
 from enum import StrEnum
+from functools import cache
 from typing import Any, BinaryIO
 
 from model_store.errors import ModelStoreError, TrailingData, UnreadableModel
@@ -17,12 +19,31 @@ class SerializationFormat(StrEnum):
     PICKLE = "pickle"
 
 
+@cache
+def _plain_numpy_pickler() -> Any:
+    """Joblib's pickler with the standard library's own rules.
+
+    Importing dill, as Pulumi's SDK does, teaches every pickler written in Python to name dill's functions, which no
+    allow-list should trust. The rules are therefore taken from a copy of the standard module that nobody has changed.
+    """
+    from joblib.numpy_pickle import NumpyPickler
+
+    specification = importlib.util.find_spec("pickle")
+    assert specification is not None  # noqa: S101 - the standard library has it
+    assert specification.loader is not None  # noqa: S101
+    unchanged = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(unchanged)
+
+    class PlainNumpyPickler(NumpyPickler):  # type: ignore[misc]
+        dispatch = unchanged._Pickler.dispatch.copy()
+
+    return PlainNumpyPickler
+
+
 def dump_model(model: Any, target: BinaryIO, serializer: SerializationFormat) -> None:
     """Writes a model's bytes, in pieces."""
     if serializer is SerializationFormat.JOBLIB:
-        import joblib
-
-        joblib.dump(model, target)
+        _plain_numpy_pickler()(target).dump(model)
     else:
         pickle.dump(model, target, protocol=pickle.HIGHEST_PROTOCOL)
 
