@@ -18,9 +18,7 @@ def resolve_artifact(settings: StackSettings) -> ModelArtifactArgs:
         manifest = registry.get_metadata(settings.model_version)
         measured = registry.verify_artifact(settings.model_version)
     except ModelStoreError as error:
-        raise ConfigError(
-            f"Pulumi.{settings.stack}.yaml: fraud-detection:modelVersion: {settings.model_version}: {error}"
-        ) from None
+        raise ConfigError(f"Pulumi.{settings.stack}.yaml: fraud-detection:modelVersion: {error}") from None
     return ModelArtifactArgs(
         model_id=manifest.model_id,
         uri=registry.artifact_path(settings.model_version).parent.resolve().as_uri(),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from model_store import ModelRegistry
 
+_ALL_UPDATES = 1_000_000
+
 
 @dataclass(frozen=True)
 class DeployOutcome:
@@ -173,16 +175,11 @@ class ModelDeployment:
             require_unlocked(self._checkout, environment)
             stack = select_stack(self._checkout, environment)
             with changed_config(stack_config_file(self._checkout, environment), model_id, config):
-                changes = run_up(stack, environment, message, self._say)
-            outcome = self._outcome(environment, stack, changes)
+                result = run_up(stack, environment, message, self._say)
+            current = _current(self._history(environment, stack), environment)
+            outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
         self._record(outcome)
         return outcome
-
-    def _outcome(self, environment: DeploymentEnvironment, stack: "Stack", changes: dict[str, int]) -> DeployOutcome:
-        current = _current(self._history(environment, stack), environment)
-        outputs = {name: output.value for name, output in stack.outputs().items()}
-        changed = any(count for operation, count in changes.items() if operation != "same")
-        return DeployOutcome(current, changed, changes, outputs)
 
     def _record(self, outcome: DeployOutcome) -> None:
         if outcome.changed:
@@ -194,7 +191,8 @@ class ModelDeployment:
             )
 
     def _history(self, environment: DeploymentEnvironment, stack: "Stack") -> list[Deployment]:
-        return deployments(environment, stack.history(show_secrets=False))
+        # Without a page size the engine lists the newest ten only.
+        return deployments(environment, stack.history(page_size=_ALL_UPDATES, page=1, show_secrets=False))
 
     def _deployed_config(self, environment: DeploymentEnvironment) -> DeploymentConfig:
         path = stack_config_file(self._checkout, environment)

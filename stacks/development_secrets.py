@@ -1,8 +1,13 @@
-"""The keys of the development environment, made on first use under `.secrets/` with mode 600."""
+"""The keys of the development environment, made on first use under `.secrets/` with mode 600.
 
+python -m stacks.development_secrets CHECKOUT
+"""
+
+import hashlib
 import json
 import os
 import secrets
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +45,6 @@ def ensure_development_secrets(checkout: Path) -> DevelopmentSecrets:
 
 
 def _ensure_api_key(places: DevelopmentSecrets) -> None:
-    import hashlib
-
     _ensure(places.api_key, f"fd_{secrets.token_urlsafe(32)}")
     digest = hashlib.sha256(places.api_key.read_text(encoding="utf-8").strip().encode()).hexdigest()
     entry = {"name": "development", "sha256": digest, "scopes": ["predict", "feedback", "admin"]}
@@ -64,3 +67,7 @@ def _ensure(path: Path, content: str) -> None:
         pass
     finally:
         staging.unlink()
+
+
+if __name__ == "__main__":
+    ensure_development_secrets(Path(sys.argv[1]))

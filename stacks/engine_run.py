@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stacks.environments import DeploymentEnvironment
@@ -15,7 +16,22 @@ _PREFIX = re.compile(r"^(ServingFailed: |.* property \w+ value \{.*?\} has a pro
 _NOISE = re.compile(r"^(Traceback|\s|error: |Exception calling application|update failed|\d+ error)")
 
 
-def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, say: Say) -> dict[str, int]:
+@dataclass(frozen=True)
+class UpResult:
+    """What an update did."""
+
+    changes: dict[str, int]
+    """How many resources were created, updated, deleted or left the same."""
+    outputs: dict[str, Any]
+    """The stack's outputs."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was done."""
+        return any(count for operation, count in self.changes.items() if operation != "same")
+
+
+def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, say: Say) -> UpResult:
     """Brings the stack to its config.
 
     Args:
@@ -23,9 +39,6 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, say
         environment: for messages.
         message: recorded in the history.
         say: told each line of the engine's progress.
-
-    Returns:
-        How many resources were created, updated, deleted or left the same.
 
     Raises:
         StackBusy: the engine says that somebody else holds the stack.
@@ -47,7 +60,8 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, say
         raise StackBusy(f"stack {environment.stack} is being changed by somebody else; wait, then try again") from None
     except CommandError as error:
         raise DeploymentFailed(reason_of(diagnostics) or _last_words(str(error))) from None
-    return {str(operation): count for operation, count in (result.summary.resource_changes or {}).items()}
+    changes = {str(operation): count for operation, count in (result.summary.resource_changes or {}).items()}
+    return UpResult(changes, {name: output.value for name, output in result.outputs.items()})
 
 
 def run_destroy(stack: "Stack", say: Say) -> None:

@@ -2,17 +2,22 @@
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import filelock
+import psutil
 
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StackBusy, StackLocked
 from stacks.workspace import PROJECT, backend_url
+
+_CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class StackLock:
     @property
     def is_stale(self) -> bool:
         """Whether the process that took it ran on this machine and is gone."""
-        return self.host == socket.gethostname() and not _lives(self.pid)
+        return self.host == socket.gethostname() and not _held_by_a_live_process(self.pid, self.since)
 
     def __str__(self) -> str:
         return f"process {self.pid} of {self.user}@{self.host} since {self.since}"
@@ -106,11 +111,20 @@ def _read(path: Path) -> StackLock:
     return StackLock(path, int(content["pid"]), content["username"], content["hostname"], content["timestamp"])
 
 
-def _lives(pid: int) -> bool:
+def _held_by_a_live_process(pid: int, since: str) -> bool:
+    """Whether the process that took the lock still runs; a later process with its number does not count."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        started = process.create_time()
+        ended = process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True
+    return not ended and started <= _seconds(since) + _CLOCK_TOLERANCE_SECONDS
+
+
+def _seconds(moment: str) -> float:
+    """Seconds since 1970 of a time such as `2026-01-01T12:00:00.123456789Z`, whose digits Python cannot all read."""
+    whole = re.sub(r"\.\d+", "", moment)
+    return datetime.fromisoformat(whole).timestamp()

@@ -53,9 +53,22 @@ def bring_up(deployments: ModelDeployment, checkout: Path, name: str, say: Say) 
     for lock in remove_stale_locks(checkout, environment):
         say(f"removed the lock of a run that has died ({lock})")
     model_ids = [_registered(deployments.registry, example, say) for example in _examples(checkout, say)]
-    chosen = read_config(stack_config_file(checkout, environment)).get(MODEL_VERSION)
     config = deployments.create_deployment_config(environment)
-    return deployments.deploy_model(chosen or model_ids[-1], config)
+    return deployments.deploy_model(_chosen(deployments, checkout, environment, say) or model_ids[-1], config)
+
+
+def _chosen(deployments: ModelDeployment, checkout: Path, environment: DeploymentEnvironment, say: Say) -> str | None:
+    """The stack's own model version; None when it has none, or the registry does not know it any more."""
+    from model_store.errors import ModelNotFound
+
+    chosen = read_config(stack_config_file(checkout, environment)).get(MODEL_VERSION)
+    if chosen is None:
+        return None
+    try:
+        return deployments.registry.get_metadata(str(chosen)).model_id
+    except ModelNotFound:
+        say(f"the registry does not know {chosen}, which the stack's config names; taking the example's newest instead")
+        return None
 
 
 def _examples(checkout: Path, say: Say) -> list[_Example]:

@@ -72,6 +72,15 @@ class Checkout:
         assert completed.returncode == code, f"{command} ended with {completed.returncode}, expected {code}:\n{said}"
         return completed
 
+    def fails(self, *command: str) -> str:
+        """Runs a command that has to fail, and returns what it said."""
+        completed = subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=240
+        )
+        said = f"{completed.stdout}\n{completed.stderr}"
+        assert completed.returncode != 0, f"{command} did not fail:\n{said}"
+        return said
+
     def deploy_model(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "scripts/deploy_model.py", *arguments, code=code)
 
@@ -85,6 +94,11 @@ class Checkout:
         command = ("deploy", model_id, "development", "--config", str(self.template), "--json")
         answer: dict[str, Any] = json.loads(self.deploy_model(*command).stdout)
         return answer
+
+    def ensure(self, model_id: str) -> None:
+        """Deploys a model version unless it is served already."""
+        if self.served_model() != model_id:
+            self.deploy(model_id)
 
     def rollback(self, *arguments: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.deploy_model("rollback", "development", *arguments, "--json").stdout)
@@ -149,6 +163,13 @@ def _copy_project(root: Path) -> None:
             shutil.copyfile(source, root / part)
 
 
+def _as_committed(stack_file: Path) -> None:
+    """Takes out what use on this machine has added."""
+    lines = stack_file.read_text().splitlines(keepends=True)
+    added = ("encryptionsalt:", "  fraud-detection:modelVersion:")
+    stack_file.write_text("".join(line for line in lines if not line.startswith(added)))
+
+
 def _use_port(root: Path, port: int) -> None:
     for file in (root / "Pulumi.dev.yaml", root / "config" / "deployment_templates" / "development.yaml"):
         file.write_text(file.read_text().replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}"))
@@ -157,6 +178,7 @@ def _use_port(root: Path, port: int) -> None:
 def make_checkout(root: Path) -> Checkout:
     """Copies the project; the virtual environment's programs run the copy's code."""
     _copy_project(root)
+    _as_committed(root / "Pulumi.dev.yaml")
     port = free_port()
     _use_port(root, port)
     programs = Path(sys.executable).parent

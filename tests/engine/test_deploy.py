@@ -14,7 +14,7 @@ def _example_body(deployed: Deployed) -> object:
 
 
 def test_the_endpoint_answers_predictions_of_the_model_that_was_deployed(deployed: Deployed) -> None:
-    deployed.checkout.deploy(deployed.first)
+    deployed.checkout.ensure(deployed.first)
     answer = deployed.checkout.predict()
     assert answer.status_code == 200
     assert answer.json()["model_id"] == deployed.first
@@ -22,7 +22,7 @@ def test_the_endpoint_answers_predictions_of_the_model_that_was_deployed(deploye
 
 
 def test_a_second_up_changes_nothing_and_says_so(deployed: Deployed) -> None:
-    deployed.checkout.deploy(deployed.first)
+    deployed.checkout.ensure(deployed.first)
     process = deployed.checkout.status()["serving"]["pid"]
     said = deployed.checkout.deploy_model("up", "development").stdout
     assert "nothing to change" in said
@@ -32,7 +32,7 @@ def test_a_second_up_changes_nothing_and_says_so(deployed: Deployed) -> None:
 
 def test_both_ways_are_one(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
     checkout.pulumi("config", "set", "--stack", "dev", "modelVersion", deployed.second)
     checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
@@ -52,7 +52,7 @@ def test_the_plain_history_shows_the_updates_of_both_ways(deployed: Deployed) ->
 
 def test_no_request_fails_while_versions_change_under_constant_load(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     with constant_load(checkout.url, checkout.api_key(), _example_body(deployed)) as answers:
         checkout.deploy(deployed.second)
         wait_until(lambda: deployed.second in answers.models)
@@ -85,7 +85,7 @@ def test_rolling_back_to_a_chosen_version(deployed: Deployed) -> None:
 
 def test_list_deployments_and_health_tell_what_runs(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     checkout.deploy(deployed.second)
     newest, before = checkout.list_deployments()[:2]
     assert (newest["model_id"], newest["current"]) == (deployed.second, True)
@@ -99,18 +99,18 @@ def test_list_deployments_and_health_tell_what_runs(deployed: Deployed) -> None:
 
 def test_a_dead_process_is_found_by_refresh_and_started_again_by_up(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     os.kill(checkout.status()["supervisor_pid"], signal.SIGKILL)
     wait_until(lambda: not checkout.processes())
     assert "1 to delete" in checkout.pulumi("refresh", "--stack", "dev", "--preview-only").stdout
-    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes", code=255)
+    checkout.fails("pulumi", "preview", "--stack", "dev", "--expect-no-changes", "--non-interactive")
     checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
     assert checkout.served_model() == deployed.first
 
 
 def test_a_dead_process_is_found_by_a_second_up_too(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     os.kill(checkout.status()["supervisor_pid"], signal.SIGKILL)
     wait_until(lambda: not checkout.processes())
     assert checkout.deploy(deployed.first)["changed"] is True
@@ -119,7 +119,7 @@ def test_a_dead_process_is_found_by_a_second_up_too(deployed: Deployed) -> None:
 
 def test_a_serving_process_that_crashes_is_started_again(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     crashed = checkout.status()["serving"]["pid"]
     os.kill(crashed, signal.SIGKILL)
     wait_until(lambda: checkout.status()["restarts"] >= 1 and checkout.status()["serving"]["pid"] != crashed)
@@ -128,7 +128,7 @@ def test_a_serving_process_that_crashes_is_started_again(deployed: Deployed) -> 
 
 def test_no_key_is_in_state_logs_or_config(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     checkout.predict()
     secrets = {path: path.read_text().strip() for path in (checkout.root / ".secrets").iterdir()}
     clear = {path.name: text for path, text in secrets.items() if path.name != "api_keys.json"}
@@ -145,7 +145,7 @@ def test_no_key_is_in_state_logs_or_config(deployed: Deployed) -> None:
 
 def test_down_stops_everything_and_keeps_registry_and_history(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     before = len(checkout.list_deployments())
     checkout.deploy_model("down", "development")
     assert checkout.processes() == []
@@ -158,7 +158,7 @@ def test_down_stops_everything_and_keeps_registry_and_history(deployed: Deployed
 
 
 def test_the_state_names_the_provider_and_holds_no_code(deployed: Deployed) -> None:
-    deployed.checkout.deploy(deployed.first)
+    deployed.checkout.ensure(deployed.first)
     state = Path(deployed.checkout.root / ".state/.pulumi/stacks/fraud-detection/dev.json").read_text()
     resources = json.loads(state)["checkpoint"]["latest"]["resources"]
     (process,) = [item for item in resources if item["type"].endswith(":LocalProcess")]

@@ -19,7 +19,7 @@ from tests.engine.conftest import Checkout, Deployed, wait_until
 def nothing_changes(deployed: Deployed) -> Iterator[Checkout]:
     """The stack's config, what is served and what is registered are the same after the block."""
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     before = (
         checkout.stack_file.read_bytes(),
         checkout.status()["serving"],
@@ -76,7 +76,7 @@ def test_an_artifact_that_is_not_intact(deployed: Deployed, damage: str) -> None
             assert deployed.second in line
             checkout.pulumi("config", "set", "--stack", "dev", "modelVersion", deployed.second)
             assert "nothing" in line or "artifact" in line
-            assert deployed.second in checkout.pulumi("preview", "--stack", "dev", code=255).stdout
+            assert deployed.second in checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
             checkout.pulumi("config", "set", "--stack", "dev", "modelVersion", deployed.first)
     finally:
         artifact.write_bytes(intact)
@@ -194,7 +194,7 @@ def test_a_registry_that_cannot_be_written(deployed: Deployed) -> None:
 
 def test_two_deploys_at_once_leave_one_and_tell_the_other_who_holds_the_environment(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.deploy(deployed.first)
+    checkout.ensure(deployed.first)
     command = [sys.executable, "scripts/deploy_model.py", "deploy", deployed.second, "development"]
     with subprocess.Popen(
         command, cwd=checkout.root, env=checkout.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -226,8 +226,9 @@ def test_a_lock_of_a_dead_run_gives_the_way_out(deployed: Deployed) -> None:
 
 
 def test_a_plain_preview_before_any_deploy_says_what_to_do(fresh_checkout: Checkout) -> None:
-    fresh_checkout.deploy_model("list-deployments", "--json")
+    fresh_checkout.run(sys.executable, "-m", "stacks.development_secrets", str(fresh_checkout.root))
+    (fresh_checkout.root / ".state").mkdir()
     fresh_checkout.pulumi("stack", "init", "dev")
-    said = fresh_checkout.pulumi("preview", "--stack", "dev", code=255)
-    assert "no model version has been chosen" in said.stdout
-    assert "Traceback" not in said.stdout + said.stderr
+    said = fresh_checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
+    assert "no model version has been chosen" in said
+    assert "Traceback" not in said
