@@ -204,6 +204,10 @@ class CappedReader(io.RawIOBase):
         """Always."""
         return True
 
+    def tell(self) -> int:
+        """How many bytes came out so far."""
+        return self._max_bytes - self._left
+
     def readinto(self, buffer: Any, /) -> int:
         """Reads on, and counts."""
         count = self._source.readinto(buffer) or 0

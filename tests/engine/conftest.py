@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.stack_file import committed_stack_file
+
 SOURCE = Path(__file__).resolve().parents[2]
 _PARTS = (
     "components",
@@ -28,7 +30,6 @@ _PARTS = (
     "stacks",
     "toolchain",
     "Pulumi.yaml",
-    "Pulumi.dev.yaml",
 )
 _TRANSACTIONS = "8000"
 
@@ -163,13 +164,6 @@ def _copy_project(root: Path) -> None:
             shutil.copyfile(source, root / part)
 
 
-def _as_committed(stack_file: Path) -> None:
-    """Takes out what use on this machine has added."""
-    lines = stack_file.read_text().splitlines(keepends=True)
-    added = ("encryptionsalt:", "  fraud-detection:modelVersion:")
-    stack_file.write_text("".join(line for line in lines if not line.startswith(added)))
-
-
 def _use_port(root: Path, port: int) -> None:
     for file in (root / "Pulumi.dev.yaml", root / "config" / "deployment_templates" / "development.yaml"):
         file.write_text(file.read_text().replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}"))
@@ -178,7 +172,7 @@ def _use_port(root: Path, port: int) -> None:
 def make_checkout(root: Path) -> Checkout:
     """Copies the project; the virtual environment's programs run the copy's code."""
     _copy_project(root)
-    _as_committed(root / "Pulumi.dev.yaml")
+    (root / "Pulumi.dev.yaml").write_text(committed_stack_file())
     port = free_port()
     _use_port(root, port)
     programs = Path(sys.executable).parent

@@ -7,6 +7,7 @@ import pytest
 
 from infra.deployment_config import DeploymentConfig, read_template
 from stacks.stack_config import changed_config, read_config, write_config
+from tests.stack_file import committed_stack_file
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -19,7 +20,7 @@ def config() -> DeploymentConfig:
 @pytest.fixture
 def stack_file(tmp_path: Path) -> Path:
     path = tmp_path / "Pulumi.dev.yaml"
-    path.write_bytes((CHECKOUT / "Pulumi.dev.yaml").read_bytes())
+    path.write_text(committed_stack_file())
     return path
 
 

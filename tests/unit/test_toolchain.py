@@ -143,6 +143,8 @@ def test_the_wrapper_tells_the_engine_where_state_and_passphrase_are(empty_machi
     _place(empty_machine / "bin", '#!/bin/sh\n[ "$1" = version ] && echo v3.259.0 || env\n')
     programs = empty_machine / "environment"
     programs.mkdir()
+    (empty_machine / ".secrets").mkdir()
+    (empty_machine / ".secrets" / "passphrase").write_text("p")
     wrapper = write_wrapper(ensure_engine(print), programs, empty_machine)
     environment = {"PATH": os.defpath}
     said = subprocess.run([wrapper, "up"], env=environment, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,159 @@
+"""What a file may name: nothing runs that is not on the allow-list."""
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+
+from model_store import SecureModelPersistence, SerializationFormat
+from model_store.errors import ModelStoreError, UnreadableModel, UntrustedType
+from model_store.model_files import inspect_model_file, load_model_file
+from model_store.serializers import dump_model, load_model
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def _reduce(function: Any, *arguments: Any) -> bytes:
+    class Gadget:
+        def __reduce__(self) -> Any:
+            return function, arguments
+
+    return pickle.dumps(Gadget())
+
+
+def _gadgets(sign: Path) -> dict[str, bytes]:
+    import functools
+    import operator
+
+    command = f"touch {sign}"
+    return {
+        "os.system": _reduce(os.system, command),
+        "builtins.eval": _reduce(eval, f"__import__('os').system('{command}')"),
+        "builtins.exec": _reduce(exec, f"import os; os.system('{command}')"),
+        "functools.partial": _reduce(functools.partial, os.system, command),
+        "operator.attrgetter": _reduce(operator.attrgetter, "system"),
+        "subprocess.Popen": _reduce(subprocess.Popen, ["touch", str(sign)]),
+        "importlib.import_module": b"cimportlib\nimport_module\n(S'os'\ntR.",
+        "numpy.f2py.crackfortran.myeval": b"cnumpy.f2py.crackfortran\nmyeval\n(S'1'\ntR.",
+        "builtins.getattr": _reduce(getattr, "os", "system"),
+        "sklearn.preprocessing._function_transformer.FunctionTransformer": (
+            b"csklearn.preprocessing._function_transformer\nFunctionTransformer\n(tR."
+        ),
+    }
+
+
+NAMES = sorted(_gadgets(Path("x")))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("suffix", [".pkl", ".joblib"])
+def test_a_file_made_to_run_code_is_refused_by_name_and_runs_nothing(tmp_path: Path, name: str, suffix: str) -> None:
+    sign = tmp_path / "it_ran"
+    file = tmp_path / f"model{suffix}"
+    file.write_bytes(_gadgets(sign)[name])
+    with pytest.raises(UntrustedType) as refused:
+        load_model_file(file)
+    assert refused.value.name in (name, name.replace("os.", "posix."), "posix.system")
+    assert not sign.exists()
+
+
+def test_a_gadget_inside_an_object_array_of_joblib_is_refused(tmp_path: Path) -> None:
+    class Gadget:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {tmp_path / 'it_ran'}",)
+
+    array = np.empty(1, dtype=object)
+    array[0] = Gadget()
+    joblib.dump({"array": array}, tmp_path / "model.joblib")
+    with pytest.raises(UntrustedType, match=r"posix\.system"):
+        load_model_file(tmp_path / "model.joblib")
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_an_authentic_artifact_with_a_gadget_is_refused_too(tmp_path: Path) -> None:
+    class Gadget:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {tmp_path / 'it_ran'}",)
+
+    persistence = SecureModelPersistence(SecureModelPersistence.generate_encryption_key())
+    persistence.save_model_secure(Gadget(), tmp_path / "a")
+    with pytest.raises(UntrustedType):
+        persistence.load_model_secure(tmp_path / "a")
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_only_the_caller_can_trust_more_and_only_by_exact_name(tmp_path: Path) -> None:
+    from fractions import Fraction
+
+    persistence = SecureModelPersistence()
+    persistence.save_model_secure(Fraction(1, 3), tmp_path / "a")
+    with pytest.raises(UntrustedType, match=r"fractions\.Fraction"):
+        persistence.load_model_secure(tmp_path / "a", trusted=["fractions"])
+    assert persistence.load_model_secure(tmp_path / "a", trusted=["fractions.Fraction"])[0] == Fraction(1, 3)
+
+
+@pytest.mark.parametrize("compress", [0, 3, ("gzip", 3), ("bz2", 3), ("xz", 3), ("lzma", 3)])
+def test_joblib_files_are_read_with_every_compression_of_joblib(tmp_path: Path, compress: Any) -> None:
+    joblib.dump({"a": np.arange(5000.0)}, tmp_path / "model.joblib", compress=compress)
+    assert load_model_file(tmp_path / "model.joblib")["a"][-1] == 4999
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"not a pickle", b"\x1f\x8b\x08broken", b"\x78\x9c\x00"])
+def test_a_file_that_holds_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.joblib").write_bytes(content)
+    with pytest.raises(ModelStoreError):
+        load_model_file(tmp_path / "model.joblib")
+
+
+def test_bytes_after_the_model_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps([1]) + b"more")
+    with pytest.raises(ModelStoreError, match="after the end"):
+        load_model_file(tmp_path / "model.pkl")
+
+
+def test_a_truncated_model_is_refused_as_unreadable() -> None:
+    buffer = io.BytesIO()
+    dump_model([1, 2, 3], buffer, SerializationFormat.JOBLIB)
+    with pytest.raises(UnreadableModel):
+        load_model(io.BufferedReader(io.BytesIO(buffer.getvalue()[:-3])), SerializationFormat.JOBLIB)  # type: ignore[arg-type]
+
+
+def test_inspect_shows_what_a_file_names_without_loading_it(tmp_path: Path) -> None:
+    sign = tmp_path / "it_ran"
+    (tmp_path / "model.pkl").write_bytes(_gadgets(sign)["os.system"])
+    found = inspect_model_file(tmp_path / "model.pkl")
+    assert found["untrusted"] == ["posix.system"]
+    assert not sign.exists()
+
+
+def test_models_saved_where_dill_is_imported_name_nothing_of_dill() -> None:
+    program = """
+import dill, io, sys
+import numpy as np
+from xgboost import XGBClassifier
+from model_store import SerializationFormat
+from model_store.serializers import dump_model, load_model
+model = XGBClassifier(n_estimators=2).fit(np.random.rand(20, 2), np.arange(20) % 2)
+for serializer in SerializationFormat:
+    buffer = io.BytesIO()
+    dump_model(model, buffer, serializer)
+    assert b"dill" not in buffer.getvalue(), serializer
+    buffer.seek(0)
+    load_model(io.BufferedReader(buffer), serializer)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("package", ["model_store", "stacks"])
+def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
+    heavy = ["numpy", "sklearn", "xgboost", "joblib", "cryptography", "pulumi", "grpc", "pydantic", "httpx"]
+    program = f"import sys, {package}; print([name for name in {heavy} if name in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
