@@ -153,15 +153,16 @@ def features_of(transactions: Transactions) -> tuple[list[str], Array]:
 
 def _customer_columns(transactions: Transactions, night: Array) -> dict[str, Array]:
     amount, distance = transactions.amount, transactions.distance
+    cents = _cents(amount)
     past = _Past(transactions.customer, transactions.seconds)
     columns: dict[str, Array] = {}
     for days in _WINDOWS_DAYS:
-        count, total = past.sums(days, 0, np.ones_like(amount), amount)
+        count, total = past.sums(days, 0, np.ones_like(amount), cents)
         columns[f"customer_count_{days}d"] = count
-        columns[f"customer_amount_mean_{days}d"] = _share(total, count)
-    count, total, squares = past.sums(30, 0, np.ones_like(amount), amount, amount**2)
-    mean = _share(total, count)
-    deviation = np.sqrt(np.maximum(_share(squares, count) - mean**2, 0))
+        columns[f"customer_amount_mean_{days}d"] = _share(total, count) / 100
+    count, total, squares = past.sums(30, 0, np.ones_like(amount), cents, cents**2)
+    mean = _share(total, count) / 100
+    deviation = np.sqrt(np.maximum(_share(squares, count) / 10_000 - mean**2, 0))
     (nights, distances) = past.sums(30, 0, night, distance)
     mean_distance = _share(distances, count)
     columns |= {
@@ -184,8 +185,8 @@ def _terminal_columns(transactions: Transactions) -> dict[str, Array]:
         count, frauds = past.sums(days, LABEL_DELAY_DAYS, np.ones_like(amount), fraud)
         columns[f"terminal_count_{days}d"] = count
         columns[f"terminal_risk_{days}d"] = _share(frauds, count)
-    count, total = past.sums(30, 0, np.ones_like(amount), amount)
-    mean = _share(total, count)
+    count, total = past.sums(30, 0, np.ones_like(amount), _cents(amount))
+    mean = _share(total, count) / 100
     columns["terminal_amount_mean_30d"] = mean
     columns["amount_to_terminal_mean"] = amount / (mean + 1)
     return columns
@@ -226,6 +227,11 @@ class _Past:
         values = np.empty_like(sorted_values)
         values[self._order] = sorted_values
         return values
+
+
+def _cents(amount: Array) -> Array:
+    """Whole cents: running sums of whole numbers are exact, whatever comes before them."""
+    return np.rint(amount * 100)
 
 
 def _share(part: Array, whole: Array) -> Array:
