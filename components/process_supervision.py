@@ -81,10 +81,8 @@ def address_taken_by_another(arguments: Mapping[str, Any]) -> str | None:
     """A sentence when something else listens on the address, else None."""
     if not isinstance(arguments.get("port"), int | float):
         return None
-    directory = run_directory(arguments)
     host, port = str(arguments["host"]), int(arguments["port"])
-    serving = (_status(directory) or {}).get("serving") or {}
-    if _supervisor_lives(directory) and (serving.get("host"), serving.get("port")) == (host, port):
+    if _is_ours(run_directory(arguments), host, port):
         return None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -92,8 +90,6 @@ def address_taken_by_another(arguments: Mapping[str, Any]) -> str | None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            if _leftover_server(directory):
-                return None
             return (
                 f"{host}:{port} cannot be listened on ({error.strerror}); stop the program that holds it, "
                 "or set another address in api_endpoint"
@@ -255,13 +251,17 @@ def _signal_supervisor(directory: Path, number: signal.Signals) -> None:
         os.kill(int((directory / "supervisor.pid").read_text()), number)
 
 
-def _leftover_server(directory: Path) -> bool:
-    """Whether the serving process of a supervisor that was killed is still letting go of the port."""
+def _is_ours(directory: Path, host: str, port: int) -> bool:
+    """Whether it is this deployment that listens there, or a server of its killed supervisor that is letting go."""
     serving = (_status(directory) or {}).get("serving") or {}
-    if "pid" not in serving:
+    if (serving.get("host"), serving.get("port")) != (host, port):
         return False
+    return _supervisor_lives(directory) or _process_lives(int(serving["pid"]))
+
+
+def _process_lives(process: int) -> bool:
     try:
-        os.kill(int(serving["pid"]), 0)
+        os.kill(process, 0)
     except (ProcessLookupError, PermissionError):
         return False
     return True

@@ -25,8 +25,8 @@ from model_store.cipher import (
 from model_store.errors import (
     ChecksumMismatch,
     ContextMismatch,
+    FileMissing,
     HeaderFormat,
-    ModelNotFound,
     PayloadAuthentication,
     StorageFailed,
     Truncated,
@@ -127,6 +127,15 @@ class ArtifactReader:
             raise ChecksumMismatch(f"the artifact's digest is {digest}, expected {expected_digest}")
         return VerifiedArtifact(self._descriptor, self._size, self._frame, cipher, digests, digest)
 
+    def require_key(self, keys: Keyring) -> None:
+        """Does nothing when a key opens the artifact, or when it is not encrypted; reads the header only.
+
+        Raises:
+            KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it.
+        """
+        if self.header.encrypted:
+            self._unlock(keys)
+
     def _unlock(self, keys: Keyring) -> ChunkCipher:
         file_key = keys.unwrap(self.header.slots, self.header.slot_context())
         derived = ArtifactKeys.derive(file_key, self.header)
@@ -223,14 +232,14 @@ def open_artifact(path: Path) -> Iterator[ArtifactReader]:
     """Opens an artifact file for the block.
 
     Raises:
-        ModelNotFound: there is no such file.
+        FileMissing: there is no such file.
         StorageFailed: it cannot be read.
         UnsupportedFormat, HeaderFormat, Truncated: it does not begin as an artifact does.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        raise ModelNotFound(f"{path}: there is no such file") from None
+        raise FileMissing(f"{path}: there is no such file") from None
     except OSError as error:
         raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from None
     try:
@@ -245,7 +254,7 @@ def measure_digest(path: Path) -> str:
     """The digest of an artifact file, `sha256:<hex>`, after its checksum was compared; needs no key.
 
     Raises:
-        ModelNotFound, StorageFailed, UnsupportedFormat, HeaderFormat, Truncated, ChecksumMismatch: as they say.
+        FileMissing, StorageFailed, UnsupportedFormat, HeaderFormat, Truncated, ChecksumMismatch: as they say.
     """
     with open_artifact(path) as artifact:
         return artifact.measure()

@@ -2,7 +2,8 @@
 
 ModelStoreError                 1   base of all
 ├── InvalidInput                2   a name, type, status or other argument is not what it may be
-├── ModelNotFound               3   no such model version, or no such model file
+├── ModelNotFound               3   no such model version
+├── FileMissing                 16  no such file
 ├── IntegrityError              4   base: the bytes are not the ones that were written
 │   ├── UnsupportedFormat           not an artifact, or one of a version this program does not read
 │   ├── HeaderFormat                the header is not canonical, or not within its bounds
@@ -38,9 +39,15 @@ class InvalidInput(ModelStoreError, ValueError):
 
 
 class ModelNotFound(ModelStoreError):
-    """There is no such model version, or no such model file."""
+    """There is no such model version."""
 
     exit_code = 3
+
+
+class FileMissing(ModelStoreError):
+    """There is no such file."""
+
+    exit_code = 16
 
 
 class IntegrityError(ModelStoreError):

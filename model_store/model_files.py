@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from model_store.compression import CappedReader
-from model_store.errors import InvalidInput, ModelNotFound, StorageFailed
+from model_store.errors import FileMissing, InvalidInput, StorageFailed
 from model_store.persistence import DEFAULT_MAX_BYTES
 from model_store.serializers import SerializationFormat, load_model
 from model_store.trust import named_globals, trusted_globals
@@ -33,7 +33,7 @@ def load_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = 
         max_bytes: how large the model may be once decompressed.
 
     Raises:
-        ModelNotFound: there is no such file.
+        FileMissing: there is no such file.
         InvalidInput: a file of another kind.
         UntrustedType: it names something that is not trusted; nothing of it was run.
         UnreadableModel, TrailingData, SizeLimit: it does not make a model.
@@ -47,7 +47,7 @@ def inspect_model_file(path: Path) -> dict[str, list[str]]:
     """What a joblib or pickle file names, without loading it: `named` all, `untrusted` those not on the allow-list.
 
     Raises:
-        ModelNotFound, InvalidInput, UnreadableModel: as for `load_model_file`.
+        FileMissing, InvalidInput, UnreadableModel: as for `load_model_file`.
     """
     _serializer_of(path)
     with _opened(path, DEFAULT_MAX_BYTES) as file:
@@ -72,7 +72,7 @@ def _opened(path: Path, max_bytes: int) -> Iterator[io.BufferedReader]:
         with path.open("rb") as file:
             yield io.BufferedReader(CappedReader(_decompressed(file), max_bytes))
     except FileNotFoundError:
-        raise ModelNotFound(f"{path}: there is no such file") from None
+        raise FileMissing(f"{path}: there is no such file") from None
     except IsADirectoryError:
         raise InvalidInput(f"{path}: a directory, not a model file") from None
     except OSError as error:

@@ -136,7 +136,7 @@ class SecureModelPersistence:
             `key_fingerprints`, `model_class`, `library_versions`, `context`.
 
         Raises:
-            ModelNotFound: there is no such file.
+            FileMissing: there is no such file.
             IntegrityError: the file is not as it was written; the subclasses say how.
             KeyNotFound, KeyUnwrap: no key opens it.
             UntrustedType: it names something that is not trusted.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from model_store.artifact_reader import measure_digest
+from model_store.artifact_reader import measure_digest, open_artifact
 from model_store.compression import CompressionType
 from model_store.errors import (
     ChecksumMismatch,
@@ -206,6 +206,16 @@ class ModelRegistry:
                 f"its manifest says {metadata.digest}"
             )
         return measured
+
+    def require_key(self, model_id: str) -> None:
+        """Does nothing when a key at hand opens a model version's artifact, or when it is not encrypted.
+
+        Raises:
+            ModelNotFound: there is none of this id.
+            KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it; names those that would.
+        """
+        with open_artifact(self.artifact_path(model_id)) as artifact:
+            artifact.require_key(self._keys())
 
     def update_model_status(self, model_id: str, status: ModelStatus | str, reason: str = "") -> ModelMetadata:
         """Sets a model version's status.

@@ -4,12 +4,12 @@
 exit codes:
   0   done, or nothing had to be done
   1   something unexpected; the message says what
-  2   wrong usage, or an unknown environment
+  2   wrong usage
   3   no such model version or deployment
   4   the artifact or model file is not intact (truncated, altered)
   5   the model file holds something that is not trusted
   6   the key is missing or not the right one
-  7   no prior version to roll back to, or a conflict in the registry
+  7   a conflict in the registry
   8   the registry cannot be written
   9   the template or the stack's config is not valid
   10  somebody else is changing the environment
@@ -17,6 +17,9 @@ exit codes:
   12  the deployment failed; what served before goes on
   13  the endpoint is not healthy
   14  there is no Pulumi engine: `python -m toolchain`
+  15  another program listens where the endpoint should
+  17  there is no such environment
+  18  there is no prior version to roll back to
   130 interrupted
 """
 

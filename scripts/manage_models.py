@@ -5,12 +5,13 @@ exit codes:
   0   done
   1   something unexpected; the message says what
   2   wrong usage, or a name, metric or status that is not allowed
-  3   no such model version or model file
+  3   no such model version
   4   a file is not intact (truncated, altered, not a model)
   5   a model file holds something that is not trusted
   6   the key is missing, unsafe or not the right one
   7   the status does not lead there, or somebody else was faster
   8   the registry cannot be read or written
+  16  no such file
   130 interrupted
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_store import Keyring, ModelMetadata, ModelStatus, SecureModelPersistence
-from model_store.errors import ChecksumMismatch, ContextMismatch, ModelNotFound, UnreadableModel
+from model_store.errors import ChecksumMismatch, ContextMismatch, FileMissing, UnreadableModel
 from serving.errors import ModelUnusable
 from serving.settings import ServingSettings
 
@@ -78,7 +78,7 @@ def _read_manifest(path: Path) -> ModelMetadata:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelNotFound(f"{path}: there is no such manifest") from None
+        raise FileMissing(f"{path}: there is no such manifest") from None
     except (OSError, ValueError) as error:
         raise UnreadableModel(f"{path}: the manifest cannot be read ({error})") from None
     return ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)

@@ -9,11 +9,11 @@ from infra.errors import ConfigError
 from infra.settings import CHECKOUT
 from stacks.engine_run import Say, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import NoPriorVersion, UnknownDeployment
+from stacks.errors import AddressTaken, NoPriorVersion, UnknownDeployment
 from stacks.health import HealthReport, check_health
 from stacks.history import Deployment, Intent, deployments, message_for, versions_behind
 from stacks.locks import changing, remove_stale_locks, require_unlocked
-from stacks.stack_config import DEPLOYMENT, changed_config, read_config
+from stacks.stack_config import DEPLOYMENT, PLATFORM, changed_config, read_config
 from stacks.workspace import existing_environments, select_stack, stack_config_file
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ class ModelDeployment:
             detail: added to the message in the stack's history.
 
         Raises:
-            ModelStoreError: the registry does not have the model version, or its artifact is not intact.
+            ModelStoreError: the registry does not have the model version, its artifact is not intact, or the key at
+                hand does not open it.
+            AddressTaken: another program listens there.
             StackBusy: somebody else is changing the environment.
             StackLocked: a run that has died left the stack locked.
             DeploymentFailed: the engine or the serving process failed.
@@ -171,6 +173,8 @@ class ModelDeployment:
         self, environment: DeploymentEnvironment, model_id: str, config: DeploymentConfig, message: str
     ) -> DeployOutcome:
         self.registry.verify_artifact(model_id)
+        self.registry.require_key(model_id)
+        self._require_free_address(environment, config)
         with changing(self._checkout, environment):
             require_unlocked(self._checkout, environment)
             stack = select_stack(self._checkout, environment)
@@ -180,6 +184,17 @@ class ModelDeployment:
             outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
         self._record(outcome)
         return outcome
+
+    def _require_free_address(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> None:
+        """Stops before anything is changed when a process of this machine cannot listen there."""
+        from components.process_supervision import address_taken_by_another
+
+        platform = read_config(stack_config_file(self._checkout, environment)).get(PLATFORM, "local")
+        address = {"checkout": self._checkout, "deployment_name": config.deployment_name}
+        if platform == "local" and (
+            taken := address_taken_by_another({**address, "host": config.host, "port": config.port})
+        ):
+            raise AddressTaken(taken)
 
     def _record(self, outcome: DeployOutcome) -> None:
         if outcome.changed:

@@ -1,14 +1,14 @@
 """What can go wrong with a deployment; each kind has its exit code.
 
 StacksError                 exit code
-├── UnknownEnvironment      2
 ├── UnknownDeployment       3
-├── NoPriorVersion          7
 ├── StackBusy               10
 ├── StackLocked             11
 ├── DeploymentFailed        12
-├── Unhealthy               13
-└── EngineMissing           14
+├── EngineMissing           14
+├── AddressTaken            15
+├── UnknownEnvironment      17
+└── NoPriorVersion          18
 """
 
 
@@ -21,7 +21,7 @@ class StacksError(Exception):
 class UnknownEnvironment(StacksError):
     """There is no such environment."""
 
-    exit_code = 2
+    exit_code = 17
 
 
 class UnknownDeployment(StacksError):
@@ -33,7 +33,7 @@ class UnknownDeployment(StacksError):
 class NoPriorVersion(StacksError):
     """There is nothing to roll back to."""
 
-    exit_code = 7
+    exit_code = 18
 
 
 class StackBusy(StacksError):
@@ -54,13 +54,13 @@ class DeploymentFailed(StacksError):
     exit_code = 12
 
 
-class Unhealthy(StacksError):
-    """The endpoint does not serve as it should."""
-
-    exit_code = 13
-
-
 class EngineMissing(StacksError):
     """There is no Pulumi engine to run."""
 
     exit_code = 14
+
+
+class AddressTaken(StacksError):
+    """Another program listens where the endpoint should."""
+
+    exit_code = 15

@@ -14,6 +14,7 @@ from stacks.errors import StacksError
 
 MODEL_VERSION = "fraud-detection:modelVersion"
 DEPLOYMENT = "fraud-detection:deployment"
+PLATFORM = "fraud-detection:platform"
 
 
 @contextmanager

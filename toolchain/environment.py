@@ -7,8 +7,10 @@ its cache in seconds; pip is the way that is always there. Both check every file
 """
 
 import importlib.util
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
@@ -17,11 +19,7 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 def main() -> int:
     """Installs the requirements and the checkout itself; returns the exit code."""
     requirements = Path(sys.argv[1])
-    pinned_uv = _pinned(requirements, "uv")
-    if importlib.util.find_spec("uv") is None:
-        _say("installing the installer (uv)")
-        _run("pip", "install", "--quiet", "--disable-pip-version-check", pinned_uv)
-    if importlib.util.find_spec("uv") is not None or _uv_arrived():
+    if _uv_is_there() or _install_uv(requirements):
         _say(f"installing {requirements}")
         code = _run("uv", "pip", "sync", "--quiet", "--require-hashes", "--python", sys.executable, str(requirements))
         if code == 0:
@@ -33,21 +31,32 @@ def main() -> int:
     return _install_checkout("pip", "install", "--quiet")
 
 
+def _install_uv(requirements: Path) -> bool:
+    """Installs uv as the requirements pin it; whether it is there afterwards."""
+    _say("installing the installer (uv)")
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
+        pinned.write(_pin_of("uv", requirements.read_text(encoding="utf-8")))
+        pinned.flush()
+        _run("pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", pinned.name)
+    importlib.invalidate_caches()
+    return _uv_is_there()
+
+
+def _pin_of(name: str, requirements: str) -> str:
+    """The lines that pin one package, hashes included."""
+    found = re.search(rf"^{re.escape(name)}==.*(\n    --hash=.*)*", requirements, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"error: the requirements do not pin {name}")
+    return found.group() + "\n"
+
+
+def _uv_is_there() -> bool:
+    return importlib.util.find_spec("uv") is not None
+
+
 def _install_checkout(*command: str) -> int:
     """Makes the checkout's packages importable from anywhere in the environment."""
     return _run(*command, "--no-deps", "--no-build-isolation", "--editable", str(_CHECKOUT))
-
-
-def _pinned(requirements: Path, name: str) -> str:
-    for line in requirements.read_text(encoding="utf-8").splitlines():
-        if line.startswith(f"{name}=="):
-            return line.split(" ", maxsplit=1)[0].rstrip("\\ ")
-    return name
-
-
-def _uv_arrived() -> bool:
-    importlib.invalidate_caches()
-    return importlib.util.find_spec("uv") is not None
 
 
 def _run(module: str, *arguments: str) -> int:

@@ -163,3 +163,23 @@ def test_the_state_names_the_provider_and_holds_no_code(deployed: Deployed) -> N
     resources = json.loads(state)["checkpoint"]["latest"]["resources"]
     (process,) = [item for item in resources if item["type"].endswith(":LocalProcess")]
     assert len(process["inputs"]["__provider"]) < 200
+
+
+def test_a_deploy_that_fails_keeps_the_old_endpoint_under_load(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.ensure(deployed.first)
+    config, serving = checkout.stack_file.read_bytes(), checkout.status()["serving"]
+    api_keys = checkout.root / ".secrets" / "api_keys.json"
+    right = api_keys.read_bytes()
+    with constant_load(checkout.url, checkout.api_key(), _example_body(deployed)) as answers:
+        try:
+            # The service reads this file when it starts: the new process cannot get ready, the old one has it.
+            api_keys.write_text("{}")
+            failed = checkout.deploy_model("deploy", deployed.second, "development", code=12)
+        finally:
+            api_keys.write_bytes(right)
+    assert f"{deployed.first} goes on serving" in failed.stderr
+    assert (answers.failed, answers.models) == (0, [deployed.first])
+    assert checkout.status()["serving"] == serving
+    assert checkout.stack_file.read_bytes() == config
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")

@@ -57,7 +57,7 @@ def test_an_unknown_model_id(deployed: Deployed) -> None:
 def test_a_model_file_that_is_missing(deployed: Deployed) -> None:
     with nothing_changes(deployed) as checkout:
         line = _refused(
-            checkout.manage_models("register", "models/nowhere.joblib", "fraud_detector", "XGBoost", code=3)
+            checkout.manage_models("register", "models/nowhere.joblib", "fraud_detector", "XGBoost", code=16)
         )
         assert "models/nowhere.joblib" in line
 
@@ -115,8 +115,8 @@ def test_the_wrong_key(deployed: Deployed) -> None:
     try:
         with nothing_changes(deployed):
             key.write_bytes(other.read_bytes())
-            line = _refused(checkout.deploy_model("deploy", deployed.second, "development", code=12))
-            assert f"{deployed.first} goes on serving" in line
+            line = _refused(checkout.deploy_model("deploy", deployed.second, "development", code=6))
+            assert "encrypted for key" in line
     finally:
         key.write_bytes(right)
         other.unlink()
@@ -130,7 +130,7 @@ def test_a_port_that_is_taken(deployed: Deployed) -> None:
         template = checkout.root / "taken.yaml"
         template.write_text(checkout.template.read_text().replace(str(checkout.port), str(port)))
         command = ("deploy", deployed.first, "development", "--config", "taken.yaml")
-        assert f"127.0.0.1:{port}" in _refused(checkout.deploy_model(*command, code=12))
+        assert f"127.0.0.1:{port}" in _refused(checkout.deploy_model(*command, code=15))
 
 
 @pytest.mark.parametrize(
@@ -153,21 +153,23 @@ def test_a_template_that_does_not_fit(deployed: Deployed, old: str, new: str, wo
 
 def test_an_unknown_environment(deployed: Deployed) -> None:
     with nothing_changes(deployed) as checkout:
-        line = _refused(checkout.deploy_model("deploy", deployed.first, "moon", code=2))
+        line = _refused(checkout.deploy_model("deploy", deployed.first, "moon", code=17))
         assert "'moon'; there are: development, staging, production" in line
 
 
 def test_a_rollback_with_no_prior_version(fresh_checkout: Checkout) -> None:
     fresh_checkout.deploy_model("up", "development")
     before = fresh_checkout.stack_file.read_bytes()
-    assert "no version before" in _refused(fresh_checkout.deploy_model("rollback", "development", code=7))
+    assert "no version before" in _refused(fresh_checkout.deploy_model("rollback", "development", code=18))
     assert fresh_checkout.stack_file.read_bytes() == before
 
 
 def test_a_rollback_to_a_version_that_never_was_deployed(deployed: Deployed) -> None:
     with nothing_changes(deployed) as checkout:
         never = checkout.register("xgboost_model.joblib")
-        assert "was never deployed" in _refused(checkout.deploy_model("rollback", "development", "--to", never, code=7))
+        assert "was never deployed" in _refused(
+            checkout.deploy_model("rollback", "development", "--to", never, code=18)
+        )
         shutil.rmtree(next((checkout.root / "registry" / "models").glob(f"*/{never}")))
 
 

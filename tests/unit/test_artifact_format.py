@@ -19,9 +19,9 @@ from model_store.compression import CompressingWriter, decompressing_reader
 from model_store.errors import (
     ChecksumMismatch,
     ContextMismatch,
+    FileMissing,
     IntegrityError,
     KeyNotFound,
-    ModelNotFound,
     ModelStoreError,
     SizeLimit,
     StorageFailed,
@@ -256,7 +256,7 @@ def test_wrong_key_missing_key_context_and_digest_each_have_their_error(tmp_path
         SecureModelPersistence(KEY).load_model_secure(path, expected_context={"model_id": "b"})
     with pytest.raises(ChecksumMismatch):
         SecureModelPersistence(KEY).load_model_secure(path, expected_digest="sha256:" + "0" * 64)
-    with pytest.raises(ModelNotFound):
+    with pytest.raises(FileMissing):
         SecureModelPersistence(KEY).load_model_secure(tmp_path / "nowhere")
     with pytest.raises(UnsupportedFormat):
         (tmp_path / "text").write_text("hello")

@@ -262,7 +262,7 @@ def test_the_log_has_a_json_line_a_request_with_no_feature_and_no_key(
     [
         ({"MODEL_SHA256": "sha256:" + "0" * 64}, "ChecksumMismatch", "MODEL_SHA256"),
         ({"MODEL_SHA256": "nonsense"}, "SettingsError", "MODEL_SHA256"),
-        ({"MODEL_URI": "file:///nowhere"}, "ModelNotFound", "/nowhere"),
+        ({"MODEL_URI": "file:///nowhere"}, "FileMissing", "/nowhere"),
         ({"MODEL_URI": "ftp://x"}, "SettingsError", "MODEL_URI"),
         ({"MODEL_KEY_FILE": "/nowhere"}, "KeyFileUnsafe", "/nowhere"),
         ({"API_KEYS_FILE": "/nowhere"}, "ApiKeysError", "/nowhere"),
