@@ -136,11 +136,32 @@ class ArtifactReader:
         if self.header.encrypted:
             self._unlock(keys)
 
-    def _unlock(self, keys: Keyring) -> ChunkCipher:
+    def file_key(self, keys: Keyring) -> bytes:
+        """The file key, after commitment and header MAC were compared. Hazardous: it opens the artifact for good.
+
+        Raises:
+            KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it.
+        """
         file_key = keys.unwrap(self.header.slots, self.header.slot_context())
         derived = ArtifactKeys.derive(file_key, self.header)
         derived.require(self._frame.commitment, self._frame.header_mac, self._frame.authenticated)
-        return ChunkCipher(derived.payload)
+        return file_key
+
+    def stored_chunks(self) -> Iterator[tuple[bytes, bytes]]:
+        """Each chunk as it is stored, with its SHA-256."""
+        for index in range(self._frame.chunk_count):
+            stored = _read_at(self._descriptor, *self._frame.place_of(index))
+            yield stored, chunk_digest(stored)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Size of the payload, told from the size of the file."""
+        frame = self._frame
+        tags = frame.chunk_count * TAG_BYTES if self.header.encrypted else 0
+        return frame.body_end - frame.body_start - tags
+
+    def _unlock(self, keys: Keyring) -> ChunkCipher:
+        return ChunkCipher(ArtifactKeys.derive(self.file_key(keys), self.header).payload)
 
     def _pass_over_chunks(self, cipher: ChunkCipher | None) -> list[bytes]:
         """Digests of all stored chunks, each opened when there is a cipher; two threads, one chunk each."""

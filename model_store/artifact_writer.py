@@ -56,7 +56,7 @@ class ArtifactWriter(io.RawIOBase):
         self._commitment = b""
         if key is None:
             self._header = header
-            self._prefix = _framed(header)
+            self._prefix = framed(header)
         else:
             self._header, self._prefix = self._prepare_encryption(header, key)
         self._pending = bytearray()
@@ -74,7 +74,7 @@ class ArtifactWriter(io.RawIOBase):
         keys = ArtifactKeys.derive(file_key, header)
         self._cipher = ChunkCipher(keys.payload)
         self._commitment = keys.commitment
-        authenticated = _framed(header) + keys.commitment
+        authenticated = framed(header) + keys.commitment
         return header, authenticated + keys.header_mac(authenticated)
 
     def writable(self) -> bool:
@@ -159,6 +159,7 @@ class ArtifactWriter(io.RawIOBase):
         self._target.write(stored)
 
 
-def _framed(header: Header) -> bytes:
+def framed(header: Header) -> bytes:
+    """Magic, header length and header."""
     data = header.to_bytes()
     return MAGIC + len(data).to_bytes(4, "big") + data

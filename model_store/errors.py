@@ -15,13 +15,16 @@ ModelStoreError                 1   base of all
 │   ├── ChecksumMismatch            a digest is not the expected one
 │   ├── ContextMismatch             an intact artifact of another model version
 │   ├── SizeLimit                   more bytes than the caller allows
-│   └── UnreadableModel             intact bytes that do not make a model
+│   ├── UnreadableModel             intact bytes that do not make a model
+│   └── SignatureInvalid            no trusted key signed this manifest
 ├── UntrustedType               5   the file names something that is not on the allow-list
 ├── KeyNotFound                 6   no key that opens the artifact
 ├── KeyUnwrap                   6   the key of that name does not open the artifact
 ├── KeyFileUnsafe               6   others can read the key file, or it holds no key
+├── InUse                       7   a version that is deployed, aliased or a rollback's target cannot go
 ├── VersionConflict             7   somebody else changed it first, or it exists already
 ├── IllegalTransition           7   the status does not lead there
+├── AccessDenied                19  the actor's role does not allow it
 └── StorageFailed               8   the registry cannot be read or written
 """
 
@@ -100,6 +103,10 @@ class UnreadableModel(IntegrityError):
     """Intact bytes that do not make a model."""
 
 
+class SignatureInvalid(IntegrityError):
+    """No trusted key signed this manifest."""
+
+
 class UntrustedType(ModelStoreError):
     """The file names something that is not on the allow-list.
 
@@ -141,6 +148,12 @@ class VersionConflict(ModelStoreError):
     exit_code = 7
 
 
+class InUse(ModelStoreError):
+    """A version that is deployed, aliased or a rollback's target cannot go."""
+
+    exit_code = 7
+
+
 class IllegalTransition(ModelStoreError):
     """The status does not lead there."""
 
@@ -151,3 +164,9 @@ class StorageFailed(ModelStoreError):
     """The registry, or a file beside it, cannot be read or written."""
 
     exit_code = 8
+
+
+class AccessDenied(ModelStoreError):
+    """The actor's role does not allow it."""
+
+    exit_code = 19

@@ -1,6 +1,7 @@
 """Where a model version comes from: its file, its commit, and what the model tells of itself."""
 
 import hashlib
+import math
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,28 @@ def feature_schema_of(model: Any) -> list[dict[str, Any]]:
     if names is None and isinstance(count := getattr(model, "n_features_in_", None), int):
         names = [f"feature_{number}" for number in range(count)]
     return [{"name": str(name), "type": "number"} for name in names] if names is not None else []
+
+
+def lineage_of(model: Any, training_data: Path | None) -> dict[str, Any]:
+    """What is known of how a model came to be: the commit, its parameters, and the data it was trained on."""
+    return {
+        "git_commit": git_commit(),
+        "parameters": parameters_of(model),
+        "training_data": describe_source(training_data) if training_data else None,
+    }
+
+
+def parameters_of(model: Any) -> dict[str, Any]:
+    """The parameters that an estimator was made with, those that are plain values; empty for other objects."""
+    ask = getattr(model, "get_params", None)
+    if not callable(ask):
+        return {}
+    plain = str | int | float | bool | None
+    return {
+        str(name): value
+        for name, value in sorted(ask(deep=False).items())
+        if isinstance(value, plain) and not (isinstance(value, float) and not math.isfinite(value))
+    }
 
 
 def describe_source(path: Path) -> dict[str, Any]:

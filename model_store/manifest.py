@@ -58,6 +58,18 @@ _TRANSITIONS = {
 }
 
 
+def status_named(value: ModelStatus | str) -> ModelStatus:
+    """The status of a name.
+
+    Raises:
+        InvalidInput: there is none; lists those there are.
+    """
+    try:
+        return ModelStatus(value)
+    except ValueError:
+        raise InvalidInput(f"status {value!r} is not allowed; allowed: {', '.join(ModelStatus)}") from None
+
+
 @dataclass(frozen=True)
 class Source:
     """The file that a model version was registered from."""
@@ -74,6 +86,8 @@ class ModelMetadata:
     model_id: str
     model_name: str
     model_type: str
+    version: int
+    """1, 2, 3… within the model name; a number is never given twice."""
     description: str
     tags: tuple[str, ...]
     author: str
@@ -83,7 +97,9 @@ class ModelMetadata:
     digest: str
     """The artifact's digest, `sha256:<hex>`; stays the same when keys rotate."""
     size_bytes: int
-    """Of the artifact file as it was registered."""
+    """Of the artifact file as it was registered; other key slots make it longer or shorter."""
+    payload_bytes: int
+    """Of the serialized and compressed model inside the artifact."""
     serializer: str
     compression: str
     encrypted: bool
@@ -93,7 +109,8 @@ class ModelMetadata:
     feature_schema: tuple[Mapping[str, Any], ...] = ()
     """One object a feature, in the model's order: `name`, `type`, and where known `minimum` and `maximum`."""
     source: Source | None = None
-    git_commit: str | None = None
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    """Where it comes from, as far as it is known: `git_commit`, `parameters`, `training_data` (name, SHA-256, size)."""
     status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
 
     @property

@@ -113,3 +113,33 @@ class _ZlibReader(io.RawIOBase):
                 view[: len(data)] = data
                 return len(data)
         return 0
+
+
+def cleanup_model_files(directory: Path, keep_latest: int, *, dry_run: bool) -> list[str]:
+    """Removes all but the latest model files of a directory, each with the description beside it.
+
+    Args:
+        directory: looked at, not below.
+        keep_latest: how many stay, by the time of their last change; at least 1.
+        dry_run: whether to tell only.
+
+    Returns:
+        The files that went (or would), oldest last.
+
+    Raises:
+        FileMissing: there is no such directory.
+        StorageFailed: a file cannot be removed.
+    """
+    if not directory.is_dir():
+        raise FileMissing(f"{directory}: there is no such directory")
+    files = [path for path in directory.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    going = files[max(1, keep_latest) :]
+    if not dry_run:
+        for path in going:
+            try:
+                path.unlink()
+                path.with_name(f"{path.name}.metrics.json").unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageFailed(f"{path}: cannot be removed ({error.strerror})") from None
+    return [str(path) for path in going]

@@ -5,47 +5,49 @@
     registry.update_model_status(model_id, "validated", reason="passed the review")
     model = registry.load_model(model_id)
 
-Layout: `models/<name>/<model id>/` holds `manifest.json` and `artifact`, both written once, and `state.json`, which is
-changed by compare-and-swap only.
+Layout: `models/<name>/<model id>/` holds `manifest.json` and `artifact`, both written once, `state.json`, which is
+changed by compare-and-swap only, and `signature.json` when the version is signed. What is done to many versions at once
+is in `housekeeping`, what leaves or enters a registry in `portability`, movable names in `aliases`.
 """
 
-import getpass
 import json
-import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
-from model_store.artifact_reader import measure_digest, open_artifact
+from model_store.access import AccessPolicy
+from model_store.artifact_reader import open_artifact
+from model_store.audit import AuditLog
 from model_store.compression import CompressionType
 from model_store.errors import (
+    AccessDenied,
     ChecksumMismatch,
-    InvalidInput,
     ModelNotFound,
     ModelStoreError,
+    SignatureInvalid,
     TrailingData,
     Truncated,
     UnreadableModel,
+    UntrustedType,
 )
 from model_store.keys import Keyring
-from model_store.lineage import describe_source, feature_schema_of, git_commit, model_type_of
+from model_store.layout import context_of, json_bytes, now, place_of, registry_directory, user_name
+from model_store.lineage import describe_source, feature_schema_of, lineage_of, model_type_of
 from model_store.manifest import (
     ModelMetadata,
     ModelStatus,
-    name_of,
-    new_model_id,
     require_metrics,
     require_names,
+    status_named,
 )
 from model_store.persistence import SecureModelPersistence
+from model_store.registration import Candidate, Registration, enter_status
 from model_store.serializers import SerializationFormat
 from model_store.storage import DirectoryStorage
 
-LOCATION_VARIABLE = "MODEL_REGISTRY_URL"
-_DEFAULT_LOCATION = "registry"
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 
 class ModelRegistry:
@@ -56,9 +58,10 @@ class ModelRegistry:
         keys: encrypt and decrypt artifacts; when not given, those of `MODEL_KEY_FILE` and `MODEL_KEY`.
         actor: who acts; when not given, the user's name.
         encrypt: whether artifacts are encrypted. The default is the safe one.
+        policy: who may do what; when not given, the file that `MODEL_ACCESS_POLICY` names.
 
     Raises:
-        InvalidInput: a location of another kind.
+        InvalidInput: a location of another kind, or a policy file that is none.
     """
 
     def __init__(
@@ -68,11 +71,21 @@ class ModelRegistry:
         keys: Keyring | None = None,
         actor: str | None = None,
         encrypt: bool = True,
+        policy: AccessPolicy | None = None,
     ) -> None:
-        self._storage = DirectoryStorage(_directory(location))
+        self.storage = DirectoryStorage(registry_directory(location))
+        self.actor = actor or user_name()
+        self.audit = AuditLog(self.storage, self.actor)
         self._given_keys = keys
-        self._actor = actor or _user()
         self._encrypt = encrypt
+        self._rights = (policy or AccessPolicy.from_environment()).rights_of(self.actor)
+
+    @property
+    def keys(self) -> Keyring:
+        """The keys at hand; none when artifacts are not encrypted."""
+        if not self._encrypt:
+            return Keyring()
+        return self._given_keys if self._given_keys is not None else Keyring.from_environment()
 
     def register_model(
         self,
@@ -85,7 +98,9 @@ class ModelRegistry:
         *,
         model_type: str | None = None,
         source: Path | None = None,
+        training_data: Path | None = None,
         feature_schema: Sequence[Mapping[str, Any]] | None = None,
+        signing_key: "Ed25519PrivateKey | None" = None,
         compression: CompressionType | str = CompressionType.ZSTD,
         format_type: SerializationFormat | str = SerializationFormat.JOBLIB,
     ) -> str:
@@ -100,7 +115,9 @@ class ModelRegistry:
             performance_metrics: finite numbers by name.
             model_type: such as `XGBoost`; told from the estimator when not given.
             source: the file that the model came from; its name and SHA-256 are recorded.
+            training_data: a file of what it was trained on; its name and SHA-256 are recorded.
             feature_schema: one object a feature, in the model's order; told from the estimator when not given.
+            signing_key: signs the manifest.
             compression: of the artifact.
             format_type: of the artifact.
 
@@ -108,6 +125,7 @@ class ModelRegistry:
             The model id, `<name>_<type>_<YYYYmmdd_HHMMSS>`; two in one second get different ones.
 
         Raises:
+            AccessDenied: the actor's role does not allow it.
             InvalidInput: a name, tag, metric or the model is not what it may be.
             KeyNotFound: artifacts are encrypted and there is no key.
             StorageFailed: the registry cannot be written.
@@ -116,26 +134,23 @@ class ModelRegistry:
         tags = tuple(tags)
         require_names(model_name, model_type, tags)
         metrics = require_metrics(performance_metrics or {})
-        persistence = SecureModelPersistence(
-            keys=self._keys(), default_compression=compression, default_format=format_type
-        )
+        self.require_right("register", model_name)
         known = {
             "model_name": model_name,
             "model_type": model_type,
             "description": description,
             "tags": list(tags),
-            "author": author or self._actor,
+            "author": author or self.actor,
             "performance_metrics": metrics,
             "feature_schema": [dict(item) for item in feature_schema or feature_schema_of(model)],
             "source": describe_source(source) if source else None,
-            "git_commit": git_commit(),
+            "lineage": lineage_of(model, training_data),
         }
-        moment = datetime.now(UTC).replace(microsecond=0)
-        while True:
-            model_id = new_model_id(model_name, model_type, moment)
-            if self._try_to_register(model, model_id, moment, persistence, known):
-                return model_id
-            moment += timedelta(seconds=1)
+        persistence = SecureModelPersistence(
+            keys=self.keys, default_compression=compression, default_format=format_type
+        )
+        registration = Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
+        return registration.register(Candidate(model, persistence, known, signing_key))
 
     def list_models(self, status: ModelStatus | str | None = None, name: str | None = None) -> list[ModelMetadata]:
         """All model versions, or those of a status or a name, oldest first.
@@ -143,9 +158,9 @@ class ModelRegistry:
         Raises:
             InvalidInput: there is no such status.
         """
-        wanted = _status(status) if status is not None else None
-        names = [name] if name is not None else self._storage.names("models")
-        found = [self.get_metadata(model_id) for each in names for model_id in self._storage.names(f"models/{each}")]
+        wanted = status_named(status) if status is not None else None
+        names = [name] if name is not None else self.storage.names("models")
+        found = [self.get_metadata(model_id) for each in names for model_id in self.storage.names(f"models/{each}")]
         found.sort(key=lambda item: (item.created_at, item.model_id))
         return [item for item in found if wanted is None or item.status is wanted]
 
@@ -156,11 +171,11 @@ class ModelRegistry:
             ModelNotFound: there is none of this id.
             UnreadableModel: its manifest or state is damaged.
         """
-        manifest = self._read_json(model_id, "manifest.json")
-        state = self._read_json(model_id, "state.json")
+        manifest = self.read_json(model_id, "manifest.json")
+        state = self.read_json(model_id, "state.json")
         if manifest.get("model_id") != model_id:
             raise UnreadableModel(f"{model_id}: the manifest is of {manifest.get('model_id')!r}")
-        return ModelMetadata.from_manifest(manifest, _status(state["status"]))
+        return ModelMetadata.from_manifest(manifest, status_named(state["status"]))
 
     def load_model(self, model_id: str, trusted: Collection[str] = ()) -> Any:
         """Loads a model version, after its artifact was authenticated against its manifest.
@@ -170,17 +185,24 @@ class ModelRegistry:
             trusted: full names of globals to allow beside the allow-list.
 
         Raises:
+            AccessDenied: the actor's role does not allow it.
             ModelNotFound: there is none of this id.
             IntegrityError, KeyNotFound, KeyUnwrap, UntrustedType: as for `SecureModelPersistence.load_model_secure`.
         """
         metadata = self.get_metadata(model_id)
-        persistence = SecureModelPersistence(keys=self._keys())
-        model, _ = persistence.load_model_secure(
-            self.artifact_path(model_id),
-            expected_digest=metadata.digest,
-            expected_context=context_of(metadata),
-            trusted=trusted,
-        )
+        self.require_right("load", model_id)
+        self.audit.append("load", model_id)
+        persistence = SecureModelPersistence(keys=self.keys)
+        try:
+            model, _ = persistence.load_model_secure(
+                self.artifact_path(model_id),
+                expected_digest=metadata.digest,
+                expected_context=context_of(metadata),
+                trusted=trusted,
+            )
+        except (UntrustedType, ModelStoreError) as error:
+            self.audit.append("refused", model_id, reason=f"{type(error).__name__}: {error}")
+            raise
         return model
 
     def verify_artifact(self, model_id: str) -> str:
@@ -194,10 +216,8 @@ class ModelRegistry:
             IntegrityError: the artifact is not the registered one; names the model version.
         """
         metadata = self.get_metadata(model_id)
-        path = self.artifact_path(model_id)
         try:
-            _require_size(path, metadata)
-            measured = measure_digest(path)
+            measured = _measure(self.artifact_path(model_id), metadata)
         except ModelStoreError as error:
             raise type(error)(f"{model_id}: the artifact is not intact: {error}") from None
         if measured != metadata.digest:
@@ -215,7 +235,49 @@ class ModelRegistry:
             KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it; names those that would.
         """
         with open_artifact(self.artifact_path(model_id)) as artifact:
-            artifact.require_key(self._keys())
+            artifact.require_key(self.keys)
+
+    def sign_model(self, model_id: str, key: "Ed25519PrivateKey") -> None:
+        """Adds a signature to a model version.
+
+        Raises:
+            AccessDenied: the actor's role does not allow it.
+            ModelNotFound: there is none of this id.
+            VersionConflict: somebody else signed at the same time.
+            StorageFailed: the registry cannot be written.
+        """
+        from model_store.signing import key_id, merged, parse_envelope, sign_manifest
+
+        metadata = self.get_metadata(model_id)
+        self.require_right("sign", model_id)
+        self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
+        place = f"{place_of(model_id)}/signature.json"
+        envelope = sign_manifest(metadata.manifest(), key)
+        if not self.storage.put_if_absent(place, json_bytes(envelope)):
+            before = self.storage.read(place)
+            self.storage.compare_and_swap(place, json_bytes(merged([parse_envelope(before), envelope])), before)
+
+    def verify_signature(self, model_id: str, public_keys: Sequence["Ed25519PublicKey"]) -> str:
+        """Does nothing when one of the keys signed a model version.
+
+        Returns:
+            The name of the key that did.
+
+        Raises:
+            ModelNotFound: there is none of this id.
+            SignatureInvalid: none did.
+        """
+        from model_store.signing import parse_envelope, verify_envelope
+
+        metadata = self.get_metadata(model_id)
+        try:
+            content = self.storage.read(f"{place_of(model_id)}/signature.json")
+        except ModelNotFound:
+            raise SignatureInvalid(f"{model_id} is not signed") from None
+        try:
+            return verify_envelope(parse_envelope(content), metadata.manifest(), public_keys)
+        except SignatureInvalid as error:
+            raise SignatureInvalid(f"{model_id}: {error}") from None
 
     def update_model_status(self, model_id: str, status: ModelStatus | str, reason: str = "") -> ModelMetadata:
         """Sets a model version's status.
@@ -226,49 +288,49 @@ class ModelRegistry:
             reason: kept with it.
 
         Raises:
+            AccessDenied: the actor's role does not allow it.
             ModelNotFound: there is none of this id.
             InvalidInput: there is no such status.
             IllegalTransition: the present status does not lead there.
             VersionConflict: somebody else changed it at the same time.
             StorageFailed: the registry cannot be written.
         """
-        metadata, target = self.get_metadata(model_id), _status(status)
+        metadata, target = self.get_metadata(model_id), status_named(status)
         if metadata.status is target:
             return metadata
         metadata.status.require_transition(target)
-
-        def change(state: dict[str, Any]) -> None:
-            state["status"] = str(target)
-            state["history"].append({"status": str(target), "at": _now(), "by": self._actor, "why": reason})
-
-        self._change_state(model_id, change)
+        self.require_right("status", model_id)
+        self.audit.append("status", model_id, reason, **{"from": str(metadata.status), "to": str(target)})
+        self._change_state(model_id, lambda state: enter_status(state, target, self.actor, reason))
         return replace(metadata, status=target)
 
     def record_deployment(self, model_id: str, *, environment: str, deployment_id: str) -> None:
         """Notes that a model version was deployed, and sets its status to `deployed` where that may follow.
 
         Raises:
+            AccessDenied: the actor's role does not allow it.
             ModelNotFound: there is none of this id.
             VersionConflict: somebody else changed it at the same time.
             StorageFailed: the registry cannot be written.
         """
+        self.get_metadata(model_id)
+        self.require_right("deploy", model_id)
+        self.audit.append("deploy", model_id, environment=environment, deployment_id=deployment_id)
 
         def change(state: dict[str, Any]) -> None:
-            state["deployments"].append({"environment": environment, "deployment_id": deployment_id, "at": _now()})
-            if ModelStatus.DEPLOYED in _status(state["status"]).leads_to:
-                state["status"] = str(ModelStatus.DEPLOYED)
-                entry = {"status": state["status"], "at": _now(), "by": self._actor, "why": deployment_id}
-                state["history"].append(entry)
+            state["deployments"].append({"environment": environment, "deployment_id": deployment_id, "at": now()})
+            if ModelStatus.DEPLOYED in status_named(state["status"]).leads_to:
+                enter_status(state, ModelStatus.DEPLOYED, self.actor, deployment_id)
 
         self._change_state(model_id, change)
 
     def artifact_path(self, model_id: str) -> Path:
         """The artifact's file."""
-        return self._storage.path(f"{_place(model_id)}/artifact")
+        return self.storage.path(f"{place_of(model_id)}/artifact")
 
     def manifest_path(self, model_id: str) -> Path:
         """The manifest's file."""
-        return self._storage.path(f"{_place(model_id)}/manifest.json")
+        return self.storage.path(f"{place_of(model_id)}/manifest.json")
 
     def state(self, model_id: str) -> dict[str, Any]:
         """A model version's state: `status`, `history`, `deployments`.
@@ -276,132 +338,55 @@ class ModelRegistry:
         Raises:
             ModelNotFound: there is none of this id.
         """
-        return self._read_json(model_id, "state.json")
+        return self.read_json(model_id, "state.json")
 
     def find_by_source(self, sha256: str) -> list[ModelMetadata]:
         """The model versions that were registered from a file with this SHA-256, oldest first."""
         return [item for item in self.list_models() if item.source is not None and item.source.sha256 == sha256]
 
-    def _keys(self) -> Keyring:
-        if not self._encrypt:
-            return Keyring()
-        return self._given_keys if self._given_keys is not None else Keyring.from_environment()
+    def require_right(self, action: str, subject: str, alias: str | None = None) -> None:
+        """Does nothing when the actor may do something; a refusal is recorded.
 
-    def _try_to_register(
-        self,
-        model: Any,
-        model_id: str,
-        moment: datetime,
-        persistence: SecureModelPersistence,
-        known: Mapping[str, Any],
-    ) -> bool:
-        place = _place(model_id)
-        if self._storage.path(place).exists():
-            return False
-        with self._storage.staged(model_id) as staging:
-            if staging is None:
-                return False
-            context = {"model_id": model_id, "model_name": known["model_name"]}
-            saved = persistence.save_model_secure(model, staging / "artifact", encrypt=self._encrypt, context=context)
-            manifest = {
-                **known,
-                "model_id": model_id,
-                "created_at": _rfc3339(moment),
-                "digest": saved["digest"],
-                "size_bytes": saved["final_size"],
-                "serializer": saved["format"],
-                "compression": saved["compression"],
-                "encrypted": saved["encrypted"],
-                "key_fingerprints": saved["key_fingerprints"],
-                "model_class": saved["model_class"],
-                "library_versions": saved["library_versions"],
-            }
-            first = {"status": str(ModelStatus.TRAINED), "at": _rfc3339(moment), "by": self._actor, "why": "registered"}
-            state = {"status": first["status"], "history": [first], "deployments": []}
-            _write_json(staging / "manifest.json", manifest)
-            _write_json(staging / "state.json", state)
-            return self._storage.publish(staging, place)
-
-    def _change_state(self, model_id: str, change: Any) -> None:
-        key = f"{_place(model_id)}/state.json"
-        before = self._storage.read(key)
-        state = json.loads(before)
-        change(state)
-        self._storage.compare_and_swap(key, _json_bytes(state), before)
-
-    def _read_json(self, model_id: str, file: str) -> dict[str, Any]:
+        Raises:
+            AccessDenied: the actor may not.
+        """
         try:
-            content = self._storage.read(f"{_place(model_id)}/{file}")
+            self._rights.require(self.actor, action, alias)
+        except AccessDenied as error:
+            self.audit.append("refused", subject, reason=str(error))
+            raise
+
+    def read_json(self, model_id: str, file: str) -> dict[str, Any]:
+        """One of a model version's JSON files.
+
+        Raises:
+            ModelNotFound: there is no such model version.
+            UnreadableModel: the file is not JSON.
+        """
+        try:
+            content = self.storage.read(f"{place_of(model_id)}/{file}")
         except ModelNotFound:
-            raise ModelNotFound(f"there is no model version {model_id!r} in {self._storage.location}") from None
+            raise ModelNotFound(f"there is no model version {model_id!r} in {self.storage.location}") from None
         try:
             value: dict[str, Any] = json.loads(content)
         except ValueError:
             raise UnreadableModel(f"{model_id}: {file} is not JSON") from None
         return value
 
-
-def context_of(metadata: ModelMetadata) -> dict[str, str]:
-    """What a registered artifact is bound to."""
-    return {"model_id": metadata.model_id, "model_name": metadata.model_name}
-
-
-def _directory(location: str | Path | None) -> Path:
-    text = str(location) if location is not None else os.environ.get(LOCATION_VARIABLE) or _DEFAULT_LOCATION
-    if "://" not in text:
-        return Path(text)
-    parts = urlsplit(text)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise InvalidInput(f"registry location {text!r} is not allowed; allowed: a directory or a file:// URL")
-    return Path(unquote(parts.path))
+    def _change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
+        key = f"{place_of(model_id)}/state.json"
+        before = self.storage.read(key)
+        state = json.loads(before)
+        change(state)
+        self.storage.compare_and_swap(key, json_bytes(state), before)
 
 
-def _place(model_id: str) -> str:
-    try:
-        return f"models/{name_of(model_id)}/{model_id}"
-    except InvalidInput as error:
-        raise ModelNotFound(str(error)) from None
-
-
-def _status(value: ModelStatus | str) -> ModelStatus:
-    try:
-        return ModelStatus(value)
-    except ValueError:
-        raise InvalidInput(f"status {value!r} is not allowed; allowed: {', '.join(ModelStatus)}") from None
-
-
-def _require_size(path: Path, metadata: ModelMetadata) -> None:
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise Truncated("the file is missing") from None
-    if size < metadata.size_bytes:
-        raise Truncated(f"the file has {size} bytes, its manifest says {metadata.size_bytes}")
-    if size > metadata.size_bytes:
-        raise TrailingData(f"the file has {size} bytes, its manifest says {metadata.size_bytes}")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}"
-
-
-def _write_json(path: Path, value: object) -> None:
-    with path.open("xb") as file:
-        file.write(_json_bytes(value))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _json_bytes(value: object) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def _now() -> str:
-    return _rfc3339(datetime.now(UTC))
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _measure(path: Path, metadata: ModelMetadata) -> str:
+    if not path.exists():
+        raise Truncated("the file is missing")
+    with open_artifact(path) as artifact:
+        if artifact.payload_bytes < metadata.payload_bytes:
+            raise Truncated(f"its payload has {artifact.payload_bytes} bytes, not {metadata.payload_bytes}")
+        if artifact.payload_bytes > metadata.payload_bytes:
+            raise TrailingData(f"its payload has {artifact.payload_bytes} bytes, not {metadata.payload_bytes}")
+        return artifact.measure()

@@ -6,9 +6,10 @@ crash at any point leaves the old content or the new.
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -48,6 +49,16 @@ class DirectoryStorage:
         except OSError as error:
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
 
+    def count(self, key: str) -> int:
+        """How many objects lie right below a key."""
+        try:
+            with os.scandir(self.path(key)) as entries:
+                return sum(not entry.name.startswith(".") for entry in entries)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+
     def read(self, key: str) -> bytes:
         """An object's content.
 
@@ -61,6 +72,68 @@ class DirectoryStorage:
             raise ModelNotFound(f"{self.path(key)}: there is no such file") from None
         except OSError as error:
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+
+    def put_if_absent(self, key: str, content: bytes) -> bool:
+        """Writes an object that is not there yet; false when it is, and then nothing was changed.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        target = self.path(key)
+        staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with staging.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(staging, target)
+            sync_directory(target.parent)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
+        finally:
+            with suppress(OSError):
+                staging.unlink()
+        return True
+
+    def hint(self, key: str, content: bytes) -> None:
+        """Writes something that can be told from the rest and is only there to find it faster; may be lost."""
+        target = self.path(key)
+        staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+        with suppress(OSError):
+            staging.write_bytes(content)
+            staging.replace(target)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of all objects below a prefix, sorted; what is being written does not count."""
+        top = self.path(prefix)
+        found = []
+        for directory, below, files in os.walk(top):
+            below[:] = [name for name in below if not name.startswith(".")]
+            relative = Path(directory).relative_to(self._root)
+            found += [str(relative / name) for name in files if not name.startswith(".")]
+        return sorted(found)
+
+    def remove(self, key: str) -> None:
+        """Removes everything below a key: out of sight in one step, then from the disk.
+
+        Raises:
+            ModelNotFound: there is nothing.
+            StorageFailed: it cannot be removed.
+        """
+        target = self.path(key)
+        grave = self._root / _STAGING / f"removed-{secrets.token_hex(8)}"
+        try:
+            grave.parent.mkdir(parents=True, exist_ok=True)
+            target.rename(grave)
+            sync_directory(target.parent)
+        except FileNotFoundError:
+            raise ModelNotFound(f"{target}: there is nothing to remove") from None
+        except OSError as error:
+            raise StorageFailed(f"{target}: cannot be removed ({error.strerror})") from None
+        shutil.rmtree(grave, ignore_errors=True)
 
     def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
         """Replaces an object's content.

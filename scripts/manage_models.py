@@ -4,44 +4,45 @@
 exit codes:
   0   done
   1   something unexpected; the message says what
-  2   wrong usage, or a name, metric or status that is not allowed
-  3   no such model version
-  4   a file is not intact (truncated, altered, not a model)
+  2   wrong usage, or a name, metric, status or condition that is not allowed
+  3   no such model version or alias
+  4   a file is not intact (truncated, altered, not a model), or not signed by a trusted key
   5   a model file holds something that is not trusted
   6   the key is missing, unsafe or not the right one
-  7   the status does not lead there, or somebody else was faster
+  7   the status does not lead there, a version is in use, or somebody else was faster
   8   the registry cannot be read or written
   16  no such file
+  19  your role does not allow it
   130 interrupted
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
-from model_store.errors import InvalidInput, ModelStoreError, VersionConflict  # noqa: E402
-from scripts.command_line import add_command, facts, make_parser, run_command, show, table  # noqa: E402
-
-if TYPE_CHECKING:
-    from model_store import ModelRegistry
+from scripts import registry_commands as run  # noqa: E402
+from scripts.command_line import add_command, make_parser, run_command  # noqa: E402
 
 _EXAMPLES = """\
 examples:
   python scripts/manage_models.py register models/xgboost_model.joblib fraud_detector XGBoost \\
       --description "trained on October" --tags "production,xgboost" --metrics '{"accuracy": 0.96}'
-  python scripts/manage_models.py list --status trained
-  python scripts/manage_models.py info fraud_detector_XGBoost_20241009_123456
+  python scripts/manage_models.py list --metric 'accuracy>0.95' --sort -accuracy
+  python scripts/manage_models.py info fraud_detector@champion
 
-The registry is `registry/` in the checkout, or what MODEL_REGISTRY_URL names; the key is `.secrets/model.key`, made on
-first use, or what MODEL_KEY_FILE names.
+A model version is named by its id, by an alias (fraud_detector@champion) or by its number (fraud_detector:3).
+The registry is `registry/` in the checkout, or what MODEL_REGISTRY_URL names; the key is `.secrets/model.key`, made
+on first use, or what MODEL_KEY_FILE names; roles come from the file that MODEL_ACCESS_POLICY names.
 """
+_PROGRAM = "python scripts/manage_models.py"
+_ID = "fraud_detector_XGBoost_20241009_123456"
+_FORMATS = ("joblib", "pickle")
+_COMPRESSIONS = ("none", "gzip", "bz2", "lzma", "zstd")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,123 +50,21 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(_parser(), arguments)
 
 
-def _registry() -> "ModelRegistry":
-    from stacks.registry_access import open_registry
-
-    return open_registry(CHECKOUT)
-
-
-def _register(options: argparse.Namespace) -> int:
-    from model_store.model_files import load_model_file
-
-    metrics = _metrics(options.metrics)
-    registry = _registry()
-    described = _described(options.file)
-    model_id = registry.register_model(
-        model=load_model_file(options.file, trusted=options.trust),
-        model_name=options.name,
-        model_type=options.type,
-        description=options.description,
-        tags=[tag.strip() for tag in options.tags.split(",") if tag.strip()],
-        author=options.author,
-        performance_metrics=metrics,
-        source=options.file,
-        feature_schema=described.get("features"),
-    )
-    metadata = registry.get_metadata(model_id)
-    show(options, metadata.to_dict(), f"registered {model_id}\n  digest  {metadata.digest}")
-    return 0
-
-
-def _list(options: argparse.Namespace) -> int:
-    found = [item.to_dict() for item in _registry().list_models(status=options.status, name=options.name)]
-    columns = ("model_id", "status", "created_at", "performance_metrics", "description")
-    show(options, found, table(columns, found, empty="no model versions"))
-    return 0
-
-
-def _info(options: argparse.Namespace) -> int:
-    registry = _registry()
-    values = {**registry.get_metadata(options.model_id).to_dict(), **_life(registry, options.model_id)}
-    shown = {**values, "feature_schema": [item["name"] for item in values["feature_schema"]]}
-    shown["history"] = [f"{item['status']} {item['at']} by {item['by']} ({item['why']})" for item in values["history"]]
-    shown["deployments"] = [item["deployment_id"] for item in values["deployments"]]
-    show(options, values, facts(shown))
-    return 0
-
-
-def _life(registry: "ModelRegistry", model_id: str) -> dict[str, Any]:
-    state = registry.state(model_id)
-    return {"history": state["history"], "deployments": state["deployments"]}
-
-
-def _update_status(options: argparse.Namespace) -> int:
-    changed = _registry().update_model_status(options.model_id, options.status, reason=options.reason)
-    show(options, changed.to_dict(), f"{changed.model_id} is {changed.status}")
-    return 0
-
-
-def _verify(options: argparse.Namespace) -> int:
-    registry = _registry()
-    model_ids = options.model_id or [item.model_id for item in registry.list_models()]
-    results, worst = [], 0
-    for model_id in model_ids:
-        try:
-            results.append({"model_id": model_id, "intact": True, "detail": registry.verify_artifact(model_id)})
-        except ModelStoreError as error:
-            worst = worst or error.exit_code
-            results.append({"model_id": model_id, "intact": False, "detail": str(error)})
-    show(options, results, table(("model_id", "intact", "detail"), results, empty="no model versions"))
-    return worst
-
-
-def _inspect(options: argparse.Namespace) -> int:
-    from model_store.model_files import inspect_model_file
-
-    found = inspect_model_file(options.file)
-    lines = [f"{'untrusted' if name in found['untrusted'] else 'trusted':9}  {name}" for name in found["named"]]
-    show(options, found, "\n".join(lines) or "names nothing")
-    return 5 if found["untrusted"] else 0
-
-
-def _keygen(options: argparse.Namespace) -> int:
-    from model_store.keys import write_key_file
-
-    try:
-        fingerprint = write_key_file(options.file)
-    except FileExistsError:
-        raise VersionConflict(f"{options.file}: is there already; a key is never overwritten") from None
-    show(options, {"file": str(options.file), "key_id": fingerprint}, f"{options.file}: key {fingerprint}")
-    return 0
-
-
-def _metrics(text: str) -> dict[str, Any]:
-    try:
-        metrics = json.loads(text)
-    except ValueError:
-        metrics = None
-    if not isinstance(metrics, dict):
-        raise InvalidInput(
-            f"--metrics {text!r} is not allowed; allowed: a JSON object such as '{{\"accuracy\": 0.96}}'"
-        )
-    return metrics
-
-
-def _described(file: Path) -> dict[str, Any]:
-    """What the description beside a model file says, such as the feature schema; empty when there is none."""
-    path = file.with_name(f"{file.name}.metrics.json")
-    if not path.exists():
-        return {}
-    described = json.loads(path.read_text(encoding="utf-8"))
-    return described if isinstance(described, dict) else {}
-
-
 def _parser() -> argparse.ArgumentParser:
     parser, commands = make_parser("manage_models.py", __doc__ or "", _EXAMPLES)
-    program, some_id = "python scripts/manage_models.py", "fraud_detector_XGBoost_20241009_123456"
+    _add_register(commands)
+    _add_looking(commands)
+    _add_promotion(commands)
+    _add_proof(commands)
+    _add_keys(commands)
+    _add_files(commands)
+    _add_moving(commands)
+    return parser
 
-    example = f"{program} register models/xgboost_model.joblib fraud_detector XGBoost --tags a,b"
-    register = add_command(commands, "register", _register, "register a model file as a new version", example)
+
+def _add_register(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    example = f"{_PROGRAM} register models/xgboost_model.joblib fraud_detector XGBoost --tags a,b"
+    register = add_command(commands, "register", run.register, "register a model file as a new version", example)
     register.add_argument("file", type=Path, metavar="FILE", help="a .joblib, .pkl or .pickle file")
     register.add_argument("name", metavar="NAME", help="model name, such as fraud_detector")
     register.add_argument("type", metavar="TYPE", help="model type, such as XGBoost")
@@ -173,38 +72,126 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("--tags", default="", help="texts separated by commas")
     register.add_argument("--metrics", default="{}", help="JSON object of numbers")
     register.add_argument("--author", help="who made the model; you when not given")
+    register.add_argument("--format", choices=_FORMATS, default="joblib", help="serializer of the artifact (joblib)")
+    register.add_argument("--compression", choices=_COMPRESSIONS, default="zstd", help="of the artifact (zstd)")
+    register.add_argument("--sign-key", type=Path, metavar="FILE", help="sign the manifest with this key")
+    register.add_argument("--training-data", type=Path, metavar="FILE", help="record this file's name and digest")
     register.add_argument(
         "--trust", action="append", default=[], metavar="NAME", help="a global to allow beside the allow-list"
     )
 
-    listing = add_command(
-        commands, "list", _list, "list model versions, oldest first", f"{program} list --status trained"
-    )
+
+def _add_looking(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    example = f"{_PROGRAM} list --status trained --metric 'accuracy>0.95' --sort -accuracy"
+    listing = add_command(commands, "list", run.list_models, "list and search model versions", example)
     listing.add_argument("--status", help="only those with this status")
     listing.add_argument("--name", help="only those of this model name")
+    listing.add_argument("--tag", action="append", default=[], help="only those with this tag; may be repeated")
+    listing.add_argument("--metric", action="append", default=[], help="a condition such as 'accuracy>0.95'")
+    listing.add_argument("--sort", default="created_at", help="a field or metric, - before it for descending")
+    listing.add_argument("--limit", type=int, help="how many at most")
 
-    info = add_command(
-        commands, "info", _info, "show all that is known of a model version", f"{program} info {some_id}"
-    )
+    info = add_command(commands, "info", run.info, "show all that is known of a version", f"{_PROGRAM} info {_ID}")
     info.add_argument("model_id", metavar="MODEL_ID")
+    card = add_command(commands, "card", run.card, "print a version's model card in Markdown", f"{_PROGRAM} card {_ID}")
+    card.add_argument("model_id", metavar="MODEL_ID")
+    add_command(commands, "stats", run.stats, "counts and sizes", f"{_PROGRAM} stats")
 
-    example = f'{program} update-status {some_id} validated --reason "passed the review"'
-    status = add_command(commands, "update-status", _update_status, "set a model version's status", example)
+
+def _add_promotion(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    example = f'{_PROGRAM} update-status {_ID} validated --reason "passed the review"'
+    status = add_command(commands, "update-status", run.update_status, "set a version's status", example)
     status.add_argument("model_id", metavar="MODEL_ID")
     status.add_argument("status", metavar="STATUS", help="trained, validated, staged, deployed, deprecated or archived")
     status.add_argument("--reason", default="")
 
-    summary = "compare artifacts with their manifests: those named, or all"
-    verify = add_command(commands, "verify", _verify, summary, f"{program} verify")
-    verify.add_argument("model_id", nargs="*", metavar="MODEL_ID")
+    alias = commands.add_parser("alias", help="names such as champion that move from version to version")
+    kinds = alias.add_subparsers(required=True, metavar="COMMAND")
+    example = f"{_PROGRAM} alias set fraud_detector champion {_ID}"
+    setting = add_command(kinds, "set", run.alias_set, "point an alias at a version", example)
+    setting.add_argument("name", metavar="NAME")
+    setting.add_argument("alias", metavar="ALIAS")
+    setting.add_argument("model_id", metavar="MODEL_ID")
+    setting.add_argument("--reason", default="")
+    example = f"{_PROGRAM} alias remove fraud_detector champion"
+    removing = add_command(kinds, "remove", run.alias_remove, "remove an alias; its history stays", example)
+    removing.add_argument("name", metavar="NAME")
+    removing.add_argument("alias", metavar="ALIAS")
+    removing.add_argument("--reason", default="")
+    listing = add_command(kinds, "list", run.alias_list, "list aliases", f"{_PROGRAM} alias list fraud_detector")
+    listing.add_argument("name", nargs="?", metavar="NAME")
 
-    summary = "show what a model file names, without loading it"
-    inspect = add_command(commands, "inspect", _inspect, summary, f"{program} inspect models/xgboost_model.joblib")
+
+def _add_proof(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    summary = "compare artifacts, manifests, aliases and audit log: of the versions named, or of everything"
+    verify = add_command(commands, "verify", run.verify, summary, f"{_PROGRAM} verify")
+    verify.add_argument("model_id", nargs="*", metavar="MODEL_ID")
+    verify.add_argument("--public-key", action="append", default=[], help="also look for a signature by this key")
+    verify.add_argument("--policy", choices=("require", "warn"), default="require", help="what a missing one means")
+
+    audit = add_command(commands, "audit", run.audit, "show the audit log", f"{_PROGRAM} audit --since 2026-10-01")
+    audit.add_argument("--verify", action="store_true", help="verify the chain of digests only")
+    audit.add_argument("--since", default="", help="a date or time, such as 2026-10-01T12:00:00Z")
+    audit.add_argument("--actor", default="")
+    audit.add_argument("--model", default="", metavar="MODEL_ID")
+
+    example = f"{_PROGRAM} sign {_ID} --sign-key .secrets/signing.key"
+    sign = add_command(commands, "sign", run.sign, "add a signature to a version", example)
+    sign.add_argument("model_id", metavar="MODEL_ID")
+    sign.add_argument("--sign-key", type=Path, required=True, metavar="FILE")
+
+
+def _add_keys(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    keygen = add_command(commands, "keygen", run.keygen, "write a new key to a file", f"{_PROGRAM} keygen new.key")
+    keygen.add_argument("file", type=Path, metavar="FILE")
+    keygen.add_argument("--signing", action="store_true", help="an Ed25519 key; its public key goes to FILE.pub")
+
+    example = f"{_PROGRAM} rotate-key --new-key .secrets/new.key"
+    summary = "give artifacts other keys, of the versions named or of all; digests stay"
+    rotate = add_command(commands, "rotate-key", run.rotate_key, summary, example)
+    rotate.add_argument("model_id", nargs="*", metavar="MODEL_ID")
+    rotate.add_argument("--new-key", type=Path, action="append", required=True, metavar="FILE", help="may be repeated")
+
+
+def _add_files(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    example = f"{_PROGRAM} inspect models/xgboost_model.joblib"
+    inspect = add_command(commands, "inspect", run.inspect, "show what a model file names, without loading it", example)
     inspect.add_argument("file", type=Path, metavar="FILE")
 
-    keygen = add_command(commands, "keygen", _keygen, "write a new key to a file", f"{program} keygen .secrets/new.key")
-    keygen.add_argument("file", type=Path, metavar="FILE")
-    return parser
+    example = f"{_PROGRAM} convert models/xgboost_model.joblib out.artifact --to pickle --compression gzip"
+    convert = add_command(commands, "convert", run.convert, "save a model file or artifact anew", example)
+    convert.add_argument("source", type=Path, metavar="IN")
+    convert.add_argument("target", type=Path, metavar="OUT")
+    convert.add_argument("--to", choices=_FORMATS, default="joblib")
+    convert.add_argument("--compression", choices=_COMPRESSIONS)
+
+
+def _add_moving(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    example = f"{_PROGRAM} export {_ID} model.bundle"
+    export = add_command(commands, "export", run.export_model, "write a version as one bundle", example)
+    export.add_argument("model_id", metavar="MODEL_ID")
+    export.add_argument("path", type=Path, metavar="PATH")
+    taking = add_command(commands, "import", run.import_model, "take a bundle in", f"{_PROGRAM} import model.bundle")
+    taking.add_argument("path", type=Path, metavar="PATH")
+    taking.add_argument("--reason", default="")
+
+    summary = "copy the registry into a directory; again, only what is new"
+    backup = add_command(commands, "backup", run.backup, summary, f"{_PROGRAM} backup /mnt/backup/registry")
+    backup.add_argument("destination", type=Path, metavar="DEST")
+    summary = "copy from a backup what the registry does not have"
+    restore = add_command(commands, "restore", run.restore, summary, f"{_PROGRAM} restore /mnt/backup/registry")
+    restore.add_argument("source", type=Path, metavar="SRC")
+
+    delete = add_command(commands, "delete", run.delete, "delete a version for good", f"{_PROGRAM} delete {_ID}")
+    delete.add_argument("model_id", metavar="MODEL_ID")
+    delete.add_argument("--reason", default="")
+    summary = "remove old versions of the registry, or old model files of a directory"
+    cleanup = add_command(
+        commands, "cleanup", run.cleanup, summary, f"{_PROGRAM} cleanup models/ --keep-latest 5 --dry-run"
+    )
+    cleanup.add_argument("directory", type=Path, metavar="DIR")
+    cleanup.add_argument("--keep-latest", type=int, default=5, metavar="N", help="how many stay, of each model (5)")
+    cleanup.add_argument("--dry-run", action="store_true", help="tell only what would go")
 
 
 if __name__ == "__main__":

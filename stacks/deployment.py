@@ -92,7 +92,7 @@ class ModelDeployment:
         fails, what served before goes on, and the config is as it was.
 
         Args:
-            model_id: a model version in the registry.
+            model_id: a model version in the registry, by id, `name@alias` or `name:number`.
             config: how to deploy it.
             detail: added to the message in the stack's history.
 
@@ -104,7 +104,10 @@ class ModelDeployment:
             StackLocked: a run that has died left the stack locked.
             DeploymentFailed: the engine or the serving process failed.
         """
+        from model_store.aliases import Aliases
+
         environment = DeploymentEnvironment.named(config.environment)
+        model_id = Aliases(self.registry).resolve(model_id)
         return self._converge(environment, model_id, config, message_for(Intent.DEPLOY, model_id, detail))
 
     def rollback_deployment(self, environment: DeploymentEnvironment | str, to: str | None = None) -> DeployOutcome:

@@ -1,0 +1,77 @@
+"""Where a registry's files lie and how they are written; what every part of the registry shares."""
+
+import getpass
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from model_store.errors import InvalidInput, ModelNotFound
+from model_store.manifest import ModelMetadata, name_of
+
+LOCATION_VARIABLE = "MODEL_REGISTRY_URL"
+_DEFAULT_LOCATION = "registry"
+
+
+def context_of(metadata: ModelMetadata) -> dict[str, str]:
+    """What a registered artifact is bound to."""
+    return {"model_id": metadata.model_id, "model_name": metadata.model_name}
+
+
+def place_of(model_id: str) -> str:
+    """The key below which a model version's files lie.
+
+    Raises:
+        ModelNotFound: it is not a model id.
+    """
+    try:
+        return f"models/{name_of(model_id)}/{model_id}"
+    except InvalidInput as error:
+        raise ModelNotFound(str(error)) from None
+
+
+def json_bytes(value: object) -> bytes:
+    """JSON as the registry's files hold it."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a new JSON file, synced."""
+    with path.open("xb") as file:
+        file.write(json_bytes(value))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def now() -> str:
+    """The present time, RFC 3339, UTC."""
+    return rfc3339(datetime.now(UTC))
+
+
+def registry_directory(location: str | Path | None) -> Path:
+    """The directory of a registry: what is given, what `MODEL_REGISTRY_URL` says, or `registry`.
+
+    Raises:
+        InvalidInput: a location of another kind.
+    """
+    text = str(location) if location is not None else os.environ.get(LOCATION_VARIABLE) or _DEFAULT_LOCATION
+    if "://" not in text:
+        return Path(text)
+    parts = urlsplit(text)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise InvalidInput(f"registry location {text!r} is not allowed; allowed: a directory or a file:// URL")
+    return Path(unquote(parts.path))
+
+
+def user_name() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def rfc3339(moment: datetime) -> str:
+    """A time as text: RFC 3339, UTC, whole seconds."""
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,245 @@
+"""Model versions that leave a registry and enter another: bundles, backups.
+
+A bundle is a tar file with `bundle.json` (the SHA-256 of every other member), `manifest.json`, `artifact`, and
+`signature.json` when the version is signed. Digests, signatures and lineage stay what they are, and everything is
+verified before anything is taken in. The artifact stays encrypted for the keys it was encrypted for.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from model_store.artifact_reader import measure_digest
+from model_store.atomic_file import written_whole
+from model_store.errors import (
+    ChecksumMismatch,
+    FileMissing,
+    InvalidInput,
+    ModelNotFound,
+    SizeLimit,
+    StorageFailed,
+    UnreadableModel,
+    VersionConflict,
+)
+from model_store.header import canonical_json
+from model_store.layout import place_of, write_json
+from model_store.manifest import ModelMetadata, ModelStatus
+from model_store.registration import enter_status
+from model_store.registry import ModelRegistry
+from model_store.storage import DirectoryStorage
+
+BUNDLE_FORMAT = "fraud-detection-bundle/1"
+_MEMBERS = ("manifest.json", "artifact", "signature.json")
+_MAX_JSON_BYTES = 16 << 20
+_BLOCK_BYTES = 1 << 20
+
+
+def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str, str]:
+    """Writes a model version as one bundle; the file appears whole or not at all.
+
+    Returns:
+        The SHA-256 of each member.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        ModelNotFound: there is none of this id.
+        IntegrityError: its artifact is not the registered one.
+        StorageFailed: the file cannot be written.
+    """
+    registry.verify_artifact(model_id)
+    registry.require_right("export", model_id)
+    registry.audit.append("export", model_id, file=path.name)
+    directory = registry.artifact_path(model_id).parent
+    members = [directory / name for name in _MEMBERS if (directory / name).exists()]
+    digests = {member.name: _sha256(member) for member in members}
+    described = canonical_json({"format": BUNDLE_FORMAT, "model_id": model_id, "members": digests})
+    with written_whole(path) as target, tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as bundle:
+        bundle.addfile(_entry("bundle.json", len(described)), io.BytesIO(described))
+        for member in members:
+            with member.open("rb") as content:
+                bundle.addfile(_entry(member.name, member.stat().st_size), content)
+    return digests
+
+
+def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
+    """Takes a bundle in, after everything in it was verified.
+
+    Returns:
+        The model id; the same as where it was exported.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        FileMissing: there is no such file.
+        UnreadableModel, ChecksumMismatch, SizeLimit: it is not a bundle, or not as it was written.
+        VersionConflict: the registry has another model version of this id.
+        StorageFailed: the registry cannot be written.
+    """
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as bundle:
+            return _import(registry, bundle, reason)
+    except FileNotFoundError:
+        raise FileMissing(f"{path}: there is no such file") from None
+    except tarfile.TarError as error:
+        raise UnreadableModel(f"{path}: not a bundle ({error})") from None
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def backup(registry: ModelRegistry, destination: Path) -> dict[str, int]:
+    """Copies a registry into a directory: what never changes once, what changes as it is now.
+
+    Returns:
+        How many objects were copied, and how many were there already.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        VersionConflict: the destination holds something else in the place of what never changes.
+        StorageFailed: the destination cannot be written.
+    """
+    registry.require_right("backup", "")
+    registry.audit.append("backup", reason=str(destination))
+    return _copy(registry.storage, DirectoryStorage(destination), overwrite_changing=True)
+
+
+def restore(registry: ModelRegistry, source: Path) -> dict[str, int]:
+    """Copies from a backup what the registry does not have; what it has stays.
+
+    Returns:
+        How many objects were copied, and how many were there already.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        InvalidInput: the source holds no registry.
+        VersionConflict: the registry holds something else in the place of what never changes.
+        StorageFailed: the registry cannot be written.
+    """
+    registry.require_right("restore", "")
+    storage = DirectoryStorage(source)
+    if not storage.names("models"):
+        raise InvalidInput(f"{source}: holds no registry")
+    counts = _copy(storage, registry.storage, overwrite_changing=False)
+    registry.audit.append("restore", reason=str(source), copied=counts["copied"])
+    return counts
+
+
+def _copy(source: DirectoryStorage, target: DirectoryStorage, *, overwrite_changing: bool) -> dict[str, int]:
+    counts = {"copied": 0, "present": 0}
+    # Two logs cannot be joined: a registry that has begun one keeps its own.
+    tops = ("models", "aliases") if target.keys("audit") and not overwrite_changing else ("models", "aliases", "audit")
+    keys = [key for top in tops for key in source.keys(top) if key != "audit/head"]
+    # A manifest makes a model version: it comes after the files it speaks of.
+    for key in sorted(keys, key=lambda key: key.endswith("manifest.json")):
+        changing = key.startswith("aliases/") or key.endswith("/state.json")
+        copied = _copy_one(source.path(key), target.path(key), changing=changing, overwrite=overwrite_changing)
+        counts["copied" if copied else "present"] += 1
+    return counts
+
+
+def _copy_one(source: Path, target: Path, *, changing: bool, overwrite: bool) -> bool:
+    if target.exists():
+        same = _sha256(source) == _sha256(target)
+        if same or (changing and not overwrite):
+            return False
+        # A rotated artifact differs in its key slots only; its digest is still the manifest's.
+        rotated = target.name == "artifact" and measure_digest(source) == measure_digest(target)
+        if not changing and not rotated:
+            raise VersionConflict(f"{target}: holds something else than {source}; neither was changed")
+    with written_whole(target) as file, source.open("rb") as content:
+        shutil.copyfileobj(content, file, _BLOCK_BYTES)
+    return True
+
+
+def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> str:
+    described = _json_member(bundle, "bundle.json")
+    if described.get("format") != BUNDLE_FORMAT or not isinstance(described.get("members"), dict):
+        raise UnreadableModel("not a bundle of this format")
+    digests: dict[str, str] = described["members"]
+    if not {"manifest.json", "artifact"} <= set(digests) <= set(_MEMBERS):
+        raise UnreadableModel(f"the bundle's members are {', '.join(sorted(digests))}")
+    manifest = _json_member(bundle, "manifest.json")
+    metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
+    if metadata.model_id != described.get("model_id"):
+        raise UnreadableModel("the bundle and its manifest name different model versions")
+    registry.require_right("import", metadata.model_id)
+    if _is_there(registry, metadata):
+        return metadata.model_id
+    with registry.storage.staged(metadata.model_id) as staging:
+        if staging is None:
+            raise VersionConflict(f"{metadata.model_id} is being written by somebody else right now")
+        for name, digest in digests.items():
+            _unpack(bundle, name, digest, staging / name)
+        if measure_digest(staging / "artifact") != metadata.digest:
+            raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
+        state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
+        enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
+        write_json(staging / "state.json", state)
+        registry.audit.append("import", metadata.model_id, reason, digest=metadata.digest)
+        if not registry.storage.publish(staging, place_of(metadata.model_id)):
+            raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
+    registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
+    return metadata.model_id
+
+
+def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:
+    try:
+        present = registry.get_metadata(metadata.model_id)
+    except ModelNotFound:
+        return False
+    if present.manifest() != metadata.manifest():
+        raise VersionConflict(f"the registry has another {metadata.model_id}; nothing was imported")
+    return True
+
+
+def _unpack(bundle: tarfile.TarFile, name: str, digest: str, target: Path) -> None:
+    state = hashlib.sha256()
+    with target.open("xb") as file:
+        for block in _blocks(_member(bundle, name)):
+            state.update(block)
+            file.write(block)
+    if state.hexdigest() != digest:
+        raise ChecksumMismatch(f"the bundle's {name} is not the one that was put in")
+
+
+def _json_member(bundle: tarfile.TarFile, name: str) -> dict[str, Any]:
+    content = _member(bundle, name).read(_MAX_JSON_BYTES + 1)
+    if len(content) > _MAX_JSON_BYTES:
+        raise SizeLimit(f"the bundle's {name} has more than {_MAX_JSON_BYTES} bytes")
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UnreadableModel(f"the bundle's {name} is not a JSON object")
+    return value
+
+
+def _member(bundle: tarfile.TarFile, name: str) -> IO[bytes]:
+    try:
+        content = bundle.extractfile(name)
+    except KeyError:
+        content = None
+    if content is None:
+        raise UnreadableModel(f"the bundle has no {name}")
+    return content
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    while block := file.read(_BLOCK_BYTES):
+        yield block
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    entry.mode = 0o600
+    return entry

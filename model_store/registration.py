@@ -1,0 +1,117 @@
+"""How a model becomes a version: everything is written beside, and then takes its place in one step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_store.audit import AuditLog
+from model_store.layout import now, place_of, rfc3339, write_json
+from model_store.manifest import ModelStatus, new_model_id
+from model_store.persistence import SecureModelPersistence
+from model_store.storage import DirectoryStorage
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model on its way into the registry."""
+
+    model: Any
+    persistence: SecureModelPersistence
+    known: Mapping[str, Any]
+    """The fields of its manifest that are known before it is written."""
+    signing_key: "Ed25519PrivateKey | None"
+
+
+class Registration:
+    """Registers models in one registry.
+
+    Args:
+        storage: the registry's.
+        audit: the registry's.
+        actor: who registers.
+        encrypt: whether artifacts are encrypted.
+    """
+
+    def __init__(self, storage: DirectoryStorage, audit: AuditLog, actor: str, *, encrypt: bool) -> None:
+        self._storage = storage
+        self._audit = audit
+        self._actor = actor
+        self._encrypt = encrypt
+
+    def register(self, candidate: Candidate) -> str:
+        """Registers a model as a new version and returns its id.
+
+        Raises:
+            KeyNotFound: it is to be encrypted and there is no key.
+            StorageFailed: the registry cannot be written.
+        """
+        name, model_type = candidate.known["model_name"], candidate.known["model_type"]
+        version = self._claim_version(name)
+        moment = datetime.now(UTC).replace(microsecond=0)
+        while True:
+            model_id = new_model_id(name, model_type, moment)
+            if self._try_to_register(candidate, model_id, version, moment):
+                return model_id
+            moment += timedelta(seconds=1)
+
+    def _try_to_register(self, candidate: Candidate, model_id: str, version: int, moment: datetime) -> bool:
+        place = place_of(model_id)
+        if self._storage.path(place).exists():
+            return False
+        with self._storage.staged(model_id) as staging:
+            if staging is None:
+                return False
+            manifest = self._write_version(candidate, model_id, version, moment, staging)
+            self._audit.append("register", model_id, digest=manifest["digest"], version=manifest["version"])
+            return self._storage.publish(staging, place)
+
+    def _write_version(
+        self, candidate: Candidate, model_id: str, version: int, moment: datetime, staging: Path
+    ) -> dict[str, Any]:
+        context = {"model_id": model_id, "model_name": candidate.known["model_name"]}
+        saved = candidate.persistence.save_model_secure(
+            candidate.model, staging / "artifact", encrypt=self._encrypt, context=context
+        )
+        manifest = {
+            **candidate.known,
+            "model_id": model_id,
+            "version": version,
+            "created_at": rfc3339(moment),
+            "digest": saved["digest"],
+            "size_bytes": saved["final_size"],
+            "payload_bytes": saved["compressed_size"],
+            "serializer": saved["format"],
+            "compression": saved["compression"],
+            "encrypted": saved["encrypted"],
+            "key_fingerprints": saved["key_fingerprints"],
+            "model_class": saved["model_class"],
+            "library_versions": saved["library_versions"],
+        }
+        state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
+        enter_status(state, ModelStatus.TRAINED, self._actor, "registered")
+        write_json(staging / "manifest.json", manifest)
+        write_json(staging / "state.json", state)
+        if candidate.signing_key is not None:
+            from model_store.signing import sign_manifest
+
+            write_json(staging / "signature.json", sign_manifest(manifest, candidate.signing_key))
+        return manifest
+
+    def _claim_version(self, model_name: str) -> int:
+        """The next number of a name; claimed once and for all, even when the registration then fails."""
+        claims = f"models/{model_name}/.versions"
+        number = self._storage.count(claims) + 1
+        while not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):
+            number += 1
+        return number
+
+
+def enter_status(state: dict[str, Any], status: ModelStatus, actor: str, reason: str) -> None:
+    """Sets a state's status and adds it to its history."""
+    state["status"] = str(status)
+    state["history"].append({"status": str(status), "at": now(), "by": actor, "why": reason})

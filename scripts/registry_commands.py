@@ -1,0 +1,356 @@
+"""What the commands of manage_models.py do: ask the registry, print what it says."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_store.errors import InvalidInput, SignatureInvalid, VersionConflict
+from scripts.command_line import facts, progress, show, table
+
+if TYPE_CHECKING:
+    from model_store import ModelRegistry
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+_LISTED = ("model_id", "version", "status", "created_at", "performance_metrics", "description")
+
+
+def open_registry() -> "ModelRegistry":
+    """The checkout's registry, or the one that the environment names."""
+    from stacks import registry_access
+
+    return registry_access.open_registry(CHECKOUT)
+
+
+def resolved(registry: "ModelRegistry", reference: str) -> str:
+    """The model id that a reference (id, `name@alias`, `name:number`) means."""
+    from model_store.aliases import Aliases
+
+    return Aliases(registry).resolve(reference)
+
+
+def register(options: argparse.Namespace) -> int:
+    """Registers a model file as a new version."""
+    from model_store.model_files import load_model_file
+    from model_store.signing import read_signing_key
+
+    metrics = _metrics(options.metrics)
+    signing_key = read_signing_key(options.sign_key) if options.sign_key else None
+    registry = open_registry()
+    model = load_model_file(options.file, trusted=options.trust)
+    model_id = registry.register_model(
+        model=model,
+        model_name=options.name,
+        model_type=options.type,
+        description=options.description,
+        tags=[tag.strip() for tag in options.tags.split(",") if tag.strip()],
+        author=options.author,
+        performance_metrics=metrics,
+        source=options.file,
+        training_data=options.training_data,
+        feature_schema=_described(options.file).get("features"),
+        signing_key=signing_key,
+        format_type=options.format,
+        compression=options.compression,
+    )
+    metadata = registry.get_metadata(model_id)
+    show(
+        options, metadata.to_dict(), f"registered {model_id}\n  version {metadata.version}\n  digest  {metadata.digest}"
+    )
+    return 0
+
+
+def list_models(options: argparse.Namespace) -> int:
+    """Lists and searches model versions."""
+    from model_store.search import search
+
+    models = open_registry().list_models(status=options.status, name=options.name)
+    found = search(models, tags=options.tag, metrics=options.metric, sort=options.sort, limit=options.limit)
+    rows = [model.to_dict() for model in found]
+    show(options, rows, table(_LISTED, rows, empty="no model versions"))
+    return 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """Shows all that is known of a model version."""
+    registry = open_registry()
+    model_id = resolved(registry, options.model_id)
+    state = registry.state(model_id)
+    values: dict[str, Any] = {
+        **registry.get_metadata(model_id).to_dict(),
+        "history": state["history"],
+        "deployments": state["deployments"],
+    }
+    shown = {**values, "feature_schema": [item["name"] for item in values["feature_schema"]]}
+    shown["history"] = [f"{item['status']} {item['at']} by {item['by']} ({item['why']})" for item in values["history"]]
+    shown["deployments"] = [item["deployment_id"] for item in values["deployments"]]
+    show(options, values, facts(shown))
+    return 0
+
+
+def card(options: argparse.Namespace) -> int:
+    """Prints a model version's card in Markdown."""
+    from model_store.model_card import model_card
+
+    registry = open_registry()
+    model_id = resolved(registry, options.model_id)
+    text = model_card(registry.get_metadata(model_id), registry.state(model_id))
+    show(options, {"model_id": model_id, "markdown": text}, text.rstrip())
+    return 0
+
+
+def update_status(options: argparse.Namespace) -> int:
+    """Sets a model version's status."""
+    registry = open_registry()
+    model_id = resolved(registry, options.model_id)
+    changed = registry.update_model_status(model_id, options.status, reason=options.reason)
+    show(options, changed.to_dict(), f"{changed.model_id} is {changed.status}")
+    return 0
+
+
+def alias_set(options: argparse.Namespace) -> int:
+    """Points an alias at a model version."""
+    from model_store.aliases import Aliases
+
+    registry = open_registry()
+    model_id = resolved(registry, options.model_id)
+    Aliases(registry).set(options.name, options.alias, model_id, options.reason)
+    answer = {"name": options.name, "alias": options.alias, "model_id": model_id}
+    show(options, answer, f"{options.name}@{options.alias} is {model_id}")
+    return 0
+
+
+def alias_remove(options: argparse.Namespace) -> int:
+    """Removes an alias."""
+    from model_store.aliases import Aliases
+
+    Aliases(open_registry()).remove(options.name, options.alias, options.reason)
+    show(options, {"name": options.name, "alias": options.alias}, f"{options.name}@{options.alias} is gone")
+    return 0
+
+
+def alias_list(options: argparse.Namespace) -> int:
+    """Lists aliases and what they pointed at."""
+    from model_store.aliases import Aliases
+
+    aliases = Aliases(open_registry())
+    names = [options.name] if options.name else list(aliases.all())
+    rows = [
+        {"alias": f"{name}@{alias}", "model_id": model_id, "history": aliases.history(name, alias)}
+        for name in names
+        for alias, model_id in aliases.of(name).items()
+    ]
+    show(options, rows, table(("alias", "model_id"), rows, empty="no aliases"))
+    return 0
+
+
+def stats(options: argparse.Namespace) -> int:
+    """Counts and sizes."""
+    from model_store.housekeeping import statistics
+
+    values = statistics(open_registry())
+    show(options, values, facts(values))
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Compares the registry with itself, and signatures with public keys."""
+    from model_store.housekeeping import Finding, verify_everything
+
+    registry = open_registry()
+    findings = []
+    for finding in verify_everything(registry, [resolved(registry, each) for each in options.model_id]):
+        findings.append(finding)
+        progress(f"{finding.subject}: {'intact' if finding.intact else 'NOT INTACT'}")
+    if options.public_key:
+        versions = [item.subject for item in findings if "@" not in item.subject and item.subject != "audit"]
+        findings += [_signature_finding(registry, model_id, options, Finding) for model_id in versions]
+    rows = [finding.to_dict() for finding in findings]
+    show(options, rows, table(("subject", "intact", "detail"), rows, empty="no model versions"))
+    return next((finding.exit_code for finding in findings if not finding.intact), 0)
+
+
+def _signature_finding(registry: "ModelRegistry", model_id: str, options: argparse.Namespace, finding: Any) -> Any:
+    from model_store.signing import SignaturePolicy, parse_public_key
+
+    try:
+        signer = registry.verify_signature(model_id, [parse_public_key(text) for text in options.public_key])
+    except SignatureInvalid as error:
+        refused = options.policy == SignaturePolicy.REQUIRE
+        return finding(f"{model_id} signature", not refused, str(error), error.exit_code if refused else 0)
+    return finding(f"{model_id} signature", True, f"signed by {signer}")
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Shows the audit log, or verifies its chain."""
+    log = open_registry().audit
+    if options.verify:
+        count = sum(1 for _ in log.records())
+        show(options, {"records": count, "intact": True}, f"{count} records, the chain is intact")
+        return 0
+    rows = [record.to_dict() for record in log.select(options.since, options.actor, options.model)]
+    show(options, rows, table(("sequence", "at", "actor", "action", "model_id", "reason"), rows, empty="no records"))
+    return 0
+
+
+def sign(options: argparse.Namespace) -> int:
+    """Adds a signature to a model version."""
+    from model_store.signing import key_id, read_signing_key
+
+    registry = open_registry()
+    model_id, key = resolved(registry, options.model_id), read_signing_key(options.sign_key)
+    registry.sign_model(model_id, key)
+    name = key_id(key.public_key())
+    show(options, {"model_id": model_id, "key_id": name}, f"{model_id} is signed by {name}")
+    return 0
+
+
+def keygen(options: argparse.Namespace) -> int:
+    """Writes a new encryption or signing key."""
+    from model_store.keys import write_key_file
+    from model_store.signing import write_signing_key
+
+    try:
+        name = write_signing_key(options.file) if options.signing else write_key_file(options.file)
+    except FileExistsError:
+        raise VersionConflict(f"{options.file}: is there already; a key is never overwritten") from None
+    show(options, {"file": str(options.file), "key_id": name}, f"{options.file}: {name}")
+    return 0
+
+
+def rotate_key(options: argparse.Namespace) -> int:
+    """Gives artifacts other keys; their digests stay."""
+    from model_store import Keyring
+    from model_store.housekeeping import rotate_keys
+
+    registry = open_registry()
+    new_keys: Keyring = Keyring.from_files(*options.new_key)
+    model_ids = [resolved(registry, each) for each in options.model_id]
+    rotated = rotate_keys(registry, model_ids, new_keys.providers)
+    names = [key.key_id for key in new_keys.providers]
+    answer = {"rotated": rotated, "keys": names}
+    show(options, answer, f"{len(rotated)} artifact(s) are encrypted for {', '.join(names)} now")
+    return 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Shows what a model file names, without loading it."""
+    from model_store.model_files import inspect_model_file
+
+    found = inspect_model_file(options.file)
+    lines = [f"{'untrusted' if name in found['untrusted'] else 'trusted':9}  {name}" for name in found["named"]]
+    show(options, found, "\n".join(lines) or "names nothing")
+    return 5 if found["untrusted"] else 0
+
+
+def convert(options: argparse.Namespace) -> int:
+    """Saves a model file or artifact anew."""
+    from model_store import SecureModelPersistence
+    from model_store.artifact_writer import MAGIC
+    from model_store.model_files import load_model_file
+
+    persistence = SecureModelPersistence(keys=open_registry().keys)
+    if options.source.exists() and options.source.open("rb").read(len(MAGIC)) == MAGIC:
+        report = persistence.convert_model_format(options.source, options.target, options.to, options.compression)
+    else:
+        model = load_model_file(options.source)
+        saved = persistence.save_model_secure(model, options.target, options.compression, options.to, encrypt=False)
+        report = {
+            "input_path": str(options.source),
+            "output_path": str(options.target),
+            "target_format": saved["format"],
+            "target_compression": saved["compression"],
+            "original_size": options.source.stat().st_size,
+            "new_size": saved["final_size"],
+            "new_digest": saved["digest"],
+        }
+    show(options, report, facts(report))
+    return 0
+
+
+def export_model(options: argparse.Namespace) -> int:
+    """Writes a model version as one bundle."""
+    from model_store import portability
+
+    registry = open_registry()
+    model_id = resolved(registry, options.model_id)
+    members = portability.export_model(registry, model_id, options.path)
+    answer = {"model_id": model_id, "file": str(options.path), "members": members}
+    show(options, answer, f"{options.path}: {model_id} with {', '.join(members)}")
+    return 0
+
+
+def import_model(options: argparse.Namespace) -> int:
+    """Takes a bundle in."""
+    from model_store import portability
+
+    model_id = portability.import_model(open_registry(), options.path, options.reason)
+    show(options, {"model_id": model_id}, f"imported {model_id}")
+    return 0
+
+
+def backup(options: argparse.Namespace) -> int:
+    """Copies the registry into a directory."""
+    from model_store import portability
+
+    counts = portability.backup(open_registry(), options.destination)
+    show(options, counts, f"{options.destination}: {counts['copied']} copied, {counts['present']} there already")
+    return 0
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Copies from a backup what the registry does not have."""
+    from model_store import portability
+
+    counts = portability.restore(open_registry(), options.source)
+    show(options, counts, f"{options.source}: {counts['copied']} restored, {counts['present']} there already")
+    return 0
+
+
+def delete(options: argparse.Namespace) -> int:
+    """Deletes a model version for good."""
+    from model_store.housekeeping import delete_model
+
+    registry = open_registry()
+    model_id = resolved(registry, options.model_id)
+    delete_model(registry, model_id, options.reason)
+    show(options, {"model_id": model_id}, f"{model_id} is gone")
+    return 0
+
+
+def cleanup(options: argparse.Namespace) -> int:
+    """Removes old model versions of a registry, or old model files of a directory."""
+    from model_store.housekeeping import cleanup as clean_registry
+    from model_store.model_files import cleanup_model_files
+
+    registry = open_registry()
+    place = options.directory.resolve()
+    root = Path(registry.storage.location).resolve()
+    if place in (root, root / "models"):
+        going, kept = clean_registry(registry, options.keep_latest, dry_run=options.dry_run)
+    else:
+        going, kept = cleanup_model_files(options.directory, options.keep_latest, dry_run=options.dry_run), {}
+    verb = "would go" if options.dry_run else "is gone"
+    lines = [f"{verb}  {name}" for name in going] + [f"stays    {name}: it {why}" for name, why in kept.items()]
+    answer = {"removed": going, "kept": kept, "dry_run": options.dry_run}
+    show(options, answer, "\n".join(lines) or "nothing to clean up")
+    return 0
+
+
+def _metrics(text: str) -> dict[str, Any]:
+    try:
+        metrics = json.loads(text)
+    except ValueError:
+        metrics = None
+    if not isinstance(metrics, dict):
+        raise InvalidInput(f"--metrics {text!r} is not allowed; allowed: an object such as '{{\"accuracy\": 0.96}}'")
+    return metrics
+
+
+def _described(file: Path) -> dict[str, Any]:
+    """What the description beside a model file says, such as the feature schema; empty when there is none."""
+    path = file.with_name(f"{file.name}.metrics.json")
+    if not path.exists():
+        return {}
+    described = json.loads(path.read_text(encoding="utf-8"))
+    return described if isinstance(described, dict) else {}
