@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from model_store.errors import InvalidInput, ModelNotFound
+from model_store.errors import InvalidInput, ModelNotFound, StorageFailed
 from model_store.manifest import ModelMetadata, name_of
 
 LOCATION_VARIABLE = "MODEL_REGISTRY_URL"
@@ -37,11 +37,18 @@ def json_bytes(value: object) -> bytes:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes a new JSON file, synced."""
-    with path.open("xb") as file:
-        file.write(json_bytes(value))
-        file.flush()
-        os.fsync(file.fileno())
+    """Writes a new JSON file, synced.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(json_bytes(value))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def now() -> str:

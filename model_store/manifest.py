@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from model_store.errors import IllegalTransition, InvalidInput, UnreadableModel
@@ -135,8 +136,8 @@ class ModelMetadata:
         Raises:
             UnreadableModel: it lacks a field, or has one that this program does not know.
         """
-        expected = {item.name for item in fields(cls)} - {"status"}
-        if set(manifest) != expected:
+        expected = _manifest_fields()
+        if manifest.keys() != expected:
             odd = sorted(set(manifest) ^ expected)
             raise UnreadableModel(f"the manifest's fields are not the expected ones: {', '.join(odd)}")
         values = dict(manifest)
@@ -145,6 +146,11 @@ class ModelMetadata:
         values["feature_schema"] = tuple(values["feature_schema"])
         values["source"] = Source(**values["source"]) if values["source"] else None
         return cls(**values, status=status)
+
+
+@cache
+def _manifest_fields() -> frozenset[str]:
+    return frozenset(item.name for item in fields(ModelMetadata)) - {"status"}
 
 
 def new_model_id(model_name: str, model_type: str, moment: datetime) -> str:

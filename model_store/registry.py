@@ -31,6 +31,7 @@ from model_store.errors import (
     UnreadableModel,
     UntrustedType,
 )
+from model_store.index import Index
 from model_store.keys import Keyring
 from model_store.layout import context_of, json_bytes, now, place_of, registry_directory, user_name
 from model_store.lineage import describe_source, feature_schema_of, lineage_of, model_type_of
@@ -76,6 +77,7 @@ class ModelRegistry:
         self.storage = DirectoryStorage(registry_directory(location))
         self.actor = actor or user_name()
         self.audit = AuditLog(self.storage, self.actor)
+        self._index = Index(self.storage)
         self._given_keys = keys
         self._encrypt = encrypt
         self._rights = (policy or AccessPolicy.from_environment()).rights_of(self.actor)
@@ -160,7 +162,7 @@ class ModelRegistry:
         """
         wanted = status_named(status) if status is not None else None
         names = [name] if name is not None else self.storage.names("models")
-        found = [self.get_metadata(model_id) for each in names for model_id in self.storage.names(f"models/{each}")]
+        found = self._index.models(names, self.get_metadata)
         found.sort(key=lambda item: (item.created_at, item.model_id))
         return [item for item in found if wanted is None or item.status is wanted]
 

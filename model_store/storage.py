@@ -49,6 +49,20 @@ class DirectoryStorage:
         except OSError as error:
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
 
+    def changes(self, key: str) -> list[tuple[str, int]]:
+        """Names of the directories right below a key, each with the time of its last change in nanoseconds."""
+        try:
+            with os.scandir(self.path(key)) as entries:
+                return [
+                    (entry.name, entry.stat(follow_symlinks=False).st_mtime_ns)
+                    for entry in entries
+                    if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+                ]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+
     def count(self, key: str) -> int:
         """How many objects lie right below a key."""
         try:
@@ -180,29 +194,39 @@ class DirectoryStorage:
         """Gives a filled directory its place, whole; false when the place is taken.
 
         Raises:
-            StorageFailed: it cannot be moved there.
+            StorageFailed: it cannot be moved there, or the disk does not confirm that it was.
         """
         target = self.path(key)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             sync_directory(staging)
+        except OSError as error:
+            raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
+        try:
             staging.rename(target)
-            sync_directory(target.parent)
         except OSError as error:
             if target.exists():
                 return False
             raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
+        try:
+            sync_directory(target.parent)
+        except OSError as error:
+            raise StorageFailed(f"{target}: is there, but may not survive a power failure ({error.strerror})") from None
         return True
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
         locks = self._root / ".locks"
+        lock = filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2])
         try:
             locks.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2]):
-                yield
-        except (PermissionError, NotADirectoryError) as error:
+            lock.acquire()
+        except OSError as error:
             raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def _etag(content: bytes) -> str:

@@ -1,0 +1,109 @@
+"""Finds model versions fast: what was read once is read again only when its directory has changed.
+
+The index is told from the registry's files and never the other way round. It is kept in memory, and in a cache file
+that may be lost, old or damaged without harm: an entry counts only while the time of its directory's last change is the
+one that it was made at. A change within the clock's grain of the reading could hide behind an equal time, so an entry
+that young is not kept.
+"""
+
+import json
+import time
+from typing import Any
+
+from model_store.errors import ModelNotFound
+from model_store.manifest import ModelMetadata, ModelStatus
+from model_store.storage import DirectoryStorage
+
+CACHE_KEY = ".index.json"
+_CACHE_VERSION = 1
+_CLOCK_GRAIN_NS = 100_000_000
+_SHARED = ("feature_schema", "library_versions", "lineage")
+"""Fields that are large and mostly equal among the versions of a model: the cache file holds each value once."""
+
+
+class Index:
+    """The model versions of one registry.
+
+    Args:
+        storage: the registry's.
+    """
+
+    def __init__(self, storage: DirectoryStorage) -> None:
+        self._storage = storage
+        self._entries: dict[str, tuple[int, ModelMetadata]] | None = None
+
+    def models(self, names: list[str], read: Any) -> list[ModelMetadata]:
+        """The present model versions of some model names, in no order.
+
+        Args:
+            names: model names.
+            read: reads one model version by its id.
+        """
+        if self._entries is None:
+            self._entries = self._load()
+        found: list[ModelMetadata] = []
+        changed = 0
+        for name in names:
+            for model_id, changed_ns in self._storage.changes(f"models/{name}"):
+                known = self._entries.get(model_id)
+                if known is not None and known[0] == changed_ns:
+                    found.append(known[1])
+                    continue
+                if (metadata := self._read(model_id, changed_ns, read)) is not None:
+                    found.append(metadata)
+                    changed += 1
+        # Writing the file costs as much as reading some hundred versions; a few are read again instead.
+        if changed > max(100, len(found) // 20):
+            self._save()
+        return found
+
+    def _read(self, model_id: str, changed_ns: int, read: Any) -> ModelMetadata | None:
+        assert self._entries is not None  # noqa: S101 - the caller has loaded them
+        try:
+            metadata: ModelMetadata = read(model_id)
+        except ModelNotFound:
+            # It went between the listing and the reading.
+            return None
+        if time.time_ns() - changed_ns > _CLOCK_GRAIN_NS:
+            self._entries[model_id] = (changed_ns, metadata)
+        return metadata
+
+    def _load(self) -> dict[str, tuple[int, ModelMetadata]]:
+        try:
+            content = json.loads(self._storage.read(CACHE_KEY))
+            if content["version"] != _CACHE_VERSION:
+                return {}
+            shared = content["shared"]
+            return {
+                model_id: (changed_ns, _unpacked(manifest, status, shared))
+                for model_id, (changed_ns, status, manifest) in content["models"].items()
+            }
+        except Exception:
+            return {}
+
+    def _save(self) -> None:
+        assert self._entries is not None  # noqa: S101 - the caller has loaded them
+        places: dict[str, int] = {}
+        shared: list[Any] = []
+        models = {
+            model_id: [changed_ns, str(metadata.status), _packed(metadata.manifest(), places, shared)]
+            for model_id, (changed_ns, metadata) in self._entries.items()
+        }
+        content = {"version": _CACHE_VERSION, "shared": shared, "models": models}
+        self._storage.hint(CACHE_KEY, json.dumps(content, separators=(",", ":")).encode())
+
+
+def _packed(manifest: dict[str, Any], places: dict[str, int], shared: list[Any]) -> dict[str, Any]:
+    for name in _SHARED:
+        text = json.dumps(manifest[name], sort_keys=True)
+        if text not in places:
+            places[text] = len(shared)
+            shared.append(manifest[name])
+        manifest[name] = places[text]
+    return manifest
+
+
+def _unpacked(manifest: dict[str, Any], status: str, shared: list[Any]) -> ModelMetadata:
+    for name in _SHARED:
+        manifest[name] = shared[manifest[name]]
+    return ModelMetadata.from_manifest(manifest, ModelStatus(status))
