@@ -14,12 +14,14 @@ from model_store.compression import CappedReader
 from model_store.errors import FileMissing, InvalidInput, StorageFailed
 from model_store.persistence import DEFAULT_MAX_BYTES
 from model_store.serializers import SerializationFormat, load_model
-from model_store.trust import named_globals, trusted_globals
+from model_store.trust import REFUSED, named_globals, skops_types, trusted_globals
 
 _SUFFIXES = {
     ".joblib": SerializationFormat.JOBLIB,
     ".pkl": SerializationFormat.PICKLE,
     ".pickle": SerializationFormat.PICKLE,
+    ".skops": SerializationFormat.SKOPS,
+    ".onnx": SerializationFormat.ONNX,
 }
 _OUTER_SUFFIXES = (".gz", ".bz2", ".xz", ".lzma", ".z")
 
@@ -49,10 +51,22 @@ def inspect_model_file(path: Path) -> dict[str, list[str]]:
     Raises:
         FileMissing, InvalidInput, UnreadableModel: as for `load_model_file`.
     """
-    _serializer_of(path)
+    serializer = _serializer_of(path)
     with _opened(path, DEFAULT_MAX_BYTES) as file:
+        if serializer is SerializationFormat.ONNX:
+            return {"named": [], "untrusted": []}
+        if serializer is SerializationFormat.SKOPS:
+            return _inspect_skops(file.read())
         named = named_globals(file)
     return {"named": named, "untrusted": [name for name in named if name not in trusted_globals()]}
+
+
+def _inspect_skops(content: bytes) -> dict[str, list[str]]:
+    import skops.io
+
+    named = skops_types(content)
+    needed = set(skops.io.get_untrusted_types(data=content)) - trusted_globals()
+    return {"named": named, "untrusted": sorted(needed | (REFUSED & set(named)))}
 
 
 def _serializer_of(path: Path) -> SerializationFormat:

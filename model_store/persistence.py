@@ -8,6 +8,7 @@ model, metadata = persistence.load_model_secure("model.artifact")
 
 import io
 import secrets
+import time
 from collections.abc import Collection, Mapping
 from importlib import metadata as installed
 from pathlib import Path
@@ -17,7 +18,8 @@ from model_store.artifact_reader import VerifiedArtifact, open_artifact
 from model_store.artifact_writer import ArtifactWriter, WrittenArtifact
 from model_store.atomic_file import written_whole
 from model_store.compression import CompressingWriter, CompressionType, decompressing_reader
-from model_store.errors import InvalidInput
+from model_store.conversion import conversion_difference
+from model_store.errors import InvalidInput, ModelStoreError
 from model_store.header import Header
 from model_store.keys import Keyring, generate_key
 from model_store.serializers import SerializationFormat, dump_model, load_model
@@ -145,7 +147,7 @@ class SecureModelPersistence:
             verified = artifact.verify(self._keys, expected_digest if verify_checksum else None, expected_context)
             serializer = _serializer(verified.header.serializer)
             with decompressing_reader(verified.payload(), verified.header.compression, max_bytes) as payload:
-                model = load_model(payload, serializer, trusted)
+                model = load_model(payload, serializer, trusted, verified.header.model_class)
             return model, _loaded(verified)
 
     def convert_model_format(
@@ -160,12 +162,16 @@ class SecureModelPersistence:
         Returns:
             A report: `input_path`, `output_path`, `original_format`, `target_format`, `original_compression`,
             `target_compression`, `original_size` and `new_size` (bytes), `size_change_ratio`, `original_digest`,
-            `new_digest`.
+            `new_digest`, `seconds`, and `largest_difference` between the predictions of both on a made-up sample (None
+            where the model makes none).
 
         Raises:
+            InvalidInput: the model cannot be converted, or predicts something else afterwards; then nothing is written.
             As for `load_model_secure` and `save_model_secure`.
         """
+        started = time.monotonic()
         model, before = self.load_model_secure(input_path)
+        difference = conversion_difference(model, _serializer(target_format))
         after = self.save_model_secure(
             model,
             output_path,
@@ -186,6 +192,8 @@ class SecureModelPersistence:
             "size_change_ratio": after["final_size"] / before["final_size"],
             "original_digest": before["digest"],
             "new_digest": after["digest"],
+            "seconds": round(time.monotonic() - started, 3),
+            "largest_difference": difference,
         }
 
 
@@ -211,7 +219,7 @@ def _write_payload(model: Any, writer: ArtifactWriter, header: Header) -> int:
     try:
         dump_model(model, buffered, SerializationFormat(header.serializer))
         buffered.flush()
-    except OSError:
+    except (OSError, ModelStoreError):
         raise
     except Exception as error:
         raise InvalidInput(f"{header.model_class} cannot be serialized ({type(error).__name__}: {error})") from None

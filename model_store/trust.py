@@ -5,9 +5,11 @@ trust more by exact name, for one call; the file itself never can. Whole modules
 many in them is enough to run anything (CVE-2025-71365 went through `numpy.f2py`).
 """
 
+import io
 import json
 import pickle
 import pickletools
+import zipfile
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,17 @@ from typing import Any, BinaryIO
 from model_store.errors import UnreadableModel, UntrustedType
 
 TRUSTED_GLOBALS_FILE = Path(__file__).with_name("trusted_globals.json")
+REFUSED = frozenset(
+    {
+        # Hold a function and call it on every prediction.
+        "sklearn.preprocessing._function_transformer.FunctionTransformer",
+        # Compile or call what their arguments name.
+        "scipy._lib._ccallback.LowLevelCallable",
+        "numpy.vectorize",
+    }
+)
+"""Never on the list, whatever a library's pickles name."""
+_MAX_SCHEMA_BYTES = 64 << 20
 _TEXT_OPCODES = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _MEMO_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 _MEMO_GETS = {"GET", "BINGET", "LONG_BINGET"}
@@ -77,6 +90,59 @@ def load_joblib(file: BinaryIO, trusted: Collection[str] = ()) -> Any:
         _trusted = allowed
 
     return TrustingNumpyUnpickler("", file, ensure_native_byte_order=True).load()
+
+
+def load_skops(content: bytes, trusted: Collection[str] = ()) -> Any:
+    """Loads what skops wrote. Types that skops does not trust by itself have to be on the allow-list.
+
+    Args:
+        content: the file; it cannot widen the list.
+        trusted: full names that are allowed beside the list.
+
+    Raises:
+        UntrustedType: it names a type that is refused, or one on neither list.
+        UnreadableModel: it is not a skops file.
+    """
+    import skops.io
+
+    allowed = trusted_globals() | frozenset(trusted)
+    for name in skops_types(content):
+        if name in REFUSED and name not in trusted:
+            raise UntrustedType(name)
+    needed = skops.io.get_untrusted_types(data=content)
+    for name in needed:
+        if name not in allowed:
+            raise UntrustedType(name)
+    return skops.io.loads(content, trusted=needed)
+
+
+def skops_types(content: bytes) -> list[str]:
+    """Full names of the types and functions that a skops file names, without loading it; sorted.
+
+    Raises:
+        UnreadableModel: it is not a skops file.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entry = archive.getinfo("schema.json")
+            if entry.file_size > _MAX_SCHEMA_BYTES:
+                raise UnreadableModel("the skops file's schema is too large")
+            schema = json.loads(archive.read(entry))
+    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError) as error:
+        raise UnreadableModel(f"not a skops file ({error})") from None
+    found: set[str] = set()
+    pending = [schema]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            if isinstance(item.get("__class__"), str):
+                found.add(f"{item.get('__module__')}.{item['__class__']}")
+            if isinstance(item.get("function"), str):
+                found.add(f"{item.get('module_path', item.get('__module__'))}.{item['function']}")
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+    return sorted(found)
 
 
 def named_globals(file: BinaryIO) -> list[str]:

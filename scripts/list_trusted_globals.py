@@ -25,7 +25,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
-_LIBRARIES = ("numpy", "scipy", "sklearn", "xgboost", "joblib.numpy_pickle")
+from model_store.trust import REFUSED  # noqa: E402
+
+_LIBRARIES = ("numpy", "scipy", "sklearn", "xgboost", "lightgbm", "joblib.numpy_pickle")
 _REVIEWED = {
     # Builds an instance without running its class's own code beyond `__new__`; the class is looked up on this list.
     "copyreg._reconstructor",
@@ -65,13 +67,6 @@ _REVIEWED = {
     "sklearn.neighbors._ball_tree.newObj",
     "sklearn.neighbors._kd_tree.newObj",
 }
-_REFUSED = {
-    # Holds a function and calls it on every prediction.
-    "sklearn.preprocessing._function_transformer.FunctionTransformer",
-    # Compile or call what their arguments name.
-    "scipy._lib._ccallback.LowLevelCallable",
-    "numpy.vectorize",
-}
 _TARGET = CHECKOUT / "model_store" / "trusted_globals.json"
 
 
@@ -98,7 +93,7 @@ def main() -> int:
 
 def _is_trusted(module: str, attribute: str) -> bool:
     name = f"{module}.{attribute}"
-    if name in _REFUSED:
+    if name in REFUSED:
         return False
     if name in _REVIEWED:
         return True
@@ -140,7 +135,7 @@ def _fitted_models() -> Iterator[tuple[str, Any]]:
 
     warnings.simplefilter("ignore")
     data, target = load_iris(return_X_y=True)
-    for label, model in _candidates():
+    for label, model in candidates():
         try:
             model.fit(abs(data), target)
         except Exception as error:
@@ -149,7 +144,9 @@ def _fitted_models() -> Iterator[tuple[str, Any]]:
         yield label, model
 
 
-def _candidates() -> Iterator[tuple[str, Any]]:
+def candidates() -> Iterator[tuple[str, Any]]:
+    """Unfitted estimators with their labels: alone, in pipelines, and of the usual compositions."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingClassifier
@@ -176,6 +173,8 @@ def _candidates() -> Iterator[tuple[str, Any]]:
     for xgboost_class in (XGBClassifier, XGBRegressor, XGBRFClassifier, XGBRFRegressor):
         yield xgboost_class.__name__, xgboost_class(n_estimators=3)
         yield f"pipeline of {xgboost_class.__name__}", make_pipeline(StandardScaler(), xgboost_class(n_estimators=3))
+    for lightgbm_class in (LGBMClassifier, LGBMRegressor):
+        yield lightgbm_class.__name__, lightgbm_class(n_estimators=3, verbose=-1)
 
 
 def _default(estimator: Any) -> Any:

@@ -41,7 +41,7 @@ on first use, or what MODEL_KEY_FILE names; roles come from the file that MODEL_
 """
 _PROGRAM = "python scripts/manage_models.py"
 _ID = "fraud_detector_XGBoost_20241009_123456"
-_FORMATS = ("joblib", "pickle")
+_FORMATS = ("joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm")
 _COMPRESSIONS = ("none", "gzip", "bz2", "lzma", "zstd")
 
 
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_register(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     example = f"{_PROGRAM} register models/xgboost_model.joblib fraud_detector XGBoost --tags a,b"
     register = add_command(commands, "register", run.register, "register a model file as a new version", example)
-    register.add_argument("file", type=Path, metavar="FILE", help="a .joblib, .pkl or .pickle file")
+    register.add_argument("file", type=Path, metavar="FILE", help="a .joblib, .pkl, .pickle, .skops or .onnx file")
     register.add_argument("name", metavar="NAME", help="model name, such as fraud_detector")
     register.add_argument("type", metavar="TYPE", help="model type, such as XGBoost")
     register.add_argument("--description", default="")
