@@ -1,0 +1,1 @@
+"""How fast models are saved and loaded, and how much memory that takes."""

@@ -1,0 +1,101 @@
+"""Who is measured: this project, joblib alone, Fernet over a whole file, and the floor."""
+
+import hashlib
+import io
+import pickle
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+JOBLIB_NAMES = {"none": 0, "gzip": ("gzip", 6), "bz2": ("bz2", 9), "lzma": ("lzma", 6)}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to save a model and to load it again."""
+
+    name: str
+    save: Callable[[Any, Path], None]
+    load: Callable[[Path], Any]
+
+
+def contestant(name: str) -> Contestant:
+    """The contestant of a name such as `ours-encrypted/zstd`, `joblib/gzip`, `fernet/none` or `floor/zstd`."""
+    kind, _, compression = name.partition("/")
+    return {
+        "ours": lambda: _ours(name, compression, encrypt=False),
+        "ours-encrypted": lambda: _ours(name, compression, encrypt=True),
+        "joblib": lambda: _joblib(name, compression),
+        "fernet": lambda: _fernet(name),
+        "floor": lambda: _floor(name, compression),
+    }[kind]()
+
+
+def _ours(name: str, compression: str, *, encrypt: bool) -> Contestant:
+    from model_store import SecureModelPersistence
+
+    persistence = SecureModelPersistence(SecureModelPersistence.generate_encryption_key())
+    return Contestant(
+        name,
+        lambda model, path: void(persistence.save_model_secure(model, path, compression, "joblib", encrypt)),
+        lambda path: persistence.load_model_secure(path)[0],
+    )
+
+
+def _joblib(name: str, compression: str) -> Contestant:
+    import joblib
+
+    chosen: Any = JOBLIB_NAMES[compression]
+    return Contestant(name, lambda model, path: void(joblib.dump(model, path, compress=chosen)), joblib.load)
+
+
+def _fernet(name: str) -> Contestant:
+    import joblib
+    from cryptography.fernet import Fernet
+
+    cipher = Fernet(Fernet.generate_key())
+
+    def save(model: Any, path: Path) -> None:
+        buffer = io.BytesIO()
+        joblib.dump(model, buffer)
+        path.write_bytes(cipher.encrypt(buffer.getvalue()))
+
+    return Contestant(name, save, lambda path: joblib.load(io.BytesIO(cipher.decrypt(path.read_bytes()))))
+
+
+def _floor(name: str, compression: str) -> Contestant:
+    """Serialize, compress, hash, encrypt and write, each in one call on the whole: no format, no safety, no bound."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    compress, decompress = _one_shot(compression)
+    cipher, nonce = AESGCM(secrets.token_bytes(32)), secrets.token_bytes(12)
+
+    def save(model: Any, path: Path) -> None:
+        sealed = cipher.encrypt(nonce, compress(pickle.dumps(model, protocol=5)), None)
+        path.write_bytes(hashlib.sha256(sealed).digest() + sealed)
+
+    def load(path: Path) -> Any:
+        content = memoryview(path.read_bytes())
+        if hashlib.sha256(content[32:]).digest() != content[:32]:
+            raise ValueError("altered")
+        return pickle.loads(decompress(cipher.decrypt(nonce, content[32:], None)))
+
+    return Contestant(name, save, load)
+
+
+def _one_shot(compression: str) -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
+    if compression == "gzip":
+        from isal import igzip
+
+        return lambda data: igzip.compress(data, compresslevel=2), igzip.decompress
+    if compression == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=3).compress, zstandard.ZstdDecompressor().decompress
+    return lambda data: data, lambda data: data
+
+
+def void(_result: object) -> None:
+    """Drops a result."""

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Measures saving and loading against peers and the floor, in one run, and writes a table and a picture.
+
+    python -m benchmarks.store.run                      # everything: about a quarter of an hour on two cores
+    python -m benchmarks.store.run --arrays 100 --forest 60 --repeat 1     # smaller and faster
+
+Each measurement runs in a process of its own: the model is loaded first, then saved and loaded the given number of
+times; the best time counts. Extra memory is the growth of the process's largest resident size while it saves.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.store.contestants import contestant
+from benchmarks.store.models import prepare
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+_SLOW = ("bz2", "lzma")
+
+
+def main() -> int:
+    """Runs the benchmark; `--one` is a single measurement in a child process."""
+    options = _parser().parse_args()
+    if options.one:
+        print(json.dumps(_measure(options.one, Path(options.model), Path(options.directory), options.repeat)))
+        return 0
+    rows = []
+    with tempfile.TemporaryDirectory(dir=options.work) as work:
+        directory = Path(work)
+        for model, megabytes in (("xgboost", 5), ("forest", options.forest), ("arrays", options.arrays)):
+            path = prepare(model, directory, megabytes)
+            for name in _names(model):
+                rows.append({"model": model, **_in_child(name, path, directory, options.repeat)})
+                _say(rows[-1])
+    _write(rows, options)
+    return 0
+
+
+def _names(model: str) -> list[str]:
+    compressions = ["none", "gzip", "zstd", *(_SLOW if model == "xgboost" else ())]
+    ours = [f"{kind}/{compression}" for compression in compressions for kind in ("ours", "ours-encrypted")]
+    peers = [f"joblib/{compression}" for compression in compressions if compression != "zstd"]
+    if model == "arrays":
+        # joblib's gzip takes minutes a gigabyte; the forest shows the same ratio.
+        peers = ["joblib/none"]
+    return [*ours, *peers, "fernet/none", "floor/none", "floor/gzip", "floor/zstd"]
+
+
+def _in_child(name: str, model: Path, directory: Path, repeat: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.store.run", "--one", name, "--model", str(model)]
+    command += ["--directory", str(directory), "--repeat", str(repeat)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    return result
+
+
+def _measure(name: str, model_path: Path, directory: Path, repeat: int) -> dict[str, Any]:
+    import pickle
+
+    with model_path.open("rb") as file:
+        holder = [pickle.load(file)]
+    way = contestant(name)
+    warm = directory / "warm"
+    way.save({"a": 1}, warm)
+    way.load(warm)
+    target = directory / "saved"
+    before = _peak_bytes()
+    saves = [_timed(lambda: way.save(holder[0], target)) for _ in range(repeat)]
+    extra = _peak_bytes() - before
+    holder.clear()
+    loads = [_timed(lambda: way.load(target)) for _ in range(repeat)]
+    return {
+        "name": name,
+        "raw_bytes": model_path.stat().st_size,
+        "file_bytes": target.stat().st_size,
+        "save_seconds": min(saves),
+        "load_seconds": min(loads),
+        "extra_save_bytes": extra,
+    }
+
+
+def _timed(work: Any) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _say(row: dict[str, Any]) -> None:
+    sys.stderr.write(
+        f"{row['model']:8} {row['name']:22} save {row['save_seconds']:7.3f} s  load {row['load_seconds']:7.3f} s  "
+        f"file {row['file_bytes'] / 1e6:8.1f} MB  extra {row['extra_save_bytes'] / (1 << 20):7.1f} MiB\n"
+    )
+
+
+def _write(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    record = {"machine": machine, "arguments": {"forest": options.forest, "arrays": options.arrays}, "rows": rows}
+    (RESULTS / "store.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "store.md").write_text(_table(rows, machine), encoding="utf-8")
+    _picture(rows)
+
+
+def _table(rows: list[dict[str, Any]], machine: str) -> str:
+    lines = [
+        "# Saving and loading models",
+        "",
+        f"`python -m benchmarks.store.run` on {machine}. MB/s are of the model's pickled size. The last two columns say",
+        "how many times as fast as Fernet over the whole file it is, on the same model in the same run.",
+        "",
+        "| model | way | save MB/s | load MB/s | file / model | extra memory, save | save / Fernet | load / Fernet |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        fernet = next(other for other in rows if other["model"] == row["model"] and other["name"] == "fernet/none")
+        raw = row["raw_bytes"]
+        lines.append(
+            f"| {row['model']} {raw / 1e6:.0f} MB | {row['name']} | {raw / 1e6 / row['save_seconds']:.0f} "
+            f"| {raw / 1e6 / row['load_seconds']:.0f} | {row['file_bytes'] / raw:.2f} "
+            f"| {row['extra_save_bytes'] / (1 << 20):.0f} MiB | {fernet['save_seconds'] / row['save_seconds']:.1f} "
+            f"| {fernet['load_seconds'] / row['load_seconds']:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _picture(rows: list[dict[str, Any]]) -> None:
+    """Bars of throughput as plain SVG: no drawing library is needed for bars."""
+    height, width = 16 * len(rows) + 60, 900
+    fastest = max(row["raw_bytes"] / row["save_seconds"] for row in rows)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-size="11">',
+        "<style>text { font-family: sans-serif }</style>",
+        '<rect width="100%" height="100%" fill="white"/>',
+        '<text x="10" y="20" font-size="14">Save, MB of model per second</text>',
+    ]
+    for number, row in enumerate(rows):
+        y, speed = 36 + 16 * number, row["raw_bytes"] / row["save_seconds"]
+        colour = "#1f6f8b" if row["name"].startswith("ours") else "#b0b0b0"
+        parts.append(f'<text x="10" y="{y + 10}">{row["model"]} {row["name"]}</text>')
+        parts.append(f'<rect x="220" y="{y}" width="{600 * speed / fastest:.0f}" height="12" fill="{colour}"/>')
+        parts.append(f'<text x="{226 + 600 * speed / fastest:.0f}" y="{y + 10}">{speed / 1e6:.0f}</text>')
+    (RESULTS / "store.svg").write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.store.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--arrays", type=int, default=1000, help="MB of float arrays (1000)")
+    parser.add_argument("--forest", type=int, default=300, help="MB of random forest, about (300)")
+    parser.add_argument("--repeat", type=int, default=2, help="how often; the best counts (2)")
+    parser.add_argument("--work", help="directory for the files; the system's own when not given")
+    for hidden in ("--one", "--model", "--directory"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
