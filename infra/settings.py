@@ -9,6 +9,7 @@ import pulumi
 
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.errors import ConfigError
+from model_store.signing import SignaturePolicy, parse_public_key
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 """The project's root: state, registry, keys and logs of the local platform lie below it."""
@@ -20,6 +21,16 @@ Platform = Literal["local", "docker", "kubernetes"]
 
 
 @dataclass(frozen=True)
+class SigningSettings:
+    """Whose signature a model version needs before this stack serves it."""
+
+    policy: SignaturePolicy
+    """`require`, `warn` or `off`; `require` in staging and production, `off` in development, unless the config says."""
+    public_keys: tuple[str, ...]
+    """Trusted signers, as `manage_models.py keygen --signing` prints them."""
+
+
+@dataclass(frozen=True)
 class StackSettings:
     """What one stack deploys, and where."""
 
@@ -28,6 +39,7 @@ class StackSettings:
     """The model id to serve."""
     platform: Platform
     deployment: DeploymentConfig
+    signing: SigningSettings
     registry: str
     """Registry location: a path or a URL."""
     model_key_file: Path
@@ -47,7 +59,8 @@ def load_settings() -> StackSettings:
         stack=stack,
         model_version=_model_version(config, where, stack),
         platform=_platform(config, where),
-        deployment=_deployment(config, where, stack),
+        deployment=(deployment := _deployment(config, where, stack)),
+        signing=_signing(config, where, deployment.environment),
         registry=os.environ.get("MODEL_REGISTRY_URL", str(CHECKOUT / "registry")),
         model_key_file=Path(os.environ.get("MODEL_KEY_FILE", CHECKOUT / ".secrets" / "model.key")),
         api_keys_file=Path(os.environ.get("API_KEYS_FILE", CHECKOUT / ".secrets" / "api_keys.json")),
@@ -73,6 +86,26 @@ def _platform(config: pulumi.Config, where: str) -> Platform:
             return platform  # type: ignore[no-any-return]
     allowed = ", ".join(get_args(Platform))
     raise ConfigError(f"{where}: fraud-detection:platform: {value!r} is not allowed; allowed: {allowed}")
+
+
+def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSettings:
+    key = f"{where}: fraud-detection:signing"
+    default = SignaturePolicy.OFF if environment == "development" else SignaturePolicy.REQUIRE
+    value = config.get_object("signing") or {}
+    if not isinstance(value, dict) or not set(value) <= {"policy", "public_keys"}:
+        raise ConfigError(f"{key}: {value!r} is not allowed; allowed: an object with policy and public_keys")
+    keys = value.get("public_keys", [])
+    if not isinstance(keys, list) or not all(isinstance(item, str) for item in keys):
+        raise ConfigError(f"{key}.public_keys: {keys!r} is not allowed; allowed: a list of public keys")
+    try:
+        policy = SignaturePolicy(value.get("policy", default))
+        for text in keys:
+            parse_public_key(text)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}; allowed policies: {', '.join(SignaturePolicy)}") from None
+    if environment != "development" and policy is not SignaturePolicy.REQUIRE:
+        raise ConfigError(f"{key}.policy: {str(policy)!r} is not allowed; allowed in {environment}: 'require'")
+    return SigningSettings(policy, tuple(keys))
 
 
 def _deployment(config: pulumi.Config, where: str, stack: str) -> DeploymentConfig:

@@ -117,8 +117,8 @@ def _table(rows: list[dict[str, Any]], machine: str) -> str:
     lines = [
         "# Saving and loading models",
         "",
-        f"`python -m benchmarks.store.run` on {machine}. MB/s are of the model's pickled size. The last two columns say",
-        "how many times as fast as Fernet over the whole file it is, on the same model in the same run.",
+        f"`python -m benchmarks.store.run` on {machine}. MB/s are of the model's pickled size. The last two columns",
+        "say how many times as fast as Fernet over the whole file it is, on the same model in the same run.",
         "",
         "| model | way | save MB/s | load MB/s | file / model | extra memory, save | save / Fernet | load / Fernet |",
         "|---|---|---|---|---|---|---|---|",
