@@ -26,7 +26,7 @@ down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 	@$(BIN)/python scripts/deploy_model.py down development
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
-	@$(BIN)/python -m pytest tests/unit tests/engine
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/engine
 
 lint: setup  ## formatting, lint, types and import rules
 	@$(BIN)/ruff format --check --quiet .

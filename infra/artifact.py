@@ -19,6 +19,7 @@ def resolve_artifact(settings: StackSettings) -> ModelArtifactArgs:
     """
     try:
         registry = ModelRegistry(settings.registry)
+        _require_reachable(registry, settings)
         manifest = registry.get_metadata(settings.model_version)
         measured = registry.verify_artifact(settings.model_version)
         _verify_signature(registry, settings)
@@ -42,3 +43,12 @@ def _verify_signature(registry: ModelRegistry, settings: StackSettings) -> None:
         if signing.policy is SignaturePolicy.REQUIRE:
             raise
         pulumi.log.warn(f"{error}; the stack's signing policy only warns")
+
+
+def _require_reachable(registry: ModelRegistry, settings: StackSettings) -> None:
+    """A process of this machine reads the artifact from the registry's own files, for as long as it runs."""
+    if settings.platform == "local" and registry.storage.location.startswith("s3://"):
+        raise ConfigError(
+            f"Pulumi.{settings.stack}.yaml: fraud-detection:platform: 'local' serves from a registry in a directory, "
+            f"MODEL_REGISTRY_URL is {registry.storage.location}; allowed here: a directory or a file:// URL"
+        )

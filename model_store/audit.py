@@ -13,7 +13,7 @@ from typing import Any
 
 from model_store.errors import ChecksumMismatch, ModelNotFound, StorageFailed, UnreadableModel
 from model_store.header import canonical_json
-from model_store.storage import DirectoryStorage
+from model_store.storage import Storage
 
 _FIRST = "0" * 64
 _ATTEMPTS = 1000
@@ -49,7 +49,7 @@ class AuditLog:
         actor: whose doings are recorded.
     """
 
-    def __init__(self, storage: DirectoryStorage, actor: str) -> None:
+    def __init__(self, storage: Storage, actor: str) -> None:
         self._storage = storage
         self._actor = actor
 

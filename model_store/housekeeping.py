@@ -155,7 +155,9 @@ def rotate_keys(registry: ModelRegistry, model_ids: Sequence[str], new_keys: Seq
         registry.require_right("rotate-key", model.model_id)
         names = [key.key_id for key in new_keys]
         registry.audit.append("rotate-key", model.model_id, keys=names)
-        rotate_artifact(registry.artifact_path(model.model_id), registry.keys, new_keys)
+        path = registry.artifact_path(model.model_id)
+        rotate_artifact(path, registry.keys, new_keys)
+        registry.storage.replace_file(f"{place_of(model.model_id)}/artifact", path)
         rotated.append(model.model_id)
     return rotated
 

@@ -1,22 +1,19 @@
 """Finds model versions fast: what was read once is read again only when its directory has changed.
 
 The index is told from the registry's files and never the other way round. It is kept in memory, and in a cache file
-that may be lost, old or damaged without harm: an entry counts only while the time of its directory's last change is the
-one that it was made at. A change within the clock's grain of the reading could hide behind an equal time, so an entry
-that young is not kept.
+that may be lost, old or damaged without harm: an entry counts only while the storage's mark of change is the one that
+it was made at, and is kept only when that mark can be relied on.
 """
 
 import json
-import time
 from typing import Any
 
 from model_store.errors import ModelNotFound
 from model_store.manifest import ModelMetadata, ModelStatus
-from model_store.storage import DirectoryStorage
+from model_store.storage import Storage
 
 CACHE_KEY = ".index.json"
 _CACHE_VERSION = 1
-_CLOCK_GRAIN_NS = 100_000_000
 _SHARED = ("feature_schema", "library_versions", "lineage")
 """Fields that are large and mostly equal among the versions of a model: the cache file holds each value once."""
 
@@ -28,7 +25,7 @@ class Index:
         storage: the registry's.
     """
 
-    def __init__(self, storage: DirectoryStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._entries: dict[str, tuple[int, ModelMetadata]] | None = None
 
@@ -44,12 +41,12 @@ class Index:
         found: list[ModelMetadata] = []
         changed = 0
         for name in names:
-            for model_id, changed_ns in self._storage.changes(f"models/{name}"):
+            for model_id, mark, settled in self._storage.changes(f"models/{name}"):
                 known = self._entries.get(model_id)
-                if known is not None and known[0] == changed_ns:
+                if known is not None and known[0] == mark:
                     found.append(known[1])
                     continue
-                if (metadata := self._read(model_id, changed_ns, read)) is not None:
+                if (metadata := self._read(model_id, mark if settled else None, read)) is not None:
                     found.append(metadata)
                     changed += 1
         # Writing the file costs as much as reading some hundred versions; a few are read again instead.
@@ -57,15 +54,15 @@ class Index:
             self._save()
         return found
 
-    def _read(self, model_id: str, changed_ns: int, read: Any) -> ModelMetadata | None:
+    def _read(self, model_id: str, mark: int | None, read: Any) -> ModelMetadata | None:
         assert self._entries is not None  # noqa: S101 - the caller has loaded them
         try:
             metadata: ModelMetadata = read(model_id)
         except ModelNotFound:
             # It went between the listing and the reading.
             return None
-        if time.time_ns() - changed_ns > _CLOCK_GRAIN_NS:
-            self._entries[model_id] = (changed_ns, metadata)
+        if mark is not None:
+            self._entries[model_id] = (mark, metadata)
         return metadata
 
     def _load(self) -> dict[str, tuple[int, ModelMetadata]]:

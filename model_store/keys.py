@@ -29,9 +29,9 @@ class KeySlot:
     """A file key, wrapped so that one key can unwrap it; part of an artifact's header."""
 
     type: str
-    """`aes256`."""
+    """`aes256` or `aws-kms`."""
     key_id: str
-    """Fingerprint of the wrapping key."""
+    """Fingerprint of the wrapping key, or its ARN."""
     wrapped: str
     """The wrapped file key, hexadecimal: nonce, ciphertext and tag."""
 
@@ -134,7 +134,9 @@ class Keyring:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Keyring":
-        """The keyring of `MODEL_KEY_FILE` and `MODEL_KEY`; empty when neither is set.
+        """The keyring of `MODEL_KMS_KEY` (an ARN), `MODEL_KEY_FILE` and `MODEL_KEY`; empty when none is set.
+
+        A KMS key comes first: where there is one, it encrypts.
 
         Raises:
             KeyFileUnsafe: what they hold or name is not a key.
@@ -144,6 +146,10 @@ class Keyring:
             keys.append(StaticKey(read_key_file(Path(path))))
         if text := environment.get(KEY_VARIABLE):
             keys.append(StaticKey(decode_key(text)))
+        if arn := environment.get("MODEL_KMS_KEY"):
+            from model_store.kms_keys import KmsKey
+
+            keys.insert(0, KmsKey(arn))
         return cls(tuple(keys))
 
     @property

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from model_store.errors import InvalidInput, ModelNotFound, StorageFailed
 from model_store.manifest import ModelMetadata, name_of
+from model_store.storage import DirectoryStorage, Storage
 
 LOCATION_VARIABLE = "MODEL_REGISTRY_URL"
 _DEFAULT_LOCATION = "registry"
@@ -56,19 +57,25 @@ def now() -> str:
     return rfc3339(datetime.now(UTC))
 
 
-def registry_directory(location: str | Path | None) -> Path:
-    """The directory of a registry: what is given, what `MODEL_REGISTRY_URL` says, or `registry`.
+def storage_at(location: str | Path | None) -> Storage:
+    """The storage of a registry: what is given, what `MODEL_REGISTRY_URL` says, or the directory `registry`.
 
     Raises:
         InvalidInput: a location of another kind.
     """
     text = str(location) if location is not None else os.environ.get(LOCATION_VARIABLE) or _DEFAULT_LOCATION
     if "://" not in text:
-        return Path(text)
+        return DirectoryStorage(Path(text))
     parts = urlsplit(text)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise InvalidInput(f"registry location {text!r} is not allowed; allowed: a directory or a file:// URL")
-    return Path(unquote(parts.path))
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return DirectoryStorage(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        from model_store.s3_storage import S3Storage
+
+        return S3Storage(parts.netloc, unquote(parts.path).strip("/"))
+    raise InvalidInput(
+        f"registry location {text!r} is not allowed; allowed: a directory, file://… or s3://bucket/prefix"
+    )
 
 
 def user_name() -> str:

@@ -8,7 +8,6 @@ verified before anything is taken in. The artifact stays encrypted for the keys 
 import hashlib
 import io
 import json
-import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +30,7 @@ from model_store.layout import place_of, write_json
 from model_store.manifest import ModelMetadata, ModelStatus
 from model_store.registration import enter_status
 from model_store.registry import ModelRegistry
-from model_store.storage import DirectoryStorage
+from model_store.storage import DirectoryStorage, Storage
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
 _MEMBERS = ("manifest.json", "artifact", "signature.json")
@@ -54,8 +53,8 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     registry.verify_artifact(model_id)
     registry.require_right("export", model_id)
     registry.audit.append("export", model_id, file=path.name)
-    directory = registry.artifact_path(model_id).parent
-    members = [directory / name for name in _MEMBERS if (directory / name).exists()]
+    places = [f"{place_of(model_id)}/{name}" for name in _MEMBERS]
+    members = [registry.storage.path(place) for place in places if registry.storage.exists(place)]
     digests = {member.name: _sha256(member) for member in members}
     described = canonical_json({"format": BUNDLE_FORMAT, "model_id": model_id, "members": digests})
     with written_whole(path) as target, tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as bundle:
@@ -127,30 +126,30 @@ def restore(registry: ModelRegistry, source: Path) -> dict[str, int]:
     return counts
 
 
-def _copy(source: DirectoryStorage, target: DirectoryStorage, *, overwrite_changing: bool) -> dict[str, int]:
+def _copy(source: Storage, target: Storage, *, overwrite_changing: bool) -> dict[str, int]:
     counts = {"copied": 0, "present": 0}
     # Two logs cannot be joined: a registry that has begun one keeps its own.
     tops = ("models", "aliases") if target.keys("audit") and not overwrite_changing else ("models", "aliases", "audit")
     keys = [key for top in tops for key in source.keys(top) if key != "audit/head"]
     # A manifest makes a model version: it comes after the files it speaks of.
     for key in sorted(keys, key=lambda key: key.endswith("manifest.json")):
-        changing = key.startswith("aliases/") or key.endswith("/state.json")
-        copied = _copy_one(source.path(key), target.path(key), changing=changing, overwrite=overwrite_changing)
+        copied = _copy_one(source, target, key, overwrite_changing=overwrite_changing)
         counts["copied" if copied else "present"] += 1
     return counts
 
 
-def _copy_one(source: Path, target: Path, *, changing: bool, overwrite: bool) -> bool:
-    if target.exists():
-        same = _sha256(source) == _sha256(target)
-        if same or (changing and not overwrite):
+def _copy_one(source: Storage, target: Storage, key: str, *, overwrite_changing: bool) -> bool:
+    path = source.path(key)
+    if target.exists(key):
+        changing = key.startswith("aliases/") or key.endswith("/state.json")
+        present = target.path(key)
+        if _sha256(path) == _sha256(present) or (changing and not overwrite_changing):
             return False
         # A rotated artifact differs in its key slots only; its digest is still the manifest's.
-        rotated = target.name == "artifact" and measure_digest(source) == measure_digest(target)
+        rotated = path.name == "artifact" and measure_digest(path) == measure_digest(present)
         if not changing and not rotated:
-            raise VersionConflict(f"{target}: holds something else than {source}; neither was changed")
-    with written_whole(target) as file, source.open("rb") as content:
-        shutil.copyfileobj(content, file, _BLOCK_BYTES)
+            raise VersionConflict(f"{target.location}/{key}: holds something else than the source; neither was changed")
+    target.replace_file(key, path)
     return True
 
 

@@ -10,7 +10,7 @@ from model_store.audit import AuditLog
 from model_store.layout import now, place_of, rfc3339, write_json
 from model_store.manifest import ModelStatus, new_model_id
 from model_store.persistence import SecureModelPersistence
-from model_store.storage import DirectoryStorage
+from model_store.storage import Storage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -37,7 +37,7 @@ class Registration:
         encrypt: whether artifacts are encrypted.
     """
 
-    def __init__(self, storage: DirectoryStorage, audit: AuditLog, actor: str, *, encrypt: bool) -> None:
+    def __init__(self, storage: Storage, audit: AuditLog, actor: str, *, encrypt: bool) -> None:
         self._storage = storage
         self._audit = audit
         self._actor = actor
@@ -61,7 +61,7 @@ class Registration:
 
     def _try_to_register(self, candidate: Candidate, model_id: str, version: int, moment: datetime) -> bool:
         place = place_of(model_id)
-        if self._storage.path(place).exists():
+        if self._storage.exists(place):
             return False
         with self._storage.staged(model_id) as staging:
             if staging is None:

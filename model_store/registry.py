@@ -33,7 +33,7 @@ from model_store.errors import (
 )
 from model_store.index import Index
 from model_store.keys import Keyring
-from model_store.layout import context_of, json_bytes, now, place_of, registry_directory, user_name
+from model_store.layout import context_of, json_bytes, now, place_of, storage_at, user_name
 from model_store.lineage import describe_source, feature_schema_of, lineage_of, model_type_of
 from model_store.manifest import (
     ModelMetadata,
@@ -45,7 +45,7 @@ from model_store.manifest import (
 from model_store.persistence import SecureModelPersistence
 from model_store.registration import Candidate, Registration, enter_status
 from model_store.serializers import SerializationFormat
-from model_store.storage import DirectoryStorage
+from model_store.storage import Storage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -55,7 +55,8 @@ class ModelRegistry:
     """Registered model versions.
 
     Args:
-        location: a directory or a `file://` URL; when not given, what `MODEL_REGISTRY_URL` says, else `registry`.
+        location: a directory, a `file://` URL or `s3://bucket/prefix`; when not given, what `MODEL_REGISTRY_URL` says,
+            else `registry`.
         keys: encrypt and decrypt artifacts; when not given, those of `MODEL_KEY_FILE` and `MODEL_KEY`.
         actor: who acts; when not given, the user's name.
         encrypt: whether artifacts are encrypted. The default is the safe one.
@@ -74,7 +75,7 @@ class ModelRegistry:
         encrypt: bool = True,
         policy: AccessPolicy | None = None,
     ) -> None:
-        self.storage = DirectoryStorage(registry_directory(location))
+        self.storage: Storage = storage_at(location)
         self.actor = actor or user_name()
         self.audit = AuditLog(self.storage, self.actor)
         self._index = Index(self.storage)

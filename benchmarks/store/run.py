@@ -5,13 +5,12 @@
     python -m benchmarks.store.run --arrays 100 --forest 60 --repeat 1     # smaller and faster
 
 Each measurement runs in a process of its own: the model is loaded first, then saved and loaded the given number of
-times; the best time counts. Extra memory is the growth of the process's largest resident size while it saves.
+times; the best time counts. Extra memory is how far the resident size rises above what it is before the first save.
 """
 
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -72,9 +71,10 @@ def _measure(name: str, model_path: Path, directory: Path, repeat: int) -> dict[
     way.save({"a": 1}, warm)
     way.load(warm)
     target = directory / "saved"
-    before = _peak_bytes()
+    _reset_peak()
+    before = _memory_bytes("VmRSS")
     saves = [_timed(lambda: way.save(holder[0], target)) for _ in range(repeat)]
-    extra = _peak_bytes() - before
+    extra = max(0, _memory_bytes("VmHWM") - before)
     holder.clear()
     loads = [_timed(lambda: way.load(target)) for _ in range(repeat)]
     return {
@@ -93,8 +93,16 @@ def _timed(work: Any) -> float:
     return time.perf_counter() - started
 
 
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _memory_bytes(name: str) -> int:
+    """`VmRSS`, the resident size now, or `VmHWM`, the largest since the kernel's mark was reset."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"the kernel does not tell {name}")
+
+
+def _reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def _say(row: dict[str, Any]) -> None:

@@ -1,0 +1,265 @@
+"""A registry in S3: the same layout as in a directory, on conditional writes.
+
+`If-None-Match: *` makes an object only where there is none; `If-Match` replaces only the content that was seen (both
+since 2024). A version's manifest is written last: it makes the version. Credentials, region and endpoint come from the
+environment, as everywhere (`AWS_REGION`, `AWS_ENDPOINT_URL`…); obstore retries what failed in passing and sends large
+objects in parts.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+_MAX_KEYS_REMOVED_AT_ONCE = 500
+
+
+class S3Storage:
+    """Objects below a prefix of a bucket.
+
+    Args:
+        bucket: the bucket's name.
+        prefix: without slashes at its ends; may be empty.
+    """
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._store = _store(bucket)
+        self._local = Path(tempfile.mkdtemp(prefix="fraud-detection-registry-"))
+
+    def __del__(self) -> None:
+        shutil.rmtree(self._local, ignore_errors=True)
+
+    @property
+    def location(self) -> str:
+        """`s3://bucket/prefix`."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def path(self, key: str) -> Path:
+        """The object as a file of this machine, fetched anew; a path where nothing is when there is no object."""
+        target = self._local / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(ModelNotFound):
+            self._fetch(key, target)
+        return target
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object at the key, or anything below it."""
+        import obstore
+
+        with self._failures(key, "read"):
+            try:
+                obstore.head(self._store, self._full(key))
+            except FileNotFoundError:
+                return bool(self._listed(f"{key}/"))
+        return True
+
+    def names(self, key: str) -> list[str]:
+        """Names right below a key that have objects below them, sorted."""
+        return sorted({name for name, _ in self._split(key) if not name.startswith(".")})
+
+    def changes(self, key: str) -> list[tuple[str, int, bool]]:
+        """Each name with a number made of the ETags below it; versions without a manifest do not count."""
+        tags: dict[str, list[str]] = defaultdict(list)
+        whole: set[str] = set()
+        for name, (rest, tag) in self._split(key):
+            tags[name].append(f"{rest}={tag}")
+            if rest == "manifest.json":
+                whole.add(name)
+        return [(name, _number(tags[name]), True) for name in sorted(whole)]
+
+    def count(self, key: str) -> int:
+        """How many objects lie right below a key."""
+        return sum("/" not in name for name, _ in self._listed(f"{key}/"))
+
+    def read(self, key: str) -> bytes:
+        """An object's content.
+
+        Raises:
+            ModelNotFound: there is none.
+            StorageFailed: it cannot be read.
+        """
+        return self._get(key)[0]
+
+    def put_if_absent(self, key: str, content: bytes) -> bool:
+        """Writes an object that is not there yet; false when it is.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._failures(key, "written"):
+            try:
+                obstore.put(self._store, self._full(key), content, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
+        """Replaces an object's content.
+
+        Raises:
+            VersionConflict: it has another content by now; nothing was changed.
+            ModelNotFound: it is not there.
+            StorageFailed: it cannot be written.
+        """
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        present, tag = self._get(key)
+        conflict = VersionConflict(f"{self.location}/{key}: somebody else changed it first; look at it and try again")
+        if present != expected:
+            raise conflict
+        with self._failures(key, "written"):
+            try:
+                obstore.put(self._store, self._full(key), content, mode={"e_tag": tag})
+            except PreconditionError:
+                raise conflict from None
+
+    def replace_file(self, key: str, source: Path) -> None:
+        """Puts a file in the place of an object, whole.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        import obstore
+
+        with self._failures(key, "written"):
+            obstore.put(self._store, self._full(key), source)
+
+    def hint(self, key: str, content: bytes) -> None:
+        """Writes something that may be lost."""
+        import obstore
+
+        with suppress(Exception):
+            obstore.put(self._store, self._full(key), content)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of all objects below a prefix, sorted; those whose name begins with a dot do not count."""
+        found = [f"{prefix}/{name}" for name, _ in self._listed(f"{prefix}/")]
+        return sorted(key for key in found if not any(part.startswith(".") for part in key.split("/")))
+
+    def remove(self, key: str) -> None:
+        """Removes everything below a key, the manifest first, so that nobody sees half a version.
+
+        Raises:
+            ModelNotFound: there is nothing.
+            StorageFailed: it cannot be removed.
+        """
+        import obstore
+
+        names = [name for name, _ in self._listed(f"{key}/")]
+        if not names:
+            raise ModelNotFound(f"{self.location}/{key}: there is nothing to remove")
+        names.sort(key=lambda name: name != "manifest.json")
+        with self._failures(key, "removed"):
+            for start in range(0, len(names), _MAX_KEYS_REMOVED_AT_ONCE):
+                batch = names[start : start + _MAX_KEYS_REMOVED_AT_ONCE]
+                obstore.delete(self._store, [self._full(f"{key}/{name}") for name in batch])
+
+    @contextmanager
+    def staged(self, name: str) -> Iterator[Path | None]:
+        """A fresh directory of this machine to fill; removed at the end of the block."""
+        with tempfile.TemporaryDirectory(prefix=f"{name}-") as directory:
+            yield Path(directory)
+
+    def publish(self, staging: Path, key: str) -> bool:
+        """Makes a directory's files the objects below a key; false when the key is taken.
+
+        The state claims the key, the manifest makes the version; a crash in between leaves objects that nobody sees.
+
+        Raises:
+            StorageFailed: they cannot be written.
+        """
+        state, manifest = staging / "state.json", staging / "manifest.json"
+        if not self.put_if_absent(f"{key}/state.json", state.read_bytes()):
+            return False
+        for file in sorted(set(staging.iterdir()) - {state, manifest}):
+            self.replace_file(f"{key}/{file.name}", file)
+        return self.put_if_absent(f"{key}/manifest.json", manifest.read_bytes())
+
+    def _full(self, key: str) -> str:
+        return f"{self._prefix}/{key}" if self._prefix else key
+
+    def _get(self, key: str) -> tuple[bytes, str | None]:
+        import obstore
+
+        with self._failures(key, "read"):
+            try:
+                answer = obstore.get(self._store, self._full(key))
+                return bytes(answer.bytes()), answer.meta["e_tag"]
+            except FileNotFoundError:
+                raise ModelNotFound(f"{self.location}/{key}: there is no such object") from None
+
+    def _fetch(self, key: str, target: Path) -> None:
+        import obstore
+
+        staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        with self._failures(key, "read"):
+            try:
+                answer = obstore.get(self._store, self._full(key))
+            except FileNotFoundError:
+                target.unlink(missing_ok=True)
+                raise ModelNotFound(f"{self.location}/{key}: there is no such object") from None
+            with staging.open("wb") as file:
+                for chunk in answer:
+                    file.write(chunk)
+        staging.replace(target)
+
+    def _split(self, key: str) -> Iterator[tuple[str, tuple[str, str]]]:
+        for name, tag in self._listed(f"{key}/"):
+            first, slash, rest = name.partition("/")
+            if slash:
+                yield first, (rest, tag)
+
+    def _listed(self, prefix: str) -> list[tuple[str, str]]:
+        """Names below a prefix without it, each with its ETag."""
+        start = self._full(prefix)
+        return [(name.removeprefix(start), tag) for name, tag in self._raw(prefix) if name.startswith(start)]
+
+    def _raw(self, prefix: str) -> list[tuple[str, str]]:
+        import obstore
+
+        with self._failures(prefix, "listed"):
+            pages = obstore.list(self._store, self._full(prefix).rstrip("/"))
+            return [(item["path"], item["e_tag"] or "") for page in pages for item in page]
+
+    @contextmanager
+    def _failures(self, key: str, deed: str) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            said = " ".join(str(error).split())[:300]
+            raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({said})") from None
+
+
+def _store(bucket: str) -> "S3Store":
+    from obstore.store import S3Store
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    settings: dict[str, Any] = {"conditional_put": "etag"}
+    if endpoint:
+        settings |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+    options: dict[str, Any] = {"allow_http": endpoint is not None and endpoint.startswith("http://")}
+    return S3Store(bucket, config=settings, client_options=options)
+
+
+def _number(tags: list[str]) -> int:
+    return int.from_bytes(hashlib.sha256("\n".join(sorted(tags)).encode()).digest()[:7], "big")
