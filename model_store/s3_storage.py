@@ -14,12 +14,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 
 if TYPE_CHECKING:
-    from obstore.store import S3Store
+    from obstore.store import ClientConfig, S3Config, S3Store
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
 
@@ -254,10 +254,10 @@ def _store(bucket: str) -> "S3Store":
     from obstore.store import S3Store
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    settings: dict[str, Any] = {"conditional_put": "etag"}
+    settings: S3Config = {"conditional_put": "etag"}
     if endpoint:
-        settings |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
-    options: dict[str, Any] = {"allow_http": endpoint is not None and endpoint.startswith("http://")}
+        settings = {**settings, "endpoint": endpoint, "virtual_hosted_style_request": False}
+    options: ClientConfig = {"allow_http": endpoint is not None and endpoint.startswith("http://")}
     return S3Store(bucket, config=settings, client_options=options)
 
 
