@@ -154,7 +154,7 @@ def _write(ours: dict[str, Any], theirs: dict[str, Any] | None) -> None:
         "| | this registry | MLflow |",
         "|---|---|---|",
         f"| register | {milliseconds['register_seconds']} | {other['register_seconds']} |",
-        f"| list {ours['listed']} here, {other['listed']} there | {milliseconds['list_seconds']} | {other['list_seconds']} |",
+        f"| list | {milliseconds['list_seconds']}, {ours['listed']} | {other['list_seconds']}, {other['listed']} |",
         f"| search by status and metric, sorted | {milliseconds['search_seconds']} | |",
         f"| first list of a process, from the cache file | {milliseconds['list_from_cache_file_seconds']} | |",
         f"| first list ever, nothing cached | {milliseconds['list_without_index_seconds']} | |",
