@@ -10,8 +10,8 @@
     model_id = registry.register_model(model=model, model_name="fraud_detector", performance_metrics={"accuracy": 0.96})
     model = registry.load_model(model_id)
 
-Nothing heavy is imported before it is used. The modules `container` and `keys` are the machinery below; they can be
-misused, and say so.
+Nothing heavy is imported before it is used. The modules `header`, `cipher`, `artifact_writer`, `artifact_reader` and
+`keys` are the machinery below; they can be misused, and say so.
 """
 
 from importlib import import_module

@@ -36,7 +36,8 @@ def nothing_changes(deployed: Deployed) -> Iterator[Checkout]:
 
 
 def _listing(directory: Path) -> list[str]:
-    return sorted(str(path) for path in directory.rglob("*"))
+    # A number that was claimed once stays claimed.
+    return sorted(str(path) for path in directory.rglob("*") if ".versions" not in path.parts)
 
 
 def _refused(completed: subprocess.CompletedProcess[str]) -> str:

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pytest
 from xgboost import XGBClassifier
+
+from model_store.serializers import SerializationFormat, dump_model
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +46,9 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Tool:
     directory = tmp_path_factory.mktemp("tool")
     data = np.random.default_rng(0).normal(size=(60, 4))
     model = XGBClassifier(n_estimators=3).fit(data, (data[:, 0] > 0).astype(int))
-    joblib.dump(model, directory / "model.joblib")
+    with (directory / "model.joblib").open("wb") as file:
+        # Not joblib.dump: another test of this process may have imported dill, which changes what joblib writes.
+        dump_model(model, file, SerializationFormat.JOBLIB)
     tool = Tool(directory)
     del tool.environment["MODEL_KEY_FILE"]
     tool("keygen", "model.key")
