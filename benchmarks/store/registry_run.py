@@ -127,7 +127,7 @@ def _multiply(root: Path, model_id: str, versions: int) -> None:
 
 def _mlflow(python: str, directory: Path) -> dict[str, Any]:
     command = [python, "-c", _MLFLOW, str(directory), "3", "1000"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise SystemExit(f"error: MLflow under {python} failed:\n{answer.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
