@@ -29,7 +29,6 @@ from model_store.errors import (
     TrailingData,
     Truncated,
     UnreadableModel,
-    UntrustedType,
 )
 from model_store.index import Index
 from model_store.keys import Keyring
@@ -203,7 +202,7 @@ class ModelRegistry:
                 expected_context=context_of(metadata),
                 trusted=trusted,
             )
-        except (UntrustedType, ModelStoreError) as error:
+        except ModelStoreError as error:
             self.audit.append("refused", model_id, reason=f"{type(error).__name__}: {error}")
             raise
         return model

@@ -108,11 +108,13 @@ class DirectoryStorage:
         return self.path(key).exists()
 
     def replace_file(self, key: str, source: Path) -> None:
-        """Puts a file in the place of an object, whole.
+        """Puts a file in the place of an object, whole; nothing to do when it is that object's own file.
 
         Raises:
             StorageFailed: it cannot be written.
         """
+        if source == self.path(key):
+            return
         with written_whole(self.path(key)) as target, source.open("rb") as content:
             shutil.copyfileobj(content, target, _BLOCK_BYTES)
 

@@ -1,6 +1,5 @@
 """`make up`: from a fresh checkout to an endpoint that answers; from any half-way state, the rest of it."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -95,13 +94,12 @@ def _train(checkout: Path, directory: Path, say: Say) -> None:
 
 def _registered(registry: "ModelRegistry", example: _Example, say: Say) -> str:
     """The model id of the example's file, registered now unless the registry knows the very same file."""
-    with example.file.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    known = registry.find_by_source(digest)
-    if known:
-        return known[-1].model_id
+    from model_store.lineage import describe_source
     from model_store.model_files import load_model_file
 
+    known = registry.find_by_source(describe_source(example.file)["sha256"])
+    if known:
+        return known[-1].model_id
     about = example.description
     model_id = registry.register_model(
         model=load_model_file(example.file),
