@@ -6,7 +6,7 @@ REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test lint format types imports schema requirements clean
+.PHONY: help setup up down test lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: setup  ## formatting, lint, types and import rules
 format: setup  ## put the formatting right
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+fuzz: setup  ## feed mutated artifacts to the reader for five minutes
+	@$(BIN)/python -m tests.fuzz.fuzz_artifact -max_total_time=300 -print_final_stats=1
 
 schema: setup  ## write config/deployment.schema.json anew
 	@$(BIN)/python -m infra.schema

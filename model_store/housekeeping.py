@@ -13,6 +13,7 @@ from model_store.errors import InUse, ModelStoreError
 from model_store.keys import KeyProvider
 from model_store.layout import place_of
 from model_store.manifest import ModelMetadata, ModelStatus
+from model_store.progress import Step, no_step
 from model_store.registry import ModelRegistry
 from model_store.rotation import rotate_artifact
 
@@ -35,17 +36,21 @@ class Finding:
         return asdict(self)
 
 
-def verify_everything(registry: ModelRegistry, model_ids: Sequence[str] = ()) -> Iterator[Finding]:
+def verify_everything(
+    registry: ModelRegistry, model_ids: Sequence[str] = (), step: Step = no_step
+) -> Iterator[Finding]:
     """Looks at every manifest, state, artifact, alias and audit record, or at the model versions that are named.
 
     Args:
         registry: the registry.
         model_ids: only these, and then neither aliases nor the audit log.
+        step: told of progress.
     """
     wanted = list(model_ids) or [
         model_id for name in registry.storage.names("models") for model_id in registry.storage.names(f"models/{name}")
     ]
-    for model_id in wanted:
+    for number, model_id in enumerate(wanted):
+        step(number, len(wanted), model_id)
         yield _finding(model_id, lambda each=model_id: registry.verify_artifact(each))
     if not model_ids:
         for name, aliases in Aliases(registry).all().items():
@@ -132,13 +137,16 @@ def cleanup(registry: ModelRegistry, keep_latest: int, *, dry_run: bool) -> tupl
     return going, {model_id: reasons[model_id] for model_id in old if model_id in reasons}
 
 
-def rotate_keys(registry: ModelRegistry, model_ids: Sequence[str], new_keys: Sequence[KeyProvider]) -> list[str]:
+def rotate_keys(
+    registry: ModelRegistry, model_ids: Sequence[str], new_keys: Sequence[KeyProvider], step: Step = no_step
+) -> list[str]:
     """Gives the artifacts of model versions other keys; digests stay the same.
 
     Args:
         registry: its keys open the artifacts.
         model_ids: which; those that are not encrypted are passed over. All when empty.
         new_keys: each gets a slot.
+        step: told of progress.
 
     Returns:
         The model versions whose keys were rotated.
@@ -149,7 +157,8 @@ def rotate_keys(registry: ModelRegistry, model_ids: Sequence[str], new_keys: Seq
     """
     models = [registry.get_metadata(each) for each in model_ids] if model_ids else registry.list_models()
     rotated = []
-    for model in models:
+    for number, model in enumerate(models):
+        step(number, len(models), model.model_id)
         if not model.encrypted:
             continue
         registry.require_right("rotate-key", model.model_id)
@@ -166,6 +175,7 @@ def statistics(registry: ModelRegistry) -> dict[str, Any]:
     """Counts and sizes: versions by status, name, type and compression, bytes, the newest version, records."""
     models = registry.list_models()
     newest = models[-1].model_id if models else None
+    aliases = Aliases(registry).all()
     return {
         "versions": len(models),
         "bytes": sum(_size(registry, model) for model in models),
@@ -174,8 +184,23 @@ def statistics(registry: ModelRegistry) -> dict[str, Any]:
         "by_type": dict(Counter(model.model_type for model in models)),
         "by_compression": dict(Counter(model.compression for model in models)),
         "encrypted": sum(model.encrypted for model in models),
-        "aliases": sum(len(aliases) for aliases in Aliases(registry).all().values()),
+        "aliases": sum(len(each) for each in aliases.values()),
         "newest": newest,
+        "models": [_of_one_name(registry, name, models, aliases) for name in sorted({m.model_name for m in models})],
+    }
+
+
+def _of_one_name(
+    registry: ModelRegistry, name: str, models: Sequence[ModelMetadata], aliases: dict[str, dict[str, str]]
+) -> dict[str, Any]:
+    own = [model for model in models if model.model_name == name]
+    return {
+        "name": name,
+        "versions": len(own),
+        "bytes": sum(_size(registry, model) for model in own),
+        "by_status": dict(Counter(str(model.status) for model in own)),
+        "aliases": sorted(aliases.get(name, {})),
+        "newest": own[-1].model_id,
     }
 
 

@@ -5,8 +5,12 @@ that may be lost, old or damaged without harm: an entry counts only while the st
 it was made at, and is kept only when that mark can be relied on.
 """
 
-import json
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import msgspec
 
 from model_store.errors import ModelNotFound
 from model_store.manifest import ModelMetadata, ModelStatus
@@ -67,32 +71,45 @@ class Index:
 
     def _load(self) -> dict[str, tuple[int, ModelMetadata]]:
         try:
-            content = json.loads(self._storage.read(CACHE_KEY))
-            if content["version"] != _CACHE_VERSION:
-                return {}
-            shared = content["shared"]
-            return {
-                model_id: (changed_ns, _unpacked(manifest, status, shared))
-                for model_id, (changed_ns, status, manifest) in content["models"].items()
-            }
+            with _without_collection():
+                content = msgspec.json.decode(self._storage.read(CACHE_KEY))
+                if content["version"] != _CACHE_VERSION:
+                    return {}
+                shared = content["shared"]
+                return {
+                    model_id: (changed_ns, _unpacked(manifest, status, shared))
+                    for model_id, (changed_ns, status, manifest) in content["models"].items()
+                }
         except Exception:
             return {}
 
     def _save(self) -> None:
         assert self._entries is not None  # noqa: S101 - the caller has loaded them
-        places: dict[str, int] = {}
+        places: dict[bytes, int] = {}
         shared: list[Any] = []
         models = {
             model_id: [changed_ns, str(metadata.status), _packed(metadata.manifest(), places, shared)]
             for model_id, (changed_ns, metadata) in self._entries.items()
         }
         content = {"version": _CACHE_VERSION, "shared": shared, "models": models}
-        self._storage.hint(CACHE_KEY, json.dumps(content, separators=(",", ":")).encode())
+        self._storage.hint(CACHE_KEY, msgspec.json.encode(content))
 
 
-def _packed(manifest: dict[str, Any], places: dict[str, int], shared: list[Any]) -> dict[str, Any]:
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keeps the collector of cycles from walking ten thousand new objects that hold none, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _packed(manifest: dict[str, Any], places: dict[bytes, int], shared: list[Any]) -> dict[str, Any]:
     for name in _SHARED:
-        text = json.dumps(manifest[name], sort_keys=True)
+        text = msgspec.json.encode(manifest[name], order="sorted")
         if text not in places:
             places[text] = len(shared)
             shared.append(manifest[name])

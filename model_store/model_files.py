@@ -2,8 +2,10 @@
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
+import time
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -11,8 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from model_store.compression import CappedReader
+from model_store.conversion import conversion_difference
 from model_store.errors import FileMissing, InvalidInput, StorageFailed
-from model_store.persistence import DEFAULT_MAX_BYTES
+from model_store.persistence import DEFAULT_MAX_BYTES, SecureModelPersistence, conversion_report
 from model_store.serializers import SerializationFormat, load_model
 from model_store.trust import REFUSED, named_globals, skops_types, trusted_globals
 
@@ -43,6 +46,36 @@ def load_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = 
     serializer = _serializer_of(path)
     with _opened(path, max_bytes) as file:
         return load_model(file, serializer, trusted)
+
+
+def convert_model_file(
+    persistence: SecureModelPersistence,
+    source: Path,
+    target: Path,
+    target_format: SerializationFormat | str,
+    target_compression: str | None = None,
+) -> dict[str, Any]:
+    """Saves a model file's model as an unencrypted artifact.
+
+    Returns:
+        The report of `SecureModelPersistence.convert_model_format`; `original_digest` is the file's SHA-256.
+
+    Raises:
+        As for `load_model_file` and `SecureModelPersistence.convert_model_format`.
+    """
+    started = time.monotonic()
+    model = load_model_file(source)
+    difference = conversion_difference(model, persistence.serializer(target_format))
+    after = persistence.save_model_secure(model, target, target_compression, target_format, encrypt=False)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    before = {
+        "format": str(_serializer_of(source)),
+        "compression": None,
+        "final_size": source.stat().st_size,
+        "digest": f"sha256:{digest}",
+    }
+    return conversion_report(source, target, before, after, started, difference)
 
 
 def inspect_model_file(path: Path) -> dict[str, list[str]]:

@@ -180,21 +180,42 @@ class SecureModelPersistence:
             encrypt=before["encrypted"],
             context=before["context"],
         )
-        return {
-            "input_path": str(input_path),
-            "output_path": str(output_path),
-            "original_format": before["format"],
-            "target_format": after["format"],
-            "original_compression": before["compression"],
-            "target_compression": after["compression"],
-            "original_size": before["final_size"],
-            "new_size": after["final_size"],
-            "size_change_ratio": after["final_size"] / before["final_size"],
-            "original_digest": before["digest"],
-            "new_digest": after["digest"],
-            "seconds": round(time.monotonic() - started, 3),
-            "largest_difference": difference,
-        }
+        return conversion_report(Path(input_path), Path(output_path), before, after, started, difference)
+
+    @staticmethod
+    def serializer(value: SerializationFormat | str) -> SerializationFormat:
+        """The format of a name.
+
+        Raises:
+            InvalidInput: there is none; lists those there are.
+        """
+        return _serializer(value)
+
+
+def conversion_report(
+    source: Path,
+    target: Path,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    started: float,
+    difference: float | None,
+) -> dict[str, Any]:
+    """What came of a conversion: formats, sizes in bytes, digests, seconds since `started`, difference."""
+    return {
+        "input_path": str(source),
+        "output_path": str(target),
+        "original_format": before["format"],
+        "target_format": after["format"],
+        "original_compression": before["compression"],
+        "target_compression": after["compression"],
+        "original_size": before["final_size"],
+        "new_size": after["final_size"],
+        "size_change_ratio": after["final_size"] / before["final_size"],
+        "original_digest": before["digest"],
+        "new_digest": after["digest"],
+        "seconds": round(time.monotonic() - started, 3),
+        "largest_difference": difference,
+    }
 
 
 def full_class_name(model: Any) -> str:

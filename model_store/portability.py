@@ -28,6 +28,7 @@ from model_store.errors import (
 from model_store.header import canonical_json
 from model_store.layout import place_of, write_json
 from model_store.manifest import ModelMetadata, ModelStatus
+from model_store.progress import Step, no_step
 from model_store.registration import enter_status
 from model_store.registry import ModelRegistry
 from model_store.storage import DirectoryStorage, Storage
@@ -89,8 +90,13 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
         raise StorageFailed(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def backup(registry: ModelRegistry, destination: Path) -> dict[str, int]:
+def backup(registry: ModelRegistry, destination: Path, step: Step = no_step) -> dict[str, int]:
     """Copies a registry into a directory: what never changes once, what changes as it is now.
+
+    Args:
+        registry: to copy.
+        destination: a directory, empty or with an earlier backup.
+        step: told of progress.
 
     Returns:
         How many objects were copied, and how many were there already.
@@ -102,11 +108,16 @@ def backup(registry: ModelRegistry, destination: Path) -> dict[str, int]:
     """
     registry.require_right("backup", "")
     registry.audit.append("backup", reason=str(destination))
-    return _copy(registry.storage, DirectoryStorage(destination), overwrite_changing=True)
+    return _copy(registry.storage, DirectoryStorage(destination), overwrite_changing=True, step=step)
 
 
-def restore(registry: ModelRegistry, source: Path) -> dict[str, int]:
+def restore(registry: ModelRegistry, source: Path, step: Step = no_step) -> dict[str, int]:
     """Copies from a backup what the registry does not have; what it has stays.
+
+    Args:
+        registry: to copy into.
+        source: what `backup` made.
+        step: told of progress.
 
     Returns:
         How many objects were copied, and how many were there already.
@@ -121,18 +132,19 @@ def restore(registry: ModelRegistry, source: Path) -> dict[str, int]:
     storage = DirectoryStorage(source)
     if not storage.names("models"):
         raise InvalidInput(f"{source}: holds no registry")
-    counts = _copy(storage, registry.storage, overwrite_changing=False)
+    counts = _copy(storage, registry.storage, overwrite_changing=False, step=step)
     registry.audit.append("restore", reason=str(source), copied=counts["copied"])
     return counts
 
 
-def _copy(source: Storage, target: Storage, *, overwrite_changing: bool) -> dict[str, int]:
+def _copy(source: Storage, target: Storage, *, overwrite_changing: bool, step: Step) -> dict[str, int]:
     counts = {"copied": 0, "present": 0}
     # Two logs cannot be joined: a registry that has begun one keeps its own.
     tops = ("models", "aliases") if target.keys("audit") and not overwrite_changing else ("models", "aliases", "audit")
     keys = [key for top in tops for key in source.keys(top) if key != "audit/head"]
     # A manifest makes a model version: it comes after the files it speaks of.
-    for key in sorted(keys, key=lambda key: key.endswith("manifest.json")):
+    for number, key in enumerate(sorted(keys, key=lambda key: key.endswith("manifest.json"))):
+        step(number, len(keys), key)
         copied = _copy_one(source, target, key, overwrite_changing=overwrite_changing)
         counts["copied" if copied else "present"] += 1
     return counts

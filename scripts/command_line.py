@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from scripts.working import Working
+
 Command = Callable[[argparse.Namespace], int]
 _INTERRUPTED = 130
 
@@ -17,8 +19,10 @@ def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) ->
         The exit code.
     """
     options = parser.parse_args(arguments)
+    options.working = Working(options.title)
     try:
-        return int(options.run(options))
+        with options.working:
+            return int(options.run(options))
     except KeyboardInterrupt:
         complain("interrupted; run the same command again to go on")
         return _INTERRUPTED
@@ -59,12 +63,13 @@ def add_command(commands: Any, name: str, run: Command, summary: str, example: s
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print JSON on standard output, progress on standard error")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, title=name)
     return parser
 
 
 def show(options: argparse.Namespace, value: object, text: str) -> None:
     """Prints a result: as JSON when asked for, else as text."""
+    options.working.stop()
     sys.stdout.write((json.dumps(value, indent=2) if options.json else text) + "\n")
 
 
@@ -98,6 +103,23 @@ def facts(values: dict[str, Any]) -> str:
     """One line a fact, names aligned."""
     width = max(len(name) for name in values)
     return "\n".join(f"{name.replace('_', ' '):{width}}  {_cell(value)}".rstrip() for name, value in values.items())
+
+
+def bordered(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+    """A table with lines, as wide as the terminal; numbers on the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left")
+    for column in columns:
+        numeric = all(isinstance(row[column], int | float) for row in rows)
+        drawn.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(_cell(row[column]) for column in columns))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    with console.capture() as captured:
+        console.print(drawn)
+    return captured.get().rstrip()
 
 
 def _cell(value: object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, SignatureInvalid, VersionConflict
-from scripts.command_line import facts, progress, show, table
+from scripts.command_line import bordered, facts, show, table
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
@@ -149,7 +149,12 @@ def stats(options: argparse.Namespace) -> int:
     from model_store.housekeeping import statistics
 
     values = statistics(open_registry())
-    show(options, values, facts(values))
+    totals = {name: value for name, value in values.items() if name != "models"}
+    columns = ("name", "versions", "bytes", "by_status", "aliases", "newest")
+    text = facts(totals)
+    if values["models"]:
+        text += "\n\n" + bordered("models", columns, values["models"])
+    show(options, values, text)
     return 0
 
 
@@ -158,10 +163,8 @@ def verify(options: argparse.Namespace) -> int:
     from model_store.housekeeping import Finding, verify_everything
 
     registry = open_registry()
-    findings = []
-    for finding in verify_everything(registry, [resolved(registry, each) for each in options.model_id]):
-        findings.append(finding)
-        progress(f"{finding.subject}: {'intact' if finding.intact else 'NOT INTACT'}")
+    wanted = [resolved(registry, each) for each in options.model_id]
+    findings = list(verify_everything(registry, wanted, options.working.step))
     if options.public_key:
         versions = [item.subject for item in findings if "@" not in item.subject and item.subject != "audit"]
         findings += [_signature_finding(registry, model_id, options, Finding) for model_id in versions]
@@ -226,7 +229,7 @@ def rotate_key(options: argparse.Namespace) -> int:
     registry = open_registry()
     new_keys: Keyring = Keyring.from_files(*options.new_key)
     model_ids = [resolved(registry, each) for each in options.model_id]
-    rotated = rotate_keys(registry, model_ids, new_keys.providers)
+    rotated = rotate_keys(registry, model_ids, new_keys.providers, options.working.step)
     names = [key.key_id for key in new_keys.providers]
     answer = {"rotated": rotated, "keys": names}
     show(options, answer, f"{len(rotated)} artifact(s) are encrypted for {', '.join(names)} now")
@@ -247,23 +250,13 @@ def convert(options: argparse.Namespace) -> int:
     """Saves a model file or artifact anew."""
     from model_store import SecureModelPersistence
     from model_store.artifact_writer import MAGIC
-    from model_store.model_files import load_model_file
+    from model_store.model_files import convert_model_file
 
     persistence = SecureModelPersistence(keys=open_registry().keys)
     if options.source.exists() and options.source.open("rb").read(len(MAGIC)) == MAGIC:
         report = persistence.convert_model_format(options.source, options.target, options.to, options.compression)
     else:
-        model = load_model_file(options.source)
-        saved = persistence.save_model_secure(model, options.target, options.compression, options.to, encrypt=False)
-        report = {
-            "input_path": str(options.source),
-            "output_path": str(options.target),
-            "target_format": saved["format"],
-            "target_compression": saved["compression"],
-            "original_size": options.source.stat().st_size,
-            "new_size": saved["final_size"],
-            "new_digest": saved["digest"],
-        }
+        report = convert_model_file(persistence, options.source, options.target, options.to, options.compression)
     show(options, report, facts(report))
     return 0
 
@@ -293,7 +286,7 @@ def backup(options: argparse.Namespace) -> int:
     """Copies the registry into a directory."""
     from model_store import portability
 
-    counts = portability.backup(open_registry(), options.destination)
+    counts = portability.backup(open_registry(), options.destination, options.working.step)
     show(options, counts, f"{options.destination}: {counts['copied']} copied, {counts['present']} there already")
     return 0
 
@@ -302,7 +295,7 @@ def restore(options: argparse.Namespace) -> int:
     """Copies from a backup what the registry does not have."""
     from model_store import portability
 
-    counts = portability.restore(open_registry(), options.source)
+    counts = portability.restore(open_registry(), options.source, options.working.step)
     show(options, counts, f"{options.source}: {counts['copied']} restored, {counts['present']} there already")
     return 0
 

@@ -1,9 +1,12 @@
 """manage_models.py as a user runs it: a real process, its output, its exit codes."""
 
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from xgboost import XGBClassifier
 
 from model_store.serializers import SerializationFormat, dump_model
+from scripts.working import Working
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -81,7 +85,9 @@ def test_a_life_of_a_model_by_commands(tool: Tool) -> None:
     tool("keygen", "new.key")
     assert tool.json("rotate-key", second, "--new-key", "new.key", "--new-key", "model.key")["rotated"] == [second]
     tool("verify")
-    assert tool.json("stats")["versions"] == 2
+    counted = tool.json("stats")
+    assert (counted["versions"], counted["models"][0]["aliases"]) == (2, ["champion"])
+    assert re.search(r"fraud\s+│\s+2\s+│", tool("stats"))
     assert "chain is intact" in tool("audit", "--verify")
     actions = {record["action"] for record in tool.json("audit", "--model", first)}
     assert actions >= {"register", "status", "alias", "export"}
@@ -104,6 +110,9 @@ def test_list_prints_ids_in_full_whatever_the_width_of_the_terminal(tool: Tool) 
 def test_convert_and_inspect_work_on_plain_files_and_artifacts(tool: Tool) -> None:
     report = tool.json("convert", "model.joblib", "a.artifact", "--to", "pickle", "--compression", "gzip")
     assert report["target_compression"] == "gzip"
+    assert (report["original_format"], report["largest_difference"]) == ("joblib", 0)
+    digest = hashlib.sha256((tool.directory / "model.joblib").read_bytes()).hexdigest()
+    assert report["original_digest"] == f"sha256:{digest}"
     report = tool.json("convert", "a.artifact", "b.artifact", "--to", "joblib", "--compression", "lzma")
     assert (report["original_format"], report["target_format"]) == ("pickle", "joblib")
     assert tool.json("inspect", "model.joblib")["untrusted"] == []
@@ -163,3 +172,13 @@ def test_every_command_has_help_with_an_example(tool: Tool) -> None:
     for command in commands:
         assert command in overview
         assert "example:" in tool(command, "--help")
+
+
+def test_work_of_more_than_a_second_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with Working("backup") as working:
+        working.step(3, 10, "models/a")
+        time.sleep(1.5)
+    assert re.fullmatch(r"backup: 3 of 10, models/a \(1 s\)\n", capsys.readouterr().err)
+    with Working("list"):
+        pass
+    assert capsys.readouterr().err == ""
