@@ -18,6 +18,7 @@ from model_store.cipher import (
     TAG_BYTES,
     ArtifactKeys,
     ChunkCipher,
+    ChunkWatch,
     artifact_digest,
     chunk_digest,
     trailer,
@@ -27,7 +28,6 @@ from model_store.errors import (
     ContextMismatch,
     FileMissing,
     HeaderFormat,
-    PayloadAuthentication,
     StorageFailed,
     Truncated,
     UnsupportedFormat,
@@ -97,7 +97,7 @@ class ArtifactReader:
         Raises:
             ChecksumMismatch: the file is not as it was written.
         """
-        digests = self._pass_over_chunks(None)
+        digests, _ = self._pass_over_chunks(None, None)
         self._require_trailer(digests)
         return artifact_digest(self.header, self._frame.commitment, digests)
 
@@ -120,12 +120,13 @@ class ArtifactReader:
         cipher = self._unlock(keys) if self.header.encrypted else None
         if expected_context is not None and dict(expected_context) != self.header.context:
             raise ContextMismatch(f"the artifact is of {self.header.context}, expected {dict(expected_context)}")
-        digests = self._pass_over_chunks(cipher)
+        watch = ChunkWatch() if cipher is None else None
+        digests, marks = self._pass_over_chunks(cipher, watch)
         self._require_trailer(digests)
         digest = artifact_digest(self.header, self._frame.commitment, digests)
         if expected_digest is not None and digest != expected_digest:
             raise ChecksumMismatch(f"the artifact's digest is {digest}, expected {expected_digest}")
-        return VerifiedArtifact(self._descriptor, self._size, self._frame, cipher, digests, digest)
+        return VerifiedArtifact(self._descriptor, self._size, self._frame, cipher, watch, marks, digest)
 
     def require_key(self, keys: Keyring) -> None:
         """Does nothing when a key opens the artifact, or when it is not encrypted; reads the header only.
@@ -163,24 +164,28 @@ class ArtifactReader:
     def _unlock(self, keys: Keyring) -> ChunkCipher:
         return ChunkCipher(ArtifactKeys.derive(self.file_key(keys), self.header).payload)
 
-    def _pass_over_chunks(self, cipher: ChunkCipher | None) -> list[bytes]:
-        """Digests of all stored chunks, each opened when there is a cipher; two threads, one chunk each."""
+    def _pass_over_chunks(
+        self, cipher: ChunkCipher | None, watch: ChunkWatch | None
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Digests and marks of all stored chunks, each opened when there is a cipher; two threads, one chunk each."""
         count = self._frame.chunk_count
 
-        def work(first: int) -> list[bytes]:
-            return [self._look_at(index, cipher) for index in range(first, count, _READERS)]
+        def work(first: int) -> list[tuple[bytes, bytes]]:
+            return [self._look_at(index, cipher, watch) for index in range(first, count, _READERS)]
 
         if count < _READERS:
-            return work(0)
-        with ThreadPoolExecutor(_READERS) as pool:
-            lanes = list(pool.map(work, range(_READERS)))
-        return [lanes[index % _READERS][index // _READERS] for index in range(count)]
+            looks = work(0)
+        else:
+            with ThreadPoolExecutor(_READERS) as pool:
+                lanes = list(pool.map(work, range(_READERS)))
+            looks = [lanes[index % _READERS][index // _READERS] for index in range(count)]
+        return [digest for digest, _ in looks], [mark for _, mark in looks]
 
-    def _look_at(self, index: int, cipher: ChunkCipher | None) -> bytes:
+    def _look_at(self, index: int, cipher: ChunkCipher | None, watch: ChunkWatch | None) -> tuple[bytes, bytes]:
         stored = _read_at(self._descriptor, *self._frame.place_of(index))
         if cipher is not None:
             cipher.open(index, stored, last=index == self._frame.chunk_count - 1)
-        return chunk_digest(stored)
+        return chunk_digest(stored), watch.mark(index, stored) if watch is not None else b""
 
     def _require_trailer(self, digests: list[bytes]) -> None:
         written = _read_at(self._descriptor, self._frame.body_end, DIGEST_BYTES)
@@ -196,7 +201,8 @@ class VerifiedArtifact:
     size_bytes: int
     _frame: _Frame
     _cipher: ChunkCipher | None
-    _chunk_digests: list[bytes]
+    _watch: ChunkWatch | None
+    _marks: list[bytes]
     digest: str
 
     @property
@@ -220,8 +226,8 @@ class VerifiedArtifact:
         stored = _read_at(self._descriptor, *frame.place_of(index))
         if self._cipher is not None:
             return self._cipher.open(index, stored, last=index == frame.chunk_count - 1)
-        if chunk_digest(stored) != self._chunk_digests[index]:
-            raise PayloadAuthentication(f"chunk {index} changed while the artifact was being read")
+        if self._watch is not None:
+            self._watch.require(index, stored, self._marks[index])
         return stored
 
 

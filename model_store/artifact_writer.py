@@ -1,12 +1,10 @@
 """Writes an artifact file. Hazardous layer: prefer `SecureModelPersistence`.
 
-The caller's thread serializes and compresses; a second one seals, hashes and writes, so that encryption costs little
-time. At most `_CHUNKS_WAITING` chunks wait between the two, whatever the model's size.
+The caller's thread serializes and compresses, a second one seals and hashes, a third one writes, so that encryption
+costs little time. A few chunks wait between them, whatever the model's size.
 """
 
 import io
-import queue
-import threading
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -22,10 +20,10 @@ from model_store.cipher import (
 from model_store.errors import SizeLimit
 from model_store.header import CHUNK_BYTES, Header
 from model_store.keys import KeyProvider
+from model_store.stages import Stage
 
 MAGIC = b"FDMODEL\x01"
 """Seven letters and the format's version."""
-_CHUNKS_WAITING = 4
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,9 @@ class ArtifactWriter(io.RawIOBase):
         self._pending = bytearray()
         self._digests: list[bytes] = []
         self._payload_bytes = 0
-        self._queue: queue.Queue[tuple[bytes | memoryview, bool] | None] = queue.Queue(_CHUNKS_WAITING)
-        self._failure: BaseException | None = None
         self._target.write(self._prefix)
-        self._worker = threading.Thread(target=self._work, name="artifact-writer", daemon=True)
-        self._worker.start()
+        self._writing: Stage[bytes | memoryview] = Stage("artifact-writer", self._target.write)
+        self._sealing: Stage[tuple[bytes | memoryview, bool]] = Stage("artifact-sealer", self._seal)
 
     def _prepare_encryption(self, header: Header, key: KeyProvider) -> tuple[Header, bytes]:
         file_key = new_file_key()
@@ -99,11 +95,11 @@ class ArtifactWriter(io.RawIOBase):
 
     def _send_full_chunk(self, data: Any, view: memoryview, start: int) -> int:
         if not self._pending and isinstance(data, bytes):
-            self._send(view[start : start + CHUNK_BYTES], last=False)
+            self._sealing.put((view[start : start + CHUNK_BYTES], False))
             return CHUNK_BYTES
         missing = CHUNK_BYTES - len(self._pending)
         self._pending += view[start : start + missing]
-        self._send(bytes(self._pending), last=False)
+        self._sealing.put((bytes(self._pending), False))
         self._pending.clear()
         return missing
 
@@ -113,9 +109,9 @@ class ArtifactWriter(io.RawIOBase):
         Raises:
             OSError: the file could not be written.
         """
-        self._send(bytes(self._pending), last=True)
-        self._stop_worker()
-        self._raise_failure()
+        self._sealing.put((bytes(self._pending), True))
+        self._sealing.finish()
+        self._writing.finish()
         self._target.write(trailer(self._prefix, self._digests))
         self._target.flush()
         return WrittenArtifact(
@@ -127,36 +123,17 @@ class ArtifactWriter(io.RawIOBase):
 
     def abandon(self) -> None:
         """Ends the writing without completing the file."""
-        self._stop_worker()
+        self._sealing.abandon()
+        self._writing.abandon()
 
-    def _send(self, chunk: bytes | memoryview, *, last: bool) -> None:
-        self._raise_failure()
-        self._queue.put((chunk, last))
-
-    def _stop_worker(self) -> None:
-        if self._worker.is_alive():
-            self._queue.put(None)
-            self._worker.join()
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if self._failure is None:
-                try:
-                    self._store(*item)
-                except BaseException as failure:
-                    self._failure = failure
-
-    def _store(self, chunk: bytes | memoryview, last: bool) -> None:
+    def _seal(self, item: tuple[bytes | memoryview, bool]) -> None:
+        chunk, last = item
         index = len(self._digests)
         if index >= MAX_CHUNKS:
             raise SizeLimit(f"the payload has more than {MAX_CHUNKS} chunks")
         stored = chunk if self._cipher is None else self._cipher.seal(index, chunk, last=last)
         self._digests.append(chunk_digest(stored))
-        self._target.write(stored)
+        self._writing.put(stored)
 
 
 def framed(header: Header) -> bytes:

@@ -29,6 +29,10 @@ class CompressionType(StrEnum):
     ZSTD = "zstd"
 
 
+_SMALL_BYTES = 1 << 17
+"""Pieces below it are put together before they are compressed."""
+
+
 class _Compressor(Protocol):
     def compress(self, data: Any, /) -> bytes: ...
 
@@ -46,6 +50,7 @@ class CompressingWriter(io.RawIOBase):
     def __init__(self, target: BinaryIO, compression: CompressionType) -> None:
         self._target = target
         self._compressor = _compressor(compression)
+        self._small = bytearray()
         self.bytes_in = 0
 
     def writable(self) -> bool:
@@ -53,17 +58,29 @@ class CompressingWriter(io.RawIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        """Compresses the data."""
+        """Compresses the data; small pieces are put together first, large ones are not copied."""
         length = memoryview(data).nbytes
         self.bytes_in += length
-        if self._compressor is None:
-            self._target.write(data)
+        if length < _SMALL_BYTES:
+            self._small += data
+            if len(self._small) >= _SMALL_BYTES:
+                self._pass_small_on()
         else:
-            self._target.write(self._compressor.compress(data))
+            self._pass_small_on()
+            self._pass_on(data)
         return length
 
+    def _pass_small_on(self) -> None:
+        if self._small:
+            self._pass_on(bytes(self._small))
+            self._small.clear()
+
+    def _pass_on(self, data: Any) -> None:
+        self._target.write(data if self._compressor is None else self._compressor.compress(data))
+
     def finish(self) -> None:
-        """Writes what the compressor holds back."""
+        """Writes what is held back here and in the compressor."""
+        self._pass_small_on()
         if self._compressor is not None:
             self._target.write(self._compressor.flush())
 

@@ -6,13 +6,12 @@ persistence.save_model_secure(model, "model.artifact", compression="zstd")
 model, metadata = persistence.load_model_secure("model.artifact")
 """
 
-import io
 import secrets
 import time
 from collections.abc import Collection, Mapping
 from importlib import metadata as installed
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from model_store.artifact_reader import VerifiedArtifact, open_artifact
 from model_store.artifact_writer import ArtifactWriter, WrittenArtifact
@@ -26,7 +25,6 @@ from model_store.serializers import SerializationFormat, dump_model, load_model
 
 DEFAULT_MAX_BYTES = 16 << 30
 """How large a model may be once decompressed, unless the caller says otherwise: 16 GiB."""
-_WRITE_BUFFER_BYTES = 1 << 18
 _LIBRARIES = ("joblib", "lightgbm", "numpy", "scikit-learn", "scipy", "xgboost", "xgboost-cpu")
 
 
@@ -236,10 +234,8 @@ def library_versions() -> dict[str, str]:
 
 def _write_payload(model: Any, writer: ArtifactWriter, header: Header) -> int:
     compressed = CompressingWriter(writer, header.compression)  # type: ignore[arg-type]
-    buffered = io.BufferedWriter(compressed, _WRITE_BUFFER_BYTES)
     try:
-        dump_model(model, buffered, SerializationFormat(header.serializer))
-        buffered.flush()
+        dump_model(model, cast("BinaryIO", compressed), SerializationFormat(header.serializer))
     except (OSError, ModelStoreError):
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Who is measured: this project, joblib alone, Fernet over a whole file, and the floor."""
+"""Who is measured: this project, itself without checksum and cipher, joblib, MLflow, Fernet, and the floor."""
 
 import hashlib
 import io
@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 JOBLIB_NAMES = {"none": 0, "gzip": ("gzip", 6), "bz2": ("bz2", 9), "lzma": ("lzma", 6)}
 
@@ -27,6 +27,7 @@ def contestant(name: str) -> Contestant:
     return {
         "ours": lambda: _ours(name, compression, encrypt=False),
         "ours-encrypted": lambda: _ours(name, compression, encrypt=True),
+        "bare": lambda: _bare(name, compression),
         "joblib": lambda: _joblib(name, compression),
         "fernet": lambda: _fernet(name),
         "floor": lambda: _floor(name, compression),
@@ -42,6 +43,60 @@ def _ours(name: str, compression: str, *, encrypt: bool) -> Contestant:
         lambda model, path: void(persistence.save_model_secure(model, path, compression, "joblib", encrypt)),
         lambda path: persistence.load_model_secure(path)[0],
     )
+
+
+def _bare(name: str, compression: str) -> Contestant:
+    """This project's own streams, threads and atomic file, with nothing hashed, marked or enciphered."""
+    from model_store.artifact_writer import ArtifactWriter
+    from model_store.atomic_file import written_whole
+    from model_store.compression import CompressingWriter, CompressionType, decompressing_reader
+    from model_store.header import Header
+    from model_store.serializers import SerializationFormat, dump_model, load_model
+
+    chosen = CompressionType(compression)
+
+    class Writer(ArtifactWriter):
+        def _seal(self, item: Any) -> None:
+            self._digests.append(b"")
+            self._writing.put(item[0])
+
+    def save(model: Any, path: Path) -> None:
+        header = Header(bytes(32), "joblib", chosen, "a.B", {}, {}, encrypted=False)
+        with written_whole(path) as file:
+            writer = Writer(file, header, None)
+            compressed = CompressingWriter(cast("Any", writer), chosen)
+            dump_model(model, cast("Any", compressed), SerializationFormat.JOBLIB)
+            compressed.finish()
+            writer.finish()
+
+    def load(path: Path) -> Any:
+        with path.open("rb", buffering=0) as file:
+            file.seek(8)
+            file.seek(int.from_bytes(file.read(4), "big"), io.SEEK_CUR)
+            body = _Part(file, path.stat().st_size - 32 - file.tell())
+            with decompressing_reader(body, chosen, 1 << 40) as payload:
+                return load_model(payload, SerializationFormat.JOBLIB)
+
+    return Contestant(name, save, load)
+
+
+class _Part(io.RawIOBase):
+    """So many bytes of a file, in pieces as large as a chunk."""
+
+    def __init__(self, file: Any, length: int) -> None:
+        self._file, self._left, self._current = file, length, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._current:
+            self._current = memoryview(self._file.read(min(1 << 20, self._left)))
+            self._left -= len(self._current)
+        count = min(len(buffer), len(self._current))
+        memoryview(buffer).cast("B")[:count] = self._current[:count]
+        self._current = self._current[count:]
+        return count
 
 
 def _joblib(name: str, compression: str) -> Contestant:

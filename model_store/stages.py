@@ -1,0 +1,62 @@
+"""Steps that run beside each other, each in a thread of its own, in order, with few items between them."""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+_Item = TypeVar("_Item")
+_WAITING = 4
+
+
+class Stage(Generic[_Item]):
+    """A thread that does one step for each item.
+
+    Args:
+        name: of the thread.
+        step: done for each item, in the order in which they were put.
+    """
+
+    def __init__(self, name: str, step: Callable[[_Item], object]) -> None:
+        self._step = step
+        self._queue: queue.Queue[tuple[_Item] | None] = queue.Queue(_WAITING)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: _Item) -> None:
+        """Hands an item on; waits while four are waiting.
+
+        Raises:
+            What the step raised for an earlier item.
+        """
+        self._raise_failure()
+        self._queue.put((item,))
+
+    def finish(self) -> None:
+        """Waits until every item is done.
+
+        Raises:
+            What the step raised for one.
+        """
+        self.abandon()
+        self._raise_failure()
+
+    def abandon(self) -> None:
+        """Ends the thread, whatever came of its items."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        # After a failure items are only taken away: whoever puts them must not wait for ever.
+        while (holder := self._queue.get()) is not None:
+            if self._failure is None:
+                try:
+                    self._step(holder[0])
+                except BaseException as failure:
+                    self._failure = failure
