@@ -12,17 +12,33 @@ class ModelArtifactArgs:
     model_id: str
     """The model version, such as `fraud_detector_XGBoost_20241009_123456`."""
     uri: str
-    """Where manifest and artifact lie: a `file://` directory."""
+    """Where manifest and artifact lie: a `file://` directory, or what comes after the bucket when there is one."""
     digest: str
     """The artifact's digest as its manifest has it, `sha256:<hex>`."""
     measured_digest: str
     """The artifact's digest as it was measured just now, `sha256:<hex>`."""
+    files: tuple[str, ...] = ()
+    """Paths of the files that make the model version, for a bucket."""
+    revision: str = ""
+    """Changes when the files have to be uploaded again: digest and key ids, not the bytes, which are random."""
+
+
+@dataclass(frozen=True)
+class ArtifactBucket:
+    """Where a model version is put."""
+
+    bucket: pulumi.Input[str]
+    key_arn: pulumi.Input[str]
+    ready: tuple[pulumi.Resource, ...] = ()
+    """What has to be there first."""
 
 
 class ModelArtifact(pulumi.ComponentResource):
-    """One model version in a directory registry; creates no cloud object.
+    """One model version in a registry: a directory, or a bucket that its files are uploaded to.
 
-    Guarantees that whatever depends on it is given an artifact that is the one its manifest describes.
+    Guarantees: whatever depends on it is given an artifact that is the one its manifest describes; what was uploaded
+    stays when the stack goes on to another version, so that a rollback finds it, and is not uploaded again unless its
+    digest or its keys have changed.
 
     Raises:
         pulumi.RunError: the artifact's digest is not the manifest's.
@@ -32,7 +48,13 @@ class ModelArtifact(pulumi.ComponentResource):
     uri: pulumi.Output[str]
     digest: pulumi.Output[str]
 
-    def __init__(self, name: str, args: ModelArtifactArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: ModelArtifactArgs,
+        bucket: ArtifactBucket | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
         super().__init__("fraud-detection:model_artifact:ModelArtifact", name, {}, opts)
         if args.measured_digest != args.digest:
             raise pulumi.RunError(
@@ -40,6 +62,34 @@ class ModelArtifact(pulumi.ComponentResource):
                 "nothing was deployed. Restore the artifact, or deploy another model version."
             )
         self.model_id = pulumi.Output.from_input(args.model_id)
-        self.uri = pulumi.Output.from_input(args.uri)
         self.digest = pulumi.Output.from_input(args.digest)
+        self.uri = pulumi.Output.from_input(args.uri) if bucket is None else self._uploaded(name, args, bucket)
         self.register_outputs({"model_id": self.model_id, "uri": self.uri, "digest": self.digest})
+
+    def _uploaded(self, name: str, args: ModelArtifactArgs, place: ArtifactBucket) -> pulumi.Output[str]:
+        import pulumi_aws as aws  # takes a second to load, which a directory need not wait for
+
+        # Each version has resources of its own: the next one comes beside it, and it is kept when it leaves the stack.
+        opts = pulumi.ResourceOptions(
+            parent=self, retain_on_delete=True, ignore_changes=["source"], depends_on=list(place.ready)
+        )
+        objects = []
+        for path in args.files:
+            file = path.rsplit("/", 1)[-1]
+            made = aws.s3.BucketObjectv2(
+                f"{name}-{args.model_id}-{file}",
+                bucket=place.bucket,
+                key=f"{args.uri}/{file}",
+                source=pulumi.FileAsset(path),
+                source_hash=args.revision,
+                server_side_encryption="aws:kms",
+                kms_key_id=place.key_arn,
+                bucket_key_enabled=True,
+                checksum_algorithm="SHA256",
+                opts=opts,
+            )
+            objects.append(made)
+        # The address is known once the files are there: what reads them comes after.
+        return pulumi.Output.all(place.bucket, *(item.id for item in objects)).apply(
+            lambda known: f"s3://{known[0]}/{args.uri}"
+        )

@@ -4,9 +4,11 @@ import pulumi
 
 from components.model_artifact import ModelArtifactArgs
 from infra.errors import ConfigError
+from infra.fitness import require_validated
 from infra.settings import StackSettings
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError, SignatureInvalid
+from model_store.layout import place_of
 from model_store.signing import SignaturePolicy, parse_public_key
 
 
@@ -23,14 +25,38 @@ def resolve_artifact(settings: StackSettings) -> ModelArtifactArgs:
         manifest = registry.get_metadata(settings.model_version)
         measured = registry.verify_artifact(settings.model_version)
         _verify_signature(registry, settings)
+        require_validated(settings, manifest)
+        files = _files(registry, settings)
     except ModelStoreError as error:
         raise ConfigError(f"Pulumi.{settings.stack}.yaml: fraud-detection:modelVersion: {error}") from None
     return ModelArtifactArgs(
         model_id=manifest.model_id,
-        uri=registry.artifact_path(settings.model_version).parent.resolve().as_uri(),
+        uri=_uri(registry, settings),
         digest=manifest.digest,
         measured_digest=measured,
+        files=files,
+        revision=f"{manifest.digest}/{'+'.join(registry.key_ids(settings.model_version))}",
     )
+
+
+def _uri(registry: ModelRegistry, settings: StackSettings) -> str:
+    place = place_of(settings.model_version)
+    if settings.platform != "kubernetes":
+        return registry.artifact_path(settings.model_version).parent.resolve().as_uri()
+    return f"{registry.storage.location}/{place}" if _in_the_bucket(registry, settings) else place
+
+
+def _files(registry: ModelRegistry, settings: StackSettings) -> tuple[str, ...]:
+    """What has to be uploaded: nothing, when the registry is the stack's own bucket."""
+    if settings.platform != "kubernetes" or _in_the_bucket(registry, settings):
+        return ()
+    place = place_of(settings.model_version)
+    keys = [f"{place}/{name}" for name in ("manifest.json", "artifact", "signature.json")]
+    return tuple(str(registry.storage.path(key).resolve()) for key in keys if registry.storage.exists(key))
+
+
+def _in_the_bucket(registry: ModelRegistry, settings: StackSettings) -> bool:
+    return settings.cloud is not None and registry.storage.location == f"s3://{settings.cloud.registry_bucket}"
 
 
 def _verify_signature(registry: ModelRegistry, settings: StackSettings) -> None:

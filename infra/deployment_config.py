@@ -94,6 +94,10 @@ class AlertThresholds:
     """Share of the limit."""
     memory_utilization: Share = 0.9
     """Share of the limit."""
+    drift: Annotated[StrictFloat, Field(gt=0, le=10)] = 0.25
+    """Population stability index of the feature that moved most; from 0.25 on a shift is usually called large."""
+    accuracy: Share = 0.9
+    """Share of the decisions with feedback that have to be right."""
 
 
 @dataclass(frozen=True, config=_STRICT)

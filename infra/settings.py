@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import pulumi
 
+from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.errors import ConfigError
 from model_store.signing import SignaturePolicy, parse_public_key
@@ -44,6 +45,10 @@ class StackSettings:
     """Registry location: a path or a URL."""
     model_key_file: Path
     api_keys_file: Path
+    cloud: CloudConfig | None = None
+    """On the platform kubernetes only, as are the next two."""
+    kubernetes: KubernetesConfig | None = None
+    image: ImageConfig | None = None
 
 
 def load_settings() -> StackSettings:
@@ -55,15 +60,24 @@ def load_settings() -> StackSettings:
     stack = pulumi.get_stack()
     where = f"Pulumi.{stack}.yaml"
     config = pulumi.Config()
+    platform = _platform(config, where)
+    deployment = _deployment(config, where, stack)
+    if deployment.environment == "production" and platform != "kubernetes":
+        raise ConfigError(f"{where}: fraud-detection:platform: {platform!r} is not allowed; allowed: 'kubernetes'")
+    secrets = CHECKOUT / ".secrets" / ("" if deployment.environment == "development" else stack)
+    in_cluster = platform == "kubernetes"
     return StackSettings(
         stack=stack,
         model_version=_model_version(config, where, stack),
-        platform=_platform(config, where),
-        deployment=(deployment := _deployment(config, where, stack)),
+        platform=platform,
+        deployment=deployment,
         signing=_signing(config, where, deployment.environment),
         registry=os.environ.get("MODEL_REGISTRY_URL", str(CHECKOUT / "registry")),
         model_key_file=Path(os.environ.get("MODEL_KEY_FILE", CHECKOUT / ".secrets" / "model.key")),
-        api_keys_file=Path(os.environ.get("API_KEYS_FILE", CHECKOUT / ".secrets" / "api_keys.json")),
+        api_keys_file=Path(os.environ.get("API_KEYS_FILE", secrets / "api_keys.json")),
+        cloud=read_object(config, "cloud", CloudConfig, where) if in_cluster else None,
+        kubernetes=read_object(config, "kubernetes", KubernetesConfig, where) if in_cluster else None,
+        image=read_object(config, "image", ImageConfig, where) if platform != "local" else None,
     )
 
 

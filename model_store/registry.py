@@ -229,6 +229,15 @@ class ModelRegistry:
             )
         return measured
 
+    def key_ids(self, model_id: str) -> tuple[str, ...]:
+        """The keys that open a model version's artifact now: fingerprints and ARNs, sorted; none when not encrypted.
+
+        Raises:
+            ModelNotFound: there is none of this id.
+        """
+        with open_artifact(self.artifact_path(model_id)) as artifact:
+            return tuple(sorted(slot.key_id for slot in artifact.header.slots))
+
     def require_key(self, model_id: str) -> None:
         """Does nothing when a key at hand opens a model version's artifact, or when it is not encrypted.
 

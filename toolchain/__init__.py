@@ -12,3 +12,9 @@ ENGINE_VERSION = "3.259.0"
 
 MINIMUM_ENGINE_VERSION = "3.230.0"
 """The oldest engine on PATH that is taken as it is: the first with the language host's handshake used here."""
+
+AWS_PROVIDER_VERSION = "7.22.0"
+"""The Python SDK's version in pyproject.toml; what is built answers it with Terraform's AWS provider 6.34."""
+
+KUBERNETES_PROVIDER_VERSION = "4.25.0"
+"""The Python SDK's version in pyproject.toml."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from toolchain.engine import SOURCES, ensure_engine, virtual_environment_programs
 from toolchain.errors import ToolchainError
+from toolchain.tools import CONTROL_PLANE, PROVIDERS, Tool, ensure
 from toolchain.wrapper import write_wrapper
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
@@ -15,6 +16,7 @@ examples:
   python -m toolchain                  the engine from PATH, by download, or built; then `pulumi` in the environment
   python -m toolchain --json           the same, one JSON object on standard output
   python -m toolchain --only build     build from Go modules whatever PATH holds
+  python -m toolchain --with providers --with control-plane     also what staging, production and the sandbox need
 
 exit codes: 0 the engine is there, 1 no way to it worked (each is named with its reason), 2 wrong usage, 130 interrupted
 """
@@ -26,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     sources = tuple(options.only) if options.only else SOURCES
     try:
         engine = ensure_engine(_say, sources)
+        others = ensure(_wanted(options.with_), _say)
     except ToolchainError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -34,11 +37,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     wrapper = write_wrapper(engine, virtual_environment_programs(), _CHECKOUT)
     if options.json:
-        sys.stdout.write(json.dumps({**engine.to_dict(), "wrapper": str(wrapper)}) + "\n")
+        tools = {name: str(directory) for name, directory in others.items()}
+        sys.stdout.write(json.dumps({**engine.to_dict(), "wrapper": str(wrapper), "tools": tools}) + "\n")
     else:
         state = "made" if engine.made else "already there"
         sys.stdout.write(f"pulumi {engine.version} ({engine.source}, {state}): {engine.program}\n")
+        for name, directory in others.items():
+            sys.stdout.write(f"{name}: {directory}\n")
     return 0
+
+
+def _wanted(kinds: list[str]) -> list[Tool]:
+    return [*(CONTROL_PLANE if "control-plane" in kinds else ()), *(PROVIDERS if "providers" in kinds else ())]
 
 
 def _say(line: str) -> None:
@@ -55,6 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--only", action="append", choices=SOURCES, help="try only this way; may be given more than once"
+    )
+    parser.add_argument(
+        "--with",
+        dest="with_",
+        action="append",
+        choices=("providers", "control-plane"),
+        default=[],
+        help="also the providers for AWS and Kubernetes, or the sandbox's control plane; may be given more than once",
     )
     return parser
 

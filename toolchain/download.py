@@ -45,9 +45,24 @@ def download_engine(directory: Path) -> None:
     Raises:
         ToolchainError: the site cannot be reached, or the file's SHA-256 is not the one the release lists.
     """
-    name = archive_name()
-    base = f"{release_site()}/v{ENGINE_VERSION}"
-    checksums = _fetch(f"{base}/pulumi-{ENGINE_VERSION}-checksums.txt", "reading the release's checksums")
+    download_archive(
+        f"{release_site()}/v{ENGINE_VERSION}", archive_name(), f"pulumi-{ENGINE_VERSION}-checksums.txt", directory
+    )
+
+
+def download_archive(base: str, name: str, checksums_name: str, directory: Path) -> None:
+    """Puts the programs of a release's archive into the directory, after its SHA-256 was compared.
+
+    Args:
+        base: address of the release.
+        name: of the archive, a `.tar.gz`.
+        checksums_name: of the file that lists the SHA-256 of each file of the release.
+        directory: receives the programs.
+
+    Raises:
+        ToolchainError: the site cannot be reached, or the archive's SHA-256 is not the one the release lists.
+    """
+    checksums = _fetch(f"{base}/{checksums_name}", "reading the release's checksums")
     archive = _fetch(f"{base}/{name}", f"downloading {name}")
     _require_checksum(archive, name, checksums.decode("utf-8", "replace"))
     _unpack(archive, directory)

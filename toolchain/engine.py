@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from toolchain import ENGINE_VERSION, MINIMUM_ENGINE_VERSION, cache
-from toolchain.build import build_engine, build_inputs
+from toolchain.build import ENGINE, build_inputs
 from toolchain.download import archive_name, download_engine, release_site
 from toolchain.errors import EngineUnavailable, ToolchainError
 
@@ -121,7 +121,7 @@ def _downloaded(say: Callable[[str], None]) -> Engine:
 
 
 def _built(say: Callable[[str], None]) -> Engine:
-    return _made("build", build_engine, say)
+    return _made("build", ENGINE.build, say)
 
 
 def _made(source: str, make: Callable[[Path], None], say: Callable[[str], None]) -> Engine:

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from toolchain.engine import WRAPPER_MARK, Engine
+from toolchain.tools import provider_directories
 
 _TEMPLATE = """\
 #!/bin/sh
@@ -21,7 +22,7 @@ if [ -z "${{PULUMI_CONFIG_PASSPHRASE+set}}${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" 
 fi
 export PULUMI_SKIP_UPDATE_CHECK="${{PULUMI_SKIP_UPDATE_CHECK:-true}}"
 export FRAUD_DETECTION_PYTHON="$programs/python"
-export PATH="{engine_directory}:$programs:$PATH"
+export PATH="{engine_directory}:{provider_directories}:$programs:$PATH"
 exec "{engine_directory}/pulumi" "$@"
 """
 
@@ -40,6 +41,7 @@ def write_wrapper(engine: Engine, programs: Path, checkout: Path) -> Path:
         checkout=shlex.quote(str(checkout)),
         programs=shlex.quote(str(programs)),
         engine_directory=engine.program.parent,
+        provider_directories=":".join(str(directory) for directory in provider_directories()),
     )
     if not wrapper.exists() or wrapper.read_text() != text:
         staging = wrapper.with_name(".pulumi.new")

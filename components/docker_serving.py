@@ -1,0 +1,95 @@
+"""DockerServing: the endpoint as one container of this machine's Docker, with a health check."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+_PORT = 8000
+_SECRETS = "/var/run/secrets/fraud-detection"
+_MODEL = "/var/lib/fraud-detection/model"
+_CHECK = "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/ready', timeout=5)"  # raises unless 200
+
+
+@dataclass(frozen=True)
+class DockerServingArgs:
+    """What to serve, and where."""
+
+    deployment_name: str
+    environment: str
+    image: pulumi.Input[str]
+    model_id: pulumi.Input[str]
+    model_directory: pulumi.Input[str]
+    """Directory of this machine with manifest and artifact."""
+    model_digest: pulumi.Input[str]
+    host: str
+    port: int
+    model_key_file: str
+    api_keys_file: str
+    memory_mib: int
+    cpu_shares: int
+    """1024 for one core."""
+    health_check_interval: int = 30
+    """Seconds."""
+    log_level: str = "INFO"
+
+
+class DockerServing(pulumi.ComponentResource):
+    """One container that serves one model version.
+
+    Guarantees: the container runs as nobody with a read-only root and no capabilities; model, key and API keys are
+    mounted read-only; the update fails unless the health check passes.
+    """
+
+    id_: pulumi.Output[str]
+    url: pulumi.Output[str]
+
+    def __init__(self, name: str, args: DockerServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fraud-detection:docker_serving:DockerServing", name, {}, opts)
+        environment = {
+            "ENVIRONMENT": args.environment,
+            "DEPLOYMENT_NAME": args.deployment_name,
+            "MODEL_ID": args.model_id,
+            "MODEL_URI": _MODEL,
+            "MODEL_SHA256": args.model_digest,
+            "MODEL_KEY_FILE": f"{_SECRETS}/model.key",
+            "API_KEYS_FILE": f"{_SECRETS}/api_keys.json",
+            "API_HOST": "0.0.0.0",  # noqa: S104 - the container's own network
+            "API_PORT": str(_PORT),
+            "LOG_LEVEL": args.log_level,
+        }
+        mounts = {
+            _MODEL: args.model_directory,
+            f"{_SECRETS}/model.key": args.model_key_file,
+            f"{_SECRETS}/api_keys.json": args.api_keys_file,
+        }
+        container = docker.Container(
+            f"{name}-container",
+            name=args.deployment_name,
+            image=args.image,
+            envs=[pulumi.Output.concat(key, "=", value) for key, value in environment.items()],
+            ports=[{"internal": _PORT, "external": args.port, "ip": args.host}],
+            volumes=[
+                {"container_path": target, "host_path": source, "read_only": True} for target, source in mounts.items()
+            ],
+            tmpfs={"/tmp": "rw,noexec,nosuid,size=64m"},  # noqa: S108 - a directory of the container's own
+            read_only=True,
+            capabilities={"drops": ["ALL"]},
+            security_opts=["no-new-privileges:true"],
+            memory=args.memory_mib,
+            cpu_shares=args.cpu_shares,
+            restart="unless-stopped",
+            must_run=True,
+            wait=True,
+            healthcheck={
+                "tests": ["CMD", "python", "-c", _CHECK],
+                "interval": f"{args.health_check_interval}s",
+                "timeout": "10s",
+                "retries": 3,
+                "start_period": "60s",
+            },
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        )
+        self.id_ = container.id
+        self.url = pulumi.Output.from_input(f"http://{args.host}:{args.port}")
+        self.register_outputs({"id": self.id_, "url": self.url})

@@ -1,0 +1,484 @@
+"""KubernetesServing: the endpoint as a workload in a cluster, with its scaling, probes, network rules and IAM role."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+
+_USER = 10_001
+_DRAIN_SECONDS = 15
+_PRE_STOP_SECONDS = 10
+_SECRETS = "/var/run/secrets/fraud-detection"
+_TOKEN_SECONDS = 3600
+_TOKEN_AUDIENCE = "sts.amazonaws.com"  # noqa: S105 - an audience, no secret
+_GPU = "nvidia.com/gpu"
+PORT = 8000
+
+
+@dataclass(frozen=True)
+class KubernetesServingArgs:
+    """What to serve, how large, and for whom."""
+
+    deployment_name: str
+    """Names every object."""
+    namespace: str
+    """Of this endpoint alone; made here."""
+    environment: str
+    image: pulumi.Input[str]
+    """By digest, `repository@sha256:…`."""
+    model_id: pulumi.Input[str]
+    model_uri: pulumi.Input[str]
+    """`s3://bucket/models/<name>/<model id>`."""
+    model_digest: pulumi.Input[str]
+    bucket_arn: pulumi.Input[str]
+    key_arn: pulumi.Input[str]
+    """The key that the registry's bucket is encrypted with."""
+    region: str
+    partition: pulumi.Input[str]
+    oidc_provider_arn: str
+    """The cluster's identity provider in IAM: `arn:aws:iam::<account>:oidc-provider/<issuer>`."""
+    model_key: pulumi.Input[str]
+    """The key that decrypts the artifact; a secret."""
+    api_keys: pulumi.Input[str]
+    """The file of API keys' hashes; a secret."""
+    cpu: str
+    memory: str
+    gpu: int
+    min_replicas: int
+    max_replicas: int
+    target_cpu_utilization: int
+    probe_interval_seconds: int
+    route_namespace: str
+    """Namespace of the gateway: its pods may connect."""
+    deployers_group: str
+    """Group of the cluster's users who may look after this deployment; empty for none."""
+    metrics_namespace: str = ""
+    """CloudWatch namespace that the service publishes to; empty for none."""
+    log_level: str = "INFO"
+    quota: bool = False
+    """Whether the namespace is limited to what the deployment may grow to."""
+    rollout_seconds: int = 600
+    """How long a rollout may take before it has failed."""
+
+
+class KubernetesServing(pulumi.ComponentResource):
+    """One model version behind a Service.
+
+    Guarantees: a rollout never takes a pod away before another is ready; pods run as nobody, read-only, with no rights
+    in the cluster, and reach nothing but DNS and HTTPS; their IAM role reads one artifact and decrypts with one key;
+    the autoscaler alone sets the number of replicas.
+    """
+
+    namespace: pulumi.Output[str]
+    service: pulumi.Output[str]
+    role_arn: pulumi.Output[str]
+    deployment: kubernetes.apps.v1.Deployment
+
+    def __init__(self, name: str, args: KubernetesServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fraud-detection:kubernetes_serving:KubernetesServing", name, {}, opts)
+        self._name, self._args = name, args
+        self._labels = {
+            "app.kubernetes.io/name": args.deployment_name,
+            "app.kubernetes.io/part-of": "fraud-detection",
+            "app.kubernetes.io/managed-by": "pulumi",
+        }
+        self._selector = {"app.kubernetes.io/name": args.deployment_name}
+        namespace = self._namespace()
+        self.namespace = namespace.metadata.name
+        role = self._role()
+        self.role_arn = role.arn
+        account = kubernetes.core.v1.ServiceAccount(
+            f"{name}-account",
+            metadata=self._metadata({"eks.amazonaws.com/role-arn": role.arn}),
+            automount_service_account_token=False,
+            opts=self._child(),
+        )
+        model_key = self._secret("model-key", {"model.key": args.model_key})
+        api_keys = self._secret("api-keys", {"api_keys.json": args.api_keys})
+        self._network_policy()
+        self._budget()
+        if args.quota:
+            self._quota()
+        if args.deployers_group:
+            self._deployers()
+        service = kubernetes.core.v1.Service(
+            f"{name}-service",
+            metadata=self._metadata(),
+            spec={
+                "selector": self._selector,
+                "ports": [{"name": "http", "port": 80, "target_port": "http", "protocol": "TCP"}],
+            },
+            opts=self._child(),
+        )
+        self.service = service.metadata.name
+        self.deployment = self._deployment(account, model_key, api_keys)
+        self._autoscaler()
+        self.register_outputs({"namespace": self.namespace, "service": self.service, "role_arn": self.role_arn})
+
+    def _child(self, **options: Any) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, **options)
+
+    def _metadata(self, annotations: dict[str, pulumi.Input[str]] | None = None) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "name": self._args.deployment_name,
+            "namespace": self.namespace,
+            "labels": self._labels,
+        }
+        return {**found, "annotations": annotations} if annotations else found
+
+    def _namespace(self) -> kubernetes.core.v1.Namespace:
+        enforced = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+        return kubernetes.core.v1.Namespace(
+            f"{self._name}-namespace",
+            metadata={"name": self._args.namespace, "labels": {**self._labels, **enforced}},
+            opts=self._child(),
+        )
+
+    def _role(self) -> aws.iam.Role:
+        args = self._args
+        subject = f"system:serviceaccount:{args.namespace}:{args.deployment_name}"
+        role = aws.iam.Role(
+            f"{self._name}-role",
+            name=f"{args.deployment_name}-serving",
+            description=f"pods of {args.deployment_name}",
+            assume_role_policy=json.dumps(pod_trust_policy(args.oidc_provider_arn, subject)),
+            max_session_duration=3600,
+            opts=self._child(),
+        )
+        policy = pulumi.Output.all(
+            model_uri=args.model_uri, bucket_arn=args.bucket_arn, key_arn=args.key_arn, partition=args.partition
+        ).apply(
+            lambda known: json.dumps(pod_policy(**known, region=args.region, metrics_namespace=args.metrics_namespace))
+        )
+        aws.iam.RolePolicy(
+            f"{self._name}-role-policy", name="serving", role=role.name, policy=policy, opts=self._child()
+        )
+        return role
+
+    def _secret(self, what: str, content: dict[str, pulumi.Input[str]]) -> kubernetes.core.v1.Secret:
+        metadata = {**self._metadata(), "name": f"{self._args.deployment_name}-{what}"}
+        return kubernetes.core.v1.Secret(
+            f"{self._name}-{what}", metadata=metadata, string_data=content, type="Opaque", opts=self._child()
+        )
+
+    def _deployment(
+        self,
+        account: kubernetes.core.v1.ServiceAccount,
+        model_key: kubernetes.core.v1.Secret,
+        api_keys: kubernetes.core.v1.Secret,
+    ) -> kubernetes.apps.v1.Deployment:
+        args = self._args
+        # A changed secret has to reach the pods: they read their files once.
+        secrets = pulumi.Output.all(args.model_key, args.api_keys).apply(lambda both: _fingerprint(*both))
+        return kubernetes.apps.v1.Deployment(
+            f"{self._name}-deployment",
+            metadata=self._metadata({"pulumi.com/timeoutSeconds": str(args.rollout_seconds)}),
+            spec={
+                # `replicas` is the autoscaler's alone.
+                "selector": {"match_labels": self._selector},
+                "strategy": {"type": "RollingUpdate", "rolling_update": {"max_surge": 1, "max_unavailable": 0}},
+                "progress_deadline_seconds": args.rollout_seconds,
+                "revision_history_limit": 10,
+                "template": {
+                    "metadata": {
+                        "labels": self._labels,
+                        "annotations": {
+                            "fraud-detection/model-id": args.model_id,
+                            "fraud-detection/secrets": secrets,
+                        },
+                    },
+                    "spec": {
+                        "service_account_name": account.metadata.name,
+                        "automount_service_account_token": False,
+                        "enable_service_links": False,
+                        "termination_grace_period_seconds": _PRE_STOP_SECONDS + _DRAIN_SECONDS + 15,
+                        "security_context": {
+                            "run_as_non_root": True,
+                            "run_as_user": _USER,
+                            "run_as_group": _USER,
+                            "fs_group": _USER,
+                            "seccomp_profile": {"type": "RuntimeDefault"},
+                        },
+                        "topology_spread_constraints": [
+                            {
+                                "max_skew": 1,
+                                "topology_key": key,
+                                "when_unsatisfiable": "ScheduleAnyway",
+                                "label_selector": {"match_labels": self._selector},
+                            }
+                            for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+                        ],
+                        "affinity": {
+                            "pod_anti_affinity": {
+                                "preferred_during_scheduling_ignored_during_execution": [
+                                    {
+                                        "weight": 100,
+                                        "pod_affinity_term": {
+                                            "topology_key": "kubernetes.io/hostname",
+                                            "label_selector": {"match_labels": self._selector},
+                                        },
+                                    }
+                                ]
+                            }
+                        },
+                        "containers": [self._container()],
+                        "volumes": _volumes(model_key, api_keys, args.memory),
+                    },
+                },
+            },
+            opts=self._child(ignore_changes=["spec.replicas"]),
+        )
+
+    def _container(self) -> dict[str, Any]:
+        args = self._args
+        interval = args.probe_interval_seconds
+        limits = {"cpu": args.cpu, "memory": args.memory, "ephemeral-storage": "2Gi"}
+        devices = {_GPU: str(args.gpu)} if args.gpu else {}
+        return {
+            "name": "serving",
+            "image": args.image,
+            "image_pull_policy": "Always",
+            "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+            "env": [{"name": name, "value": value} for name, value in self._environment().items()],
+            "resources": {"requests": {**limits, **devices}, "limits": {**limits, **devices}},
+            "security_context": {
+                "allow_privilege_escalation": False,
+                "privileged": False,
+                "read_only_root_filesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            # Three questions: has it loaded its model, may it have traffic, does it still answer at all.
+            "startup_probe": _probe("/health/ready", period_seconds=5, timeout_seconds=3, failure_threshold=60),
+            "readiness_probe": _probe("/health/ready", period_seconds=min(interval, 10), timeout_seconds=3),
+            "liveness_probe": _probe("/health/live", period_seconds=interval, timeout_seconds=5),
+            "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
+            "volume_mounts": [
+                {"name": "model-key", "mount_path": f"{_SECRETS}/model", "read_only": True},
+                {"name": "api-keys", "mount_path": f"{_SECRETS}/api", "read_only": True},
+                {"name": "aws-token", "mount_path": f"{_SECRETS}/aws", "read_only": True},
+                {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a directory of the pod's own
+            ],
+        }
+
+    def _environment(self) -> dict[str, pulumi.Input[str]]:
+        args = self._args
+        return {
+            "ENVIRONMENT": args.environment,
+            "DEPLOYMENT_NAME": args.deployment_name,
+            "MODEL_ID": args.model_id,
+            "MODEL_URI": args.model_uri,
+            "MODEL_SHA256": args.model_digest,
+            "MODEL_KEY_FILE": f"{_SECRETS}/model/model.key",
+            "API_KEYS_FILE": f"{_SECRETS}/api/api_keys.json",
+            "API_HOST": "0.0.0.0",  # noqa: S104 - the pod's own network
+            "API_PORT": str(PORT),
+            "LOG_LEVEL": args.log_level,
+            "METRICS_NAMESPACE": args.metrics_namespace,
+            "SHUTDOWN_DRAIN_SECONDS": str(_DRAIN_SECONDS),
+            "AWS_REGION": args.region,
+            "AWS_ROLE_ARN": self.role_arn,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_SECRETS}/aws/token",
+            "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+            "TMPDIR": "/tmp",  # noqa: S108 - a directory of the pod's own
+        }
+
+    def _autoscaler(self) -> None:
+        args = self._args
+        kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
+            f"{self._name}-autoscaler",
+            metadata=self._metadata(),
+            spec={
+                "scale_target_ref": {
+                    "api_version": "apps/v1",
+                    "kind": "Deployment",
+                    "name": self.deployment.metadata.name,
+                },
+                "min_replicas": args.min_replicas,
+                "max_replicas": args.max_replicas,
+                "metrics": [
+                    {
+                        "type": "Resource",
+                        "resource": {
+                            "name": "cpu",
+                            "target": {"type": "Utilization", "average_utilization": args.target_cpu_utilization},
+                        },
+                    }
+                ],
+                "behavior": {
+                    "scale_up": {
+                        "stabilization_window_seconds": 0,
+                        "policies": [{"type": "Percent", "value": 100, "period_seconds": 30}],
+                    },
+                    "scale_down": {
+                        "stabilization_window_seconds": 300,
+                        "policies": [{"type": "Percent", "value": 20, "period_seconds": 60}],
+                    },
+                },
+            },
+            opts=self._child(),
+        )
+
+    def _budget(self) -> None:
+        kubernetes.policy.v1.PodDisruptionBudget(
+            f"{self._name}-budget",
+            metadata=self._metadata(),
+            spec={"max_unavailable": 1, "selector": {"match_labels": self._selector}},
+            opts=self._child(),
+        )
+
+    def _network_policy(self) -> None:
+        """Nothing in but from the gateway, nothing out but names and HTTPS; nothing at all for other pods."""
+        metadata = self._metadata()
+        kubernetes.networking.v1.NetworkPolicy(
+            f"{self._name}-deny",
+            metadata={**metadata, "name": f"{self._args.deployment_name}-deny"},
+            spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]},
+            opts=self._child(),
+        )
+        cluster_dns = {
+            "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
+        }
+        gateway = {"match_labels": {"kubernetes.io/metadata.name": self._args.route_namespace}}
+        # Not to the address where a machine hands out its own credentials.
+        anywhere = {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}}
+        kubernetes.networking.v1.NetworkPolicy(
+            f"{self._name}-allow",
+            metadata=metadata,
+            spec={
+                "pod_selector": {"match_labels": self._selector},
+                "policy_types": ["Ingress", "Egress"],
+                "ingress": [
+                    {
+                        "from_": [{"namespace_selector": gateway}],
+                        "ports": [{"protocol": "TCP", "port": PORT}],
+                    }
+                ],
+                "egress": [
+                    {
+                        "to": [cluster_dns],
+                        "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
+                    },
+                    {"to": [anywhere], "ports": [{"protocol": "TCP", "port": 443}]},
+                ],
+            },
+            opts=self._child(),
+        )
+
+    def _quota(self) -> None:
+        args = self._args
+        kubernetes.core.v1.ResourceQuota(
+            f"{self._name}-quota",
+            metadata=self._metadata(),
+            # One pod more than the autoscaler may ask for: a rollout's surge.
+            spec={"hard": {"pods": str(args.max_replicas + 1)}},
+            opts=self._child(),
+        )
+
+    def _deployers(self) -> None:
+        """People and CI who look after this deployment: they see everything but secrets, and restart nothing else."""
+        look = ["get", "list", "watch"]
+        role = kubernetes.rbac.v1.Role(
+            f"{self._name}-deployers",
+            metadata=self._metadata(),
+            rules=[
+                {"api_groups": ["apps"], "resources": ["deployments"], "verbs": [*look, "patch", "update"]},
+                {"api_groups": ["apps"], "resources": ["replicasets"], "verbs": look},
+                {"api_groups": [""], "resources": ["pods", "pods/log", "events", "services"], "verbs": look},
+                {"api_groups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": look},
+            ],
+            opts=self._child(),
+        )
+        kubernetes.rbac.v1.RoleBinding(
+            f"{self._name}-deployers-binding",
+            metadata=self._metadata(),
+            role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": role.metadata.name},
+            subjects=[{"api_group": "rbac.authorization.k8s.io", "kind": "Group", "name": self._args.deployers_group}],
+            opts=self._child(),
+        )
+
+
+def pod_trust_policy(oidc_provider_arn: str, subject: str) -> dict[str, Any]:
+    """Who may take the pods' role: this service account of this cluster, with a token made for this purpose."""
+    issuer = oidc_provider_arn.split(":oidc-provider/", 1)[1]
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Federated": oidc_provider_arn},
+                "Action": "sts:AssumeRoleWithWebIdentity",
+                "Condition": {"StringEquals": {f"{issuer}:sub": subject, f"{issuer}:aud": _TOKEN_AUDIENCE}},
+            }
+        ],
+    }
+
+
+def pod_policy(
+    model_uri: str, bucket_arn: str, key_arn: str, partition: str, region: str, metrics_namespace: str
+) -> dict[str, Any]:
+    """What the pods may do: read one model version, decrypt with one key for that alone, publish their metrics."""
+    _, _, path = model_uri.removeprefix("s3://").partition("/")
+    model = f"{bucket_arn}/{path}"
+    statements: list[dict[str, Any]] = [
+        {
+            "Sid": "ReadOneModelVersion",
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": [f"{model}/manifest.json", f"{model}/artifact"],
+            "Condition": {"Bool": {"aws:SecureTransport": "true"}},
+        },
+        {
+            "Sid": "DecryptWithOneKey",
+            "Effect": "Allow",
+            "Action": "kms:Decrypt",
+            "Resource": key_arn,
+            "Condition": {"StringEquals": {"kms:ViaService": f"s3.{region}.{_domain(partition)}"}},
+        },
+    ]
+    if metrics_namespace:
+        statements.append(
+            {
+                "Sid": "PublishMetrics",
+                "Effect": "Allow",
+                "Action": "cloudwatch:PutMetricData",
+                # The action knows no resources; the namespace is its only limit.
+                "Resource": "*",
+                "Condition": {"StringEquals": {"cloudwatch:namespace": metrics_namespace}},
+            }
+        )
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _domain(partition: str) -> str:
+    return "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+
+
+def _probe(path: str, **settings: int) -> dict[str, Any]:
+    return {"http_get": {"path": path, "port": "http"}, **settings}
+
+
+def _volumes(
+    model_key: kubernetes.core.v1.Secret, api_keys: kubernetes.core.v1.Secret, memory: str
+) -> list[dict[str, Any]]:
+    token = {
+        "service_account_token": {"audience": _TOKEN_AUDIENCE, "expiration_seconds": _TOKEN_SECONDS, "path": "token"}
+    }
+    return [
+        {"name": "model-key", "secret": {"secret_name": model_key.metadata.name, "default_mode": 0o440}},
+        {"name": "api-keys", "secret": {"secret_name": api_keys.metadata.name, "default_mode": 0o440}},
+        {"name": "aws-token", "projected": {"default_mode": 0o440, "sources": [token]}},
+        # A model is fetched here before it is verified and loaded: at most as large as the memory it goes into.
+        {"name": "tmp", "empty_dir": {"size_limit": memory}},
+    ]
+
+
+def _fingerprint(*secrets: str) -> str:
+    state = hashlib.sha256()
+    for secret in secrets:
+        state.update(len(secret).to_bytes(8, "big") + secret.encode())
+    return state.hexdigest()[:16]

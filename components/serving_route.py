@@ -1,0 +1,84 @@
+"""ServingRoute: the endpoint's way in, over HTTPS only, with weights between stable and candidate."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+_API = "gateway.networking.k8s.io/v1"
+
+
+@dataclass(frozen=True)
+class ServingRouteArgs:
+    """Which gateway leads where."""
+
+    deployment_name: str
+    namespace: pulumi.Input[str]
+    hostname: str
+    gateway: str
+    """Name of a Gateway with a listener for HTTPS and one for HTTP."""
+    gateway_namespace: str
+    stable_service: pulumi.Input[str]
+    candidate_service: pulumi.Input[str] | None = None
+    candidate_weight: int = 0
+    """Percent of the requests, 0 to 100."""
+    https_listener: str = "https"
+    http_listener: str = "http"
+    request_timeout: str = "30s"
+
+
+class ServingRoute(pulumi.ComponentResource):
+    """Two HTTPRoutes of the Gateway API.
+
+    Guarantees: requests arrive over HTTPS; one that comes over HTTP is sent to HTTPS and reaches nothing.
+    """
+
+    hostname: str
+
+    def __init__(self, name: str, args: ServingRouteArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fraud-detection:serving_route:ServingRoute", name, {}, opts)
+        self.hostname = args.hostname
+        _route(f"{name}-https", args, args.deployment_name, args.https_listener, _forward(args), self)
+        _route(f"{name}-redirect", args, f"{args.deployment_name}-redirect", args.http_listener, _redirect(), self)
+        self.register_outputs({"hostname": args.hostname})
+
+
+def _route(
+    name: str, args: ServingRouteArgs, object_name: str, listener: str, rule: dict[str, Any], parent: pulumi.Resource
+) -> None:
+    kubernetes.apiextensions.CustomResource(
+        name,
+        api_version=_API,
+        kind="HTTPRoute",
+        metadata={
+            "name": object_name,
+            "namespace": args.namespace,
+            "labels": {"app.kubernetes.io/name": args.deployment_name, "app.kubernetes.io/managed-by": "pulumi"},
+        },
+        spec={
+            "parentRefs": [{"name": args.gateway, "namespace": args.gateway_namespace, "sectionName": listener}],
+            "hostnames": [args.hostname],
+            "rules": [rule],
+        },
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+
+
+def _forward(args: ServingRouteArgs) -> dict[str, Any]:
+    backends: list[dict[str, Any]] = [{"name": args.stable_service, "port": 80, "weight": 100 - args.candidate_weight}]
+    if args.candidate_service is not None:
+        backends.append({"name": args.candidate_service, "port": 80, "weight": args.candidate_weight})
+    return {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        "backendRefs": backends,
+        "timeouts": {"request": args.request_timeout},
+    }
+
+
+def _redirect() -> dict[str, Any]:
+    redirect = {"scheme": "https", "statusCode": 301}
+    return {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        "filters": [{"type": "RequestRedirect", "requestRedirect": redirect}],
+    }

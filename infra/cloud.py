@@ -1,0 +1,192 @@
+"""Staging and production: registry bucket, roles, artifact, image, workload, route and alarms, in this order."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+
+from components.kubernetes_serving import KubernetesServing, KubernetesServingArgs
+from components.model_artifact import ArtifactBucket, ModelArtifact, ModelArtifactArgs
+from components.registry_bucket import RegistryBucket, RegistryBucketArgs
+from components.registry_roles import RegistryRoles, RegistryRolesArgs
+from components.serving_alarms import ServingAlarms, ServingAlarmsArgs
+from components.serving_image import ServingImage, ServingImageArgs
+from components.serving_route import ServingRoute, ServingRouteArgs
+from infra.alarms import alarm_specs
+from infra.errors import ConfigError
+from infra.preflight import Account
+from infra.settings import CHECKOUT, StackSettings
+from serving import metric_names
+
+
+def declare_cloud(settings: StackSettings, account: Account, model: ModelArtifactArgs) -> dict[str, Any]:
+    """Declares a stack on AWS and Kubernetes.
+
+    Args:
+        settings: of the stack; its platform is `kubernetes`.
+        account: that everything is made in.
+        model: the model version, verified.
+
+    Returns:
+        The stack's outputs.
+
+    Raises:
+        ConfigError: a key file is missing.
+    """
+    cloud, cluster, image = settings.cloud, settings.kubernetes, settings.image
+    if cloud is None or cluster is None or image is None:
+        raise ConfigError(f"Pulumi.{settings.stack}.yaml: the platform kubernetes needs cloud, kubernetes and image")
+    name = settings.deployment.deployment_name
+    account_provider, cluster_provider = _aws_provider(cloud.region), _cluster_provider(cluster.context)
+    in_account = pulumi.ResourceOptions(providers=[account_provider])
+    in_cluster = pulumi.ResourceOptions(providers=[cluster_provider])
+    in_both = pulumi.ResourceOptions(providers=[account_provider, cluster_provider])
+    shared: dict[str, Any] = {"account_id": account.account_id, "partition": account.partition}
+
+    registry = RegistryBucket(
+        f"{name}-registry",
+        RegistryBucketArgs(
+            bucket_name=cloud.registry_bucket,
+            rollback_window_days=cloud.rollback_window_days,
+            log_retention_days=cloud.log_retention_days,
+            tags=(("Environment", settings.deployment.environment),),
+            **shared,
+        ),
+        in_account,
+    )
+    roles = RegistryRoles(
+        f"{name}-roles",
+        RegistryRolesArgs(
+            bucket_arn=registry.arn, key_arn=registry.key_arn, role_prefix=cloud.registry_bucket, **shared
+        ),
+        in_account,
+    )
+    artifact = ModelArtifact(
+        f"{name}-model",
+        model,
+        ArtifactBucket(registry.bucket, registry.key_arn, tuple(registry.ready)) if model.files else None,
+        in_account,
+    )
+    serving_image = ServingImage(
+        f"{name}-image",
+        ServingImageArgs(
+            reference=image.reference,
+            repository=image.repository,
+            tag=os.environ.get("IMAGE_TAG", "latest"),
+            context=str(CHECKOUT),
+            **shared,
+        ),
+        in_account,
+    )
+    serving = KubernetesServing(
+        name, _serving_args(settings, account, registry, artifact, serving_image.reference), in_both
+    )
+    ServingRoute(
+        f"{name}-route",
+        ServingRouteArgs(
+            deployment_name=name,
+            namespace=serving.namespace,
+            hostname=settings.deployment.host,
+            gateway=cluster.gateway,
+            gateway_namespace=cluster.gateway_namespace,
+            stable_service=serving.service,
+        ),
+        in_cluster,
+    )
+    alarms = ServingAlarms(
+        f"{name}-alarms",
+        ServingAlarmsArgs(
+            deployment_name=name,
+            environment=settings.deployment.environment,
+            region=cloud.region,
+            namespace=cloud.metrics_namespace,
+            dimensions=metric_names.dimensions(settings.deployment.environment, name),
+            alarms=alarm_specs(settings.deployment),
+            subscribers=[(each.protocol, each.address) for each in cloud.alarm_subscribers],
+            log_retention_days=cloud.log_retention_days,
+            **shared,
+        ),
+        in_account,
+    )
+    return {
+        "modelVersion": artifact.model_id,
+        "modelDigest": artifact.digest,
+        "modelPath": artifact.uri,
+        "deploymentName": name,
+        "servingId": pulumi.Output.concat(serving.namespace, "/", serving.deployment.metadata.name),
+        "url": settings.deployment.api_endpoint,
+        "image": serving_image.reference,
+        "registryBucket": registry.bucket,
+        "registryRoles": roles.arns,
+        "servingRole": serving.role_arn,
+        "alarmTopic": alarms.topic_arn,
+        "dashboard": alarms.dashboard,
+    }
+
+
+def _serving_args(
+    settings: StackSettings,
+    account: Account,
+    registry: RegistryBucket,
+    artifact: ModelArtifact,
+    image: pulumi.Output[str],
+) -> KubernetesServingArgs:
+    deployment, cloud, cluster = settings.deployment, settings.cloud, settings.kubernetes
+    assert cloud is not None and cluster is not None  # noqa: S101, PT018 - the caller has looked
+    return KubernetesServingArgs(
+        deployment_name=deployment.deployment_name,
+        namespace=cluster.namespace,
+        environment=deployment.environment,
+        image=image,
+        model_id=artifact.model_id,
+        model_uri=artifact.uri,
+        model_digest=artifact.digest,
+        bucket_arn=registry.arn,
+        key_arn=registry.key_arn,
+        region=cloud.region,
+        partition=account.partition,
+        oidc_provider_arn=cluster.oidc_provider_arn,
+        model_key=_secret(settings.model_key_file, "MODEL_KEY_FILE", settings),
+        api_keys=_secret(settings.api_keys_file, "API_KEYS_FILE", settings),
+        cpu=deployment.resource_limits.cpu,
+        memory=deployment.resource_limits.memory,
+        gpu=deployment.resource_limits.gpu,
+        min_replicas=deployment.scaling_config.min_replicas,
+        max_replicas=deployment.scaling_config.max_replicas,
+        target_cpu_utilization=deployment.scaling_config.target_cpu_utilization,
+        probe_interval_seconds=deployment.monitoring_config.health_check_interval,
+        route_namespace=cluster.gateway_namespace,
+        deployers_group=cluster.deployers_group,
+        metrics_namespace=cloud.metrics_namespace if deployment.monitoring_config.metrics_collection else "",
+        quota=cluster.quota,
+        rollout_seconds=cluster.rollout_seconds,
+    )
+
+
+def _secret(path: Path, variable: str, settings: StackSettings) -> pulumi.Output[str]:
+    try:
+        return pulumi.Output.secret(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"Pulumi.{settings.stack}.yaml: the key file {path} cannot be read ({error.strerror}); name another one in "
+            f"{variable}; nothing was changed"
+        ) from None
+
+
+def _aws_provider(region: str) -> aws.Provider:
+    """The account's provider; AWS_ENDPOINT_URL points it, and everything else, at another cloud such as the sandbox."""
+    elsewhere = bool(os.environ.get("AWS_ENDPOINT_URL"))
+    return aws.Provider(
+        "aws",
+        region=region,
+        s3_use_path_style=elsewhere,
+        skip_credentials_validation=elsewhere,
+        skip_metadata_api_check=elsewhere,
+    )
+
+
+def _cluster_provider(context: str) -> kubernetes.Provider:
+    return kubernetes.Provider("cluster", context=context or None)

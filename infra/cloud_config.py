@@ -1,0 +1,110 @@
+"""The objects of a stack's config that only clouds and clusters need: `cloud`, `kubernetes` and `image`."""
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import pulumi
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from infra.errors import ConfigError
+
+_STRICT = ConfigDict(extra="forbid")
+_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+
+Label = Annotated[str, Field(pattern=_LABEL)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Subscriber:
+    """Who is told when an alarm begins or ends."""
+
+    protocol: Literal["email", "https", "sqs", "lambda"]
+    address: Annotated[str, Field(min_length=3)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CloudConfig:
+    """`fraud-detection:cloud`: the account's side of a deployment."""
+
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    registry_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,54}[a-z0-9]$")]
+    """Name of the registry's bucket; unique in the world."""
+    alarm_subscribers: tuple[Subscriber, ...] = ()
+    metrics_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./#-]{1,255}$")] = "FraudDetection"
+    rollback_window_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 90
+    """For so many days nothing in the registry can be removed."""
+    log_retention_days: Literal[
+        30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
+    ] = 365
+
+
+@dataclass(frozen=True, config=_STRICT)
+class KubernetesConfig:
+    """`fraud-detection:kubernetes`: the cluster's side of a deployment."""
+
+    namespace: Label
+    """Of this endpoint alone; made and owned by the stack."""
+    oidc_provider_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:oidc-provider/[A-Za-z0-9./_-]+$")]
+    """The cluster's identity provider in IAM."""
+    gateway: Label
+    """Name of the Gateway that leads to the endpoint."""
+    gateway_namespace: Label
+    context: str = ""
+    """Context of the kubeconfig; its current one when empty."""
+    deployers_group: str = ""
+    """Group of the cluster's users who may look after the deployment."""
+    quota: StrictBool = False
+    """Whether the namespace is limited to what the autoscaler may ask for."""
+    rollout_seconds: Annotated[StrictInt, Field(ge=30, le=3600)] = 600
+    """How long a rollout may take before it has failed."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ImageConfig:
+    """`fraud-detection:image`: what pods and containers run."""
+
+    reference: str = ""
+    """A ready image, `repository@sha256:…`; empty to build one."""
+    repository: Annotated[str, Field(pattern=r"^([a-z0-9]+([._/-][a-z0-9]+)*)?$")] = ""
+    """Name of an image repository to make; needed to build."""
+
+    @property
+    def by_digest(self) -> bool:
+        """Whether the reference cannot come to mean another image."""
+        return bool(_DIGEST.fullmatch(self.reference))
+
+
+_Config = TypeVar("_Config", CloudConfig, KubernetesConfig, ImageConfig)
+
+
+def read_object(config: pulumi.Config, name: str, kind: type[_Config], where: str) -> _Config:
+    """Reads one object of the stack's config.
+
+    Raises:
+        ConfigError: it is missing or does not fit; names the key, the value and what is allowed.
+    """
+    place = f"{where}: fraud-detection:{name}"
+    try:
+        value = config.get_object(name)
+    except pulumi.ConfigTypeError:
+        raise ConfigError(f"{place}: not an object") from None
+    if value is None:
+        raise ConfigError(f"{place}: this key is required on this platform; see docs/configuration.md")
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place}: {value!r} is not allowed; allowed: an object")
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(place, problem, kind) for problem in error.errors())) from None
+
+
+def _sentence(place: str, problem: Any, kind: type[Any]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    where = f"{place}.{key}" if key else place
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{where}: unknown key; allowed: {', '.join(kind.__dataclass_fields__)}"
+    if problem["type"] == "missing":
+        return f"{where}: this key is required"
+    return f"{where}: {problem.get('input')!r} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"

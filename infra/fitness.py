@@ -1,0 +1,62 @@
+"""What a stack refuses to deploy, whatever its config says: staging and production are never weaker than they look."""
+
+from collections.abc import Iterator
+
+from infra.errors import ConfigError
+from infra.settings import StackSettings
+from model_store import ModelMetadata, ModelStatus
+
+_MIN_PRODUCTION_REPLICAS = 2
+_UNFIT = (ModelStatus.TRAINED, ModelStatus.ARCHIVED)
+
+
+def require_fit(settings: StackSettings) -> None:
+    """Does nothing when the config is fit for its environment.
+
+    Raises:
+        ConfigError: names every key that is not, the value, and what is allowed.
+    """
+    problems = list(_problems(settings))
+    if problems:
+        raise ConfigError("\n".join(f"Pulumi.{settings.stack}.yaml: {problem}" for problem in problems))
+
+
+def require_validated(settings: StackSettings, model: ModelMetadata) -> None:
+    """Does nothing when the model version may serve in production, or the stack is another one.
+
+    Raises:
+        ConfigError: it was never validated, or was archived.
+    """
+    if settings.deployment.environment == "production" and model.status in _UNFIT:
+        raise ConfigError(
+            f"Pulumi.{settings.stack}.yaml: fraud-detection:modelVersion: {model.model_id} is {model.status}; "
+            "production serves what was validated: python scripts/manage_models.py update-status "
+            f"{model.model_id} validated"
+        )
+
+
+def _problems(settings: StackSettings) -> Iterator[str]:
+    deployment = settings.deployment
+    if settings.cloud is None or settings.image is None:
+        return
+    if not deployment.api_endpoint.startswith("https://"):
+        yield (
+            f"fraud-detection:deployment.api_endpoint: {deployment.api_endpoint!r} is not allowed; "
+            "allowed: an https:// address"
+        )
+    if settings.image.reference and not settings.image.by_digest:
+        yield (
+            f"fraud-detection:image.reference: {settings.image.reference!r} is not allowed; "
+            "allowed: an image by digest, repository@sha256:…, since a tag can come to mean another image"
+        )
+    if not settings.image.reference and not settings.image.repository:
+        yield "fraud-detection:image: names neither a reference nor a repository to build into"
+    if deployment.environment != "production":
+        return
+    if deployment.scaling_config.min_replicas < _MIN_PRODUCTION_REPLICAS:
+        yield (
+            f"fraud-detection:deployment.scaling_config.min_replicas: {deployment.scaling_config.min_replicas} "
+            f"is not allowed; allowed in production: at least {_MIN_PRODUCTION_REPLICAS}"
+        )
+    if not settings.cloud.alarm_subscribers:
+        yield "fraud-detection:cloud.alarm_subscribers: is empty; in production somebody has to be told of an alarm"

@@ -1,0 +1,129 @@
+"""Looks at account and cluster before anything is declared, so that a mistake changes nothing."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from infra.cloud_config import CloudConfig, KubernetesConfig
+from infra.errors import ConfigError
+
+_SERVICES = ("s3", "kms", "sns", "cloudwatch", "logs", "ecr", "sts")
+_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whose cloud it is."""
+
+    account_id: str
+    """Twelve digits."""
+    partition: str
+    """`aws`, `aws-cn` or `aws-us-gov`."""
+
+
+def look_at_account(cloud: CloudConfig, where: str) -> Account:
+    """Asks who the credentials belong to, and whether the registry's bucket can be this account's.
+
+    Raises:
+        ConfigError: there are no credentials or they are refused, the region lacks a service, or the bucket's name is
+            taken by somebody else.
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    _require_region(cloud, where)
+    config = Config(connect_timeout=_TIMEOUT_SECONDS, read_timeout=_TIMEOUT_SECONDS, retries={"total_max_attempts": 2})
+    try:
+        answer = boto3.client("sts", region_name=cloud.region, config=config).get_caller_identity()
+    except NoCredentialsError:
+        raise ConfigError(
+            "there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in "
+            "(aws sso login); nothing was changed"
+        ) from None
+    except ClientError as error:
+        raise ConfigError(f"AWS refuses the credentials ({_code(error)}); nothing was changed") from None
+    except BotoCoreError as error:
+        raise ConfigError(f"AWS cannot be reached ({error}); nothing was changed") from None
+    account = Account(answer["Account"], answer["Arn"].split(":")[1])
+    try:
+        boto3.client("s3", region_name=cloud.region, config=config).head_bucket(
+            Bucket=cloud.registry_bucket, ExpectedBucketOwner=account.account_id
+        )
+    except ClientError as error:
+        if _code(error) in ("403", "AccessDenied", "301"):
+            raise ConfigError(
+                f"{where}: fraud-detection:cloud.registry_bucket: the name {cloud.registry_bucket!r} is taken by "
+                "another account or lies in another region; choose another one; nothing was changed"
+            ) from None
+    except BotoCoreError as error:
+        raise ConfigError(f"S3 cannot be reached ({error}); nothing was changed") from None
+    return account
+
+
+def look_at_cluster(kubernetes: KubernetesConfig, where: str) -> None:
+    """Asks the cluster for its version with the credentials of the kubeconfig.
+
+    Raises:
+        ConfigError: there is no kubeconfig or no such context, the cluster does not answer, or it refuses the user.
+    """
+    from kubernetes import client
+    from kubernetes.client.exceptions import ApiException
+    from kubernetes.config import ConfigException
+    from urllib3.exceptions import HTTPError
+
+    place = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    try:
+        api = cluster_client(kubernetes)
+        client.CoreV1Api(api).get_api_resources(_request_timeout=_TIMEOUT_SECONDS)
+    except (ConfigException, OSError, KeyError, TypeError) as error:
+        said = str(error).split("\n", maxsplit=1)[0]
+        raise ConfigError(
+            f"{where}: fraud-detection:kubernetes: the kubeconfig {place} names no usable cluster ({said}); set "
+            "KUBECONFIG; nothing was changed"
+        ) from None
+    except ApiException as error:
+        raise ConfigError(
+            f"the cluster of {place} refuses the user ({error.status} {error.reason}): the kubeconfig has expired or "
+            "lacks rights; nothing was changed"
+        ) from None
+    except HTTPError as error:
+        reason = getattr(error, "reason", error)
+        raise ConfigError(f"the cluster of {place} cannot be reached ({reason}); nothing was changed") from None
+
+
+def cluster_client(kubernetes: KubernetesConfig) -> Any:
+    """A client of the cluster that the kubeconfig's context names.
+
+    Raises:
+        kubernetes.config.ConfigException: there is none.
+    """
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    config.load_kube_config(  # type: ignore[no-untyped-call]
+        context=kubernetes.context or None, client_configuration=configuration
+    )
+    configuration.retries = 1
+    return client.ApiClient(configuration)
+
+
+def _require_region(cloud: CloudConfig, where: str) -> None:
+    import boto3
+
+    session = boto3.Session()
+    for service in _SERVICES:
+        regions = [
+            region
+            for partition in session.get_available_partitions()
+            for region in session.get_available_regions(service, partition_name=partition)
+        ]
+        if cloud.region not in regions:
+            raise ConfigError(
+                f"{where}: fraud-detection:cloud.region: {cloud.region!r} does not have the service {service}; "
+                "nothing was changed"
+            )
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", "refused"))

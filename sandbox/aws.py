@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""AWS's interfaces on this machine: moto behind HTTPS, with what moto lacks for this project added in front of it.
+
+    python -m sandbox.aws --port 8443 --http-port 8080 --certificate server.pem --key server.key
+
+Added: bucket policies are evaluated with their conditions (moto ignores them), and CloudWatch answers the CBOR
+protocol that newer SDKs speak. The same service listens on plain HTTP too, so that a policy that demands TLS can be
+seen to work.
+"""
+
+import argparse
+import datetime
+import io
+import json
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import cbor2
+from moto.backends import get_backend
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from sandbox.policies import denied
+
+_ACCOUNT = "123456789012"
+_CBOR_PATH = re.compile(r"/service/GraniteServiceVersion20100801/operation/(\w+)")
+_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/([^/]+)/aws4_request")
+_HEADERS = {
+    "HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION": "s3:x-amz-server-side-encryption",
+    "HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION_AWS_KMS_KEY_ID": "s3:x-amz-server-side-encryption-aws-kms-key-id",
+}
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+
+class Front:
+    """A WSGI application in front of moto's."""
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answers one request."""
+        if found := _CBOR_PATH.fullmatch(environ.get("PATH_INFO", "")):
+            return self._cbor(found[1], environ, start_response)
+        if sid := _denied(environ):
+            body = f"<Error><Code>AccessDenied</Code><Message>denied by {sid}</Message></Error>".encode()
+            start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        answer: Iterable[bytes] = self._moto(environ, start_response)
+        return answer
+
+    def _cbor(self, operation: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Turns a request of Smithy's RPC v2 CBOR protocol into one of AWS JSON 1.0, and the answer back."""
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        content = environ["wsgi.input"].read(length)
+        body = json.dumps(_plain(cbor2.loads(content) if content else {})).encode()
+        inner = {
+            **environ,
+            "PATH_INFO": "/",
+            "CONTENT_TYPE": "application/x-amz-json-1.0",
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_X_AMZ_TARGET": f"GraniteServiceVersion20100801.{operation}",
+            "wsgi.input": io.BytesIO(body),
+        }
+        caught: list[Any] = []
+        answer = b"".join(self._moto(inner, lambda status, headers, _=None: caught.extend((status, headers))))
+        data = cbor2.dumps(_timed(json.loads(answer))) if answer else cbor2.dumps({})
+        start_response(
+            caught[0],
+            [
+                ("Content-Type", "application/cbor"),
+                ("Smithy-Protocol", "rpc-v2-cbor"),
+                ("Content-Length", str(len(data))),
+            ],
+        )
+        return [data]
+
+
+def _denied(environ: Environ) -> str:
+    scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    if scope is not None and scope[1] != "s3":
+        return ""
+    bucket, _, key = environ.get("PATH_INFO", "/").lstrip("/").partition("/")
+    backend = get_backend("s3")[_ACCOUNT]["aws"]
+    if not bucket or bucket not in backend.buckets:
+        return ""
+    context = {"aws:SecureTransport": "true" if environ["wsgi.url_scheme"] == "https" else "false"}
+    context |= {name: environ[header] for header, name in _HEADERS.items() if header in environ}
+    return denied(backend.buckets[bucket].policy, environ["REQUEST_METHOD"], bucket, key, context)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime.datetime):
+        return value.timestamp()
+    return value
+
+
+def _timed(value: Any, name: str = "") -> Any:
+    """Times are epoch seconds under CBOR's tag for them."""
+    if isinstance(value, dict):
+        return {key: _timed(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_timed(item, name) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool) and re.search("Timestamp|Modified$", name):
+        return cbor2.CBORTag(1, value)
+    return value
+
+
+def _without_motos_own_evaluation() -> None:
+    """Moto denies by a policy's Deny whatever its condition says; `Front` has looked already."""
+    from moto.iam.access_control import PermissionResult
+    from moto.s3.models import FakeBucket
+
+    FakeBucket.get_permission = lambda *_arguments: PermissionResult.NEUTRAL  # type: ignore[method-assign]
+
+
+def main() -> int:
+    """Serves until it is told to stop."""
+    options = _parser().parse_args()
+    os.environ.setdefault("MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS", "true")
+    _without_motos_own_evaluation()
+    front = Front()
+    secure = make_server(
+        "127.0.0.1", options.port, front, threaded=True, ssl_context=(options.certificate, options.key)
+    )
+    plain = make_server("127.0.0.1", options.http_port, front, threaded=True)
+    threading.Thread(target=plain.serve_forever, daemon=True).start()
+    secure.serve_forever()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox.aws", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", type=int, required=True, help="for HTTPS")
+    parser.add_argument("--http-port", type=int, required=True)
+    parser.add_argument("--certificate", required=True)
+    parser.add_argument("--key", required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

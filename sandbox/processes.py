@@ -1,0 +1,115 @@
+"""The sandbox's processes: started away from the caller's terminal, remembered in a file, stopped by it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+_STOP_SECONDS = 10.0
+
+
+class Processes:
+    """What runs for one sandbox directory.
+
+    Args:
+        directory: holds `processes.json` and a log for each process.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file = directory / "processes.json"
+
+    def start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+        """Starts a process; its output goes to `<name>.log`."""
+        with (self._directory / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        known = self._read()
+        # A number can be another process's one day; number and birth together cannot.
+        known[name] = (process.pid, psutil.Process(process.pid).create_time())
+        self._file.write_text(json.dumps(known))
+
+    def running(self) -> dict[str, int]:
+        """Name and number of what runs."""
+        return {name: process.pid for name, process in self._alive().items()}
+
+    def dead(self) -> list[str]:
+        """Names of what was started and runs no longer."""
+        return sorted(set(self._read()) - set(self._alive()))
+
+    def stop(self) -> list[str]:
+        """Ends everything, the last one started first; returns the names."""
+        alive = self._alive()
+        for process in reversed(alive.values()):
+            _signal(process, signal.SIGTERM)
+        _, stubborn = psutil.wait_procs(list(alive.values()), timeout=_STOP_SECONDS)
+        for process in stubborn:
+            _signal(process, signal.SIGKILL)
+        psutil.wait_procs(stubborn, timeout=_STOP_SECONDS)
+        self._file.unlink(missing_ok=True)
+        return list(alive)
+
+    def last_words(self, name: str) -> str:
+        """The end of a process's log."""
+        path = self._directory / f"{name}.log"
+        return path.read_text(errors="replace")[-2000:] if path.exists() else ""
+
+    def _alive(self) -> dict[str, psutil.Process]:
+        found = {}
+        for name, (number, born) in self._read().items():
+            try:
+                process = psutil.Process(number)
+                if process.create_time() == born and process.status() != psutil.STATUS_ZOMBIE:
+                    found[name] = process
+            except psutil.Error:
+                continue
+        return found
+
+    def _read(self) -> dict[str, tuple[int, float]]:
+        try:
+            return {name: (pid, born) for name, (pid, born) in json.loads(self._file.read_text()).items()}
+        except (OSError, ValueError):
+            return {}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nothing listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def wait_for_port(port: int, seconds: float) -> bool:
+    """Whether something listens on a port of the loopback before the time is over."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        return

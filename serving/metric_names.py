@@ -1,0 +1,47 @@
+"""The names, units and dimensions of what the service publishes; alarms and dashboards are built from these alone.
+
+Imports nothing, so that whoever declares an alarm can read it.
+"""
+
+NAMESPACE = "FraudDetection"
+"""CloudWatch namespace unless the stack's config names another."""
+
+REQUESTS = "Requests"
+"""Count: requests that were answered, whatever the answer."""
+ERRORS = "Errors"
+"""Count: requests answered with a server error (5xx)."""
+LATENCY = "Latency"
+"""Milliseconds: a distribution over the requests."""
+CPU_UTILIZATION = "CpuUtilization"
+"""Share of the limit, 0 to 1."""
+MEMORY_UTILIZATION = "MemoryUtilization"
+"""Share of the limit, 0 to 1."""
+DISK_UTILIZATION = "DiskUtilization"
+"""Share of the limit, 0 to 1."""
+FRAUD_RATE = "FraudRate"
+"""Share of the transactions decided as fraud, 0 to 1."""
+DRIFT = "Drift"
+"""Population stability index of the feature that has moved most."""
+ACCURACY = "Accuracy"
+"""Share of the decisions that turned out right, 0 to 1, among those that feedback came for."""
+HEARTBEAT = "Heartbeat"
+"""Count: 1 a minute from each replica with a model that is ready."""
+
+PUBLISHED = (
+    REQUESTS,
+    ERRORS,
+    LATENCY,
+    CPU_UTILIZATION,
+    MEMORY_UTILIZATION,
+    DISK_UTILIZATION,
+    FRAUD_RATE,
+    DRIFT,
+    ACCURACY,
+    HEARTBEAT,
+)
+"""Every metric of the service."""
+
+
+def dimensions(environment: str, deployment_name: str) -> tuple[tuple[str, str], ...]:
+    """The dimensions of every metric."""
+    return (("Environment", environment), ("Deployment", deployment_name))

@@ -1,0 +1,179 @@
+"""The providers, and the control plane of the sandbox: from PATH, the cache, by download, or built from Go modules."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain import AWS_PROVIDER_VERSION, KUBERNETES_PROVIDER_VERSION, cache
+from toolchain.download import download_archive
+from toolchain.errors import ToolchainError
+from toolchain.go_build import GoBuild
+
+PROVIDERS_SITE_VARIABLE = "FRAUD_DETECTION_PROVIDERS_SITE"
+_GITHUB = "https://github.com/pulumi"
+_KUBERNETES_MODULE = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+_KUBERNETES_VERSION = "v1.34.0"
+
+
+def _aws_schema(_build: GoBuild, directory: Path) -> None:
+    """Lets the provider write its schema and the bridge's metadata beside itself."""
+    program = directory / "pulumi-resource-aws"
+    command = [str(program), "schema", "--out", str(directory)]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    missing = [name for name in ("schema.json", "bridge-metadata.json") if not (directory / name).exists()]
+    if done.returncode != 0 or missing:
+        raise ToolchainError(f"the AWS provider cannot write its schema: {done.stderr.strip()[-300:] or missing}")
+
+
+def _gateway_definitions(build: GoBuild, directory: Path) -> None:
+    source = build.module_directory("sigs.k8s.io/gateway-api") / "config/crd/standard"
+    for definition in sorted(source.glob("*.yaml")):
+        shutil.copyfile(definition, directory / definition.name)
+
+
+def _kubernetes_schema(build: GoBuild, directory: Path) -> None:
+    source = build.module_directory(_KUBERNETES_MODULE) / "cmd/pulumi-resource-kubernetes/schema.json"
+    shutil.copyfile(source, directory / "schema.json")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Some programs that belong together, and the ways to have them."""
+
+    name: str
+    """Such as `aws-provider`; the cache's kind."""
+    version: str
+    build: GoBuild
+    release: str = ""
+    """Name of the release's repository when the official release can be downloaded, such as `pulumi-aws`."""
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Names of the programs."""
+        return tuple(name for name, _ in self.build.programs)
+
+    def built_entry(self) -> Path:
+        """Where the built programs lie, or will lie."""
+        return cache.entry(self.name, f"build-{cache.digest(*self.build.inputs())}")
+
+    def downloaded_entry(self) -> Path:
+        """Where the downloaded programs lie, or will lie."""
+        return cache.entry(self.name, f"download-{cache.digest(_site().encode(), self.version.encode())}")
+
+    def directory(self) -> Path | None:
+        """Where the programs lie by now; None when they are still to be had."""
+        if not self.programs:
+            return entry if (entry := self.built_entry()).exists() else None
+        on_path = {Path(found).parent for name in self.programs if (found := shutil.which(name))}
+        if len(on_path) == 1 and all((next(iter(on_path)) / name).exists() for name in self.programs):
+            return next(iter(on_path))
+        entries = (self.downloaded_entry(), self.built_entry())
+        return next((entry for entry in entries if entry.exists()), None)
+
+
+AWS_PROVIDER = Tool(
+    "aws-provider",
+    AWS_PROVIDER_VERSION,
+    GoBuild(
+        title="some twenty minutes on two cores",
+        module="aws-provider",
+        programs=(("pulumi-resource-aws", "."),),
+        linker_flags=f"-X main.version={AWS_PROVIDER_VERSION}",
+        finish=_aws_schema,
+    ),
+    release="pulumi-aws",
+)
+KUBERNETES_PROVIDER = Tool(
+    "kubernetes-provider",
+    KUBERNETES_PROVIDER_VERSION,
+    GoBuild(
+        title="some five minutes on two cores",
+        module="kubernetes-provider",
+        programs=(("pulumi-resource-kubernetes", "."),),
+        linker_flags=f"-X main.version={KUBERNETES_PROVIDER_VERSION}",
+        finish=_kubernetes_schema,
+    ),
+    release="pulumi-kubernetes",
+)
+PROVIDERS = (KUBERNETES_PROVIDER, AWS_PROVIDER)
+CONTROL_PLANE = (
+    Tool(
+        "control-plane",
+        _KUBERNETES_VERSION,
+        GoBuild(
+            title="some four minutes on two cores",
+            module="control-plane",
+            programs=tuple(
+                (name, f"k8s.io/kubernetes/cmd/{name}")
+                for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+            ),
+            linker_flags=f"-X k8s.io/component-base/version.gitVersion={_KUBERNETES_VERSION}",
+        ),
+    ),
+    Tool(
+        "etcd",
+        "3.6.5",
+        GoBuild(title="half a minute", module="etcd", programs=(("etcd", "go.etcd.io/etcd/server/v3"),)),
+    ),
+    Tool(
+        "kwok",
+        "0.7.0",
+        GoBuild(title="two minutes", module="kwok", programs=(("kwok", "sigs.k8s.io/kwok/cmd/kwok"),)),
+    ),
+    Tool(
+        "gateway-api",
+        "1.3.0",
+        GoBuild(title="files only", module="gateway-api", programs=(), finish=_gateway_definitions),
+    ),
+)
+
+
+def ensure(tools: Iterable[Tool], say: Callable[[str], None]) -> dict[str, Path]:
+    """The directory of each tool's programs, made where there is none yet.
+
+    Raises:
+        ToolchainError: one cannot be had; names it, and why each way to it failed.
+    """
+    return {tool.name: _ensure(tool, say) for tool in tools}
+
+
+def _ensure(tool: Tool, say: Callable[[str], None]) -> Path:
+    if (ready := tool.directory()) is not None:
+        return ready
+    failures = []
+    ways: list[tuple[str, Path, Callable[[Path], None]]] = [("build", tool.built_entry(), tool.build.build)]
+    if tool.release:
+        ways.insert(0, ("download", tool.downloaded_entry(), lambda directory: _download(tool, directory)))
+    for way, target, make in ways:
+        try:
+            with cache.exclusive(target, say):
+                if not target.exists():
+                    cache.publish(target, make)
+        except ToolchainError as error:
+            failures.append(f"  {way}: {error}")
+            say(f"{tool.name}, {way}: {error}")
+        else:
+            return target
+    raise ToolchainError(f"{tool.name} {tool.version} cannot be had on this machine:\n" + "\n".join(failures))
+
+
+def _download(tool: Tool, directory: Path) -> None:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
+    system = "darwin" if sys.platform == "darwin" else "linux"
+    name = f"{tool.programs[0]}-v{tool.version}-{system}-{machine}.tar.gz"
+    base = f"{_site()}/{tool.release}/releases/download/v{tool.version}"
+    download_archive(base, name, f"{tool.release}_{tool.version}_checksums.txt", directory)
+
+
+def _site() -> str:
+    return os.environ.get(PROVIDERS_SITE_VARIABLE, _GITHUB).rstrip("/")
+
+
+def provider_directories() -> list[Path]:
+    """Where the providers' programs may lie, there or not yet: what `pulumi` looks through."""
+    return [entry for tool in PROVIDERS for entry in (tool.downloaded_entry(), tool.built_entry())]
