@@ -46,7 +46,7 @@ class RegistryBucket(pulumi.ComponentResource):
         self._name, self._args = name, args
         self._tags = dict(args.tags)
         key = self._key()
-        logs = self._log_bucket()
+        logs, may_log = self._log_bucket()
         bucket = aws.s3.Bucket(
             f"{name}-bucket",
             bucket=args.bucket_name,
@@ -81,7 +81,7 @@ class RegistryBucket(pulumi.ComponentResource):
             bucket=bucket.bucket,
             target_bucket=logs.bucket,
             target_prefix=f"{args.bucket_name}/",
-            opts=self._child(),
+            opts=self._child(depends_on=[may_log]),
         )
         lock = aws.s3.BucketObjectLockConfiguration(
             f"{name}-lock",
@@ -127,7 +127,7 @@ class RegistryBucket(pulumi.ComponentResource):
         )
         return key
 
-    def _log_bucket(self) -> aws.s3.Bucket:
+    def _log_bucket(self) -> tuple[aws.s3.Bucket, aws.s3.BucketPolicy]:
         """Server access logs go to buckets with the storage's own encryption only."""
         name, args = f"{self._name}-logs", self._args
         logs = aws.s3.Bucket(f"{name}-bucket", bucket=f"{args.bucket_name}-logs", tags=self._tags, opts=self._kept())
@@ -138,7 +138,7 @@ class RegistryBucket(pulumi.ComponentResource):
             rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
             opts=self._child(),
         )
-        aws.s3.BucketPolicy(
+        may_log = aws.s3.BucketPolicy(
             f"{name}-policy",
             bucket=logs.bucket,
             policy=pulumi.Output.all(
@@ -161,7 +161,7 @@ class RegistryBucket(pulumi.ComponentResource):
             ],
             opts=self._child(depends_on=[versioning]),
         )
-        return logs
+        return logs, may_log
 
     def _child(self, depends_on: list[pulumi.Resource] | None = None) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=depends_on or [])

@@ -185,6 +185,8 @@ def _aws_provider(region: str) -> aws.Provider:
         s3_use_path_style=elsewhere,
         skip_credentials_validation=elsewhere,
         skip_metadata_api_check=elsewhere,
+        # Without an account's number the tags of buckets are asked for by S3's own name, not by the account's.
+        skip_requesting_account_id=elsewhere,
     )
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from model_store.errors import KeyFileUnsafe, KeyNotFound, KeyUnwrap
+from model_store.private_files import open_to_others
 
 KEY_BYTES = 32
 KEY_VARIABLE = "MODEL_KEY"
 KEY_FILE_VARIABLE = "MODEL_KEY_FILE"
 _FINGERPRINT_LABEL = b"fraud-detection/key-fingerprint/v1"
 _NONCE_BYTES = 12
-_OPEN_TO_OTHERS = 0o077
 
 
 @dataclass(frozen=True)
@@ -209,12 +209,12 @@ def read_key_file(path: Path) -> bytes:
         KeyFileUnsafe: the file is missing, others can read it, or it does not hold a key.
     """
     try:
-        mode = path.stat().st_mode
+        unsafe = open_to_others(path)
         text = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise KeyFileUnsafe(f"{path}: the key cannot be read ({reason})") from None
-    if mode & _OPEN_TO_OTHERS:
+    if unsafe:
         raise KeyFileUnsafe(f"{path}: others can read this key; close it: chmod 600 {path}")
     try:
         return decode_key(text)

@@ -22,6 +22,7 @@ from toolchain.tools import CONTROL_PLANE, ensure
 DIRECTORY_VARIABLE = "FRAUD_DETECTION_SANDBOX"
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _READY_SECONDS = 60.0
+_REGION = "eu-central-1"
 _EXAMPLES = """\
 examples:
   python -m sandbox start          start it and print the two lines that point `pulumi` at it
@@ -80,14 +81,14 @@ def _start_aws(here: Path, processes: Processes) -> dict[str, str]:
     https, http = free_ports(2)
     command = [sys.executable, "-m", "sandbox.aws", f"--port={https}", f"--http-port={http}"]
     command += [f"--certificate={here / 'server.pem'}", f"--key={here / 'server.key'}"]
-    processes.start("aws", command, {"PYTHONPATH": str(_CHECKOUT)})
+    processes.start("aws", command, {"PYTHONPATH": str(_CHECKOUT), "AWS_REGION": _REGION})
     return {
         "AWS_ENDPOINT_URL": f"https://localhost:{https}",
         "AWS_CA_BUNDLE": str(here / "ca.pem"),
         "AWS_ACCESS_KEY_ID": "sandbox",
         "AWS_SECRET_ACCESS_KEY": "sandbox",
-        "AWS_REGION": "eu-central-1",
-        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_REGION": _REGION,
+        "AWS_DEFAULT_REGION": _REGION,
         "SANDBOX_HTTP_URL": f"http://localhost:{http}",
     }
 

@@ -43,6 +43,7 @@ class Front:
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
+        self._composites = CompositeAlarms()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one request."""
@@ -59,7 +60,11 @@ class Front:
         """Turns a request of Smithy's RPC v2 CBOR protocol into one of AWS JSON 1.0, and the answer back."""
         length = int(environ.get("CONTENT_LENGTH") or 0)
         content = environ["wsgi.input"].read(length)
-        body = json.dumps(_plain(cbor2.loads(content) if content else {})).encode()
+        asked = _plain(cbor2.loads(content) if content else {})
+        own = self._composites.answer(operation, asked)
+        if own is not None:
+            return _answered(start_response, "200 OK", own)
+        body = json.dumps(asked).encode()
         inner = {
             **environ,
             "PATH_INFO": "/",
@@ -70,16 +75,49 @@ class Front:
         }
         caught: list[Any] = []
         answer = b"".join(self._moto(inner, lambda status, headers, _=None: caught.extend((status, headers))))
-        data = cbor2.dumps(_timed(json.loads(answer))) if answer else cbor2.dumps({})
-        start_response(
-            caught[0],
-            [
-                ("Content-Type", "application/cbor"),
-                ("Smithy-Protocol", "rpc-v2-cbor"),
-                ("Content-Length", str(len(data))),
-            ],
-        )
-        return [data]
+        return _answered(start_response, caught[0], json.loads(answer) if answer else {})
+
+
+class CompositeAlarms:
+    """Alarms on alarms, which moto lacks: kept as they were put, never evaluated."""
+
+    def __init__(self) -> None:
+        self._alarms: dict[str, dict[str, Any]] = {}
+        self._tags: dict[str, list[Any]] = {}
+
+    def answer(self, operation: str, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer to an operation on them; None for all others."""
+        if operation == "PutCompositeAlarm":
+            return self._put(asked)
+        if operation == "DescribeAlarms" and "CompositeAlarm" in asked.get("AlarmTypes", ()):
+            wanted = asked.get("AlarmNames") or list(self._alarms)
+            return {"CompositeAlarms": [self._alarms[name] for name in wanted if name in self._alarms]}
+        if operation == "DeleteAlarms" and set(asked["AlarmNames"]) <= set(self._alarms):
+            for name in asked["AlarmNames"]:
+                del self._alarms[name]
+            return {}
+        arn = asked.get("ResourceARN", "")
+        if operation == "ListTagsForResource" and arn in self._tags:
+            return {"Tags": self._tags[arn]}
+        return None
+
+    def _put(self, asked: dict[str, Any]) -> dict[str, Any]:
+        name = asked["AlarmName"]
+        arn = f"arn:aws:cloudwatch:{os.environ['AWS_REGION']}:{_ACCOUNT}:alarm:{name}"
+        self._tags[arn] = asked.pop("Tags", [])
+        self._alarms[name] = {"ActionsEnabled": True, **asked, "AlarmArn": arn, "StateValue": "OK"}
+        return {}
+
+
+def _answered(start_response: StartResponse, status: str, value: dict[str, Any]) -> list[bytes]:
+    data = cbor2.dumps(_timed(value))
+    headers = {
+        "Content-Type": "application/cbor",
+        "Smithy-Protocol": "rpc-v2-cbor",
+        "Content-Length": str(len(data)),
+    }
+    start_response(status, list(headers.items()))
+    return [data]
 
 
 def _denied(environ: Environ) -> str:
@@ -116,19 +154,36 @@ def _timed(value: Any, name: str = "") -> Any:
     return value
 
 
-def _without_motos_own_evaluation() -> None:
-    """Moto denies by a policy's Deny whatever its condition says; `Front` has looked already."""
+def _mend_moto() -> None:
+    """Two things that moto 5 gets wrong.
+
+    It denies by a policy's Deny whatever the condition says, where `Front` has looked already; and it fails over a
+    principal that is a text when it looks for the right to write access logs.
+    """
     from moto.iam.access_control import PermissionResult
     from moto.s3.models import FakeBucket
 
     FakeBucket.get_permission = lambda *_arguments: PermissionResult.NEUTRAL  # type: ignore[method-assign]
+
+    def may_log(target_bucket: FakeBucket, target_prefix: str | None) -> bool:
+        statements = json.loads(target_bucket.policy or b'{"Statement": []}')["Statement"]
+        place = f"arn:aws:s3:::{target_bucket.name}/{target_prefix or ''}*"
+        return any(
+            statement["Effect"] == "Allow"
+            and statement["Principal"] == {"Service": "logging.s3.amazonaws.com"}
+            and statement["Action"] == "s3:PutObject"
+            and statement["Resource"] == place
+            for statement in statements
+        )
+
+    FakeBucket._log_permissions_enabled_policy = staticmethod(may_log)  # type: ignore[method-assign]
 
 
 def main() -> int:
     """Serves until it is told to stop."""
     options = _parser().parse_args()
     os.environ.setdefault("MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS", "true")
-    _without_motos_own_evaluation()
+    _mend_moto()
     front = Front()
     secure = make_server(
         "127.0.0.1", options.port, front, threaded=True, ssl_context=(options.certificate, options.key)

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_store.private_files import open_to_others
 from serving.errors import ApiKeysError
 
 SCOPES = ("predict", "feedback", "admin")
 _PREFIX = "fd_"
 _HASH = re.compile(r"[0-9a-f]{64}")
-_OPEN_TO_OTHERS = 0o077
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ApiKeys:
             ApiKeysError: the file is missing, others can read it, or it holds something else.
         """
         try:
-            if path.stat().st_mode & _OPEN_TO_OTHERS:
+            if open_to_others(path):
                 raise ApiKeysError(f"{path}: others can read this file; close it: chmod 600 {path}")
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:

@@ -1,0 +1,21 @@
+"""Whether a file with a secret is as private as it has to be."""
+
+import os
+from pathlib import Path
+
+_OTHERS = 0o007
+_GROUP = 0o070
+
+
+def open_to_others(path: Path) -> bool:
+    """Whether anybody but its owner can use a file.
+
+    A group may read a file that belongs to somebody else: so a cluster mounts secrets, owned by root, for the group
+    that a pod runs in alone.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = path.stat()
+    own = status.st_uid == os.geteuid()
+    return bool(status.st_mode & (_OTHERS | (_GROUP if own else 0)))
