@@ -6,7 +6,7 @@ REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-sandbox providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,18 @@ down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/engine
+
+test-sandbox: providers  ## staging and production on a cloud of this machine's own
+	@$(BIN)/python -m pytest tests/sandbox
+
+providers: setup  ## the AWS and Kubernetes providers and the sandbox's control plane
+	@$(BIN)/python -m toolchain --with control-plane --with providers
+
+sandbox: providers  ## start a cloud on this machine; prints what points pulumi at it
+	@$(BIN)/python -m sandbox start
+
+sandbox-down: setup  ## stop it and remove what it left
+	@$(BIN)/python -m sandbox stop
 
 lint: setup  ## formatting, lint, types and import rules
 	@$(BIN)/ruff format --check --quiet .

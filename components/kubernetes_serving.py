@@ -176,7 +176,7 @@ class KubernetesServing(pulumi.ComponentResource):
         secrets = pulumi.Output.all(args.model_key, args.api_keys).apply(lambda both: _fingerprint(*both))
         return kubernetes.apps.v1.Deployment(
             f"{self._name}-deployment",
-            metadata=self._metadata({"pulumi.com/timeoutSeconds": str(args.rollout_seconds)}),
+            metadata=self._metadata(),
             spec={
                 # `replicas` is the autoscaler's alone.
                 "selector": {"match_labels": self._selector},
@@ -230,7 +230,12 @@ class KubernetesServing(pulumi.ComponentResource):
                     },
                 },
             },
-            opts=self._child(ignore_changes=["spec.replicas"]),
+            opts=self._child(
+                ignore_changes=["spec.replicas"],
+                custom_timeouts=pulumi.CustomTimeouts(
+                    create=f"{args.rollout_seconds}s", update=f"{args.rollout_seconds}s"
+                ),
+            ),
         )
 
     def _container(self) -> dict[str, Any]:

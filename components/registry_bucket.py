@@ -42,7 +42,9 @@ class RegistryBucket(pulumi.ComponentResource):
     """What has to be there before anything is put into the bucket."""
 
     def __init__(self, name: str, args: RegistryBucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("fraud-detection:registry_bucket:RegistryBucket", name, {}, opts)
+        # Children inherit it: a bucket without its policies would be a worse one.
+        kept = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=args.protect))
+        super().__init__("fraud-detection:registry_bucket:RegistryBucket", name, {}, kept)
         self._name, self._args = name, args
         self._tags = dict(args.tags)
         key = self._key()
@@ -52,7 +54,7 @@ class RegistryBucket(pulumi.ComponentResource):
             bucket=args.bucket_name,
             object_lock_enabled=True,
             tags=self._tags,
-            opts=self._kept(),
+            opts=self._child(),
         )
         versioning = _versioning(f"{name}-versioning", bucket, self._child())
         encryption = aws.s3.BucketServerSideEncryptionConfiguration(
@@ -120,7 +122,7 @@ class RegistryBucket(pulumi.ComponentResource):
             deletion_window_in_days=30,
             policy=policy,
             tags=self._tags,
-            opts=self._kept(),
+            opts=self._child(),
         )
         aws.kms.Alias(
             f"{self._name}-key-alias", name=f"alias/{args.bucket_name}", target_key_id=key.key_id, opts=self._child()
@@ -130,7 +132,7 @@ class RegistryBucket(pulumi.ComponentResource):
     def _log_bucket(self) -> tuple[aws.s3.Bucket, aws.s3.BucketPolicy]:
         """Server access logs go to buckets with the storage's own encryption only."""
         name, args = f"{self._name}-logs", self._args
-        logs = aws.s3.Bucket(f"{name}-bucket", bucket=f"{args.bucket_name}-logs", tags=self._tags, opts=self._kept())
+        logs = aws.s3.Bucket(f"{name}-bucket", bucket=f"{args.bucket_name}-logs", tags=self._tags, opts=self._child())
         versioning = _versioning(f"{name}-versioning", logs, self._child())
         aws.s3.BucketServerSideEncryptionConfiguration(
             f"{name}-encryption",
@@ -165,9 +167,6 @@ class RegistryBucket(pulumi.ComponentResource):
 
     def _child(self, depends_on: list[pulumi.Resource] | None = None) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=depends_on or [])
-
-    def _kept(self) -> pulumi.ResourceOptions:
-        return pulumi.ResourceOptions(parent=self, protect=self._args.protect)
 
 
 def registry_policy(bucket_arn: str, key_arn: str) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def show(options: argparse.Namespace, value: object, text: str) -> None:
 def progress(line: str) -> None:
     """Prints a line of progress where it is out of the way of results."""
     if line.strip():
-        sys.stderr.write(f"{line}\n")
+        # On a terminal a line that says how long it takes may stand there already.
+        sys.stderr.write(f"\r\x1b[K{line}\n" if sys.stderr.isatty() else f"{line}\n")
         sys.stderr.flush()
 
 

@@ -69,7 +69,7 @@ def _up(options: argparse.Namespace) -> int:
 def _deploy(options: argparse.Namespace) -> int:
     deployments = _deployments()
     config = deployments.create_deployment_config(options.environment, options.config)
-    outcome = deployments.deploy_model(options.model_id, config)
+    outcome = deployments.deploy_model(options.model_id, config, auto_rollback=not options.no_auto_rollback)
     code = _print_outcome(outcome, options)
     if options.health_check:
         report = deployments.check_deployment_health(outcome.deployment.deployment_id)
@@ -92,6 +92,16 @@ def _unlock(options: argparse.Namespace) -> int:
     removed = _deployments().unlock(options.environment)
     text = f"{removed} stale lock(s) removed" if removed else "not locked"
     show(options, {"environment": options.environment, "removed": removed}, f"{options.environment}: {text}")
+    return 0
+
+
+def _api_key(options: argparse.Namespace) -> int:
+    from stacks.api_keys import add_api_key
+
+    key, path = add_api_key(CHECKOUT, options.environment, options.name, options.scope or ["predict", "feedback"])
+    answer = {"environment": options.environment, "name": options.name, "api_key": key, "file": str(path)}
+    text = f"{key}\n  of {options.name} in {options.environment}; it is shown this once, {path} keeps its hash alone"
+    show(options, answer, text)
     return 0
 
 
@@ -157,6 +167,10 @@ def _parser() -> argparse.ArgumentParser:
     deploy.add_argument("--config", type=Path, help="deployment template; the environment's own when not given")
     deploy.add_argument("--health-check", action="store_true", help="check the endpoint afterwards; 13 when unhealthy")
 
+    deploy.add_argument(
+        "--no-auto-rollback", action="store_true", help="leave a version that does not get healthy as it is, to look at"
+    )
+
     example = f"{program} rollback development --to {some_id}"
     rollback = add_command(commands, "rollback", _rollback, "go back to a model version deployed before", example)
     rollback.add_argument("environment", metavar="ENVIRONMENT")
@@ -183,6 +197,14 @@ def _parser() -> argparse.ArgumentParser:
     example = f"{program} down development"
     down = add_command(commands, "down", _down, "stop the endpoint and destroy the stack", example)
     down.add_argument("environment", metavar="ENVIRONMENT")
+
+    example = f"{program} api-key staging checkout-service --scope predict"
+    api_key = add_command(commands, "api-key", _api_key, "make an API key for an environment and print it", example)
+    api_key.add_argument("environment", metavar="ENVIRONMENT")
+    api_key.add_argument("name", metavar="NAME", help="who calls with it; shown in logs")
+    api_key.add_argument(
+        "--scope", action="append", choices=("predict", "feedback", "admin"), help="may be repeated (predict, feedback)"
+    )
 
     example = f"{program} unlock development"
     unlock = add_command(commands, "unlock", _unlock, "remove the lock of a run that has died", example)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from model_store import Keyring, ModelMetadata, ModelStatus, SecureModelPersistence
 from model_store.errors import ChecksumMismatch, ContextMismatch, FileMissing, UnreadableModel
 from serving.errors import ModelUnusable
+from serving.model_files import model_files
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
@@ -55,13 +56,14 @@ def load_served_model(settings: ServingSettings) -> ServedModel:
         ModelUnusable: it gives no probabilities.
     """
     started = time.monotonic()
-    metadata = _read_manifest(settings.model_directory / "manifest.json")
-    _require_expected(metadata, settings)
-    estimator, _ = _persistence(settings).load_model_secure(
-        settings.model_directory / "artifact",
-        expected_digest=settings.model_sha256,
-        expected_context={"model_id": metadata.model_id, "model_name": metadata.model_name},
-    )
+    with model_files(settings.model_uri) as directory:
+        metadata = _read_manifest(directory / "manifest.json")
+        _require_expected(metadata, settings)
+        estimator, _ = _persistence(settings).load_model_secure(
+            directory / "artifact",
+            expected_digest=settings.model_sha256,
+            expected_context={"model_id": metadata.model_id, "model_name": metadata.model_name},
+        )
     model = ServedModel(
         metadata=metadata,
         threshold=_threshold(settings, metadata),

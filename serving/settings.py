@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from serving.errors import SettingsError
 
@@ -23,8 +23,8 @@ class ServingSettings:
     deployment_name: str
     model_id: str
     """The model version to serve; any other is refused."""
-    model_directory: Path
-    """`MODEL_URI`: path or `file://` URL of the directory with `manifest.json` and `artifact`."""
+    model_uri: str
+    """Where `manifest.json` and `artifact` are: a directory's path or `file://` URL, or `s3://bucket/prefix`."""
     model_sha256: str
     """The artifact's digest, `sha256:<hex>`; any other is refused."""
     model_key_file: Path | None
@@ -55,7 +55,7 @@ class ServingSettings:
             environment=read.choice("ENVIRONMENT", ENVIRONMENTS, "development"),
             deployment_name=environment.get("DEPLOYMENT_NAME") or "fraud-detection",
             model_id=read.required("MODEL_ID"),
-            model_directory=_directory(read.required("MODEL_URI")),
+            model_uri=_location(read.required("MODEL_URI")),
             model_sha256=read.matching("MODEL_SHA256", _DIGEST, "sha256: and 64 hexadecimal digits"),
             model_key_file=Path(key_file) if key_file else None,
             api_keys_file=Path(read.required("API_KEYS_FILE")),
@@ -108,10 +108,8 @@ class _Variables:
         return value
 
 
-def _directory(uri: str) -> Path:
-    if "://" not in uri:
-        return Path(uri)
-    parts = urlsplit(uri)
-    if parts.scheme != "file":
-        raise SettingsError(f"MODEL_URI: {uri!r} is not allowed; allowed: a path or a file:// URL")
-    return Path(unquote(parts.path))
+def _location(uri: str) -> str:
+    scheme = urlsplit(uri).scheme if "://" in uri else "file"
+    if scheme not in ("file", "s3"):
+        raise SettingsError(f"MODEL_URI: {uri!r} is not allowed; allowed: a path, a file:// or an s3:// URL")
+    return uri

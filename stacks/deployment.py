@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from infra.deployment_config import DeploymentConfig, parse_deployment_config, read_template
 from infra.errors import ConfigError
 from infra.settings import CHECKOUT
+from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
 from stacks.engine_run import Say, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import AddressTaken, NoPriorVersion, UnknownDeployment
+from stacks.errors import AddressTaken, DeploymentFailed, NoPriorVersion, UnknownDeployment
 from stacks.health import HealthReport, check_health
 from stacks.history import Deployment, Intent, deployments, message_for, versions_behind
 from stacks.locks import changing, remove_stale_locks, require_unlocked
-from stacks.stack_config import DEPLOYMENT, PLATFORM, changed_config, read_config
+from stacks.stack_config import DEPLOYMENT, MODEL_VERSION, PLATFORM, changed_config, read_config
 from stacks.workspace import existing_environments, select_stack, stack_config_file
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ class ModelDeployment:
         _require_environment(config, wanted, path)
         return config
 
-    def deploy_model(self, model_id: str, config: DeploymentConfig, *, detail: str = "") -> DeployOutcome:
+    def deploy_model(
+        self, model_id: str, config: DeploymentConfig, *, detail: str = "", auto_rollback: bool = True
+    ) -> DeployOutcome:
         """Deploys a model version; returns when its endpoint answers.
 
         The stack's config says so afterwards, and the plain command line's `preview` shows no change. When anything
@@ -95,6 +98,8 @@ class ModelDeployment:
             model_id: a model version in the registry, by id, `name@alias` or `name:number`.
             config: how to deploy it.
             detail: added to the message in the stack's history.
+            auto_rollback: whether a cluster goes back to the version before when this one does not get healthy; on
+                this machine the version before goes on serving anyway.
 
         Raises:
             ModelStoreError: the registry does not have the model version, its artifact is not intact, or the key at
@@ -108,7 +113,8 @@ class ModelDeployment:
 
         environment = DeploymentEnvironment.named(config.environment)
         model_id = Aliases(self.registry).resolve(model_id)
-        return self._converge(environment, model_id, config, message_for(Intent.DEPLOY, model_id, detail))
+        message = message_for(Intent.DEPLOY, model_id, detail)
+        return self._converge(environment, model_id, config, message, auto_rollback=auto_rollback)
 
     def rollback_deployment(self, environment: DeploymentEnvironment | str, to: str | None = None) -> DeployOutcome:
         """Goes back to a model version that was deployed before.
@@ -136,7 +142,8 @@ class ModelDeployment:
         for deployment in self.list_deployments():
             if deployment.deployment_id == deployment_id:
                 environment = DeploymentEnvironment.named(deployment.environment)
-                return check_health(deployment, self._deployed_config(environment))
+                file = stack_config_file(self._checkout, environment)
+                return check_health(deployment, self._deployed_config(environment), pod_checks(file, deployment))
         raise UnknownDeployment(
             f"there is no deployment {deployment_id!r}; see: python scripts/deploy_model.py list-deployments"
         )
@@ -173,7 +180,13 @@ class ModelDeployment:
         return len(remove_stale_locks(self._checkout, DeploymentEnvironment.named(environment)))
 
     def _converge(
-        self, environment: DeploymentEnvironment, model_id: str, config: DeploymentConfig, message: str
+        self,
+        environment: DeploymentEnvironment,
+        model_id: str,
+        config: DeploymentConfig,
+        message: str,
+        *,
+        auto_rollback: bool = False,
     ) -> DeployOutcome:
         self.registry.verify_artifact(model_id)
         self.registry.require_key(model_id)
@@ -181,8 +194,20 @@ class ModelDeployment:
         with changing(self._checkout, environment):
             require_unlocked(self._checkout, environment)
             stack = select_stack(self._checkout, environment)
-            with changed_config(stack_config_file(self._checkout, environment), model_id, config):
-                result = run_up(stack, environment, message, self._say)
+            file = stack_config_file(self._checkout, environment)
+            before = read_config(file).get(MODEL_VERSION)
+            try:
+                with changed_config(file, model_id, config):
+                    result = run_up(stack, environment, message, self._say)
+                    require_as_asked(file, config, result.outputs)
+            except DeploymentFailed as error:
+                reason = f"{error}{why_not_ready(file, config)}"
+                if not auto_rollback or before in (None, model_id) or not in_cluster(file):
+                    raise DeploymentFailed(reason) from None
+                self._say(f"{model_id} did not get healthy; going back to {before}")
+                back = message_for(Intent.ROLLBACK, str(before), f"{model_id} did not get healthy")
+                run_up(stack, environment, back, self._say)
+                raise DeploymentFailed(f"{reason}; {environment} went back to {before}") from None
             current = _current(self._history(environment, stack), environment)
             outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
         self._record(outcome)

@@ -75,6 +75,8 @@ def run_destroy(stack: "Stack", say: Say) -> None:
 
     try:
         stack.destroy(
+            # The registry, its key and its log outlive the endpoint.
+            exclude_protected=True,
             on_output=say,
             on_event=lambda event: _collect(event, diagnostics),
             color="never",

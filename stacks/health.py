@@ -42,12 +42,13 @@ class HealthReport:
         return {**asdict(self), "healthy": self.healthy}
 
 
-def check_health(deployment: Deployment, config: DeploymentConfig) -> HealthReport:
+def check_health(deployment: Deployment, config: DeploymentConfig, further: tuple[Check, ...] = ()) -> HealthReport:
     """Asks the endpoint of a deployment how it is.
 
     Args:
         deployment: what should be running.
         config: the environment's deployment config, for limits and thresholds.
+        further: what the platform itself says.
     """
     url = deployment.api_endpoint or config.api_endpoint
     with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
@@ -55,6 +56,7 @@ def check_health(deployment: Deployment, config: DeploymentConfig) -> HealthRepo
         health = _ask(client, "/health")
     checks = (
         _superseded(deployment),
+        *further,
         _api(ready),
         _model(deployment, ready),
         _memory(health, config),

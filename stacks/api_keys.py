@@ -1,0 +1,68 @@
+"""The file of API keys' hashes that an environment's endpoint is given."""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from pathlib import Path
+
+from infra.errors import ConfigError
+from stacks.environments import DeploymentEnvironment
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def add_api_key(checkout: Path, environment: str, name: str, scopes: list[str]) -> tuple[str, Path]:
+    """Makes an API key; the file gets its hash, the caller the key itself.
+
+    Args:
+        checkout: the project's root.
+        environment: whose endpoint lets the key in once it is deployed again.
+        name: who calls with it; unique in the file.
+        scopes: out of `predict`, `feedback` and `admin`.
+
+    Returns:
+        The key, and the file.
+
+    Raises:
+        UnknownEnvironment: there is no such environment.
+        ConfigError: the name is taken or not allowed, or the file cannot be read.
+    """
+    path = _file(checkout, DeploymentEnvironment.named(environment))
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"API key name {name!r} is not allowed; allowed: letters, digits, dots, hyphens, underscores")
+    entries = _entries(path)
+    if any(entry.get("name") == name for entry in entries):
+        raise ConfigError(f"{path}: has a key of the name {name!r} already; choose another one")
+    key = f"fd_{secrets.token_urlsafe(32)}"
+    entries.append({"name": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "scopes": sorted(set(scopes))})
+    _write(path, json.dumps({"keys": entries}, indent=2) + "\n")
+    return key, path
+
+
+def _file(checkout: Path, environment: DeploymentEnvironment) -> Path:
+    secrets_directory = checkout / ".secrets"
+    if environment is not DeploymentEnvironment.DEVELOPMENT:
+        secrets_directory /= environment.stack
+    return Path(os.environ.get("API_KEYS_FILE") or secrets_directory / "api_keys.json")
+
+
+def _entries(path: Path) -> list[dict[str, object]]:
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["keys"])
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: not a file of API keys ({error})") from None
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    staging.replace(path)

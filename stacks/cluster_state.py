@@ -1,0 +1,80 @@
+"""A stack's config file, and what its cluster makes of it."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from infra.cloud_config import KubernetesConfig
+from infra.deployment_config import DeploymentConfig
+from stacks.cluster import Cluster
+from stacks.errors import DeploymentFailed
+from stacks.health import Check
+from stacks.history import Deployment
+from stacks.stack_config import PLATFORM, read_config
+
+_KUBERNETES = "fraud-detection:kubernetes"
+
+
+def in_cluster(file: Path) -> bool:
+    """Whether a stack's config file puts its endpoint into a cluster."""
+    return read_config(file).get(PLATFORM) == "kubernetes"
+
+
+def require_as_asked(file: Path, config: DeploymentConfig, outputs: dict[str, Any]) -> None:
+    """Does nothing when the cluster has what an update asked for, or the stack uses none.
+
+    Args:
+        file: the stack's config.
+        config: what was deployed.
+        outputs: of the update.
+
+    Raises:
+        DeploymentFailed: an object is not as the update left it: something has changed it back.
+    """
+    if not in_cluster(file):
+        return
+    asked = {
+        "model_id": outputs["modelVersion"],
+        "model_digest": outputs["modelDigest"],
+        "image": outputs["image"],
+        "min_replicas": config.scaling_config.min_replicas,
+        "max_replicas": config.scaling_config.max_replicas,
+    }
+    if found := _cluster(file, config.deployment_name).differences(asked):
+        raise DeploymentFailed(f"the update went through, but the cluster was changed back: {'; '.join(found)}")
+
+
+def why_not_ready(file: Path, config: DeploymentConfig) -> str:
+    """What the pods say of a failed rollout, to be put behind the engine's own words; may be empty."""
+    if not in_cluster(file):
+        return ""
+    said = _cluster(file, config.deployment_name).trouble()
+    return f" ({said})" if said else ""
+
+
+def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
+    """Checks of the pods and the rollout; none for a stack that uses no cluster."""
+    if not in_cluster(file):
+        return ()
+    name = str(read_config(file)["fraud-detection:deployment"]["deployment_name"])
+    cluster = _cluster(file, name)
+    live = cluster.live()
+    if live is None:
+        return (Check("pods", healthy=False, detail=f"the cluster has no deployment {name}"),)
+    rollout = f"{live.updated} of {live.wanted} replicas updated, {live.ready} ready"
+    said = cluster.trouble()
+    return (
+        Check("pods", healthy=live.ready >= live.min_replicas, detail=said or f"{live.ready} ready"),
+        Check("rollout", healthy=live.rolled_out, detail=rollout),
+        Check(
+            "model",
+            healthy=live.model_id == deployment.model_id,
+            detail=f"pods are of {live.model_id}",
+        ),
+    )
+
+
+def _cluster(file: Path, deployment_name: str) -> Cluster:
+    config = TypeAdapter(KubernetesConfig).validate_python(dict(read_config(file)[_KUBERNETES]))
+    return Cluster(config, deployment_name)

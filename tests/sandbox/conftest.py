@@ -1,0 +1,142 @@
+"""Both cloud stacks on a sandbox of the tests' own: real engine, real providers, real API server."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import SOURCE, Checkout, make_checkout
+
+IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud-detection@sha256:" + "a" * 64
+ENVIRONMENTS = ("staging", "production")
+_TRANSACTIONS = "8000"
+
+
+@dataclass
+class Cloud:
+    """A checkout whose stacks staging and production are up, and two registered versions."""
+
+    checkout: Checkout
+    variables: dict[str, str]
+    first: str
+    second: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long what took; printed at the end."""
+
+    def deploy(self, model_id: str, environment: str, *flags: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        command = ("deploy", model_id, environment, "--json", *flags)
+        return self.checkout.deploy_model(*command, code=code)
+
+    def outputs(self, stack: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.checkout.pulumi("stack", "output", "--json", "-s", stack).stdout)
+        return found
+
+    def deployment(self, stack: str) -> Any:
+        """The Deployment as the API server has it."""
+        name = deployment_name(stack)
+        return self.kubernetes("AppsV1Api").read_namespaced_deployment(name, f"fraud-detection-{stack}")
+
+    def live_model(self, stack: str) -> str:
+        container = self.deployment(stack).spec.template.spec.containers[0]
+        return next(str(item.value) for item in container.env if item.name == "MODEL_ID")
+
+    def kubernetes(self, api: str) -> Any:
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        config.load_kube_config(self.variables["KUBECONFIG"], client_configuration=configuration)
+        return getattr(client, api)(client.ApiClient(configuration))
+
+    def aws(self, service: str, **changes: Any) -> Any:
+        import boto3
+
+        settings = {
+            "endpoint_url": self.variables["AWS_ENDPOINT_URL"],
+            "verify": self.variables["AWS_CA_BUNDLE"],
+            "region_name": self.variables["AWS_REGION"],
+            "aws_access_key_id": "sandbox",
+            "aws_secret_access_key": "sandbox",
+        }
+        return boto3.client(service, **{**settings, **changes})
+
+
+def deployment_name(stack: str) -> str:
+    return {"staging": "fraud-detection-staging", "production": "fraud-detection-prod"}[stack]
+
+
+def timed(cloud: Cloud, what: str, work: Any) -> Any:
+    started = time.monotonic()
+    try:
+        return work()
+    finally:
+        cloud.seconds[what] = time.monotonic() - started
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables that point everything at a fresh sandbox."""
+    environment = {**os.environ, "FRAUD_DETECTION_SANDBOX": str(tmp_path_factory.mktemp("cloud") / "sandbox")}
+    command = [sys.executable, "-m", "sandbox"]
+    try:
+        started = subprocess.run(
+            [*command, "start", "--json"], cwd=SOURCE, env=environment, capture_output=True, text=True, timeout=1800
+        )
+        assert started.returncode == 0, started.stderr
+        variables: dict[str, str] = json.loads(started.stdout)
+        yield variables
+    finally:
+        subprocess.run([*command, "stop"], cwd=SOURCE, env=environment, check=True, capture_output=True, timeout=60)
+
+
+def make_cloud_checkout(root: Path, variables: dict[str, str]) -> Checkout:
+    """A checkout with models, keys and stack files that fit the sandbox."""
+    checkout = make_checkout(root)
+    checkout.environment |= variables
+    (root / ".secrets").mkdir(mode=0o700)
+    (root / ".secrets" / "passphrase").write_text("of the tests")
+    script = str(SOURCE / "examples" / "train_fraud_model.py")
+    checkout.run(sys.executable, script, "--output", "models", "--transactions", _TRANSACTIONS)
+    checkout.manage_models("keygen", ".secrets/signing.key", "--signing")
+    public_key = (root / ".secrets" / "signing.key.pub").read_text().strip()
+    for stack in ENVIRONMENTS:
+        text = committed(stack).replace('reference: ""', f"reference: {IMAGE}")
+        text = text.replace("public_keys: []", f'public_keys: ["{public_key}"]')
+        (root / f"Pulumi.{stack}.yaml").write_text(text)
+        issued = json.loads(checkout.deploy_model("api-key", stack, "tests", "--json").stdout)
+        (root / ".secrets" / stack / "tests.key").write_text(issued["api_key"])
+    return checkout
+
+
+def committed(stack: str) -> str:
+    """The stack's file as it is committed."""
+    lines = (SOURCE / f"Pulumi.{stack}.yaml").read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if not re.match(r"encryptionsalt:|  fraud-detection:modelVersion:", line))
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory, sandbox: dict[str, str]) -> Iterator[Cloud]:
+    """Both stacks brought up from nothing, at the same time."""
+    checkout = make_cloud_checkout(tmp_path_factory.mktemp("stacks") / "checkout", sandbox)
+    versions = []
+    for file in ("xgboost_model_previous.joblib", "xgboost_model.joblib"):
+        command = ("register", f"models/{file}", "fraud_detector", "XGBoost", "--sign-key", ".secrets/signing.key")
+        versions.append(json.loads(checkout.manage_models(*command, "--json").stdout)["model_id"])
+        checkout.manage_models("update-status", versions[-1], "validated", "--reason", "tests")
+    found = Cloud(checkout, sandbox, *versions)
+    with ThreadPoolExecutor(len(ENVIRONMENTS)) as pool:
+        list(pool.map(lambda each: timed(found, f"up {each}", lambda: found.deploy(found.first, each)), ENVIRONMENTS))
+    yield found
+    lines = [f"{what}: {seconds:.1f} s" for what, seconds in found.seconds.items()]
+    (SOURCE / ".run").mkdir(exist_ok=True)
+    (SOURCE / ".run" / "sandbox-times.txt").write_text("\n".join(lines) + "\n")
+    shutil.rmtree(checkout.root / ".state", ignore_errors=True)

@@ -1,0 +1,130 @@
+"""Staging and production on real providers: up, no change, update, rollback both ways, drift, failure, destroy."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.sandbox.conftest import ENVIRONMENTS, Cloud, deployment_name, timed
+
+RESOURCES = {"staging": 73, "production": 74}
+
+
+def _states(cloud: Cloud, stack: str) -> list[dict[str, Any]]:
+    exported = json.loads(cloud.checkout.pulumi("stack", "export", "-s", stack).stdout)
+    found: list[dict[str, Any]] = exported["deployment"]["resources"]
+    return found
+
+
+@pytest.mark.parametrize("stack", ENVIRONMENTS)
+def test_a_stack_comes_up_from_nothing_with_its_outputs(cloud: Cloud, stack: str) -> None:
+    outputs = cloud.outputs(stack)
+    assert outputs["modelVersion"] == cloud.live_model(stack) == cloud.first
+    assert outputs["modelPath"] == f"s3://{outputs['registryBucket']}/models/fraud_detector/{cloud.first}"
+    assert outputs["url"].startswith("https://")
+    assert set(outputs) >= {"modelDigest", "alarmTopic", "dashboard", "registryBucket", "registryRoles", "image"}
+    assert len(_states(cloud, stack)) == RESOURCES[stack]
+
+
+@pytest.mark.parametrize("stack", ENVIRONMENTS)
+def test_the_plain_preview_shows_no_change(cloud: Cloud, stack: str) -> None:
+    cloud.checkout.pulumi("preview", "--expect-no-changes", "-s", stack)
+
+
+def test_no_secret_is_in_the_state_in_clear(cloud: Cloud) -> None:
+    text = json.dumps(_states(cloud, "production"))
+    key = (cloud.checkout.root / ".secrets" / "model.key").read_text().strip()
+    hashes = json.loads((cloud.checkout.root / ".secrets" / "production" / "api_keys.json").read_text())
+    assert key not in text
+    assert hashes["keys"][0]["sha256"] not in text
+
+
+def test_production_updates_and_goes_back_by_the_tool(cloud: Cloud) -> None:
+    unchanged = json.loads(timed(cloud, "no change", lambda: cloud.deploy(cloud.first, "production")).stdout)
+    assert unchanged["changed"] is False
+    updated = json.loads(timed(cloud, "update", lambda: cloud.deploy(cloud.second, "production")).stdout)
+    assert updated["model_id"] == cloud.live_model("production") == cloud.second
+    timed(cloud, "rollback", lambda: cloud.checkout.deploy_model("rollback", "production", "--json"))
+    assert cloud.live_model("production") == cloud.first
+    listed = json.loads(cloud.checkout.deploy_model("list-deployments", "--environment", "production", "--json").stdout)
+    assert [item["model_id"] for item in listed] == [cloud.first, cloud.second, cloud.first]
+    assert [item["intent"] for item in listed] == ["rollback", "deploy", "deploy"]
+
+
+def test_staging_goes_back_by_plain_pulumi_on_the_prior_config(cloud: Cloud) -> None:
+    for model_id in (cloud.second, cloud.first):
+        cloud.checkout.pulumi("config", "set", "fraud-detection:modelVersion", model_id, "-s", "staging")
+        cloud.checkout.pulumi("up", "--yes", "--skip-preview", "-s", "staging")
+        assert cloud.live_model("staging") == model_id
+    cloud.checkout.pulumi("preview", "--expect-no-changes", "-s", "staging")
+
+
+def test_what_left_the_stack_is_kept_in_the_bucket_and_nothing_was_uploaded_twice_unasked(cloud: Cloud) -> None:
+    bucket = cloud.outputs("production")["registryBucket"]
+    versions = cloud.aws("s3").list_object_versions(Bucket=bucket)["Versions"]
+    keys = [item["Key"] for item in versions]
+    for model_id in (cloud.first, cloud.second):
+        assert f"models/fraud_detector/{model_id}/artifact" in keys
+    # The first version left the stack once and came back; the second one was uploaded once.
+    assert keys.count(f"models/fraud_detector/{cloud.second}/artifact") == 1
+
+
+def test_an_unchanged_model_is_not_uploaded_again_although_its_bytes_are_others(cloud: Cloud) -> None:
+    root = cloud.checkout.root
+    artifact = root / "registry" / "models" / "fraud_detector" / cloud.first / "artifact"
+    before, content = artifact.stat().st_mtime_ns, artifact.read_bytes()
+    cloud.checkout.manage_models("rotate-key", cloud.first, "--new-key", ".secrets/model.key")
+    assert artifact.stat().st_mtime_ns != before
+    assert artifact.read_bytes() != content, "a rotation makes other bytes"
+    cloud.checkout.pulumi("preview", "--expect-no-changes", "-s", "staging")
+
+
+def test_a_deployment_that_was_edited_by_hand_is_found_by_refresh_and_put_right(cloud: Cloud) -> None:
+    name, namespace = deployment_name("staging"), "fraud-detection-staging"
+    edit = {"spec": {"template": {"spec": {"containers": [{"name": "serving", "image": "somebody/else:latest"}]}}}}
+    cloud.kubernetes("AppsV1Api").patch_namespaced_deployment(name, namespace, edit)
+    said = cloud.checkout.fails(
+        "pulumi", "refresh", "--preview-only", "--expect-no-changes", "--non-interactive", "-s", "staging"
+    )
+    assert f"{name}-deployment" in said
+    deployed = cloud.checkout.pulumi("up", "--yes", "--skip-preview", "--refresh", "-s", "staging")
+    assert deployed.returncode == 0
+    image = cloud.deployment("staging").spec.template.spec.containers[0].image
+    assert image == cloud.outputs("staging")["image"]
+
+
+def test_health_looks_at_pods_rollout_and_model(cloud: Cloud) -> None:
+    listed = json.loads(cloud.checkout.deploy_model("list-deployments", "--environment", "staging", "--json").stdout)
+    said = cloud.checkout.deploy_model("health", listed[0]["deployment_id"], "--json", code=13).stdout
+    checks = {item["name"]: item for item in json.loads(said)["checks"]}
+    assert checks["pods"]["healthy"]
+    assert checks["rollout"]["healthy"], checks["rollout"]
+    # No gateway carries traffic here: that the endpoint does not answer is seen.
+    assert not checks["api"]["healthy"]
+
+
+def test_a_rollout_that_a_quota_stops_fails_with_the_reason_and_goes_back(cloud: Cloud) -> None:
+    quota = {"metadata": {"name": "nothing-more"}, "spec": {"hard": {"pods": "1"}}}
+    file = cloud.checkout.root / "Pulumi.staging.yaml"
+    file.write_text(file.read_text().replace("    gateway: public\n", "    rollout_seconds: 30\n    gateway: public\n"))
+    core = cloud.kubernetes("CoreV1Api")
+    core.create_namespaced_resource_quota("fraud-detection-staging", quota)
+    try:
+        failed = timed(cloud, "failed rollout and return", lambda: cloud.deploy(cloud.second, "staging", code=12))
+    finally:
+        core.delete_namespaced_resource_quota("nothing-more", "fraud-detection-staging")
+    last = failed.stderr.strip().splitlines()[-1]
+    assert "exceeded quota: nothing-more" in last
+    assert f"staging went back to {cloud.first}" in last
+    assert cloud.live_model("staging") == cloud.first
+
+
+def test_destroying_staging_leaves_its_registry(cloud: Cloud) -> None:
+    bucket = cloud.outputs("staging")["registryBucket"]
+    cloud.checkout.deploy_model("down", "staging")
+    kept = [state for state in _states(cloud, "staging") if state.get("protect")]
+    types = {state["type"] for state in kept}
+    assert {"aws:s3/bucket:Bucket", "aws:kms/key:Key", "aws:s3/bucketPolicy:BucketPolicy"} <= types
+    cloud.aws("s3").head_bucket(Bucket=bucket)
+    names = {item.metadata.name for item in cloud.kubernetes("CoreV1Api").list_namespace().items}
+    assert "fraud-detection-staging" not in names
