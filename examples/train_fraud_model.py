@@ -136,9 +136,22 @@ def _metrics(probabilities: Array, labels: Array, threshold: float) -> dict[str,
 def _feature_schema(names: list[str], values: Array) -> list[dict[str, Any]]:
     lowest, highest = values.min(axis=0), values.max(axis=0)
     return [
-        {"name": name, "type": "number", "minimum": float(low), "maximum": float(high)}
-        for name, low, high in zip(names, lowest, highest, strict=True)
+        {
+            "name": name,
+            "type": "number",
+            "minimum": float(low),
+            "maximum": float(high),
+            "bins": _bins(values[:, number]),
+        }
+        for number, (name, low, high) in enumerate(zip(names, lowest, highest, strict=True))
     ]
+
+
+def _bins(values: Array) -> dict[str, list[float]]:
+    """The distinct deciles, and the share of the values in each bin between them: what drift is measured against."""
+    edges = np.unique(np.quantile(values, np.linspace(0.1, 0.9, 9)))
+    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+    return {"edges": edges.tolist(), "shares": (counts / len(values)).round(6).tolist()}
 
 
 def _write_example(directory: Path, names: list[str], values: Array, transactions: Transactions, part: Array) -> None:

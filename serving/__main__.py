@@ -40,9 +40,14 @@ def _run(options: argparse.Namespace) -> None:
     api_keys = ApiKeys.from_file(settings.api_keys_file)
     model = load_served_model(settings)
     from serving.app import ServiceState, create_app
+    from serving.drift import DriftWatch
+    from serving.metrics import ServiceMetrics, push_each_minute
     from serving.server import serve
 
-    state = ServiceState(settings, model, api_keys)
+    metrics = ServiceMetrics(settings, DriftWatch(model.metadata.feature_schema))
+    if settings.metrics_namespace:
+        push_each_minute(metrics, settings.metrics_namespace)
+    state = ServiceState(settings, model, api_keys, metrics)
     service_log.info(
         "model loaded",
         extra={"fields": {"model_id": model.metadata.model_id, "load_seconds": round(model.load_seconds, 3)}},

@@ -12,12 +12,14 @@ from fastapi.responses import JSONResponse, Response
 
 from serving.auth import ApiKey, ApiKeys
 from serving.logs import request_log, service_log
+from serving.metrics import ServiceMetrics
 from serving.model import ServedModel
 from serving.resources import resources_in_use
 from serving.settings import ServingSettings
-from serving.transactions import InvalidRequest, parse_rows
+from serving.transactions import FEEDBACK_FIELDS, InvalidRequest, parse_feedback, parse_rows
 
 _OPEN_PATHS = ("/health", "/health/live", "/health/ready")
+_SCOPES = {"/predict": "predict", "/feedback": "feedback", "/metrics": "admin"}
 _DOCUMENTATION_PATHS = ("/docs", "/openapi.json")
 _MAX_REQUEST_ID = 128
 
@@ -29,6 +31,7 @@ class ServiceState:
     settings: ServingSettings
     model: ServedModel
     api_keys: ApiKeys
+    metrics: ServiceMetrics
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     """Set while the service finishes before it ends."""
@@ -50,6 +53,7 @@ def create_app(state: ServiceState) -> FastAPI:
     _add_health(app, state)
     _add_model(app, state)
     _add_predict(app, state)
+    _add_feedback(app, state)
     return app
 
 
@@ -89,8 +93,9 @@ def _refusal(request: Request, state: ServiceState) -> Response | None:
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
     request.state.api_key = key
-    if path == "/predict" and "predict" not in key.scopes:
-        return _error(request, 403, "forbidden", f"key {key.name!r} does not have the scope predict")
+    scope = _SCOPES.get(path)
+    if scope is not None and scope not in key.scopes:
+        return _error(request, 403, "forbidden", f"key {key.name!r} does not have the scope {scope}")
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > state.settings.max_body_bytes:
         return _too_large(request, state)
@@ -127,6 +132,10 @@ def _add_health(app: FastAPI, state: ServiceState) -> None:
             "versions": dict(state.model.metadata.library_versions),
         }
 
+    @app.get("/metrics", summary="Metrics in Prometheus's text format")
+    async def metrics() -> Response:
+        return Response(state.metrics.prometheus(), media_type="text/plain; version=0.0.4")
+
 
 def _add_model(app: FastAPI, state: ServiceState) -> None:
     @app.get("/model", summary="The manifest of the model that answers")
@@ -154,6 +163,7 @@ def _add_predict(app: FastAPI, state: ServiceState) -> None:
             return _error(request, 422, error.code, str(error), error.field)
         probabilities = state.model.probabilities(rows)
         request.state.decisions = sum(value >= state.model.threshold for value in probabilities)
+        state.metrics.decisions(rows, request.state.decisions)
         return JSONResponse(
             {
                 "model_id": state.model.metadata.model_id,
@@ -164,6 +174,34 @@ def _add_predict(app: FastAPI, state: ServiceState) -> None:
                 ],
             }
         )
+
+
+def _add_feedback(app: FastAPI, state: ServiceState) -> None:
+    item = {
+        "type": "object",
+        "properties": {name: {"type": "boolean"} for name in FEEDBACK_FIELDS},
+        "required": list(FEEDBACK_FIELDS),
+        "additionalProperties": False,
+    }
+    schema = {
+        "type": "object",
+        "properties": {"items": {"type": "array", "items": item, "minItems": 1}},
+        "required": ["items"],
+    }
+    documentation = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+    @app.post("/feedback", summary="What became of decisions", openapi_extra=documentation)
+    async def feedback(request: Request) -> Response:
+        body = await _read_body(request, state.settings.max_body_bytes)
+        if body is None:
+            return _too_large(request, state)
+        try:
+            outcomes = parse_feedback(body, state.settings.max_batch)
+        except InvalidRequest as error:
+            return _error(request, 422, error.code, str(error), error.field)
+        right = sum(predicted == actual for predicted, actual in outcomes)
+        state.metrics.feedback(right, len(outcomes) - right)
+        return JSONResponse({"request_id": request.state.request_id, "taken": len(outcomes)})
 
 
 async def _read_body(request: Request, limit: int) -> bytes | None:
@@ -215,6 +253,7 @@ def _request_id(request: Request) -> str:
 def _log(request: Request, status: int, started: float, state: ServiceState) -> None:
     if request.url.path in _OPEN_PATHS:
         return
+    state.metrics.request(status, (time.perf_counter() - started) * 1000)
     key: ApiKey | None = request.state.api_key
     fields = {
         "request_id": request.state.request_id,

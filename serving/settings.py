@@ -38,6 +38,8 @@ class ServingSettings:
     """Fraud from this probability on; the manifest's metric `threshold`, else 0.5, when not given."""
     shutdown_drain_seconds: float = 2.0
     """How long open connections are served after a stop was asked for, each told to close."""
+    metrics_namespace: str = ""
+    """CloudWatch namespace that metrics are pushed to each minute; nothing is pushed when empty."""
     max_body_bytes: int = 1 << 20
     max_batch: int = 1000
     """Transactions in one request."""
@@ -64,6 +66,7 @@ class ServingSettings:
             api_port=int(read.number("API_PORT", 8000, 0, 65535)),
             decision_threshold=read.optional_number("DECISION_THRESHOLD", 0, 1),
             shutdown_drain_seconds=read.number("SHUTDOWN_DRAIN_SECONDS", 2.0, 0, 3600),
+            metrics_namespace=environment.get("METRICS_NAMESPACE") or "",
             max_body_bytes=int(read.number("MAX_BODY_BYTES", 1 << 20, 1, 1 << 30)),
             max_batch=int(read.number("MAX_BATCH", 1000, 1, 100_000)),
         )

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 _SHOWN_CHARACTERS = 80
+FEEDBACK_FIELDS = ("predicted_fraud", "was_fraud")
+"""Of each item of feedback: what the service decided, and what it turned out to be."""
 
 
 class InvalidRequest(Exception):
@@ -43,6 +45,32 @@ def parse_rows(body: bytes, feature_names: Sequence[str], max_batch: int) -> lis
     if not isinstance(transactions, list) or not 1 <= len(transactions) <= max_batch:
         raise InvalidRequest("invalid_batch", f"transactions has to be a list of 1 to {max_batch}", "transactions")
     return [_row(item, f"transactions[{number}]", feature_names) for number, item in enumerate(transactions)]
+
+
+def parse_feedback(body: bytes, max_batch: int) -> list[tuple[bool, bool]]:
+    """What was decided and what it turned out to be, for each item of a body.
+
+    Args:
+        body: `{"items": [{"predicted_fraud": true, "was_fraud": false}, …]}`, JSON.
+        max_batch: how many items are allowed.
+
+    Raises:
+        InvalidRequest: malformed JSON, or an item with other fields or values; names it.
+    """
+    content = _json_object(body)
+    items = content.get("items")
+    if set(content) != {"items"} or not isinstance(items, list) or not 1 <= len(items) <= max_batch:
+        raise InvalidRequest("invalid_body", f'the body has to have one field, "items", a list of 1 to {max_batch}')
+    return [_outcome(item, f"items[{number}]") for number, item in enumerate(items)]
+
+
+def _outcome(item: Any, place: str) -> tuple[bool, bool]:
+    if not isinstance(item, dict) or set(item) != set(FEEDBACK_FIELDS):
+        raise InvalidRequest("invalid_item", f"{place} has to have the fields {' and '.join(FEEDBACK_FIELDS)}", place)
+    for name in FEEDBACK_FIELDS:
+        if not isinstance(item[name], bool):
+            raise InvalidRequest("not_a_boolean", f"{place}.{name} is neither true nor false", f"{place}.{name}")
+    return item[FEEDBACK_FIELDS[0]], item[FEEDBACK_FIELDS[1]]
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""Metrics: what the service publishes is what alarms look at; drift, accuracy and latency are what they say."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infra.alarms import alarm_specs
+from infra.deployment_config import read_template
+from serving import metric_names
+from serving.drift import DriftWatch
+from serving.metrics import ServiceMetrics
+from serving.settings import ServingSettings
+from tests.stack_file import CHECKOUT
+
+ENVIRONMENT = {
+    "ENVIRONMENT": "staging",
+    "DEPLOYMENT_NAME": "fraud-test",
+    "MODEL_ID": "m_XGBoost_20260101_000000",
+    "MODEL_URI": "/nowhere",
+    "MODEL_SHA256": "sha256:" + "0" * 64,
+    "API_KEYS_FILE": "/nowhere",
+}
+BINS = {"edges": [float(edge) for edge in range(1, 10)], "shares": [0.1] * 10}
+
+
+def _metrics() -> ServiceMetrics:
+    schema = [{"name": "a", "type": "number", "bins": BINS}, {"name": "b", "type": "number"}]
+    return ServiceMetrics(ServingSettings.from_environment(ENVIRONMENT), DriftWatch(schema))
+
+
+def _used(metrics: ServiceMetrics, *, shift: float = 0.0) -> ServiceMetrics:
+    rows = [[value, 0.0] for value in np.random.default_rng(0).uniform(0, 10, 2000) + shift]
+    metrics.decisions(rows, 20)
+    metrics.feedback(right=9, wrong=1)
+    for number in range(100):
+        metrics.request(500 if number == 0 else 200, float(number))
+    return metrics
+
+
+def _minute(metrics: ServiceMetrics) -> dict[str, dict[str, Any]]:
+    return {item["MetricName"]: item for item in metrics.take_minute()}
+
+
+def test_a_service_in_use_publishes_every_metric_with_the_dimensions_of_the_alarms() -> None:
+    published = _minute(_used(_metrics()))
+    assert set(published) == set(metric_names.PUBLISHED)
+    expected = [{"Name": "Environment", "Value": "staging"}, {"Name": "Deployment", "Value": "fraud-test"}]
+    assert all(item["Dimensions"] == expected for item in published.values())
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_every_alarm_looks_at_a_metric_that_is_published(environment: str) -> None:
+    specs = alarm_specs(read_template(CHECKOUT / f"config/deployment_templates/{environment}.yaml"))
+    looked_at = {spec.metric for spec in specs} | {spec.of_metric for spec in specs if spec.of_metric}
+    assert looked_at <= set(metric_names.PUBLISHED)
+    assert len({spec.name for spec in specs}) == len(specs) == 7
+
+
+def test_the_values_are_right_and_a_minute_counts_once() -> None:
+    metrics = _used(_metrics())
+    minute = _minute(metrics)
+    assert (minute["Requests"]["Value"], minute["Errors"]["Value"]) == (100, 1)
+    assert minute["FraudRate"]["Value"] == pytest.approx(0.01)
+    assert minute["Accuracy"]["Value"] == pytest.approx(0.9)
+    assert sum(minute["Latency"]["Counts"]) == 100
+    assert minute["Drift"]["Value"] < 0.02
+    assert _minute(metrics)["Requests"]["Value"] == 0
+    assert "Accuracy" not in _minute(metrics), "nothing is known, so nothing is said"
+
+
+def test_a_moved_feature_is_seen_as_drift() -> None:
+    assert _minute(_used(_metrics(), shift=4.0))["Drift"]["Value"] > 0.25
+
+
+def test_prometheus_reads_the_same_counts() -> None:
+    text = _used(_metrics()).prometheus()
+    labels = '{environment="staging",deployment="fraud-test"}'
+    assert f"fraud_detection_requests_total{labels} 100" in text
+    assert f"fraud_detection_errors_total{labels} 1" in text
+    assert 'le="+Inf"} 100' in text
+    assert all(re.fullmatch(r"# TYPE \w+ \w+|\w+\{[^}]*\} [-+0-9.e]+", line) for line in text.splitlines())
