@@ -6,7 +6,7 @@ REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-sandbox providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-scanners test-sandbox snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,13 @@ down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 	@$(BIN)/python scripts/deploy_model.py down development
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/engine
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/rendered tests/engine
+
+test-scanners: setup  ## checkov and kube-score on what the stacks render
+	@$(BIN)/python -m pytest tests/scanners
+
+snapshots: setup  ## write tests/snapshots/ anew, after a change that is meant
+	@$(BIN)/python -m tests.rendered.snapshots
 
 test-sandbox: providers  ## staging and production on a cloud of this machine's own
 	@$(BIN)/python -m pytest tests/sandbox

@@ -176,7 +176,8 @@ class KubernetesServing(pulumi.ComponentResource):
         secrets = pulumi.Output.all(args.model_key, args.api_keys).apply(lambda both: _fingerprint(*both))
         return kubernetes.apps.v1.Deployment(
             f"{self._name}-deployment",
-            metadata=self._metadata(),
+            # Whoever changed a field by hand does not keep it: the stack says what runs.
+            metadata=self._metadata({"pulumi.com/patchForce": "true"}),
             spec={
                 # `replicas` is the autoscaler's alone.
                 "selector": {"match_labels": self._selector},

@@ -70,8 +70,12 @@ class ModelArtifact(pulumi.ComponentResource):
         import pulumi_aws as aws  # takes a second to load, which a directory need not wait for
 
         # Each version has resources of its own: the next one comes beside it, and it is kept when it leaves the stack.
+        # How long it is locked is the bucket's rule: what S3 reports of it is no difference.
         opts = pulumi.ResourceOptions(
-            parent=self, retain_on_delete=True, ignore_changes=["source"], depends_on=list(place.ready)
+            parent=self,
+            retain_on_delete=True,
+            ignore_changes=["source", "object_lock_mode", "object_lock_retain_until_date"],
+            depends_on=list(place.ready),
         )
         objects = []
         for path in args.files:

@@ -179,15 +179,23 @@ def registry_policy(bucket_arn: str, key_arn: str) -> dict[str, Any]:
             {
                 "Sid": "OnlyKmsEncryption",
                 **put,
-                "Condition": {"StringNotEqualsIfExists": {"s3:x-amz-server-side-encryption": "aws:kms"}},
+                "Condition": _named_otherwise("s3:x-amz-server-side-encryption", "aws:kms"),
             },
             {
                 "Sid": "OnlyTheRegistrysKey",
                 **put,
-                "Condition": {"StringNotEqualsIfExists": {"s3:x-amz-server-side-encryption-aws-kms-key-id": key_arn}},
+                "Condition": _named_otherwise("s3:x-amz-server-side-encryption-aws-kms-key-id", key_arn),
             },
         ],
     }
+
+
+def _named_otherwise(key: str, wanted: str) -> dict[str, Any]:
+    """A request that names another value; one that names none is left to the bucket's default encryption.
+
+    An operator that negates is met by a missing key, with `IfExists` too, so its presence is asked for by itself.
+    """
+    return {"StringNotEquals": {key: wanted}, "Null": {key: "false"}}
 
 
 def key_policy(account_id: str, partition: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Staging and production: registry bucket, roles, artifact, image, workload, route and alarms, in this order."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ def declare_cloud(settings: StackSettings, account: Account, model: ModelArtifac
     if cloud is None or cluster is None or image is None:
         raise ConfigError(f"Pulumi.{settings.stack}.yaml: the platform kubernetes needs cloud, kubernetes and image")
     name = settings.deployment.deployment_name
+    # Read before anything is declared: what is missing changes nothing.
+    model_key = _secret(settings.model_key_file, "MODEL_KEY_FILE", settings)
+    api_keys = _secret(settings.api_keys_file, "API_KEYS_FILE", settings)
     account_provider, cluster_provider = _aws_provider(cloud.region), _cluster_provider(cluster.context)
     in_account = pulumi.ResourceOptions(providers=[account_provider])
     in_cluster = pulumi.ResourceOptions(providers=[cluster_provider])
@@ -81,9 +85,8 @@ def declare_cloud(settings: StackSettings, account: Account, model: ModelArtifac
         ),
         in_account,
     )
-    serving = KubernetesServing(
-        name, _serving_args(settings, account, registry, artifact, serving_image.reference), in_both
-    )
+    parts = _Parts(registry, artifact, serving_image.reference, model_key, api_keys)
+    serving = KubernetesServing(name, _serving_args(settings, account, parts), in_both)
     ServingRoute(
         f"{name}-route",
         ServingRouteArgs(
@@ -127,30 +130,35 @@ def declare_cloud(settings: StackSettings, account: Account, model: ModelArtifac
     }
 
 
-def _serving_args(
-    settings: StackSettings,
-    account: Account,
-    registry: RegistryBucket,
-    artifact: ModelArtifact,
-    image: pulumi.Output[str],
-) -> KubernetesServingArgs:
+@dataclass(frozen=True)
+class _Parts:
+    """What the workload is put together from."""
+
+    registry: RegistryBucket
+    artifact: ModelArtifact
+    image: pulumi.Output[str]
+    model_key: pulumi.Output[str]
+    api_keys: pulumi.Output[str]
+
+
+def _serving_args(settings: StackSettings, account: Account, parts: _Parts) -> KubernetesServingArgs:
     deployment, cloud, cluster = settings.deployment, settings.cloud, settings.kubernetes
     assert cloud is not None and cluster is not None  # noqa: S101, PT018 - the caller has looked
     return KubernetesServingArgs(
         deployment_name=deployment.deployment_name,
         namespace=cluster.namespace,
         environment=deployment.environment,
-        image=image,
-        model_id=artifact.model_id,
-        model_uri=artifact.uri,
-        model_digest=artifact.digest,
-        bucket_arn=registry.arn,
-        key_arn=registry.key_arn,
+        image=parts.image,
+        model_id=parts.artifact.model_id,
+        model_uri=parts.artifact.uri,
+        model_digest=parts.artifact.digest,
+        bucket_arn=parts.registry.arn,
+        key_arn=parts.registry.key_arn,
         region=cloud.region,
         partition=account.partition,
         oidc_provider_arn=cluster.oidc_provider_arn,
-        model_key=_secret(settings.model_key_file, "MODEL_KEY_FILE", settings),
-        api_keys=_secret(settings.api_keys_file, "API_KEYS_FILE", settings),
+        model_key=parts.model_key,
+        api_keys=parts.api_keys,
         cpu=deployment.resource_limits.cpu,
         memory=deployment.resource_limits.memory,
         gpu=deployment.resource_limits.gpu,

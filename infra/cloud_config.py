@@ -85,11 +85,20 @@ def read_object(config: pulumi.Config, name: str, kind: type[_Config], where: st
     Raises:
         ConfigError: it is missing or does not fit; names the key, the value and what is allowed.
     """
-    place = f"{where}: fraud-detection:{name}"
     try:
         value = config.get_object(name)
     except pulumi.ConfigTypeError:
-        raise ConfigError(f"{place}: not an object") from None
+        raise ConfigError(f"{where}: fraud-detection:{name}: not an object") from None
+    return parse_object(value, name, kind, where)
+
+
+def parse_object(value: Any, name: str, kind: type[_Config], where: str) -> _Config:
+    """Checks one object of a stack's config.
+
+    Raises:
+        ConfigError: it is missing or does not fit; names the key, the value and what is allowed.
+    """
+    place = f"{where}: fraud-detection:{name}"
     if value is None:
         raise ConfigError(f"{place}: this key is required on this platform; see docs/configuration.md")
     if not isinstance(value, dict):

@@ -69,19 +69,12 @@ def look_at_cluster(kubernetes: KubernetesConfig, where: str) -> None:
     """
     from kubernetes import client
     from kubernetes.client.exceptions import ApiException
-    from kubernetes.config import ConfigException
     from urllib3.exceptions import HTTPError
 
-    place = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    place = _kubeconfig()
     try:
-        api = cluster_client(kubernetes)
+        api = cluster_client(kubernetes, where)
         client.CoreV1Api(api).get_api_resources(_request_timeout=_TIMEOUT_SECONDS)
-    except (ConfigException, OSError, KeyError, TypeError) as error:
-        said = str(error).split("\n", maxsplit=1)[0]
-        raise ConfigError(
-            f"{where}: fraud-detection:kubernetes: the kubeconfig {place} names no usable cluster ({said}); set "
-            "KUBECONFIG; nothing was changed"
-        ) from None
     except ApiException as error:
         raise ConfigError(
             f"the cluster of {place} refuses the user ({error.status} {error.reason}): the kubeconfig has expired or "
@@ -92,20 +85,31 @@ def look_at_cluster(kubernetes: KubernetesConfig, where: str) -> None:
         raise ConfigError(f"the cluster of {place} cannot be reached ({reason}); nothing was changed") from None
 
 
-def cluster_client(kubernetes: KubernetesConfig) -> Any:
+def cluster_client(kubernetes: KubernetesConfig, where: str) -> Any:
     """A client of the cluster that the kubeconfig's context names.
 
     Raises:
-        kubernetes.config.ConfigException: there is none.
+        ConfigError: there is no kubeconfig, or it has no such context.
     """
     from kubernetes import client, config
 
     configuration = client.Configuration()
-    config.load_kube_config(  # type: ignore[no-untyped-call]
-        context=kubernetes.context or None, client_configuration=configuration
-    )
+    try:
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            context=kubernetes.context or None, client_configuration=configuration
+        )
+    except (config.ConfigException, OSError, KeyError, TypeError) as error:
+        said = str(error).split("\n", maxsplit=1)[0]
+        raise ConfigError(
+            f"{where}: fraud-detection:kubernetes: the kubeconfig {_kubeconfig()} names no usable cluster ({said}); "
+            "set KUBECONFIG; nothing was changed"
+        ) from None
     configuration.retries = 1
     return client.ApiClient(configuration)
+
+
+def _kubeconfig() -> str:
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
 def _require_region(cloud: CloudConfig, where: str) -> None:

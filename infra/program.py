@@ -43,7 +43,12 @@ def _on_docker(settings: StackSettings, model: ModelArtifactArgs) -> dict[str, A
     return declare_container(settings, model)
 
 
-def _on_this_machine(settings: StackSettings, model: ModelArtifactArgs) -> dict[str, Any]:
+def declare_on_this_machine(settings: StackSettings, model: ModelArtifactArgs) -> dict[str, Any]:
+    """Declares a stack whose endpoint is a process of this machine.
+
+    Returns:
+        The stack's outputs.
+    """
     deployment = settings.deployment
     artifact = ModelArtifact(f"{deployment.deployment_name}-model", model)
     serving = LocalServing(
@@ -71,4 +76,4 @@ def _on_this_machine(settings: StackSettings, model: ModelArtifactArgs) -> dict[
     }
 
 
-_PLATFORMS = {"local": _on_this_machine, "docker": _on_docker, "kubernetes": _on_kubernetes}
+_PLATFORMS = {"local": declare_on_this_machine, "docker": _on_docker, "kubernetes": _on_kubernetes}

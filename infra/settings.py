@@ -62,8 +62,7 @@ def load_settings() -> StackSettings:
     config = pulumi.Config()
     platform = _platform(config, where)
     deployment = _deployment(config, where, stack)
-    if deployment.environment == "production" and platform != "kubernetes":
-        raise ConfigError(f"{where}: fraud-detection:platform: {platform!r} is not allowed; allowed: 'kubernetes'")
+    require_platform(deployment.environment, platform, where)
     secrets = CHECKOUT / ".secrets" / ("" if deployment.environment == "development" else stack)
     in_cluster = platform == "kubernetes"
     return StackSettings(
@@ -79,6 +78,16 @@ def load_settings() -> StackSettings:
         kubernetes=read_object(config, "kubernetes", KubernetesConfig, where) if in_cluster else None,
         image=read_object(config, "image", ImageConfig, where) if platform != "local" else None,
     )
+
+
+def require_platform(environment: str, platform: str, where: str) -> None:
+    """Does nothing when an environment may use a platform.
+
+    Raises:
+        ConfigError: production is on kubernetes only.
+    """
+    if environment == "production" and platform != "kubernetes":
+        raise ConfigError(f"{where}: fraud-detection:platform: {platform!r} is not allowed; allowed: 'kubernetes'")
 
 
 def _model_version(config: pulumi.Config, where: str, stack: str) -> str:

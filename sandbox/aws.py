@@ -3,9 +3,9 @@
 
     python -m sandbox.aws --port 8443 --http-port 8080 --certificate server.pem --key server.key
 
-Added: bucket policies are evaluated with their conditions (moto ignores them), and CloudWatch answers the CBOR
-protocol that newer SDKs speak. The same service listens on plain HTTP too, so that a policy that demands TLS can be
-seen to work.
+Added: bucket policies are evaluated with their conditions (moto ignores them), a bucket has the tags that it was made
+with, and CloudWatch answers the CBOR protocol that newer SDKs speak. The same service listens on plain HTTP too, so
+that a policy that demands TLS can be seen to work.
 """
 
 import argparse
@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import cbor2
+import xmltodict
 from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 from sandbox.policies import denied
@@ -50,10 +52,15 @@ class Front:
         if found := _CBOR_PATH.fullmatch(environ.get("PATH_INFO", "")):
             return self._cbor(found[1], environ, start_response)
         if sid := _denied(environ):
+            # What was sent is read first: a client that is cut off while it sends does not see the answer.
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             body = f"<Error><Code>AccessDenied</Code><Message>denied by {sid}</Message></Error>".encode()
             start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        tags = _tags_of_a_new_bucket(environ)
         answer: Iterable[bytes] = self._moto(environ, start_response)
+        if tags:
+            get_backend("s3")[_ACCOUNT]["aws"].put_bucket_tagging(_bucket_and_key(environ)[0], tags)
         return answer
 
     def _cbor(self, operation: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -124,13 +131,41 @@ def _denied(environ: Environ) -> str:
     scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     if scope is not None and scope[1] != "s3":
         return ""
-    bucket, _, key = environ.get("PATH_INFO", "/").lstrip("/").partition("/")
+    bucket, key = _bucket_and_key(environ)
     backend = get_backend("s3")[_ACCOUNT]["aws"]
-    if not bucket or bucket not in backend.buckets:
+    if not bucket or not _owner(bucket):
+        return ""
+    if environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER", _ACCOUNT) != _owner(bucket):
+        return "another owner than the expected one"
+    if bucket not in backend.buckets:
         return ""
     context = {"aws:SecureTransport": "true" if environ["wsgi.url_scheme"] == "https" else "false"}
     context |= {name: environ[header] for header, name in _HEADERS.items() if header in environ}
     return denied(backend.buckets[bucket].policy, environ["REQUEST_METHOD"], bucket, key, context)
+
+
+def _bucket_and_key(environ: Environ) -> tuple[str, str]:
+    bucket, _, key = str(environ.get("PATH_INFO", "/")).lstrip("/").partition("/")
+    return bucket, key
+
+
+def _owner(bucket: str) -> str:
+    """The account that a bucket belongs to; empty when there is no such bucket."""
+    owners = s3_backends.bucket_accounts
+    return owners[bucket][1] if bucket in owners else ""
+
+
+def _tags_of_a_new_bucket(environ: Environ) -> dict[str, str]:
+    """The tags that a request gives to the bucket that it makes, which moto passes over."""
+    bucket, key = _bucket_and_key(environ)
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if environ["REQUEST_METHOD"] != "PUT" or not bucket or key or environ.get("QUERY_STRING") or not length:
+        return {}
+    content = environ["wsgi.input"].read(length)
+    environ["wsgi.input"] = io.BytesIO(content)
+    asked = xmltodict.parse(content, force_list=("Tag",)).get("CreateBucketConfiguration") or {}
+    tags = (asked.get("Tags") or {}).get("Tag", [])
+    return {tag["Key"]: tag["Value"] for tag in tags}
 
 
 def _plain(value: Any) -> Any:

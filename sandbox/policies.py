@@ -50,8 +50,8 @@ def _met(operator: str, wanted: Any, present: str | None) -> bool:
         return present in values
     if operator == "StringNotEquals":
         return present not in values
-    if operator == "StringNotEqualsIfExists":
-        return present is not None and present not in values
+    if operator == "Null":
+        return ("true" if present is None else "false") in values
     raise ValueError(f"the sandbox does not know the condition operator {operator}")
 
 

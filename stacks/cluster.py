@@ -36,12 +36,16 @@ class Cluster:
     Args:
         config: of the stack.
         deployment_name: the name of the Deployment and of all that belongs to it.
+        where: what the config was read from, for errors.
+
+    Raises:
+        ConfigError: the kubeconfig names no such cluster.
     """
 
-    def __init__(self, config: KubernetesConfig, deployment_name: str) -> None:
+    def __init__(self, config: KubernetesConfig, deployment_name: str, where: str) -> None:
         from kubernetes import client
 
-        api = cluster_client(config)
+        api = cluster_client(config, where)
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
         self._scaling: Any = client.AutoscalingV2Api(api)

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from infra.cloud_config import KubernetesConfig
+from infra.cloud_config import KubernetesConfig, parse_object
 from infra.deployment_config import DeploymentConfig
+from infra.errors import ConfigError
 from stacks.cluster import Cluster
 from stacks.errors import DeploymentFailed
 from stacks.health import Check
@@ -49,7 +48,10 @@ def why_not_ready(file: Path, config: DeploymentConfig) -> str:
     """What the pods say of a failed rollout, to be put behind the engine's own words; may be empty."""
     if not in_cluster(file):
         return ""
-    said = _cluster(file, config.deployment_name).trouble()
+    try:
+        said = _cluster(file, config.deployment_name).trouble()
+    except ConfigError:
+        return ""
     return f" ({said})" if said else ""
 
 
@@ -76,5 +78,5 @@ def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
 
 
 def _cluster(file: Path, deployment_name: str) -> Cluster:
-    config = TypeAdapter(KubernetesConfig).validate_python(dict(read_config(file)[_KUBERNETES]))
-    return Cluster(config, deployment_name)
+    config = parse_object(read_config(file).get(_KUBERNETES), "kubernetes", KubernetesConfig, file.name)
+    return Cluster(config, deployment_name, file.name)

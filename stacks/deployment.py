@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.deployment_config import DeploymentConfig, parse_deployment_config, read_template
 from infra.errors import ConfigError
-from infra.settings import CHECKOUT
+from infra.settings import CHECKOUT, require_platform
 from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
 from stacks.engine_run import Say, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
@@ -217,7 +217,9 @@ class ModelDeployment:
         """Stops before anything is changed when a process of this machine cannot listen there."""
         from components.process_supervision import address_taken_by_another
 
-        platform = read_config(stack_config_file(self._checkout, environment)).get(PLATFORM, "local")
+        file = stack_config_file(self._checkout, environment)
+        platform = str(read_config(file).get(PLATFORM, "local"))
+        require_platform(environment, platform, file.name)
         address = {"checkout": self._checkout, "deployment_name": config.deployment_name}
         if platform == "local" and (
             taken := address_taken_by_another({**address, "host": config.host, "port": config.port})

@@ -68,7 +68,7 @@ class Rights:
         self, role: str, policy: dict[str, Any], action: str, target: str, context: dict[str, str]
     ) -> dict[str, Any]:
         own, about_key = f"arn:aws:s3:::{self.bucket}", action.startswith("kms:")
-        resource = target if target.startswith("arn:") else f"{own}/{target}" if target else own
+        resource = target if target.startswith(("arn:", "*")) else f"{own}/{target}" if target else own
         known = {"aws:SecureTransport": "true", "aws:PrincipalAccount": _ACCOUNT, **context}
         if about_key:
             known |= {"kms:CallerAccount": _ACCOUNT}

@@ -56,6 +56,7 @@ def _environment(cloud: Cloud, places: dict[str, Path]) -> dict[str, str]:
         for mount, directory in places.items():
             if value == mount or value.startswith(f"{mount}/"):
                 value = str(directory) + value.removeprefix(mount)
+                break
         found[item.name] = value
     sandbox = {name: cloud.variables[name] for name in ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")}
     return {**found, **sandbox, "API_HOST": "127.0.0.1", "API_PORT": str(free_port()), "PATH": os.environ["PATH"]}
