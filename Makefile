@@ -6,7 +6,7 @@ REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-scanners test-sandbox snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-scanners test-sandbox test-endpoint preview release deploy snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,11 +31,27 @@ test: setup lint  ## lint, types, import rules, unit and engine tests
 test-scanners: setup  ## checkov and kube-score on what the stacks render
 	@$(BIN)/python -m pytest tests/scanners
 
+test-endpoint: setup  ## ask an endpoint: ENDPOINT_URL, MODEL_ID, API_KEY_FILE
+	@$(BIN)/python -m pytest tests/integration
+
+preview: providers  ## what STACK would change, as Markdown in .run/preview-$(STACK).md; fails when it is refused
+	@mkdir -p .run
+	@$(BIN)/pulumi preview --json --stack $(STACK) --non-interactive > .run/preview-$(STACK).json || true
+	@$(BIN)/python scripts/preview_comment.py .run/preview-$(STACK).json --stack $(STACK) > .run/preview-$(STACK).md; \
+	  code=$$?; cat .run/preview-$(STACK).md; exit $$code
+
+release: setup  ## register MODEL_FILE as MODEL_NAME of MODEL_TYPE, signed with SIGNING_KEY; prints JSON with its model_id
+	@$(BIN)/python scripts/manage_models.py register $(MODEL_FILE) $(MODEL_NAME) $(MODEL_TYPE) \
+	  --sign-key $(SIGNING_KEY) --description "$(DESCRIPTION)" $(if $(METRICS),--metrics '$(METRICS)') --json
+
+deploy: providers  ## MODEL_ID to ENVIRONMENT; waits until it is healthy, goes back when it does not get so
+	@$(BIN)/python scripts/deploy_model.py deploy $(MODEL_ID) $(ENVIRONMENT)
+
 snapshots: setup  ## write tests/snapshots/ anew, after a change that is meant
 	@$(BIN)/python -m tests.rendered.snapshots
 
 test-sandbox: providers  ## staging and production on a cloud of this machine's own
-	@$(BIN)/python -m pytest tests/sandbox
+	@$(BIN)/python -m pytest --durations=12 tests/sandbox
 
 providers: setup  ## the AWS and Kubernetes providers and the sandbox's control plane
 	@$(BIN)/python -m toolchain --with control-plane --with providers

@@ -57,7 +57,7 @@ class KubernetesConfig:
     """Group of the cluster's users who may look after the deployment."""
     quota: StrictBool = False
     """Whether the namespace is limited to what the autoscaler may ask for."""
-    rollout_seconds: Annotated[StrictInt, Field(ge=30, le=3600)] = 600
+    rollout_seconds: Annotated[StrictInt, Field(ge=10, le=3600)] = 600
     """How long a rollout may take before it has failed."""
 
 

@@ -53,7 +53,8 @@ class Front:
             return self._cbor(found[1], environ, start_response)
         if sid := _denied(environ):
             # What was sent is read first: a client that is cut off while it sends does not see the answer.
-            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "")
+            environ["wsgi.input"].read(*(() if chunked else (int(environ.get("CONTENT_LENGTH") or 0),)))
             body = f"<Error><Code>AccessDenied</Code><Message>denied by {sid}</Message></Error>".encode()
             start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

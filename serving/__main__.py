@@ -41,24 +41,23 @@ def _run(options: argparse.Namespace) -> None:
     model = load_served_model(settings)
     from serving.app import ServiceState, create_app
     from serving.drift import DriftWatch
-    from serving.metrics import ServiceMetrics, push_each_minute
+    from serving.metrics import ServiceMetrics, pushed_each_minute
     from serving.server import serve
 
     metrics = ServiceMetrics(settings, DriftWatch(model.metadata.feature_schema))
-    if settings.metrics_namespace:
-        push_each_minute(metrics, settings.metrics_namespace)
     state = ServiceState(settings, model, api_keys, metrics)
     service_log.info(
         "model loaded",
         extra={"fields": {"model_id": model.metadata.model_id, "load_seconds": round(model.load_seconds, 3)}},
     )
-    serve(
-        state,
-        create_app(state),
-        listen_descriptor=options.listen_fd,
-        ready_descriptor=options.ready_fd,
-        watch_stdin=options.watch_stdin,
-    )
+    with pushed_each_minute(metrics, settings.metrics_namespace):
+        serve(
+            state,
+            create_app(state),
+            listen_descriptor=options.listen_fd,
+            ready_descriptor=options.ready_fd,
+            watch_stdin=options.watch_stdin,
+        )
 
 
 def _failed(ready_descriptor: int | None, code: str, message: str, exit_code: int) -> int:

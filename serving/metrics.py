@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from serving import metric_names as names
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _SERVER_ERROR = 500
 _PUSH_SECONDS = 60.0
+_TIMEOUT_SECONDS = 5
 _VALUES_AT_ONCE = 150
 """CloudWatch takes so many different values of one metric in one call."""
 
@@ -135,8 +137,9 @@ class _Counts:
         self.latencies: Counter[float] = Counter()
 
 
-def push_each_minute(metrics: ServiceMetrics, namespace: str) -> threading.Event:
-    """Gives CloudWatch the metrics each minute, in a thread, until the event that is returned is set."""
+@contextmanager
+def pushed_each_minute(metrics: ServiceMetrics, namespace: str) -> Iterator[None]:
+    """Gives CloudWatch the metrics each minute, in a thread, and once more at the end; nothing when no namespace is."""
     ended = threading.Event()
 
     def run() -> None:
@@ -145,18 +148,27 @@ def push_each_minute(metrics: ServiceMetrics, namespace: str) -> threading.Event
             due += _PUSH_SECONDS
             push(metrics, namespace)
 
+    if not namespace:
+        yield
+        return
     threading.Thread(target=run, name="metrics", daemon=True).start()
-    return ended
+    try:
+        yield
+    finally:
+        ended.set()
+        push(metrics, namespace)
 
 
 def push(metrics: ServiceMetrics, namespace: str) -> None:
     """Gives CloudWatch what came since the last time; what cannot be delivered is lost, and the log says so."""
     import boto3
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     data = metrics.take_minute()
     try:
-        boto3.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=data)
+        config = Config(connect_timeout=_TIMEOUT_SECONDS, read_timeout=_TIMEOUT_SECONDS)
+        boto3.client("cloudwatch", config=config).put_metric_data(Namespace=namespace, MetricData=data)
     except (BotoCoreError, ClientError) as error:
         service_log.warning("metrics were not delivered", extra={"fields": {"error": str(error)[:300]}})
 

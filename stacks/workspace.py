@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pulumi.automation import PulumiCommand, Stack
 
 PROJECT = "fraud-detection"
+SECRETS_PROVIDER_VARIABLE = "PULUMI_SECRETS_PROVIDER"
+"""What a stack that is made encrypts its secrets with, such as `awskms://alias/fraud-detection?region=eu-central-1`; a
+passphrase when it is not set."""
 
 
 def backend_url(checkout: Path) -> str:
@@ -39,7 +42,11 @@ def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
         environment.stack,
         PROJECT,
         program,
-        opts=automation.LocalWorkspaceOptions(**_workspace_arguments(checkout)),
+        opts=automation.LocalWorkspaceOptions(
+            # Of a stack that is made now; one that is there keeps what its config file names.
+            secrets_provider=os.environ.get(SECRETS_PROVIDER_VARIABLE),
+            **_workspace_arguments(checkout),
+        ),
     )
 
 

@@ -58,16 +58,7 @@ class Cloud:
         return getattr(client, api)(client.ApiClient(configuration))
 
     def aws(self, service: str, **changes: Any) -> Any:
-        import boto3
-
-        settings = {
-            "endpoint_url": self.variables["AWS_ENDPOINT_URL"],
-            "verify": self.variables["AWS_CA_BUNDLE"],
-            "region_name": self.variables["AWS_REGION"],
-            "aws_access_key_id": "sandbox",
-            "aws_secret_access_key": "sandbox",
-        }
-        return boto3.client(service, **{**settings, **changes})
+        return aws_client(self.variables, service, **changes)
 
 
 def deployment_name(stack: str) -> str:
@@ -93,9 +84,31 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         )
         assert started.returncode == 0, started.stderr
         variables: dict[str, str] = json.loads(started.stdout)
+        variables["PULUMI_SECRETS_PROVIDER"] = _key_for_secrets(variables)
         yield variables
     finally:
         subprocess.run([*command, "stop"], cwd=SOURCE, env=environment, check=True, capture_output=True, timeout=60)
+
+
+def _key_for_secrets(variables: dict[str, str]) -> str:
+    """A KMS key for the secrets in the stacks' state and config."""
+    kms = aws_client(variables, "kms")
+    kms.create_alias(AliasName="alias/state", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
+    return f"awskms://alias/state?region={variables['AWS_REGION']}"
+
+
+def aws_client(variables: dict[str, str], service: str, **changes: Any) -> Any:
+    """A client of the sandbox."""
+    import boto3
+
+    settings = {
+        "endpoint_url": variables["AWS_ENDPOINT_URL"],
+        "verify": variables["AWS_CA_BUNDLE"],
+        "region_name": variables["AWS_REGION"],
+        "aws_access_key_id": "sandbox",
+        "aws_secret_access_key": "sandbox",
+    }
+    return boto3.client(service, **{**settings, **changes})
 
 
 def make_cloud_checkout(root: Path, variables: dict[str, str]) -> Checkout:
@@ -120,7 +133,11 @@ def make_cloud_checkout(root: Path, variables: dict[str, str]) -> Checkout:
 def committed(stack: str) -> str:
     """The stack's file as it is committed."""
     lines = (SOURCE / f"Pulumi.{stack}.yaml").read_text().splitlines(keepends=True)
-    return "".join(line for line in lines if not re.match(r"encryptionsalt:|  fraud-detection:modelVersion:", line))
+    return "".join(
+        line
+        for line in lines
+        if not re.match(r"encryptionsalt:|secretsprovider:|encryptedkey:|  fraud-detection:modelVersion:", line)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,10 @@ def test_the_plain_preview_shows_no_change(cloud: Cloud, stack: str) -> None:
 
 
 def test_no_secret_is_in_the_state_in_clear(cloud: Cloud) -> None:
-    text = json.dumps(_states(cloud, "production"))
+    exported = json.loads(cloud.checkout.pulumi("stack", "export", "-s", "production").stdout)["deployment"]
+    assert exported["secrets_providers"]["type"] == "cloud"
+    assert exported["secrets_providers"]["state"]["url"].startswith("awskms://alias/state")
+    text = json.dumps(exported)
     key = (cloud.checkout.root / ".secrets" / "model.key").read_text().strip()
     hashes = json.loads((cloud.checkout.root / ".secrets" / "production" / "api_keys.json").read_text())
     assert key not in text
@@ -106,7 +109,7 @@ def test_health_looks_at_pods_rollout_and_model(cloud: Cloud) -> None:
 def test_a_rollout_that_a_quota_stops_fails_with_the_reason_and_goes_back(cloud: Cloud) -> None:
     quota = {"metadata": {"name": "nothing-more"}, "spec": {"hard": {"pods": "1"}}}
     file = cloud.checkout.root / "Pulumi.staging.yaml"
-    file.write_text(file.read_text().replace("    gateway: public\n", "    rollout_seconds: 30\n    gateway: public\n"))
+    file.write_text(file.read_text().replace("    gateway: public\n", "    rollout_seconds: 15\n    gateway: public\n"))
     core = cloud.kubernetes("CoreV1Api")
     core.create_namespaced_resource_quota("fraud-detection-staging", quota)
     try:

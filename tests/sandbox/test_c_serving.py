@@ -81,10 +81,45 @@ def test_the_deployed_configuration_answers_a_prediction(cloud: Cloud, tmp_path:
         assert answer.status_code == httpx.codes.OK, answer.text
         assert 0 <= answer.json()["predictions"][0]["fraud_probability"] <= 1
         assert httpx.post(f"{url}/predict", json=body, trust_env=False).status_code == httpx.codes.UNAUTHORIZED
+        _make_every_metric_known(url, key, body["transactions"][0])
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
     assert not list((tmp_path / "tmp").iterdir()), "the fetched model does not stay"
+    _require_that_alarms_have_their_metrics(cloud)
+
+
+def _make_every_metric_known(url: str, key: str, transaction: dict[str, Any]) -> None:
+    """Drift needs some hundred transactions, accuracy needs feedback."""
+    headers = {"X-API-Key": key}
+    batch = {"transactions": [transaction] * 600}
+    outcomes = {"items": [{"predicted_fraud": True, "was_fraud": True}]}
+    for path, body in (("predict", batch), ("feedback", outcomes)):
+        answer = httpx.post(f"{url}/{path}", json=body, headers=headers, trust_env=False)
+        assert answer.status_code == httpx.codes.OK, answer.text
+
+
+def _require_that_alarms_have_their_metrics(cloud: Cloud) -> None:
+    """What the process published before it ended is, by name and dimensions, what every alarm of the stack watches."""
+    published = {
+        (item["MetricName"], frozenset((each["Name"], each["Value"]) for each in item["Dimensions"]))
+        for item in cloud.aws("cloudwatch").list_metrics(Namespace="FraudDetection")["Metrics"]
+    }
+    name = deployment_name(_STACK)
+    alarms = cloud.aws("cloudwatch").describe_alarms(AlarmNamePrefix=f"{name}-")["MetricAlarms"]
+    watched = [
+        metric
+        for alarm in alarms
+        for metric in (
+            [query["MetricStat"]["Metric"] for query in alarm["Metrics"] if "MetricStat" in query]
+            if alarm.get("Metrics")
+            else [alarm]
+        )
+    ]
+    assert len(watched) >= 8
+    for metric in watched:
+        dimensions = frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"])
+        assert (metric["MetricName"], dimensions) in published
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> dict[str, Any]:
