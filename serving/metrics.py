@@ -1,5 +1,6 @@
 """What the service counts and measures, as Prometheus reads it and as CloudWatch is given it each minute."""
 
+import os
 import threading
 import time
 from collections import Counter
@@ -168,7 +169,10 @@ def push(metrics: ServiceMetrics, namespace: str) -> None:
     data = metrics.take_minute()
     try:
         config = Config(connect_timeout=_TIMEOUT_SECONDS, read_timeout=_TIMEOUT_SECONDS)
-        boto3.client("cloudwatch", config=config).put_metric_data(Namespace=namespace, MetricData=data)
+        # Pods are told AWS_REGION, which this library alone of all does not read.
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        client = boto3.client("cloudwatch", region_name=region, config=config)
+        client.put_metric_data(Namespace=namespace, MetricData=data)
     except (BotoCoreError, ClientError) as error:
         service_log.warning("metrics were not delivered", extra={"fields": {"error": str(error)[:300]}})
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stacks.development_secrets import ensure_development_secrets
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import EngineMissing
+from stacks.errors import DeploymentFailed, EngineMissing
 
 if TYPE_CHECKING:
     from pulumi.automation import PulumiCommand, Stack
@@ -33,21 +33,27 @@ def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
 
     Raises:
         EngineMissing: there is no `pulumi` to run.
+        DeploymentFailed: state or secrets cannot be had, such as for want of credentials.
     """
     from pulumi import automation
 
     from infra.program import program
 
-    return automation.create_or_select_stack(
-        environment.stack,
-        PROJECT,
-        program,
-        opts=automation.LocalWorkspaceOptions(
-            # Of a stack that is made now; one that is there keeps what its config file names.
-            secrets_provider=os.environ.get(SECRETS_PROVIDER_VARIABLE),
-            **_workspace_arguments(checkout),
-        ),
-    )
+    try:
+        return automation.create_or_select_stack(
+            environment.stack,
+            PROJECT,
+            program,
+            opts=automation.LocalWorkspaceOptions(
+                # Of a stack that is made now; one that is there keeps what its config file names.
+                secrets_provider=os.environ.get(SECRETS_PROVIDER_VARIABLE),
+                **_workspace_arguments(checkout),
+            ),
+        )
+    except automation.CommandError as error:
+        said = [line for line in str(error).splitlines() if "error:" in line]
+        reason = said[-1].split("error:", 1)[1].strip() if said else str(error).strip()
+        raise DeploymentFailed(f"stack {environment.stack} cannot be opened: {reason}; nothing was changed") from None
 
 
 def existing_environments(checkout: Path) -> list[DeploymentEnvironment]:

@@ -73,11 +73,10 @@ class Checkout:
         assert completed.returncode == code, f"{command} ended with {completed.returncode}, expected {code}:\n{said}"
         return completed
 
-    def fails(self, *command: str) -> str:
+    def fails(self, *command: str, **environment: str) -> str:
         """Runs a command that has to fail, and returns what it said."""
-        completed = subprocess.run(
-            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=240
-        )
+        variables = {**self.environment, **environment}
+        completed = subprocess.run(command, cwd=self.root, env=variables, capture_output=True, text=True, timeout=240)
         said = f"{completed.stdout}\n{completed.stderr}"
         assert completed.returncode != 0, f"{command} did not fail:\n{said}"
         return said

@@ -46,14 +46,16 @@ class Rendered:
 _CACHE: dict[str, Rendered] = {}
 
 
-def rendered_stack(stack: str) -> Rendered:
-    """Renders a stack's committed config."""
-    if stack not in _CACHE:
-        command = [sys.executable, "-m", "tests.rendered.render", stack]
+def rendered_stack(stack: str, **changes: str) -> Rendered:
+    """Renders a stack's committed config, with changes."""
+    what = " ".join([stack, *(f"{key}={value}" for key, value in changes.items())])
+    if what not in _CACHE:
+        sets = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
+        command = [sys.executable, "-m", "tests.rendered.render", stack, *sets]
         done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-        _CACHE[stack] = Rendered(stack, json.loads(done.stdout))
-    return _CACHE[stack]
+        _CACHE[what] = Rendered(stack, json.loads(done.stdout))
+    return _CACHE[what]
 
 
 @pytest.fixture(params=CLOUD_STACKS)

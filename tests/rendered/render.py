@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,22 +113,25 @@ class _Mocks(pulumi.runtime.Mocks):
         return {**found, "name": own} if "aws:iam" in kind else found
 
 
-def render(stack: str, *, references: bool = False) -> list[dict[str, Any]]:
+def render(stack: str, *, references: bool = False, changes: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """All resources of a stack, `type`, `name` and `inputs` of each, sorted by type and name.
 
     Args:
         stack: `dev`, `staging` or `production`; its committed config file is what is rendered.
         references: whether addresses are Terraform's references to the resource that has them.
+        changes: of the config, such as `{"platform": "docker"}`.
     """
     os.environ |= {"MODEL_KEY_FILE": _file("model.key", MODEL_KEY), "API_KEYS_FILE": _file("api_keys.json", API_KEYS)}
     os.environ.pop("AWS_ENDPOINT_URL", None)
     os.environ["IMAGE_TAG"] = "v1"
     mocks = _Mocks(references=references)
     pulumi.runtime.set_mocks(mocks, project="fraud-detection", stack=stack, preview=False)
-    pulumi.runtime.set_all_config(_config(stack))
+    changed = {f"fraud-detection:{key}": value for key, value in (changes or {}).items()}
+    pulumi.runtime.set_all_config({**_config(stack), **changed})
 
     from components.model_artifact import ModelArtifactArgs
     from infra.cloud import declare_cloud
+    from infra.container import declare_container
     from infra.preflight import Account
     from infra.program import declare_on_this_machine
     from infra.settings import load_settings
@@ -141,7 +144,8 @@ def render(stack: str, *, references: bool = False) -> list[dict[str, Any]]:
         _run(lambda: declare_cloud(settings, Account(ACCOUNT, "aws"), model))
     else:
         model = replace(model, uri=f"file:///registry/{place}")
-        _run(lambda: declare_on_this_machine(settings, model))
+        declare = declare_container if settings.platform == "docker" else declare_on_this_machine
+        _run(lambda: declare(settings, model))
     found = json.loads(json.dumps(mocks.resources, default=_asset, sort_keys=True))
     text = json.dumps(found).replace(str(CHECKOUT), ".").replace(_DIRECTORY, "/keys")
     return sorted(json.loads(text), key=lambda item: (item["type"], item["name"]))
@@ -228,8 +232,10 @@ def main() -> int:
     )
     parser.add_argument("stack", choices=list(STACKS))
     parser.add_argument("--as", dest="form", choices=["manifests", "terraform", "resources"], default="resources")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the stack's config")
     options = parser.parse_args()
-    resources = render(options.stack, references=options.form == "terraform")
+    changes = dict(item.split("=", 1) for item in options.set)
+    resources = render(options.stack, references=options.form == "terraform", changes=changes)
     if options.form == "manifests":
         print(yaml.safe_dump_all(manifests(resources), sort_keys=True), end="")
     else:

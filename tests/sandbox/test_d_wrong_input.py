@@ -61,7 +61,12 @@ def _with(checkout: Checkout, stack: str, old: str, new: str) -> Path:
 def test_no_credentials(other: Checkout) -> None:
     signed, _ = _models(other)
     nothing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
-    assert "there are no AWS credentials" in _refused(other, "staging", signed, **nothing)
+    # Where a key of KMS encrypts the stack's secrets, there is not even a stack without credentials.
+    said = other.fails(sys.executable, "scripts/deploy_model.py", "deploy", signed, "staging", **nothing)
+    assert "stack staging cannot be opened: could not create secrets manager" in said
+    assert "Traceback" not in said
+    by_passphrase = {**nothing, "PULUMI_SECRETS_PROVIDER": ""}
+    assert "there are no AWS credentials" in _refused(other, "staging", signed, **by_passphrase)
 
 
 def test_no_cluster(other: Checkout, tmp_path: Path) -> None:
