@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """Measures saving and loading against peers and the floor, in one run, and writes a table and a picture.
 
-    python -m benchmarks.store.run                      # everything: about a quarter of an hour on two cores
+    python -m benchmarks.store.run --mlflow-python PYTHON      # everything: about three quarters of an hour
     python -m benchmarks.store.run --arrays 100 --forest 60 --repeat 1     # smaller and faster
 
 Each measurement runs in a process of its own: the model is loaded first, then saved and loaded the given number of
-times; the best time counts. Extra memory is how far the resident size rises above what it is before the first save.
+times; the best time counts. bz2 and lzma on the large models run once. Extra memory is how far the resident size rises
+above what it is before the first save. What checksum and cipher add is measured by itself: this project's own streams
+with and without them, in turns in one process, medians.
+
+PYTHON is one that has mlflow, scikit-learn and xgboost installed (`uv venv X; uv pip install -p X mlflow xgboost-cpu`);
+without it MLflow is left out.
 """
 
 import argparse
@@ -18,7 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.store.added import ADDED, added_table, measure_added
 from benchmarks.store.contestants import contestant
+from benchmarks.store.mlflow_model import measure_mlflow
 from benchmarks.store.models import prepare
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -31,25 +38,32 @@ def main() -> int:
     if options.one:
         print(json.dumps(_measure(options.one, Path(options.model), Path(options.directory), options.repeat)))
         return 0
-    rows = []
+    if options.added:
+        print(json.dumps(measure_added(Path(options.model), options.added, Path(options.directory))))
+        return 0
+    rows, added = [], []
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         directory = Path(work)
         for model, megabytes in (("xgboost", 5), ("forest", options.forest), ("arrays", options.arrays)):
             path = prepare(model, directory, megabytes)
-            for name in _names(model):
-                rows.append({"model": model, **_in_child(name, path, directory, options.repeat)})
+            for compression in ADDED if model != "xgboost" else ():
+                added.append({"model": model, **_added_in_child(compression, path, directory)})
+                sys.stderr.write(f"{added[-1]}\n")
+            for name in _names():
+                once = model != "xgboost" and name.endswith(_SLOW)
+                rows.append({"model": model, **_in_child(name, path, directory, 1 if once else options.repeat)})
                 _say(rows[-1])
-    _write(rows, options)
+            if options.mlflow_python and model != "arrays":
+                rows.append({"model": model, **measure_mlflow(options.mlflow_python, path, directory)})
+                _say(rows[-1])
+    _write(rows, added, options)
     return 0
 
 
-def _names(model: str) -> list[str]:
-    compressions = ["none", "gzip", "zstd", *(_SLOW if model == "xgboost" else ())]
+def _names() -> list[str]:
+    compressions = ["none", "gzip", "zstd", *_SLOW]
     ours = [f"{kind}/{compression}" for compression in compressions for kind in ("ours", "ours-encrypted")]
     peers = [f"joblib/{compression}" for compression in compressions if compression != "zstd"]
-    if model == "arrays":
-        # joblib's gzip takes minutes a gigabyte; the forest shows the same ratio.
-        peers = ["joblib/none"]
     return [*ours, *peers, "fernet/none", "floor/none", "floor/gzip", "floor/zstd"]
 
 
@@ -57,6 +71,13 @@ def _in_child(name: str, model: Path, directory: Path, repeat: int) -> dict[str,
     command = [sys.executable, "-m", "benchmarks.store.run", "--one", name, "--model", str(model)]
     command += ["--directory", str(directory), "--repeat", str(repeat)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    return result
+
+
+def _added_in_child(compression: str, model: Path, directory: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.store.run", "--added", compression, "--model", str(model)]
+    answer = subprocess.run([*command, "--directory", str(directory)], capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     return result
 
@@ -112,12 +133,17 @@ def _say(row: dict[str, Any]) -> None:
     )
 
 
-def _write(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+def _write(rows: list[dict[str, Any]], added: list[dict[str, Any]], options: argparse.Namespace) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    record = {"machine": machine, "arguments": {"forest": options.forest, "arrays": options.arrays}, "rows": rows}
+    record: dict[str, Any] = {
+        "machine": machine,
+        "arguments": {"forest": options.forest, "arrays": options.arrays},
+        "rows": rows,
+    }
+    record["added"] = added
     (RESULTS / "store.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "store.md").write_text(_table(rows, machine), encoding="utf-8")
+    (RESULTS / "store.md").write_text(_table(rows, machine) + added_table(added), encoding="utf-8")
     _picture(rows)
 
 
@@ -172,7 +198,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--forest", type=int, default=300, help="MB of random forest, about (300)")
     parser.add_argument("--repeat", type=int, default=2, help="how often; the best counts (2)")
     parser.add_argument("--work", help="directory for the files; the system's own when not given")
-    for hidden in ("--one", "--model", "--directory"):
+    parser.add_argument("--mlflow-python", help="a Python that has mlflow, scikit-learn and xgboost")
+    for hidden in ("--one", "--added", "--model", "--directory"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     return parser
 
