@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
+IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-scanners test-sandbox test-endpoint preview release deploy snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-scanners test-sandbox test-endpoint preview release deploy image sbom test-docker snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +73,20 @@ format: setup  ## put the formatting right
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+image: setup  ## the service's image; BASE_IMAGE is a slim image with Python 3.11, by digest
+	@test -n "$(BASE_IMAGE)" || { echo "BASE_IMAGE is not set; name a slim image with Python 3.11 by its digest: make image BASE_IMAGE=python:3.11-slim-bookworm@sha256:…"; exit 2; }
+	@rm -rf build/site
+	@$(BIN)/uv pip install --quiet --target build/site --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  --only-binary :all: --no-deps --require-hashes -r serving/requirements.txt
+	@docker build --quiet --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
+
+sbom: setup  ## what is in the image, as CycloneDX: build/sbom.json
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements --output-reproducible --of JSON -o build/sbom.json serving/requirements.txt
+
+test-docker: setup  ## build the image, run it, predict; says where Docker cannot run
+	@$(BIN)/python -m pytest tests/docker
+
 fuzz: setup  ## feed mutated artifacts to the reader for five minutes
 	@$(BIN)/python -m tests.fuzz.fuzz_artifact -max_total_time=300 -print_final_stats=1
 
@@ -81,6 +96,8 @@ schema: setup  ## write config/deployment.schema.json anew
 requirements: setup  ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile --quiet --all-extras --universal --generate-hashes --no-emit-index-url \
 	  --no-annotate --no-header --upgrade -o $(REQUIREMENTS) pyproject.toml
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 \
+	  --python-platform x86_64-manylinux_2_28 -c $(REQUIREMENTS) -o serving/requirements.txt serving/requirements.in
 
 clean:  ## remove the environment and the caches of the tools; keys, state, registry and models stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

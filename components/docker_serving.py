@@ -8,7 +8,6 @@ import pulumi_docker as docker
 _PORT = 8000
 _SECRETS = "/var/run/secrets/fraud-detection"
 _MODEL = "/var/lib/fraud-detection/model"
-_CHECK = "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/ready', timeout=5)"  # raises unless 200
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class DockerServingArgs:
     memory_mib: int
     cpu_shares: int
     """1024 for one core."""
+    model_runtime_digest: pulumi.Input[str] = ""
+    """Of the model's second form, which is served where it is given."""
     health_check_interval: int = 30
     """Seconds."""
     log_level: str = "INFO"
@@ -52,6 +53,7 @@ class DockerServing(pulumi.ComponentResource):
             "MODEL_ID": args.model_id,
             "MODEL_URI": _MODEL,
             "MODEL_SHA256": args.model_digest,
+            "MODEL_RUNTIME_SHA256": args.model_runtime_digest,
             "MODEL_KEY_FILE": f"{_SECRETS}/model.key",
             "API_KEYS_FILE": f"{_SECRETS}/api_keys.json",
             "API_HOST": "0.0.0.0",  # noqa: S104 - the container's own network
@@ -82,7 +84,7 @@ class DockerServing(pulumi.ComponentResource):
             must_run=True,
             wait=True,
             healthcheck={
-                "tests": ["CMD", "python", "-c", _CHECK],
+                "tests": ["CMD", "python3", "-m", "serving.healthcheck"],
                 "interval": f"{args.health_check_interval}s",
                 "timeout": "10s",
                 "retries": 3,

@@ -56,6 +56,8 @@ class KubernetesServingArgs:
     """Namespace of the gateway: its pods may connect."""
     deployers_group: str
     """Group of the cluster's users who may look after this deployment; empty for none."""
+    model_runtime_digest: pulumi.Input[str] = ""
+    """Of the model's second form, which is served where it is given."""
     metrics_namespace: str = ""
     """CloudWatch namespace that the service publishes to; empty for none."""
     log_level: str = "INFO"
@@ -278,6 +280,7 @@ class KubernetesServing(pulumi.ComponentResource):
             "MODEL_ID": args.model_id,
             "MODEL_URI": args.model_uri,
             "MODEL_SHA256": args.model_digest,
+            "MODEL_RUNTIME_SHA256": args.model_runtime_digest,
             "MODEL_KEY_FILE": f"{_SECRETS}/model/model.key",
             "API_KEYS_FILE": f"{_SECRETS}/api/api_keys.json",
             "API_HOST": "0.0.0.0",  # noqa: S104 - the pod's own network
@@ -435,7 +438,7 @@ def pod_policy(
             "Sid": "ReadOneModelVersion",
             "Effect": "Allow",
             "Action": "s3:GetObject",
-            "Resource": [f"{model}/manifest.json", f"{model}/artifact"],
+            "Resource": [f"{model}/manifest.json", f"{model}/artifact", f"{model}/runtime"],
             "Condition": {"Bool": {"aws:SecureTransport": "true"}},
         },
         {

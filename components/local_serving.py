@@ -31,6 +31,8 @@ class LocalServingArgs:
     """File with the hashes of the API keys that are let in."""
     checkout: str
     """Directory the process runs in; holds `.run/` and `logs/`."""
+    model_runtime_digest: pulumi.Input[str] = ""
+    """Of the model's second form, which is served where it is given."""
     log_level: str = "INFO"
     ready_timeout_seconds: float = 120.0
     """How long a process may take to load its model before the update fails and the process before it goes on."""

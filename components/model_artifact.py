@@ -17,6 +17,8 @@ class ModelArtifactArgs:
     """The artifact's digest as its manifest has it, `sha256:<hex>`."""
     measured_digest: str
     """The artifact's digest as it was measured just now, `sha256:<hex>`."""
+    runtime_digest: str = ""
+    """The digest of its second form, which is served where it is there; empty when there is none."""
     files: tuple[str, ...] = ()
     """Paths of the files that make the model version, for a bucket."""
     revision: str = ""
@@ -47,6 +49,7 @@ class ModelArtifact(pulumi.ComponentResource):
     model_id: pulumi.Output[str]
     uri: pulumi.Output[str]
     digest: pulumi.Output[str]
+    runtime_digest: pulumi.Output[str]
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class ModelArtifact(pulumi.ComponentResource):
             )
         self.model_id = pulumi.Output.from_input(args.model_id)
         self.digest = pulumi.Output.from_input(args.digest)
+        self.runtime_digest = pulumi.Output.from_input(args.runtime_digest)
         self.uri = pulumi.Output.from_input(args.uri) if bucket is None else self._uploaded(name, args, bucket)
         self.register_outputs({"model_id": self.model_id, "uri": self.uri, "digest": self.digest})
 

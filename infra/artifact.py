@@ -34,6 +34,7 @@ def resolve_artifact(settings: StackSettings) -> ModelArtifactArgs:
         uri=_uri(registry, settings),
         digest=manifest.digest,
         measured_digest=measured,
+        runtime_digest=manifest.runtime_digest,
         files=files,
         revision=f"{manifest.digest}/{'+'.join(registry.key_ids(settings.model_version))}",
     )
@@ -51,7 +52,7 @@ def _files(registry: ModelRegistry, settings: StackSettings) -> tuple[str, ...]:
     if settings.platform != "kubernetes" or _in_the_bucket(registry, settings):
         return ()
     place = place_of(settings.model_version)
-    keys = [f"{place}/{name}" for name in ("manifest.json", "artifact", "signature.json")]
+    keys = [f"{place}/{name}" for name in ("manifest.json", "artifact", "runtime", "signature.json")]
     return tuple(str(registry.storage.path(key).resolve()) for key in keys if registry.storage.exists(key))
 
 

@@ -152,6 +152,7 @@ def _serving_args(settings: StackSettings, account: Account, parts: _Parts) -> K
         model_id=parts.artifact.model_id,
         model_uri=parts.artifact.uri,
         model_digest=parts.artifact.digest,
+        model_runtime_digest=parts.artifact.runtime_digest,
         bucket_arn=parts.registry.arn,
         key_arn=parts.registry.key_arn,
         region=cloud.region,

@@ -38,6 +38,7 @@ def declare_container(settings: StackSettings, model: ModelArtifactArgs) -> dict
             model_id=artifact.model_id,
             model_directory=artifact.uri.apply(lambda uri: str(Path(unquote(urlsplit(uri).path)))),
             model_digest=artifact.digest,
+            model_runtime_digest=artifact.runtime_digest,
             host=deployment.host,
             port=deployment.port,
             model_key_file=str(settings.model_key_file),

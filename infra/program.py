@@ -59,6 +59,7 @@ def declare_on_this_machine(settings: StackSettings, model: ModelArtifactArgs) -
             model_id=artifact.model_id,
             model_uri=artifact.uri,
             model_digest=artifact.digest,
+            model_runtime_digest=artifact.runtime_digest,
             host=deployment.host,
             port=deployment.port,
             model_key_file=str(settings.model_key_file),

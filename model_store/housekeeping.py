@@ -16,6 +16,7 @@ from model_store.manifest import ModelMetadata, ModelStatus
 from model_store.progress import Step, no_step
 from model_store.registry import ModelRegistry
 from model_store.rotation import rotate_artifact
+from model_store.runtime_form import FILE as RUNTIME_FILE
 
 ROLLBACK_WINDOW = 5
 """How many of the last different versions of each environment are kept for a rollback."""
@@ -164,9 +165,11 @@ def rotate_keys(
         registry.require_right("rotate-key", model.model_id)
         names = [key.key_id for key in new_keys]
         registry.audit.append("rotate-key", model.model_id, keys=names)
-        path = registry.artifact_path(model.model_id)
-        rotate_artifact(path, registry.keys, new_keys)
-        registry.storage.replace_file(f"{place_of(model.model_id)}/artifact", path)
+        for name in ("artifact", *([RUNTIME_FILE] if model.runtime_digest else [])):
+            place = f"{place_of(model.model_id)}/{name}"
+            path = registry.storage.path(place)
+            rotate_artifact(path, registry.keys, new_keys)
+            registry.storage.replace_file(place, path)
         rotated.append(model.model_id)
     return rotated
 

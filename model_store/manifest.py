@@ -112,7 +112,16 @@ class ModelMetadata:
     source: Source | None = None
     lineage: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from, as far as it is known: `git_commit`, `parameters`, `training_data` (name, SHA-256, size)."""
+    runtime: Mapping[str, Any] | None = None
+    """The second form that is served: `format` (`onnx` or `native`) and, for ONNX, its `digest`, `size_bytes`,
+    `payload_bytes`, `largest_difference` from the model, `tolerance` and `sample_rows`; for `native`, the `reason`.
+    None: not made."""
     status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
+
+    @property
+    def runtime_digest(self) -> str:
+        """The digest of the second form; empty when there is none."""
+        return str((self.runtime or {}).get("digest", ""))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -137,6 +146,8 @@ class ModelMetadata:
             UnreadableModel: it lacks a field, or has one that this program does not know.
         """
         expected = _manifest_fields()
+        if "runtime" not in manifest:
+            manifest = {**manifest, "runtime": None}
         if manifest.keys() != expected:
             odd = sorted(set(manifest) ^ expected)
             raise UnreadableModel(f"the manifest's fields are not the expected ones: {', '.join(odd)}")

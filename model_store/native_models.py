@@ -41,12 +41,20 @@ class OnnxModel:
         (self._input,) = self._session.get_inputs()
         self.n_features_in_ = self._input.shape[-1]
 
+        self._outputs = [self._session.get_outputs()[-1].name]
+        self._run, self._name = self._session.run, self._input.name
+
     def predict_proba(self, rows: "Array") -> "Array":
         """Probabilities of the classes, shape (n, classes)."""
         import numpy as np
 
-        probabilities = self._session.run(None, {self._input.name: np.ascontiguousarray(rows, dtype=np.float32)})[-1]
-        return np.asarray(probabilities)
+        return self.run(np.ascontiguousarray(rows, dtype=np.float32))
+
+    def run(self, rows: "Array") -> "Array":
+        """The same for rows that are contiguous and 32-bit already."""
+        import numpy as np
+
+        return np.asarray(self._run(self._outputs, {self._name: rows})[0])
 
 
 class LightGBMModel:

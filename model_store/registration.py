@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_store.audit import AuditLog
+from model_store.errors import InvalidInput
 from model_store.layout import now, place_of, rfc3339, write_json
 from model_store.manifest import ModelStatus, new_model_id
 from model_store.persistence import SecureModelPersistence
+from model_store.runtime_form import FILE as RUNTIME_FILE
+from model_store.runtime_form import runtime_form
+from model_store.serializers import SerializationFormat
 from model_store.storage import Storage
 
 if TYPE_CHECKING:
@@ -25,6 +29,8 @@ class Candidate:
     known: Mapping[str, Any]
     """The fields of its manifest that are known before it is written."""
     signing_key: "Ed25519PrivateKey | None"
+    runtime: bool = False
+    """Whether a second form is made, which answers faster."""
 
 
 class Registration:
@@ -91,6 +97,7 @@ class Registration:
             "key_fingerprints": saved["key_fingerprints"],
             "model_class": saved["model_class"],
             "library_versions": saved["library_versions"],
+            "runtime": self._write_runtime(candidate, context, saved, staging) if candidate.runtime else None,
         }
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
         enter_status(state, ModelStatus.TRAINED, self._actor, "registered")
@@ -101,6 +108,23 @@ class Registration:
 
             write_json(staging / "signature.json", sign_manifest(manifest, candidate.signing_key))
         return manifest
+
+    def _write_runtime(
+        self, candidate: Candidate, context: Mapping[str, str], saved: Mapping[str, Any], staging: Path
+    ) -> dict[str, Any]:
+        try:
+            form = runtime_form(candidate.model, candidate.known["feature_schema"], int(saved["original_size"]))
+        except InvalidInput as error:
+            return {"format": "native", "reason": str(error)}
+        written = candidate.persistence.save_model_secure(
+            form.model,
+            staging / RUNTIME_FILE,
+            format_type=SerializationFormat.ONNX,
+            encrypt=self._encrypt,
+            context={**context, "form": RUNTIME_FILE},
+        )
+        sizes = {"size_bytes": written["final_size"], "payload_bytes": written["compressed_size"]}
+        return {**form.described(), "digest": written["digest"], **sizes}
 
     def _claim_version(self, model_name: str) -> int:
         """The next number of a name; claimed once and for all, even when the registration then fails."""

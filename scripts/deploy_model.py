@@ -20,13 +20,14 @@ exit codes:
   15  another program listens where the endpoint should
   17  there is no such environment
   18  there is no prior version to roll back to
+  20  a threshold is breached
   130 interrupted
 """
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
@@ -35,6 +36,10 @@ if str(CHECKOUT) not in sys.path:
 from scripts.command_line import add_command, make_parser, progress, run_command, show, table  # noqa: E402
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from stacks.alerts import Alert
     from stacks.deployment import DeployOutcome, ModelDeployment
     from stacks.health import HealthReport
 
@@ -46,6 +51,9 @@ examples:
   python scripts/deploy_model.py health deploy_fraud-detection-dev_development_20241009_123500
   python scripts/deploy_model.py rollback development
 """
+
+
+_BREACHED = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -111,6 +119,64 @@ def _health(options: argparse.Namespace) -> int:
         show(options, report.to_dict(), "")
         return 0 if report.healthy else 13
     return _print_health(report)
+
+
+def _alerts(options: argparse.Namespace) -> int:
+    _, alerts = _deployments().measure(options.environment, options.api_key_file)
+    breached = [alert for alert in alerts if alert.breached]
+    rows = [{**alert.to_dict(), "state": _state(alert)} for alert in alerts]
+    text = table(("state", "name", "value", "threshold", "unit"), rows, empty="")
+    show(options, [alert.to_dict() for alert in alerts], text)
+    return _BREACHED if breached else 0
+
+
+def _watch(options: argparse.Namespace) -> int:
+    import time
+
+    from rich.console import Console
+    from rich.live import Live
+
+    deployments = _deployments()
+    draw = lambda: _live_table(options.environment, *deployments.measure(options.environment, options.api_key_file))  # noqa: E731
+    options.working.stop()
+    console = Console()
+    if options.json or not console.is_terminal:
+        numbers, alerts = deployments.measure(options.environment, options.api_key_file)
+        answer = {**numbers, "alerts": [alert.to_dict() for alert in alerts]}
+        show(options, answer, _as_text(console, _live_table(options.environment, numbers, alerts)))
+        return 0
+    with Live(draw(), console=console, refresh_per_second=4) as live:
+        while True:
+            time.sleep(options.interval)
+            live.update(draw())
+
+
+def _live_table(environment: str, numbers: dict[str, Any], alerts: "list[Alert]") -> "Table":
+    from rich.table import Table
+
+    title = (
+        f"{environment}: {numbers['requests_per_second']:g} requests/s over {numbers['seconds']:g} s, "
+        f"{numbers['total']['requests']} since it started"
+    )
+    drawn = Table(title=title, title_justify="left")
+    for column in ("", "measured", "threshold", "unit"):
+        drawn.add_column(column, justify="right" if column in ("measured", "threshold") else "left")
+    for alert in alerts:
+        value = "-" if alert.value is None else f"{alert.value:.4g}"
+        drawn.add_row(alert.name, value, f"{alert.threshold:g}", alert.unit, style="red" if alert.breached else None)
+    for name, value in sorted(numbers["drift_by_feature"].items(), key=lambda item: -item[1])[:5]:
+        drawn.add_row(f"drift of {name}", f"{value:.3f}", "", "index", style="dim")
+    return drawn
+
+
+def _as_text(console: "Console", drawn: "Table") -> str:
+    with console.capture() as captured:
+        console.print(drawn)
+    return captured.get().rstrip()
+
+
+def _state(alert: "Alert") -> str:
+    return "BREACHED" if alert.breached else "unknown" if alert.value is None else "ok"
 
 
 def _list_models(options: argparse.Namespace) -> int:
@@ -181,6 +247,22 @@ def _parser() -> argparse.ArgumentParser:
     example = f"{program} health deploy_fraud-detection-dev_development_20241009_123500"
     health = add_command(commands, "health", _health, "check a deployment's API, model and resources", example)
     health.add_argument("deployment_id", metavar="DEPLOYMENT_ID")
+
+    key_help = "file with an API key that has the scope admin (.secrets/api_key)"
+    example = f"{program} alerts development"
+    alerts = add_command(
+        commands, "alerts", _alerts, "compare what the endpoint measures with its thresholds; 20 on a breach", example
+    )
+    alerts.add_argument("environment", metavar="ENVIRONMENT")
+    alerts.add_argument("--api-key-file", type=Path, default=CHECKOUT / ".secrets" / "api_key", help=key_help)
+
+    example = f"{program} watch development"
+    watch = add_command(
+        commands, "watch", _watch, "show what the endpoint measures, live on a terminal, once elsewhere", example
+    )
+    watch.add_argument("environment", metavar="ENVIRONMENT")
+    watch.add_argument("--api-key-file", type=Path, default=CHECKOUT / ".secrets" / "api_key", help=key_help)
+    watch.add_argument("--interval", type=float, default=2.0, help="seconds between looks (2)")
 
     example = f"{program} list-models --status trained"
     models = add_command(commands, "list-models", _list_models, "list the registry's model versions", example)

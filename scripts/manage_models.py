@@ -76,6 +76,7 @@ def _add_register(commands: argparse._SubParsersAction) -> None:  # type: ignore
     register.add_argument("--compression", choices=_COMPRESSIONS, default="zstd", help="of the artifact (zstd)")
     register.add_argument("--sign-key", type=Path, metavar="FILE", help="sign the manifest with this key")
     register.add_argument("--training-data", type=Path, metavar="FILE", help="record this file's name and digest")
+    register.add_argument("--no-runtime", action="store_true", help="make no second form in ONNX to serve from")
     register.add_argument(
         "--trust", action="append", default=[], metavar="NAME", help="a global to allow beside the allow-list"
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +53,20 @@ def register(options: argparse.Namespace) -> int:
         signing_key=signing_key,
         format_type=options.format,
         compression=options.compression,
+        runtime=not options.no_runtime,
     )
     metadata = registry.get_metadata(model_id)
-    show(
-        options, metadata.to_dict(), f"registered {model_id}\n  version {metadata.version}\n  digest  {metadata.digest}"
-    )
+    lines = [f"registered {model_id}", f"  version {metadata.version}", f"  digest  {metadata.digest}"]
+    if metadata.runtime:
+        lines.append(f"  served  {_served_by(metadata.runtime)}")
+    show(options, metadata.to_dict(), "\n".join(lines))
     return 0
+
+
+def _served_by(runtime: Mapping[str, Any]) -> str:
+    if runtime["format"] == "onnx":
+        return f"by ONNX Runtime; probabilities differ by at most {runtime['largest_difference']:.1g} on a sample"
+    return f"by the model's own library: {runtime['reason']}"
 
 
 def list_models(options: argparse.Namespace) -> int:

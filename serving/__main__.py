@@ -10,9 +10,10 @@ address is taken
 import argparse
 import errno
 import sys
+from contextlib import closing, nullcontext
 
 from model_store.errors import ModelStoreError
-from serving.errors import ServingError
+from serving.errors import ServingError, SettingsError
 from serving.logs import configure_logs, service_log
 from serving.settings import ServingSettings
 
@@ -33,27 +34,41 @@ def main() -> int:
 
 def _run(options: argparse.Namespace) -> None:
     settings = ServingSettings.from_environment()
-    configure_logs(settings.log_level)
+    try:
+        write = configure_logs(settings.log_level, settings.log_file)
+    except OSError as error:
+        raise SettingsError(f"LOG_FILE: {settings.log_file} cannot be written ({error.strerror})") from None
     from serving.auth import ApiKeys
     from serving.model import load_served_model
 
     api_keys = ApiKeys.from_file(settings.api_keys_file)
     model = load_served_model(settings)
-    from serving.app import ServiceState, create_app
+    from serving.app import Service, ServiceState
     from serving.drift import DriftWatch
-    from serving.metrics import ServiceMetrics, pushed_each_minute
+    from serving.logs import RequestLog
+    from serving.metrics import ServiceMetrics, published
+    from serving.pages import create_pages
     from serving.server import serve
+    from serving.tracing import tracing
 
     metrics = ServiceMetrics(settings, DriftWatch(model.metadata.feature_schema))
-    state = ServiceState(settings, model, api_keys, metrics)
+    request_log = RequestLog(write, enabled=settings.log_level in ("DEBUG", "INFO"))
+    state = ServiceState(settings, model, api_keys, metrics, request_log)
     service_log.info(
         "model loaded",
-        extra={"fields": {"model_id": model.metadata.model_id, "load_seconds": round(model.load_seconds, 3)}},
+        extra={
+            "fields": {
+                "model_id": model.metadata.model_id,
+                "load_seconds": round(model.load_seconds, 3),
+                "runtime": model.runtime.name,
+            }
+        },
     )
-    with pushed_each_minute(metrics, settings.metrics_namespace):
+    traces = tracing(settings)
+    with published(metrics, settings.metrics_namespace), closing(traces) if traces else nullcontext():
         serve(
             state,
-            create_app(state),
+            Service(state, create_pages(state), traces),
             listen_descriptor=options.listen_fd,
             ready_descriptor=options.ready_fd,
             watch_stdin=options.watch_stdin,

@@ -1,27 +1,43 @@
-"""The HTTP interface: health, predictions, the model's description."""
+"""The service: an ASGI application whose way to a prediction has nothing on it that a prediction does not need.
 
-import os
+Around every request but those for health: the API key, its scope, its rate, the size of the body, one line in the log.
+"""
+
+import asyncio
+import itertools
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+import msgspec
 
 from serving.auth import ApiKey, ApiKeys
-from serving.logs import request_log, service_log
+from serving.limits import Buckets, RedisBuckets
+from serving.logs import RequestLog, service_log
 from serving.metrics import ServiceMetrics
 from serving.model import ServedModel
-from serving.resources import resources_in_use
 from serving.settings import ServingSettings
-from serving.transactions import FEEDBACK_FIELDS, InvalidRequest, parse_feedback, parse_rows
+from serving.transactions import InvalidRequest, TransactionReader, parse_feedback
 
-_OPEN_PATHS = ("/health", "/health/live", "/health/ready")
-_SCOPES = {"/predict": "predict", "/feedback": "feedback", "/metrics": "admin"}
-_DOCUMENTATION_PATHS = ("/docs", "/openapi.json")
+if TYPE_CHECKING:
+    from serving.tracing import Tracing
+
+OPEN_PATHS = frozenset(("/health", "/health/live", "/health/ready"))
+SCOPES = {"/predict": "predict", "/feedback": "feedback", "/metrics": "admin", "/status": "admin"}
+DEVELOPMENT_PATHS = frozenset(("/docs", "/openapi.json"))
+"""What outsiders need not see: only development shows it without a key."""
+_PUBLIC_PATHS = frozenset(("/",))
+"""A page without data of its own: what it shows it asks for with a key."""
 _MAX_REQUEST_ID = 128
+_ALLOW_POST = ((b"allow", b"POST"),)
+_JSON = (b"content-type", b"application/json")
+_encode = msgspec.json.Encoder().encode
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 @dataclass
@@ -32,237 +48,254 @@ class ServiceState:
     model: ServedModel
     api_keys: ApiKeys
     metrics: ServiceMetrics
+    request_log: RequestLog
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     """Set while the service finishes before it ends."""
+    in_flight: int = 0
 
 
-def create_app(state: ServiceState) -> FastAPI:
-    """The application for one loaded model."""
-    development = state.settings.environment == "development"
-    app = FastAPI(
-        title="Fraud detection",
-        version=state.model.metadata.model_id,
-        # The page tells outsiders what the model takes; only development shows it without a key.
-        docs_url="/docs" if development else None,
-        redoc_url=None,
-        openapi_url="/openapi.json" if development else None,
-    )
-    app.state.service = state
-    app.middleware("http")(_request_frame(state))
-    _add_health(app, state)
-    _add_model(app, state)
-    _add_predict(app, state)
-    _add_feedback(app, state)
-    return app
+class _Refused(Exception):
+    def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+        self.where: str | None = more.get("where")
+        self.headers: tuple[tuple[bytes, bytes], ...] = more.get("headers", ())
 
 
-def _request_frame(
-    state: ServiceState,
-) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    """Around every request: its id, the key, the size of its body, one line in the log."""
+class _Request:
+    """What is known of one request."""
 
-    async def frame(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        started = time.perf_counter()
-        request.state.request_id = _request_id(request)
-        request.state.api_key = None
-        response = _refusal(request, state)
-        if response is None:
-            try:
-                response = await proceed(request)
-            except Exception:
-                service_log.exception("a request failed", extra={"fields": {"request_id": request.state.request_id}})
-                response = _error(request, 500, "internal", "the service failed; its log has the request id")
-        response.headers["X-Request-ID"] = request.state.request_id
-        _log(request, response.status_code, started, state)
-        return response
+    __slots__ = ("authorization", "decisions", "given_key", "key", "length", "path", "request_id")
 
-    return frame
-
-
-def _refusal(request: Request, state: ServiceState) -> Response | None:
-    """The answer to a request that goes no further; None for one that does."""
-    path = request.url.path
-    if path in _OPEN_PATHS:
-        return None
-    if path in _DOCUMENTATION_PATHS and state.settings.environment == "development":
-        return None
-    key = state.api_keys.find(request.headers)
-    if key is None:
-        response = _error(request, 401, "unauthorized", "a known API key is needed in X-API-Key or as a bearer token")
-        response.headers["WWW-Authenticate"] = "Bearer"
-        return response
-    request.state.api_key = key
-    scope = _SCOPES.get(path)
-    if scope is not None and scope not in key.scopes:
-        return _error(request, 403, "forbidden", f"key {key.name!r} does not have the scope {scope}")
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > state.settings.max_body_bytes:
-        return _too_large(request, state)
-    return None
+    def __init__(self, scope: Scope) -> None:
+        self.path: str = scope["path"]
+        self.key: ApiKey | None = None
+        self.decisions: int | None = None
+        self.given_key = self.authorization = self.length = b""
+        self.request_id = ""
+        for name, value in scope["headers"]:
+            if name == b"x-api-key":
+                self.given_key = value
+            elif name == b"authorization":
+                self.authorization = value
+            elif name == b"content-length":
+                self.length = value
+            elif name == b"x-request-id" and 0 < len(value) <= _MAX_REQUEST_ID and value.isascii():
+                text = value.decode("ascii")
+                self.request_id = text if text.isprintable() else ""
 
 
-def _add_health(app: FastAPI, state: ServiceState) -> None:
-    @app.get("/health/live", summary="Whether the process runs")
-    async def live() -> dict[str, str]:
-        return {"status": "alive"}
+class Service:
+    """The application for one loaded model.
 
-    @app.get("/health/ready", summary="Whether the model answers")
-    async def ready() -> Response:
-        body = {
-            "status": "draining" if state.draining else "ready",
-            "model_id": state.model.metadata.model_id,
-            "digest": state.model.metadata.digest,
-            "process": os.getpid(),
-        }
-        return JSONResponse(body, 503 if state.draining else 200)
+    Args:
+        state: of the service.
+        pages: answers everything but predictions and feedback.
+        tracing: makes a span of each request; None for no traces.
+    """
 
-    @app.get("/health", summary="Model, resources and versions")
-    async def health() -> dict[str, Any]:
-        return {
-            "status": "draining" if state.draining else "healthy",
-            "environment": state.settings.environment,
-            "deployment": state.settings.deployment_name,
-            "model_id": state.model.metadata.model_id,
-            "digest": state.model.metadata.digest,
-            "loaded_at": state.model.loaded_at,
-            "load_seconds": round(state.model.load_seconds, 3),
-            "uptime_seconds": round(time.monotonic() - state.started, 3),
-            "resources": resources_in_use(),
-            "versions": dict(state.model.metadata.library_versions),
-        }
-
-    @app.get("/metrics", summary="Metrics in Prometheus's text format")
-    async def metrics() -> Response:
-        return Response(state.metrics.prometheus(), media_type="text/plain; version=0.0.4")
-
-
-def _add_model(app: FastAPI, state: ServiceState) -> None:
-    @app.get("/model", summary="The manifest of the model that answers")
-    async def model() -> dict[str, Any]:
-        metadata = state.model.metadata
-        return {
-            "model_id": metadata.model_id,
-            "digest": metadata.digest,
-            "threshold": state.model.threshold,
-            "manifest": metadata.manifest(),
-        }
-
-
-def _add_predict(app: FastAPI, state: ServiceState) -> None:
-    names, max_batch = state.model.feature_names, state.settings.max_batch
-
-    @app.post("/predict", summary="The probability of fraud", openapi_extra=_predict_documentation(names, max_batch))
-    async def predict(request: Request) -> Response:
-        body = await _read_body(request, state.settings.max_body_bytes)
-        if body is None:
-            return _too_large(request, state)
-        try:
-            rows = parse_rows(body, names, max_batch)
-        except InvalidRequest as error:
-            return _error(request, 422, error.code, str(error), error.field)
-        probabilities = state.model.probabilities(rows)
-        request.state.decisions = sum(value >= state.model.threshold for value in probabilities)
-        state.metrics.decisions(rows, request.state.decisions)
-        return JSONResponse(
-            {
-                "model_id": state.model.metadata.model_id,
-                "request_id": request.state.request_id,
-                "threshold": state.model.threshold,
-                "predictions": [
-                    {"fraud_probability": value, "is_fraud": value >= state.model.threshold} for value in probabilities
-                ],
-            }
+    def __init__(
+        self,
+        state: ServiceState,
+        pages: Callable[[Any, Any, Any], Awaitable[None]],
+        tracing: "Tracing | None" = None,
+    ) -> None:
+        settings = state.settings
+        self._state, self._pages, self._tracing = state, pages, tracing
+        self._reader = TransactionReader(state.model.feature_names, settings.max_batch)
+        self._buckets = Buckets(settings.rate_limit_per_second, settings.rate_limit_burst)
+        self._shared = (
+            RedisBuckets(settings.rate_limit_url, settings.rate_limit_per_second, settings.rate_limit_burst)
+            if settings.rate_limit_url
+            else None
         )
+        self._ids = (f"{secrets.token_hex(8)}{number:016x}" for number in itertools.count())
+        self._known = {"model_id": state.model.metadata.model_id, "threshold": state.model.threshold}
+        self._reading: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._actions = {"/predict": self._predict, "/feedback": self._feedback}
 
-
-def _add_feedback(app: FastAPI, state: ServiceState) -> None:
-    item = {
-        "type": "object",
-        "properties": {name: {"type": "boolean"} for name in FEEDBACK_FIELDS},
-        "required": list(FEEDBACK_FIELDS),
-        "additionalProperties": False,
-    }
-    schema = {
-        "type": "object",
-        "properties": {"items": {"type": "array", "items": item, "minItems": 1}},
-        "required": ["items"],
-    }
-    documentation = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-    @app.post("/feedback", summary="What became of decisions", openapi_extra=documentation)
-    async def feedback(request: Request) -> Response:
-        body = await _read_body(request, state.settings.max_body_bytes)
-        if body is None:
-            return _too_large(request, state)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        request = _Request(scope)
+        request.request_id = request.request_id or next(self._ids)
+        state = self._state
+        state.in_flight += 1
         try:
-            outcomes = parse_feedback(body, state.settings.max_batch)
+            if self._tracing is None or request.path in OPEN_PATHS:
+                status = await self._answer(scope, receive, send, request)
+            else:
+                with self._tracing.request(scope, request.request_id) as span:
+                    status = await self._answer(scope, receive, send, request)
+                    span["http.response.status_code"] = status
+        finally:
+            state.in_flight -= 1
+        if request.path not in OPEN_PATHS:
+            self._note(request, scope["method"], status, (time.perf_counter() - started) * 1000)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
+        try:
+            await self._admit(request)
+            action = self._actions.get(request.path)
+            if action is None:
+                return await self._page(scope, receive, send, request)
+            if scope["method"] != "POST":
+                refused = _Refused(405, "method_not_allowed", f"{request.path} takes POST", headers=_ALLOW_POST)
+                return await _send_error(send, refused, request.request_id)
+            content = await action(await self._body(receive), request)
+            return await _send(send, 200, content, request.request_id)
+        except _Refused as refused:
+            return await _send_error(send, refused, request.request_id)
+        except Exception:
+            service_log.exception("a request failed", extra={"fields": {"request_id": request.request_id}})
+            failed = _Refused(500, "internal", "the service failed; its log has the request id")
+            return await _send_error(send, failed, request.request_id)
+
+    async def _admit(self, request: _Request) -> None:
+        """Lets a request go on, or refuses it."""
+        state, path = self._state, request.path
+        if path in OPEN_PATHS or path in _PUBLIC_PATHS:
+            return
+        if path in DEVELOPMENT_PATHS and state.settings.environment == "development":
+            return
+        key = state.api_keys.find(request.given_key, request.authorization)
+        if key is None:
+            message = "a known API key is needed in X-API-Key or as a bearer token"
+            raise _Refused(401, "unauthorized", message, headers=((b"www-authenticate", b"Bearer"),))
+        request.key = key
+        scope = SCOPES.get(path)
+        if scope is not None and scope not in key.scopes:
+            raise _Refused(403, "forbidden", f"key {key.name!r} does not have the scope {scope}")
+        wait = self._buckets.take(key) if self._shared is None else await self._shared.take(key)
+        if wait:
+            seconds = max(1, round(wait + 0.5))
+            message = f"key {key.name!r} has made too many requests; the next one may come in {seconds} s"
+            raise _Refused(429, "too_many_requests", message, headers=((b"retry-after", b"%d" % seconds),))
+        if state.in_flight > state.settings.max_in_flight:
+            message = f"the service works on {state.settings.max_in_flight} requests already"
+            raise _Refused(503, "overloaded", message, headers=((b"retry-after", b"1"),))
+        if request.length.isdigit() and int(request.length) > state.settings.max_body_bytes:
+            raise self._too_large()
+
+    async def _body(self, receive: Receive) -> bytes:
+        """The body, no larger than allowed, whatever its header claimed, and in time."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - servers call applications in tasks
+        self._reading[task] = time.monotonic()
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
+        try:
+            return await self._read(receive)
+        except asyncio.CancelledError:
+            if task not in self._late:
+                raise
+            task.uncancel()
+            message, close = "the body did not arrive in time", ((b"connection", b"close"),)
+            raise _Refused(408, "body_too_slow", message, headers=close) from None
+        finally:
+            del self._reading[task]
+            self._late.discard(task)
+
+    async def _sweep(self) -> None:
+        """Ends the wait for bodies that take too long; one look a second costs less than a timer a request."""
+        while True:
+            await asyncio.sleep(min(1.0, self._state.settings.request_timeout_seconds / 2))
+            oldest = time.monotonic() - self._state.settings.request_timeout_seconds
+            for task in [task for task, since in self._reading.items() if since < oldest]:
+                self._late.add(task)
+                task.cancel()
+
+    async def _read(self, receive: Receive) -> bytes:
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body") and len(body) <= self._state.settings.max_body_bytes:
+            return body
+        pieces, size = [body], len(body)
+        while message.get("more_body") and size <= self._state.settings.max_body_bytes:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Refused(400, "disconnected", "the client went away")
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+        if size > self._state.settings.max_body_bytes:
+            raise self._too_large()
+        return b"".join(pieces)
+
+    async def _predict(self, body: bytes, request: _Request) -> bytes:
+        try:
+            rows = self._reader.rows(body)
         except InvalidRequest as error:
-            return _error(request, 422, error.code, str(error), error.field)
-        right = sum(predicted == actual for predicted, actual in outcomes)
-        state.metrics.feedback(right, len(outcomes) - right)
-        return JSONResponse({"request_id": request.state.request_id, "taken": len(outcomes)})
+            raise _Refused(422, error.code, str(error), where=error.field) from None
+        runtime, threshold = self._state.model.runtime, self._state.model.threshold
+        probabilities = runtime.now(rows)
+        if probabilities is None:
+            probabilities = await runtime.soon(rows)
+        predictions = [{"fraud_probability": value, "is_fraud": value >= threshold} for value in probabilities]
+        frauds = sum(value >= threshold for value in probabilities)
+        request.decisions = frauds
+        self._state.metrics.decisions(rows, probabilities, frauds)
+        return _encode({**self._known, "request_id": request.request_id, "predictions": predictions})
+
+    async def _feedback(self, body: bytes, request: _Request) -> bytes:
+        try:
+            outcomes = parse_feedback(body, self._state.settings.max_batch)
+        except InvalidRequest as error:
+            raise _Refused(422, error.code, str(error), where=error.field) from None
+        self._state.metrics.feedback(outcomes)
+        return _encode({"request_id": request.request_id, "taken": len(outcomes)})
+
+    async def _page(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
+        status = 500
+
+        async def framed(message: dict[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request.request_id.encode())]
+            await send(message)
+
+        await self._pages(scope, receive, framed)
+        return status
+
+    def _too_large(self) -> _Refused:
+        # What is left of the body is not read; the connection cannot be used again.
+        message = f"the body has more than {self._state.settings.max_body_bytes} bytes"
+        return _Refused(413, "body_too_large", message, headers=((b"connection", b"close"),))
+
+    def _note(self, request: _Request, method: str, status: int, milliseconds: float) -> None:
+        self._state.metrics.request(status, milliseconds)
+        log = self._state.request_log
+        if log.enabled:
+            log.add(
+                {
+                    "request_id": request.request_id,
+                    "key": request.key.name if request.key else None,
+                    "model_id": self._known["model_id"],
+                    "method": method,
+                    "path": request.path,
+                    "status": status,
+                    "latency_ms": round(milliseconds, 3),
+                    "frauds": request.decisions,
+                }
+            )
 
 
-async def _read_body(request: Request, limit: int) -> bytes | None:
-    """The body; None when it is larger than allowed, whatever its header claimed."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            return None
-    return bytes(body)
+async def _send(
+    send: Send, status: int, content: bytes, request_id: str, headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> int:
+    start = [_JSON, (b"content-length", b"%d" % len(content)), (b"x-request-id", request_id.encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": content})
+    return status
 
 
-def _predict_documentation(names: tuple[str, ...], max_batch: int) -> dict[str, Any]:
-    transaction = {
-        "type": "object",
-        "properties": {name: {"type": "number"} for name in names},
-        "required": list(names),
-        "additionalProperties": False,
-    }
-    one = {"type": "object", "properties": {"transaction": transaction}, "required": ["transaction"]}
-    many = {
-        "type": "object",
-        "properties": {"transactions": {"type": "array", "items": transaction, "minItems": 1, "maxItems": max_batch}},
-        "required": ["transactions"],
-    }
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": [one, many]}}}}}
-
-
-def _too_large(request: Request, state: ServiceState) -> JSONResponse:
-    limit = state.settings.max_body_bytes
-    response = _error(request, 413, "body_too_large", f"the body has more than {limit} bytes")
-    # What is left of the body is not read; the connection cannot be used again.
-    response.headers["Connection"] = "close"
-    return response
-
-
-def _error(request: Request, status: int, code: str, message: str, where: str | None = None) -> JSONResponse:
-    error = {"code": code, "message": message, "request_id": request.state.request_id}
-    if where is not None:
-        error["field"] = where
-    return JSONResponse({"error": error}, status)
-
-
-def _request_id(request: Request) -> str:
-    given = request.headers.get("x-request-id", "")
-    return given if 0 < len(given) <= _MAX_REQUEST_ID and given.isprintable() else uuid.uuid4().hex
-
-
-def _log(request: Request, status: int, started: float, state: ServiceState) -> None:
-    if request.url.path in _OPEN_PATHS:
-        return
-    state.metrics.request(status, (time.perf_counter() - started) * 1000)
-    key: ApiKey | None = request.state.api_key
-    fields = {
-        "request_id": request.state.request_id,
-        "key": key.name if key else None,
-        "model_id": state.model.metadata.model_id,
-        "method": request.method,
-        "path": request.url.path,
-        "status": status,
-        "latency_ms": round((time.perf_counter() - started) * 1000, 3),
-        "frauds": getattr(request.state, "decisions", None),
-    }
-    request_log.info("request", extra={"fields": fields})
+async def _send_error(send: Send, refused: _Refused, request_id: str) -> int:
+    error = {"code": refused.code, "message": str(refused), "request_id": request_id}
+    if refused.where is not None:
+        error["field"] = refused.where
+    return await _send(send, refused.status, _encode({"error": error}), request_id, refused.headers)

@@ -5,7 +5,6 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,8 @@ class ApiKey:
     name: str
     sha256: str
     scopes: frozenset[str]
+    requests_per_second: float | None = None
+    """A limit of its own; the service's when not given."""
 
 
 class ApiKeys:
@@ -56,15 +57,19 @@ class ApiKeys:
             raise ApiKeysError(f'{path}: not a list of at least one key under "keys"')
         return cls(tuple(_api_key(path, entry) for entry in entries))
 
-    def find(self, headers: Mapping[str, str]) -> ApiKey | None:
-        """The key of a request's `X-API-Key` or `Authorization: Bearer` header; None when it is unknown or missing.
+    def find(self, given: bytes, authorization: bytes) -> ApiKey | None:
+        """The key of a request; None when it is unknown or missing.
 
         Every known key is compared, each in constant time, so that the time taken tells nothing.
+
+        Args:
+            given: the header `X-API-Key`.
+            authorization: the header `Authorization`, read as `Bearer` when the other one is empty.
         """
-        given = headers.get("x-api-key") or _bearer(headers.get("authorization"))
+        given = given or _bearer(authorization)
         if not given:
             return None
-        hashed = hash_api_key(given)
+        hashed = hashlib.sha256(given).hexdigest()
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.sha256, hashed):
@@ -82,14 +87,17 @@ def hash_api_key(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _bearer(header: str | None) -> str | None:
-    scheme, _, token = (header or "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+def _bearer(header: bytes) -> bytes:
+    scheme, _, token = header.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 def _api_key(path: Path, entry: object) -> ApiKey:
-    if not isinstance(entry, dict) or set(entry) != {"name", "sha256", "scopes"}:
+    if not isinstance(entry, dict) or set(entry) - {"requests_per_second"} != {"name", "sha256", "scopes"}:
         raise ApiKeysError(f"{path}: a key does not have the fields name, sha256 and scopes")
+    rate = entry.get("requests_per_second")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
+        raise ApiKeysError(f"{path}: requests_per_second is {rate!r}; allowed: a number above 0")
     name, digest, scopes = entry["name"], entry["sha256"], entry["scopes"]
     if not isinstance(name, str) or not name:
         raise ApiKeysError(f"{path}: a key has no name")
@@ -97,4 +105,4 @@ def _api_key(path: Path, entry: object) -> ApiKey:
         raise ApiKeysError(f"{path}: the sha256 of key {name!r} is not 64 hexadecimal digits")
     if not isinstance(scopes, list) or not set(scopes) <= set(SCOPES):
         raise ApiKeysError(f"{path}: the scopes of key {name!r} are {scopes!r}; allowed: {', '.join(SCOPES)}")
-    return ApiKey(name, digest, frozenset(scopes))
+    return ApiKey(name, digest, frozenset(scopes), rate)

@@ -5,15 +5,16 @@ the distinct deciles of the training sample, with the share of it that each bin 
 called small, from 0.25 on large (N. Siddiqi, Credit Risk Scorecards, 2006).
 """
 
-import bisect
-import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 _WINDOW = 5000
 _MIN_ROWS = 500
 """Fewer say too little: with ten bins, chance alone makes an index of about 9/n."""
+_SCORES = 2000
 _FLOOR = 1e-4
 """Of a share, so that an empty bin counts as very rare, not as impossible."""
 
@@ -26,27 +27,56 @@ class DriftWatch:
     """
 
     def __init__(self, feature_schema: Sequence[Mapping[str, Any]]) -> None:
-        watched = {number: feature["bins"] for number, feature in enumerate(feature_schema) if feature.get("bins")}
-        self._edges = {number: [float(edge) for edge in bins["edges"]] for number, bins in watched.items()}
-        self._then = [[max(float(share), _FLOOR) for share in bins["shares"]] for bins in watched.values()]
-        self._rows: deque[tuple[int, ...]] = deque(maxlen=_WINDOW)
+        watched = {number: feature for number, feature in enumerate(feature_schema) if feature.get("bins")}
+        self._names = {number: str(feature["name"]) for number, feature in watched.items()}
+        self._edges = {number: np.asarray(feature["bins"]["edges"], float) for number, feature in watched.items()}
+        self._then = {number: np.asarray(feature["bins"]["shares"], float) for number, feature in watched.items()}
+        self._rows: deque[Sequence[float]] = deque(maxlen=_WINDOW)
 
     def add(self, rows: Sequence[Sequence[float]]) -> None:
         """Takes transactions, as values in the order of the schema."""
         if self._edges:
-            for row in rows:
-                self._rows.append(tuple(bisect.bisect_left(edges, row[n]) for n, edges in self._edges.items()))
+            self._rows.extend(rows)
+
+    def by_feature(self) -> dict[str, float]:
+        """The index of each watched feature; empty while too few transactions came."""
+        if len(self._rows) < _MIN_ROWS:
+            return {}
+        rows = np.asarray(list(self._rows), dtype=float)
+        return {
+            name: _stability_index(np.searchsorted(self._edges[number], rows[:, number]), self._then[number])
+            for number, name in self._names.items()
+        }
 
     def index(self) -> float | None:
         """The largest index among the features; None while too few transactions came, or nothing is watched."""
-        if len(self._rows) < _MIN_ROWS:
+        return max(self.by_feature().values(), default=None)
+
+
+class ScoreWatch:
+    """The latest scores against the first ones since the process started."""
+
+    def __init__(self) -> None:
+        self._first: list[float] = []
+        self._latest: deque[float] = deque(maxlen=_SCORES)
+
+    def add(self, scores: Sequence[float]) -> None:
+        """Takes scores, 0 to 1."""
+        if len(self._first) < _SCORES:
+            self._first.extend(scores)
+        else:
+            self._latest.extend(scores)
+
+    def index(self) -> float | None:
+        """The index; None until as many scores came after the first ones."""
+        if len(self._latest) < _SCORES:
             return None
-        return max(_stability_index([row[place] for row in self._rows], then) for place, then in enumerate(self._then))
+        edges = np.unique(np.quantile(self._first, np.linspace(0.1, 0.9, 9)))
+        then = np.bincount(np.searchsorted(edges, self._first), minlength=len(edges) + 1) / len(self._first)
+        return _stability_index(np.searchsorted(edges, np.asarray(self._latest)), then)
 
 
-def _stability_index(bins: Sequence[int], then: Sequence[float]) -> float:
-    found = [0] * len(then)
-    for each in bins:
-        found[each] += 1
-    now = [max(number / len(bins), _FLOOR) for number in found]
-    return sum((present - past) * math.log(present / past) for present, past in zip(now, then, strict=True))
+def _stability_index(bins: "np.ndarray[Any, Any]", then: "np.ndarray[Any, Any]") -> float:
+    now = np.maximum(np.bincount(bins, minlength=len(then)) / len(bins), _FLOOR)
+    past = np.maximum(then, _FLOOR)
+    return float(np.sum((now - past) * np.log(now / past)))

@@ -1,13 +1,25 @@
 """Logs as JSON, one object a line: what happened, never a feature or a key."""
 
+import atexit
 import json
 import logging
 import sys
+import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any
 
-request_log = logging.getLogger("serving.request")
+import msgspec
+
 service_log = logging.getLogger("serving")
+
+_ROTATE_BYTES = 50_000_000
+_ROTATED_FILES = 5
+_FLUSH_SECONDS = 0.2
+_encode = msgspec.json.Encoder().encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -16,7 +28,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         entry: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _moment(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
@@ -28,18 +40,89 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def configure_logs(level: str) -> None:
-    """Sends every log of this process to standard output as JSON.
+class RequestLog:
+    """One line a request, put together at once and written five times a second by a thread.
+
+    Args:
+        write: takes whole lines.
+        enabled: whether requests are logged at all.
+    """
+
+    def __init__(self, write: Callable[[str], None], *, enabled: bool) -> None:
+        self.enabled = enabled
+        self._write = write
+        self._lines: list[bytes] = []
+        self._second, self._prefix = 0, ""
+        self._writing = threading.Lock()
+        if enabled:
+            atexit.register(self.flush)
+            threading.Thread(target=self._run, name="request-log", daemon=True).start()
+
+    def add(self, fields: dict[str, Any]) -> None:
+        """Takes a request's fields."""
+        if self.enabled:
+            now = time.time()
+            second = int(now)
+            if second != self._second:
+                self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            moment = f"{self._prefix}{int((now - second) * 1000):03d}+00:00"
+            entry = {"time": moment, "level": "INFO", "logger": "serving.request", "message": "request", **fields}
+            self._lines.append(_encode(entry))
+
+    def flush(self) -> None:
+        """Writes what is there."""
+        with self._writing:
+            lines, self._lines = self._lines, []
+            if lines:
+                self._write((b"\n".join(lines) + b"\n").decode())
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_FLUSH_SECONDS)
+            self.flush()
+
+
+def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None]:
+    """Sends every log of this process to standard output as JSON, and to a file that is rotated at 50 MB, five times.
 
     Args:
         level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
+        file: none when not given; its directory is made.
+
+    Returns:
+        What writes lines that are put together already to the same places.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter())
+    handlers: list[logging.StreamHandler[Any]] = [logging.StreamHandler(sys.stdout)]
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(RotatingFileHandler(file, maxBytes=_ROTATE_BYTES, backupCount=_ROTATED_FILES, encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+
+    def write(lines: str) -> None:
+        for handler in handlers:
+            with handler.lock or threading.Lock():
+                if isinstance(handler, RotatingFileHandler) and _is_full(handler):
+                    handler.doRollover()
+                handler.stream.write(lines)
+                handler.flush()
+
+    return write
+
+
+def _is_full(handler: RotatingFileHandler) -> bool:
+    return handler.stream is not None and handler.stream.tell() >= handler.maxBytes
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -24,6 +24,18 @@ DRIFT = "Drift"
 """Population stability index of the feature that has moved most."""
 ACCURACY = "Accuracy"
 """Share of the decisions that turned out right, 0 to 1, among those that feedback came for."""
+PRECISION = "Precision"
+"""Share of the transactions decided as fraud that were, 0 to 1, among those that feedback came for."""
+RECALL = "Recall"
+"""Share of the frauds that were decided as fraud, 0 to 1, among those that feedback came for."""
+SCORE_DRIFT = "ScoreDrift"
+"""Population stability index of the latest scores against the first ones since the process started."""
+DISK_READ = "DiskReadBytes"
+"""Bytes that the process read from disks."""
+DISK_WRITTEN = "DiskWrittenBytes"
+"""Bytes that the process wrote to disks."""
+STARTS = "Starts"
+"""Count: 1 when a process has started, so that restarts and deployments show."""
 HEARTBEAT = "Heartbeat"
 """Count: 1 a minute from each replica with a model that is ready."""
 
@@ -37,6 +49,12 @@ PUBLISHED = (
     FRAUD_RATE,
     DRIFT,
     ACCURACY,
+    PRECISION,
+    RECALL,
+    SCORE_DRIFT,
+    DISK_READ,
+    DISK_WRITTEN,
+    STARTS,
     HEARTBEAT,
 )
 """Every metric of the service."""

@@ -1,27 +1,83 @@
 """What the service counts and measures, as Prometheus reads it and as CloudWatch is given it each minute."""
 
+import bisect
+import math
 import os
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from serving import metric_names as names
-from serving.drift import DriftWatch
+from serving.drift import DriftWatch, ScoreWatch
 from serving.logs import service_log
-from serving.resources import utilization
+from serving.resources import disk_bytes, utilization
 
 if TYPE_CHECKING:
     from serving.settings import ServingSettings
 
 _BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _SERVER_ERROR = 500
-_PUSH_SECONDS = 60.0
+_STEPS = 48
+"""Into so many steps, equal in proportion, a factor of e is divided: 2 % each."""
+_NEAR_ZERO = 1e-3
+_TICK_SECONDS = 5.0
+_PUSH_TICKS = 12
+_WINDOW_TICKS = 12
 _TIMEOUT_SECONDS = 5
 _VALUES_AT_ONCE = 150
 """CloudWatch takes so many different values of one metric in one call."""
+
+
+@dataclass
+class _Counts:
+    requests: int = 0
+    errors: int = 0
+    decisions: int = 0
+    frauds: int = 0
+    outcomes: "Counter[tuple[bool, bool]]" = field(default_factory=Counter)
+    """By what was decided and what it turned out to be."""
+    latencies: "Counter[int]" = field(default_factory=Counter)
+    """By step."""
+
+    def copy(self) -> "_Counts":
+        return replace(self, outcomes=Counter(self.outcomes), latencies=Counter(self.latencies))
+
+    def since(self, before: "_Counts") -> "_Counts":
+        return _Counts(
+            self.requests - before.requests,
+            self.errors - before.errors,
+            self.decisions - before.decisions,
+            self.frauds - before.frauds,
+            self.outcomes - before.outcomes,
+            self.latencies - before.latencies,
+        )
+
+    def shares(self) -> dict[str, float]:
+        """What is known of decisions and feedback; what nothing is known about is left out."""
+        found = {names.FRAUD_RATE: self.frauds / self.decisions} if self.decisions else {}
+        caught, missed = self.outcomes[True, True], self.outcomes[False, True]
+        false_alarms, right = self.outcomes[True, False], self.outcomes[False, False]
+        for name, part, whole in (
+            (names.ACCURACY, caught + right, caught + right + missed + false_alarms),
+            (names.PRECISION, caught, caught + false_alarms),
+            (names.RECALL, caught, caught + missed),
+        ):
+            if whole:
+                found[name] = part / whole
+        return found
+
+    def percentile(self, share: float) -> float | None:
+        """Milliseconds that so large a share of the requests took at most."""
+        left = share * sum(self.latencies.values())
+        for step, count in sorted(self.latencies.items()):
+            left -= count
+            if left <= 0:
+                return _value(step)
+        return None
 
 
 class ServiceMetrics:
@@ -34,56 +90,76 @@ class ServiceMetrics:
 
     def __init__(self, settings: "ServingSettings", drift: DriftWatch) -> None:
         self._settings = settings
-        self._drift = drift
+        self._drift, self._scores = drift, ScoreWatch()
         self._lock = threading.Lock()
         self._total = _Counts()
-        self._minute = _Counts()
-        self._buckets = [0] * (len(_BUCKETS_MS) + 1)
+        self._pushed: _Counts | None = None
+        self._pushed_disk = disk_bytes()
+        self._recent: deque[tuple[float, _Counts]] = deque([(time.monotonic(), _Counts())], maxlen=_WINDOW_TICKS)
         self._latency_sum_ms = 0.0
 
     def request(self, status: int, milliseconds: float) -> None:
         """Counts an answered request."""
         with self._lock:
-            for counts in (self._total, self._minute):
-                counts.requests += 1
-                counts.errors += status >= _SERVER_ERROR
-            self._minute.latencies[_rounded(milliseconds)] += 1
+            total = self._total
+            total.requests += 1
+            total.errors += status >= _SERVER_ERROR
+            total.latencies[int(math.log(milliseconds + _NEAR_ZERO) * _STEPS)] += 1
             self._latency_sum_ms += milliseconds
-            self._buckets[sum(milliseconds > limit for limit in _BUCKETS_MS)] += 1
 
-    def decisions(self, rows: Sequence[Sequence[float]], frauds: int) -> None:
+    def decisions(self, rows: Sequence[Sequence[float]], probabilities: Sequence[float], frauds: int) -> None:
         """Counts decided transactions."""
         with self._lock:
-            for counts in (self._total, self._minute):
-                counts.decisions += len(rows)
-                counts.frauds += frauds
+            self._total.decisions += len(rows)
+            self._total.frauds += frauds
             self._drift.add(rows)
+            self._scores.add(probabilities)
 
-    def feedback(self, right: int, wrong: int) -> None:
-        """Counts decisions that turned out right or wrong."""
+    def feedback(self, outcomes: Sequence[tuple[bool, bool]]) -> None:
+        """Counts what was decided and what it turned out to be, for each decision."""
         with self._lock:
-            for counts in (self._total, self._minute):
-                counts.right += right
-                counts.wrong += wrong
+            self._total.outcomes.update(outcomes)
 
-    def gauges(self, counts: "_Counts") -> dict[str, float]:
-        """The metrics that are shares; those about which nothing is known are left out."""
-        found = utilization()
-        if counts.decisions:
-            found[names.FRAUD_RATE] = counts.frauds / counts.decisions
-        if counts.right + counts.wrong:
-            found[names.ACCURACY] = counts.right / (counts.right + counts.wrong)
-        if (drift := self._drift.index()) is not None:
-            found[names.DRIFT] = drift
-        return found
+    def tick(self) -> None:
+        """Remembers the counts of now; called every five seconds."""
+        with self._lock:
+            self._recent.append((time.monotonic(), self._total.copy()))
+
+    def gauges(self, counts: _Counts) -> dict[str, float]:
+        """The metrics that are shares or indexes; those about which nothing is known are left out."""
+        found = {**utilization(), **counts.shares()}
+        indexes = {names.DRIFT: self._drift.index(), names.SCORE_DRIFT: self._scores.index()}
+        return {**found, **{name: index for name, index in indexes.items() if index is not None}}
+
+    def numbers(self) -> dict[str, Any]:
+        """The last minute and all in all, for people: rates, percentiles of the latency, drift by feature."""
+        with self._lock:
+            at, before = self._recent[0]
+            minute, seconds = self._total.since(before), max(time.monotonic() - at, 1e-9)
+            return {
+                "seconds": round(seconds, 1),
+                "requests": minute.requests,
+                "requests_per_second": round(minute.requests / seconds, 2),
+                "errors": minute.errors,
+                "error_rate": minute.errors / minute.requests if minute.requests else 0.0,
+                "latency_ms": {f"p{share}": minute.percentile(share / 100) for share in (50, 95, 99)},
+                "gauges": self.gauges(self._total),
+                "drift_by_feature": self._drift.by_feature(),
+                "total": {"requests": self._total.requests, "errors": self._total.errors},
+                "feedback": sum(self._total.outcomes.values()),
+            }
 
     def prometheus(self) -> str:
         """All metrics as Prometheus's text format has them."""
         labels = f'environment="{self._settings.environment}",deployment="{self._settings.deployment_name}"'
+        read, written = disk_bytes()
         with self._lock:
-            counters = {
+            counters: dict[str, float] = {
                 names.REQUESTS: self._total.requests,
                 names.ERRORS: self._total.errors,
+                names.DISK_READ: read,
+                names.DISK_WRITTEN: written,
+                names.STARTS: 1,
             }
             gauges = {**self.gauges(self._total), names.HEARTBEAT: 1.0}
             lines = [
@@ -97,28 +173,38 @@ class ServiceMetrics:
 
     def _histogram(self, labels: str) -> list[str]:
         name = "fraud_detection_latency_milliseconds"
+        buckets = [0] * (len(_BUCKETS_MS) + 1)
+        for step, count in self._total.latencies.items():
+            buckets[bisect.bisect_left(_BUCKETS_MS, _value(step))] += count
         lines, seen = [f"# TYPE {name} histogram"], 0
-        for limit, count in zip((*_BUCKETS_MS, "+Inf"), self._buckets, strict=True):
+        for limit, count in zip((*_BUCKETS_MS, "+Inf"), buckets, strict=True):
             seen += count
             lines.append(f'{name}_bucket{{{labels},le="{limit}"}} {seen}')
         return [*lines, f"{name}_sum{{{labels}}} {self._latency_sum_ms:g}", f"{name}_count{{{labels}}} {seen}"]
 
     def take_minute(self) -> list[dict[str, Any]]:
         """What CloudWatch is given for the time since the last call: each metric with its dimensions."""
+        disk = disk_bytes()
         with self._lock:
-            minute, self._minute = self._minute, _Counts()
+            first = self._pushed is None
+            minute = self._total.since(self._pushed or _Counts())
+            self._pushed = self._total.copy()
             gauges = self.gauges(minute)
+        read, written = (now - before for now, before in zip(disk, self._pushed_disk, strict=True))
+        self._pushed_disk = disk
         dimensions = [
             {"Name": name, "Value": value}
             for name, value in names.dimensions(self._settings.environment, self._settings.deployment_name)
         ]
+        counted = {names.REQUESTS: minute.requests, names.ERRORS: minute.errors, names.HEARTBEAT: 1}
         data: list[dict[str, Any]] = [
-            {"MetricName": names.REQUESTS, "Value": minute.requests, "Unit": "Count"},
-            {"MetricName": names.ERRORS, "Value": minute.errors, "Unit": "Count"},
-            {"MetricName": names.HEARTBEAT, "Value": 1, "Unit": "Count"},
+            *({"MetricName": name, "Value": value, "Unit": "Count"} for name, value in counted.items()),
+            {"MetricName": names.STARTS, "Value": int(first), "Unit": "Count"},
+            {"MetricName": names.DISK_READ, "Value": read, "Unit": "Bytes"},
+            {"MetricName": names.DISK_WRITTEN, "Value": written, "Unit": "Bytes"},
             *({"MetricName": name, "Value": value, "Unit": "None"} for name, value in gauges.items()),
         ]
-        latencies = sorted(minute.latencies.items())
+        latencies = [(_value(step), count) for step, count in sorted(minute.latencies.items())]
         # Values with their counts: so percentiles stay what they are, over any number of replicas.
         data += [
             {
@@ -132,32 +218,31 @@ class ServiceMetrics:
         return [{**item, "Dimensions": dimensions} for item in data]
 
 
-class _Counts:
-    def __init__(self) -> None:
-        self.requests = self.errors = self.decisions = self.frauds = self.right = self.wrong = 0
-        self.latencies: Counter[float] = Counter()
-
-
 @contextmanager
-def pushed_each_minute(metrics: ServiceMetrics, namespace: str) -> Iterator[None]:
-    """Gives CloudWatch the metrics each minute, in a thread, and once more at the end; nothing when no namespace is."""
+def published(metrics: ServiceMetrics, namespace: str) -> Iterator[None]:
+    """Keeps the last minute in a thread, and gives CloudWatch the metrics each minute and once more at the end.
+
+    Args:
+        metrics: of the service.
+        namespace: of CloudWatch; nothing is pushed when empty.
+    """
     ended = threading.Event()
 
     def run() -> None:
-        due = time.monotonic() + _PUSH_SECONDS
+        due, ticks = time.monotonic() + _TICK_SECONDS, 0
         while not ended.wait(max(0.0, due - time.monotonic())):
-            due += _PUSH_SECONDS
-            push(metrics, namespace)
+            due, ticks = due + _TICK_SECONDS, ticks + 1
+            metrics.tick()
+            if namespace and ticks % _PUSH_TICKS == 0:
+                push(metrics, namespace)
 
-    if not namespace:
-        yield
-        return
     threading.Thread(target=run, name="metrics", daemon=True).start()
     try:
         yield
     finally:
         ended.set()
-        push(metrics, namespace)
+        if namespace:
+            push(metrics, namespace)
 
 
 def push(metrics: ServiceMetrics, namespace: str) -> None:
@@ -177,9 +262,9 @@ def push(metrics: ServiceMetrics, namespace: str) -> None:
         service_log.warning("metrics were not delivered", extra={"fields": {"error": str(error)[:300]}})
 
 
-def _rounded(milliseconds: float) -> float:
-    """Two significant digits: a distribution of few values whose percentiles are right to a twentieth."""
-    return float(f"{milliseconds:.2g}")
+def _value(step: int) -> float:
+    """The middle of a step: a distribution of few values whose percentiles are right to a hundredth."""
+    return float(f"{math.exp((step + 0.5) / _STEPS):.4g}")
 
 
 def _snake(name: str, kind: str) -> str:

@@ -8,16 +8,17 @@ from urllib.parse import unquote, urlsplit
 
 from model_store.errors import FileMissing, StorageFailed
 
-_FILES = ("manifest.json", "artifact")
+_MANIFEST, _ARTIFACT, _RUNTIME = "manifest.json", "artifact", "runtime"
 _MISSING = ("404", "NoSuchKey", "NoSuchBucket")
 
 
 @contextmanager
-def model_files(uri: str) -> Iterator[Path]:
-    """The directory with `manifest.json` and `artifact`.
+def model_files(uri: str, *, runtime: bool) -> Iterator[Path]:
+    """The directory with `manifest.json` and `artifact`, or with the second form, `runtime`, in the artifact's place.
 
     Args:
         uri: a path, a `file://` URL, or `s3://bucket/prefix`, which is fetched into a directory that goes away again.
+        runtime: whether the second form is what will be read.
 
     Raises:
         FileMissing: the bucket does not have them.
@@ -30,18 +31,19 @@ def model_files(uri: str) -> Iterator[Path]:
         yield Path(unquote(parts.path))
     else:
         with tempfile.TemporaryDirectory(prefix="model-") as directory:
-            _fetch(parts.netloc, parts.path.strip("/"), Path(directory))
+            files = (_MANIFEST, _RUNTIME if runtime else _ARTIFACT)
+            _fetch(parts.netloc, parts.path.strip("/"), files, Path(directory))
             yield Path(directory)
 
 
-def _fetch(bucket: str, prefix: str, directory: Path) -> None:
+def _fetch(bucket: str, prefix: str, files: tuple[str, ...], directory: Path) -> None:
     import boto3
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         client = boto3.client("s3")
-        for name in _FILES:
+        for name in files:
             client.download_file(bucket, f"{prefix}/{name}", str(directory / name))
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", "refused"))

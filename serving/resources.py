@@ -42,6 +42,15 @@ def utilization() -> dict[str, float]:
     }
 
 
+def disk_bytes() -> tuple[int, int]:
+    """Bytes that this process has read from and written to disks; zeros where the system does not tell."""
+    try:
+        counters = _process().io_counters()
+    except (AttributeError, OSError):
+        return 0, 0
+    return counters.read_bytes, counters.write_bytes
+
+
 def _cores_allowed() -> float:
     quota, _, period = _control_group("cpu.max").partition(" ")
     return int(quota) / int(period) if quota.isdecimal() and period else float(os.cpu_count() or 1)

@@ -12,6 +12,7 @@ from serving.errors import SettingsError
 ENVIRONMENTS = ("development", "staging", "production")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST_WORDS = "sha256: and 64 hexadecimal digits"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class ServingSettings:
     """Where `manifest.json` and `artifact` are: a directory's path or `file://` URL, or `s3://bucket/prefix`."""
     model_sha256: str
     """The artifact's digest, `sha256:<hex>`; any other is refused."""
+    model_runtime_sha256: str
+    """The digest of the model's second form, which is then what answers; empty: the artifact itself does."""
     model_key_file: Path | None
     """File with the key of an encrypted artifact."""
     api_keys_file: Path
@@ -43,6 +46,18 @@ class ServingSettings:
     max_body_bytes: int = 1 << 20
     max_batch: int = 1000
     """Transactions in one request."""
+    max_in_flight: int = 512
+    """Requests that are worked on at once; beyond them callers are told to come back, before queues grow."""
+    request_timeout_seconds: float = 15.0
+    """How long a request's body may take to arrive."""
+    rate_limit_per_second: float = 1000.0
+    """Requests a second of one API key, unless the key has a rate of its own; 0 for no limit."""
+    rate_limit_burst: float = 2000.0
+    """How many may come at once."""
+    rate_limit_url: str = ""
+    """`redis://…` counts over all replicas; empty: each process counts for itself."""
+    log_file: Path | None = None
+    """Where the log goes beside standard output, rotated; none when not given."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ServingSettings":
@@ -58,7 +73,8 @@ class ServingSettings:
             deployment_name=environment.get("DEPLOYMENT_NAME") or "fraud-detection",
             model_id=read.required("MODEL_ID"),
             model_uri=_location(read.required("MODEL_URI")),
-            model_sha256=read.matching("MODEL_SHA256", _DIGEST, "sha256: and 64 hexadecimal digits"),
+            model_sha256=read.matching("MODEL_SHA256", _DIGEST, _DIGEST_WORDS),
+            model_runtime_sha256=read.optional_matching("MODEL_RUNTIME_SHA256", _DIGEST, _DIGEST_WORDS),
             model_key_file=Path(key_file) if key_file else None,
             api_keys_file=Path(read.required("API_KEYS_FILE")),
             log_level=read.choice("LOG_LEVEL", LOG_LEVELS, "INFO"),
@@ -69,6 +85,12 @@ class ServingSettings:
             metrics_namespace=environment.get("METRICS_NAMESPACE") or "",
             max_body_bytes=int(read.number("MAX_BODY_BYTES", 1 << 20, 1, 1 << 30)),
             max_batch=int(read.number("MAX_BATCH", 1000, 1, 100_000)),
+            max_in_flight=int(read.number("MAX_IN_FLIGHT", 512, 1, 100_000)),
+            request_timeout_seconds=read.number("REQUEST_TIMEOUT_SECONDS", 15.0, 0.1, 3600),
+            rate_limit_per_second=read.number("RATE_LIMIT_PER_SECOND", 1000.0, 0, 1e9),
+            rate_limit_burst=read.number("RATE_LIMIT_BURST", 2000.0, 1, 1e9),
+            rate_limit_url=_redis(environment.get("RATE_LIMIT_URL") or ""),
+            log_file=Path(environment["LOG_FILE"]) if environment.get("LOG_FILE") else None,
         )
 
 
@@ -87,6 +109,9 @@ class _Variables:
         if value not in allowed:
             raise SettingsError(f"{name}: {value!r} is not allowed; allowed: {', '.join(allowed)}")
         return value
+
+    def optional_matching(self, name: str, pattern: re.Pattern[str], allowed: str) -> str:
+        return self.matching(name, pattern, allowed) if self._environment.get(name) else ""
 
     def matching(self, name: str, pattern: re.Pattern[str], allowed: str) -> str:
         value = self.required(name)
@@ -109,6 +134,12 @@ class _Variables:
         if not low <= value <= high:
             raise SettingsError(f"{name}: {text!r} is not allowed; allowed: a number from {low:g} to {high:g}")
         return value
+
+
+def _redis(url: str) -> str:
+    if url and urlsplit(url).scheme not in ("redis", "rediss"):
+        raise SettingsError("RATE_LIMIT_URL: allowed: a redis:// or rediss:// URL")
+    return url
 
 
 def _location(uri: str) -> str:

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 _SHOWN_CHARACTERS = 80
 FEEDBACK_FIELDS = ("predicted_fraud", "was_fraud")
 """Of each item of feedback: what the service decided, and what it turned out to be."""
@@ -23,6 +25,55 @@ class InvalidRequest(Exception):
         super().__init__(message)
         self.code = code
         self.field = field
+
+
+class TransactionReader:
+    """Reads bodies of one model as typed structures, which takes a microsecond.
+
+    A body that does not fit is read again by `parse_rows`, which says why.
+
+    Args:
+        feature_names: what each transaction has to have, in the order of the rows.
+        max_batch: how many transactions are allowed.
+    """
+
+    def __init__(self, feature_names: Sequence[str], max_batch: int) -> None:
+        self._names, self._max_batch = tuple(feature_names), max_batch
+        places = [f"f{number}" for number in range(len(self._names))]
+        transaction: Any = msgspec.defstruct(
+            "Transaction",
+            [(place, float) for place in places],
+            rename=dict(zip(places, self._names, strict=True)),
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        body: Any = msgspec.defstruct(
+            "Body",
+            [
+                ("transaction", transaction | msgspec.UnsetType, msgspec.UNSET),
+                ("transactions", list[transaction] | msgspec.UnsetType, msgspec.UNSET),
+            ],
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        self._decode = msgspec.json.Decoder(body).decode
+
+    def rows(self, body: bytes) -> list[Any]:
+        """The transactions of a body as rows of finite numbers.
+
+        Raises:
+            InvalidRequest: as `parse_rows`.
+        """
+        try:
+            content = self._decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return parse_rows(body, self._names, self._max_batch)
+        one, many = content.transaction, content.transactions
+        if many is msgspec.UNSET and one is not msgspec.UNSET:
+            return [msgspec.structs.astuple(one)]
+        if one is msgspec.UNSET and many is not msgspec.UNSET and 1 <= len(many) <= self._max_batch:
+            return [msgspec.structs.astuple(item) for item in many]
+        return parse_rows(body, self._names, self._max_batch)
 
 
 def parse_rows(body: bytes, feature_names: Sequence[str], max_batch: int) -> list[list[float]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from infra.deployment_config import DeploymentConfig, parse_deployment_config, read_template
 from infra.errors import ConfigError
 from infra.settings import CHECKOUT, require_platform
+from stacks.alerts import Alert, evaluate, measured
 from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
 from stacks.engine_run import Say, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
@@ -147,6 +148,22 @@ class ModelDeployment:
         raise UnknownDeployment(
             f"there is no deployment {deployment_id!r}; see: python scripts/deploy_model.py list-deployments"
         )
+
+    def measure(
+        self, environment: DeploymentEnvironment | str, api_key_file: Path
+    ) -> tuple[dict[str, Any], list[Alert]]:
+        """What an environment's endpoint measures of itself, and how that compares with its thresholds.
+
+        Args:
+            environment: which.
+            api_key_file: file with an API key that has the scope `admin`.
+
+        Raises:
+            EndpointSilent: it does not answer, or refuses the key.
+        """
+        config = self._deployed_config(DeploymentEnvironment.named(environment))
+        numbers = measured(config.api_endpoint, api_key_file)
+        return numbers, evaluate(numbers, config)
 
     def list_deployments(self, environment: DeploymentEnvironment | str | None = None) -> list[Deployment]:
         """The deployments of an environment, or of all, newest first."""

@@ -54,6 +54,12 @@ class DeploymentFailed(StacksError):
     exit_code = 12
 
 
+class EndpointSilent(StacksError):
+    """The endpoint does not tell what it measures."""
+
+    exit_code = 13
+
+
 class EngineMissing(StacksError):
     """There is no Pulumi engine to run."""
 

@@ -102,6 +102,7 @@ def _registered(registry: "ModelRegistry", example: _Example, say: Say) -> str:
         return known[-1].model_id
     about = example.description
     model_id = registry.register_model(
+        runtime=True,
         model=load_model_file(example.file),
         model_name=about["model_name"],
         model_type=about["model_type"],

@@ -30,6 +30,7 @@ from benchmarks.store.models import prepare
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 _SLOW = ("bz2", "lzma")
+_MODELS = ("xgboost", "forest", "arrays")
 
 
 def main() -> int:
@@ -41,21 +42,29 @@ def main() -> int:
     if options.added:
         print(json.dumps(measure_added(Path(options.model), options.added, Path(options.directory))))
         return 0
-    rows, added = [], []
+    rows: list[dict[str, Any]] = []
+    added: list[dict[str, Any]] = []
+    if options.part == "slow":
+        before = json.loads((RESULTS / "store.json").read_text(encoding="utf-8"))
+        rows, added = before["rows"], before["added"]
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         directory = Path(work)
         for model, megabytes in (("xgboost", 5), ("forest", options.forest), ("arrays", options.arrays)):
             path = prepare(model, directory, megabytes)
-            for compression in ADDED if model != "xgboost" else ():
+            for compression in ADDED if model != "xgboost" and options.part != "slow" else ():
                 added.append({"model": model, **_added_in_child(compression, path, directory)})
                 sys.stderr.write(f"{added[-1]}\n")
             for name in _names():
                 once = model != "xgboost" and name.endswith(_SLOW)
+                if options.part == ("fast" if once else "slow"):
+                    continue
                 rows.append({"model": model, **_in_child(name, path, directory, 1 if once else options.repeat)})
                 _say(rows[-1])
-            if options.mlflow_python and model != "arrays":
+            if options.mlflow_python and model != "arrays" and options.part != "slow":
                 rows.append({"model": model, **measure_mlflow(options.mlflow_python, path, directory)})
                 _say(rows[-1])
+    order = {name: number for number, name in enumerate(_names())}
+    rows.sort(key=lambda row: (_MODELS.index(row["model"]), order.get(row["name"], len(order))))
     _write(rows, added, options)
     return 0
 
@@ -197,6 +206,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arrays", type=int, default=1000, help="MB of float arrays (1000)")
     parser.add_argument("--forest", type=int, default=300, help="MB of random forest, about (300)")
     parser.add_argument("--repeat", type=int, default=2, help="how often; the best counts (2)")
+    parser.add_argument(
+        "--part",
+        choices=("all", "fast", "slow"),
+        default="all",
+        help="fast: all but bz2 and lzma on the large models; slow: those, added to the results of before",
+    )
     parser.add_argument("--work", help="directory for the files; the system's own when not given")
     parser.add_argument("--mlflow-python", help="a Python that has mlflow, scikit-learn and xgboost")
     for hidden in ("--one", "--added", "--model", "--directory"):

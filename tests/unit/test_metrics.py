@@ -32,8 +32,10 @@ def _metrics() -> ServiceMetrics:
 
 def _used(metrics: ServiceMetrics, *, shift: float = 0.0) -> ServiceMetrics:
     rows = [[value, 0.0] for value in np.random.default_rng(0).uniform(0, 10, 2000) + shift]
-    metrics.decisions(rows, 20)
-    metrics.feedback(right=9, wrong=1)
+    scores = np.random.default_rng(1).uniform(0, 1, 2000).tolist()
+    metrics.decisions(rows, scores, 20)
+    metrics.decisions(rows, scores, 20)
+    metrics.feedback([(True, True)] * 6 + [(False, False)] * 3 + [(True, False)])
     for number in range(100):
         metrics.request(500 if number == 0 else 200, float(number))
     return metrics
@@ -64,6 +66,13 @@ def test_the_values_are_right_and_a_minute_counts_once() -> None:
     assert (minute["Requests"]["Value"], minute["Errors"]["Value"]) == (100, 1)
     assert minute["FraudRate"]["Value"] == pytest.approx(0.01)
     assert minute["Accuracy"]["Value"] == pytest.approx(0.9)
+    assert minute["Precision"]["Value"] == pytest.approx(6 / 7)
+    assert minute["Recall"]["Value"] == 1
+    assert minute["ScoreDrift"]["Value"] == 0
+    assert minute["Starts"]["Value"] == 1
+    latencies = minute["Latency"]
+    slow = sum(count for value, count in zip(latencies["Values"], latencies["Counts"], strict=True) if value > 94.5)
+    assert slow == pytest.approx(5, abs=1), "percentiles stay what they are"
     assert sum(minute["Latency"]["Counts"]) == 100
     assert minute["Drift"]["Value"] < 0.02
     assert _minute(metrics)["Requests"]["Value"] == 0

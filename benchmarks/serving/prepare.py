@@ -1,0 +1,96 @@
+"""Makes one model and puts it into every service's form."""
+
+import json
+import subprocess
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving.peers import FEATURES
+
+_MLFLOW = """
+import sys, mlflow
+from xgboost import XGBClassifier
+model = XGBClassifier(); model.load_model(sys.argv[1])
+mlflow.xgboost.save_model(model, sys.argv[2], pip_requirements=["mlflow", "xgboost"])
+"""
+_BENTO = """
+import os
+from pathlib import Path
+import bentoml, numpy as np
+from xgboost import XGBClassifier
+
+@bentoml.service(workers=1)
+class Fraud:
+    def __init__(self) -> None:
+        self.model = XGBClassifier()
+        self.model.load_model(Path(os.environ["MODEL_DIRECTORY"]) / "model.ubj")
+
+    @bentoml.api
+    def predict(self, rows: list[list[float]]) -> list[float]:
+        return self.model.predict_proba(np.array(rows))[:, 1].tolist()
+"""
+
+
+def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
+    """Trains, converts and registers the model.
+
+    Returns:
+        Some rows to ask about, shape (100, 30).
+    """
+    import numpy as np
+    from xgboost import XGBClassifier
+
+    from model_store import Keyring, ModelRegistry
+    from model_store.keys import ensure_key_file
+    from model_store.native_models import onnx_bytes
+    from serving.auth import hash_api_key, new_api_key
+
+    random = np.random.default_rng(0)
+    data = random.normal(size=(20_000, len(FEATURES))).astype(np.float32)
+    target = (data[:, 0] + data[:, 1] * data[:, 2] + random.normal(size=20_000) > 1).astype(int)
+    model = XGBClassifier(n_estimators=100, n_jobs=2).fit(data, target)
+    model.save_model(files / "model.ubj")
+    (files / "model.onnx").write_bytes(onnx_bytes(model))
+    _prepare_mlserver(files / "mlserver", files / "model.ubj")
+    (files / "bentoml").mkdir()
+    (files / "bentoml" / "service.py").write_text(textwrap.dedent(_BENTO))
+    if mlflow_python:
+        command = [mlflow_python, "-c", _MLFLOW, str(files / "model.ubj"), str(files / "mlflow")]
+        subprocess.run(command, check=True, capture_output=True)
+    registry = ModelRegistry(files / "registry", keys=Keyring.from_files(ensure_key_file(files / "model.key")))
+    edges = np.quantile(data, np.linspace(0.1, 0.9, 9), axis=0)
+    schema: list[dict[str, Any]] = [
+        {"name": name, "type": "number", "bins": {"edges": edges[:, number].tolist(), "shares": [0.1] * 10}}
+        for number, name in enumerate(FEATURES)
+    ]
+    model_id = registry.register_model(model, "fraud", feature_schema=schema, runtime=True)
+    metadata, key = registry.get_metadata(model_id), new_api_key()
+    entry = {"name": "benchmark", "sha256": hash_api_key(key), "scopes": ["predict"]}
+    (files / "api_keys.json").write_text(json.dumps({"keys": [entry]}))
+    (files / "api_keys.json").chmod(0o600)
+    environment = {
+        "ENVIRONMENT": "production",
+        "MODEL_ID": model_id,
+        "MODEL_URI": str(registry.artifact_path(model_id).parent),
+        "MODEL_SHA256": metadata.digest,
+        "MODEL_RUNTIME_SHA256": metadata.runtime_digest,
+        "MODEL_KEY_FILE": str(files / "model.key"),
+        "API_KEYS_FILE": str(files / "api_keys.json"),
+        # The limit is on, and never reached.
+        "RATE_LIMIT_PER_SECOND": "1000000",
+        "RATE_LIMIT_BURST": "1000000",
+    }
+    (files / "service.json").write_text(json.dumps({"key": key, "environment": environment}))
+    return [[round(float(value), 4) for value in row] for row in data[:100]]
+
+
+def _prepare_mlserver(directory: Path, model: Path) -> None:
+    directory.mkdir()
+    settings = {
+        "name": "fraud",
+        "implementation": "mlserver_xgboost.XGBoostModel",
+        "parameters": {"uri": str(model)},
+    }
+    (directory / "model-settings.json").write_text(json.dumps(settings))
+    (directory / "settings.json").write_text(json.dumps({"debug": False, "parallel_workers": 0, "metrics_port": None}))

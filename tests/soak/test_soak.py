@@ -1,0 +1,111 @@
+"""Load for a while, with restarts and reloads of other versions meanwhile: no failed request, no growth of memory.
+
+`SOAK_SECONDS` and `SOAK_RATE` say how long and how many requests a second; `make soak` sets ten minutes.
+"""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from xgboost import XGBClassifier
+
+from components import process_supervision
+from model_store import Keyring, ModelRegistry
+from model_store.keys import ensure_key_file
+from serving.auth import hash_api_key, new_api_key
+from tests.engine.conftest import free_port
+from tests.engine.load import constant_load
+
+_SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
+_RATE = int(os.environ.get("SOAK_RATE", "200"))
+_ROUND_SECONDS = 5.0
+_GROWTH_BYTES = 24 << 20
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Any:
+    """Arguments for two model versions, and the key."""
+    keys = Keyring.from_files(ensure_key_file(tmp_path / "model.key"))
+    registry = ModelRegistry(tmp_path / "registry", keys=keys)
+    data = np.random.default_rng(0).normal(size=(2000, 30)).astype(np.float32)
+    edges = np.quantile(data, np.linspace(0.1, 0.9, 9), axis=0)
+    schema = [
+        {"name": f"f{n}", "type": "number", "bins": {"edges": edges[:, n].tolist(), "shares": [0.1] * 10}}
+        for n in range(30)
+    ]
+    versions = []
+    for trees in (20, 40):
+        model = XGBClassifier(n_estimators=trees).fit(data, (data[:, 0] > 0).astype(int))
+        model_id = registry.register_model(model, "fraud", feature_schema=schema, runtime=True)
+        metadata = registry.get_metadata(model_id)
+        versions.append((model_id, metadata.digest, metadata.runtime_digest))
+    key = new_api_key()
+    entry = {"name": "soak", "sha256": hash_api_key(key), "scopes": ["predict"]}
+    (tmp_path / "api_keys.json").write_text(json.dumps({"keys": [entry]}))
+    (tmp_path / "api_keys.json").chmod(0o600)
+    port = free_port()
+
+    def arguments(number: int) -> dict[str, Any]:
+        model_id, digest, runtime_digest = versions[number % 2]
+        return {
+            "deployment_name": "soak",
+            "environment": "development",
+            "model_id": model_id,
+            "model_uri": registry.artifact_path(model_id).parent.as_uri(),
+            "model_digest": digest,
+            "model_runtime_digest": runtime_digest,
+            "host": "127.0.0.1",
+            "port": port,
+            "model_key_file": str(tmp_path / "model.key"),
+            "api_keys_file": str(tmp_path / "api_keys.json"),
+            "checkout": str(tmp_path),
+            "log_level": "INFO",
+            "ready_timeout_seconds": 60.0,
+        }
+
+    (tmp_path / "serving").symlink_to(Path(__file__).resolve().parents[2] / "serving")
+    (tmp_path / "model_store").symlink_to(Path(__file__).resolve().parents[2] / "model_store")
+    yield arguments, key, f"http://127.0.0.1:{port}"
+    process_supervision.stop(arguments(0))
+
+
+def test_nothing_fails_and_nothing_grows(endpoint: Any) -> None:
+    arguments, key, url = endpoint
+    served = process_supervision.serve(arguments(0))
+    body = {"transaction": {f"f{number}": 0.5 for number in range(30)}}
+    sizes: list[int] = []
+    with constant_load(url, key, body, _RATE) as answers:
+        until, number = time.monotonic() + _SECONDS, 0
+        while time.monotonic() < until:
+            time.sleep(_ROUND_SECONDS)
+            sizes.append(psutil.Process(int(served["pid"])).memory_info().rss)
+            number += 1
+            if number % 3 == 1:
+                served = process_supervision.serve(arguments(number))
+            elif number % 3 == 2:
+                # Told to stop, as a machine that is serviced does: the supervisor starts another one.
+                os.kill(int(served["pid"]), signal.SIGTERM)
+                served = _after_restart(arguments, number - 1, int(served["pid"]))
+    print(
+        f"soak: {answers.total} requests at {_RATE}/s over {_SECONDS:.0f} s, {answers.failed} failed, {number} rounds, "
+        f"process {min(sizes) / 1e6:.0f} to {max(sizes) / 1e6:.0f} MB"
+    )
+    assert answers.failed == 0, answers.statuses
+    assert answers.total > 0.9 * _RATE * _SECONDS
+    assert max(sizes[len(sizes) // 2 :]) - max(sizes[: len(sizes) // 2 + 1]) < _GROWTH_BYTES
+
+
+def _after_restart(arguments: Any, number: int, before: int) -> dict[str, Any]:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = process_supervision.outputs(arguments(number))
+        if found.get("pid") not in (None, before) and process_supervision.is_serving(arguments(number)):
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it was not started again")
