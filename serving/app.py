@@ -279,7 +279,7 @@ class Service:
                     "method": method,
                     "path": request.path,
                     "status": status,
-                    "latency_ms": round(milliseconds, 3),
+                    "latency_ms": int(milliseconds * 1000) / 1000,
                     "frauds": request.decisions,
                 }
             )
