@@ -39,12 +39,12 @@ def _as_rows(rows: Sequence[Row]) -> Any:
     return {"rows": [list(row) for row in rows]}
 
 
-def peers(files: Path, python: Callable[[str], str]) -> list[Peer]:
+def peers(files: Path, program: Callable[[str], str]) -> list[Peer]:
     """All of them.
 
     Args:
         files: what `prepare` has made: the model in each one's form.
-        python: gives the Python of a peer's own environment.
+        program: gives the path of a peer's own program.
     """
     ours = json.loads((files / "service.json").read_text())
     uvicorn = [sys.executable, "-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "--no-access-log"]
@@ -75,7 +75,7 @@ def peers(files: Path, python: Callable[[str], str]) -> list[Peer]:
         ),
         Peer(
             "MLServer",
-            [python("mlserver") + "/../mlserver", "start", "."],
+            [program("mlserver"), "start", "."],
             "/v2/models/fraud/infer",
             lambda rows: {
                 "inputs": [
@@ -95,7 +95,7 @@ def peers(files: Path, python: Callable[[str], str]) -> list[Peer]:
         Peer(
             "MLflow",
             [
-                python("mlflow") + "/../mlflow", "models", "serve", "-m", str(files / "mlflow"), "-p", "{port}",
+                program("mlflow"), "models", "serve", "-m", str(files / "mlflow"), "-p", "{port}",
                 "--env-manager", "local",
             ],
             "/invocations",
@@ -106,7 +106,7 @@ def peers(files: Path, python: Callable[[str], str]) -> list[Peer]:
         ),
         Peer(
             "BentoML",
-            [python("bentoml") + "/../bentoml", "serve", "service:Fraud", "--port", "{port}"],
+            [program("bentoml"), "serve", "service:Fraud", "--port", "{port}"],
             "/predict",
             _as_rows,
             ready="/readyz",

@@ -53,10 +53,7 @@ def main() -> int:
         wanted = options.only or [""]
         mlflow = _python("mlflow", ("mlflow", "xgboost-cpu")) if _chosen("MLflow", wanted) else None
         rows = prepare(files, mlflow)
-        packages = {"mlserver": "MLServer", "mlflow": "MLflow", "bentoml": "BentoML"}
-        everyone = peers(
-            files, lambda name: str(Path(_environment(name)) / "bin" / "python") if name in packages else ""
-        )
+        everyone = peers(files, lambda name: str(Path(_environment(name)) / "bin" / name))
         results = []
         for peer in everyone:
             if _chosen(peer.name, wanted):
