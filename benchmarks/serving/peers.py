@@ -123,5 +123,6 @@ def peers(files: Path, program: Callable[[str], str]) -> list[Peer]:
 
 def variables(peer: Peer, port: int) -> dict[str, str]:
     """The environment of a peer's process."""
-    path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "OMP_NUM_THREADS": "1"}
+    programs = str(Path(peer.command[0]).parent)
+    path = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": os.environ.get("HOME", "/"), "OMP_NUM_THREADS": "1"}
     return {**path, **{name: value.replace("{port}", str(port)) for name, value in peer.environment.items()}}

@@ -93,4 +93,4 @@ def _prepare_mlserver(directory: Path, model: Path) -> None:
         "parameters": {"uri": str(model)},
     }
     (directory / "model-settings.json").write_text(json.dumps(settings))
-    (directory / "settings.json").write_text(json.dumps({"debug": False, "parallel_workers": 0, "metrics_port": None}))
+    (directory / "settings.json").write_text(json.dumps({"debug": False, "parallel_workers": 0}))
