@@ -33,6 +33,8 @@ from infra.errors import ConfigError
 _STRICT = ConfigDict(extra="forbid")
 Environment = Literal["development", "staging", "production"]
 Share = Annotated[StrictFloat, Field(gt=0, le=1)]
+Number = StrictFloat | StrictInt
+NotNegative = Annotated[Number, Field(ge=0)]
 
 _CPU = r"^([1-9][0-9]*m|[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]+)$"
 _MEMORY = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$"
@@ -111,6 +113,18 @@ class MonitoringConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class GatesConfig:
+    """What a model version has to pass before it takes another one's place."""
+
+    metric_floors: dict[str, Number] = Field(default_factory=dict)
+    """By metric of the manifest: the least that is allowed."""
+    allowed_loss: dict[str, NotNegative] = Field(default_factory=dict)
+    """By metric of the manifest: how much less than the deployed version's it may be."""
+    same_features: StrictBool = True
+    """Whether it has to take the features that the deployed version takes, no more and no fewer."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class DeploymentConfig:
     """One environment's deployment: the object of templates and of `fraud-detection:deployment`."""
 
@@ -121,6 +135,7 @@ class DeploymentConfig:
     resource_limits: ResourceLimits
     scaling_config: ScalingConfig = Field(default_factory=ScalingConfig)
     monitoring_config: MonitoringConfig = Field(default_factory=MonitoringConfig)
+    gates: GatesConfig = Field(default_factory=GatesConfig)
 
     @property
     def host(self) -> str:

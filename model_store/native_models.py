@@ -3,6 +3,7 @@
 What is loaded from them answers `predict_proba`, so that a service need not care which format a model came in.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, UnreadableModel
@@ -55,6 +56,25 @@ class OnnxModel:
         import numpy as np
 
         return np.asarray(self._run(self._outputs, {self._name: rows})[0])
+
+    def bound(self, rows: "Array", answers: "Array") -> "Callable[[], None] | None":
+        """What calculates `answers` from `rows`, both in place: half as long as `run` for one row.
+
+        Args:
+            rows: shape (1, features), 32-bit, contiguous; has to stay where it is, as has the other one.
+            answers: shape (1, classes), 32-bit, contiguous.
+
+        Returns:
+            None when the model's answers are of another shape or kind.
+        """
+        output = self._session.get_outputs()[-1]
+        if output.type != "tensor(float)" or output.shape[-1] != answers.shape[-1]:
+            return None
+        binding = self._session.io_binding()
+        binding.bind_input(self._name, "cpu", 0, rows.dtype.type, rows.shape, rows.ctypes.data)
+        binding.bind_output(output.name, "cpu", 0, answers.dtype.type, answers.shape, answers.ctypes.data)
+        run = self._session.run_with_iobinding
+        return lambda: run(binding)
 
 
 class LightGBMModel:

@@ -20,12 +20,14 @@ exit codes:
   15  another program listens where the endpoint should
   17  there is no such environment
   18  there is no prior version to roll back to
+  19  the model version does not pass a gate
   20  a threshold is breached
   130 interrupted
 """
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +35,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
-from scripts.command_line import add_command, make_parser, progress, run_command, show, table  # noqa: E402
+from scripts.command_line import add_command, complain, make_parser, progress, run_command, show, table  # noqa: E402
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,7 +79,15 @@ def _up(options: argparse.Namespace) -> int:
 def _deploy(options: argparse.Namespace) -> int:
     deployments = _deployments()
     config = deployments.create_deployment_config(options.environment, options.config)
-    outcome = deployments.deploy_model(options.model_id, config, auto_rollback=not options.no_auto_rollback)
+    if options.force and not options.reason:
+        complain("--force needs --reason WHY: it is recorded in the audit log")
+        return 2
+    outcome = deployments.deploy_model(
+        options.model_id,
+        config,
+        auto_rollback=not options.no_auto_rollback,
+        forced=options.reason if options.force else "",
+    )
     code = _print_outcome(outcome, options)
     if options.health_check:
         report = deployments.check_deployment_health(outcome.deployment.deployment_id)
@@ -86,7 +96,43 @@ def _deploy(options: argparse.Namespace) -> int:
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    return _print_outcome(_deployments().rollback_deployment(options.environment, options.to), options)
+    outcome = _deployments().rollback_deployment(options.environment, options.to, options.at)
+    return _print_outcome(outcome, options)
+
+
+def _history(options: argparse.Namespace) -> int:
+    from stacks.history import deployment_at
+
+    found = _deployments().list_deployments(options.environment)
+    if options.at is not None:
+        then = deployment_at(found, options.at)
+        found = [then] if then else []
+    rows = [item.to_dict() for item in found]
+    columns = ("started_at", "intent", "model_id", "deployment_id", "update", "current")
+    show(options, rows, table(columns, rows, empty="nothing was deployed"))
+    return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from stacks.comparison import compare
+
+    deployments = _deployments()
+    found = compare(
+        deployments.deployment(options.deployment_a),
+        deployments.deployment(options.deployment_b),
+        deployments.registry,
+    )
+    columns = ("what", "a", "b")
+    show(options, found, table(columns, found, empty="no difference"))
+    return 0
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; such as 2026-10-09T14:00Z") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _down(options: argparse.Namespace) -> int:
@@ -233,6 +279,8 @@ def _parser() -> argparse.ArgumentParser:
     deploy.add_argument("--config", type=Path, help="deployment template; the environment's own when not given")
     deploy.add_argument("--health-check", action="store_true", help="check the endpoint afterwards; 13 when unhealthy")
 
+    deploy.add_argument("--force", action="store_true", help="although it does not pass a gate; needs --reason")
+    deploy.add_argument("--reason", default="", help="why; recorded in the audit log")
     deploy.add_argument(
         "--no-auto-rollback", action="store_true", help="leave a version that does not get healthy as it is, to look at"
     )
@@ -240,9 +288,19 @@ def _parser() -> argparse.ArgumentParser:
     example = f"{program} rollback development --to {some_id}"
     rollback = add_command(commands, "rollback", _rollback, "go back to a model version deployed before", example)
     rollback.add_argument("environment", metavar="ENVIRONMENT")
-    rollback.add_argument(
-        "--to", metavar="MODEL_ID", help="the one to go back to; the last that differs when not given"
-    )
+    target = rollback.add_mutually_exclusive_group()
+    target.add_argument("--to", metavar="MODEL_ID", help="the one to go back to; the last that differs when not given")
+    target.add_argument("--at", metavar="TIME", type=_moment, help="to what was deployed then, UTC without a zone")
+
+    example = f"{program} history production --at 2026-10-09T14:00Z"
+    history = add_command(commands, "history", _history, "what was deployed when, or at one time", example)
+    history.add_argument("environment", metavar="ENVIRONMENT")
+    history.add_argument("--at", metavar="TIME", type=_moment, help="only what served then, UTC without a zone")
+
+    example = f"{program} diff DEPLOYMENT_A DEPLOYMENT_B"
+    diff = add_command(commands, "diff", _diff, "what differs between two deployments: config, model, metrics", example)
+    diff.add_argument("deployment_a", metavar="DEPLOYMENT_A")
+    diff.add_argument("deployment_b", metavar="DEPLOYMENT_B")
 
     example = f"{program} health deploy_fraud-detection-dev_development_20241009_123500"
     health = add_command(commands, "health", _health, "check a deployment's API, model and resources", example)

@@ -18,6 +18,8 @@ from serving.limits import Buckets, RedisBuckets
 from serving.logs import RequestLog, service_log
 from serving.metrics import ServiceMetrics
 from serving.model import ServedModel
+from serving.one_row import OneRow
+from serving.runtimes import InlineRuntime
 from serving.settings import ServingSettings
 from serving.transactions import InvalidRequest, TransactionReader, parse_feedback
 
@@ -110,17 +112,26 @@ class Service:
             if settings.rate_limit_url
             else None
         )
-        self._ids = (f"{secrets.token_hex(8)}{number:016x}" for number in itertools.count())
+        prefix = secrets.token_hex(8)
+        self._ids = (f"{prefix}{number:016x}" for number in itertools.count())
         self._known = {"model_id": state.model.metadata.model_id, "threshold": state.model.threshold}
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
+        lean = tracing is None and self._shared is None and isinstance(state.model.runtime, InlineRuntime)
+        self._one_row = OneRow(state, self._reader, self._buckets, self._reading) if lean else None
         self._actions = {"/predict": self._predict, "/feedback": self._feedback}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
             return
+        if self._one_row is not None and scope["path"] == "/predict" and scope["method"] == "POST":
+            first = await self._lean(scope, receive, send)
+            if first is None:
+                return
+            if first:
+                receive = _again(first, receive)
         started = time.perf_counter()
         request = _Request(scope)
         request.request_id = request.request_id or next(self._ids)
@@ -137,6 +148,19 @@ class Service:
             state.in_flight -= 1
         if request.path not in OPEN_PATHS:
             self._note(request, scope["method"], status, (time.perf_counter() - started) * 1000)
+
+    async def _lean(self, scope: Scope, receive: Receive, send: Send) -> dict[str, Any] | None:
+        assert self._one_row is not None  # noqa: S101 - the caller has looked
+        self._ensure_sweeper()
+        try:
+            return await self._one_row.answer(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._came_too_late():
+                raise
+            refused = _too_slow()
+            request_id = next(self._ids)
+            await _send_error(send, refused, request_id)
+            return None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
         try:
@@ -184,28 +208,36 @@ class Service:
 
     async def _body(self, receive: Receive) -> bytes:
         """The body, no larger than allowed, whatever its header claimed, and in time."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - servers call applications in tasks
-        self._reading[task] = time.monotonic()
-        if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep())
+        task: Any = asyncio.current_task()
+        self._reading[task] = time.perf_counter()
+        self._ensure_sweeper()
         try:
             return await self._read(receive)
         except asyncio.CancelledError:
-            if task not in self._late:
-                raise
-            task.uncancel()
-            message, close = "the body did not arrive in time", ((b"connection", b"close"),)
-            raise _Refused(408, "body_too_slow", message, headers=close) from None
+            if self._came_too_late():
+                raise _too_slow() from None
+            raise
         finally:
             del self._reading[task]
+
+    def _ensure_sweeper(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
+
+    def _came_too_late(self) -> bool:
+        """Whether the present task was cancelled since its body did not arrive in time."""
+        task: Any = asyncio.current_task()
+        late = task in self._late
+        if late:
             self._late.discard(task)
+            task.uncancel()
+        return late
 
     async def _sweep(self) -> None:
         """Ends the wait for bodies that take too long; one look a second costs less than a timer a request."""
         while True:
             await asyncio.sleep(min(1.0, self._state.settings.request_timeout_seconds / 2))
-            oldest = time.monotonic() - self._state.settings.request_timeout_seconds
+            oldest = time.perf_counter() - self._state.settings.request_timeout_seconds
             for task in [task for task, since in self._reading.items() if since < oldest]:
                 self._late.add(task)
                 task.cancel()
@@ -283,6 +315,20 @@ class Service:
                     "frauds": request.decisions,
                 }
             )
+
+
+def _again(message: dict[str, Any], receive: Receive) -> Receive:
+    """A receive that gives one message once more, and then what comes."""
+    left = [message]
+
+    async def received() -> dict[str, Any]:
+        return left.pop() if left else await receive()
+
+    return received
+
+
+def _too_slow() -> _Refused:
+    return _Refused(408, "body_too_slow", "the body did not arrive in time", headers=((b"connection", b"close"),))
 
 
 async def _send(

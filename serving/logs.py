@@ -51,7 +51,7 @@ class RequestLog:
     def __init__(self, write: Callable[[str], None], *, enabled: bool) -> None:
         self.enabled = enabled
         self._write = write
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
         self._second, self._prefix = 0, ""
         self._writing = threading.Lock()
         if enabled:
@@ -61,20 +61,25 @@ class RequestLog:
     def add(self, fields: dict[str, Any]) -> None:
         """Takes a request's fields."""
         if self.enabled:
-            now = time.time()
-            second = int(now)
-            if second != self._second:
-                self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-            moment = f"{self._prefix}{int((now - second) * 1000):03d}+00:00"
-            entry = {"time": moment, "level": "INFO", "logger": "serving.request", "message": "request", **fields}
-            self._lines.append(_encode(entry))
+            self.add_line(_encode(fields)[1:].decode())
+
+    def add_line(self, fields: str) -> None:
+        """Takes a request's fields as JSON, without the brace that opens it."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        self._lines.append(
+            f'{{"time":"{self._prefix}{int((now - second) * 1000):03d}+00:00","level":"INFO",'
+            f'"logger":"serving.request","message":"request",{fields}'
+        )
 
     def flush(self) -> None:
         """Writes what is there."""
         with self._writing:
             lines, self._lines = self._lines, []
             if lines:
-                self._write((b"\n".join(lines) + b"\n").decode())
+                self._write("\n".join(lines) + "\n")
 
     def _run(self) -> None:
         while True:

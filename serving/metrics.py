@@ -107,6 +107,19 @@ class ServiceMetrics:
             total.latencies[int(math.log(milliseconds + _NEAR_ZERO) * _STEPS)] += 1
             self._latency_sum_ms += milliseconds
 
+    def one_row(self, row: Sequence[float], probability: float, milliseconds: float, *, fraud: bool) -> None:
+        """Counts an answered request with one decided transaction."""
+        step = int(math.log(milliseconds + _NEAR_ZERO) * _STEPS)
+        with self._lock:
+            total = self._total
+            total.requests += 1
+            total.decisions += 1
+            total.frauds += fraud
+            total.latencies[step] += 1
+            self._latency_sum_ms += milliseconds
+            self._drift.add_one(row)
+            self._scores.add_one(probability)
+
     def decisions(self, rows: Sequence[Sequence[float]], probabilities: Sequence[float], frauds: int) -> None:
         """Counts decided transactions."""
         with self._lock:

@@ -55,7 +55,7 @@ class _Threaded:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.compute, rows)
 
 
-class _Inline(_Threaded):
+class InlineRuntime(_Threaded):
     """A runtime so fast that handing a row to a thread would take longer."""
 
     def __init__(self, features: int) -> None:
@@ -64,15 +64,19 @@ class _Inline(_Threaded):
         self._put = struct.Struct(f"{features}f").pack_into
         self._bytes = memoryview(self._one.data).cast("B")
 
+    def one(self, row: Sequence[float]) -> float:
+        """The probability of one row."""
+        try:
+            self._put(self._bytes, 0, *row)
+        except (OverflowError, struct.error):
+            # Larger than 32 bits hold: infinite there, as numpy has it.
+            return self.compute([row])[0]
+        return float(self._answer(self._one)[0])
+
     def now(self, rows: Rows) -> list[float] | None:
         """The probabilities of a few rows; None for more of them."""
         if len(rows) == 1:
-            try:
-                self._put(self._bytes, 0, *rows[0])
-            except (OverflowError, struct.error):
-                # Larger than 32 bits hold: infinite there, as numpy has it.
-                return self.compute(rows)
-            return [float(self._answer(self._one)[0])]
+            return [self.one(rows[0])]
         return self.compute(rows) if len(rows) <= _INLINE_ROWS else None
 
     def compute(self, rows: Rows) -> list[float]:
@@ -86,7 +90,7 @@ class _Inline(_Threaded):
         raise NotImplementedError
 
 
-class OnnxRuntime(_Inline):
+class OnnxRuntime(InlineRuntime):
     """ONNX Runtime.
 
     Args:
@@ -99,12 +103,25 @@ class OnnxRuntime(_Inline):
     def __init__(self, model: OnnxModel, features: int) -> None:
         super().__init__(features)
         self._run = model.run
+        self._answers = np.zeros((1, 2), dtype=np.float32)
+        self._calculate = model.bound(self._one, self._answers)
+
+    def one(self, row: Sequence[float]) -> float:
+        """The probability of one row."""
+        if self._calculate is None:
+            return super().one(row)
+        try:
+            self._put(self._bytes, 0, *row)
+        except (OverflowError, struct.error):
+            return self.compute([row])[0]
+        self._calculate()
+        return self._answers.item(1)
 
     def _answer(self, rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
         return self._run(rows)[:, -1]
 
 
-class XGBoostRuntime(_Inline):
+class XGBoostRuntime(InlineRuntime):
     """XGBoost without its detour over scikit-learn's interface.
 
     Args:

@@ -58,6 +58,16 @@ class TransactionReader:
         )
         self._decode = msgspec.json.Decoder(body).decode
 
+    def one_row(self, body: bytes) -> Any:
+        """The row of a body with one transaction and nothing wrong; None for any other body."""
+        try:
+            content = self._decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        if content.transactions is not msgspec.UNSET or content.transaction is msgspec.UNSET:
+            return None
+        return msgspec.structs.astuple(content.transaction)
+
     def rows(self, body: bytes) -> list[Any]:
         """The transactions of a body as rows of finite numbers.
 

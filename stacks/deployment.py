@@ -1,6 +1,7 @@
 """ModelDeployment: deploy a model version, look after it, and take it back."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,18 @@ from stacks.alerts import Alert, evaluate, measured
 from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
 from stacks.engine_run import Say, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import AddressTaken, DeploymentFailed, NoPriorVersion, UnknownDeployment
+from stacks.errors import AddressTaken, DeploymentFailed, GatesFailed, NoPriorVersion, UnknownDeployment
+from stacks.gates import require_gates
 from stacks.health import HealthReport, check_health
-from stacks.history import Deployment, Intent, deployments, message_for, versions_behind
+from stacks.history import (
+    Deployment,
+    Intent,
+    config_of,
+    deployment_at,
+    deployments,
+    message_for,
+    versions_behind,
+)
 from stacks.locks import changing, remove_stale_locks, require_unlocked
 from stacks.stack_config import DEPLOYMENT, MODEL_VERSION, PLATFORM, changed_config, read_config
 from stacks.workspace import existing_environments, select_stack, stack_config_file
@@ -88,7 +98,13 @@ class ModelDeployment:
         return config
 
     def deploy_model(
-        self, model_id: str, config: DeploymentConfig, *, detail: str = "", auto_rollback: bool = True
+        self,
+        model_id: str,
+        config: DeploymentConfig,
+        *,
+        detail: str = "",
+        auto_rollback: bool = True,
+        forced: str = "",
     ) -> DeployOutcome:
         """Deploys a model version; returns when its endpoint answers.
 
@@ -101,8 +117,10 @@ class ModelDeployment:
             detail: added to the message in the stack's history.
             auto_rollback: whether a cluster goes back to the version before when this one does not get healthy; on
                 this machine the version before goes on serving anyway.
+            forced: why it is deployed although it does not pass a gate; recorded in the audit log.
 
         Raises:
+            GatesFailed: it does not pass the gates of the config, and nobody has said why it should be deployed still.
             ModelStoreError: the registry does not have the model version, its artifact is not intact, or the key at
                 hand does not open it.
             AddressTaken: another program listens there.
@@ -114,21 +132,34 @@ class ModelDeployment:
 
         environment = DeploymentEnvironment.named(config.environment)
         model_id = Aliases(self.registry).resolve(model_id)
+        self._require_gates(model_id, environment, config, forced)
         message = message_for(Intent.DEPLOY, model_id, detail)
         return self._converge(environment, model_id, config, message, auto_rollback=auto_rollback)
 
-    def rollback_deployment(self, environment: DeploymentEnvironment | str, to: str | None = None) -> DeployOutcome:
+    def rollback_deployment(
+        self, environment: DeploymentEnvironment | str, to: str | None = None, at: datetime | None = None
+    ) -> DeployOutcome:
         """Goes back to a model version that was deployed before.
 
-        Without `to`, it is the last one that differs; a second rollback goes back further.
+        Without `to` and `at`, it is the last one that differs; a second rollback goes back further.
+
+        Args:
+            environment: which.
+            to: a model version.
+            at: to the one that was deployed then.
 
         Raises:
-            NoPriorVersion: nothing else was deployed, or `to` never was.
+            NoPriorVersion: nothing else was deployed, `to` never was, or nothing was at that time.
             ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `deploy_model`.
         """
         environment = DeploymentEnvironment.named(environment)
         history = self.list_deployments(environment)
         current = _current(history, environment)
+        if at is not None:
+            then = deployment_at(history, at)
+            if then is None:
+                raise NoPriorVersion(f"nothing was deployed in {environment} at {at.isoformat()}; nothing was changed")
+            to = then.model_id
         target = _rollback_target(history, current, to)
         config = self._deployed_config(environment)
         message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
@@ -145,9 +176,7 @@ class ModelDeployment:
                 environment = DeploymentEnvironment.named(deployment.environment)
                 file = stack_config_file(self._checkout, environment)
                 return check_health(deployment, self._deployed_config(environment), pod_checks(file, deployment))
-        raise UnknownDeployment(
-            f"there is no deployment {deployment_id!r}; see: python scripts/deploy_model.py list-deployments"
-        )
+        raise _unknown(deployment_id)
 
     def measure(
         self, environment: DeploymentEnvironment | str, api_key_file: Path
@@ -177,6 +206,19 @@ class ModelDeployment:
         ]
         return sorted(found, key=lambda deployment: deployment.started_at, reverse=True)
 
+    def deployment(self, deployment_id: str) -> tuple[Deployment, dict[str, Any]]:
+        """A deployment, and the config that it was made with.
+
+        Raises:
+            UnknownDeployment: no stack's history has it.
+        """
+        for each in existing_environments(self._checkout):
+            updates = self._updates(select_stack(self._checkout, each))
+            for found in deployments(each, updates):
+                if found.deployment_id == deployment_id:
+                    return found, config_of(updates[len(updates) - found.update])
+        raise _unknown(deployment_id)
+
     def destroy(self, environment: DeploymentEnvironment | str) -> bool:
         """Stops the endpoint and deletes what the stack holds; registry and history stay.
 
@@ -195,6 +237,29 @@ class ModelDeployment:
     def unlock(self, environment: DeploymentEnvironment | str) -> int:
         """Removes the locks that dead runs left on the environment's stack; returns how many."""
         return len(remove_stale_locks(self._checkout, DeploymentEnvironment.named(environment)))
+
+    def _require_gates(
+        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, forced: str
+    ) -> None:
+        from model_store.errors import ModelNotFound
+        from model_store.persistence import library_versions
+
+        file = stack_config_file(self._checkout, environment)
+        before = read_config(file).get(MODEL_VERSION)
+        try:
+            deployed = self.registry.get_metadata(str(before)) if before else None
+        except ModelNotFound:
+            deployed = None
+        # An image has its own libraries; a process of this machine has these.
+        installed = {} if in_cluster(file) else library_versions()
+        try:
+            require_gates(self.registry.get_metadata(model_id), deployed, config.gates, installed)
+        except GatesFailed as refusal:
+            if not forced:
+                raise
+            said = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
+            self.registry.audit.append("force", model_id, forced, environment=str(environment), gates=said)
+            self._say(f"deployed although {said}: {forced}")
 
     def _converge(
         self,
@@ -253,12 +318,21 @@ class ModelDeployment:
             )
 
     def _history(self, environment: DeploymentEnvironment, stack: "Stack") -> list[Deployment]:
+        return deployments(environment, self._updates(stack))
+
+    def _updates(self, stack: "Stack") -> list[Any]:
         # Without a page size the engine lists the newest ten only.
-        return deployments(environment, stack.history(page_size=_ALL_UPDATES, page=1, show_secrets=False))
+        return list(stack.history(page_size=_ALL_UPDATES, page=1, show_secrets=False))
 
     def _deployed_config(self, environment: DeploymentEnvironment) -> DeploymentConfig:
         path = stack_config_file(self._checkout, environment)
         return parse_deployment_config(read_config(path).get(DEPLOYMENT), f"{path.name}: {DEPLOYMENT}")
+
+
+def _unknown(deployment_id: str) -> UnknownDeployment:
+    return UnknownDeployment(
+        f"there is no deployment {deployment_id!r}; see: python scripts/deploy_model.py list-deployments"
+    )
 
 
 def _has_resources(stack: "Stack") -> bool:

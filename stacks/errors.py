@@ -54,6 +54,12 @@ class DeploymentFailed(StacksError):
     exit_code = 12
 
 
+class GatesFailed(StacksError):
+    """A model version does not pass the gates of a deploy."""
+
+    exit_code = 19
+
+
 class EndpointSilent(StacksError):
     """The endpoint does not tell what it measures."""
 

@@ -75,6 +75,17 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
     return found[::-1]
 
 
+def deployment_at(history: Iterable[Deployment], moment: datetime) -> Deployment | None:
+    """What was deployed at a moment; None when nothing was yet.
+
+    Args:
+        history: deployments, newest first.
+        moment: with a time zone; UTC when it has none.
+    """
+    wanted = _rfc3339(_utc(moment).replace(microsecond=0))
+    return next((item for item in history if item.finished_at <= wanted), None)
+
+
 def versions_behind(history: Iterable[Deployment]) -> list[str]:
     """The model versions that rollbacks go back through, nearest first.
 
@@ -121,6 +132,15 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
         api_endpoint=config.get("api_endpoint", ""),
         current=False,
     )
+
+
+def config_of(update: Any) -> dict[str, Any]:
+    """The config that an update was made with: by key, objects as such, secrets left out."""
+    return {
+        key: _parsed(str(entry.value)) or str(entry.value)
+        for key, entry in sorted(update.config.items())
+        if not entry.secret
+    }
 
 
 def _as_current(deployment: Deployment) -> Deployment:

@@ -1,0 +1,97 @@
+"""Gates: what a model version has to pass before it takes another one's place."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from infra.deployment_config import GatesConfig
+from stacks.errors import GatesFailed
+
+if TYPE_CHECKING:
+    from model_store import ModelMetadata
+
+_LIBRARIES = ("xgboost", "scikit-learn", "lightgbm", "numpy")
+"""Whose versions a model that is unpickled depends on."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate that a candidate did not pass."""
+
+    name: str
+    """`metric floor`, `metric loss`, `feature schema` or `dependency versions`."""
+    said: str
+
+
+def failed_gates(
+    candidate: "ModelMetadata", deployed: "ModelMetadata | None", gates: GatesConfig, installed: Mapping[str, str]
+) -> list[Gate]:
+    """The gates that a candidate does not pass; none when it may be deployed.
+
+    Args:
+        candidate: what is to be deployed.
+        deployed: what is now; None when nothing is.
+        gates: of the deployment's config.
+        installed: versions of the libraries that will load it, by name; those of an image are not known.
+    """
+    found = [*_floors(candidate, gates), *_versions(candidate, installed)]
+    if deployed is not None and deployed.model_id != candidate.model_id:
+        found += [*_losses(candidate, deployed, gates), *_schema(candidate, deployed, gates)]
+    return found
+
+
+def require_gates(
+    candidate: "ModelMetadata", deployed: "ModelMetadata | None", gates: GatesConfig, installed: Mapping[str, str]
+) -> None:
+    """Does nothing when a candidate passes every gate.
+
+    Raises:
+        GatesFailed: names each gate that it does not pass.
+    """
+    if failed := failed_gates(candidate, deployed, gates, installed):
+        lines = "\n".join(f"  {gate.name}: {gate.said}" for gate in failed)
+        raise GatesFailed(
+            f"{candidate.model_id} does not pass {len(failed)} gate(s); nothing was changed:\n{lines}\n"
+            "deploy another version, change `gates` in the template, or take it upon you: --force --reason WHY"
+        )
+
+
+def _floors(candidate: "ModelMetadata", gates: GatesConfig) -> Iterator[Gate]:
+    for name, floor in sorted(gates.metric_floors.items()):
+        value = candidate.performance_metrics.get(name)
+        if value is None:
+            yield Gate("metric floor", f"{name} is not in the manifest; at least {floor:g} is asked for")
+        elif value < floor:
+            yield Gate("metric floor", f"{name} is {value:g}, at least {floor:g} is asked for")
+
+
+def _losses(candidate: "ModelMetadata", deployed: "ModelMetadata", gates: GatesConfig) -> Iterator[Gate]:
+    for name, allowed in sorted(gates.allowed_loss.items()):
+        before, after = (item.performance_metrics.get(name) for item in (deployed, candidate))
+        if before is not None and (after is None or before - after > allowed):
+            shown = "missing" if after is None else f"{after:g}"
+            said = f"{name} is {shown}, that of {deployed.model_id} {before:g}; at most {allowed:g} may be lost"
+            yield Gate("metric loss", said)
+
+
+def _schema(candidate: "ModelMetadata", deployed: "ModelMetadata", gates: GatesConfig) -> Iterator[Gate]:
+    if not gates.same_features:
+        return
+    before, after = set(deployed.feature_names), set(candidate.feature_names)
+    if missing := sorted(before - after):
+        yield Gate("feature schema", f"callers send {', '.join(missing)}, which it does not take")
+    if new := sorted(after - before):
+        yield Gate("feature schema", f"it takes {', '.join(new)}, which callers do not send")
+
+
+def _versions(candidate: "ModelMetadata", installed: Mapping[str, str]) -> Iterator[Gate]:
+    if candidate.runtime_digest or candidate.serializer not in ("joblib", "pickle", "skops"):
+        return
+    for name in _LIBRARIES:
+        saved, here = candidate.library_versions.get(name), installed.get(name)
+        if saved and here and _series(saved) != _series(here):
+            yield Gate("dependency versions", f"it was saved by {name} {saved} and would be loaded by {here}")
+
+
+def _series(version: str) -> str:
+    return ".".join(version.split(".")[:2])
