@@ -88,7 +88,7 @@ test-docker: setup  ## build the image, run it, predict; says where Docker canno
 	@$(BIN)/python -m pytest tests/docker
 
 soak: setup  ## ten minutes of load with restarts and reloads: nothing fails, nothing grows
-	@SOAK_SECONDS=600 SOAK_RATE=1000 $(BIN)/python -m pytest -s --timeout 1200 tests/soak
+	@SOAK_SECONDS=600 SOAK_RATE=5000 $(BIN)/python -m pytest -s --timeout 1200 tests/soak
 
 test-browser: setup  ## the status page in Chromium, where there is one
 	@$(BIN)/python -m pytest tests/browser

@@ -152,7 +152,8 @@ def _unlock(options: argparse.Namespace) -> int:
 def _api_key(options: argparse.Namespace) -> int:
     from stacks.api_keys import add_api_key
 
-    key, path = add_api_key(CHECKOUT, options.environment, options.name, options.scope or ["predict", "feedback"])
+    scopes = options.scope or ["predict", "feedback"]
+    key, path = add_api_key(CHECKOUT, options.environment, options.name, scopes, options.requests_per_second)
     answer = {"environment": options.environment, "name": options.name, "api_key": key, "file": str(path)}
     text = f"{key}\n  of {options.name} in {options.environment}; it is shown this once, {path} keeps its hash alone"
     show(options, answer, text)
@@ -345,6 +346,7 @@ def _parser() -> argparse.ArgumentParser:
     api_key.add_argument(
         "--scope", action="append", choices=("predict", "feedback", "admin"), help="may be repeated (predict, feedback)"
     )
+    api_key.add_argument("--requests-per-second", type=float, help="a limit of its own; the service's when not given")
 
     example = f"{program} unlock development"
     unlock = add_command(commands, "unlock", _unlock, "remove the lock of a run that has died", example)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -13,7 +14,9 @@ from stacks.environments import DeploymentEnvironment
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-def add_api_key(checkout: Path, environment: str, name: str, scopes: list[str]) -> tuple[str, Path]:
+def add_api_key(
+    checkout: Path, environment: str, name: str, scopes: list[str], requests_per_second: float | None = None
+) -> tuple[str, Path]:
     """Makes an API key; the file gets its hash, the caller the key itself.
 
     Args:
@@ -21,22 +24,27 @@ def add_api_key(checkout: Path, environment: str, name: str, scopes: list[str]) 
         environment: whose endpoint lets the key in once it is deployed again.
         name: who calls with it; unique in the file.
         scopes: out of `predict`, `feedback` and `admin`.
+        requests_per_second: a limit of its own; the service's when not given.
 
     Returns:
         The key, and the file.
 
     Raises:
         UnknownEnvironment: there is no such environment.
-        ConfigError: the name is taken or not allowed, or the file cannot be read.
+        ConfigError: the name is taken, it or the limit is not allowed, or the file cannot be read.
     """
     path = _file(checkout, DeploymentEnvironment.named(environment))
+    if requests_per_second is not None and not 0 < requests_per_second < math.inf:
+        raise ConfigError(f"{requests_per_second:g} requests a second are not allowed; allowed: a number above 0")
     if not _NAME.fullmatch(name):
         raise ConfigError(f"API key name {name!r} is not allowed; allowed: letters, digits, dots, hyphens, underscores")
     entries = _entries(path)
     if any(entry.get("name") == name for entry in entries):
         raise ConfigError(f"{path}: has a key of the name {name!r} already; choose another one")
     key = f"fd_{secrets.token_urlsafe(32)}"
-    entries.append({"name": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "scopes": sorted(set(scopes))})
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    entry: dict[str, object] = {"name": name, "sha256": digest, "scopes": sorted(set(scopes))}
+    entries.append(entry if requests_per_second is None else {**entry, "requests_per_second": requests_per_second})
     _write(path, json.dumps({"keys": entries}, indent=2) + "\n")
     return key, path
 

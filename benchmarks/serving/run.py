@@ -25,20 +25,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from benchmarks.serving.load import load_generator
 from benchmarks.serving.peers import Peer, peers, variables
 from benchmarks.serving.prepare import prepare
 from benchmarks.serving.report import write_report
 from toolchain import cache
-from toolchain.go_build import GoBuild
-from toolchain.tools import Tool, ensure
 
-_BOMBARDIER = Tool(
-    "bombardier",
-    "1.2.6",
-    GoBuild(
-        title="half a minute", module="bombardier", programs=(("bombardier", "github.com/codesenberg/bombardier"),)
-    ),
-)
 _CONNECTIONS = (1, 16, 64)
 _ROWS = (1, 100)
 _READY_SECONDS = 120
@@ -47,7 +39,7 @@ _READY_SECONDS = 120
 def main() -> int:
     """Runs it and writes `benchmarks/results/serving.{json,md,svg}`."""
     options = _parser().parse_args()
-    load = ensure([_BOMBARDIER], print)["bombardier"] / "bombardier"
+    load = load_generator()
     with tempfile.TemporaryDirectory(prefix="serving-benchmark-") as work:
         files = Path(work)
         wanted = options.only or [""]

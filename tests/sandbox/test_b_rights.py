@@ -118,6 +118,7 @@ def test_the_pods_role_reads_one_artifact_decrypts_with_one_key_and_can_do_no_mo
         [
             ("s3:GetObject", f"{rights.model}/artifact", {}, True),
             ("s3:GetObject", f"{rights.model}/manifest.json", {}, True),
+            ("s3:GetObject", f"{rights.model}/runtime", {}, True),
             ("s3:GetObject", f"{rights.model}/artifact", {"aws:SecureTransport": "false"}, False),
             ("s3:GetObject", f"{rights.model}/state.json", {}, False),
             ("s3:GetObject", "models/fraud_detector/another/artifact", {}, False),

@@ -75,6 +75,7 @@ def test_the_deployed_configuration_answers_a_prediction(cloud: Cloud, tmp_path:
         url = f"http://127.0.0.1:{environment['API_PORT']}"
         ready = _wait_until_ready(process, url, log)
         assert ready["model_id"] == environment["MODEL_ID"]
+        assert httpx.get(f"{url}/health", trust_env=False).json()["runtime"] == "onnxruntime"
         body = json.loads((cloud.checkout.root / "models" / "example_transaction.json").read_text())
         key = (cloud.checkout.root / ".secrets" / _STACK / "tests.key").read_text()
         answer = httpx.post(f"{url}/predict", json=body, headers={"X-API-Key": key}, trust_env=False)
