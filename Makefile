@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed-from
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-scanners test-sandbox test-endpoint preview release deploy image sbom test-docker soak test-browser snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-scanners test-sandbox test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,8 +90,9 @@ test-docker: setup  ## build the image, run it, predict; says where Docker canno
 soak: setup  ## ten minutes of load with restarts and reloads: nothing fails, nothing grows
 	@SOAK_SECONDS=600 SOAK_RATE=5000 $(BIN)/python -m pytest -s --timeout 1200 tests/soak
 
-test-browser: setup  ## the status page in Chromium, where there is one
-	@$(BIN)/python -m pytest tests/browser
+test-service: setup  ## the status page in Chromium, where there is one; half a minute of load with restarts and reloads
+	@$(BIN)/python -m pytest -rs tests/browser
+	@SOAK_SECONDS=30 $(BIN)/python -m pytest -s tests/soak
 
 fuzz: setup  ## feed mutated artifacts to the reader for five minutes
 	@$(BIN)/python -m tests.fuzz.fuzz_artifact -max_total_time=300 -print_final_stats=1

@@ -16,6 +16,7 @@ from model_store.errors import InvalidInput
 from model_store.native_models import OnnxModel, onnx_bytes
 from model_store.runtime_form import TOLERANCE, runtime_form
 from serving.runtimes import Runtime, runtime_for
+from tests.event_loop import run_in_a_loop_of_its_own
 
 DATA = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
 TARGET = (DATA[:, 0] * DATA[:, 1] > 0).astype(int)
@@ -47,7 +48,7 @@ def test_the_answers_are_the_models_own(model: Any, form: str) -> None:
     expected = fitted.predict_proba(ROWS)[:, 1]
     runtime = runtime_for(OnnxModel(onnx_bytes(fitted)) if form == "onnx" else fitted, 4)
     np.testing.assert_allclose(runtime.compute(ROWS.tolist()), expected, atol=TOLERANCE)
-    np.testing.assert_allclose(asyncio.run(_everybody_at_once(runtime)), expected, atol=TOLERANCE)
+    np.testing.assert_allclose(run_in_a_loop_of_its_own(_everybody_at_once(runtime)), expected, atol=TOLERANCE)
     for row, value in zip(ROWS.tolist()[:5], expected, strict=False):
         now = runtime.now([row])
         assert now is None or now == [pytest.approx(float(value), abs=TOLERANCE)]
@@ -74,7 +75,7 @@ def test_an_error_in_one_batch_reaches_those_in_it_and_the_next_goes_on() -> Non
         (first,) = await asyncio.gather(runtime.soon([[0.0]]), return_exceptions=True)
         return first, await runtime.soon([[0.0]])
 
-    first, second = asyncio.run(ask())
+    first, second = run_in_a_loop_of_its_own(ask())
     assert isinstance(first, ValueError)
     assert second == [1.0]
 
@@ -91,7 +92,7 @@ def test_requests_that_wait_are_calculated_together() -> None:
         runtime = runtime_for(Counts(), 1)
         await asyncio.gather(*(runtime.soon([[0.0]]) for _ in range(100)))
 
-    asyncio.run(ask())
+    run_in_a_loop_of_its_own(ask())
     assert sum(sizes) == 100
     assert len(sizes) < 20
 

@@ -23,6 +23,7 @@ from xgboost import XGBClassifier
 from model_store import Keyring, ModelRegistry
 from model_store.keys import ensure_key_file
 from serving.auth import hash_api_key, new_api_key
+from tests.event_loop import run_in_a_loop_of_its_own
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FEATURES = ("amount", "hour", "distance")
@@ -303,7 +304,7 @@ def test_outside_development_the_documentation_is_not_shown(setting: Setting, se
 def test_no_request_fails_while_one_process_takes_over_from_another_on_one_socket(setting: Setting) -> None:
     with listening() as listener, ExitStack() as processes:
         first = processes.enter_context(started(setting, listener))
-        answers = asyncio.run(_replaced_under_load(setting, listener, first, processes))
+        answers = run_in_a_loop_of_its_own(_replaced_under_load(setting, listener, first, processes))
         assert first.process.wait(timeout=20) == 0
     assert len(answers) > 100
     assert set(answers) == {200}
