@@ -85,7 +85,7 @@ sbom: setup  ## what is in the image, as CycloneDX: build/sbom.json
 	@$(BIN)/cyclonedx-py requirements --output-reproducible --of JSON -o build/sbom.json serving/requirements.txt
 
 test-docker: setup  ## build the image, run it, predict; says where Docker cannot run
-	@$(BIN)/python -m pytest tests/docker
+	@$(BIN)/python -m pytest -s tests/docker
 
 soak: setup  ## ten minutes of load with restarts and reloads: nothing fails, nothing grows
 	@SOAK_SECONDS=600 SOAK_RATE=5000 $(BIN)/python -m pytest -s --timeout 1200 tests/soak

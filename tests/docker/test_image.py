@@ -82,7 +82,7 @@ def base_image(docker: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("base") / "root"
     sources = "".join(path.read_text() for path in Path("/etc/apt").glob("sources.list*/*.sources"))
     sources += Path("/etc/apt/sources.list").read_text() if Path("/etc/apt/sources.list").exists() else ""
-    mirrors = re.findall(r"https?://\S+/debian\b", sources)
+    mirrors = re.findall(r"^(?:URIs:|deb)\s.*?(https?://\S+/debian)/?(?=\s|$)", sources, re.MULTILINE)
     _done("debootstrap", "--variant=minbase", "--include=python3,ca-certificates", "bookworm", str(root), *mirrors[:1])
     shutil.rmtree(root / "var" / "cache" / "apt", ignore_errors=True)
     packed = root.with_suffix(".tar")
