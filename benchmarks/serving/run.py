@@ -85,7 +85,7 @@ def _measure(
     command = list(peer.command)
     if peer.packages and command[0] == sys.executable:
         command[0] = python
-    port = _free_port()
+    port = free_port()
     command = [part.replace("{port}", str(port)) for part in command]
     with (files / "log").open("ab") as log:
         started = time.perf_counter()
@@ -107,7 +107,7 @@ def _measure(
             body.write_text(json.dumps(peer.body(rows[:1])))
             half = ["-c", "16", "-d", f"{options.seconds}s", "-r", str(max(1, int(top / 2)))]
             result["half_rate"] = _load(load, peer, port, body, half)
-            result["memory_bytes"] = _memory(process.pid)
+            result["memory_bytes"] = memory_of(process.pid)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             try:
@@ -150,7 +150,7 @@ def _wait_until_ready(peer: Peer, port: int, process: "subprocess.Popen[bytes]",
     raise SystemExit(f"error: {peer.name} does not get ready:\n{log.read_text()[-3000:]}")
 
 
-def _memory(leader: int) -> int:
+def memory_of(leader: int) -> int:
     """Proportional set size of a process and its children, bytes."""
     import psutil
 
@@ -158,7 +158,8 @@ def _memory(leader: int) -> int:
     return sum(each.memory_full_info().pss for each in (process, *process.children(recursive=True)))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,6 +1,10 @@
 """Every runtime gives the model's own answers, one row or many, at once or together with others."""
 
 import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +56,14 @@ def test_the_answers_are_the_models_own(model: Any, form: str) -> None:
     for row, value in zip(ROWS.tolist()[:5], expected, strict=False):
         now = runtime.now([row])
         assert now is None or now == [pytest.approx(float(value), abs=TOLERANCE)]
+
+
+def test_onnx_runtime_does_not_report_home(tmp_path: Path) -> None:
+    code = "from model_store.native_models import OnnxModel; import onnxruntime"
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=True, timeout=60)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_number_beyond_32_bits_is_infinite_and_no_error() -> None:
