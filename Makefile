@@ -88,7 +88,7 @@ test-docker: setup  ## build the image, run it, predict; says where Docker canno
 	@$(BIN)/python -m pytest -s tests/docker
 
 soak: setup  ## ten minutes of load with restarts and reloads: nothing fails, nothing grows
-	@SOAK_SECONDS=600 SOAK_RATE=5000 $(BIN)/python -m pytest -s --timeout 1200 tests/soak
+	@SOAK_SECONDS=600 SOAK_RATE=6000 $(BIN)/python -m pytest -s --timeout 1200 tests/soak
 
 test-service: setup  ## the status page in Chromium, where there is one; half a minute of load with restarts and reloads
 	@$(BIN)/python -m pytest -rs tests/browser

@@ -11,7 +11,7 @@ import argparse
 import errno
 import gc
 import sys
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 
 from model_store.errors import ModelStoreError
 from serving.errors import ServingError, SettingsError
@@ -67,6 +67,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     # What was loaded stays: the collector need not look through it again, nor after every few hundred requests.
     gc.collect()
+    _give_back_memory()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
     traces = tracing(settings)
@@ -78,6 +79,14 @@ def _run(options: argparse.Namespace) -> None:
             ready_descriptor=options.ready_fd,
             watch_stdin=options.watch_stdin,
         )
+
+
+def _give_back_memory() -> None:
+    """Returns what loading has freed to the system, where the C library can."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _failed(ready_descriptor: int | None, code: str, message: str, exit_code: int) -> int:

@@ -103,6 +103,8 @@ class OnnxRuntime(InlineRuntime):
     def __init__(self, model: OnnxModel, features: int) -> None:
         super().__init__(features)
         self._run = model.run
+        # The session has its own form by now; the bytes that it was made from are not needed to answer.
+        model.content = b""
         self._answers = np.zeros((1, 2), dtype=np.float32)
         self._calculate = model.bound(self._one, self._answers)
 

@@ -19,7 +19,8 @@ from typing import Any
 from benchmarks.store.models import prepare
 
 _IMPORTS = (
-    "import serving.app, serving.pages, serving.server, serving.model, onnxruntime, time; {more}; "
+    "import serving.app, serving.pages, serving.server, serving.model, serving.runtimes, onnxruntime, time; "
+    "import cryptography.hazmat.primitives.ciphers.aead, zstandard, psutil, uvloop, httptools, uvicorn; {more}; "
     "print(1, flush=True); time.sleep(60)"
 )
 
