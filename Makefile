@@ -37,9 +37,9 @@ test-endpoint: setup  ## ask an endpoint: ENDPOINT_URL, MODEL_ID, API_KEY_FILE
 
 preview: providers  ## what STACK would change, as Markdown in .run/preview-$(STACK).md; fails when it is refused
 	@mkdir -p .run
-	@$(BIN)/pulumi preview --json --stack $(STACK) --non-interactive > .run/preview-$(STACK).json || true
-	@$(BIN)/python scripts/preview_comment.py .run/preview-$(STACK).json --stack $(STACK) > .run/preview-$(STACK).md; \
-	  code=$$?; cat .run/preview-$(STACK).md; exit $$code
+	@code=0; $(BIN)/pulumi preview --json --stack $(STACK) --non-interactive > .run/preview-$(STACK).json || code=$$?; \
+	  $(BIN)/python scripts/preview_comment.py .run/preview-$(STACK).json --stack $(STACK) > .run/preview-$(STACK).md || code=$$?; \
+	  cat .run/preview-$(STACK).md; exit $$code
 
 release: setup  ## register MODEL_FILE as MODEL_NAME of MODEL_TYPE, signed with SIGNING_KEY; prints JSON with its model_id
 	@$(BIN)/python scripts/manage_models.py register $(MODEL_FILE) $(MODEL_NAME) $(MODEL_TYPE) \

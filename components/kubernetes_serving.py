@@ -9,12 +9,13 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
+from components.pod_rights import TOKEN_AUDIENCE, pod_policy, pod_trust_policy
+
 _USER = 10_001
 _DRAIN_SECONDS = 15
 _PRE_STOP_SECONDS = 10
 _SECRETS = "/var/run/secrets/fraud-detection"
 _TOKEN_SECONDS = 3600
-_TOKEN_AUDIENCE = "sts.amazonaws.com"  # noqa: S105 - an audience, no secret
 _GPU = "nvidia.com/gpu"
 PORT = 8000
 
@@ -411,62 +412,6 @@ class KubernetesServing(pulumi.ComponentResource):
         )
 
 
-def pod_trust_policy(oidc_provider_arn: str, subject: str) -> dict[str, Any]:
-    """Who may take the pods' role: this service account of this cluster, with a token made for this purpose."""
-    issuer = oidc_provider_arn.split(":oidc-provider/", 1)[1]
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Federated": oidc_provider_arn},
-                "Action": "sts:AssumeRoleWithWebIdentity",
-                "Condition": {"StringEquals": {f"{issuer}:sub": subject, f"{issuer}:aud": _TOKEN_AUDIENCE}},
-            }
-        ],
-    }
-
-
-def pod_policy(
-    model_uri: str, bucket_arn: str, key_arn: str, partition: str, region: str, metrics_namespace: str
-) -> dict[str, Any]:
-    """What the pods may do: read one model version, decrypt with one key for that alone, publish their metrics."""
-    _, _, path = model_uri.removeprefix("s3://").partition("/")
-    model = f"{bucket_arn}/{path}"
-    statements: list[dict[str, Any]] = [
-        {
-            "Sid": "ReadOneModelVersion",
-            "Effect": "Allow",
-            "Action": "s3:GetObject",
-            "Resource": [f"{model}/manifest.json", f"{model}/artifact", f"{model}/runtime"],
-            "Condition": {"Bool": {"aws:SecureTransport": "true"}},
-        },
-        {
-            "Sid": "DecryptWithOneKey",
-            "Effect": "Allow",
-            "Action": "kms:Decrypt",
-            "Resource": key_arn,
-            "Condition": {"StringEquals": {"kms:ViaService": f"s3.{region}.{_domain(partition)}"}},
-        },
-    ]
-    if metrics_namespace:
-        statements.append(
-            {
-                "Sid": "PublishMetrics",
-                "Effect": "Allow",
-                "Action": "cloudwatch:PutMetricData",
-                # The action knows no resources; the namespace is its only limit.
-                "Resource": "*",
-                "Condition": {"StringEquals": {"cloudwatch:namespace": metrics_namespace}},
-            }
-        )
-    return {"Version": "2012-10-17", "Statement": statements}
-
-
-def _domain(partition: str) -> str:
-    return "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
-
-
 def _probe(path: str, **settings: int) -> dict[str, Any]:
     return {"http_get": {"path": path, "port": "http"}, **settings}
 
@@ -475,7 +420,7 @@ def _volumes(
     model_key: kubernetes.core.v1.Secret, api_keys: kubernetes.core.v1.Secret, memory: str
 ) -> list[dict[str, Any]]:
     token = {
-        "service_account_token": {"audience": _TOKEN_AUDIENCE, "expiration_seconds": _TOKEN_SECONDS, "path": "token"}
+        "service_account_token": {"audience": TOKEN_AUDIENCE, "expiration_seconds": _TOKEN_SECONDS, "path": "token"}
     }
     return [
         {"name": "model-key", "secret": {"secret_name": model_key.metadata.name, "default_mode": 0o440}},

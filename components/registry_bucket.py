@@ -7,6 +7,8 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from components.account_key import account_key_policy
+
 _NONCURRENT_LOG_DAYS = 30
 
 
@@ -114,7 +116,9 @@ class RegistryBucket(pulumi.ComponentResource):
 
     def _key(self) -> aws.kms.Key:
         args = self._args
-        policy = pulumi.Output.all(args.account_id, args.partition).apply(lambda both: json.dumps(key_policy(*both)))
+        policy = pulumi.Output.all(args.account_id, args.partition).apply(
+            lambda both: json.dumps(account_key_policy(*both))
+        )
         key = aws.kms.Key(
             f"{self._name}-key",
             description=f"model registry {args.bucket_name}",
@@ -196,23 +200,6 @@ def _named_otherwise(key: str, wanted: str) -> dict[str, Any]:
     An operator that negates is met by a missing key, with `IfExists` too, so its presence is asked for by itself.
     """
     return {"StringNotEquals": {key: wanted}, "Null": {key: "false"}}
-
-
-def key_policy(account_id: str, partition: str) -> dict[str, Any]:
-    """Gives the account the key, so that IAM policies decide who uses it; nobody outside the account does."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "AccountDecidesByItsPolicies",
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:{partition}:iam::{account_id}:root"},
-                "Action": "kms:*",
-                "Resource": "*",
-                "Condition": {"StringEquals": {"kms:CallerAccount": account_id}},
-            }
-        ],
-    }
 
 
 def _only_tls(bucket_arn: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from components.account_key import account_key_policy
+
 _PERIOD_SECONDS = 60
 _WIDGET_COLUMNS = 12
 _WIDGET_ROWS = 6
@@ -216,35 +218,23 @@ def alarm_key_policy(account_id: str, partition: str, region: str, deployment_na
     """The account decides by its IAM policies; alarms may encrypt for the topic, and logs for this log group."""
     use = ["kms:Decrypt", "kms:GenerateDataKey*"]
     group = f"arn:{partition}:logs:{region}:{account_id}:log-group:/fraud-detection/{deployment_name}"
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "AccountDecidesByItsPolicies",
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:{partition}:iam::{account_id}:root"},
-                "Action": "kms:*",
-                "Resource": "*",
-                "Condition": {"StringEquals": {"kms:CallerAccount": account_id}},
-            },
-            {
-                "Sid": "AlarmsTellTheTopic",
-                "Effect": "Allow",
-                "Principal": {"Service": "cloudwatch.amazonaws.com"},
-                "Action": use,
-                "Resource": "*",
-                "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
-            },
-            {
-                "Sid": "LogsOfTheDeployment",
-                "Effect": "Allow",
-                "Principal": {"Service": f"logs.{region}.amazonaws.com"},
-                "Action": [*use, "kms:Encrypt", "kms:DescribeKey"],
-                "Resource": "*",
-                "Condition": {"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": group}},
-            },
-        ],
+    alarms = {
+        "Sid": "AlarmsTellTheTopic",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": use,
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
     }
+    logs = {
+        "Sid": "LogsOfTheDeployment",
+        "Effect": "Allow",
+        "Principal": {"Service": f"logs.{region}.amazonaws.com"},
+        "Action": [*use, "kms:Encrypt", "kms:DescribeKey"],
+        "Resource": "*",
+        "Condition": {"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": group}},
+    }
+    return account_key_policy(account_id, partition, (alarms, logs))
 
 
 def topic_policy(topic_arn: str, account_id: str) -> dict[str, Any]:

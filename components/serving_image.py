@@ -8,6 +8,8 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_docker as docker
 
+from components.account_key import account_key_policy
+
 _UNTAGGED_DAYS = 30
 
 
@@ -55,7 +57,7 @@ class ServingImage(pulumi.ComponentResource):
     def _repository(self) -> aws.ecr.Repository:
         args, name = self._args, self._name
         policy = pulumi.Output.all(account_id=args.account_id, partition=args.partition).apply(
-            lambda known: json.dumps(repository_key_policy(**known))
+            lambda known: json.dumps(account_key_policy(**known))
         )
         key = aws.kms.Key(
             f"{name}-key",
@@ -111,21 +113,4 @@ def lifecycle_policy() -> dict[str, Any]:
                 "action": {"type": "expire"},
             }
         ]
-    }
-
-
-def repository_key_policy(account_id: str, partition: str) -> dict[str, Any]:
-    """The account decides by its IAM policies who uses the key."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "AccountDecidesByItsPolicies",
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:{partition}:iam::{account_id}:root"},
-                "Action": "kms:*",
-                "Resource": "*",
-                "Condition": {"StringEquals": {"kms:CallerAccount": account_id}},
-            }
-        ],
     }

@@ -1,0 +1,62 @@
+"""What the pods of an endpoint may do in the account, and who may take their role."""
+
+from typing import Any
+
+TOKEN_AUDIENCE = "sts.amazonaws.com"  # noqa: S105 - an audience, no secret
+"""Of the tokens that pods take their role with."""
+
+
+def pod_trust_policy(oidc_provider_arn: str, subject: str) -> dict[str, Any]:
+    """Who may take the pods' role: this service account of this cluster, with a token made for this purpose."""
+    issuer = oidc_provider_arn.split(":oidc-provider/", 1)[1]
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Federated": oidc_provider_arn},
+                "Action": "sts:AssumeRoleWithWebIdentity",
+                "Condition": {"StringEquals": {f"{issuer}:sub": subject, f"{issuer}:aud": TOKEN_AUDIENCE}},
+            }
+        ],
+    }
+
+
+def pod_policy(
+    model_uri: str, bucket_arn: str, key_arn: str, partition: str, region: str, metrics_namespace: str
+) -> dict[str, Any]:
+    """What the pods may do: read one model version, decrypt with one key for that alone, publish their metrics."""
+    _, _, path = model_uri.removeprefix("s3://").partition("/")
+    model = f"{bucket_arn}/{path}"
+    statements: list[dict[str, Any]] = [
+        {
+            "Sid": "ReadOneModelVersion",
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": [f"{model}/manifest.json", f"{model}/artifact", f"{model}/runtime"],
+            "Condition": {"Bool": {"aws:SecureTransport": "true"}},
+        },
+        {
+            "Sid": "DecryptWithOneKey",
+            "Effect": "Allow",
+            "Action": "kms:Decrypt",
+            "Resource": key_arn,
+            "Condition": {"StringEquals": {"kms:ViaService": f"s3.{region}.{_domain(partition)}"}},
+        },
+    ]
+    if metrics_namespace:
+        statements.append(
+            {
+                "Sid": "PublishMetrics",
+                "Effect": "Allow",
+                "Action": "cloudwatch:PutMetricData",
+                # The action knows no resources; the namespace is its only limit.
+                "Resource": "*",
+                "Condition": {"StringEquals": {"cloudwatch:namespace": metrics_namespace}},
+            }
+        )
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _domain(partition: str) -> str:
+    return "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
