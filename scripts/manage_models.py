@@ -128,7 +128,9 @@ def _add_proof(commands: argparse._SubParsersAction) -> None:  # type: ignore[ty
     verify = add_command(commands, "verify", run.verify, summary, f"{_PROGRAM} verify")
     verify.add_argument("model_id", nargs="*", metavar="MODEL_ID")
     verify.add_argument("--public-key", action="append", default=[], help="also look for a signature by this key")
-    verify.add_argument("--policy", choices=("require", "warn"), default="require", help="what a missing one means")
+    verify.add_argument(
+        "--policy", choices=("require", "warn", "off"), default="require", help="what a missing one means"
+    )
 
     audit = add_command(commands, "audit", run.audit, "show the audit log", f"{_PROGRAM} audit --since 2026-10-01")
     audit.add_argument("--verify", action="store_true", help="verify the chain of digests only")

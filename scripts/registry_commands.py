@@ -170,11 +170,12 @@ def stats(options: argparse.Namespace) -> int:
 def verify(options: argparse.Namespace) -> int:
     """Compares the registry with itself, and signatures with public keys."""
     from model_store.housekeeping import Finding, verify_everything
+    from model_store.signing import SignaturePolicy
 
     registry = open_registry()
     wanted = [resolved(registry, each) for each in options.model_id]
     findings = list(verify_everything(registry, wanted, options.working.step))
-    if options.public_key:
+    if options.public_key and options.policy != SignaturePolicy.OFF:
         versions = [item.subject for item in findings if "@" not in item.subject and item.subject != "audit"]
         findings += [_signature_finding(registry, model_id, options, Finding) for model_id in versions]
     rows = [finding.to_dict() for finding in findings]
