@@ -19,7 +19,7 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-_IDENTITY = ("deployment_name", "checkout")
+_IDENTITY = ("deployment_name", "checkout", "run_name")
 
 
 class LocalProcessProvider(ResourceProvider):
@@ -57,7 +57,7 @@ class LocalProcessProvider(ResourceProvider):
         """Starts the process and waits until it answers."""
         from components import process_supervision as supervision
 
-        return CreateResult(props["deployment_name"], supervision.serve(props))
+        return CreateResult(supervision.run_name(props), supervision.serve(props))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Replaces the process without a gap, or leaves the one before it and fails."""

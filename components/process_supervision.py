@@ -33,6 +33,9 @@ ARGUMENTS = (
     "checkout",
     "log_level",
     "ready_timeout_seconds",
+    "run_name",
+    "module",
+    "variables",
 )
 """The resource's inputs; everything else among its properties is an output."""
 
@@ -49,20 +52,26 @@ class ServingFailed(Exception):
 ServingFailed.__module__ = "builtins"
 
 
+def run_name(arguments: Mapping[str, Any]) -> str:
+    """Names the run directory and the log: the deployment's own name unless said otherwise."""
+    return str(arguments.get("run_name") or arguments["deployment_name"])
+
+
 def run_directory(arguments: Mapping[str, Any]) -> Path:
     """Where the supervisor of this deployment keeps its files."""
-    return Path(arguments["checkout"]) / ".run" / str(arguments["deployment_name"])
+    return Path(arguments["checkout"]) / ".run" / run_name(arguments)
 
 
 def log_file(arguments: Mapping[str, Any]) -> Path:
     """The log of the supervisor and its serving processes."""
-    return Path(arguments["checkout"]) / "logs" / f"{arguments['deployment_name']}.log"
+    return Path(arguments["checkout"]) / "logs" / f"{run_name(arguments)}.log"
 
 
 def base_url(arguments: Mapping[str, Any]) -> str:
     """The endpoint's address, such as `http://127.0.0.1:8000`."""
     host = str(arguments["host"])
-    return f"http://{f'[{host}]' if ':' in host else host}:{int(arguments['port'])}"
+    port = int(arguments["port"]) or int(((_status(run_directory(arguments)) or {}).get("serving") or {}).get("port", 0))
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def outputs(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +92,7 @@ def address_taken_by_another(arguments: Mapping[str, Any]) -> str | None:
     if not isinstance(arguments.get("port"), int | float):
         return None
     host, port = str(arguments["host"]), int(arguments["port"])
-    if _is_ours(run_directory(arguments), host, port):
+    if port == 0 or _is_ours(run_directory(arguments), host, port):
         return None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -117,7 +126,7 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
             f"Log: {log_file(arguments)}"
         )
     _wait_for_answer(arguments)
-    return {**{key: arguments[key] for key in ARGUMENTS}, **outputs(arguments)}
+    return {**{key: arguments.get(key) for key in ARGUMENTS}, **outputs(arguments)}
 
 
 def stop(arguments: Mapping[str, Any]) -> None:
@@ -146,7 +155,8 @@ def _write_request(directory: Path, arguments: Mapping[str, Any]) -> int:
         "host": str(arguments["host"]),
         "port": int(arguments["port"]),
         "model_id": str(arguments["model_id"]),
-        "environment": _service_environment(arguments),
+        "environment": {**_service_environment(arguments), **(arguments.get("variables") or {})},
+        "module": str(arguments.get("module") or "serving"),
         "ready_timeout_seconds": float(arguments["ready_timeout_seconds"]),
     }
     staging = directory / ".requested.json.new"

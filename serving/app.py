@@ -56,6 +56,21 @@ class ServiceState:
     """Set while the service finishes before it ends."""
     in_flight: int = 0
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        return self.settings.api_host, self.settings.api_port
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long open connections are served after a stop was asked for."""
+        return self.settings.shutdown_drain_seconds
+
+    @property
+    def introduction(self) -> dict[str, Any]:
+        """What is served."""
+        return {"model_id": self.model.metadata.model_id, "digest": self.model.metadata.digest}
+
 
 class _Refused(Exception):
     def __init__(self, status: int, code: str, message: str, **more: Any) -> None:

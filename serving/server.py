@@ -9,15 +9,32 @@ import socket
 import sys
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
-
-from serving.app import ServiceState
 
 _CLOSE_HEADER = (b"connection", b"close")
 _GRACE_SECONDS = 10
 _BACKLOG = 2048
+
+
+class Served(Protocol):
+    """What is served, as far as its beginning and its end go."""
+
+    draining: bool
+    """Set while the service finishes before it ends."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on, unless a socket is inherited."""
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long open connections are served after a stop was asked for."""
+
+    @property
+    def introduction(self) -> dict[str, Any]:
+        """What whoever waits for it is told once it is ready."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -25,7 +42,7 @@ class DrainingServer(uvicorn.Server):
 
     Args:
         config: uvicorn's.
-        state: the service's.
+        served: the service's state.
         ready_descriptor: told in one line of JSON once connections are accepted.
         owns_socket: whether no other process serves from the same socket.
         watch_stdin: end when standard input is closed, which a supervisor's death does.
@@ -34,14 +51,14 @@ class DrainingServer(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        state: ServiceState,
+        served: Served,
         *,
         ready_descriptor: int | None,
         owns_socket: bool,
         watch_stdin: bool,
     ) -> None:
         super().__init__(config)
-        self._state = state
+        self._served = served
         self._ready_descriptor = ready_descriptor
         self._owns_socket = owns_socket
         self._watch_stdin = watch_stdin
@@ -52,20 +69,16 @@ class DrainingServer(uvicorn.Server):
         if self._watch_stdin:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._supervisor_gone)
         if self._ready_descriptor is not None:
-            metadata = self._state.model.metadata
-            report(
-                self._ready_descriptor,
-                {"status": "ready", "model_id": metadata.model_id, "digest": metadata.digest, "pid": os.getpid()},
-            )
+            report(self._ready_descriptor, {"status": "ready", **self._served.introduction, "pid": os.getpid()})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drains, then closes."""
         # A successor on the same socket is ready already; 503 here would only send callers of a shared address away.
-        self._state.draining = self._owns_socket
+        self._served.draining = self._owns_socket
         for server in self.servers:
             server.close()
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE_HEADER]
-        deadline = time.monotonic() + self._state.settings.shutdown_drain_seconds
+        deadline = time.monotonic() + self._served.drain_seconds
         while self.server_state.connections and time.monotonic() < deadline and not self.force_exit:
             await asyncio.sleep(0.05)
         await super().shutdown(sockets)
@@ -84,25 +97,40 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(
-    state: ServiceState, app: Any, *, listen_descriptor: int | None, ready_descriptor: int | None, watch_stdin: bool
+    served: Served,
+    app: Any,
+    *,
+    listen_descriptor: int | None,
+    ready_descriptor: int | None,
+    watch_stdin: bool,
+    lifespan: bool = False,
 ) -> None:
-    """Serves until told to stop."""
-    settings = state.settings
+    """Serves until told to stop.
+
+    Args:
+        served: the service's state.
+        app: the ASGI application.
+        listen_descriptor: a listening socket that is inherited; one of its own at the address when None.
+        ready_descriptor: told in one line of JSON once connections are accepted.
+        watch_stdin: end when standard input is closed.
+        lifespan: whether the application wants to be told of its beginning and end.
+    """
+    host, port = served.address
     config = uvicorn.Config(
         app,
-        host=settings.api_host,
-        port=settings.api_port,
+        host=host,
+        port=port,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_GRACE_SECONDS,
-        lifespan="off",
+        lifespan="on" if lifespan else "off",
     )
     server = DrainingServer(
         config,
-        state,
+        served,
         ready_descriptor=ready_descriptor,
         owns_socket=listen_descriptor is None,
         watch_stdin=watch_stdin,

@@ -62,6 +62,8 @@ class Request:
     environment: dict[str, str]
     """Variables of the serving process."""
     ready_timeout_seconds: float
+    module: str = "serving"
+    """What runs: the service, or the front before two of them."""
 
     @classmethod
     def read(cls, path: Path) -> "Request":
@@ -183,7 +185,7 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "serving",
+                request.module,
                 *("--listen-fd", str(listener.fileno()), "--ready-fd", str(ready_write), "--watch-stdin"),
                 stdin=lifeline_read,
                 pass_fds=(listener.fileno(), ready_write),
@@ -283,6 +285,10 @@ class Supervisor:
             await asyncio.gather(*self._retiring)
             self._report("stopped", request)
 
+    def _port(self, request: Request) -> int:
+        """The port that is listened on, also where any free one was asked for."""
+        return int(self._listener.getsockname()[1]) if self._listener is not None else request.port
+
     def _report(self, state: str, request: Request, **details: str) -> None:
         running = self._server
         status: dict[str, Any] = {
@@ -297,7 +303,7 @@ class Supervisor:
                 "pid": running.process.pid,
                 "model_id": running.request.model_id,
                 "host": running.request.host,
-                "port": running.request.port,
+                "port": self._port(running.request),
             },
             **details,
         }

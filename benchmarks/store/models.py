@@ -26,7 +26,7 @@ def _make(name: str, megabytes: int) -> Any:
     if name == "xgboost":
         from xgboost import XGBClassifier
 
-        return XGBClassifier(n_estimators=1300, max_depth=7, n_jobs=2).fit(data, target)
+        return XGBClassifier(n_estimators=1450, max_depth=7, n_jobs=2).fit(data, target)
     from sklearn.ensemble import RandomForestClassifier
 
     many = random.normal(size=(120_000, 10)).astype(np.float32)
