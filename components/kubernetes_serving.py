@@ -21,6 +21,18 @@ PORT = 8000
 
 
 @dataclass(frozen=True)
+class ClusterVersion:
+    """A model version that pods serve."""
+
+    model_id: pulumi.Input[str]
+    uri: pulumi.Input[str]
+    """`s3://bucket/models/<name>/<model id>`."""
+    digest: pulumi.Input[str]
+    runtime_digest: pulumi.Input[str] = ""
+    """Of the model's second form, which is served where it is given."""
+
+
+@dataclass(frozen=True)
 class KubernetesServingArgs:
     """What to serve, how large, and for whom."""
 
@@ -31,10 +43,8 @@ class KubernetesServingArgs:
     environment: str
     image: pulumi.Input[str]
     """By digest, `repository@sha256:…`."""
-    model_id: pulumi.Input[str]
-    model_uri: pulumi.Input[str]
-    """`s3://bucket/models/<name>/<model id>`."""
-    model_digest: pulumi.Input[str]
+    version: ClusterVersion
+    """The stable version."""
     bucket_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     """The key that the registry's bucket is encrypted with."""
@@ -57,8 +67,12 @@ class KubernetesServingArgs:
     """Namespace of the gateway: its pods may connect."""
     deployers_group: str
     """Group of the cluster's users who may look after this deployment; empty for none."""
-    model_runtime_digest: pulumi.Input[str] = ""
-    """Of the model's second form, which is served where it is given."""
+    slot: str = "blue"
+    """Where the stable version is: `blue` or `green`."""
+    other: ClusterVersion | None = None
+    """What is in the other slot, at full size."""
+    metrics_by_version: bool = False
+    """Whether metrics are published for each model version too, which a rollout is decided by."""
     metrics_namespace: str = ""
     """CloudWatch namespace that the service publishes to; empty for none."""
     log_level: str = "INFO"
@@ -68,8 +82,23 @@ class KubernetesServingArgs:
     """How long a rollout may take before it has failed."""
 
 
+class _Slot:
+    """One of the two places for a version: what everything in it is called. Blue's names are the deployment's own."""
+
+    def __init__(self, name: str, args: KubernetesServingArgs, slot: str, version: ClusterVersion) -> None:
+        suffix = "" if slot == "blue" else f"-{slot}"
+        self.resource, self.object = f"{name}{suffix}", f"{args.deployment_name}{suffix}"
+        self.version = version
+        self.selector = {"app.kubernetes.io/name": self.object}
+        self.labels = {
+            **self.selector,
+            "app.kubernetes.io/part-of": "fraud-detection",
+            "app.kubernetes.io/managed-by": "pulumi",
+        }
+
+
 class KubernetesServing(pulumi.ComponentResource):
-    """One model version behind a Service.
+    """One model version behind a Service, or two, each with a Service and everything else of its own.
 
     Guarantees: a rollout never takes a pod away before another is ready; pods run as nobody, read-only, with no rights
     in the cluster, and reach nothing but DNS and HTTPS; their IAM role reads one artifact and decrypts with one key;
@@ -78,87 +107,96 @@ class KubernetesServing(pulumi.ComponentResource):
 
     namespace: pulumi.Output[str]
     service: pulumi.Output[str]
+    """Of the stable version."""
+    other_service: pulumi.Output[str] | None
+    """Of the other slot's version; None when it holds none."""
     role_arn: pulumi.Output[str]
     deployment: kubernetes.apps.v1.Deployment
+    """Of the stable version."""
 
     def __init__(self, name: str, args: KubernetesServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fraud-detection:kubernetes_serving:KubernetesServing", name, {}, opts)
         self._name, self._args = name, args
-        self._labels = {
-            "app.kubernetes.io/name": args.deployment_name,
-            "app.kubernetes.io/part-of": "fraud-detection",
-            "app.kubernetes.io/managed-by": "pulumi",
-        }
-        self._selector = {"app.kubernetes.io/name": args.deployment_name}
+        self._own = _Slot(name, args, "blue", args.version)
         namespace = self._namespace()
         self.namespace = namespace.metadata.name
-        role = self._role()
-        self.role_arn = role.arn
-        account = kubernetes.core.v1.ServiceAccount(
-            f"{name}-account",
-            metadata=self._metadata({"eks.amazonaws.com/role-arn": role.arn}),
-            automount_service_account_token=False,
-            opts=self._child(),
-        )
-        model_key = self._secret("model-key", {"model.key": args.model_key})
-        api_keys = self._secret("api-keys", {"api_keys.json": args.api_keys})
-        self._network_policy()
-        self._budget()
+        self._model_key = self._secret("model-key", {"model.key": args.model_key})
+        self._api_keys = self._secret("api-keys", {"api_keys.json": args.api_keys})
+        self._deny_policy()
         if args.quota:
             self._quota()
         if args.deployers_group:
             self._deployers()
+        stable = _Slot(name, args, args.slot, args.version)
+        self.service, self.role_arn, self.deployment = self._workload(stable)
+        self.other_service = None
+        if args.other is not None:
+            other = _Slot(name, args, "green" if args.slot == "blue" else "blue", args.other)
+            self.other_service = self._workload(other)[0]
+        self.register_outputs({"namespace": self.namespace, "service": self.service, "role_arn": self.role_arn})
+
+    def _workload(self, slot: _Slot) -> tuple[pulumi.Output[str], pulumi.Output[str], kubernetes.apps.v1.Deployment]:
+        """Everything of one version; returns its Service's name, its role and its Deployment."""
+        role = self._role(slot)
+        account = kubernetes.core.v1.ServiceAccount(
+            f"{slot.resource}-account",
+            metadata=self._metadata(slot, {"eks.amazonaws.com/role-arn": role.arn}),
+            automount_service_account_token=False,
+            opts=self._child(),
+        )
+        self._allow_policy(slot)
+        self._budget(slot)
         service = kubernetes.core.v1.Service(
-            f"{name}-service",
-            metadata=self._metadata(),
+            f"{slot.resource}-service",
+            metadata=self._metadata(slot),
             spec={
-                "selector": self._selector,
+                "selector": slot.selector,
                 "ports": [{"name": "http", "port": 80, "target_port": "http", "protocol": "TCP"}],
             },
             opts=self._child(),
         )
-        self.service = service.metadata.name
-        self.deployment = self._deployment(account, model_key, api_keys)
-        self._autoscaler()
-        self.register_outputs({"namespace": self.namespace, "service": self.service, "role_arn": self.role_arn})
+        deployment = self._deployment(slot, account, role.arn)
+        self._autoscaler(slot, deployment)
+        # The route asks for the Service by a name that is known once the pods are ready: they are before it moves.
+        name = pulumi.Output.all(service.metadata.name, deployment.id).apply(lambda known: str(known[0]))
+        return name, role.arn, deployment
 
     def _child(self, **options: Any) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, **options)
 
-    def _metadata(self, annotations: dict[str, pulumi.Input[str]] | None = None) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "name": self._args.deployment_name,
-            "namespace": self.namespace,
-            "labels": self._labels,
-        }
+    def _metadata(
+        self, slot: _Slot | None = None, annotations: dict[str, pulumi.Input[str]] | None = None
+    ) -> dict[str, Any]:
+        slot = slot or self._own
+        found: dict[str, Any] = {"name": slot.object, "namespace": self.namespace, "labels": slot.labels}
         return {**found, "annotations": annotations} if annotations else found
 
     def _namespace(self) -> kubernetes.core.v1.Namespace:
         enforced = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
         return kubernetes.core.v1.Namespace(
             f"{self._name}-namespace",
-            metadata={"name": self._args.namespace, "labels": {**self._labels, **enforced}},
+            metadata={"name": self._args.namespace, "labels": {**self._own.labels, **enforced}},
             opts=self._child(),
         )
 
-    def _role(self) -> aws.iam.Role:
+    def _role(self, slot: _Slot) -> aws.iam.Role:
         args = self._args
-        subject = f"system:serviceaccount:{args.namespace}:{args.deployment_name}"
+        subject = f"system:serviceaccount:{args.namespace}:{slot.object}"
         role = aws.iam.Role(
-            f"{self._name}-role",
-            name=f"{args.deployment_name}-serving",
-            description=f"pods of {args.deployment_name}",
+            f"{slot.resource}-role",
+            name=f"{slot.object}-serving",
+            description=f"pods of {slot.object}",
             assume_role_policy=json.dumps(pod_trust_policy(args.oidc_provider_arn, subject)),
             max_session_duration=3600,
             opts=self._child(),
         )
         policy = pulumi.Output.all(
-            model_uri=args.model_uri, bucket_arn=args.bucket_arn, key_arn=args.key_arn, partition=args.partition
+            model_uri=slot.version.uri, bucket_arn=args.bucket_arn, key_arn=args.key_arn, partition=args.partition
         ).apply(
             lambda known: json.dumps(pod_policy(**known, region=args.region, metrics_namespace=args.metrics_namespace))
         )
         aws.iam.RolePolicy(
-            f"{self._name}-role-policy", name="serving", role=role.name, policy=policy, opts=self._child()
+            f"{slot.resource}-role-policy", name="serving", role=role.name, policy=policy, opts=self._child()
         )
         return role
 
@@ -169,29 +207,26 @@ class KubernetesServing(pulumi.ComponentResource):
         )
 
     def _deployment(
-        self,
-        account: kubernetes.core.v1.ServiceAccount,
-        model_key: kubernetes.core.v1.Secret,
-        api_keys: kubernetes.core.v1.Secret,
+        self, slot: _Slot, account: kubernetes.core.v1.ServiceAccount, role_arn: pulumi.Output[str]
     ) -> kubernetes.apps.v1.Deployment:
         args = self._args
         # A changed secret has to reach the pods: they read their files once.
         secrets = pulumi.Output.all(args.model_key, args.api_keys).apply(lambda both: _fingerprint(*both))
         return kubernetes.apps.v1.Deployment(
-            f"{self._name}-deployment",
+            f"{slot.resource}-deployment",
             # Whoever changed a field by hand does not keep it: the stack says what runs.
-            metadata=self._metadata({"pulumi.com/patchForce": "true"}),
+            metadata=self._metadata(slot, {"pulumi.com/patchForce": "true"}),
             spec={
                 # `replicas` is the autoscaler's alone.
-                "selector": {"match_labels": self._selector},
+                "selector": {"match_labels": slot.selector},
                 "strategy": {"type": "RollingUpdate", "rolling_update": {"max_surge": 1, "max_unavailable": 0}},
                 "progress_deadline_seconds": args.rollout_seconds,
                 "revision_history_limit": 10,
                 "template": {
                     "metadata": {
-                        "labels": self._labels,
+                        "labels": slot.labels,
                         "annotations": {
-                            "fraud-detection/model-id": args.model_id,
+                            "fraud-detection/model-id": slot.version.model_id,
                             "fraud-detection/secrets": secrets,
                         },
                     },
@@ -212,7 +247,7 @@ class KubernetesServing(pulumi.ComponentResource):
                                 "max_skew": 1,
                                 "topology_key": key,
                                 "when_unsatisfiable": "ScheduleAnyway",
-                                "label_selector": {"match_labels": self._selector},
+                                "label_selector": {"match_labels": slot.selector},
                             }
                             for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
                         ],
@@ -223,14 +258,14 @@ class KubernetesServing(pulumi.ComponentResource):
                                         "weight": 100,
                                         "pod_affinity_term": {
                                             "topology_key": "kubernetes.io/hostname",
-                                            "label_selector": {"match_labels": self._selector},
+                                            "label_selector": {"match_labels": slot.selector},
                                         },
                                     }
                                 ]
                             }
                         },
-                        "containers": [self._container()],
-                        "volumes": _volumes(model_key, api_keys, args.memory),
+                        "containers": [self._container(slot, role_arn)],
+                        "volumes": _volumes(self._model_key, self._api_keys, args.memory),
                     },
                 },
             },
@@ -242,7 +277,7 @@ class KubernetesServing(pulumi.ComponentResource):
             ),
         )
 
-    def _container(self) -> dict[str, Any]:
+    def _container(self, slot: _Slot, role_arn: pulumi.Output[str]) -> dict[str, Any]:
         args = self._args
         interval = args.probe_interval_seconds
         limits = {"cpu": args.cpu, "memory": args.memory, "ephemeral-storage": "2Gi"}
@@ -252,7 +287,7 @@ class KubernetesServing(pulumi.ComponentResource):
             "image": args.image,
             "image_pull_policy": "Always",
             "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
-            "env": [{"name": name, "value": value} for name, value in self._environment().items()],
+            "env": [{"name": name, "value": value} for name, value in self._environment(slot, role_arn).items()],
             "resources": {"requests": {**limits, **devices}, "limits": {**limits, **devices}},
             "security_context": {
                 "allow_privilege_escalation": False,
@@ -273,39 +308,41 @@ class KubernetesServing(pulumi.ComponentResource):
             ],
         }
 
-    def _environment(self) -> dict[str, pulumi.Input[str]]:
-        args = self._args
+    def _environment(self, slot: _Slot, role_arn: pulumi.Output[str]) -> dict[str, pulumi.Input[str]]:
+        args, version = self._args, slot.version
+        by_version = {"METRICS_BY_VERSION": "1"} if args.metrics_by_version else {}
         return {
             "ENVIRONMENT": args.environment,
             "DEPLOYMENT_NAME": args.deployment_name,
-            "MODEL_ID": args.model_id,
-            "MODEL_URI": args.model_uri,
-            "MODEL_SHA256": args.model_digest,
-            "MODEL_RUNTIME_SHA256": args.model_runtime_digest,
+            "MODEL_ID": version.model_id,
+            "MODEL_URI": version.uri,
+            "MODEL_SHA256": version.digest,
+            "MODEL_RUNTIME_SHA256": version.runtime_digest,
             "MODEL_KEY_FILE": f"{_SECRETS}/model/model.key",
             "API_KEYS_FILE": f"{_SECRETS}/api/api_keys.json",
             "API_HOST": "0.0.0.0",  # noqa: S104 - the pod's own network
             "API_PORT": str(PORT),
             "LOG_LEVEL": args.log_level,
             "METRICS_NAMESPACE": args.metrics_namespace,
+            **by_version,
             "SHUTDOWN_DRAIN_SECONDS": str(_DRAIN_SECONDS),
             "AWS_REGION": args.region,
-            "AWS_ROLE_ARN": self.role_arn,
+            "AWS_ROLE_ARN": role_arn,
             "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_SECRETS}/aws/token",
             "AWS_STS_REGIONAL_ENDPOINTS": "regional",
             "TMPDIR": "/tmp",  # noqa: S108 - a directory of the pod's own
         }
 
-    def _autoscaler(self) -> None:
+    def _autoscaler(self, slot: _Slot, deployment: kubernetes.apps.v1.Deployment) -> None:
         args = self._args
         kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
-            f"{self._name}-autoscaler",
-            metadata=self._metadata(),
+            f"{slot.resource}-autoscaler",
+            metadata=self._metadata(slot),
             spec={
                 "scale_target_ref": {
                     "api_version": "apps/v1",
                     "kind": "Deployment",
-                    "name": self.deployment.metadata.name,
+                    "name": deployment.metadata.name,
                 },
                 "min_replicas": args.min_replicas,
                 "max_replicas": args.max_replicas,
@@ -332,23 +369,25 @@ class KubernetesServing(pulumi.ComponentResource):
             opts=self._child(),
         )
 
-    def _budget(self) -> None:
+    def _budget(self, slot: _Slot) -> None:
         kubernetes.policy.v1.PodDisruptionBudget(
-            f"{self._name}-budget",
-            metadata=self._metadata(),
-            spec={"max_unavailable": 1, "selector": {"match_labels": self._selector}},
+            f"{slot.resource}-budget",
+            metadata=self._metadata(slot),
+            spec={"max_unavailable": 1, "selector": {"match_labels": slot.selector}},
             opts=self._child(),
         )
 
-    def _network_policy(self) -> None:
-        """Nothing in but from the gateway, nothing out but names and HTTPS; nothing at all for other pods."""
-        metadata = self._metadata()
+    def _deny_policy(self) -> None:
+        """Nothing at all for pods that no other rule is for."""
         kubernetes.networking.v1.NetworkPolicy(
             f"{self._name}-deny",
-            metadata={**metadata, "name": f"{self._args.deployment_name}-deny"},
+            metadata={**self._metadata(), "name": f"{self._args.deployment_name}-deny"},
             spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]},
             opts=self._child(),
         )
+
+    def _allow_policy(self, slot: _Slot) -> None:
+        """Nothing in but from the gateway, nothing out but names and HTTPS."""
         cluster_dns = {
             "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
             "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
@@ -357,10 +396,10 @@ class KubernetesServing(pulumi.ComponentResource):
         # Not to the address where a machine hands out its own credentials.
         anywhere = {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}}
         kubernetes.networking.v1.NetworkPolicy(
-            f"{self._name}-allow",
-            metadata=metadata,
+            f"{slot.resource}-allow",
+            metadata=self._metadata(slot),
             spec={
-                "pod_selector": {"match_labels": self._selector},
+                "pod_selector": {"match_labels": slot.selector},
                 "policy_types": ["Ingress", "Egress"],
                 "ingress": [
                     {
@@ -384,8 +423,8 @@ class KubernetesServing(pulumi.ComponentResource):
         kubernetes.core.v1.ResourceQuota(
             f"{self._name}-quota",
             metadata=self._metadata(),
-            # One pod more than the autoscaler may ask for: a rollout's surge.
-            spec={"hard": {"pods": str(args.max_replicas + 1)}},
+            # One pod more than the autoscaler may ask for: a rollout's surge. As many again for the other slot.
+            spec={"hard": {"pods": str((args.max_replicas + 1) * (2 if args.other is not None else 1))}},
             opts=self._child(),
         )
 

@@ -1,10 +1,39 @@
-"""LocalServing: the endpoint as a supervised process on this machine, the platform that needs nothing else."""
+"""LocalServing: the endpoint as supervised processes on this machine, the platform that needs nothing else."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 
 from components.local_process import LocalProcess
+
+
+@dataclass(frozen=True)
+class LocalVersion:
+    """A model version that a process serves."""
+
+    model_id: pulumi.Input[str]
+    """The model version that has to answer before the update counts as done."""
+    uri: pulumi.Input[str]
+    """`file://` directory with manifest and artifact."""
+    digest: pulumi.Input[str]
+    """The artifact's digest, `sha256:<hex>`; the service refuses any other."""
+    runtime_digest: pulumi.Input[str] = ""
+    """Of the model's second form, which is served where it is given."""
+
+
+@dataclass(frozen=True)
+class LocalSlots:
+    """Two slots behind a front, in place of one process."""
+
+    stable: str
+    """The slot that the stable version is in: `blue` or `green`."""
+    other: LocalVersion | None = None
+    """What is in the other slot."""
+    weight: int = 0
+    """Percent of the predictions that the other slot answers, 0 to 100."""
+    shadow: bool = False
+    """Whether the other slot is sent a copy of every prediction."""
 
 
 @dataclass(frozen=True)
@@ -15,12 +44,8 @@ class LocalServingArgs:
     """Names the run directory and the log; one endpoint of a name runs on a checkout at a time."""
     environment: str
     """`development`, `staging` or `production`, told to the service."""
-    model_id: pulumi.Input[str]
-    """The model version that has to answer before the update counts as done."""
-    model_uri: pulumi.Input[str]
-    """`file://` directory with manifest and artifact."""
-    model_digest: pulumi.Input[str]
-    """The artifact's digest, `sha256:<hex>`; the service refuses any other."""
+    version: LocalVersion
+    """The stable version."""
     host: str
     """Address of this machine to listen on."""
     port: int
@@ -31,20 +56,21 @@ class LocalServingArgs:
     """File with the hashes of the API keys that are let in."""
     checkout: str
     """Directory the process runs in; holds `.run/` and `logs/`."""
-    model_runtime_digest: pulumi.Input[str] = ""
-    """Of the model's second form, which is served where it is given."""
     log_level: str = "INFO"
     ready_timeout_seconds: float = 120.0
     """How long a process may take to load its model before the update fails and the process before it goes on."""
+    slots: LocalSlots | None = None
+    """One process without a front when None."""
 
 
 class LocalServing(pulumi.ComponentResource):
-    """One supervised process that serves one model version.
+    """One supervised process that serves one model version, or two behind a front that divides the requests.
 
     Guarantees: an update counts as done once `/health/ready` answers with the expected model id; no connection is
-    refused meanwhile, since one listening socket outlives both processes; a process that does not get ready fails the
+    refused meanwhile, since one listening socket outlives the processes; a process that does not get ready fails the
     update and leaves the one before it serving; a process that has died is found by the next preview, update or
-    refresh.
+    refresh. With slots, what is in a slot is ready before the front sends it anything, the front is changed before a
+    slot is emptied, and a version that becomes stable goes on in the process that it is in.
     """
 
     id_: pulumi.Output[str]
@@ -54,9 +80,63 @@ class LocalServing(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: LocalServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fraud-detection:local_serving:LocalServing", name, {}, opts)
-        arguments = {field.name: getattr(args, field.name) for field in fields(args)}
-        process = LocalProcess(f"{name}-process", arguments, pulumi.ResourceOptions(parent=self))
+        self._name, self._args = name, args
+        if args.slots is None:
+            process = self._process("", args.version, {"port": args.port})
+        else:
+            process = self._front(args.slots)
         self.id_ = process.id
         self.url = process.url
         self.model_id = process.model_id
         self.register_outputs({"id": self.id_, "url": self.url, "model_id": self.model_id})
+
+    def _front(self, slots: LocalSlots) -> LocalProcess:
+        stable_slot, other_slot = ("blue", "green") if slots.stable == "blue" else ("green", "blue")
+        behind = [self._slot(stable_slot, self._args.version)]
+        variables: dict[str, pulumi.Input[str]] = {
+            "FRONT_DIRECTORY": self._run_directory(""),
+            "FRONT_STABLE": self._run_directory(stable_slot),
+        }
+        if slots.other is not None:
+            behind.append(self._slot(other_slot, slots.other))
+            variables |= {
+                "FRONT_CANDIDATE": self._run_directory(other_slot),
+                "CANDIDATE_MODEL_ID": slots.other.model_id,
+                "FRONT_WEIGHT": str(slots.weight),
+                "FRONT_SHADOW": "1" if slots.shadow else "",
+            }
+        more = {"port": self._args.port, "module": "serving.front", "variables": variables}
+        return self._process("", self._args.version, more, behind)
+
+    def _slot(self, slot: str, version: LocalVersion) -> LocalProcess:
+        # On any free port of this machine alone: the front finds it in the slot's run directory.
+        return self._process(f"-{slot}", version, {"host": "127.0.0.1", "port": 0, "run_name": self._run_name(slot)})
+
+    def _process(
+        self, suffix: str, version: LocalVersion, more: dict[str, Any], after: list[LocalProcess] | None = None
+    ) -> LocalProcess:
+        args = self._args
+        arguments = {
+            "deployment_name": args.deployment_name,
+            "environment": args.environment,
+            "model_id": version.model_id,
+            "model_uri": version.uri,
+            "model_digest": version.digest,
+            "model_runtime_digest": version.runtime_digest,
+            "host": args.host,
+            "model_key_file": args.model_key_file,
+            "api_keys_file": args.api_keys_file,
+            "checkout": args.checkout,
+            "log_level": args.log_level,
+            "ready_timeout_seconds": args.ready_timeout_seconds,
+            **more,
+        }
+        opts = pulumi.ResourceOptions(parent=self, depends_on=after or [])
+        return LocalProcess(f"{self._name}{suffix}-process", arguments, opts)
+
+    def _run_name(self, slot: str) -> str:
+        return f"{self._args.deployment_name}-{slot}" if slot else self._args.deployment_name
+
+    def _run_directory(self, slot: str) -> str:
+        """Below the checkout, which processes run in."""
+        return f".run/{self._run_name(slot)}"

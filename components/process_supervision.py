@@ -70,21 +70,21 @@ def log_file(arguments: Mapping[str, Any]) -> Path:
 def base_url(arguments: Mapping[str, Any]) -> str:
     """The endpoint's address, such as `http://127.0.0.1:8000`."""
     host = str(arguments["host"])
-    port = int(arguments["port"]) or int(((_status(run_directory(arguments)) or {}).get("serving") or {}).get("port", 0))
+    port = int(arguments["port"]) or int(
+        ((_status(run_directory(arguments)) or {}).get("serving") or {}).get("port", 0)
+    )
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def outputs(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the resource gives beside its arguments."""
-    serving = (_status(run_directory(arguments)) or {}).get("serving") or {}
+    serving = _serving(arguments)
     return {"url": base_url(arguments), "pid": serving.get("pid")}
 
 
 def is_serving(arguments: Mapping[str, Any]) -> bool:
     """Whether a live supervisor has a process that serves the model version of these arguments."""
-    directory = run_directory(arguments)
-    serving = (_status(directory) or {}).get("serving") or {}
-    return _supervisor_lives(directory) and serving.get("model_id") == arguments["model_id"]
+    return _supervisor_lives(run_directory(arguments)) and _serving(arguments).get("model_id") == arguments["model_id"]
 
 
 def address_taken_by_another(arguments: Mapping[str, Any]) -> str | None:
@@ -244,6 +244,11 @@ def _status(directory: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return status
+
+
+def _serving(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What the supervisor says of the process that serves; empty when none does."""
+    return (_status(run_directory(arguments)) or {}).get("serving") or {}
 
 
 def _supervisor_lives(directory: Path) -> bool:

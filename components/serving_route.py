@@ -23,6 +23,8 @@ class ServingRouteArgs:
     candidate_service: pulumi.Input[str] | None = None
     candidate_weight: int = 0
     """Percent of the requests, 0 to 100."""
+    candidate_model_id: pulumi.Input[str] = ""
+    """Whoever sends it as `X-Model-Id` is answered by the candidate."""
     https_listener: str = "https"
     http_listener: str = "http"
     request_timeout: str = "30s"
@@ -39,13 +41,18 @@ class ServingRoute(pulumi.ComponentResource):
     def __init__(self, name: str, args: ServingRouteArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fraud-detection:serving_route:ServingRoute", name, {}, opts)
         self.hostname = args.hostname
-        _route(f"{name}-https", args, args.deployment_name, args.https_listener, _forward(args), self)
-        _route(f"{name}-redirect", args, f"{args.deployment_name}-redirect", args.http_listener, _redirect(), self)
+        _route(f"{name}-https", args, args.deployment_name, args.https_listener, _rules(args), self)
+        _route(f"{name}-redirect", args, f"{args.deployment_name}-redirect", args.http_listener, [_redirect()], self)
         self.register_outputs({"hostname": args.hostname})
 
 
 def _route(
-    name: str, args: ServingRouteArgs, object_name: str, listener: str, rule: dict[str, Any], parent: pulumi.Resource
+    name: str,
+    args: ServingRouteArgs,
+    object_name: str,
+    listener: str,
+    rules: list[dict[str, Any]],
+    parent: pulumi.Resource,
 ) -> None:
     kubernetes.apiextensions.CustomResource(
         name,
@@ -59,21 +66,25 @@ def _route(
         spec={
             "parentRefs": [{"name": args.gateway, "namespace": args.gateway_namespace, "sectionName": listener}],
             "hostnames": [args.hostname],
-            "rules": [rule],
+            "rules": rules,
         },
         opts=pulumi.ResourceOptions(parent=parent),
     )
 
 
-def _forward(args: ServingRouteArgs) -> dict[str, Any]:
-    backends: list[dict[str, Any]] = [{"name": args.stable_service, "port": 80, "weight": 100 - args.candidate_weight}]
-    if args.candidate_service is not None:
-        backends.append({"name": args.candidate_service, "port": 80, "weight": args.candidate_weight})
-    return {
-        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
-        "backendRefs": backends,
-        "timeouts": {"request": args.request_timeout},
-    }
+def _rules(args: ServingRouteArgs) -> list[dict[str, Any]]:
+    """By weight; whoever names a model version in a header gets that one, to look at it before it has traffic."""
+    stable: dict[str, Any] = {"name": args.stable_service, "port": 80, "weight": 100 - args.candidate_weight}
+    path = {"path": {"type": "PathPrefix", "value": "/"}}
+    timeouts = {"request": args.request_timeout}
+    if args.candidate_service is None:
+        return [{"matches": [path], "backendRefs": [stable], "timeouts": timeouts}]
+    candidate = {"name": args.candidate_service, "port": 80, "weight": args.candidate_weight}
+    named = {**path, "headers": [{"name": "X-Model-Id", "type": "Exact", "value": args.candidate_model_id}]}
+    return [
+        {"matches": [named], "backendRefs": [{**candidate, "weight": 1}], "timeouts": timeouts},
+        {"matches": [path], "backendRefs": [stable, candidate], "timeouts": timeouts},
+    ]
 
 
 def _redirect() -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Finds the model version of a stack in the registry and measures its artifact, before anything is declared."""
 
+from dataclasses import dataclass
+
 import pulumi
 
 from components.model_artifact import ModelArtifactArgs
@@ -12,8 +14,36 @@ from model_store.layout import place_of
 from model_store.signing import SignaturePolicy, parse_public_key
 
 
-def resolve_artifact(settings: StackSettings) -> ModelArtifactArgs:
-    """Returns what the ModelArtifact component needs to know about the stack's model version.
+@dataclass(frozen=True)
+class Versions:
+    """The model versions of a stack."""
+
+    stable: ModelArtifactArgs
+    other: ModelArtifactArgs | None = None
+    """What the other slot holds: a candidate, or the version before."""
+
+
+def resolve_versions(settings: StackSettings) -> Versions:
+    """Returns what is known of the stack's model versions.
+
+    Raises:
+        ConfigError: as for `resolve_artifact`.
+    """
+    rollout = settings.rollout
+    stable = resolve_artifact(settings, settings.model_version, "modelVersion")
+    if not rollout.other:
+        return Versions(stable)
+    key = "rollout.candidate" if rollout.candidate else "rollout.kept"
+    return Versions(stable, resolve_artifact(settings, rollout.other, key))
+
+
+def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelArtifactArgs:
+    """Returns what the ModelArtifact component needs to know about a model version of the stack.
+
+    Args:
+        settings: of the stack.
+        model_id: which.
+        key: of the config that names it, for errors.
 
     Raises:
         ConfigError: the registry does not have the model version, its artifact is not intact, or no trusted key signed
@@ -22,36 +52,36 @@ def resolve_artifact(settings: StackSettings) -> ModelArtifactArgs:
     try:
         registry = ModelRegistry(settings.registry)
         _require_reachable(registry, settings)
-        manifest = registry.get_metadata(settings.model_version)
-        measured = registry.verify_artifact(settings.model_version)
-        _verify_signature(registry, settings)
+        manifest = registry.get_metadata(model_id)
+        measured = registry.verify_artifact(model_id)
+        _verify_signature(registry, settings, model_id)
         require_validated(settings, manifest)
-        files = _files(registry, settings)
+        files = _files(registry, settings, model_id)
     except ModelStoreError as error:
-        raise ConfigError(f"Pulumi.{settings.stack}.yaml: fraud-detection:modelVersion: {error}") from None
+        raise ConfigError(f"Pulumi.{settings.stack}.yaml: fraud-detection:{key}: {error}") from None
     return ModelArtifactArgs(
         model_id=manifest.model_id,
-        uri=_uri(registry, settings),
+        uri=_uri(registry, settings, model_id),
         digest=manifest.digest,
         measured_digest=measured,
         runtime_digest=manifest.runtime_digest,
         files=files,
-        revision=f"{manifest.digest}/{'+'.join(registry.key_ids(settings.model_version))}",
+        revision=f"{manifest.digest}/{'+'.join(registry.key_ids(model_id))}",
     )
 
 
-def _uri(registry: ModelRegistry, settings: StackSettings) -> str:
-    place = place_of(settings.model_version)
+def _uri(registry: ModelRegistry, settings: StackSettings, model_id: str) -> str:
+    place = place_of(model_id)
     if settings.platform != "kubernetes":
-        return registry.artifact_path(settings.model_version).parent.resolve().as_uri()
+        return registry.artifact_path(model_id).parent.resolve().as_uri()
     return f"{registry.storage.location}/{place}" if _in_the_bucket(registry, settings) else place
 
 
-def _files(registry: ModelRegistry, settings: StackSettings) -> tuple[str, ...]:
+def _files(registry: ModelRegistry, settings: StackSettings, model_id: str) -> tuple[str, ...]:
     """What has to be uploaded: nothing, when the registry is the stack's own bucket."""
     if settings.platform != "kubernetes" or _in_the_bucket(registry, settings):
         return ()
-    place = place_of(settings.model_version)
+    place = place_of(model_id)
     keys = [f"{place}/{name}" for name in ("manifest.json", "artifact", "runtime", "signature.json")]
     return tuple(str(registry.storage.path(key).resolve()) for key in keys if registry.storage.exists(key))
 
@@ -60,12 +90,12 @@ def _in_the_bucket(registry: ModelRegistry, settings: StackSettings) -> bool:
     return settings.cloud is not None and registry.storage.location == f"s3://{settings.cloud.registry_bucket}"
 
 
-def _verify_signature(registry: ModelRegistry, settings: StackSettings) -> None:
+def _verify_signature(registry: ModelRegistry, settings: StackSettings, model_id: str) -> None:
     signing = settings.signing
     if signing.policy is SignaturePolicy.OFF:
         return
     try:
-        registry.verify_signature(settings.model_version, [parse_public_key(text) for text in signing.public_keys])
+        registry.verify_signature(model_id, [parse_public_key(text) for text in signing.public_keys])
     except SignatureInvalid as error:
         if signing.policy is SignaturePolicy.REQUIRE:
             raise

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from components.kubernetes_serving import KubernetesServing, KubernetesServingArgs
+from components.kubernetes_serving import ClusterVersion, KubernetesServing, KubernetesServingArgs
 from components.model_artifact import ArtifactBucket, ModelArtifact, ModelArtifactArgs
 from components.registry_bucket import RegistryBucket, RegistryBucketArgs
 from components.registry_roles import RegistryRoles, RegistryRolesArgs
@@ -17,19 +17,21 @@ from components.serving_alarms import ServingAlarms, ServingAlarmsArgs
 from components.serving_image import ServingImage, ServingImageArgs
 from components.serving_route import ServingRoute, ServingRouteArgs
 from infra.alarms import alarm_specs
+from infra.artifact import Versions
 from infra.errors import ConfigError
 from infra.preflight import Account
+from infra.rollout_config import rollout_outputs, slot_name
 from infra.settings import CHECKOUT, StackSettings
 from serving import metric_names
 
 
-def declare_cloud(settings: StackSettings, account: Account, model: ModelArtifactArgs) -> dict[str, Any]:
+def declare_cloud(settings: StackSettings, account: Account, versions: Versions) -> dict[str, Any]:
     """Declares a stack on AWS and Kubernetes.
 
     Args:
         settings: of the stack; its platform is `kubernetes`.
         account: that everything is made in.
-        model: the model version, verified.
+        versions: the model versions, verified.
 
     Returns:
         The stack's outputs.
@@ -68,11 +70,12 @@ def declare_cloud(settings: StackSettings, account: Account, model: ModelArtifac
         ),
         in_account,
     )
-    artifact = ModelArtifact(
-        f"{name}-model",
-        model,
-        ArtifactBucket(registry.bucket, registry.key_arn, tuple(registry.ready)) if model.files else None,
-        in_account,
+    rollout = settings.rollout
+    artifact = _artifact(slot_name(name, rollout.slot, "model"), versions.stable, registry, in_account)
+    other = (
+        _artifact(slot_name(name, rollout.other_slot, "model"), versions.other, registry, in_account)
+        if versions.other
+        else None
     )
     serving_image = ServingImage(
         f"{name}-image",
@@ -85,7 +88,7 @@ def declare_cloud(settings: StackSettings, account: Account, model: ModelArtifac
         ),
         in_account,
     )
-    parts = _Parts(registry, artifact, serving_image.reference, model_key, api_keys)
+    parts = _Parts(registry, artifact, other, serving_image.reference, model_key, api_keys)
     serving = KubernetesServing(name, _serving_args(settings, account, parts), in_both)
     ServingRoute(
         f"{name}-route",
@@ -96,6 +99,9 @@ def declare_cloud(settings: StackSettings, account: Account, model: ModelArtifac
             gateway=cluster.gateway,
             gateway_namespace=cluster.gateway_namespace,
             stable_service=serving.service,
+            candidate_service=serving.other_service if rollout.candidate else None,
+            candidate_weight=rollout.weight,
+            candidate_model_id=rollout.candidate,
         ),
         in_cluster,
     )
@@ -127,7 +133,15 @@ def declare_cloud(settings: StackSettings, account: Account, model: ModelArtifac
         "servingRole": serving.role_arn,
         "alarmTopic": alarms.topic_arn,
         "dashboard": alarms.dashboard,
+        **rollout_outputs(rollout),
     }
+
+
+def _artifact(
+    name: str, model: ModelArtifactArgs, registry: RegistryBucket, opts: pulumi.ResourceOptions
+) -> ModelArtifact:
+    place = ArtifactBucket(registry.bucket, registry.key_arn, tuple(registry.ready)) if model.files else None
+    return ModelArtifact(name, model, place, opts)
 
 
 @dataclass(frozen=True)
@@ -136,6 +150,7 @@ class _Parts:
 
     registry: RegistryBucket
     artifact: ModelArtifact
+    other: ModelArtifact | None
     image: pulumi.Output[str]
     model_key: pulumi.Output[str]
     api_keys: pulumi.Output[str]
@@ -149,10 +164,10 @@ def _serving_args(settings: StackSettings, account: Account, parts: _Parts) -> K
         namespace=cluster.namespace,
         environment=deployment.environment,
         image=parts.image,
-        model_id=parts.artifact.model_id,
-        model_uri=parts.artifact.uri,
-        model_digest=parts.artifact.digest,
-        model_runtime_digest=parts.artifact.runtime_digest,
+        version=_version(parts.artifact),
+        slot=settings.rollout.slot,
+        other=_version(parts.other) if parts.other else None,
+        metrics_by_version=settings.rollout.fronted,
         bucket_arn=parts.registry.arn,
         key_arn=parts.registry.key_arn,
         region=cloud.region,
@@ -173,6 +188,10 @@ def _serving_args(settings: StackSettings, account: Account, parts: _Parts) -> K
         quota=cluster.quota,
         rollout_seconds=cluster.rollout_seconds,
     )
+
+
+def _version(artifact: ModelArtifact) -> ClusterVersion:
+    return ClusterVersion(artifact.model_id, artifact.uri, artifact.digest, artifact.runtime_digest)
 
 
 def _secret(path: Path, variable: str, settings: StackSettings) -> pulumi.Output[str]:

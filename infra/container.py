@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from components.docker_serving import DockerServing, DockerServingArgs
-from components.model_artifact import ModelArtifact, ModelArtifactArgs
+from components.model_artifact import ModelArtifact
+from infra.artifact import Versions
 from infra.errors import ConfigError
 from infra.settings import StackSettings
 
@@ -14,7 +15,7 @@ _CORE_SHARES = 1024
 _MEBIBYTES = {"Ki": 1 / 1024, "Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
 
 
-def declare_container(settings: StackSettings, model: ModelArtifactArgs) -> dict[str, Any]:
+def declare_container(settings: StackSettings, versions: Versions) -> dict[str, Any]:
     """Declares a stack on this machine's Docker.
 
     Returns:
@@ -28,7 +29,7 @@ def declare_container(settings: StackSettings, model: ModelArtifactArgs) -> dict
         raise ConfigError(
             f"Pulumi.{settings.stack}.yaml: fraud-detection:image.reference: this key is required on platform docker"
         )
-    artifact = ModelArtifact(f"{deployment.deployment_name}-model", model)
+    artifact = ModelArtifact(f"{deployment.deployment_name}-model", versions.stable)
     serving = DockerServing(
         deployment.deployment_name,
         DockerServingArgs(

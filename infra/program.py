@@ -4,11 +4,12 @@ from typing import Any
 
 import pulumi
 
-from components.local_serving import LocalServing, LocalServingArgs
-from components.model_artifact import ModelArtifact, ModelArtifactArgs
-from infra.artifact import resolve_artifact
+from components.local_serving import LocalServing, LocalServingArgs, LocalSlots, LocalVersion
+from components.model_artifact import ModelArtifact
+from infra.artifact import Versions, resolve_versions
 from infra.errors import ConfigError
 from infra.fitness import require_fit
+from infra.rollout_config import rollout_outputs, slot_name
 from infra.settings import CHECKOUT, StackSettings, load_settings
 
 
@@ -17,15 +18,14 @@ def program() -> None:
     try:
         settings = load_settings()
         require_fit(settings)
-        model = resolve_artifact(settings)
-        outputs = _PLATFORMS[settings.platform](settings, model)
+        outputs = _PLATFORMS[settings.platform](settings, resolve_versions(settings))
     except ConfigError as error:
         raise pulumi.RunError(str(error)) from None
     for name, value in outputs.items():
         pulumi.export(name, value)
 
 
-def _on_kubernetes(settings: StackSettings, model: ModelArtifactArgs) -> dict[str, Any]:
+def _on_kubernetes(settings: StackSettings, versions: Versions) -> dict[str, Any]:
     # Imported here: the cloud's packages take seconds to load, which the local platform need not wait for.
     from infra.cloud import declare_cloud
     from infra.preflight import look_at_account, look_at_cluster
@@ -34,47 +34,54 @@ def _on_kubernetes(settings: StackSettings, model: ModelArtifactArgs) -> dict[st
     assert settings.cloud is not None and settings.kubernetes is not None  # noqa: S101, PT018 - read for this platform
     account = look_at_account(settings.cloud, where)
     look_at_cluster(settings.kubernetes, where)
-    return declare_cloud(settings, account, model)
+    return declare_cloud(settings, account, versions)
 
 
-def _on_docker(settings: StackSettings, model: ModelArtifactArgs) -> dict[str, Any]:
+def _on_docker(settings: StackSettings, versions: Versions) -> dict[str, Any]:
     from infra.container import declare_container
 
-    return declare_container(settings, model)
+    return declare_container(settings, versions)
 
 
-def declare_on_this_machine(settings: StackSettings, model: ModelArtifactArgs) -> dict[str, Any]:
+def declare_on_this_machine(settings: StackSettings, versions: Versions) -> dict[str, Any]:
     """Declares a stack whose endpoint is a process of this machine.
 
     Returns:
         The stack's outputs.
     """
-    deployment = settings.deployment
-    artifact = ModelArtifact(f"{deployment.deployment_name}-model", model)
+    deployment, rollout = settings.deployment, settings.rollout
+    name = deployment.deployment_name
+    stable = ModelArtifact(slot_name(name, rollout.slot, "model"), versions.stable)
+    other = ModelArtifact(slot_name(name, rollout.other_slot, "model"), versions.other) if versions.other else None
     serving = LocalServing(
-        deployment.deployment_name,
+        name,
         LocalServingArgs(
-            deployment_name=deployment.deployment_name,
+            deployment_name=name,
             environment=deployment.environment,
-            model_id=artifact.model_id,
-            model_uri=artifact.uri,
-            model_digest=artifact.digest,
-            model_runtime_digest=artifact.runtime_digest,
+            version=_local(stable),
             host=deployment.host,
             port=deployment.port,
             model_key_file=str(settings.model_key_file),
             api_keys_file=str(settings.api_keys_file),
             checkout=str(CHECKOUT),
+            slots=LocalSlots(rollout.slot, _local(other) if other else None, rollout.weight, rollout.shadow)
+            if rollout.fronted
+            else None,
         ),
     )
     return {
-        "modelVersion": artifact.model_id,
-        "modelDigest": artifact.digest,
-        "modelPath": artifact.uri,
-        "deploymentName": deployment.deployment_name,
+        "modelVersion": stable.model_id,
+        "modelDigest": stable.digest,
+        "modelPath": stable.uri,
+        "deploymentName": name,
         "servingId": serving.id_,
         "url": serving.url,
+        **rollout_outputs(rollout),
     }
+
+
+def _local(artifact: ModelArtifact) -> LocalVersion:
+    return LocalVersion(artifact.model_id, artifact.uri, artifact.digest, artifact.runtime_digest)
 
 
 _PLATFORMS = {"local": declare_on_this_machine, "docker": _on_docker, "kubernetes": _on_kubernetes}

@@ -1,7 +1,7 @@
 """A stack's config, typed and checked: everything the program needs to know, decided before anything is declared."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,6 +10,7 @@ import pulumi
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.errors import ConfigError
+from infra.rollout_config import RolloutConfig, parse_rollout_config
 from model_store.signing import SignaturePolicy, parse_public_key
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -45,6 +46,7 @@ class StackSettings:
     """Registry location: a path or a URL."""
     model_key_file: Path
     api_keys_file: Path
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
     cloud: CloudConfig | None = None
     """On the platform kubernetes only, as are the next two."""
     kubernetes: KubernetesConfig | None = None
@@ -65,15 +67,17 @@ def load_settings() -> StackSettings:
     require_platform(deployment.environment, platform, where)
     secrets = CHECKOUT / ".secrets" / ("" if deployment.environment == "development" else stack)
     in_cluster = platform == "kubernetes"
+    model_version = _model_version(config, where, stack)
     return StackSettings(
         stack=stack,
-        model_version=_model_version(config, where, stack),
+        model_version=model_version,
         platform=platform,
         deployment=deployment,
         signing=_signing(config, where, deployment.environment),
         registry=os.environ.get("MODEL_REGISTRY_URL", str(CHECKOUT / "registry")),
         model_key_file=Path(os.environ.get("MODEL_KEY_FILE", CHECKOUT / ".secrets" / "model.key")),
         api_keys_file=Path(os.environ.get("API_KEYS_FILE", secrets / "api_keys.json")),
+        rollout=_rollout(config, where, model_version, platform),
         cloud=read_object(config, "cloud", CloudConfig, where) if in_cluster else None,
         kubernetes=read_object(config, "kubernetes", KubernetesConfig, where) if in_cluster else None,
         image=read_object(config, "image", ImageConfig, where) if platform != "local" else None,
@@ -100,6 +104,14 @@ def _model_version(config: pulumi.Config, where: str, stack: str) -> str:
             f"--config config/deployment_templates/{environment}.yaml (or: make up)"
         )
     return value
+
+
+def _rollout(config: pulumi.Config, where: str, model_version: str, platform: Platform) -> RolloutConfig:
+    try:
+        value = config.get_object("rollout")
+    except pulumi.ConfigTypeError:
+        raise ConfigError(f"{where}: fraud-detection:rollout: not an object") from None
+    return parse_rollout_config(value, f"{where}: fraud-detection:rollout", model_version, platform)
 
 
 def _platform(config: pulumi.Config, where: str) -> Platform:

@@ -15,7 +15,6 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ import yaml
 from infra.settings import CHECKOUT, STACKS
 
 MODEL_ID = "fraud_detector_XGBoost_20260102_030405"
-DIGEST = "sha256:" + "5" * 64
+DIGEST, OTHER_DIGEST = "sha256:" + "5" * 64, "sha256:" + "6" * 64
+OTHER_ID = "fraud_detector_XGBoost_20260203_040506"
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud-detection/serving@sha256:" + "a" * 64
 ACCOUNT = "123456789012"
 MODEL_KEY, API_KEYS = "the key of the rendered model", "the hashes of the rendered keys"
@@ -130,6 +130,7 @@ def render(stack: str, *, references: bool = False, changes: Mapping[str, str] |
     pulumi.runtime.set_all_config({**_config(stack), **changed})
 
     from components.model_artifact import ModelArtifactArgs
+    from infra.artifact import Versions
     from infra.cloud import declare_cloud
     from infra.container import declare_container
     from infra.preflight import Account
@@ -137,15 +138,21 @@ def render(stack: str, *, references: bool = False, changes: Mapping[str, str] |
     from infra.settings import load_settings
 
     settings = load_settings()
-    place = f"models/fraud_detector/{MODEL_ID}"
-    model = ModelArtifactArgs(MODEL_ID, place, DIGEST, DIGEST, revision=f"{DIGEST}/key")
-    if settings.platform == "kubernetes":
-        model = replace(model, files=tuple(f"{place}/{name}" for name in ("manifest.json", "artifact")))
-        _run(lambda: declare_cloud(settings, Account(ACCOUNT, "aws"), model))
+    in_cluster = settings.platform == "kubernetes"
+
+    def model(model_id: str, digest: str) -> ModelArtifactArgs:
+        place = f"models/fraud_detector/{model_id}"
+        files = tuple(f"{place}/{name}" for name in ("manifest.json", "artifact")) if in_cluster else ()
+        uri = place if in_cluster else f"file:///registry/{place}"
+        return ModelArtifactArgs(model_id, uri, digest, digest, files=files, revision=f"{digest}/key")
+
+    other = model(settings.rollout.other, OTHER_DIGEST) if settings.rollout.other else None
+    versions = Versions(model(MODEL_ID, DIGEST), other)
+    if in_cluster:
+        _run(lambda: declare_cloud(settings, Account(ACCOUNT, "aws"), versions))
     else:
-        model = replace(model, uri=f"file:///registry/{place}")
         declare = declare_container if settings.platform == "docker" else declare_on_this_machine
-        _run(lambda: declare(settings, model))
+        _run(lambda: declare(settings, versions))
     found = json.loads(json.dumps(mocks.resources, default=_asset, sort_keys=True))
     text = json.dumps(found).replace(str(CHECKOUT), ".").replace(_DIRECTORY, "/keys")
     return sorted(json.loads(text), key=lambda item: (item["type"], item["name"]))
