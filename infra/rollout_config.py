@@ -165,8 +165,8 @@ def _impossible(config: RolloutConfig) -> str:
     """What cannot be, in words of what is allowed; empty when all is well."""
     if config.candidate and config.kept:
         return "a candidate or a kept version, not both: there are two slots"
-    if config.strategy == "rolling" and (config.other or config.slot == "green"):
-        return "strategy blue_green or canary for a candidate, a kept version or slot green"
+    if config.strategy == "rolling" and config.other:
+        return "strategy blue_green or canary where there is a candidate or a kept version"
     if config.weight and not config.candidate:
         return "weight 0 where there is no candidate"
     if config.shadow and (config.weight or not config.candidate):

@@ -22,6 +22,9 @@ exit codes:
   18  there is no prior version to roll back to
   19  the model version does not pass a gate
   20  a threshold is breached
+  21  a candidate is being tried already, or none is
+  22  the candidate was worse and was withdrawn; what served before goes on
+  23  too few requests came to decide about the candidate; it stays as it is
   130 interrupted
 """
 
@@ -29,16 +32,21 @@ import argparse
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
 from scripts.command_line import add_command, complain, make_parser, progress, run_command, show, table  # noqa: E402
+from scripts.rollout_commands import (  # noqa: E402
+    add_rollout_commands,
+    add_strategy_options,
+    deployed,
+    rollouts_of,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from stacks.alerts import Alert
@@ -51,6 +59,9 @@ examples:
       --config config/deployment_templates/development.yaml --health-check
   python scripts/deploy_model.py list-deployments --environment development
   python scripts/deploy_model.py health deploy_fraud-detection-dev_development_20241009_123500
+  python scripts/deploy_model.py deploy fraud_detector@challenger production --strategy canary --steps 5,25,50,100 \\
+      --interval 5m
+  python scripts/deploy_model.py status production
   python scripts/deploy_model.py rollback development
 """
 
@@ -82,12 +93,7 @@ def _deploy(options: argparse.Namespace) -> int:
     if options.force and not options.reason:
         complain("--force needs --reason WHY: it is recorded in the audit log")
         return 2
-    outcome = deployments.deploy_model(
-        options.model_id,
-        config,
-        auto_rollback=not options.no_auto_rollback,
-        forced=options.reason if options.force else "",
-    )
+    outcome = deployed(deployments, config, options)
     code = _print_outcome(outcome, options)
     if options.health_check:
         report = deployments.check_deployment_health(outcome.deployment.deployment_id)
@@ -96,7 +102,7 @@ def _deploy(options: argparse.Namespace) -> int:
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    outcome = _deployments().rollback_deployment(options.environment, options.to, options.at)
+    outcome = rollouts_of(_deployments(), options).rollback(options.environment, options.to, options.at)
     return _print_outcome(outcome, options)
 
 
@@ -183,43 +189,24 @@ def _watch(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.live import Live
 
+    from scripts.live_tables import as_text, metrics_table
+
     deployments = _deployments()
-    draw = lambda: _live_table(options.environment, *deployments.measure(options.environment, options.api_key_file))  # noqa: E731
+
+    def draw() -> "Table":
+        return metrics_table(options.environment, *deployments.measure(options.environment, options.api_key_file))
+
     options.working.stop()
     console = Console()
     if options.json or not console.is_terminal:
         numbers, alerts = deployments.measure(options.environment, options.api_key_file)
         answer = {**numbers, "alerts": [alert.to_dict() for alert in alerts]}
-        show(options, answer, _as_text(console, _live_table(options.environment, numbers, alerts)))
+        show(options, answer, as_text(console, metrics_table(options.environment, numbers, alerts)))
         return 0
     with Live(draw(), console=console, refresh_per_second=4) as live:
         while True:
             time.sleep(options.interval)
             live.update(draw())
-
-
-def _live_table(environment: str, numbers: dict[str, Any], alerts: "list[Alert]") -> "Table":
-    from rich.table import Table
-
-    title = (
-        f"{environment}: {numbers['requests_per_second']:g} requests/s over {numbers['seconds']:g} s, "
-        f"{numbers['total']['requests']} since it started"
-    )
-    drawn = Table(title=title, title_justify="left")
-    for column in ("", "measured", "threshold", "unit"):
-        drawn.add_column(column, justify="right" if column in ("measured", "threshold") else "left")
-    for alert in alerts:
-        value = "-" if alert.value is None else f"{alert.value:.4g}"
-        drawn.add_row(alert.name, value, f"{alert.threshold:g}", alert.unit, style="red" if alert.breached else None)
-    for name, value in sorted(numbers["drift_by_feature"].items(), key=lambda item: -item[1])[:5]:
-        drawn.add_row(f"drift of {name}", f"{value:.3f}", "", "index", style="dim")
-    return drawn
-
-
-def _as_text(console: "Console", drawn: "Table") -> str:
-    with console.capture() as captured:
-        console.print(drawn)
-    return captured.get().rstrip()
 
 
 def _state(alert: "Alert") -> str:
@@ -271,6 +258,7 @@ def _print_health(report: "HealthReport", *, to_stderr: bool = False) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser, commands = make_parser("deploy_model.py", __doc__ or "", _EXAMPLES)
+    key_help = "file with an API key that has the scope admin (.secrets/api_key)"
     program, some_id = "python scripts/deploy_model.py", "fraud_detector_XGBoost_20241009_123456"
 
     example = f"{program} deploy {some_id} development --health-check"
@@ -285,6 +273,9 @@ def _parser() -> argparse.ArgumentParser:
     deploy.add_argument(
         "--no-auto-rollback", action="store_true", help="leave a version that does not get healthy as it is, to look at"
     )
+
+    add_strategy_options(deploy, key_help)
+    add_rollout_commands(commands, program, key_help, _deployments, _print_outcome)
 
     example = f"{program} rollback development --to {some_id}"
     rollback = add_command(commands, "rollback", _rollback, "go back to a model version deployed before", example)
@@ -307,7 +298,6 @@ def _parser() -> argparse.ArgumentParser:
     health = add_command(commands, "health", _health, "check a deployment's API, model and resources", example)
     health.add_argument("deployment_id", metavar="DEPLOYMENT_ID")
 
-    key_help = "file with an API key that has the scope admin (.secrets/api_key)"
     example = f"{program} alerts development"
     alerts = add_command(
         commands, "alerts", _alerts, "compare what the endpoint measures with its thresholds; 20 on a breach", example

@@ -18,6 +18,10 @@ MEMORY_UTILIZATION = "MemoryUtilization"
 """Share of the limit, 0 to 1."""
 DISK_UTILIZATION = "DiskUtilization"
 """Share of the limit, 0 to 1."""
+DECISIONS = "Decisions"
+"""Count: transactions that were decided."""
+FRAUDS = "Frauds"
+"""Count: transactions that were decided as fraud."""
 FRAUD_RATE = "FraudRate"
 """Share of the transactions decided as fraud, 0 to 1."""
 DRIFT = "Drift"
@@ -46,6 +50,8 @@ PUBLISHED = (
     CPU_UTILIZATION,
     MEMORY_UTILIZATION,
     DISK_UTILIZATION,
+    DECISIONS,
+    FRAUDS,
     FRAUD_RATE,
     DRIFT,
     ACCURACY,
@@ -60,6 +66,7 @@ PUBLISHED = (
 """Every metric of the service."""
 
 
-def dimensions(environment: str, deployment_name: str) -> tuple[tuple[str, str], ...]:
-    """The dimensions of every metric."""
-    return (("Environment", environment), ("Deployment", deployment_name))
+def dimensions(environment: str, deployment_name: str, model_id: str = "") -> tuple[tuple[str, str], ...]:
+    """The dimensions of every metric; with the model version where a rollout compares two."""
+    of_version = (("ModelVersion", model_id),) if model_id else ()
+    return (("Environment", environment), ("Deployment", deployment_name), *of_version)

@@ -170,6 +170,8 @@ class ServiceMetrics:
             counters: dict[str, float] = {
                 names.REQUESTS: self._total.requests,
                 names.ERRORS: self._total.errors,
+                names.DECISIONS: self._total.decisions,
+                names.FRAUDS: self._total.frauds,
                 names.DISK_READ: read,
                 names.DISK_WRITTEN: written,
                 names.STARTS: 1,
@@ -205,11 +207,13 @@ class ServiceMetrics:
             gauges = self.gauges(minute)
         read, written = (now - before for now, before in zip(disk, self._pushed_disk, strict=True))
         self._pushed_disk = disk
-        dimensions = [
-            {"Name": name, "Value": value}
-            for name, value in names.dimensions(self._settings.environment, self._settings.deployment_name)
-        ]
-        counted = {names.REQUESTS: minute.requests, names.ERRORS: minute.errors, names.HEARTBEAT: 1}
+        counted = {
+            names.REQUESTS: minute.requests,
+            names.ERRORS: minute.errors,
+            names.DECISIONS: minute.decisions,
+            names.FRAUDS: minute.frauds,
+            names.HEARTBEAT: 1,
+        }
         data: list[dict[str, Any]] = [
             *({"MetricName": name, "Value": value, "Unit": "Count"} for name, value in counted.items()),
             {"MetricName": names.STARTS, "Value": int(first), "Unit": "Count"},
@@ -228,7 +232,14 @@ class ServiceMetrics:
             }
             for start in range(0, len(latencies), _VALUES_AT_ONCE)
         ]
-        return [{**item, "Dimensions": dimensions} for item in data]
+        settings = self._settings
+        versions = ["", settings.model_id] if settings.metrics_by_version else [""]
+        return [
+            {**item, "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions]}
+            for version in versions
+            for dimensions in (names.dimensions(settings.environment, settings.deployment_name, version),)
+            for item in data
+        ]
 
 
 @contextmanager

@@ -43,6 +43,8 @@ class ServingSettings:
     """How long open connections are served after a stop was asked for, each told to close."""
     metrics_namespace: str = ""
     """CloudWatch namespace that metrics are pushed to each minute; nothing is pushed when empty."""
+    metrics_by_version: bool = False
+    """Whether metrics are pushed under the model version's name too, which a rollout is decided by."""
     max_body_bytes: int = 1 << 20
     max_batch: int = 1000
     """Transactions in one request."""
@@ -83,6 +85,7 @@ class ServingSettings:
             decision_threshold=read.optional_number("DECISION_THRESHOLD", 0, 1),
             shutdown_drain_seconds=read.number("SHUTDOWN_DRAIN_SECONDS", 2.0, 0, 3600),
             metrics_namespace=environment.get("METRICS_NAMESPACE") or "",
+            metrics_by_version=read.choice("METRICS_BY_VERSION", ("0", "1"), "0") == "1",
             max_body_bytes=int(read.number("MAX_BODY_BYTES", 1 << 20, 1, 1 << 30)),
             max_batch=int(read.number("MAX_BATCH", 1000, 1, 100_000)),
             max_in_flight=int(read.number("MAX_IN_FLIGHT", 512, 1, 100_000)),

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
     from stacks.environments import DeploymentEnvironment
     from stacks.history import Deployment
+    from stacks.rollout import Rollouts
 
 _HOMES = {
     "Deployment": "stacks.history",
     "DeploymentEnvironment": "stacks.environments",
     "ModelDeployment": "stacks.deployment",
+    "Rollouts": "stacks.rollout",
 }
 
-__all__ = ["Deployment", "DeploymentEnvironment", "ModelDeployment"]
+__all__ = ["Deployment", "DeploymentEnvironment", "ModelDeployment", "Rollouts"]
 
 
 def __getattr__(name: str) -> Any:

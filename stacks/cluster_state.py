@@ -1,5 +1,6 @@
 """A stack's config file, and what its cluster makes of it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from stacks.cluster import Cluster
 from stacks.errors import DeploymentFailed
 from stacks.health import Check
 from stacks.history import Deployment
-from stacks.stack_config import PLATFORM, read_config
+from stacks.stack_config import PLATFORM, read_config, read_rollout
 
 _KUBERNETES = "fraud-detection:kubernetes"
 
@@ -40,8 +41,39 @@ def require_as_asked(file: Path, config: DeploymentConfig, outputs: dict[str, An
         "min_replicas": config.scaling_config.min_replicas,
         "max_replicas": config.scaling_config.max_replicas,
     }
-    if found := _cluster(file, config.deployment_name).differences(asked):
+    if found := _cluster(file, slot_object(file, config.deployment_name)).differences(asked):
         raise DeploymentFailed(f"the update went through, but the cluster was changed back: {'; '.join(found)}")
+
+
+def slot_object(file: Path, deployment_name: str, *, other: bool = False) -> str:
+    """The name of the stable version's objects, or of the other slot's."""
+    rollout = read_rollout(file)
+    slot = rollout.other_slot if other else rollout.slot
+    return deployment_name if slot == "blue" else f"{deployment_name}-{slot}"
+
+
+def wait_for_capacity(file: Path, config: DeploymentConfig) -> None:
+    """Waits until the other slot's version has as many ready pods as stable has to have; at once without a cluster.
+
+    Raises:
+        DeploymentFailed: it has not within the time that a rollout may take.
+    """
+    if not in_cluster(file):
+        return
+    cluster = _cluster(file, slot_object(file, config.deployment_name, other=True))
+    wanted = config.scaling_config.min_replicas
+    kubernetes = parse_object(read_config(file).get(_KUBERNETES), "kubernetes", KubernetesConfig, file.name)
+    deadline = time.monotonic() + kubernetes.rollout_seconds
+    while True:
+        live = cluster.live()
+        if live is not None and live.rolled_out and live.ready >= wanted:
+            return
+        if time.monotonic() > deadline:
+            ready = live.ready if live else 0
+            raise DeploymentFailed(
+                f"only {ready} of {wanted} pods are ready{f' ({said})' if (said := cluster.trouble()) else ''}"
+            )
+        time.sleep(1)
 
 
 def why_not_ready(file: Path, config: DeploymentConfig) -> str:
@@ -49,7 +81,8 @@ def why_not_ready(file: Path, config: DeploymentConfig) -> str:
     if not in_cluster(file):
         return ""
     try:
-        said = _cluster(file, config.deployment_name).trouble()
+        names = [config.deployment_name, f"{config.deployment_name}-green"]
+        said = next(filter(None, (_cluster(file, name).trouble() for name in names)), "")
     except ConfigError:
         return ""
     return f" ({said})" if said else ""
@@ -59,7 +92,7 @@ def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
     """Checks of the pods and the rollout; none for a stack that uses no cluster."""
     if not in_cluster(file):
         return ()
-    name = str(read_config(file)["fraud-detection:deployment"]["deployment_name"])
+    name = slot_object(file, str(read_config(file)["fraud-detection:deployment"]["deployment_name"]))
     cluster = _cluster(file, name)
     live = cluster.live()
     if live is None:

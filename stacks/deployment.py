@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.deployment_config import DeploymentConfig, parse_deployment_config, read_template
 from infra.errors import ConfigError
+from infra.rollout_config import RolloutConfig
 from infra.settings import CHECKOUT, require_platform
 from stacks.alerts import Alert, evaluate, measured
 from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
@@ -25,6 +26,7 @@ from stacks.history import (
     versions_behind,
 )
 from stacks.locks import changing, remove_stale_locks, require_unlocked
+from stacks.rollout_state import require_no_rollout
 from stacks.stack_config import DEPLOYMENT, MODEL_VERSION, PLATFORM, changed_config, read_config
 from stacks.workspace import existing_environments, select_stack, stack_config_file
 
@@ -65,9 +67,9 @@ class ModelDeployment:
         registry: "ModelRegistry | None" = None,
         say: Say | None = None,
     ) -> None:
-        self._checkout = checkout or CHECKOUT
+        self.checkout = checkout or CHECKOUT
         self._registry = registry
-        self._say = say or (lambda _line: None)
+        self.say = say or (lambda _line: None)
 
     @property
     def registry(self) -> "ModelRegistry":
@@ -75,7 +77,7 @@ class ModelDeployment:
         if self._registry is None:
             from stacks.registry_access import open_registry
 
-            self._registry = open_registry(self._checkout)
+            self._registry = open_registry(self.checkout)
         return self._registry
 
     def create_deployment_config(
@@ -92,7 +94,7 @@ class ModelDeployment:
             ConfigError: the template does not fit the schema, or is another environment's.
         """
         wanted = DeploymentEnvironment.named(environment)
-        path = template or self._checkout / "config" / "deployment_templates" / f"{wanted}.yaml"
+        path = template or self.checkout / "config" / "deployment_templates" / f"{wanted}.yaml"
         config = replace(read_template(path), **changes)
         _require_environment(config, wanted, path)
         return config
@@ -105,8 +107,9 @@ class ModelDeployment:
         detail: str = "",
         auto_rollback: bool = True,
         forced: str = "",
+        rollout: RolloutConfig | None = None,
     ) -> DeployOutcome:
-        """Deploys a model version; returns when its endpoint answers.
+        """Deploys a model version in place of the present one; returns when its endpoint answers.
 
         The stack's config says so afterwards, and the plain command line's `preview` shows no change. When anything
         fails, what served before goes on, and the config is as it was.
@@ -118,12 +121,14 @@ class ModelDeployment:
             auto_rollback: whether a cluster goes back to the version before when this one does not get healthy; on
                 this machine the version before goes on serving anyway.
             forced: why it is deployed although it does not pass a gate; recorded in the audit log.
+            rollout: of the stack from now on; as it is when not given. `Rollouts` deploys step by step.
 
         Raises:
             GatesFailed: it does not pass the gates of the config, and nobody has said why it should be deployed still.
             ModelStoreError: the registry does not have the model version, its artifact is not intact, or the key at
                 hand does not open it.
             AddressTaken: another program listens there.
+            RolloutInProgress: a candidate is being tried.
             StackBusy: somebody else is changing the environment.
             StackLocked: a run that has died left the stack locked.
             DeploymentFailed: the engine or the serving process failed.
@@ -132,9 +137,10 @@ class ModelDeployment:
 
         environment = DeploymentEnvironment.named(config.environment)
         model_id = Aliases(self.registry).resolve(model_id)
-        self._require_gates(model_id, environment, config, forced)
+        require_no_rollout(stack_config_file(self.checkout, environment), environment)
+        self.require_gates(model_id, environment, config, forced)
         message = message_for(Intent.DEPLOY, model_id, detail)
-        return self._converge(environment, model_id, config, message, auto_rollback=auto_rollback)
+        return self.converge(environment, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout)
 
     def rollback_deployment(
         self, environment: DeploymentEnvironment | str, to: str | None = None, at: datetime | None = None
@@ -153,6 +159,20 @@ class ModelDeployment:
             ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `deploy_model`.
         """
         environment = DeploymentEnvironment.named(environment)
+        require_no_rollout(stack_config_file(self.checkout, environment), environment)
+        current, target = self.rollback_target(environment, to, at)
+        config = self.deployed_config(environment)
+        message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
+        return self.converge(environment, target, config, message)
+
+    def rollback_target(
+        self, environment: DeploymentEnvironment, to: str | None = None, at: datetime | None = None
+    ) -> tuple[Deployment, str]:
+        """What is deployed, and the model version that a rollback goes back to.
+
+        Raises:
+            NoPriorVersion: as for `rollback_deployment`.
+        """
         history = self.list_deployments(environment)
         current = _current(history, environment)
         if at is not None:
@@ -160,10 +180,7 @@ class ModelDeployment:
             if then is None:
                 raise NoPriorVersion(f"nothing was deployed in {environment} at {at.isoformat()}; nothing was changed")
             to = then.model_id
-        target = _rollback_target(history, current, to)
-        config = self._deployed_config(environment)
-        message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
-        return self._converge(environment, target, config, message)
+        return current, _rollback_target(history, current, to)
 
     def check_deployment_health(self, deployment_id: str) -> HealthReport:
         """Checks a deployment's process, API, model and resources.
@@ -174,8 +191,8 @@ class ModelDeployment:
         for deployment in self.list_deployments():
             if deployment.deployment_id == deployment_id:
                 environment = DeploymentEnvironment.named(deployment.environment)
-                file = stack_config_file(self._checkout, environment)
-                return check_health(deployment, self._deployed_config(environment), pod_checks(file, deployment))
+                file = stack_config_file(self.checkout, environment)
+                return check_health(deployment, self.deployed_config(environment), pod_checks(file, deployment))
         raise _unknown(deployment_id)
 
     def measure(
@@ -190,19 +207,19 @@ class ModelDeployment:
         Raises:
             EndpointSilent: it does not answer, or refuses the key.
         """
-        config = self._deployed_config(DeploymentEnvironment.named(environment))
+        config = self.deployed_config(DeploymentEnvironment.named(environment))
         numbers = measured(config.api_endpoint, api_key_file)
         return numbers, evaluate(numbers, config)
 
     def list_deployments(self, environment: DeploymentEnvironment | str | None = None) -> list[Deployment]:
         """The deployments of an environment, or of all, newest first."""
-        there = existing_environments(self._checkout)
+        there = existing_environments(self.checkout)
         wanted = there if environment is None else [DeploymentEnvironment.named(environment)]
         found = [
             deployment
             for each in wanted
             if each in there
-            for deployment in self._history(each, select_stack(self._checkout, each))
+            for deployment in self._history(each, select_stack(self.checkout, each))
         ]
         return sorted(found, key=lambda deployment: deployment.started_at, reverse=True)
 
@@ -212,12 +229,21 @@ class ModelDeployment:
         Raises:
             UnknownDeployment: no stack's history has it.
         """
-        for each in existing_environments(self._checkout):
-            updates = self._updates(select_stack(self._checkout, each))
+        for each in existing_environments(self.checkout):
+            updates = self._updates(select_stack(self.checkout, each))
             for found in deployments(each, updates):
                 if found.deployment_id == deployment_id:
                     return found, config_of(updates[len(updates) - found.update])
         raise _unknown(deployment_id)
+
+    def last_config(self, environment: DeploymentEnvironment) -> dict[str, Any]:
+        """The config that the last successful update was made with; empty when there was none."""
+        if environment not in existing_environments(self.checkout):
+            return {}
+        for update in self._updates(select_stack(self.checkout, environment)):
+            if update.result == "succeeded":
+                return config_of(update) if update.kind == "update" else {}
+        return {}
 
     def destroy(self, environment: DeploymentEnvironment | str) -> bool:
         """Stops the endpoint and deletes what the stack holds; registry and history stay.
@@ -226,25 +252,30 @@ class ModelDeployment:
             Whether there was anything to delete.
         """
         wanted = DeploymentEnvironment.named(environment)
-        with changing(self._checkout, wanted):
-            require_unlocked(self._checkout, wanted)
-            stack = select_stack(self._checkout, wanted)
+        with changing(self.checkout, wanted):
+            require_unlocked(self.checkout, wanted)
+            stack = select_stack(self.checkout, wanted)
             if not stack.outputs() and not _has_resources(stack):
                 return False
-            run_destroy(stack, self._say)
+            run_destroy(stack, self.say)
         return True
 
     def unlock(self, environment: DeploymentEnvironment | str) -> int:
         """Removes the locks that dead runs left on the environment's stack; returns how many."""
-        return len(remove_stale_locks(self._checkout, DeploymentEnvironment.named(environment)))
+        return len(remove_stale_locks(self.checkout, DeploymentEnvironment.named(environment)))
 
-    def _require_gates(
+    def require_gates(
         self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, forced: str
     ) -> None:
+        """Does nothing when a model version passes the gates of the config, or somebody has said why it should anyway.
+
+        Raises:
+            GatesFailed: names each gate that it does not pass.
+        """
         from model_store.errors import ModelNotFound
         from model_store.persistence import library_versions
 
-        file = stack_config_file(self._checkout, environment)
+        file = stack_config_file(self.checkout, environment)
         before = read_config(file).get(MODEL_VERSION)
         try:
             deployed = self.registry.get_metadata(str(before)) if before else None
@@ -259,9 +290,9 @@ class ModelDeployment:
                 raise
             said = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
             self.registry.audit.append("force", model_id, forced, environment=str(environment), gates=said)
-            self._say(f"deployed although {said}: {forced}")
+            self.say(f"deployed although {said}: {forced}")
 
-    def _converge(
+    def converge(
         self,
         environment: DeploymentEnvironment,
         model_id: str,
@@ -269,26 +300,41 @@ class ModelDeployment:
         message: str,
         *,
         auto_rollback: bool = False,
+        rollout: RolloutConfig | None = None,
     ) -> DeployOutcome:
-        self.registry.verify_artifact(model_id)
-        self.registry.require_key(model_id)
+        """Writes the stack's config and brings the stack to it; when that fails, the config is as it was.
+
+        Args:
+            environment: which.
+            model_id: the stable model version.
+            config: how it is deployed.
+            message: for the stack's history.
+            auto_rollback: as for `deploy_model`.
+            rollout: what the other slot holds, and its weight; as it is when not given.
+
+        Raises:
+            ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `deploy_model`.
+        """
+        for version in filter(None, (model_id, rollout.other if rollout else "")):
+            self.registry.verify_artifact(version)
+            self.registry.require_key(version)
         self._require_free_address(environment, config)
-        with changing(self._checkout, environment):
-            require_unlocked(self._checkout, environment)
-            stack = select_stack(self._checkout, environment)
-            file = stack_config_file(self._checkout, environment)
+        with changing(self.checkout, environment):
+            require_unlocked(self.checkout, environment)
+            stack = select_stack(self.checkout, environment)
+            file = stack_config_file(self.checkout, environment)
             before = read_config(file).get(MODEL_VERSION)
             try:
-                with changed_config(file, model_id, config):
-                    result = run_up(stack, environment, message, self._say)
+                with changed_config(file, model_id, config, rollout):
+                    result = run_up(stack, environment, message, self.say)
                     require_as_asked(file, config, result.outputs)
             except DeploymentFailed as error:
                 reason = f"{error}{why_not_ready(file, config)}"
                 if not auto_rollback or before in (None, model_id) or not in_cluster(file):
                     raise DeploymentFailed(reason) from None
-                self._say(f"{model_id} did not get healthy; going back to {before}")
+                self.say(f"{model_id} did not get healthy; going back to {before}")
                 back = message_for(Intent.ROLLBACK, str(before), f"{model_id} did not get healthy")
-                run_up(stack, environment, back, self._say)
+                run_up(stack, environment, back, self.say)
                 raise DeploymentFailed(f"{reason}; {environment} went back to {before}") from None
             current = _current(self._history(environment, stack), environment)
             outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
@@ -299,10 +345,10 @@ class ModelDeployment:
         """Stops before anything is changed when a process of this machine cannot listen there."""
         from components.process_supervision import address_taken_by_another
 
-        file = stack_config_file(self._checkout, environment)
+        file = stack_config_file(self.checkout, environment)
         platform = str(read_config(file).get(PLATFORM, "local"))
         require_platform(environment, platform, file.name)
-        address = {"checkout": self._checkout, "deployment_name": config.deployment_name}
+        address = {"checkout": self.checkout, "deployment_name": config.deployment_name}
         if platform == "local" and (
             taken := address_taken_by_another({**address, "host": config.host, "port": config.port})
         ):
@@ -324,8 +370,13 @@ class ModelDeployment:
         # Without a page size the engine lists the newest ten only.
         return list(stack.history(page_size=_ALL_UPDATES, page=1, show_secrets=False))
 
-    def _deployed_config(self, environment: DeploymentEnvironment) -> DeploymentConfig:
-        path = stack_config_file(self._checkout, environment)
+    def deployed_config(self, environment: DeploymentEnvironment) -> DeploymentConfig:
+        """The deployment config in an environment's stack file.
+
+        Raises:
+            ConfigError: it does not fit.
+        """
+        path = stack_config_file(self.checkout, environment)
         return parse_deployment_config(read_config(path).get(DEPLOYMENT), f"{path.name}: {DEPLOYMENT}")
 
 

@@ -8,7 +8,11 @@ StacksError                 exit code
 ├── EngineMissing           14
 ├── AddressTaken            15
 ├── UnknownEnvironment      17
-└── NoPriorVersion          18
+├── NoPriorVersion          18
+├── RolloutInProgress       21
+├── NoRollout               21
+├── CandidateWithdrawn      22
+└── RolloutUndecided        23
 """
 
 
@@ -76,3 +80,27 @@ class AddressTaken(StacksError):
     """Another program listens where the endpoint should."""
 
     exit_code = 15
+
+
+class RolloutInProgress(StacksError):
+    """A candidate is being tried already: it has to be promoted or withdrawn first."""
+
+    exit_code = 21
+
+
+class NoRollout(StacksError):
+    """No candidate is being tried."""
+
+    exit_code = 21
+
+
+class CandidateWithdrawn(StacksError):
+    """The candidate was worse than the stable version, which serves as before."""
+
+    exit_code = 22
+
+
+class RolloutUndecided(StacksError):
+    """Too few requests came to decide: the candidate stays as it is until somebody does."""
+
+    exit_code = 23

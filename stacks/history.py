@@ -12,7 +12,8 @@ from stacks.environments import DeploymentEnvironment
 
 _MODEL_VERSION = "fraud-detection:modelVersion"
 _DEPLOYMENT = "fraud-detection:deployment"
-_MESSAGE = re.compile(r"^(?P<intent>deploy|rollback) (?P<model_id>\S+)")
+_ROLLOUT = "fraud-detection:rollout"
+_MESSAGE = re.compile(r"^(?P<intent>deploy|rollback|rollout) (?P<model_id>\S+)")
 
 
 class Intent(StrEnum):
@@ -20,6 +21,8 @@ class Intent(StrEnum):
 
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
+    ROLLOUT = "rollout"
+    """A step of a rollout: the stable version stays, its candidate comes, gets another weight or goes."""
     UP = "up"
     """A plain `pulumi up`, which does not say."""
 
@@ -42,6 +45,10 @@ class Deployment:
     api_endpoint: str
     current: bool
     """Whether this is what the stack runs now."""
+    candidate: str = ""
+    """The model version that was tried beside it; empty when none was."""
+    candidate_weight: int = 0
+    """Percent of the requests that the candidate answered."""
 
     def to_dict(self) -> dict[str, Any]:
         """The deployment as plain JSON values."""
@@ -119,6 +126,7 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
     config = _parsed(_value(update, _DEPLOYMENT))
     said = _MESSAGE.match(update.message or "")
     intent = Intent(said["intent"]) if said and said["model_id"] == model_id else Intent.UP
+    rollout = _parsed(_value(update, _ROLLOUT))
     name = config.get("deployment_name", "unnamed")
     return Deployment(
         deployment_id=f"deploy_{name}_{environment}_{started:%Y%m%d_%H%M%S}",
@@ -131,6 +139,8 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
         message=update.message or "",
         api_endpoint=config.get("api_endpoint", ""),
         current=False,
+        candidate=str(rollout.get("candidate", "")),
+        candidate_weight=int(rollout.get("weight", 0)),
     )
 
 

@@ -1,5 +1,6 @@
 """Who is changing a stack: one deploy of this checkout at a time, and the engine's own lock in the state."""
 
+import getpass
 import json
 import os
 import re
@@ -7,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import filelock
@@ -53,14 +54,25 @@ def changing(checkout: Path, environment: DeploymentEnvironment) -> Iterator[Non
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
-        raise StackBusy(f"{environment} is being changed by {who}; wait for it, then try again") from None
+        raise StackBusy(f"{environment} is being changed by {_holder(holder)}; wait for it, then try again") from None
     try:
-        holder.write_text(f"process {os.getpid()}\n", encoding="utf-8")
+        holder.write_text(f"{_whoami()}\n", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def held_by(checkout: Path, environment: DeploymentEnvironment) -> str:
+    """Who is changing the environment from this checkout at the moment; empty when nobody is."""
+    lock = filelock.FileLock(checkout / ".run" / f"{environment.stack}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            return ""
+    except filelock.Timeout:
+        return _holder(checkout / ".run" / f"{environment.stack}.holder")
+    except FileNotFoundError:
+        return ""
 
 
 def engine_locks(checkout: Path, environment: DeploymentEnvironment) -> list[StackLock]:
@@ -104,6 +116,23 @@ def remove_stale_locks(checkout: Path, environment: DeploymentEnvironment) -> li
     for lock in locks:
         lock.path.unlink(missing_ok=True)
     return locks
+
+
+def _holder(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip() or "another process"
+    except OSError:
+        return "another process"
+
+
+def _whoami() -> str:
+    """Who this is, for people: process, person and machine, since when."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"process {os.getpid()} of {user}@{socket.gethostname()} since {now}"
 
 
 def _read(path: Path) -> StackLock:

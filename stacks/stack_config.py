@@ -10,21 +10,25 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from infra.deployment_config import DeploymentConfig
+from infra.rollout_config import RolloutConfig, parse_rollout_config
 from stacks.errors import StacksError
 
 MODEL_VERSION = "fraud-detection:modelVersion"
 DEPLOYMENT = "fraud-detection:deployment"
 PLATFORM = "fraud-detection:platform"
+ROLLOUT = "fraud-detection:rollout"
 
 
 @contextmanager
-def changed_config(path: Path, model_id: str, deployment: DeploymentConfig) -> Iterator[None]:
-    """Sets model version and deployment for the block; when the block fails, they are as they were before.
+def changed_config(
+    path: Path, model_id: str, deployment: DeploymentConfig, rollout: RolloutConfig | None = None
+) -> Iterator[None]:
+    """Sets model version, deployment and rollout for the block; when the block fails, they are as they were before.
 
     Other keys that the block adds, such as the stack's `encryptionsalt`, stay.
     """
     before = read_config(path)
-    write_config(path, model_id, deployment)
+    write_config(path, model_id, deployment, rollout)
     try:
         yield
     except BaseException:
@@ -41,23 +45,35 @@ def read_config(path: Path) -> dict[str, Any]:
     return dict(_load(path).get("config") or {})
 
 
-def write_config(path: Path, model_id: str, deployment: DeploymentConfig) -> None:
-    """Sets model version and deployment; a file that says so already is left untouched."""
+def write_config(path: Path, model_id: str, deployment: DeploymentConfig, rollout: RolloutConfig | None = None) -> None:
+    """Sets model version, deployment and, where one is given, rollout; what says so already is left untouched."""
     document = _load(path)
     config = document.setdefault("config", CommentedMap())
-    wanted = deployment.to_dict()
-    if config.get(MODEL_VERSION) == model_id and config.get(DEPLOYMENT) == wanted:
-        return
-    config[MODEL_VERSION] = model_id
-    if config.get(DEPLOYMENT) != wanted:
-        config[DEPLOYMENT] = wanted
-    _save(path, document)
+    wanted: dict[str, Any] = {MODEL_VERSION: model_id, DEPLOYMENT: deployment.to_dict()}
+    if rollout is not None and (rollout != RolloutConfig() or ROLLOUT in config):
+        wanted[ROLLOUT] = rollout.to_dict()
+    changed = {key: value for key, value in wanted.items() if config.get(key) != value}
+    if changed:
+        config.update(changed)
+        _save(path, document)
+
+
+def read_rollout(path: Path) -> RolloutConfig:
+    """The rollout of a stack's file.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    config = read_config(path)
+    where = f"{path.name}: {ROLLOUT}"
+    version, platform = str(config.get(MODEL_VERSION, "")), str(config.get(PLATFORM, "local"))
+    return parse_rollout_config(config.get(ROLLOUT), where, version, platform)
 
 
 def _put_back(path: Path, before: dict[str, Any]) -> None:
     document = _load(path)
     config = document.setdefault("config", CommentedMap())
-    for key in (MODEL_VERSION, DEPLOYMENT):
+    for key in (MODEL_VERSION, DEPLOYMENT, ROLLOUT):
         if key in before:
             config[key] = before[key]
         else:

@@ -1,6 +1,7 @@
 """A constant load on an endpoint, counted request by request."""
 
 import asyncio
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ class Answers:
     statuses: Counter[str] = field(default_factory=Counter)
     models: list[str] = field(default_factory=list)
     """Model ids in the order in which they were first seen."""
+    by_model: Counter[str] = field(default_factory=Counter)
+    """Requests answered by each model version."""
 
     @property
     def failed(self) -> int:
@@ -29,12 +32,18 @@ class Answers:
 
 
 @contextmanager
-def constant_load(url: str, api_key: str, body: object, requests_per_second: int = 50) -> Iterator[Answers]:
-    """Sends predictions at a constant rate for the length of the block, without a single retry."""
+def constant_load(
+    url: str, api_key: str, body: object, requests_per_second: int = 50, *, bodies: list[object] | None = None
+) -> Iterator[Answers]:
+    """Sends predictions at a constant rate for the length of the block, without a single retry.
+
+    Several bodies are sent in turn.
+    """
     answers = Answers()
     stop = threading.Event()
     thread = threading.Thread(
-        target=lambda: asyncio.run(_send(url, api_key, body, requests_per_second, answers, stop)), daemon=True
+        target=lambda: asyncio.run(_send(url, api_key, bodies or [body], requests_per_second, answers, stop)),
+        daemon=True,
     )
     thread.start()
     try:
@@ -45,14 +54,17 @@ def constant_load(url: str, api_key: str, body: object, requests_per_second: int
         assert not thread.is_alive(), "the load did not end"
 
 
-async def _send(url: str, api_key: str, body: object, rate: int, answers: Answers, stop: threading.Event) -> None:
+async def _send(
+    url: str, api_key: str, bodies: list[object], rate: int, answers: Answers, stop: threading.Event
+) -> None:
     headers = {"X-API-Key": api_key}
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
+        turn = itertools.cycle(bodies)
         running: set[asyncio.Task[None]] = set()
         loop = asyncio.get_running_loop()
         due = loop.time()
         while not stop.is_set():
-            task = asyncio.create_task(_one(client, body, answers))
+            task = asyncio.create_task(_one(client, next(turn), answers))
             running.add(task)
             task.add_done_callback(running.discard)
             due += 1 / rate
@@ -69,5 +81,6 @@ async def _one(client: httpx.AsyncClient, body: object, answers: Answers) -> Non
     answers.statuses[str(response.status_code)] += 1
     if response.status_code == httpx.codes.OK:
         model_id = response.json()["model_id"]
+        answers.by_model[model_id] += 1
         if model_id not in answers.models:
             answers.models.append(model_id)

@@ -1,0 +1,97 @@
+"""What `watch` and `status` draw."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from stacks.alerts import Alert
+    from stacks.rollout_state import RolloutStatus
+
+_ROWS = (
+    ("model version", "model_id", ""),
+    ("requests", "requests", ""),
+    ("errors", "error_rate", "%"),
+    ("latency p50", "latency_p50_ms", "ms"),
+    ("latency p95", "latency_p95_ms", "ms"),
+    ("decided as fraud", "fraud_rate", "%"),
+    ("right, of those with feedback", "accuracy", "%"),
+    ("drift", "drift", "index"),
+)
+
+
+def metrics_table(environment: str, numbers: dict[str, Any], alerts: "list[Alert]") -> "Table":
+    """What an endpoint measures, against its thresholds."""
+    from rich.table import Table
+
+    title = (
+        f"{environment}: {numbers['requests_per_second']:g} requests/s over {numbers['seconds']:g} s, "
+        f"{numbers['total']['requests']} since it started"
+    )
+    drawn = Table(title=title, title_justify="left")
+    for column in ("", "measured", "threshold", "unit"):
+        drawn.add_column(column, justify="right" if column in ("measured", "threshold") else "left")
+    for alert in alerts:
+        value = "-" if alert.value is None else f"{alert.value:.4g}"
+        drawn.add_row(alert.name, value, f"{alert.threshold:g}", alert.unit, style="red" if alert.breached else None)
+    for name, value in sorted(numbers["drift_by_feature"].items(), key=lambda item: -item[1])[:5]:
+        drawn.add_row(f"drift of {name}", f"{value:.3f}", "", "index", style="dim")
+    return drawn
+
+
+def rollout_table(status: "RolloutStatus") -> "Table":
+    """A rollout: where it is, both versions' numbers, and what the checks say of them."""
+    from rich.table import Table
+
+    rollout = status.rollout
+    drawn = Table(title=f"{status.environment}: {_headline(status)}", title_justify="left", caption_justify="left")
+    for column in ("since the last change", "stable", "candidate"):
+        drawn.add_column(column, overflow="fold")
+    for name, key, unit in _ROWS if status.numbers else ():
+        drawn.add_row(name, *(_shown(status.numbers[side][key], unit) for side in ("stable", "candidate")))
+    share = status.candidate_share
+    if share is not None and rollout.candidate:
+        drawn.add_row("share of the requests", f"{1 - share:.1%}", f"{share:.1%}")
+    drawn.caption = "\n".join(_captions(status))
+    return drawn
+
+
+def _headline(status: "RolloutStatus") -> str:
+    rollout = status.rollout
+    if not rollout.candidate:
+        return f"{status.stable} is stable ({rollout.strategy}), no candidate"
+    where = "in the shadow" if rollout.shadow else f"at {rollout.weight} %"
+    steps = f" of {', '.join(map(str, rollout.steps))}" if rollout.strategy == "canary" else ""
+    return f"{rollout.candidate} {where}{steps}, beside {status.stable}"
+
+
+def _captions(status: "RolloutStatus") -> list[str]:
+    rollout = status.rollout
+    found = []
+    if status.verdict:
+        found.append(f"checks: {status.verdict}{f' ({status.reason})' if status.reason else ''}")
+    if status.in_force is not None and status.in_force != rollout.weight:
+        found.append(f"in force: {status.in_force} %, asked for {rollout.weight} %")
+    if rollout.kept:
+        found.append(f"kept: {rollout.kept} until {rollout.kept_until}")
+    if status.interrupted:
+        found.append(f"interrupted: {status.interrupted}")
+    if status.held_by:
+        found.append(f"being changed by {status.held_by}")
+    return found
+
+
+def _shown(value: object, unit: str) -> str:
+    if value is None:
+        return "-"
+    if unit == "%" and isinstance(value, int | float):
+        return f"{value:.2%}"
+    return f"{value:.3g} {unit}".rstrip() if isinstance(value, float) else str(value)
+
+
+def as_text(console: "Console", drawn: "Table") -> str:
+    """A table as plain text."""
+    with console.capture() as captured:
+        console.print(drawn)
+    return captured.get().rstrip()

@@ -1,0 +1,78 @@
+"""Deciding as requests come in, with as few of them as it takes: Wald's sequential probability ratio test.
+
+A candidate is compared with the stable version on the same traffic. Each check counts bad outcomes among the
+candidate's requests: server errors, slow answers, decisions one way, wrong decisions. One hypothesis is that the share
+of bad outcomes is stable's, p0; the other that it is worse by what the config allows, p1. With k bad outcomes among n
+requests the log likelihood ratio is
+
+    k ln(p1 / p0) + (n - k) ln((1 - p1) / (1 - p0))
+
+At or above ln((1 - b) / a) the candidate is worse, at or below ln(b / (1 - a)) it is as good, and in between there are
+too few requests to tell. Looking often costs nothing: a bounds how often a candidate as good as stable is called worse,
+b how often one worse by the whole margin is called as good, however often one looks (A. Wald, Sequential Tests of
+Statistical Hypotheses, Annals of Mathematical Statistics 16, 1945). That p0 is measured, not known, costs a little of
+that; docs/rollouts.md has the rates of simulated rollouts.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+_MOST = 0.999
+
+
+class Finding(StrEnum):
+    """What a test has come to."""
+
+    AS_GOOD = "as good"
+    WORSE = "worse"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Test:
+    """One check's two hypotheses.
+
+    Args:
+        expected: share of bad outcomes in stable's requests, p0.
+        margin: by how much more it is worse: p1 = p0 + margin.
+        wrong: how often either wrong decision may happen, a and b.
+    """
+
+    __test__ = False  # pytest: not a class of tests
+
+    expected: float
+    margin: float
+    wrong: float
+
+    def finding(self, bad: int, among: int) -> Finding:
+        """What so many bad outcomes among so many requests say."""
+        ratio = bad * self._per_bad + (among - bad) * self._per_good
+        bound = math.log((1 - self.wrong) / self.wrong)
+        if ratio >= bound:
+            return Finding.WORSE
+        return Finding.AS_GOOD if ratio <= -bound else Finding.UNDECIDED
+
+    @property
+    def requests_if_none_is_bad(self) -> int:
+        """How many requests without a bad outcome show that the candidate is as good."""
+        return math.ceil(-math.log((1 - self.wrong) / self.wrong) / self._per_good)
+
+    @property
+    def expected_requests(self) -> int:
+        """How many requests it takes on average for a candidate that is as good (Wald's approximation)."""
+        bound = math.log((1 - self.wrong) / self.wrong)
+        drift = self.expected * self._per_bad + (1 - self.expected) * self._per_good
+        return math.ceil((self.wrong * bound - (1 - self.wrong) * bound) / drift)
+
+    @property
+    def _worse(self) -> float:
+        return min(self.expected + self.margin, _MOST)
+
+    @property
+    def _per_bad(self) -> float:
+        return math.log(self._worse / self.expected)
+
+    @property
+    def _per_good(self) -> float:
+        return math.log((1 - self._worse) / (1 - self.expected))
