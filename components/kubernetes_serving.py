@@ -9,13 +9,12 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from components.pod_rights import TOKEN_AUDIENCE, pod_policy, pod_trust_policy
+from components.pod_rights import pod_policy, pod_trust_policy
+from components.pod_rules import aws_token, names_and_https, nobody, nothing_more
 
-_USER = 10_001
 _DRAIN_SECONDS = 15
 _PRE_STOP_SECONDS = 10
 _SECRETS = "/var/run/secrets/fraud-detection"
-_TOKEN_SECONDS = 3600
 _GPU = "nvidia.com/gpu"
 PORT = 8000
 
@@ -78,6 +77,8 @@ class KubernetesServingArgs:
     log_level: str = "INFO"
     quota: bool = False
     """Whether the namespace is limited to what the deployment may grow to."""
+    other_pods: int = 0
+    """How many pods the quota leaves for jobs."""
     rollout_seconds: int = 600
     """How long a rollout may take before it has failed."""
 
@@ -235,13 +236,7 @@ class KubernetesServing(pulumi.ComponentResource):
                         "automount_service_account_token": False,
                         "enable_service_links": False,
                         "termination_grace_period_seconds": _PRE_STOP_SECONDS + _DRAIN_SECONDS + 15,
-                        "security_context": {
-                            "run_as_non_root": True,
-                            "run_as_user": _USER,
-                            "run_as_group": _USER,
-                            "fs_group": _USER,
-                            "seccomp_profile": {"type": "RuntimeDefault"},
-                        },
+                        "security_context": nobody(),
                         "topology_spread_constraints": [
                             {
                                 "max_skew": 1,
@@ -289,12 +284,7 @@ class KubernetesServing(pulumi.ComponentResource):
             "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
             "env": [{"name": name, "value": value} for name, value in self._environment(slot, role_arn).items()],
             "resources": {"requests": {**limits, **devices}, "limits": {**limits, **devices}},
-            "security_context": {
-                "allow_privilege_escalation": False,
-                "privileged": False,
-                "read_only_root_filesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
+            "security_context": nothing_more(),
             # Three questions: has it loaded its model, may it have traffic, does it still answer at all.
             "startup_probe": _probe("/health/ready", period_seconds=5, timeout_seconds=3, failure_threshold=60),
             "readiness_probe": _probe("/health/ready", period_seconds=min(interval, 10), timeout_seconds=3),
@@ -388,13 +378,7 @@ class KubernetesServing(pulumi.ComponentResource):
 
     def _allow_policy(self, slot: _Slot) -> None:
         """Nothing in but from the gateway, nothing out but names and HTTPS."""
-        cluster_dns = {
-            "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
-            "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
-        }
         gateway = {"match_labels": {"kubernetes.io/metadata.name": self._args.route_namespace}}
-        # Not to the address where a machine hands out its own credentials.
-        anywhere = {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}}
         kubernetes.networking.v1.NetworkPolicy(
             f"{slot.resource}-allow",
             metadata=self._metadata(slot),
@@ -407,13 +391,7 @@ class KubernetesServing(pulumi.ComponentResource):
                         "ports": [{"protocol": "TCP", "port": PORT}],
                     }
                 ],
-                "egress": [
-                    {
-                        "to": [cluster_dns],
-                        "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
-                    },
-                    {"to": [anywhere], "ports": [{"protocol": "TCP", "port": 443}]},
-                ],
+                "egress": names_and_https(),
             },
             opts=self._child(),
         )
@@ -424,7 +402,7 @@ class KubernetesServing(pulumi.ComponentResource):
             f"{self._name}-quota",
             metadata=self._metadata(),
             # One pod more than the autoscaler may ask for: a rollout's surge. As many again for the other slot.
-            spec={"hard": {"pods": str((args.max_replicas + 1) * (2 if args.other is not None else 1))}},
+            spec={"hard": {"pods": str((args.max_replicas + 1) * (2 if args.other else 1) + args.other_pods)}},
             opts=self._child(),
         )
 
@@ -458,13 +436,10 @@ def _probe(path: str, **settings: int) -> dict[str, Any]:
 def _volumes(
     model_key: kubernetes.core.v1.Secret, api_keys: kubernetes.core.v1.Secret, memory: str
 ) -> list[dict[str, Any]]:
-    token = {
-        "service_account_token": {"audience": TOKEN_AUDIENCE, "expiration_seconds": _TOKEN_SECONDS, "path": "token"}
-    }
     return [
         {"name": "model-key", "secret": {"secret_name": model_key.metadata.name, "default_mode": 0o440}},
         {"name": "api-keys", "secret": {"secret_name": api_keys.metadata.name, "default_mode": 0o440}},
-        {"name": "aws-token", "projected": {"default_mode": 0o440, "sources": [token]}},
+        aws_token(),
         # A model is fetched here before it is verified and loaded: at most as large as the memory it goes into.
         {"name": "tmp", "empty_dir": {"size_limit": memory}},
     ]

@@ -11,6 +11,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.kubernetes_serving import ClusterVersion, KubernetesServing, KubernetesServingArgs
 from components.model_artifact import ArtifactBucket, ModelArtifact, ModelArtifactArgs
+from components.registry_backup import BackupBucket, RegistryBackup, RegistryBackupArgs
 from components.registry_bucket import RegistryBucket, RegistryBucketArgs
 from components.registry_roles import RegistryRoles, RegistryRolesArgs
 from components.serving_alarms import ServingAlarms, ServingAlarmsArgs
@@ -71,6 +72,7 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
         in_account,
     )
     rollout = settings.rollout
+    backup_bucket = _backup_bucket(settings, shared, in_account)
     artifact = _artifact(slot_name(name, rollout.slot, "model"), versions.stable, registry, in_account)
     other = (
         _artifact(slot_name(name, rollout.other_slot, "model"), versions.other, registry, in_account)
@@ -90,6 +92,8 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
     )
     parts = _Parts(registry, artifact, other, serving_image.reference, model_key, api_keys)
     serving = KubernetesServing(name, _serving_args(settings, account, parts), in_both)
+    if backup_bucket is not None:
+        _backup(settings, parts, serving.namespace, backup_bucket, in_both)
     ServingRoute(
         f"{name}-route",
         ServingRouteArgs(
@@ -135,6 +139,53 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
         "dashboard": alarms.dashboard,
         **rollout_outputs(rollout),
     }
+
+
+def _backup_bucket(
+    settings: StackSettings, shared: dict[str, Any], opts: pulumi.ResourceOptions
+) -> RegistryBucket | None:
+    """The second bucket, as well kept as the first; None where nothing is backed up."""
+    cloud = settings.cloud
+    if cloud is None or not cloud.backup_schedule:
+        return None
+    return RegistryBucket(
+        f"{settings.deployment.deployment_name}-backup",
+        RegistryBucketArgs(
+            bucket_name=f"{cloud.registry_bucket}-backup",
+            rollback_window_days=cloud.rollback_window_days,
+            log_retention_days=cloud.log_retention_days,
+            tags=(("Environment", settings.deployment.environment),),
+            **shared,
+        ),
+        opts,
+    )
+
+
+def _backup(
+    settings: StackSettings,
+    parts: "_Parts",
+    namespace: pulumi.Output[str],
+    bucket: RegistryBucket,
+    opts: pulumi.ResourceOptions,
+) -> None:
+    cloud, cluster = settings.cloud, settings.kubernetes
+    assert cloud is not None and cluster is not None  # noqa: S101, PT018 - the caller has looked
+    registry = parts.registry
+    RegistryBackup(
+        f"{settings.deployment.deployment_name}-backup-job",
+        RegistryBackupArgs(
+            deployment_name=settings.deployment.deployment_name,
+            namespace=namespace,
+            namespace_name=cluster.namespace,
+            image=parts.image,
+            schedule=cloud.backup_schedule,
+            registry=BackupBucket(registry.bucket, registry.arn, registry.key_arn),
+            backup=BackupBucket(bucket.bucket, bucket.arn, bucket.key_arn),
+            region=cloud.region,
+            oidc_provider_arn=cluster.oidc_provider_arn,
+        ),
+        opts,
+    )
 
 
 def _artifact(
@@ -186,6 +237,7 @@ def _serving_args(settings: StackSettings, account: Account, parts: _Parts) -> K
         deployers_group=cluster.deployers_group,
         metrics_namespace=cloud.metrics_namespace if deployment.monitoring_config.metrics_collection else "",
         quota=cluster.quota,
+        other_pods=1 if cloud.backup_schedule else 0,
         rollout_seconds=cluster.rollout_seconds,
     )
 

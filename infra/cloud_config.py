@@ -1,15 +1,17 @@
 """The objects of a stack's config that only clouds and clusters need: `cloud`, `kubernetes` and `image`."""
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pulumi
-from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from infra.errors import ConfigError
 
 _STRICT = ConfigDict(extra="forbid")
+_LONGEST_WITH_BACKUP = 51
+"""A bucket's name has at most 63 letters, and the longest made from it ends with `-backup-logs`."""
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
@@ -35,9 +37,17 @@ class CloudConfig:
     metrics_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./#-]{1,255}$")] = "FraudDetection"
     rollback_window_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 90
     """For so many days nothing in the registry can be removed."""
+    backup_schedule: Annotated[str, Field(pattern=r"^(|[0-9*/,-]+( [0-9A-Z*/,-]+){4})$")] = ""
+    """When the registry is copied to the bucket `<registry_bucket>-backup`, as cron has it, UTC; empty: never."""
     log_retention_days: Literal[
         30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
     ] = 365
+
+    @model_validator(mode="after")
+    def _require_short_names(self) -> Self:
+        if self.backup_schedule and len(self.registry_bucket) > _LONGEST_WITH_BACKUP:
+            raise ValueError(f"registry_bucket may have {_LONGEST_WITH_BACKUP} letters where there is a backup")
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)

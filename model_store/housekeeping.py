@@ -4,8 +4,9 @@ Nothing that is deployed, has an alias, or is what a rollback may go back to is 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from model_store.aliases import Aliases
@@ -20,6 +21,8 @@ from model_store.runtime_form import FILE as RUNTIME_FILE
 
 ROLLBACK_WINDOW = 5
 """How many of the last different versions of each environment are kept for a rollback."""
+ROLLBACK_WINDOW_DAYS = 90
+"""So long what was deployed is kept for a rollback, however many versions came after it."""
 
 
 @dataclass(frozen=True)
@@ -67,23 +70,30 @@ def _finding(subject: str, look: Any) -> Finding:
         return Finding(subject, intact=False, detail=str(error), exit_code=error.exit_code)
 
 
-def reasons_to_keep(registry: ModelRegistry, models: Iterable[ModelMetadata] | None = None) -> dict[str, str]:
+def reasons_to_keep(
+    registry: ModelRegistry,
+    models: Iterable[ModelMetadata] | None = None,
+    in_use: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """The model versions that must not go, each with the reason.
 
     Args:
         registry: the registry.
         models: its model versions, when they are at hand.
+        in_use: others that must not, with their reasons, such as what stacks name.
     """
-    reasons: dict[str, str] = {}
+    reasons: dict[str, str] = dict(in_use or {})
+    oldest = (datetime.now(UTC) - timedelta(days=ROLLBACK_WINDOW_DAYS)).isoformat()
     deployments: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for model in models if models is not None else registry.list_models():
         if model.status is ModelStatus.DEPLOYED:
-            reasons[model.model_id] = "is deployed"
+            reasons.setdefault(model.model_id, "is deployed")
         for entry in registry.state(model.model_id)["deployments"]:
             deployments[entry["environment"]].append((entry["at"], model.model_id))
     for environment, entries in deployments.items():
         latest = dict.fromkeys(model_id for _, model_id in sorted(entries, reverse=True))
-        for model_id in list(latest)[:ROLLBACK_WINDOW]:
+        recent = {model_id for at, model_id in entries if at >= oldest}
+        for model_id in [*list(latest)[:ROLLBACK_WINDOW], *recent]:
             reasons.setdefault(model_id, f"is what a rollback in {environment} may go back to")
     for name, aliases in Aliases(registry).all().items():
         for alias, model_id in aliases.items():
@@ -91,8 +101,16 @@ def reasons_to_keep(registry: ModelRegistry, models: Iterable[ModelMetadata] | N
     return reasons
 
 
-def delete_model(registry: ModelRegistry, model_id: str, reason: str = "") -> None:
+def delete_model(
+    registry: ModelRegistry, model_id: str, reason: str = "", in_use: Mapping[str, str] | None = None
+) -> None:
     """Deletes a model version for good.
+
+    Args:
+        registry: the registry.
+        model_id: which.
+        reason: why; recorded.
+        in_use: as for `reasons_to_keep`.
 
     Raises:
         AccessDenied: the actor's role does not allow it.
@@ -102,19 +120,22 @@ def delete_model(registry: ModelRegistry, model_id: str, reason: str = "") -> No
     """
     registry.get_metadata(model_id)
     registry.require_right("delete", model_id)
-    if kept := reasons_to_keep(registry).get(model_id):
+    if kept := reasons_to_keep(registry, in_use=in_use).get(model_id):
         raise InUse(f"{model_id} {kept}; it cannot be deleted")
     registry.audit.append("delete", model_id, reason)
     registry.storage.remove(place_of(model_id))
 
 
-def cleanup(registry: ModelRegistry, keep_latest: int, *, dry_run: bool) -> tuple[list[str], dict[str, str]]:
+def cleanup(
+    registry: ModelRegistry, keep_latest: int, *, dry_run: bool, in_use: Mapping[str, str] | None = None
+) -> tuple[list[str], dict[str, str]]:
     """Deletes all but the latest versions of every model.
 
     Args:
         registry: the registry.
         keep_latest: how many of each model stay, whatever else; at least 1.
         dry_run: whether to tell only.
+        in_use: as for `reasons_to_keep`.
 
     Returns:
         The versions that went (or would), and those that stay although they are old, each with the reason.
@@ -124,7 +145,7 @@ def cleanup(registry: ModelRegistry, keep_latest: int, *, dry_run: bool) -> tupl
         StorageFailed: one cannot be removed; those before it are gone.
     """
     models = registry.list_models()
-    reasons = reasons_to_keep(registry, models)
+    reasons = reasons_to_keep(registry, models, in_use)
     by_name: dict[str, list[str]] = defaultdict(list)
     for model in models:
         by_name[model.model_name].append(model.model_id)

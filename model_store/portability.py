@@ -27,13 +27,13 @@ from model_store.errors import (
     VersionConflict,
 )
 from model_store.header import canonical_json
-from model_store.layout import place_of, write_json
+from model_store.layout import place_of, storage_at, write_json
 from model_store.manifest import ModelMetadata, ModelStatus
 from model_store.progress import Step, no_step
 from model_store.registration import enter_status
 from model_store.registry import ModelRegistry
 from model_store.runtime_form import FILE as RUNTIME_FILE
-from model_store.storage import DirectoryStorage, Storage
+from model_store.storage import Storage
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
 _MEMBERS = ("manifest.json", "artifact", RUNTIME_FILE, "signature.json")
@@ -92,12 +92,12 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
         raise StorageFailed(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def backup(registry: ModelRegistry, destination: Path, step: Step = no_step) -> dict[str, int]:
-    """Copies a registry into a directory: what never changes once, what changes as it is now.
+def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_step) -> dict[str, int]:
+    """Copies a registry to another place: what never changes once, what changes as it is now.
 
     Args:
         registry: to copy.
-        destination: a directory, empty or with an earlier backup.
+        destination: a directory or `s3://bucket/prefix`, empty or with an earlier backup.
         step: told of progress.
 
     Returns:
@@ -110,10 +110,10 @@ def backup(registry: ModelRegistry, destination: Path, step: Step = no_step) -> 
     """
     registry.require_right("backup", "")
     registry.audit.append("backup", reason=str(destination))
-    return _copy(registry.storage, DirectoryStorage(destination), overwrite_changing=True, step=step)
+    return _copy(registry.storage, storage_at(destination), overwrite_changing=True, step=step)
 
 
-def restore(registry: ModelRegistry, source: Path, step: Step = no_step) -> dict[str, int]:
+def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -> dict[str, int]:
     """Copies from a backup what the registry does not have; what it has stays.
 
     Args:
@@ -131,7 +131,7 @@ def restore(registry: ModelRegistry, source: Path, step: Step = no_step) -> dict
         StorageFailed: the registry cannot be written.
     """
     registry.require_right("restore", "")
-    storage = DirectoryStorage(source)
+    storage = storage_at(source)
     if not storage.names("models"):
         raise InvalidInput(f"{source}: holds no registry")
     counts = _copy(storage, registry.storage, overwrite_changing=False, step=step)

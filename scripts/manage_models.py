@@ -180,10 +180,10 @@ def _add_moving(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
 
     summary = "copy the registry into a directory; again, only what is new"
     backup = add_command(commands, "backup", run.backup, summary, f"{_PROGRAM} backup /mnt/backup/registry")
-    backup.add_argument("destination", type=Path, metavar="DEST")
+    backup.add_argument("destination", metavar="DEST", help="a directory or s3://bucket/prefix")
     summary = "copy from a backup what the registry does not have"
     restore = add_command(commands, "restore", run.restore, summary, f"{_PROGRAM} restore /mnt/backup/registry")
-    restore.add_argument("source", type=Path, metavar="SRC")
+    restore.add_argument("source", metavar="SRC", help="a directory or s3://bucket/prefix")
 
     delete = add_command(commands, "delete", run.delete, "delete a version for good", f"{_PROGRAM} delete {_ID}")
     delete.add_argument("model_id", metavar="MODEL_ID")

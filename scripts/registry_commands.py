@@ -293,7 +293,7 @@ def import_model(options: argparse.Namespace) -> int:
 
 
 def backup(options: argparse.Namespace) -> int:
-    """Copies the registry into a directory."""
+    """Copies the registry to another place."""
     from model_store import portability
 
     counts = portability.backup(open_registry(), options.destination, options.working.step)
@@ -313,10 +313,11 @@ def restore(options: argparse.Namespace) -> int:
 def delete(options: argparse.Namespace) -> int:
     """Deletes a model version for good."""
     from model_store.housekeeping import delete_model
+    from stacks.in_use import versions_in_use
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
-    delete_model(registry, model_id, options.reason)
+    delete_model(registry, model_id, options.reason, versions_in_use(CHECKOUT))
     show(options, {"model_id": model_id}, f"{model_id} is gone")
     return 0
 
@@ -325,12 +326,15 @@ def cleanup(options: argparse.Namespace) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
     from model_store.housekeeping import cleanup as clean_registry
     from model_store.model_files import cleanup_model_files
+    from stacks.in_use import versions_in_use
 
     registry = open_registry()
     place = options.directory.resolve()
     root = Path(registry.storage.location).resolve()
     if place in (root, root / "models"):
-        going, kept = clean_registry(registry, options.keep_latest, dry_run=options.dry_run)
+        going, kept = clean_registry(
+            registry, options.keep_latest, dry_run=options.dry_run, in_use=versions_in_use(CHECKOUT)
+        )
     else:
         going, kept = cleanup_model_files(options.directory, options.keep_latest, dry_run=options.dry_run), {}
     verb = "would go" if options.dry_run else "is gone"

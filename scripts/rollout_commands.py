@@ -39,8 +39,9 @@ def deployed(
     if options.shadow:
         raise ConfigError("--shadow: needs --strategy blue_green or canary: there is no candidate otherwise")
     auto_rollback = not options.no_auto_rollback
-    alone = replace(wanted, kept="", kept_until="")
-    return deployments.deploy_model(options.model_id, config, auto_rollback=auto_rollback, forced=forced, rollout=alone)
+    return deployments.deploy_model(
+        options.model_id, config, auto_rollback=auto_rollback, forced=forced, rollout=wanted
+    )
 
 
 def rollouts_of(deployments: "ModelDeployment", options: argparse.Namespace) -> "Rollouts":

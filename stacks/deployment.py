@@ -11,7 +11,7 @@ from infra.rollout_config import RolloutConfig
 from infra.settings import CHECKOUT, require_platform
 from stacks.alerts import Alert, evaluate, measured
 from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
-from stacks.engine_run import Say, run_destroy, run_up
+from stacks.engine_run import Say, forget_pending_creations, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed, GatesFailed, NoPriorVersion, UnknownDeployment
 from stacks.gates import require_gates
@@ -261,8 +261,20 @@ class ModelDeployment:
         return True
 
     def unlock(self, environment: DeploymentEnvironment | str) -> int:
-        """Removes the locks that dead runs left on the environment's stack; returns how many."""
-        return len(remove_stale_locks(self.checkout, DeploymentEnvironment.named(environment)))
+        """Removes what dead runs left in the environment's state: locks, and creations they had begun.
+
+        What they were creating is not in the state then; the next update creates it, or finds it running.
+
+        Returns:
+            How many locks there were.
+        """
+        wanted = DeploymentEnvironment.named(environment)
+        locks = remove_stale_locks(self.checkout, wanted)
+        for lock in locks:
+            self.say(f"removed the lock of a run that has died ({lock})")
+        if locks:
+            forget_pending_creations(select_stack(self.checkout, wanted))
+        return len(locks)
 
     def require_gates(
         self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, forced: str

@@ -87,6 +87,21 @@ def run_destroy(stack: "Stack", say: Say) -> None:
         raise DeploymentFailed(reason_of(diagnostics) or _last_words(str(error))) from None
 
 
+def forget_pending_creations(stack: "Stack") -> None:
+    """Takes out of the state the processes that a run was creating when it died; the engine would warn for ever.
+
+    A process can be created again over one that is there. What is in a cloud stays: a person has to look.
+    """
+    from pulumi.automation import Deployment
+
+    state = stack.export_stack()
+    content = dict(state.deployment or {})
+    pending = content.get("pending_operations") or []
+    others = [each for each in pending if "pulumi-python:dynamic" not in each["resource"]["type"]]
+    if len(others) < len(pending):
+        stack.import_stack(Deployment(state.version, {**content, "pending_operations": others}))
+
+
 def reason_of(diagnostics: list[str]) -> str:
     """The sentence for a person in the engine's error messages; empty when there is none."""
     for message in diagnostics:

@@ -21,11 +21,11 @@ from stacks.cluster_state import in_cluster, wait_for_capacity
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import CandidateWithdrawn, DeploymentFailed, RolloutUndecided
 from stacks.history import Intent, message_for
-from stacks.locks import held_by, remove_stale_locks
+from stacks.locks import held_by
 from stacks.rollout_checks import Decision, Limits, Verdict, judge
 from stacks.rollout_numbers import CloudNumbers, FrontNumbers, RolloutNumbers
 from stacks.rollout_state import RolloutStatus, require_no_rollout, require_rollout
-from stacks.stack_config import MODEL_VERSION, ROLLOUT, read_config, read_rollout
+from stacks.stack_config import MODEL_VERSION, PLATFORM, ROLLOUT, read_config, read_rollout
 from stacks.workspace import stack_config_file
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Rollouts:
             CandidateWithdrawn, RolloutUndecided, StackBusy, DeploymentFailed: as for `deploy`.
         """
         environment = DeploymentEnvironment.named(environment)
-        self._unlock(environment)
+        self._deployments.unlock(environment)
         rollout, config = self.settings(environment), self._deployments.deployed_config(environment)
         outcome = None
         if self._interrupted(environment):
@@ -140,7 +140,7 @@ class Rollouts:
         """
         environment = DeploymentEnvironment.named(environment)
         require_rollout(self._file(environment), environment)
-        self._unlock(environment)
+        self._deployments.unlock(environment)
         config = self._deployments.deployed_config(environment)
         wait_for_capacity(self._file(environment), config)
         return self._promote(environment, config, "promoted by hand")
@@ -154,10 +154,12 @@ class Rollouts:
         """
         environment = DeploymentEnvironment.named(environment)
         rollout = require_rollout(self._file(environment), environment)
-        self._unlock(environment)
+        self._deployments.unlock(environment)
         config = self._deployments.deployed_config(environment)
         said = f"{rollout.candidate} withdrawn: {reason}"
-        return self._change(environment, self._stable(environment), config, _without_candidate(rollout), said)
+        outcome = self._change(environment, self._stable(environment), config, _without_candidate(rollout), said)
+        self._stop_what_no_stack_has(environment, config, rollout.other_slot)
+        return outcome
 
     def rollback(
         self, environment: DeploymentEnvironment | str, to: str | None = None, at: datetime | None = None
@@ -360,9 +362,13 @@ class Rollouts:
     def _stable(self, environment: DeploymentEnvironment) -> str:
         return str(read_config(self._file(environment)).get(MODEL_VERSION, ""))
 
-    def _unlock(self, environment: DeploymentEnvironment) -> None:
-        for lock in remove_stale_locks(self._deployments.checkout, environment):
-            self._say(f"removed the lock of a run that has died ({lock})")
+    def _stop_what_no_stack_has(self, environment: DeploymentEnvironment, config: DeploymentConfig, slot: str) -> None:
+        """A process that a killed run had started, and that its state never came to hold."""
+        from components import process_supervision
+
+        if read_config(self._file(environment)).get(PLATFORM, "local") == "local":
+            run_name = f"{config.deployment_name}-{slot}"
+            process_supervision.stop({"checkout": self._deployments.checkout, "run_name": run_name})
 
     def _file(self, environment: DeploymentEnvironment) -> Path:
         return stack_config_file(self._deployments.checkout, environment)

@@ -16,7 +16,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from model_store import Keyring, ModelRegistry
 from tests.engine.conftest import SOURCE, Checkout, Deployed, wait_until
@@ -74,7 +74,7 @@ def candidates(deployed: Deployed, traffic: Traffic) -> dict[str, str]:
     others = [number for number, name in enumerate(traffic.names) if name != "day_of_week"]
     known = OneHotEncoder(categories=[list(np.arange(_RARE_DAY))], handle_unknown="error")
     picky = make_pipeline(
-        ColumnTransformer([("day", known, [traffic.names.index("day_of_week")]), ("rest", "passthrough", others)]),
+        ColumnTransformer([("day", known, [traffic.names.index("day_of_week")]), ("rest", StandardScaler(), others)]),
         LogisticRegression(max_iter=2000),
     )
     usual = traffic.values[:, traffic.names.index("day_of_week")] != _RARE_DAY
@@ -217,6 +217,7 @@ def test_by_hand_weights_promote_and_abort(endpoint: Checkout, candidates: dict[
             start_new_session=True,
         )
         wait_until(lambda: _front(endpoint).get("weight") == 30, 60)
+        wait_until(lambda: not _status(endpoint)["held_by"], 30)
         os.killpg(killed.pid, signal.SIGKILL)
         killed.wait()
         answers.by_model.clear()
@@ -262,6 +263,7 @@ def test_killed_at_any_moment_status_tells_the_truth_and_resume_finishes(
             else:
                 endpoint.deploy_model("resume", "development")
             assert _status(endpoint)["interrupted"] == ""
+            assert not (endpoint.root / ".run" / "fraud-detection-dev-green" / "supervisor.pid").exists()
             assert endpoint.served_model() == candidates["stable"]
         command = ("deploy", candidates["equal"], "development", "--config", str(endpoint.template))
         with subprocess.Popen(

@@ -1,0 +1,194 @@
+"""RegistryBackup: a job in the cluster that copies the registry to a second bucket, on a schedule."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+
+from components.pod_rights import pod_trust_policy
+from components.pod_rules import aws_token, names_and_https, nobody, nothing_more
+
+_TOKEN = "/var/run/secrets/fraud-detection/aws"  # noqa: S105 - a directory
+
+
+@dataclass(frozen=True)
+class BackupBucket:
+    """A bucket with the key that it is encrypted with."""
+
+    name: pulumi.Input[str]
+    arn: pulumi.Input[str]
+    key_arn: pulumi.Input[str]
+
+
+@dataclass(frozen=True)
+class RegistryBackupArgs:
+    """What is copied where, and when."""
+
+    deployment_name: str
+    namespace: pulumi.Input[str]
+    """In which the job runs."""
+    namespace_name: str
+    """The same, known beforehand: who may take the job's role."""
+    image: pulumi.Input[str]
+    """By digest; the service's, which holds the library."""
+    schedule: str
+    """As cron has it, UTC: `17 3 * * *`."""
+    registry: BackupBucket
+    backup: BackupBucket
+    region: str
+    oidc_provider_arn: str
+    memory: str = "1Gi"
+
+
+class RegistryBackup(pulumi.ComponentResource):
+    """A CronJob and its rights.
+
+    Guarantees: the job reads the registry, adds its record to the audit log, and adds to the backup; it can remove or
+    change nothing in either. Two runs never overlap.
+    """
+
+    job: pulumi.Output[str]
+
+    def __init__(self, name: str, args: RegistryBackupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fraud-detection:registry_backup:RegistryBackup", name, {}, opts)
+        self._name, self._args = name, args
+        self._object = f"{args.deployment_name}-backup"
+        self._labels = {
+            "app.kubernetes.io/name": self._object,
+            "app.kubernetes.io/part-of": "fraud-detection",
+            "app.kubernetes.io/managed-by": "pulumi",
+        }
+        child = pulumi.ResourceOptions(parent=self)
+        role = self._role(child)
+        metadata = {"name": self._object, "namespace": args.namespace, "labels": self._labels}
+        account = kubernetes.core.v1.ServiceAccount(
+            f"{name}-account",
+            metadata={**metadata, "annotations": {"eks.amazonaws.com/role-arn": role.arn}},
+            automount_service_account_token=False,
+            opts=child,
+        )
+        kubernetes.networking.v1.NetworkPolicy(
+            f"{name}-allow",
+            metadata=metadata,
+            spec={
+                "pod_selector": {"match_labels": {"app.kubernetes.io/name": self._object}},
+                "policy_types": ["Ingress", "Egress"],
+                "egress": names_and_https(),
+            },
+            opts=child,
+        )
+        job = kubernetes.batch.v1.CronJob(
+            f"{name}-job",
+            metadata=metadata,
+            spec={
+                "schedule": args.schedule,
+                "time_zone": "Etc/UTC",
+                "concurrency_policy": "Forbid",
+                "starting_deadline_seconds": 3600,
+                "successful_jobs_history_limit": 3,
+                "failed_jobs_history_limit": 3,
+                "job_template": {"spec": {"backoff_limit": 2, "template": self._pod(account, role.arn)}},
+            },
+            opts=child,
+        )
+        self.job = job.metadata.name
+        self.register_outputs({"job": self.job})
+
+    def _role(self, opts: pulumi.ResourceOptions) -> aws.iam.Role:
+        args = self._args
+        subject = f"system:serviceaccount:{args.namespace_name}:{self._object}"
+        role = aws.iam.Role(
+            f"{self._name}-role",
+            name=self._object,
+            description=f"backup of the registry of {args.deployment_name}",
+            assume_role_policy=json.dumps(pod_trust_policy(args.oidc_provider_arn, subject)),
+            max_session_duration=3600,
+            opts=opts,
+        )
+        policy = pulumi.Output.all(
+            registry=args.registry.arn,
+            registry_key=args.registry.key_arn,
+            backup=args.backup.arn,
+            backup_key=args.backup.key_arn,
+        ).apply(lambda known: json.dumps(backup_policy(**known)))
+        aws.iam.RolePolicy(f"{self._name}-role-policy", name="backup", role=role.name, policy=policy, opts=opts)
+        return role
+
+    def _pod(self, account: kubernetes.core.v1.ServiceAccount, role_arn: pulumi.Output[str]) -> dict[str, Any]:
+        args = self._args
+        limits = {"cpu": "500m", "memory": args.memory, "ephemeral-storage": "2Gi"}
+        variables: dict[str, pulumi.Input[str]] = {
+            "MODEL_REGISTRY_URL": pulumi.Output.concat("s3://", args.registry.name),
+            "LOGNAME": self._object,  # who the audit log says it was
+            "AWS_REGION": args.region,
+            "AWS_ROLE_ARN": role_arn,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN}/token",
+            "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+            "TMPDIR": "/tmp",  # noqa: S108 - a directory of the pod's own
+        }
+        container = {
+            "name": "backup",
+            "image": args.image,
+            "image_pull_policy": "Always",
+            "command": ["python", "-m", "model_store.backup"],
+            "args": [pulumi.Output.concat("s3://", args.backup.name)],
+            "env": [{"name": name, "value": value} for name, value in variables.items()],
+            "resources": {"requests": limits, "limits": limits},
+            "security_context": nothing_more(),
+            "volume_mounts": [
+                {"name": "aws-token", "mount_path": _TOKEN, "read_only": True},
+                {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a directory of the pod's own
+            ],
+        }
+        return {
+            "metadata": {"labels": self._labels},
+            "spec": {
+                "service_account_name": account.metadata.name,
+                "automount_service_account_token": False,
+                "enable_service_links": False,
+                "restart_policy": "Never",
+                "security_context": nobody(),
+                "containers": [container],
+                "volumes": [aws_token(), {"name": "tmp", "empty_dir": {"size_limit": "2Gi"}}],
+            },
+        }
+
+
+def backup_policy(registry: str, registry_key: str, backup: str, backup_key: str) -> dict[str, Any]:
+    """What the job may do: look and read here and there, add to the audit log, add to the backup."""
+    secure = {"Bool": {"aws:SecureTransport": "true"}}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Look",
+                "Effect": "Allow",
+                "Action": "s3:ListBucket",
+                "Resource": [registry, backup],
+                "Condition": secure,
+            },
+            {
+                "Sid": "Read",
+                "Effect": "Allow",
+                "Action": "s3:GetObject",
+                "Resource": [f"{registry}/*", f"{backup}/*"],
+                "Condition": secure,
+            },
+            {
+                "Sid": "Add",
+                "Effect": "Allow",
+                "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+                "Resource": [f"{registry}/audit/*", f"{backup}/*"],
+                "Condition": secure,
+            },
+            {
+                "Sid": "UseTheKeys",
+                "Effect": "Allow",
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                "Resource": [registry_key, backup_key],
+            },
+        ],
+    }

@@ -1,0 +1,33 @@
+"""`python -m model_store.backup DESTINATION`: copies the registry to another place; what a scheduled job runs.
+
+The registry is what `MODEL_REGISTRY_URL` names. What is there already is not copied again; what never changes is never
+overwritten. Exit codes: 0 done, else those of `manage_models.py`.
+"""
+
+import argparse
+import json
+import sys
+
+from model_store import ModelRegistry
+from model_store.errors import ModelStoreError
+from model_store.portability import backup
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Copies, and prints how much as one line of JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model_store.backup", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("destination", help="a directory or s3://bucket/prefix")
+    options = parser.parse_args(arguments)
+    try:
+        counts = backup(ModelRegistry(), options.destination)
+    except ModelStoreError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    sys.stdout.write(json.dumps({"destination": options.destination, **counts}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
