@@ -161,8 +161,8 @@ class CloudNumbers:
     ) -> list[dict[str, Any]]:
         dimensions = metric_names.dimensions(self._environment, self._name, model_id)
         asked: dict[str, Any] = {"Statistics": statistics} if statistics else {"ExtendedStatistics": extended}
-        # Whole periods: one that began before the step holds requests of the step before.
-        begin = since.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(seconds=_PERIOD_SECONDS)
+        # Metrics are of whole minutes; the first may hold some of the step before, of the same versions.
+        begin = since.astimezone(UTC).replace(second=0, microsecond=0)
         answer = self._client.get_metric_statistics(
             Namespace=self._namespace,
             MetricName=metric,

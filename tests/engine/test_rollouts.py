@@ -26,7 +26,7 @@ sys.path.insert(0, str(SOURCE / "examples"))
 
 from simulated_transactions import features_of, simulate
 
-_RATE = 120
+_RATE = 150
 _ERRORS_IN_100 = 5
 _RARE_DAY = 6.0
 pytestmark = pytest.mark.timeout(300)
@@ -141,7 +141,7 @@ def test_a_canary_that_is_as_good_is_promoted_step_by_step_without_a_failed_requ
     with _load(endpoint, traffic) as answers:
         began = time.monotonic()
         said = _deploy(
-            endpoint, candidates["equal"], "--strategy", "canary", "--steps", "25,100", "--interval", "2s"
+            endpoint, candidates["equal"], "--strategy", "canary", "--steps", "50,100", "--interval", "1s"
         ).stderr
         wait_until(lambda: endpoint.served_model() == candidates["equal"])
         candidate = _pid(endpoint, "green")
@@ -153,7 +153,7 @@ def test_a_canary_that_is_as_good_is_promoted_step_by_step_without_a_failed_requ
     assert _pid(endpoint, "green") == candidate
     messages = [item["message"] for item in endpoint.list_deployments()]
     assert messages[0].startswith(f"deploy {candidates['equal']} (promoted, canary")
-    assert any("at 25 %" in message for message in messages)
+    assert any("at 50 %" in message for message in messages)
     endpoint.pulumi("preview", "--stack", "dev", "--expect-no-changes")
 
 
@@ -162,15 +162,14 @@ def test_a_candidate_that_is_worse_is_withdrawn_within_the_first_step(
     endpoint: Checkout, candidates: dict[str, str], traffic: Traffic, which: str
 ) -> None:
     with _load(endpoint, traffic) as answers:
-        time.sleep(1)
         began = time.monotonic()
-        options = ("--strategy", "canary", "--steps", "25,100", "--interval", "1s", "--force", "--reason", "test")
+        options = ("--strategy", "canary", "--steps", "50,100", "--interval", "1s", "--force", "--reason", "test")
         said = _deploy(endpoint, candidates[which], *options, code=22).stderr
         seconds = time.monotonic() - began
         wait_until(lambda: answers.total > 0)
     _told(f"withdrawn {which}", answers, seconds)
     reason = {"failing": "errors:", "slow": "latency:", "drifted": "drift:"}[which]
-    assert f"was withdrawn at 25 %: {reason}" in said
+    assert f"was withdrawn at 50 %: {reason}" in said
     assert candidates[which] in answers.by_model
     assert endpoint.served_model() == candidates["stable"]
     expected_failures = ("500",) if which == "failing" else ()
@@ -221,7 +220,7 @@ def test_by_hand_weights_promote_and_abort(endpoint: Checkout, candidates: dict[
         os.killpg(killed.pid, signal.SIGKILL)
         killed.wait()
         answers.by_model.clear()
-        wait_until(lambda: sum(answers.by_model.values()) >= 1000, 30)
+        wait_until(lambda: sum(answers.by_model.values()) >= 600, 30)
         share = answers.by_model[candidates["equal"]] / sum(answers.by_model.values())
         status = _status(endpoint)
         refused = _deploy(endpoint, candidates["slow"], code=21).stderr
@@ -240,7 +239,7 @@ def test_killed_at_any_moment_status_tells_the_truth_and_resume_finishes(
     endpoint: Checkout, candidates: dict[str, str], traffic: Traffic
 ) -> None:
     with _load(endpoint, traffic) as answers:
-        for moment in (0.8, 2.2, 3.6, 5.5):
+        for moment in (1.5, 3.0, 5.0):
             command = [sys.executable, "scripts/deploy_model.py", "deploy", candidates["equal"], "development"]
             command += ["--config", str(endpoint.template), "--strategy", "canary", "--steps", "40,100"]
             command += ["--interval", "1s"]
@@ -299,7 +298,7 @@ def test_a_shadow_answers_nobody_and_is_compared(
     with _load(endpoint, traffic) as answers:
         options = ("--strategy", "blue_green", "--shadow", "--interval", "1s", "--force", "--reason", "test")
         said = _deploy(endpoint, candidates["failing"], *options, code=22).stderr
-    assert "errors:" in said
+    assert "was withdrawn at 0 %" in said
     assert answers.failed == 0, answers.statuses
     assert set(answers.by_model) == {candidates["stable"]}
 

@@ -189,3 +189,14 @@ def test_the_environment_names_a_kms_key_and_a_wrong_one_is_refused(kms_key: Kms
     with pytest.raises(KeyUnwrap):
         SecureModelPersistence(keys=Keyring((missing,))).save_model_secure(1, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backup_in_a_bucket_comes_back(tmp_path: Path, location: str) -> None:
+    registry = ModelRegistry(tmp_path / "registry", encrypt=False)
+    model_id = _register(registry)
+    place = f"{location}-backup"
+    assert backup(registry, place)["copied"] >= 3
+    assert backup(registry, place)["copied"] == 1, "the record of the backup itself"
+    restored = ModelRegistry(tmp_path / "restored", encrypt=False)
+    restore(restored, place)
+    assert restored.verify_artifact(model_id) == registry.get_metadata(model_id).digest

@@ -1,0 +1,115 @@
+"""Every command in the README and in docs/ runs: here, or in the test that is named for it."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import SOURCE, Deployed
+
+pytestmark = pytest.mark.timeout(400)
+
+_ELSEWHERE = {
+    "make up": ".ci/run",
+    "make test": ".ci/run",
+    "make sandbox": "tests/sandbox/conftest.py",
+    "make sandbox-down": "tests/sandbox/conftest.py",
+    ". .venv/bin/activate": "Makefile",
+    "export PULUMI_CONFIG_PASSPHRASE_FILE=.secrets/passphrase": "tests/sandbox/conftest.py",
+    "pulumi up --stack staging": "tests/sandbox/test_a_stacks.py",
+    "python scripts/deploy_model.py api-key staging checkout-service": "tests/sandbox/conftest.py",
+    "python scripts/deploy_model.py deploy MODEL_ID staging": "tests/sandbox/conftest.py",
+    "python scripts/deploy_model.py deploy MODEL_ID ENV --strategy canary --shadow": "tests/engine/test_rollouts.py",
+    "python scripts/deploy_model.py deploy MODEL_ID ENV --strategy canary --steps 5,25,50,100 --interval 5m": (
+        "tests/engine/test_rollouts.py"
+    ),
+    "python scripts/deploy_model.py promote ENV": "tests/engine/test_rollouts.py",
+    'python scripts/deploy_model.py abort ENV --reason "callers complain"': "tests/engine/test_rollouts.py",
+}
+"""Commands that need a cloud, minutes of traffic or a whole checkout, and what runs them."""
+
+_CODES = {"rollback": (0, 18), "health": (0, 13), "alerts": (0, 20)}
+"""Exit codes that a documented command may end with, beside 0."""
+
+
+def documented_commands() -> list[tuple[str, str]]:
+    """File and command of each fenced shell block's lines, comments left out and continued lines joined."""
+    found = []
+    for file in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))]:
+        for block in re.findall(r"```sh\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL):
+            joined = re.sub(r"\\\n\s*", "", block)
+            for line in joined.splitlines():
+                command = re.sub(r"(^|\s)#.*$", "", line).strip()
+                if command:
+                    found.append((str(file.relative_to(SOURCE)), command))
+    return found
+
+
+def test_there_are_commands_and_those_that_run_elsewhere_name_a_place_that_is_there() -> None:
+    commands = [command for _, command in documented_commands()]
+    assert len(commands) > 20
+    for command, place in _ELSEWHERE.items():
+        assert (SOURCE / place).exists(), command
+        assert any(each.startswith(command) for each in commands), f"no longer documented: {command}"
+
+
+def test_every_make_target_in_the_documents_is_there() -> None:
+    makefile = (SOURCE / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][\w-]*):", makefile, re.MULTILINE))
+    for file in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))]:
+        named = set(re.findall(r"`make ([a-z][\w-]*)", file.read_text(encoding="utf-8")))
+        assert named <= targets, f"{file.name} names {sorted(named - targets)}"
+
+
+def test_every_command_in_the_documents_runs(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    checkout.deploy(deployed.second)
+    ran = 0
+    for file, command in documented_commands():
+        if command in _ELSEWHERE:
+            continue
+        listed = checkout.list_deployments()
+        names = {
+            "DEPLOYMENT_ID": listed[0]["deployment_id"],
+            "DEPLOYMENT_A": listed[0]["deployment_id"],
+            "DEPLOYMENT_B": listed[1]["deployment_id"],
+            "MODEL_ID": deployed.second,
+            "ENV": "development",
+        }
+        text = re.sub(r"\b(" + "|".join(names) + r")\b", lambda match: names[match[1]], command)
+        # A moment in which something was deployed.
+        text = re.sub(r"2026-10-09T14:00Z", listed[0]["finished_at"], text)
+        program, *arguments = shlex.split(text)
+        if program == "python":
+            program = str(Path(checkout.environment["PATH"].split(":")[0]) / "python")
+        if "--config" not in arguments and arguments[1:2] == ["deploy"]:
+            arguments += ["--config", str(checkout.template)]
+        allowed = _CODES.get(arguments[1] if len(arguments) > 1 else "", (0,))
+        code = _ran(deployed, [program, *arguments])
+        assert code in allowed, f"{file}: {command} ended with {code}"
+        ran += 1
+    assert ran >= 15
+    # What the documents leave behind is a stack that the plain command line agrees with.
+    checkout.deploy_model(
+        "deploy", deployed.first, "development", "--config", str(checkout.template), "--strategy", "rolling"
+    )
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+
+
+def _ran(deployed: Deployed, command: list[str]) -> int:
+    done = subprocess.run(
+        command,
+        cwd=deployed.checkout.root,
+        env=deployed.checkout.environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode not in (0, 13, 18, 20):
+        print(json.dumps(command), done.stdout[-2000:], done.stderr[-2000:])
+    return done.returncode

@@ -1,0 +1,94 @@
+"""Numbers of a rollout from CloudWatch, in CloudWatch's own answers, and the metrics that are published by version."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+
+from infra.cloud_config import CloudConfig
+from infra.rollout_config import RolloutConfig
+from serving.drift import DriftWatch
+from serving.metrics import ServiceMetrics
+from serving.settings import ServingSettings
+from stacks.rollout_numbers import CloudNumbers
+
+_SINCE = datetime(2026, 10, 9, 14, 0, 30, tzinfo=UTC)
+_COUNTS = {"Requests": 1000.0, "Errors": 5.0, "Decisions": 995.0, "Frauds": 20.0}
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> tuple[CloudNumbers, Stubber]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+    client = boto3.client("cloudwatch", region_name="eu-central-1")
+    monkeypatch.setattr(boto3, "client", lambda *_args, **_more: client)
+    config = CloudConfig(region="eu-central-1", registry_bucket="models")
+    return CloudNumbers(config, "production", "prod"), Stubber(client)
+
+
+def _answer(stub: Stubber, metric: str, model_id: str, points: list[dict[str, Any]], **asked: Any) -> None:
+    dimensions = {"Environment": "production", "Deployment": "prod", "ModelVersion": model_id}
+    expected = {
+        "Namespace": "FraudDetection",
+        "MetricName": metric,
+        "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
+        "StartTime": datetime(2026, 10, 9, 14, 0, tzinfo=UTC),
+        "EndTime": ANY,
+        "Period": 60,
+        **asked,
+    }
+    stub.add_response("get_metric_statistics", {"Label": metric, "Datapoints": points}, expected)
+
+
+def _side(stub: Stubber, model_id: str, milliseconds: float) -> None:
+    for metric, value in _COUNTS.items():
+        _answer(stub, metric, model_id, [{"Sum": value / 2}, {"Sum": value / 2}], Statistics=["Sum"])
+    _answer(stub, "Latency", model_id, [{"SampleCount": 1000.0}], Statistics=["SampleCount"])
+    shares = [f"p{share}" for share in range(1, 100, 2)]
+    for start in range(0, len(shares), 10):
+        chosen = shares[start : start + 10]
+        values = {share: milliseconds * (0.5 + int(share[1:]) / 100) for share in chosen}
+        _answer(stub, "Latency", model_id, [{"ExtendedStatistics": values}], ExtendedStatistics=chosen)
+    _answer(stub, "Drift", model_id, [{"Maximum": 0.1}, {"Maximum": 0.2}], Statistics=["Maximum"])
+
+
+def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[CloudNumbers, Stubber]) -> None:
+    watch, stub = cloud
+    _side(stub, "stable", 10.0)
+    _side(stub, "candidate", 30.0)
+    with stub:
+        found = watch.read("stable", RolloutConfig(strategy="canary", candidate="candidate", weight=25), _SINCE)
+    assert (found.stable.requests, found.stable.errors, found.stable.frauds) == (1000, 5, 20)
+    assert found.stable.percentile(0.95) == pytest.approx(14.4, rel=0.05)
+    assert found.candidate.percentile(0.95) == pytest.approx(43.2, rel=0.05)
+    assert found.candidate.slower_than(20.0) > 500
+    assert found.candidate.drift == 0.2
+
+
+def test_the_alarms_that_are_on_are_those_of_the_deployment(cloud: tuple[CloudNumbers, Stubber]) -> None:
+    watch, stub = cloud
+    answer = {"MetricAlarms": [{"AlarmName": "prod-error-rate", "StateValue": "ALARM"}]}
+    stub.add_response("describe_alarms", answer, {"AlarmNamePrefix": "prod", "StateValue": "ALARM"})
+    with stub:
+        assert watch.alarms() == ("prod-error-rate",)
+
+
+def test_metrics_are_published_by_version_only_where_a_rollout_needs_them() -> None:
+    environment = {
+        "ENVIRONMENT": "production",
+        "DEPLOYMENT_NAME": "prod",
+        "MODEL_ID": "m_A_20260101_000000",
+        "MODEL_URI": "s3://models/m",
+        "MODEL_SHA256": "sha256:" + "0" * 64,
+        "API_KEYS_FILE": "keys.json",
+    }
+    for variables, versions in (({}, {None}), ({"METRICS_BY_VERSION": "1"}, {None, "m_A_20260101_000000"})):
+        metrics = ServiceMetrics(ServingSettings.from_environment({**environment, **variables}), DriftWatch([]))
+        metrics.one_row([1.0], 0.9, 3.0, fraud=True)
+        data = metrics.take_minute()
+        named = [{each["Name"]: each["Value"] for each in item["Dimensions"]} for item in data]
+        assert {each.get("ModelVersion") for each in named} == versions
+        frauds = [item["Value"] for item in data if item["MetricName"] == "Frauds"]
+        assert frauds == [1] * len(versions)
