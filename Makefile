@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed-from
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-scanners test-sandbox test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-rollouts test-scanners test-sandbox test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/rendered tests/engine
+
+test-rollouts: setup  ## canary, blue-green and shadow rollouts under load, and every command of the documents
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --durations=8 tests/rollouts
 
 test-scanners: setup  ## checkov and kube-score on what the stacks render
 	@$(BIN)/python -m pytest tests/scanners

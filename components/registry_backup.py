@@ -184,11 +184,14 @@ def backup_policy(registry: str, registry_key: str, backup: str, backup_key: str
                 "Resource": [f"{registry}/audit/*", f"{backup}/*"],
                 "Condition": secure,
             },
-            {
-                "Sid": "UseTheKeys",
-                "Effect": "Allow",
-                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
-                "Resource": [registry_key, backup_key],
-            },
+            *(
+                {
+                    "Sid": f"UseTheKeyOf{whose}",
+                    "Effect": "Allow",
+                    "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                    "Resource": key,
+                }
+                for whose, key in (("Registry", registry_key), ("Backup", backup_key))
+            ),
         ],
     }

@@ -7,8 +7,8 @@ kube-score.
 import json
 from typing import Any
 
-from tests.rendered.conftest import Rendered
-from tests.rendered.render import ACCOUNT, API_KEYS, MODEL_ID, MODEL_KEY
+from tests.rendered.conftest import Rendered, rendered_stack
+from tests.rendered.render import ACCOUNT, API_KEYS, MODEL_ID, MODEL_KEY, OTHER_ID
 
 _BLOCKED = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 
@@ -21,14 +21,17 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _registry(rendered: Rendered) -> str:
-    (name,) = [item["bucket"] for item in rendered.all("bucket:Bucket") if not item["bucket"].endswith("-logs")]
-    return str(name)
+def _registries(rendered: Rendered) -> list[str]:
+    """The buckets that hold models: the registry's, and its backup's where there is one."""
+    names = [item["bucket"] for item in rendered.all("bucket:Bucket") if not item["bucket"].endswith("-logs")]
+    assert len(names) == (2 if rendered.stack == "production" else 1)
+    return sorted(names)
 
 
-def _of_registry(rendered: Rendered, kind: str) -> dict[str, Any]:
-    (found,) = [item for item in rendered.all(kind) if item["bucket"] == _registry(rendered)]
-    return found
+def _of_registries(rendered: Rendered, kind: str) -> list[dict[str, Any]]:
+    """One for each of them."""
+    found = {item["bucket"]: item for item in rendered.all(kind)}
+    return [found[name] for name in _registries(rendered)]
 
 
 def test_bucket_public_access_is_blocked(rendered: Rendered) -> None:
@@ -53,9 +56,8 @@ def test_bucket_takes_tls_only(rendered: Rendered) -> None:
 
 def test_bucket_logs_every_access(rendered: Rendered) -> None:
     """S3.9, CKV_AWS_18."""
-    logging = rendered.one(":BucketLogging")
-    assert logging["bucket"] == _registry(rendered)
-    assert logging["targetBucket"] == f"{_registry(rendered)}-logs"
+    for logging, name in zip(_of_registries(rendered, ":BucketLogging"), _registries(rendered), strict=True):
+        assert logging["targetBucket"] == f"{name}-logs"
 
 
 def test_bucket_has_no_acls(rendered: Rendered) -> None:
@@ -67,14 +69,15 @@ def test_bucket_has_no_acls(rendered: Rendered) -> None:
 
 def test_no_lifecycle_rule_expires_what_a_stack_may_roll_back_to(rendered: Rendered) -> None:
     """S3.13, CKV2_AWS_61."""
-    lifecycle = _of_registry(rendered, ":BucketLifecycleConfiguration")
-    window = _of_registry(rendered, ":BucketObjectLockConfiguration")["rule"]["defaultRetention"]["days"]
-    assert lifecycle["rules"]
-    for rule in lifecycle["rules"]:
-        assert "expiration" not in rule, "what is current never expires"
-        assert "transitions" not in rule
-        if "noncurrentVersionExpiration" in rule:
-            assert rule["noncurrentVersionExpiration"]["noncurrentDays"] > window
+    locks = _of_registries(rendered, ":BucketObjectLockConfiguration")
+    for lifecycle, lock in zip(_of_registries(rendered, ":BucketLifecycleConfiguration"), locks, strict=True):
+        window = lock["rule"]["defaultRetention"]["days"]
+        assert lifecycle["rules"]
+        for rule in lifecycle["rules"]:
+            assert "expiration" not in rule, "what is current never expires"
+            assert "transitions" not in rule
+            if "noncurrentVersionExpiration" in rule:
+                assert rule["noncurrentVersionExpiration"]["noncurrentDays"] > window
 
 
 def test_bucket_aborts_unfinished_uploads(rendered: Rendered) -> None:
@@ -98,22 +101,26 @@ def test_bucket_is_versioned(rendered: Rendered) -> None:
 
 def test_bucket_is_encrypted_with_a_key_of_its_own(rendered: Rendered) -> None:
     """S3.17, CKV_AWS_145."""
-    (rule,) = _of_registry(rendered, ":BucketServerSideEncryptionConfiguration")["rules"]
-    default = rule["applyServerSideEncryptionByDefault"]
-    assert default["sseAlgorithm"] == "aws:kms"
-    assert default["kmsMasterKeyId"].endswith("registry-key")
-    assert all(item["kmsKeyId"] == default["kmsMasterKeyId"] for item in rendered.all(":BucketObjectv2"))
-    refused = {statement["Sid"]: statement for statement in _policy(_of_registry(rendered, ":BucketPolicy"))}
-    assert refused["OnlyKmsEncryption"]["Effect"] == refused["OnlyTheRegistrysKey"]["Effect"] == "Deny"
+    keys = []
+    for encryption in _of_registries(rendered, ":BucketServerSideEncryptionConfiguration"):
+        default = encryption["rules"][0]["applyServerSideEncryptionByDefault"]
+        assert default["sseAlgorithm"] == "aws:kms"
+        keys.append(default["kmsMasterKeyId"])
+    assert keys[0].endswith("registry-key")
+    assert len(set(keys)) == len(keys)
+    assert all(item["kmsKeyId"] == keys[0] for item in rendered.all(":BucketObjectv2"))
+    for policy in _of_registries(rendered, ":BucketPolicy"):
+        refused = {statement["Sid"]: statement for statement in _policy(policy)}
+        assert refused["OnlyKmsEncryption"]["Effect"] == refused["OnlyTheRegistrysKey"]["Effect"] == "Deny"
 
 
 def test_audit_log_is_locked(rendered: Rendered) -> None:
     """S3.15, CKV_AWS_143."""
-    (bucket,) = [item for item in rendered.all("bucket:Bucket") if item["bucket"] == _registry(rendered)]
-    assert bucket["objectLockEnabled"] is True
-    retention = _of_registry(rendered, ":BucketObjectLockConfiguration")["rule"]["defaultRetention"]
-    assert retention["mode"] in ("GOVERNANCE", "COMPLIANCE")
-    assert retention["days"] >= 30
+    assert all(bucket["objectLockEnabled"] is True for bucket in _of_registries(rendered, "bucket:Bucket"))
+    for lock in _of_registries(rendered, ":BucketObjectLockConfiguration"):
+        retention = lock["rule"]["defaultRetention"]
+        assert retention["mode"] in ("GOVERNANCE", "COMPLIANCE")
+        assert retention["days"] >= 30
 
 
 def test_bucket_lets_nobody_in_by_a_wildcard_principal(rendered: Rendered) -> None:
@@ -197,7 +204,8 @@ def test_iam_has_no_wildcards_and_decrypts_with_one_key(rendered: Rendered) -> N
                 assert "*" not in resources
             if any(action.startswith("kms:") for action in actions):
                 assert len(resources) == 1
-                assert resources[0].endswith("registry-key")
+                own = ("registry-key", "backup-key") if policy["name"] == "backup" else "registry-key"
+                assert resources[0].endswith(own)
 
 
 def test_iam_trust_is_bound_to_subject_and_audience(rendered: Rendered) -> None:
@@ -254,7 +262,7 @@ def test_image_is_named_by_digest(rendered: Rendered) -> None:
 def test_secrets_are_files_and_no_token_is_mounted(rendered: Rendered) -> None:
     """CKV_K8S_35, CKV_K8S_38."""
     assert rendered.pod["automountServiceAccountToken"] is False
-    assert rendered.one(":ServiceAccount")["automountServiceAccountToken"] is False
+    assert all(item["automountServiceAccountToken"] is False for item in rendered.all(":ServiceAccount"))
     assert not [item for item in rendered.container["env"] if "valueFrom" in item]
     assert "envFrom" not in rendered.container
     text = json.dumps(rendered.container)
@@ -269,14 +277,18 @@ def test_network_is_closed_but_for_what_the_pod_needs(rendered: Rendered) -> Non
     policies = {policy["metadata"]["name"].rsplit("-", 1)[-1]: policy for policy in rendered.all(":NetworkPolicy")}
     deny = policies.pop("deny")
     assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    backup = policies.pop("backup", None)
+    assert (backup is not None) == (rendered.stack == "production")
     (allow,) = policies.values()
     (way_in,) = allow["spec"]["ingress"]
     assert [port["port"] for port in way_in["ports"]] == [8000]
     assert way_in["from"], "from the gateway's namespace only"
-    names, web = allow["spec"]["egress"]
-    assert {port["port"] for port in names["ports"]} == {53}
-    assert {port["port"] for port in web["ports"]} == {443}
-    assert web["to"][0]["ipBlock"]["except"] == ["169.254.0.0/16"]
+    assert backup is None or "ingress" not in backup["spec"], "nobody connects to a job"
+    for policy in filter(None, (allow, backup)):
+        names, web = policy["spec"]["egress"]
+        assert {port["port"] for port in names["ports"]} == {53}
+        assert {port["port"] for port in web["ports"]} == {443}
+        assert web["to"][0]["ipBlock"]["except"] == ["169.254.0.0/16"]
 
 
 def test_replicas_are_the_autoscalers_and_spread(rendered: Rendered) -> None:
@@ -320,3 +332,47 @@ def test_alarms_watch_what_the_service_publishes(rendered: Rendered) -> None:
             assert metric["metricName"] in metric_names.PUBLISHED
             assert metric["dimensions"] == wanted
             assert metric["namespace"] == "FraudDetection"
+
+
+def test_the_backups_job_is_as_closed_as_the_service_and_can_only_add() -> None:
+    """CKV_K8S_20, CKV_K8S_22, CKV_K8S_23, CKV_K8S_28, CKV_K8S_31, CKV_K8S_38, CKV_K8S_40 for the job; KMS.2, IAM.21."""
+    production = rendered_stack("production")
+    pod = production.one("batch/v1:CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"] == production.pod["securityContext"]
+    assert container["securityContext"] == production.container["securityContext"]
+    assert pod["automountServiceAccountToken"] is False
+    assert container["resources"]["requests"] == container["resources"]["limits"]
+    assert container["image"] == production.container["image"]
+    (policy,) = [item for item in production.all(":RolePolicy") if item["name"] == "backup"]
+    actions = {action for statement in _policy(policy) for action in _as_list(statement["Action"])}
+    assert not [action for action in actions if "Delete" in action or "Version" in action or "Bypass" in action]
+    (add,) = [item for item in _policy(policy) if "s3:PutObject" in _as_list(item["Action"])]
+    assert [resource.split(":::")[-1] for resource in add["Resource"]] == [
+        "fraud-detection-registry-production/audit/*",
+        "fraud-detection-registry-production-backup/*",
+    ]
+
+
+def test_two_slots_have_a_workload_each_and_the_route_divides_between_them() -> None:
+    """Least privilege per slot: each reads its own version; a promotion changes the route and renames nothing."""
+    rollout = {"strategy": "canary", "candidate": OTHER_ID, "weight": 25}
+    canary = rendered_stack("production", rollout=json.dumps(rollout))
+    name = "fraud-detection-prod"
+    deployments = {item["metadata"]["name"]: item for item in canary.all("apps/v1:Deployment")}
+    assert set(deployments) == {name, f"{name}-green"}
+    for kind in (":Service", ":HorizontalPodAutoscaler", ":PodDisruptionBudget"):
+        assert {item["metadata"]["name"] for item in canary.all(kind)} == {name, f"{name}-green"}
+    for deployment in deployments.values():
+        selector = deployment["spec"]["selector"]["matchLabels"]
+        assert selector == {"app.kubernetes.io/name": deployment["metadata"]["name"]}
+    readers = {item["role"]: item for item in canary.all(":RolePolicy") if item["name"] == "serving"}
+    assert len(readers) == 2
+    for policy, model_id in zip(readers.values(), (OTHER_ID, MODEL_ID), strict=True):
+        read = next(item for item in _policy(policy) if "s3:GetObject" in _as_list(item["Action"]))
+        assert all(model_id in resource for resource in read["Resource"])
+    https = next(item for item in canary.all(":HTTPRoute") if item["metadata"]["name"] == name)
+    named, divided = https["spec"]["rules"]
+    assert {item["name"]: item["weight"] for item in divided["backendRefs"]} == {name: 75, f"{name}-green": 25}
+    assert named["matches"][0]["headers"] == [{"name": "X-Model-Id", "type": "Exact", "value": OTHER_ID}]
+    assert [item["name"] for item in named["backendRefs"]] == [f"{name}-green"]

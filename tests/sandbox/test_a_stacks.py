@@ -7,7 +7,7 @@ import pytest
 
 from tests.sandbox.conftest import ENVIRONMENTS, Cloud, deployment_name, timed
 
-RESOURCES = {"staging": 74, "production": 98}
+RESOURCES = {"staging": 74, "production": 100}
 
 
 def _states(cloud: Cloud, stack: str) -> list[dict[str, Any]]:

@@ -84,10 +84,11 @@ def test_a_canary_that_answers_errors_is_withdrawn_and_the_route_is_as_before(cl
         _publish(cloud, cloud.second, requests=1000, errors=60)
         said = running.communicate(timeout=120)[1]
     assert running.returncode == 22, said
-    assert f"{cloud.second} was withdrawn at 25 %: errors: 6.00% of 1000 requests" in said
+    assert f"{cloud.second} was withdrawn at 25 %: " in said
+    assert "errors: 6.00% of 1000 requests, against stable's 0.10%" in said
     assert _route(cloud) == {_NAME: 100}
     assert not _pods(cloud, f"{_NAME}-green")
-    assert _pods(cloud, _NAME) & stable_pods or stable_pods, "stable's pods went on"
+    assert _pods(cloud, _NAME) == stable_pods, "stable's pods went on"
 
 
 def test_a_switch_moves_the_route_alone_and_the_way_back_is_a_switch(cloud: Cloud) -> None:
@@ -113,13 +114,15 @@ def test_the_scheduled_backup_copies_the_registry_with_the_jobs_own_command_and_
     (container,) = job.spec.job_template.spec.template.spec.containers
     variables = {item.name: item.value for item in container.env if not item.name.startswith(("AWS_", "TMP"))}
     command = [sys.executable, *container.command[1:], *container.args]
-    environment = {**cloud.checkout.environment, **variables}
+    # The storage's library trusts what this names; pods meet certificates that everybody trusts.
+    trust = {"SSL_CERT_FILE": cloud.variables["AWS_CA_BUNDLE"]}
+    environment = {**cloud.checkout.environment, **variables, **trust}
     done = subprocess.run(
         command, cwd=cloud.checkout.root, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["copied"] > 0
-    elsewhere = {**cloud.checkout.environment, "MODEL_REGISTRY_URL": str(tmp_path / "restored")}
+    elsewhere = {**cloud.checkout.environment, **trust, "MODEL_REGISTRY_URL": str(tmp_path / "restored")}
     for arguments in (["restore", container.args[0]], ["verify", "--policy", "off"]):
         restored = subprocess.run(
             [sys.executable, "scripts/manage_models.py", *arguments],
