@@ -38,7 +38,7 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
         server.terminate()
 
 
-def test_two_replicas_share_one_key_s_limit(setting: Setting, redis_url: str) -> None:
+def test_two_replicas_share_the_limit_of_a_key(setting: Setting, redis_url: str) -> None:
     changes = {"RATE_LIMIT_URL": redis_url, "RATE_LIMIT_PER_SECOND": "0.5", "RATE_LIMIT_BURST": "4"}
     headers, body = {"X-API-Key": setting.api_key}, {"transaction": GOOD}
     with (
@@ -89,11 +89,13 @@ def test_a_collector_is_sent_a_span_for_each_request_in_the_callers_trace(settin
     with _collector() as (url, taken):
         with (
             listening() as listener,
-            started(setting, listener, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="100") as service,
+            started(setting, listener, OTEL_EXPORTER_OTLP_ENDPOINT=url) as service,
         ):
             good = httpx.post(f"{service.url}/predict", json={"transaction": GOOD}, headers=headers, trust_env=False)
             httpx.post(f"{service.url}/predict", content=b"{", headers=headers, trust_env=False)
             assert good.status_code == 200
+            service.process.terminate()
+            assert service.process.wait(timeout=20) == 0
         spans = [
             (group.resource, span)
             for request in taken
