@@ -105,6 +105,8 @@ class Deployed:
     url: str
     key: str
     model_id: str
+    variables: dict[str, str]
+    """What `docker-compose.yml` asks for, to serve the same."""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,16 @@ def deployed(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
     for name, value in variables.items():
         command += ["--env", f"{name}={value}"]
     container = _done(*command, image)
-    yield Deployed(container, f"http://127.0.0.1:{port}", key, model_id)
+    compose = {
+        "IMAGE": image,
+        "MODEL_ID": model_id,
+        "MODEL_SHA256": metadata.digest,
+        "MODEL_RUNTIME_SHA256": metadata.runtime_digest,
+        "MODEL_DIRECTORY": str(registry.artifact_path(model_id).parent),
+        "MODEL_KEY_FILE": str(directory / "model.key"),
+        "API_KEYS_FILE": str(directory / "api_keys.json"),
+    }
+    yield Deployed(container, f"http://127.0.0.1:{port}", key, model_id, compose)
     _run("docker", "rm", "--force", container)
 
 
@@ -192,5 +203,36 @@ def test_the_compose_file_is_valid_and_checks_every_half_minute() -> None:
     assert service["healthcheck"]["interval"] == "30s"
     assert service["healthcheck"]["timeout"] == "10s"
     assert service["healthcheck"]["retries"] == 3
-    assert service["ports"] == ["127.0.0.1:8000:8000"]
+    assert service["ports"] == ["127.0.0.1:${PORT:-8000}:8000"]
     assert {"ENVIRONMENT", "MODEL_ID"} <= set(service["environment"])
+
+
+def test_compose_brings_it_up_and_takes_it_down(deployed: Deployed) -> None:
+    if _run("docker", "compose", "version").returncode == 0:
+        compose = ["docker", "compose"]
+    elif _have("docker-compose", "docker-compose"):
+        compose = ["docker-compose"]
+    else:
+        pytest.skip("docker compose cannot run here: there is neither the plugin nor Debian's docker-compose")
+    port = str(free_port())
+    environment = {**os.environ, **deployed.variables, "PORT": port}
+    compose += ["--file", str(CHECKOUT / "docker-compose.yml"), "--project-name", "fraud-detection-test"]
+    up = _run(*compose, "up", "--detach", env=environment)
+    try:
+        assert up.returncode == 0, up.stderr[-2000:]
+        until, answer = time.monotonic() + 60, None
+        while answer is None:
+            try:
+                answer = httpx.post(
+                    f"http://127.0.0.1:{port}/predict",
+                    json={"transaction": {"a": 1.0, "b": 0.0, "c": 0.0}},
+                    headers={"X-API-Key": deployed.key},
+                    trust_env=False,
+                )
+            except httpx.TransportError:
+                assert time.monotonic() < until, _run(*compose, "logs", env=environment).stdout[-2000:]
+                time.sleep(0.5)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        assert answer.json()["model_id"] == deployed.model_id
+    finally:
+        assert _run(*compose, "down", env=environment).returncode == 0
