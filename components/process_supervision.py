@@ -215,7 +215,7 @@ def _start_supervisor(directory: Path, arguments: Mapping[str, Any]) -> subproce
         (directory / "status.json").unlink()
     with log_file(arguments).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "serving.supervisor", str(directory)],
+            [sys.executable, "-m", "serving.supervisor", str(directory), str(log_file(arguments))],
             cwd=str(arguments["checkout"]),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -1,7 +1,7 @@
 """Writes an artifact file. Hazardous layer: prefer `SecureModelPersistence`.
 
-The caller's thread serializes and compresses, a second one seals and hashes, a third one writes, so that encryption
-costs little time. A few chunks wait between them, whatever the model's size.
+The caller's thread serializes and compresses, a second one seals, a third one hashes and a fourth one writes, so that
+checksum and encryption cost little time. A few chunks wait between them, whatever the model's size.
 """
 
 import io
@@ -61,7 +61,9 @@ class ArtifactWriter(io.RawIOBase):
         self._digests: list[bytes] = []
         self._payload_bytes = 0
         self._target.write(self._prefix)
+        self._sealed = 0
         self._writing: Stage[bytes | memoryview] = Stage("artifact-writer", self._target.write)
+        self._hashing: Stage[bytes | memoryview] = Stage("artifact-hasher", self._hash)
         self._sealing: Stage[tuple[bytes | memoryview, bool]] = Stage("artifact-sealer", self._seal)
 
     def _prepare_encryption(self, header: Header, key: KeyProvider) -> tuple[Header, bytes]:
@@ -111,6 +113,7 @@ class ArtifactWriter(io.RawIOBase):
         """
         self._sealing.put((bytes(self._pending), True))
         self._sealing.finish()
+        self._hashing.finish()
         self._writing.finish()
         self._target.write(trailer(self._prefix, self._digests))
         self._target.flush()
@@ -124,16 +127,20 @@ class ArtifactWriter(io.RawIOBase):
     def abandon(self) -> None:
         """Ends the writing without completing the file."""
         self._sealing.abandon()
+        self._hashing.abandon()
         self._writing.abandon()
 
     def _seal(self, item: tuple[bytes | memoryview, bool]) -> None:
         chunk, last = item
-        index = len(self._digests)
+        index, self._sealed = self._sealed, self._sealed + 1
         if index >= MAX_CHUNKS:
             raise SizeLimit(f"the payload has more than {MAX_CHUNKS} chunks")
         stored = chunk if self._cipher is None else self._cipher.seal(index, chunk, last=last)
-        self._digests.append(chunk_digest(stored))
+        self._hashing.put(stored)
         self._writing.put(stored)
+
+    def _hash(self, stored: bytes | memoryview) -> None:
+        self._digests.append(chunk_digest(stored))
 
 
 def framed(header: Header) -> bytes:

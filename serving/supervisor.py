@@ -1,6 +1,6 @@
 """Keeps one serving process running on this machine, and replaces it without a gap.
 
-    python -m serving.supervisor RUN_DIRECTORY      # started by the LocalServing component
+    python -m serving.supervisor RUN_DIRECTORY LOG_FILE     # started by the LocalServing component
 
 The listening socket belongs to the supervisor and outlives the processes that serve from it. A replacement loads its
 model and warms up before it accepts anything; only then is the process before it told to stop, which finishes what it
@@ -20,6 +20,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -34,6 +35,9 @@ _LOCK_ATTEMPT_SECONDS = 1.0
 _RESTARTS_ALLOWED = 3
 _RESTART_WINDOW_SECONDS = 60.0
 _STOP_TIMEOUT_SECONDS = 20.0
+_LOG_LOOK_SECONDS = 10.0
+_LOG_BYTES = 50_000_000
+_ROTATED_LOGS = 5
 _INHERITED_VARIABLES = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
 
 
@@ -106,10 +110,11 @@ class Supervisor:
 
     Args:
         directory: the run directory.
+        log: that this process and its servers append to; rotated at 50 MB, five times. None: it is somebody else's.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, log: Path | None = None) -> None:
+        self._directory, self._log = directory, log
         self._listener: socket.socket | None = None
         self._server: Server | None = None
         self._asked = asyncio.Event()
@@ -125,6 +130,13 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         self._asked.set()
+        rotating = asyncio.ensure_future(self._rotate_log())
+        try:
+            return await self._supervise()
+        finally:
+            rotating.cancel()
+
+    async def _supervise(self) -> int:
         while not self._stopping.is_set():
             if self._asked.is_set():
                 self._asked.clear()
@@ -134,6 +146,12 @@ class Supervisor:
             await self._wait_for_news()
         await self._stop_everything()
         return 0
+
+    async def _rotate_log(self) -> None:
+        while self._log is not None:
+            with contextlib.suppress(OSError):
+                rotate_when_full(self._log)
+            await asyncio.sleep(_LOG_LOOK_SECONDS)
 
     async def _carry_out_request(self) -> None:
         request = Request.read(self._directory / "requested.json")
@@ -312,6 +330,26 @@ class Supervisor:
         staging.replace(self._directory / "status.json")
 
 
+def rotate_when_full(log: Path, most: int = _LOG_BYTES) -> bool:
+    """Moves a log's content into `<log>.1`, and what was there on, when it has grown too large.
+
+    Several processes append to it, which cannot all be told to open it anew: so it is copied and emptied. Lines that
+    are written in between are lost; they are few.
+
+    Returns:
+        Whether it was.
+    """
+    if log.stat().st_size < most:
+        return False
+    places = [log.with_name(f"{log.name}.{number}") for number in range(1, _ROTATED_LOGS + 1)]
+    for older, newer in zip(reversed(places[1:]), reversed(places[:-1]), strict=True):
+        if newer.exists():
+            newer.replace(older)
+    shutil.copyfile(log, places[0])
+    os.truncate(log, 0)
+    return True
+
+
 async def _read_line(descriptor: int) -> str:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
@@ -341,6 +379,7 @@ def _take(lock: int) -> bool:
 def main() -> int:
     """Takes the run directory's lock and supervises; 75 when another supervisor holds it."""
     directory = Path(sys.argv[1])
+    log = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     lock = (directory / "supervisor.lock").open("w")
     if not _take(lock.fileno()):
         return os.EX_TEMPFAIL
@@ -349,7 +388,7 @@ def main() -> int:
         (directory / "status.json").unlink()
 
     async def supervise() -> int:
-        return await Supervisor(directory).run()
+        return await Supervisor(directory, log).run()
 
     return asyncio.run(supervise())
 
