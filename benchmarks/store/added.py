@@ -53,8 +53,8 @@ def added_table(added: list[dict[str, Any]]) -> str:
         "",
         "## What checksum and cipher add",
         "",
-        f"The same streams with and without them, in turns in one process, medians of {_ROUNDS - 1}. Files are in the page",
-        "cache, except those of a cold load, which come from the disk, as when a service starts.",
+        f"The same streams with and without them, in turns in one process, medians of {_ROUNDS - 1}. Files are in",
+        "the page cache, but for those of a cold load, which come from the disk, as when a service starts.",
         "",
         "| model | compression | save bare | + checksum | + both | load bare | + checksum | + both | cold | + checksum | + both |",  # noqa: E501
         "|---|---|---|---|---|---|---|---|---|---|---|",

@@ -21,7 +21,7 @@ class _Mocks(pulumi.runtime.Mocks):
 pulumi.runtime.set_mocks(_Mocks(), preview=False)
 
 from components.local_process import LocalProcessProvider  # noqa: E402
-from components.local_serving import LocalServing, LocalServingArgs  # noqa: E402
+from components.local_serving import LocalServing, LocalServingArgs, LocalVersion  # noqa: E402
 from components.model_artifact import ModelArtifact, ModelArtifactArgs  # noqa: E402
 
 DIGEST = "sha256:" + "0" * 64
@@ -36,9 +36,7 @@ def _serving_args(**changes: Any) -> LocalServingArgs:
         **{
             "deployment_name": "fraud-dev",
             "environment": "development",
-            "model_id": "m_XGBoost_20260101_000000",
-            "model_uri": "file:///registry/m",
-            "model_digest": DIGEST,
+            "version": LocalVersion("m_XGBoost_20260101_000000", "file:///registry/m", DIGEST),
             "host": "127.0.0.1",
             "port": 8000,
             "model_key_file": "/keys/model.key",
