@@ -114,7 +114,9 @@ def _history(options: argparse.Namespace) -> int:
         then = deployment_at(found, options.at)
         found = [then] if then else []
     rows = [item.to_dict() for item in found]
-    columns = ("started_at", "intent", "model_id", "deployment_id", "update", "current")
+    columns = ["started_at", "intent", "model_id", "deployment_id", "update", "current"]
+    if any(row["candidate"] for row in rows):
+        columns += ["candidate", "candidate_weight"]
     show(options, rows, table(columns, rows, empty="nothing was deployed"))
     return 0
 

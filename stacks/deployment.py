@@ -14,7 +14,7 @@ from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_n
 from stacks.engine_run import Say, forget_pending_creations, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed, GatesFailed, NoPriorVersion, UnknownDeployment
-from stacks.gates import require_gates
+from stacks.gates import image_versions, require_gates
 from stacks.health import HealthReport, check_health
 from stacks.history import (
     Deployment,
@@ -27,6 +27,7 @@ from stacks.history import (
 )
 from stacks.locks import changing, remove_stale_locks, require_unlocked
 from stacks.rollout_state import require_no_rollout
+from stacks.signatures import why_unsigned
 from stacks.stack_config import DEPLOYMENT, MODEL_VERSION, PLATFORM, changed_config, read_config
 from stacks.workspace import existing_environments, select_stack, stack_config_file
 
@@ -294,9 +295,10 @@ class ModelDeployment:
         except ModelNotFound:
             deployed = None
         # An image has its own libraries; a process of this machine has these.
-        installed = {} if in_cluster(file) else library_versions()
+        installed = image_versions(self.checkout) if in_cluster(file) else library_versions()
+        unsigned = why_unsigned(self.registry, model_id, environment, read_config(file))
         try:
-            require_gates(self.registry.get_metadata(model_id), deployed, config.gates, installed)
+            require_gates(self.registry.get_metadata(model_id), deployed, config.gates, installed, unsigned)
         except GatesFailed as refusal:
             if not forced:
                 raise

@@ -1,7 +1,9 @@
 """Gates: what a model version has to pass before it takes another one's place."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.deployment_config import GatesConfig
@@ -19,12 +21,16 @@ class Gate:
     """One gate that a candidate did not pass."""
 
     name: str
-    """`metric floor`, `metric loss`, `feature schema` or `dependency versions`."""
+    """`metric floor`, `metric loss`, `feature schema`, `signature` or `dependency versions`."""
     said: str
 
 
 def failed_gates(
-    candidate: "ModelMetadata", deployed: "ModelMetadata | None", gates: GatesConfig, installed: Mapping[str, str]
+    candidate: "ModelMetadata",
+    deployed: "ModelMetadata | None",
+    gates: GatesConfig,
+    installed: Mapping[str, str],
+    unsigned: str = "",
 ) -> list[Gate]:
     """The gates that a candidate does not pass; none when it may be deployed.
 
@@ -32,28 +38,44 @@ def failed_gates(
         candidate: what is to be deployed.
         deployed: what is now; None when nothing is.
         gates: of the deployment's config.
-        installed: versions of the libraries that will load it, by name; those of an image are not known.
+        installed: versions of the libraries that will load it, by name.
+        unsigned: why no trusted key has signed it, where the stack requires one to; empty when all is well.
     """
     found = [*_floors(candidate, gates), *_versions(candidate, installed)]
+    found += [Gate("signature", unsigned)] if unsigned else []
     if deployed is not None and deployed.model_id != candidate.model_id:
         found += [*_losses(candidate, deployed, gates), *_schema(candidate, deployed, gates)]
     return found
 
 
 def require_gates(
-    candidate: "ModelMetadata", deployed: "ModelMetadata | None", gates: GatesConfig, installed: Mapping[str, str]
+    candidate: "ModelMetadata",
+    deployed: "ModelMetadata | None",
+    gates: GatesConfig,
+    installed: Mapping[str, str],
+    unsigned: str = "",
 ) -> None:
-    """Does nothing when a candidate passes every gate.
+    """Does nothing when a candidate passes every gate; the arguments are those of `failed_gates`.
 
     Raises:
         GatesFailed: names each gate that it does not pass.
     """
-    if failed := failed_gates(candidate, deployed, gates, installed):
+    if failed := failed_gates(candidate, deployed, gates, installed, unsigned):
         lines = "\n".join(f"  {gate.name}: {gate.said}" for gate in failed)
         raise GatesFailed(
             f"{candidate.model_id} does not pass {len(failed)} gate(s); nothing was changed:\n{lines}\n"
             "deploy another version, change `gates` in the template, or take it upon you: --force --reason WHY"
         )
+
+
+def image_versions(checkout: Path) -> dict[str, str]:
+    """Versions of the libraries in the image that this checkout builds; none when it pins none."""
+    try:
+        text = (checkout / "serving" / "requirements.txt").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    pinned = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s\\;]+)", text, re.MULTILINE))
+    return {name.removesuffix("-cpu"): version for name, version in pinned.items()}
 
 
 def _floors(candidate: "ModelMetadata", gates: GatesConfig) -> Iterator[Gate]:

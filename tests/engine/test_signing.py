@@ -21,8 +21,11 @@ def test_an_unsigned_version_is_refused_a_signed_one_served_and_a_warning_only_w
     checkout.manage_models("keygen", "--signing", ".secrets/signing.key")
     public = (checkout.root / ".secrets" / "signing.key.pub").read_text().strip()
     _set_signing(checkout, "require", [public])
-    refused = checkout.deploy_model("deploy", deployed.second, "development", code=12)
-    assert f"{deployed.second} is not signed" in _refused(refused)
+    refused = checkout.deploy_model("deploy", deployed.second, "development", code=19)
+    assert f"signature: {deployed.second} is not signed" in refused.stderr
+    # Nobody can take that upon themselves: the program looks, too.
+    command = ("deploy", deployed.second, "development", "--force", "--reason", "tests")
+    assert f"{deployed.second} is not signed" in _refused(checkout.deploy_model(*command, code=12))
     assert checkout.served_model() == deployed.first
     checkout.manage_models("sign", deployed.second, "--sign-key", ".secrets/signing.key")
     checkout.deploy(deployed.second)

@@ -1,5 +1,6 @@
 """Every command in the README and in docs/ runs: here, or in the test that is named for it."""
 
+import argparse
 import json
 import re
 import shlex
@@ -62,6 +63,26 @@ def test_every_make_target_in_the_documents_is_there() -> None:
     for file in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))]:
         named = set(re.findall(r"`make ([a-z][\w-]*)", file.read_text(encoding="utf-8")))
         assert named <= targets, f"{file.name} names {sorted(named - targets)}"
+
+
+def test_every_subcommand_that_the_documents_name_is_there() -> None:
+    from scripts import deploy_model, manage_models
+
+    known = {
+        "deploy_model": _subcommands(deploy_model._parser()),
+        "manage_models": _subcommands(manage_models._parser()),
+    }
+    named = 0
+    for file in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))]:
+        for tool, command in re.findall(r"(deploy_model|manage_models)\.py ([a-z][a-z-]+)", file.read_text("utf-8")):
+            assert command in known[tool], f"{file.name}: {tool}.py {command}"
+            named += 1
+    assert named > 40
+
+
+def _subcommands(parser: argparse.ArgumentParser) -> set[str]:
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return {name for action in actions for name in action.choices}
 
 
 def test_every_command_in_the_documents_runs(deployed: Deployed) -> None:

@@ -11,7 +11,7 @@ from infra.deployment_config import GatesConfig
 from model_store import Keyring, ModelMetadata, ModelRegistry
 from model_store.keys import generate_key
 from stacks.errors import GatesFailed
-from stacks.gates import failed_gates, require_gates
+from stacks.gates import failed_gates, image_versions, require_gates
 
 SCHEMA = [{"name": name, "type": "number"} for name in ("amount", "hour")]
 
@@ -78,3 +78,14 @@ def test_the_refusal_names_every_gate_and_the_ways_on(deployed: ModelMetadata, t
         require_gates(_candidate(deployed), deployed, gates, {})
     assert "does not pass 2 gate(s); nothing was changed" in str(refused.value)
     assert "--force --reason" in str(refused.value)
+
+
+def test_a_missing_signature_is_a_gate_and_an_images_libraries_are_those_that_it_is_built_from(
+    deployed: ModelMetadata,
+) -> None:
+    (found,) = failed_gates(_candidate(deployed), deployed, GatesConfig(), {}, "it is not signed")
+    assert (found.name, found.said) == ("signature", "it is not signed")
+    pinned = image_versions(Path(__file__).resolve().parents[2])
+    assert {"xgboost", "scikit-learn", "lightgbm", "numpy"} <= set(pinned)
+    assert pinned["scikit-learn"].count(".") >= 1
+    assert image_versions(Path("/nowhere")) == {}
