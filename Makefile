@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed-from
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-rollouts test-scanners test-sandbox test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-rollouts test-docs test-scanners test-sandbox test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +29,11 @@ down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 test: setup lint  ## lint, types, import rules, unit and engine tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/rendered tests/engine
 
-test-rollouts: setup  ## canary, blue-green and shadow rollouts under load, and every command of the documents
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --durations=8 tests/rollouts
+test-rollouts: setup  ## canary, blue-green and shadow rollouts on this machine, under load
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=8 tests/rollouts
+
+test-docs: setup  ## every command of the documents
+	@$(BIN)/python -m pytest tests/documents
 
 test-scanners: setup  ## checkov and kube-score on what the stacks render
 	@$(BIN)/python -m pytest tests/scanners
@@ -95,7 +98,7 @@ soak: setup  ## ten minutes of load with restarts and reloads: nothing fails, no
 
 test-service: setup  ## the status page in Chromium, where there is one; half a minute of load with restarts and reloads
 	@$(BIN)/python -m pytest -rs tests/browser
-	@SOAK_SECONDS=30 $(BIN)/python -m pytest -s tests/soak
+	@SOAK_SECONDS=20 $(BIN)/python -m pytest -s tests/soak
 
 fuzz: setup  ## feed mutated artifacts to the reader for five minutes
 	@$(BIN)/python -m tests.fuzz.fuzz_artifact -max_total_time=300 -print_final_stats=1

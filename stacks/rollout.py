@@ -261,7 +261,8 @@ class Rollouts:
         """
         rollout = self.settings(environment)
         # Of this command: what is resumed is waited for anew, since nobody has looked meanwhile.
-        began, told, since = time.monotonic(), 0.0, self._since(environment)
+        began, told = time.monotonic(), 0.0
+        since = self._since(environment) if in_cluster(self._file(environment)) else datetime.now(UTC)
         while True:
             status = self._look(environment, since)
             self._watch(status)

@@ -1,14 +1,16 @@
 """A constant load on an endpoint, counted request by request."""
 
 import asyncio
+import http
 import itertools
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import httpx
+import aiohttp
 
 
 @dataclass
@@ -58,7 +60,8 @@ async def _send(
     url: str, api_key: str, bodies: list[object], rate: int, answers: Answers, stop: threading.Event
 ) -> None:
     headers = {"X-API-Key": api_key}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
+    timeout, connector = aiohttp.ClientTimeout(total=10), aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(url, headers=headers, timeout=timeout, connector=connector) as client:
         turn = itertools.cycle(bodies)
         running: set[asyncio.Task[None]] = set()
         loop = asyncio.get_running_loop()
@@ -72,15 +75,16 @@ async def _send(
         await asyncio.gather(*running)
 
 
-async def _one(client: httpx.AsyncClient, body: object, answers: Answers) -> None:
+async def _one(client: aiohttp.ClientSession, body: object, answers: Answers) -> None:
     try:
-        response = await client.post("/predict", json=body)
-    except httpx.HTTPError as error:
+        async with client.post("/predict", json=body) as response:
+            status, content = response.status, await response.read()
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
         answers.statuses[type(error).__name__] += 1
         return
-    answers.statuses[str(response.status_code)] += 1
-    if response.status_code == httpx.codes.OK:
-        model_id = response.json()["model_id"]
+    answers.statuses[str(status)] += 1
+    if status == http.HTTPStatus.OK:
+        model_id = json.loads(content)["model_id"]
         answers.by_model[model_id] += 1
         if model_id not in answers.models:
             answers.models.append(model_id)
