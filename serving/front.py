@@ -38,6 +38,7 @@ _NEAR_ZERO = 1e-3
 _WRITE_SECONDS = 0.5
 _TIMEOUT_SECONDS = 60.0
 _BODY_SECONDS = 15.0
+_IDLE_SECONDS = 3.0
 _MAX_BODY = 1 << 20
 _COPIES_AT_ONCE = 64
 _SERVER_ERROR = 500
@@ -203,7 +204,8 @@ class Front:
 
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+        # Given up before the services give them up, after five seconds: none is closed while it is asked.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(
             connector=connector, timeout=timeout, auto_decompress=False, skip_auto_headers=_NOT_ADDED

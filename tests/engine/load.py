@@ -60,7 +60,7 @@ async def _send(
     url: str, api_key: str, bodies: list[object], rate: int, answers: Answers, stop: threading.Event
 ) -> None:
     headers = {"X-API-Key": api_key}
-    timeout, connector = aiohttp.ClientTimeout(total=10), aiohttp.TCPConnector(limit=0)
+    timeout, connector = aiohttp.ClientTimeout(total=10), aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
     async with aiohttp.ClientSession(url, headers=headers, timeout=timeout, connector=connector) as client:
         turn = itertools.cycle(bodies)
         running: set[asyncio.Task[None]] = set()

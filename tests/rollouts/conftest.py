@@ -23,7 +23,7 @@ sys.path.insert(0, str(SOURCE / "examples"))
 
 from simulated_transactions import features_of, simulate
 
-_RATE = 150
+_RATE = 250
 _ERRORS_IN_100 = 5
 _RARE_DAY = 6.0
 
@@ -99,12 +99,12 @@ def _feature(traffic: Traffic, number: int, shift: float = 0.0) -> dict[str, Any
 def endpoint(deployed: Deployed, candidates: dict[str, str]) -> Iterator[Checkout]:  # noqa: F811 - a fixture
     """An endpoint that serves the stable version, with no candidate."""
     checkout = deployed.checkout
-    if status_of(checkout)["rollout"].get("candidate"):
+    if "candidate:" in checkout.stack_file.read_text():
         checkout.deploy_model("abort", "development")
     if checkout.served_model() != candidates["stable"]:
         deploy(checkout, candidates["stable"], "--strategy", "rolling")
     yield checkout
-    if status_of(checkout)["rollout"].get("candidate"):
+    if "candidate:" in checkout.stack_file.read_text():
         checkout.deploy_model("abort", "development")
 
 
