@@ -9,7 +9,6 @@ until the command has ended, engine included.
 """
 
 import json
-import shutil
 import sys
 import tempfile
 import threading
@@ -55,11 +54,10 @@ def _measure(checkout: Checkout) -> list[dict[str, Any]]:
         ("blue-green: rollback", old, back),
         ("canary 25, 100 %: deploy until promoted", new, canary),
         ("canary: rollback", old, back),
-        ("rollback to a version that is not kept", new, (*back, "--to", new)),
+        ("blue-green: deploy, nothing kept", new, (*deploy, "blue_green", "--keep-minutes", "0")),
+        ("blue-green: rollback to a version that is not kept", old, back),
     ]
-    rows = [_timed(checkout, *step) for step in steps]
-    shutil.rmtree(checkout.root / "backups", ignore_errors=True)
-    return rows
+    return [_timed(checkout, *step) for step in steps]
 
 
 def _timed(checkout: Checkout, what: str, wanted: str, command: tuple[str, ...]) -> dict[str, Any]:
