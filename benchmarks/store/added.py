@@ -62,6 +62,9 @@ def added_table(added: list[dict[str, Any]]) -> str:
     for row in added:
         cells = []
         for what in _WHAT:
+            if what not in row["bare"]:
+                cells += ["-", "-", "-"]
+                continue
             bare = row["bare"][what]
             cells.append(f"{bare:.2f} s")
             cells += [f"{row[kind][what] / bare - 1:+.0%}" for kind in ("ours", "ours-encrypted")]
