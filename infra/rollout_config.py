@@ -29,6 +29,8 @@ from infra.errors import ConfigError
 
 _STRICT = ConfigDict(extra="forbid")
 _ALL = 100
+_WHERE_IT_IS = ("candidate", "weight", "shadow", "kept", "kept_until")
+"""Keys that are left out while there is nothing to say."""
 Slot = Literal["blue", "green"]
 Strategy = Literal["rolling", "blue_green", "canary"]
 Percent = Annotated[StrictInt, Field(ge=1, le=_ALL)]
@@ -102,11 +104,9 @@ class RolloutConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The object as it is written into a stack's config: what is empty or off is left out."""
-        found = asdict(self)
-        found["steps"] = list(self.steps)
-        return {
-            key: value for key, value in found.items() if value not in ("", False) and (key, value) != ("weight", 0)
-        }
+        found = {**asdict(self), "steps": list(self.steps)}
+        empty = [key for key in _WHERE_IT_IS if not found[key]]
+        return {key: value for key, value in found.items() if key not in empty}
 
 
 def slot_name(name: str, slot: Slot, what: str) -> str:

@@ -135,3 +135,5 @@ def test_a_rollout_is_written_as_it_is_read() -> None:
     config = RolloutConfig(strategy="canary", candidate="m_B_20260101_000000", weight=25, slot="green")
     assert parse_rollout_config(config.to_dict(), "rollout", "", "local") == config
     assert "weight" not in RolloutConfig().to_dict()
+    at_once = RolloutConfig(strategy="blue_green", interval_seconds=0, keep_minutes=0)
+    assert parse_rollout_config(at_once.to_dict(), "rollout", "", "local") == at_once
