@@ -9,6 +9,7 @@
 
 import asyncio
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -41,14 +42,15 @@ class Runtime(Protocol):
         """The probabilities, however long it takes."""
 
 
-class _Threaded:
+class _Threaded(ABC):
     """Calculates in one thread beside the event loop."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
 
+    @abstractmethod
     def compute(self, rows: Rows) -> list[float]:
-        raise NotImplementedError
+        """The probabilities, however long it takes."""
 
     async def soon(self, rows: Rows) -> list[float]:
         """The probabilities; the event loop goes on meanwhile."""
@@ -86,8 +88,9 @@ class InlineRuntime(_Threaded):
         found: list[float] = self._answer(array).tolist()
         return found
 
+    @abstractmethod
     def _answer(self, rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-        raise NotImplementedError
+        """The probabilities of an array of rows."""
 
 
 class OnnxRuntime(InlineRuntime):
