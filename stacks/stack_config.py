@@ -1,6 +1,7 @@
 """Writes a stack's config file, comments kept, in one step, and puts the old one back when a change fails."""
 
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,21 @@ def changed_config(
 def read_config(path: Path) -> dict[str, Any]:
     """The values under `config:` in a stack's file; empty when there is none.
 
+    An object may be written as JSON text, as `pulumi config set` does: it is an object here, as it is to the program.
+
     Raises:
         StacksError: the file is not valid YAML.
     """
-    return dict(_load(path).get("config") or {})
+    return {key: _as_object(value) for key, value in (_load(path).get("config") or {}).items()}
+
+
+def _as_object(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def write_config(path: Path, model_id: str, deployment: DeploymentConfig, rollout: RolloutConfig | None = None) -> None:
