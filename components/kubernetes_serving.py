@@ -70,8 +70,9 @@ class KubernetesServingArgs:
     """Where the stable version is: `blue` or `green`."""
     other: ClusterVersion | None = None
     """What is in the other slot, at full size."""
-    metrics_by_version: bool = False
-    """Whether metrics are published for each model version too, which a rollout is decided by."""
+    metrics_by_version: bool = True
+    """Whether metrics are published for each model version too, which a rollout is decided by. Always, so that a first
+    rollout changes nothing about stable's pods."""
     metrics_namespace: str = ""
     """CloudWatch namespace that the service publishes to; empty for none."""
     log_level: str = "INFO"

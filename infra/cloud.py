@@ -218,7 +218,6 @@ def _serving_args(settings: StackSettings, account: Account, parts: _Parts) -> K
         version=_version(parts.artifact),
         slot=settings.rollout.slot,
         other=_version(parts.other) if parts.other else None,
-        metrics_by_version=settings.rollout.fronted,
         bucket_arn=parts.registry.arn,
         key_arn=parts.registry.key_arn,
         region=cloud.region,

@@ -254,7 +254,8 @@ def _store(bucket: str) -> "S3Store":
     from obstore.store import S3Store
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    settings: S3Config = {"conditional_put": "etag"}
+    # A bucket with an object lock takes nothing without a checksum.
+    settings: S3Config = {"conditional_put": "etag", "checksum_algorithm": "SHA256"}
     if endpoint:
         settings = {**settings, "endpoint": endpoint, "virtual_hosted_style_request": False}
     options: ClientConfig = {"allow_http": endpoint is not None and endpoint.startswith("http://")}

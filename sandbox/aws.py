@@ -4,8 +4,8 @@
     python -m sandbox.aws --port 8443 --http-port 8080 --certificate server.pem --key server.key
 
 Added: bucket policies are evaluated with their conditions (moto ignores them), a bucket has the tags that it was made
-with, and CloudWatch answers the CBOR protocol that newer SDKs speak. The same service listens on plain HTTP too, so
-that a policy that demands TLS can be seen to work.
+with, a checksum is enough for an object that is locked, and CloudWatch answers the CBOR protocol that newer SDKs speak.
+The same service listens on plain HTTP too, so that a policy that demands TLS can be seen to work.
 """
 
 import argparse
@@ -58,6 +58,7 @@ class Front:
             body = f"<Error><Code>AccessDenied</Code><Message>denied by {sid}</Message></Error>".encode()
             start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        _name_the_checksum(environ)
         tags = _tags_of_a_new_bucket(environ)
         answer: Iterable[bytes] = self._moto(environ, start_response)
         if tags:
@@ -154,6 +155,12 @@ def _owner(bucket: str) -> str:
     """The account that a bucket belongs to; empty when there is no such bucket."""
     owners = s3_backends.bucket_accounts
     return owners[bucket][1] if bucket in owners else ""
+
+
+def _name_the_checksum(environ: Environ) -> None:
+    """S3 takes a checksum as enough for a locked object; moto asks for a header that only Amazon's own SDKs send."""
+    for name in [each for each in environ if each.startswith("HTTP_X_AMZ_CHECKSUM_")]:
+        environ.setdefault("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", name.removeprefix("HTTP_X_AMZ_CHECKSUM_"))
 
 
 def _tags_of_a_new_bucket(environ: Environ) -> dict[str, str]:
