@@ -98,7 +98,7 @@ soak: setup  ## ten minutes of load with restarts and reloads: nothing fails, no
 
 test-service: setup  ## the status page in Chromium, where there is one; half a minute of load with restarts and reloads
 	@$(BIN)/python -m pytest -rs tests/browser
-	@SOAK_SECONDS=20 $(BIN)/python -m pytest -s tests/soak
+	@SOAK_SECONDS=10 $(BIN)/python -m pytest -s tests/soak
 
 fuzz: setup  ## feed mutated artifacts to the reader for five minutes
 	@$(BIN)/python -m tests.fuzz.fuzz_artifact -max_total_time=300 -print_final_stats=1
