@@ -278,6 +278,7 @@ class Service:
             rows = self._reader.rows(body)
         except InvalidRequest as error:
             raise _Refused(422, error.code, str(error), where=error.field) from None
+        self._state.metrics.arrived(rows)
         runtime, threshold = self._state.model.runtime, self._state.model.threshold
         probabilities = runtime.now(rows)
         if probabilities is None:
@@ -285,7 +286,7 @@ class Service:
         predictions = [{"fraud_probability": value, "is_fraud": value >= threshold} for value in probabilities]
         frauds = sum(value >= threshold for value in probabilities)
         request.decisions = frauds
-        self._state.metrics.decisions(rows, probabilities, frauds)
+        self._state.metrics.decisions(probabilities, frauds)
         return _encode({**self._known, "request_id": request.request_id, "predictions": predictions})
 
     async def _feedback(self, body: bytes, request: _Request) -> bytes:

@@ -120,12 +120,16 @@ class ServiceMetrics:
             self._drift.add_one(row)
             self._scores.add_one(probability)
 
-    def decisions(self, rows: Sequence[Sequence[float]], probabilities: Sequence[float], frauds: int) -> None:
-        """Counts decided transactions."""
+    def arrived(self, rows: Sequence[Sequence[float]]) -> None:
+        """Takes transactions that are well formed, whether the model can decide about them or not."""
         with self._lock:
-            self._total.decisions += len(rows)
-            self._total.frauds += frauds
             self._drift.add(rows)
+
+    def decisions(self, probabilities: Sequence[float], frauds: int) -> None:
+        """Counts decided transactions that have arrived."""
+        with self._lock:
+            self._total.decisions += len(probabilities)
+            self._total.frauds += frauds
             self._scores.add(probabilities)
 
     def feedback(self, outcomes: Sequence[tuple[bool, bool]]) -> None:

@@ -92,7 +92,11 @@ class OneRow:
             return message
         if self._take(key):
             return message
-        probability = self._answer_one(row)
+        try:
+            probability = self._answer_one(row)
+        except Exception:
+            state.metrics.arrived((row,))
+            raise
         fraud = probability >= self._threshold
         request_id = next(self._ids)
         verdict = "true" if fraud else "false"

@@ -331,15 +331,21 @@ class Rollouts:
         self, numbers: RolloutNumbers, alarms: tuple[str, ...], config: DeploymentConfig, rollout: RolloutConfig
     ) -> Verdict:
         thresholds = config.monitoring_config.alert_thresholds
-        schema = self._deployments.registry.get_metadata(rollout.candidate).feature_schema
+        alone = rollout.weight == _ALL
         limits = Limits(
             rollout.checks,
             drift=thresholds.drift,
             error_rate=thresholds.error_rate,
             latency_p95_ms=float(thresholds.response_time_p95),
-            drift_watched=any(feature.get("bins") for feature in schema),
+            drift_watched=self._watches_drift(rollout.candidate),
+            # With all the traffic at the candidate, stable has none to be known by.
+            stable_drift_watched=not alone and self._watches_drift(numbers.stable.model_id),
         )
-        return judge(numbers.stable, numbers.candidate, limits, alarms, alone=rollout.weight == _ALL)
+        return judge(numbers.stable, numbers.candidate, limits, alarms, alone=alone)
+
+    def _watches_drift(self, model_id: str) -> bool:
+        schema = self._deployments.registry.get_metadata(model_id).feature_schema
+        return any(feature.get("bins") for feature in schema)
 
     def _interrupted(self, environment: DeploymentEnvironment) -> str:
         """What the config asks for and the last update did not do; empty when they are the same."""

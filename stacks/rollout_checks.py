@@ -134,6 +134,8 @@ class Limits:
     """Likewise."""
     drift_watched: bool = False
     """Whether the candidate's manifest says what its features looked like in training."""
+    stable_drift_watched: bool = False
+    """Likewise of stable's."""
 
 
 def judge(
@@ -226,8 +228,10 @@ def _drift(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Itera
     """Against its own training sample, and against stable's index: where both have moved, it is the world that has."""
     if not limits.drift_watched:
         return
-    if candidate.drift is None:
-        yield CheckFinding("drift", Finding.UNDECIDED, "not known yet: it takes 500 transactions")
+    waiting = [side.model_id for side in (candidate, stable) if side.drift is None]
+    if candidate.drift is None or (stable.drift is None and limits.stable_drift_watched):
+        said = f"not known yet of {' and '.join(waiting)}: it takes 500 transactions"
+        yield CheckFinding("drift", Finding.UNDECIDED, said)
         return
     usual = stable.drift or 0.0
     worse = candidate.drift > usual + limits.drift

@@ -33,8 +33,9 @@ def _metrics() -> ServiceMetrics:
 def _used(metrics: ServiceMetrics, *, shift: float = 0.0) -> ServiceMetrics:
     rows = [[value, 0.0] for value in np.random.default_rng(0).uniform(0, 10, 2000) + shift]
     scores = np.random.default_rng(1).uniform(0, 1, 2000).tolist()
-    metrics.decisions(rows, scores, 20)
-    metrics.decisions(rows, scores, 20)
+    for _ in range(2):
+        metrics.arrived(rows)
+        metrics.decisions(scores, 20)
     metrics.feedback([(True, True)] * 6 + [(False, False)] * 3 + [(True, False)])
     for number in range(100):
         metrics.request(500 if number == 0 else 200, float(number))

@@ -77,6 +77,24 @@ def test_drift_withdraws_only_where_stable_has_not_moved_as_far() -> None:
     assert judge(moved, _side(1000, frauds=20, drift=0.5), watched).decision is Decision.GO_ON
 
 
+def test_a_candidate_whose_drift_is_known_first_waits_for_stables() -> None:
+    both = Limits(
+        RolloutChecks(),
+        drift=0.25,
+        error_rate=0.05,
+        latency_p95_ms=100.0,
+        drift_watched=True,
+        stable_drift_watched=True,
+    )
+    candidate = _side(1000, frauds=20, drift=0.5)
+    verdict = judge(_side(5000, frauds=100), candidate, both)
+    assert (verdict.decision, verdict.reason) == (
+        Decision.WAIT,
+        "drift: not known yet of m: it takes 500 transactions",
+    )
+    assert judge(_side(5000, frauds=100, drift=0.0), candidate, both).decision is Decision.WITHDRAW
+
+
 def test_accuracy_counts_where_there_is_feedback_and_nothing_waits_for_it() -> None:
     stable = _side(5000, frauds=100, right=970, wrong=30)
     assert judge(stable, _side(1000, frauds=20), _LIMITS).decision is Decision.GO_ON
