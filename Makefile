@@ -96,7 +96,7 @@ test-docker: setup  ## build the image, run it, predict; says where Docker canno
 soak: setup  ## ten minutes of load with restarts and reloads: nothing fails, nothing grows
 	@SOAK_SECONDS=600 SOAK_RATE=6000 $(BIN)/python -m pytest -s --timeout 1200 tests/soak
 
-test-service: setup  ## the status page in Chromium, where there is one; half a minute of load with restarts and reloads
+test-service: setup  ## the status page in Chromium, where there is one; ten seconds of load with restarts and reloads
 	@$(BIN)/python -m pytest -rs tests/browser
 	@SOAK_SECONDS=10 $(BIN)/python -m pytest -s tests/soak
 
