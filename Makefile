@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed-from
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-rollouts test-docs test-scanners test-sandbox test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,7 +58,13 @@ snapshots: setup  ## write tests/snapshots/ anew, after a change that is meant
 	@$(BIN)/python -m tests.rendered.snapshots
 
 test-sandbox: providers  ## staging and production on a cloud of this machine's own
-	@$(BIN)/python -m pytest --durations=12 tests/sandbox
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target sandbox-stacks sandbox-mistakes
+
+sandbox-stacks:
+	@$(BIN)/python -m pytest --durations=12 --ignore tests/sandbox/test_d_wrong_input.py tests/sandbox
+
+sandbox-mistakes:  # they need no stack: beside the other tests, on a sandbox of their own
+	@$(BIN)/python -m pytest tests/sandbox/test_d_wrong_input.py
 
 providers: setup  ## the AWS and Kubernetes providers and the sandbox's control plane
 	@$(BIN)/python -m toolchain --with control-plane --with providers

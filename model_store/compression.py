@@ -31,6 +31,8 @@ class CompressionType(StrEnum):
 
 _SMALL_BYTES = 1 << 17
 """Pieces below it are put together before they are compressed."""
+_STEP_BYTES = 1 << 20
+"""Larger pieces are compressed in so many steps: what waits for the writer holds on to one step's bytes."""
 
 
 class _Compressor(Protocol):
@@ -76,7 +78,12 @@ class CompressingWriter(io.RawIOBase):
             self._small.clear()
 
     def _pass_on(self, data: Any) -> None:
-        self._target.write(data if self._compressor is None else self._compressor.compress(data))
+        if self._compressor is None:
+            self._target.write(data)
+            return
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), _STEP_BYTES):
+            self._target.write(self._compressor.compress(view[start : start + _STEP_BYTES]))
 
     def finish(self) -> None:
         """Writes what is held back here and in the compressor."""

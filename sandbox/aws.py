@@ -9,26 +9,28 @@ The same service listens on plain HTTP too, so that a policy that demands TLS ca
 """
 
 import argparse
+import asyncio
 import datetime
 import io
 import json
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import cbor2
+import uvicorn
 import xmltodict
+from a2wsgi import WSGIMiddleware
 from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
-from werkzeug.serving import make_server
 
 from sandbox.policies import denied
 
 _ACCOUNT = "123456789012"
+_THREADS = 16
 _CBOR_PATH = re.compile(r"/service/GraniteServiceVersion20100801/operation/(\w+)")
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/([^/]+)/aws4_request")
 _HEADERS = {
@@ -49,6 +51,7 @@ class Front:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one request."""
+        _name_what_werkzeug_names(environ)
         if found := _CBOR_PATH.fullmatch(environ.get("PATH_INFO", "")):
             return self._cbor(found[1], environ, start_response)
         if sid := _denied(environ):
@@ -157,6 +160,14 @@ def _owner(bucket: str) -> str:
     return owners[bucket][1] if bucket in owners else ""
 
 
+def _name_what_werkzeug_names(environ: Environ) -> None:
+    """Moto reads keys from the path as it was sent, and bodies of unknown length to their end."""
+    scope = environ["asgi.scope"]
+    query = f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
+    environ["RAW_URI"] = environ["REQUEST_URI"] = scope["raw_path"].decode("ascii") + query
+    environ["wsgi.input_terminated"] = True
+
+
 def _name_the_checksum(environ: Environ) -> None:
     """S3 takes a checksum as enough for a locked object; moto asks for a header that only Amazon's own SDKs send."""
     for name in [each for each in environ if each.startswith("HTTP_X_AMZ_CHECKSUM_")]:
@@ -227,14 +238,20 @@ def main() -> int:
     options = _parser().parse_args()
     os.environ.setdefault("MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS", "true")
     _mend_moto()
-    front = Front()
-    secure = make_server(
-        "127.0.0.1", options.port, front, threaded=True, ssl_context=(options.certificate, options.key)
-    )
-    plain = make_server("127.0.0.1", options.http_port, front, threaded=True)
-    threading.Thread(target=plain.serve_forever, daemon=True).start()
-    secure.serve_forever()
+    asyncio.run(_serve(options))
     return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    """Connections are kept: a server that closes each one while the client still reads makes SDKs ask twice."""
+    application: Any = WSGIMiddleware(cast("Any", Front()), workers=_THREADS)
+    shared: dict[str, Any] = {"host": "127.0.0.1", "log_level": "error", "lifespan": "off", "timeout_keep_alive": 600}
+    shared["timeout_graceful_shutdown"] = 1
+    secure = uvicorn.Config(
+        application, port=options.port, ssl_certfile=options.certificate, ssl_keyfile=options.key, **shared
+    )
+    plain = uvicorn.Config(application, port=options.http_port, **shared)
+    await asyncio.gather(*(uvicorn.Server(config).serve() for config in (secure, plain)))
 
 
 def _parser() -> argparse.ArgumentParser:
