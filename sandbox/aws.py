@@ -27,6 +27,7 @@ from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 
+from sandbox.once import OnlyOnce, read_to_the_end
 from sandbox.policies import denied
 
 _ACCOUNT = "123456789012"
@@ -55,9 +56,7 @@ class Front:
         if found := _CBOR_PATH.fullmatch(environ.get("PATH_INFO", "")):
             return self._cbor(found[1], environ, start_response)
         if sid := _denied(environ):
-            # What was sent is read first: a client that is cut off while it sends does not see the answer.
-            chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "")
-            environ["wsgi.input"].read(*(() if chunked else (int(environ.get("CONTENT_LENGTH") or 0),)))
+            read_to_the_end(environ)
             body = f"<Error><Code>AccessDenied</Code><Message>denied by {sid}</Message></Error>".encode()
             start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
@@ -243,8 +242,8 @@ def main() -> int:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    """Connections are kept: a server that closes each one while the client still reads makes SDKs ask twice."""
-    application: Any = WSGIMiddleware(cast("Any", Front()), workers=_THREADS)
+    """Connections are kept, as AWS keeps them."""
+    application: Any = WSGIMiddleware(cast("Any", OnlyOnce(Front())), workers=_THREADS)
     shared: dict[str, Any] = {"host": "127.0.0.1", "log_level": "error", "lifespan": "off", "timeout_keep_alive": 600}
     shared["timeout_graceful_shutdown"] = 1
     secure = uvicorn.Config(

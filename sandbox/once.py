@@ -1,0 +1,77 @@
+"""A request that an SDK sends again is answered as it was, and not carried out twice.
+
+An SDK tells every request of one call by the same `amz-sdk-invocation-id`. It sends one again when it did not see the
+answer, and a connection on a busy machine can be lost after the work was done: asked twice to create, moto says that
+the thing exists already, and the first caller never hears that it was made by it. AWS keeps such promises in each
+service by tokens of its own; here one place keeps them for all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+__all__ = ["OnlyOnce", "read_to_the_end"]
+
+_KEPT = 1_000
+_WAIT_SECONDS = 60.0
+
+
+class _Given(NamedTuple):
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class OnlyOnce:
+    """A WSGI application around another; answers of the last 1,000 calls that change something are kept."""
+
+    def __init__(self, application: Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]) -> None:
+        self._application = application
+        self._given: OrderedDict[str, Future[_Given]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answers one request; only a success is given again, all else is asked anew."""
+        call = environ.get("HTTP_AMZ_SDK_INVOCATION_ID")
+        if call is None or environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return self._application(environ, start_response)
+        mine: Future[_Given] = Future()
+        earlier = self._keep(call, mine)
+        if earlier is not None and (given := earlier.result(_WAIT_SECONDS)).status.startswith("2"):
+            read_to_the_end(environ)
+        else:
+            given = self._asked(environ, mine)
+        start_response(given.status, given.headers)
+        return [given.body]
+
+    def _keep(self, call: str, mine: Future[_Given]) -> Future[_Given] | None:
+        """The answer that was, or will be, given to this call earlier."""
+        with self._lock:
+            earlier = self._given.get(call)
+            if earlier is None or (earlier.done() and not earlier.result().status.startswith("2")):
+                self._given[call] = mine
+            while len(self._given) > _KEPT:
+                self._given.popitem(last=False)
+        return earlier
+
+    def _asked(self, environ: dict[str, Any], mine: Future[_Given]) -> _Given:
+        caught: list[Any] = []
+        given = _Given("500 Internal Server Error", [], b"")
+        try:
+            body = b"".join(
+                self._application(environ, lambda status, headers, _=None: caught.extend((status, headers)))
+            )
+            given = _Given(caught[0], caught[1], body)
+        finally:
+            mine.set_result(given)
+        return given
+
+
+def read_to_the_end(environ: dict[str, Any]) -> None:
+    """Reads what was sent: a client that is answered, or cut off, while it still sends does not see the answer."""
+    chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "")
+    environ["wsgi.input"].read(*(() if chunked else (int(environ.get("CONTENT_LENGTH") or 0),)))
