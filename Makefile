@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
+CACHE := $(or $(FRAUD_DETECTION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fraud-detection)
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
@@ -81,7 +82,7 @@ sandbox-down: setup  ## stop it and remove what it left
 lint: setup  ## formatting, lint, types and import rules
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
+	@MYPY_CACHE_DIR="$(CACHE)/mypy" $(BIN)/mypy
 	@$(BIN)/lint-imports
 
 format: setup  ## put the formatting right

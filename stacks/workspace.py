@@ -1,5 +1,6 @@
 """One stack of this checkout, driven through the Automation API on the same state as the plain command line."""
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -94,6 +95,7 @@ def engine_environment(checkout: Path) -> dict[str, str]:
     return variables
 
 
+@functools.cache
 def _engine() -> "PulumiCommand":
     from pulumi.automation import PulumiCommand
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,23 +111,27 @@ def aws_client(variables: dict[str, str], service: str, **changes: Any) -> Any:
     return boto3.client(service, **{**settings, **changes})
 
 
-def make_cloud_checkout(root: Path, variables: dict[str, str]) -> Checkout:
-    """A checkout with models, keys and stack files that fit the sandbox."""
+def make_cloud_checkout(root: Path) -> Checkout:
+    """A checkout with models and keys; it needs no cloud yet."""
     checkout = make_checkout(root)
-    checkout.environment |= variables
     (root / ".secrets").mkdir(mode=0o700)
     (root / ".secrets" / "passphrase").write_text("of the tests")
     script = str(SOURCE / "examples" / "train_fraud_model.py")
     checkout.run(sys.executable, script, "--output", "models", "--transactions", _TRANSACTIONS)
     checkout.manage_models("keygen", ".secrets/signing.key", "--signing")
-    public_key = (root / ".secrets" / "signing.key.pub").read_text().strip()
+    return checkout
+
+
+def point_at(checkout: Checkout, variables: dict[str, str]) -> None:
+    """Makes the stack files fit the sandbox, with an API key in each."""
+    checkout.environment |= variables
+    public_key = (checkout.root / ".secrets" / "signing.key.pub").read_text().strip()
     for stack in ENVIRONMENTS:
         text = committed(stack).replace('reference: ""', f"reference: {IMAGE}")
         text = text.replace("public_keys: []", f'public_keys: ["{public_key}"]')
-        (root / f"Pulumi.{stack}.yaml").write_text(text)
+        (checkout.root / f"Pulumi.{stack}.yaml").write_text(text)
         issued = json.loads(checkout.deploy_model("api-key", stack, "tests", "--json").stdout)
-        (root / ".secrets" / stack / "tests.key").write_text(issued["api_key"])
-    return checkout
+        (checkout.root / ".secrets" / stack / "tests.key").write_text(issued["api_key"])
 
 
 def committed(stack: str) -> str:
@@ -141,14 +145,28 @@ def committed(stack: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory, sandbox: dict[str, str]) -> Iterator[Cloud]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[tuple[Checkout, list[str]]]"]:
+    """A checkout with two validated model versions; they are made while the sandbox starts."""
+    root = tmp_path_factory.mktemp("stacks") / "checkout"
+
+    def prepare() -> tuple[Checkout, list[str]]:
+        checkout = make_cloud_checkout(root)
+        versions = []
+        for file in ("xgboost_model_previous.joblib", "xgboost_model.joblib"):
+            command = ("register", f"models/{file}", "fraud_detector", "XGBoost", "--sign-key", ".secrets/signing.key")
+            versions.append(json.loads(checkout.manage_models(*command, "--json").stdout)["model_id"])
+            checkout.manage_models("update-status", versions[-1], "validated", "--reason", "tests")
+        return checkout, versions
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(prepare)
+
+
+@pytest.fixture(scope="session")
+def cloud(prepared: "Future[tuple[Checkout, list[str]]]", sandbox: dict[str, str]) -> Iterator[Cloud]:
     """Both stacks brought up from nothing, at the same time."""
-    checkout = make_cloud_checkout(tmp_path_factory.mktemp("stacks") / "checkout", sandbox)
-    versions = []
-    for file in ("xgboost_model_previous.joblib", "xgboost_model.joblib"):
-        command = ("register", f"models/{file}", "fraud_detector", "XGBoost", "--sign-key", ".secrets/signing.key")
-        versions.append(json.loads(checkout.manage_models(*command, "--json").stdout)["model_id"])
-        checkout.manage_models("update-status", versions[-1], "validated", "--reason", "tests")
+    checkout, versions = prepared.result()
+    point_at(checkout, sandbox)
     found = Cloud(checkout, sandbox, *versions)
     with ThreadPoolExecutor(len(ENVIRONMENTS)) as pool:
         list(pool.map(lambda each: timed(found, f"up {each}", lambda: found.deploy(found.first, each)), ENVIRONMENTS))

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import Checkout
-from tests.sandbox.conftest import aws_client, make_cloud_checkout
+from tests.sandbox.conftest import aws_client, make_cloud_checkout, point_at
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory, sandbox: dict[str, str]) -> Checkout:
     """A checkout with nothing deployed."""
-    checkout = make_cloud_checkout(tmp_path_factory.mktemp("other") / "checkout", sandbox)
+    checkout = make_cloud_checkout(tmp_path_factory.mktemp("other") / "checkout")
+    point_at(checkout, sandbox)
     for file, flags in (
         ("xgboost_model.joblib", ("--sign-key", ".secrets/signing.key")),
         ("xgboost_model_previous.joblib", ()),
