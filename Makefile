@@ -28,7 +28,7 @@ down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 	@$(BIN)/python scripts/deploy_model.py down development
 
 # The engine and its providers live for seconds: they collect their garbage less often, and start a third cheaper.
-test test-rollouts test-scanners test-sandbox: export GOGC ?= 400
+test test-rollouts test-docs test-scanners test-sandbox: export GOGC ?= 400
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/rendered tests/engine

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,8 @@ class Checkout:
         status: dict[str, Any] = json.loads(path.read_text())
         return status
 
-    def processes(self) -> list[int]:
-        """Process ids of everything that serves from this checkout."""
+    def processes(self, of: bytes = b"serving") -> list[int]:
+        """Process ids of everything that runs in this checkout and has that in its command line."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -142,7 +143,7 @@ class Checkout:
                     here = (entry / "cwd").resolve() == self.root
                 except OSError:
                     continue
-                if here and b"serving" in command:
+                if here and of in command:
                     found.append(int(entry.name))
         return found
 
@@ -187,8 +188,10 @@ def make_checkout(root: Path) -> Checkout:
 
 
 def stop_everything(checkout: Checkout) -> None:
-    for process in checkout.processes():
-        os.kill(process, signal.SIGKILL)
+    """Ends what serves, and the providers that outlive an engine that was killed."""
+    for process in checkout.processes(of=b""):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
