@@ -1,13 +1,17 @@
 """Files that appear whole or not at all."""
 
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from model_store.errors import StorageFailed
+
+_SYNC_BYTES = 1 << 24
+"""After so many bytes they are sent to the disk: it works beside whoever makes the rest, not after it."""
 
 
 @contextmanager
@@ -22,7 +26,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     staging = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with staging.open("xb") as file:
+        with io.BufferedWriter(_SyncedFile(staging, "xb")) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -33,6 +37,21 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             staging.unlink(missing_ok=True)
+
+
+class _SyncedFile(io.FileIO):
+    """A file that is synced while it is written."""
+
+    _unsynced = 0
+
+    def write(self, data: Any, /) -> int:
+        count = super().write(data)
+        self._unsynced += count or 0
+        if self._unsynced >= _SYNC_BYTES:
+            self._unsynced = 0
+            # Not every system has the cheaper one.
+            getattr(os, "fdatasync", os.fsync)(self.fileno())
+        return count
 
 
 def sync_directory(path: Path) -> None:

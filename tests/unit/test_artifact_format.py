@@ -279,6 +279,28 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> N
     assert [item.name for item in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_disk_that_fails_half_way_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encrypted: bool
+) -> None:
+    path = tmp_path / "a"
+    persistence = SecureModelPersistence(KEY)
+    persistence.save_model_secure("old", path)
+    synced = []
+
+    def fails_the_second_time(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > 1:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fdatasync", fails_the_second_time, raising=False)
+    with pytest.raises(StorageFailed, match="Input/output error"):
+        persistence.save_model_secure(np.zeros(9_000_000), path, "none", encrypt=encrypted)
+    assert len(synced) == 2, "it was not synced while it was written"
+    assert persistence.load_model_secure(path)[0] == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFailed, match="file"):
