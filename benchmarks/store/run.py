@@ -44,9 +44,10 @@ def main() -> int:
         return 0
     rows: list[dict[str, Any]] = []
     added: list[dict[str, Any]] = []
-    if options.part == "slow":
+    if options.part != "all":
         before = json.loads((RESULTS / "store.json").read_text(encoding="utf-8"))
-        rows, added = before["rows"], before["added"]
+        rows = [row for row in before["rows"] if _is_slow(row["model"], row["name"]) == (options.part == "fast")]
+        added = before["added"] if options.part == "slow" else []
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         directory = Path(work)
         for model, megabytes in (("xgboost", 5), ("forest", options.forest), ("arrays", options.arrays)):
@@ -55,7 +56,7 @@ def main() -> int:
                 added.append({"model": model, **_added_in_child(compression, path, directory)})
                 sys.stderr.write(f"{added[-1]}\n")
             for name in _names():
-                once = model != "xgboost" and name.endswith(_SLOW)
+                once = _is_slow(model, name)
                 if options.part == ("fast" if once else "slow"):
                     continue
                 rows.append({"model": model, **_in_child(name, path, directory, 1 if once else options.repeat)})
@@ -67,6 +68,10 @@ def main() -> int:
     rows.sort(key=lambda row: (_MODELS.index(row["model"]), order.get(row["name"], len(order))))
     _write(rows, added, options)
     return 0
+
+
+def _is_slow(model: str, name: str) -> bool:
+    return model != "xgboost" and name.endswith(_SLOW)
 
 
 def _names() -> list[str]:
@@ -211,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         "--part",
         choices=("all", "fast", "slow"),
         default="all",
-        help="fast: all but bz2 and lzma on the large models; slow: those, added to the results of before",
+        help="fast: all but bz2 and lzma on the large models; slow: only those; either keeps the other's results",
     )
     parser.add_argument("--work", help="directory for the files; the system's own when not given")
     parser.add_argument("--mlflow-python", help="a Python that has mlflow, scikit-learn and xgboost")
