@@ -4,7 +4,8 @@
     python -m sandbox.aws --port 8443 --http-port 8080 --certificate server.pem --key server.key
 
 Added: bucket policies are evaluated with their conditions (moto ignores them), a bucket has the tags that it was made
-with, a checksum is enough for an object that is locked, and CloudWatch answers the CBOR protocol that newer SDKs speak.
+with, a checksum is enough for an object that is locked, and CloudWatch answers the CBOR protocol that newer SDKs speak,
+with percentiles.
 The same service listens on plain HTTP too, so that a policy that demands TLS can be seen to work.
 """
 
@@ -28,6 +29,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.s3.models import s3_backends
 
 from sandbox.once import OnlyOnce, read_to_the_end
+from sandbox.percentiles import metric_percentiles
 from sandbox.policies import denied
 
 _ACCOUNT = "123456789012"
@@ -73,6 +75,8 @@ class Front:
         content = environ["wsgi.input"].read(length)
         asked = _plain(cbor2.loads(content) if content else {})
         own = self._composites.answer(operation, asked)
+        if operation == "GetMetricStatistics" and asked.get("ExtendedStatistics"):
+            own = metric_percentiles(asked, _ACCOUNT)
         if own is not None:
             return _answered(start_response, "200 OK", own)
         body = json.dumps(asked).encode()
