@@ -17,6 +17,7 @@ from stacks.errors import EndpointSilent
 from stacks.rollout_checks import STEPS, SideNumbers
 
 _PERIOD_SECONDS = 60
+_ALARM = "ALARM"
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,27 @@ class CloudNumbers:
         self._environment, self._name = environment, deployment_name
 
     def read(self, stable_id: str, rollout: RolloutConfig, since: datetime) -> RolloutNumbers:
-        """The numbers since a time."""
+        """The numbers since a time, to the minute, since that is how CloudWatch keeps them.
+
+        The minute in which a step began counts too: it may hold some of the step before, of the same versions. That of
+        the first step does not, so that a candidate which was withdrawn a moment ago is judged anew.
+        """
         seconds = max(0.0, time.time() - since.timestamp())
-        return RolloutNumbers(self._side(stable_id, since), self._side(rollout.candidate, since), seconds)
+        begin = since.astimezone(UTC).replace(second=0, microsecond=0)
+        if rollout.weight <= rollout.steps[0]:
+            begin += timedelta(minutes=1)
+        if begin > datetime.now(UTC):
+            return RolloutNumbers(SideNumbers(stable_id), SideNumbers(rollout.candidate), seconds)
+        return RolloutNumbers(self._side(stable_id, begin), self._side(rollout.candidate, begin), seconds)
 
     def alarms(self) -> tuple[str, ...]:
         """Names of the deployment's alarms that are on."""
-        found = self._client.describe_alarms(AlarmNamePrefix=self._name, StateValue="ALARM")
-        return tuple(sorted(each["AlarmName"] for each in found["MetricAlarms"]))
+        pages = self._client.get_paginator("describe_alarms").paginate(
+            AlarmNamePrefix=f"{self._name}-", StateValue=_ALARM
+        )
+        found = [each for page in pages for each in page["MetricAlarms"]]
+        # Not every server of this interface heeds both conditions.
+        return tuple(sorted(each["AlarmName"] for each in found if each["StateValue"] == _ALARM))
 
     def _side(self, model_id: str, since: datetime) -> SideNumbers:
         counts = {
@@ -161,14 +175,12 @@ class CloudNumbers:
     ) -> list[dict[str, Any]]:
         dimensions = metric_names.dimensions(self._environment, self._name, model_id)
         asked: dict[str, Any] = {"Statistics": statistics} if statistics else {"ExtendedStatistics": extended}
-        # Metrics are of whole minutes; the first may hold some of the step before, of the same versions.
-        begin = since.astimezone(UTC).replace(second=0, microsecond=0)
         answer = self._client.get_metric_statistics(
             Namespace=self._namespace,
             MetricName=metric,
             Dimensions=[{"Name": name, "Value": value} for name, value in dimensions],
-            StartTime=begin,
-            EndTime=max(datetime.now(UTC), begin + timedelta(seconds=1)),
+            StartTime=since,
+            EndTime=max(datetime.now(UTC), since + timedelta(seconds=1)),
             Period=_PERIOD_SECONDS,
             **asked,
         )

@@ -4,33 +4,56 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from model_store.artifact_reader import measure_digest
 from tests.sandbox.conftest import Cloud, deployment_name, timed
 
 _STACK = "production"
-_NAMESPACE = "fraud-detection-production"
 _NAME = deployment_name(_STACK)
+_PUBLISH_SECONDS = 2.0
 
 
-def _route(cloud: Cloud) -> dict[str, int]:
+@dataclass
+class _Canary:
+    """What a canary did, from the command to its end."""
+
+    code: int
+    said: str
+    routes: list[dict[str, int]]
+    """Percent of the requests by slot, each time that the route was changed."""
+    stable_pods: set[str]
+    candidate_pods: set[str]
+    ready: int
+    """Candidate's pods that were ready when the route was first changed."""
+    seconds: float
+
+
+def _route(cloud: Cloud, stack: str = _STACK) -> dict[str, int]:
     """Percent of the requests by Service."""
-    api = cloud.kubernetes("CustomObjectsApi")
-    found = api.get_namespaced_custom_object("gateway.networking.k8s.io", "v1", _NAMESPACE, "httproutes", _NAME)
+    api, name = cloud.kubernetes("CustomObjectsApi"), deployment_name(stack)
+    place = ("gateway.networking.k8s.io", "v1", _namespace(stack), "httproutes", name)
+    found = api.get_namespaced_custom_object(*place)
     (rule,) = [rule for rule in found["spec"]["rules"] if not rule["matches"][0].get("headers")]
-    return {each["name"]: each["weight"] for each in rule["backendRefs"]}
+    return {each["name"].removeprefix(name) or "-blue": each["weight"] for each in rule["backendRefs"]}
 
 
-def _pods(cloud: Cloud, name: str) -> set[str]:
-    selector = f"app.kubernetes.io/name={name}"
-    return {
-        pod.metadata.name
-        for pod in cloud.kubernetes("CoreV1Api").list_namespaced_pod(_NAMESPACE, label_selector=selector).items
-        if pod.metadata.deletion_timestamp is None
-    }
+def _pods(cloud: Cloud, slot: str, stack: str = _STACK) -> set[str]:
+    name = deployment_name(stack) + slot.replace("-blue", "")
+    listed = cloud.kubernetes("CoreV1Api").list_namespaced_pod(
+        _namespace(stack), label_selector=f"app.kubernetes.io/name={name}"
+    )
+    return {pod.metadata.name for pod in listed.items if pod.metadata.deletion_timestamp is None}
+
+
+def _namespace(stack: str) -> str:
+    return f"fraud-detection-{stack}"
 
 
 def _rollout(cloud: Cloud) -> dict[str, Any]:
@@ -39,77 +62,121 @@ def _rollout(cloud: Cloud) -> dict[str, Any]:
     return found
 
 
-def _publish(cloud: Cloud, model_id: str, requests: int, errors: int) -> None:
-    """What pods of this version would publish."""
-    dimensions = {"Environment": _STACK, "Deployment": _NAME, "ModelVersion": model_id}
+def _publish(cloud: Cloud, stack: str, model_id: str, requests: int, errors: int) -> None:
+    """What pods of this version would publish; the latency of each tenth request: 4 ms, or 8 of one in ten."""
+    dimensions = {"Environment": stack, "Deployment": deployment_name(stack), "ModelVersion": model_id}
     counts = {"Requests": requests, "Errors": errors, "Decisions": requests - errors, "Frauds": requests // 50}
+    latency = {"Values": [4.0, 8.0], "Counts": [requests * 9 // 100, requests // 100], "Unit": "Milliseconds"}
+    data = {name: {"Value": value} for name, value in counts.items()} | {"Latency": latency, "Drift": {"Value": 0.05}}
     cloud.aws("cloudwatch").put_metric_data(
         Namespace="FraudDetection",
         MetricData=[
             {
                 "MetricName": name,
-                "Value": value,
                 "Timestamp": datetime.now(UTC),
                 "Dimensions": [{"Name": key, "Value": text} for key, text in dimensions.items()],
+                **values,
             }
-            for name, value in counts.items()
+            for name, values in data.items()
         ],
     )
 
 
-def _ensure_first(cloud: Cloud) -> None:
-    if cloud.live_model(_STACK) != cloud.first:
-        cloud.deploy(cloud.first, _STACK)
-
-
-def test_a_canary_that_answers_errors_is_withdrawn_and_the_route_is_as_before(cloud: Cloud) -> None:
-    _ensure_first(cloud)
-    stable_pods = _pods(cloud, _NAME)
-    command = [sys.executable, "scripts/deploy_model.py", "deploy", cloud.second, _STACK, "--strategy", "canary"]
+def _run_canary(cloud: Cloud, stack: str, steps: str, errors_in_300: int) -> _Canary:
+    """Deploys the second version over the first one while both publish."""
+    began, published, ready = time.monotonic(), 0.0, 0
+    routes, stable_pods, candidate_pods = [_route(cloud, stack)], _pods(cloud, "-blue", stack), set[str]()
+    command = [sys.executable, "scripts/deploy_model.py", "deploy", cloud.second, stack, "--strategy", "canary"]
     with subprocess.Popen(
-        [*command, "--steps", "25,100", "--interval", "1s"],
+        [*command, "--steps", steps, "--interval", "1s"],
         cwd=cloud.checkout.root,
         env=cloud.checkout.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
-        deadline = time.monotonic() + 120
-        while _route(cloud) != {_NAME: 75, f"{_NAME}-green": 25}:
-            assert time.monotonic() < deadline, _route(cloud)
-            assert running.poll() is None, running.communicate()[1]
-            time.sleep(0.5)
-        candidate = cloud.kubernetes("AppsV1Api").read_namespaced_deployment(f"{_NAME}-green", _NAMESPACE)
-        assert candidate.status.ready_replicas == 3, "at full size before it has traffic"
-        _publish(cloud, cloud.first, requests=5000, errors=5)
-        _publish(cloud, cloud.second, requests=1000, errors=60)
-        said = running.communicate(timeout=120)[1]
-    assert running.returncode == 22, said
-    assert f"{cloud.second} was withdrawn at 25 %: " in said
-    assert "errors: 6.00% of 1000 requests, against stable's 0.10%" in said
-    assert _route(cloud) == {_NAME: 100}
-    assert not _pods(cloud, f"{_NAME}-green")
-    assert _pods(cloud, _NAME) == stable_pods, "stable's pods went on"
+        while running.poll() is None:
+            assert time.monotonic() < began + 200, f"it does not end: {routes}"
+            if (now := _route(cloud, stack)) != routes[-1]:
+                routes.append(now)
+                if now.get("-green"):
+                    candidate_pods = candidate_pods or _pods(cloud, "-green", stack)
+                    ready = ready or _ready(cloud, stack)
+            if time.monotonic() - published > _PUBLISH_SECONDS:
+                published = time.monotonic()
+                _publish(cloud, stack, cloud.first, 1000, 1)
+                _publish(cloud, stack, cloud.second, 300, errors_in_300)
+            time.sleep(0.2)
+        said = running.communicate()[1]
+    seconds = time.monotonic() - began
+    return _Canary(running.returncode, said, routes, stable_pods, candidate_pods, ready, seconds)
+
+
+def _ready(cloud: Cloud, stack: str) -> int:
+    candidate = f"{deployment_name(stack)}-green"
+    found = cloud.kubernetes("AppsV1Api").read_namespaced_deployment(candidate, _namespace(stack))
+    return int(found.status.ready_replicas or 0)
+
+
+@pytest.fixture(scope="module")
+def canaries(cloud: Cloud) -> dict[str, _Canary]:
+    """One as good as stable, on staging, and one that answers errors, on production, at the same time."""
+    for stack in ("staging", _STACK):
+        if cloud.live_model(stack) != cloud.first:
+            cloud.deploy(cloud.first, stack)
+    with ThreadPoolExecutor(2) as pool:
+        good = pool.submit(_run_canary, cloud, "staging", "5,50,100", 0)
+        bad = pool.submit(_run_canary, cloud, _STACK, "25,100", 18)
+        found = {"as good": good.result(), "errors": bad.result()}
+    cloud.seconds["canary 5, 50, 100 % until promoted"] = found["as good"].seconds
+    cloud.seconds["canary until withdrawn"] = found["errors"].seconds
+    return found
+
+
+def test_a_canary_that_is_as_good_is_taken_through_every_step_and_promoted_without_a_restart(
+    cloud: Cloud, canaries: dict[str, _Canary]
+) -> None:
+    canary = canaries["as good"]
+    assert canary.code == 0, canary.said
+    steps = [{"-blue": stable, "-green": 100 - stable} for stable in (100, 95, 50, 0)]
+    assert canary.routes == [{"-blue": 100}, *steps, {"-green": 100}], canary.said
+    assert canary.ready == len(canary.candidate_pods) == 2, "at full size before it has traffic"
+    assert _pods(cloud, "-green", "staging") == canary.candidate_pods, "they are the stable ones now"
+    assert _pods(cloud, "-blue", "staging") == canary.stable_pods, "kept for the way back"
+
+
+def test_a_canary_that_answers_errors_is_withdrawn_and_the_route_is_as_before(
+    cloud: Cloud, canaries: dict[str, _Canary]
+) -> None:
+    canary = canaries["errors"]
+    assert canary.code == 22, canary.said
+    assert f"{cloud.second} was withdrawn at 25 %: errors: 6.00% of " in canary.said
+    assert "against stable's 0.10%" in canary.said
+    assert canary.ready == len(canary.candidate_pods) == 3, "at full size before it has traffic"
+    assert {"-blue": 75, "-green": 25} in canary.routes
+    assert _route(cloud) == {"-blue": 100}
+    assert not _pods(cloud, "-green")
+    assert _pods(cloud, "-blue") == canary.stable_pods, "stable's pods went on"
 
 
 def test_a_switch_moves_the_route_alone_and_the_way_back_is_a_switch(cloud: Cloud) -> None:
-    _ensure_first(cloud)
+    assert cloud.live_model(_STACK) == cloud.first
     timed(cloud, "blue-green", lambda: cloud.deploy(cloud.second, _STACK, "--strategy", "blue_green"))
-    assert _route(cloud) == {f"{_NAME}-green": 100}
+    assert _route(cloud) == {"-green": 100}
     status = _rollout(cloud)
     assert (status["stable"], status["rollout"]["slot"]) == (cloud.second, "green")
     assert status["rollout"]["kept"] == cloud.first
-    before = (_pods(cloud, _NAME), _pods(cloud, f"{_NAME}-green"))
+    before = (_pods(cloud, "-blue"), _pods(cloud, "-green"))
     assert len(before[0]) == len(before[1]) == 3
     timed(cloud, "switch back", lambda: cloud.checkout.deploy_model("rollback", _STACK))
-    assert _route(cloud) == {_NAME: 100}
-    assert (_pods(cloud, _NAME), _pods(cloud, f"{_NAME}-green")) == before, "no pod was restarted"
+    assert _route(cloud) == {"-blue": 100}
+    assert (_pods(cloud, "-blue"), _pods(cloud, "-green")) == before, "no pod was restarted"
 
 
 def test_the_scheduled_backup_copies_the_registry_with_the_jobs_own_command_and_restores(
     cloud: Cloud, tmp_path: Path
 ) -> None:
-    job = cloud.kubernetes("BatchV1Api").read_namespaced_cron_job(f"{_NAME}-backup", _NAMESPACE)
+    job = cloud.kubernetes("BatchV1Api").read_namespaced_cron_job(f"{_NAME}-backup", _namespace(_STACK))
     assert job.spec.schedule == "17 3 * * *"
     (container,) = job.spec.job_template.spec.template.spec.containers
     variables = {item.name: item.value for item in container.env if not item.name.startswith(("AWS_", "TMP"))}

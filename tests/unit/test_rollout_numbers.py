@@ -1,6 +1,6 @@
 """Numbers of a rollout from CloudWatch, in CloudWatch's own answers, and the metrics that are published by version."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -15,6 +15,7 @@ from serving.settings import ServingSettings
 from stacks.rollout_numbers import CloudNumbers
 
 _SINCE = datetime(2026, 10, 9, 14, 0, 30, tzinfo=UTC)
+_MINUTE = datetime(2026, 10, 9, 14, 0, tzinfo=UTC)
 _COUNTS = {"Requests": 1000.0, "Errors": 5.0, "Decisions": 995.0, "Frauds": 20.0}
 
 
@@ -28,13 +29,15 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> tuple[CloudNumbers, Stubber]:
     return CloudNumbers(config, "production", "prod"), Stubber(client)
 
 
-def _answer(stub: Stubber, metric: str, model_id: str, points: list[dict[str, Any]], **asked: Any) -> None:
+def _answer(
+    stub: Stubber, metric: str, model_id: str, points: list[dict[str, Any]], *, start: datetime = _MINUTE, **asked: Any
+) -> None:
     dimensions = {"Environment": "production", "Deployment": "prod", "ModelVersion": model_id}
     expected = {
         "Namespace": "FraudDetection",
         "MetricName": metric,
         "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
-        "StartTime": datetime(2026, 10, 9, 14, 0, tzinfo=UTC),
+        "StartTime": start,
         "EndTime": ANY,
         "Period": 60,
         **asked,
@@ -42,16 +45,16 @@ def _answer(stub: Stubber, metric: str, model_id: str, points: list[dict[str, An
     stub.add_response("get_metric_statistics", {"Label": metric, "Datapoints": points}, expected)
 
 
-def _side(stub: Stubber, model_id: str, milliseconds: float) -> None:
+def _side(stub: Stubber, model_id: str, milliseconds: float, start: datetime = _MINUTE) -> None:
     for metric, value in _COUNTS.items():
-        _answer(stub, metric, model_id, [{"Sum": value / 2}, {"Sum": value / 2}], Statistics=["Sum"])
-    _answer(stub, "Latency", model_id, [{"SampleCount": 1000.0}], Statistics=["SampleCount"])
+        _answer(stub, metric, model_id, [{"Sum": value / 2}, {"Sum": value / 2}], start=start, Statistics=["Sum"])
+    _answer(stub, "Latency", model_id, [{"SampleCount": 1000.0}], start=start, Statistics=["SampleCount"])
     shares = [f"p{share}" for share in range(1, 100, 2)]
-    for start in range(0, len(shares), 10):
-        chosen = shares[start : start + 10]
+    for number in range(0, len(shares), 10):
+        chosen = shares[number : number + 10]
         values = {share: milliseconds * (0.5 + int(share[1:]) / 100) for share in chosen}
-        _answer(stub, "Latency", model_id, [{"ExtendedStatistics": values}], ExtendedStatistics=chosen)
-    _answer(stub, "Drift", model_id, [{"Maximum": 0.1}, {"Maximum": 0.2}], Statistics=["Maximum"])
+        _answer(stub, "Latency", model_id, [{"ExtendedStatistics": values}], start=start, ExtendedStatistics=chosen)
+    _answer(stub, "Drift", model_id, [{"Maximum": 0.1}, {"Maximum": 0.2}], start=start, Statistics=["Maximum"])
 
 
 def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[CloudNumbers, Stubber]) -> None:
@@ -67,12 +70,27 @@ def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[Clo
     assert found.candidate.drift == 0.2
 
 
+def test_the_first_step_is_judged_from_the_next_minute_on(cloud: tuple[CloudNumbers, Stubber]) -> None:
+    watch, stub = cloud
+    _side(stub, "stable", 10.0, _MINUTE + timedelta(minutes=1))
+    _side(stub, "candidate", 10.0, _MINUTE + timedelta(minutes=1))
+    first = RolloutConfig(strategy="canary", candidate="candidate", weight=5)
+    with stub:
+        assert watch.read("stable", first, _SINCE).candidate.requests == 1000
+        stub.assert_no_pending_responses()
+        assert watch.read("stable", first, datetime.now(UTC)).stable.requests == 0, "nothing is asked yet"
+
+
 def test_the_alarms_that_are_on_are_those_of_the_deployment(cloud: tuple[CloudNumbers, Stubber]) -> None:
     watch, stub = cloud
-    answer = {"MetricAlarms": [{"AlarmName": "prod-error-rate", "StateValue": "ALARM"}]}
-    stub.add_response("describe_alarms", answer, {"AlarmNamePrefix": "prod", "StateValue": "ALARM"})
+    asked = {"AlarmNamePrefix": "prod-", "StateValue": "ALARM"}
+    states = {"prod-error-rate": "ALARM", "prod-cpu": "OK", "prod-drift": "INSUFFICIENT_DATA"}
+    first = [{"AlarmName": name, "StateValue": state} for name, state in states.items()]
+    second = [{"AlarmName": "prod-accuracy", "StateValue": "ALARM"}]
+    stub.add_response("describe_alarms", {"MetricAlarms": first, "NextToken": "more"}, asked)
+    stub.add_response("describe_alarms", {"MetricAlarms": second}, {**asked, "NextToken": "more"})
     with stub:
-        assert watch.alarms() == ("prod-error-rate",)
+        assert watch.alarms() == ("prod-accuracy", "prod-error-rate")
 
 
 def test_metrics_are_published_by_version_only_where_a_rollout_needs_them() -> None:
