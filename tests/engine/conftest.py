@@ -140,7 +140,7 @@ class Checkout:
             if entry.name.isdigit():
                 try:
                     command = (entry / "cmdline").read_bytes()
-                    here = (entry / "cwd").resolve() == self.root
+                    here = (entry / "cwd").resolve().is_relative_to(self.root)
                 except OSError:
                     continue
                 if here and of in command:

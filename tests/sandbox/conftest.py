@@ -41,6 +41,12 @@ class Cloud:
         found: dict[str, Any] = json.loads(self.checkout.pulumi("stack", "output", "--json", "-s", stack).stdout)
         return found
 
+    def states(self, stack: str) -> list[dict[str, Any]]:
+        """The resources as the stack's state has them."""
+        exported = json.loads(self.checkout.pulumi("stack", "export", "-s", stack).stdout)
+        found: list[dict[str, Any]] = exported["deployment"]["resources"]
+        return found
+
     def deployment(self, stack: str) -> Any:
         """The Deployment as the API server has it."""
         name = deployment_name(stack)
