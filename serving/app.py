@@ -72,6 +72,11 @@ class ServiceState:
         return {"model_id": self.model.metadata.model_id, "digest": self.model.metadata.digest}
 
 
+class _Prediction(msgspec.Struct, gc=False):
+    fraud_probability: float
+    is_fraud: bool
+
+
 class _Refused(Exception):
     def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -283,8 +288,8 @@ class Service:
         probabilities = runtime.now(rows)
         if probabilities is None:
             probabilities = await runtime.soon(rows)
-        predictions = [{"fraud_probability": value, "is_fraud": value >= threshold} for value in probabilities]
-        frauds = sum(value >= threshold for value in probabilities)
+        predictions = [_Prediction(value, value >= threshold) for value in probabilities]
+        frauds = sum(prediction.is_fraud for prediction in predictions)
         request.decisions = frauds
         self._state.metrics.decisions(probabilities, frauds)
         return _encode({**self._known, "request_id": request.request_id, "predictions": predictions})

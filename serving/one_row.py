@@ -46,7 +46,8 @@ class OneRow:
         self._one_row, self._take, self._find = reader.one_row, buckets.take, state.api_keys.find
         self._answer_one = state.model.runtime.one
         self._threshold = state.model.threshold
-        self._max_in_flight, self._max_body = state.settings.max_in_flight, state.settings.max_body_bytes
+        self._max_in_flight = state.settings.max_in_flight
+        self._max_body = min(state.settings.max_body_bytes, reader.one_row_bytes)
         prefix = secrets.token_hex(8)
         self._ids = (f"{prefix}{number:016x}" for number in itertools.count())
         self._head = msgspec.json.encode({"model_id": state.model.metadata.model_id, "threshold": self._threshold})[

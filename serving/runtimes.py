@@ -2,13 +2,14 @@
 
 | model | runtime | where it runs |
 |---|---|---|
-| converted at registration, or registered as ONNX | ONNX Runtime, one thread | on the event loop; large batches not |
-| XGBoost | its booster's in-place prediction, one thread | on the event loop; large batches not |
+| converted at registration, or registered as ONNX | ONNX Runtime, one thread | on the event loop; long batches not |
+| XGBoost | its booster's in-place prediction, one thread | on the event loop; long batches not |
 | everything else | `predict_proba` | beside the event loop; requests that wait are answered together |
 """
 
 import asyncio
 import struct
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,9 @@ import numpy as np
 
 from model_store.native_models import OnnxModel
 
-_INLINE_ROWS = 32
-"""So many rows take no longer than handing them to a thread."""
+_INLINE_SECONDS = 0.0005
+"""So long the event loop may be held; handing rows to a thread and back costs about as much while it is busy."""
+_PACE_ROWS, _PACE_ROUNDS = 64, 3
 _ROWS_AT_ONCE = 512
 _AGREES = 1e-6
 
@@ -33,7 +35,7 @@ class Runtime(Protocol):
     """For people, such as `onnxruntime`."""
 
     def now(self, rows: Rows) -> list[float] | None:
-        """The probabilities, when that takes no longer than some 100 µs; None when it would."""
+        """The probabilities, when that takes half a millisecond at most; None when it would take longer."""
 
     async def soon(self, rows: Rows) -> list[float]:
         """The probabilities; the event loop goes on meanwhile."""
@@ -62,6 +64,7 @@ class InlineRuntime(_Threaded):
 
     def __init__(self, features: int) -> None:
         super().__init__()
+        self._inline_rows = 1
         self._one = np.zeros((1, features), dtype=np.float32)
         self._put = struct.Struct(f"{features}f").pack_into
         self._bytes = memoryview(self._one.data).cast("B")
@@ -75,11 +78,21 @@ class InlineRuntime(_Threaded):
             return self.compute([row])[0]
         return float(self._answer(self._one)[0])
 
+    def measure_pace(self) -> None:
+        """Finds out how many rows the event loop may wait for; before that it is one."""
+        rows = np.random.default_rng(0).normal(scale=3, size=(_PACE_ROWS, self._one.shape[1])).astype(np.float32)
+        paces = []
+        for _ in range(_PACE_ROUNDS):
+            started = time.perf_counter()
+            self._answer(rows)
+            paces.append((time.perf_counter() - started) / _PACE_ROWS)
+        self._inline_rows = max(1, int(_INLINE_SECONDS / min(paces)))
+
     def now(self, rows: Rows) -> list[float] | None:
-        """The probabilities of a few rows; None for more of them."""
+        """The probabilities of as many rows as take half a millisecond; None for more of them."""
         if len(rows) == 1:
             return [self.one(rows[0])]
-        return self.compute(rows) if len(rows) <= _INLINE_ROWS else None
+        return self.compute(rows) if len(rows) <= self._inline_rows else None
 
     def compute(self, rows: Rows) -> list[float]:
         """The probabilities, however long it takes."""
@@ -209,6 +222,13 @@ class EstimatorRuntime(_Threaded):
 
 def runtime_for(model: Any, features: int) -> Runtime:
     """The fastest runtime that gives the model's own answers."""
+    runtime = _fastest(model, features)
+    if isinstance(runtime, InlineRuntime):
+        runtime.measure_pace()
+    return runtime
+
+
+def _fastest(model: Any, features: int) -> Runtime:
     if isinstance(model, OnnxModel):
         return OnnxRuntime(model, features)
     if type(model).__name__ == "XGBClassifier" and len(getattr(model, "classes_", ())) in (0, 2):

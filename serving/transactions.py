@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 _SHOWN_CHARACTERS = 80
+_AROUND_BYTES, _NUMBER_BYTES = 64, 32
 FEEDBACK_FIELDS = ("predicted_fraud", "was_fraud")
 """Of each item of feedback: what the service decided, and what it turned out to be."""
 
@@ -39,6 +40,8 @@ class TransactionReader:
 
     def __init__(self, feature_names: Sequence[str], max_batch: int) -> None:
         self._names, self._max_batch = tuple(feature_names), max_batch
+        self.one_row_bytes = _AROUND_BYTES + sum(len(json.dumps(name)) + _NUMBER_BYTES for name in self._names)
+        """A body with one transaction, written without needless spaces and digits, is no longer than this."""
         places = [f"f{number}" for number in range(len(self._names))]
         transaction: Any = msgspec.defstruct(
             "Transaction",

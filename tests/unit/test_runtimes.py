@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from xgboost import XGBClassifier
 from model_store.errors import InvalidInput
 from model_store.native_models import OnnxModel, onnx_bytes
 from model_store.runtime_form import TOLERANCE, runtime_form
-from serving.runtimes import Runtime, runtime_for
+from serving.runtimes import InlineRuntime, Runtime, runtime_for
 from tests.event_loop import run_in_a_loop_of_its_own
 
 DATA = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
@@ -56,6 +57,21 @@ def test_the_answers_are_the_models_own(model: Any, form: str) -> None:
     for row, value in zip(ROWS.tolist()[:5], expected, strict=False):
         now = runtime.now([row])
         assert now is None or now == [pytest.approx(float(value), abs=TOLERANCE)]
+
+
+@pytest.mark.parametrize(("seconds_a_row", "here"), [(0.0, 2), (0.001, 1)])
+def test_long_batches_are_left_to_the_thread_by_what_a_row_takes(seconds_a_row: float, here: int) -> None:
+    class Paced(InlineRuntime):
+        def _answer(self, rows: Any) -> Any:
+            time.sleep(seconds_a_row * len(rows))
+            return np.full(len(rows), 0.25, dtype=np.float32)
+
+    runtime = Paced(4)
+    runtime.measure_pace()
+    rows = [[0.0] * 4] * 2
+    assert runtime.now(rows[:1]) == [0.25]
+    assert runtime.now(rows) == ([0.25, 0.25] if here == len(rows) else None)
+    assert run_in_a_loop_of_its_own(runtime.soon(rows)) == [0.25, 0.25]
 
 
 def test_onnx_runtime_does_not_report_home(tmp_path: Path) -> None:
