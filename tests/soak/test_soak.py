@@ -1,7 +1,7 @@
 """Load for a while, with restarts and reloads of other versions meanwhile: no failed request, no growth of memory.
 
-`SOAK_SECONDS` and `SOAK_RATE` say how long and how many requests a second, `half` being half of what it answers at most;
-`make soak` sets ten minutes at half the top rate.
+`SOAK_SECONDS` and `SOAK_RATE` say how long and how many requests a second; `half` is half of what it answers at most.
+`make soak` sets ten minutes at half.
 """
 
 import json
