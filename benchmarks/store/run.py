@@ -42,32 +42,61 @@ def main() -> int:
     if options.added:
         print(json.dumps(measure_added(Path(options.model), options.added, Path(options.directory))))
         return 0
-    rows: list[dict[str, Any]] = []
-    added: list[dict[str, Any]] = []
-    if options.part != "all":
-        before = json.loads((RESULTS / "store.json").read_text(encoding="utf-8"))
-        rows = [row for row in before["rows"] if _is_slow(row["model"], row["name"]) == (options.part == "fast")]
-        added = before["added"] if options.part == "slow" else []
+    results = _Results(options)
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         directory = Path(work)
         for model, megabytes in (("xgboost", 5), ("forest", options.forest), ("arrays", options.arrays)):
             path = prepare(model, directory, megabytes)
-            for compression in ADDED if model != "xgboost" and options.part != "slow" else ():
-                added.append({"model": model, **_added_in_child(compression, path, directory)})
-                sys.stderr.write(f"{added[-1]}\n")
+            fast = options.part != "slow" and not options.only
+            for compression in ADDED if model != "xgboost" and fast else ():
+                results.take_added({"model": model, **_added_in_child(compression, path, directory)})
             for name in _names():
                 once = _is_slow(model, name)
-                if options.part == ("fast" if once else "slow"):
+                if options.part == ("fast" if once else "slow") or not name.startswith(options.only):
                     continue
-                rows.append({"model": model, **_in_child(name, path, directory, 1 if once else options.repeat)})
-                _say(rows[-1])
-            if options.mlflow_python and model != "arrays" and options.part != "slow":
-                rows.append({"model": model, **measure_mlflow(options.mlflow_python, path, directory)})
-                _say(rows[-1])
-    order = {name: number for number, name in enumerate(_names())}
-    rows.sort(key=lambda row: (_MODELS.index(row["model"]), order.get(row["name"], len(order))))
-    _write(rows, added, options)
+                results.take({"model": model, **_in_child(name, path, directory, 1 if once else options.repeat)})
+            if options.mlflow_python and model != "arrays" and fast:
+                results.take({"model": model, **measure_mlflow(options.mlflow_python, path, directory)})
     return 0
+
+
+class _Results:
+    """What was measured, written after each measurement, so that what ends the run loses only what it was at.
+
+    Args:
+        options: `part` and `only` say that something less than all is measured; the rest is kept as it was.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+        self._added: dict[tuple[str, str], dict[str, Any]] = {}
+        if options.part != "all" or options.only:
+            before = json.loads((RESULTS / "store.json").read_text(encoding="utf-8"))
+            self._rows = {(row["model"], row["name"]): row for row in before["rows"]}
+            self._added = {(row["model"], row["compression"]): row for row in before["added"]}
+
+    def take(self, row: dict[str, Any]) -> None:
+        """Takes how one way saves and loads one model."""
+        self._rows[row["model"], row["name"]] = row
+        _say(row)
+        self._write()
+
+    def take_added(self, row: dict[str, Any]) -> None:
+        """Takes what checksum and cipher add to one model's saves and loads."""
+        self._added[row["model"], row["compression"]] = row
+        sys.stderr.write(f"{row}\n")
+        self._write()
+
+    def _write(self) -> None:
+        order = {name: number for number, name in enumerate(_names())}
+        rows = sorted(
+            self._rows.values(), key=lambda row: (_MODELS.index(row["model"]), order.get(row["name"], len(order)))
+        )
+        added = sorted(
+            self._added.values(), key=lambda row: (_MODELS.index(row["model"]), ADDED.index(row["compression"]))
+        )
+        _write(rows, added, self._options)
 
 
 def _is_slow(model: str, name: str) -> bool:
@@ -173,21 +202,27 @@ def _table(rows: list[dict[str, Any]], machine: str) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        fernet = next(other for other in rows if other["model"] == row["model"] and other["name"] == "fernet/none")
+        fernet = next((one for one in rows if one["model"] == row["model"] and one["name"] == "fernet/none"), None)
         raw = row["raw_bytes"]
+        ratios = [f"{fernet[what] / row[what]:.1f}" if fernet else "-" for what in ("save_seconds", "load_seconds")]
         lines.append(
-            f"| {row['model']} {raw / 1e6:.0f} MB | {row['name']} | {raw / 1e6 / row['save_seconds']:.0f} "
-            f"| {raw / 1e6 / row['load_seconds']:.0f} | {row['file_bytes'] / raw:.2f} "
-            f"| {row['extra_save_bytes'] / (1 << 20):.0f} MiB | {fernet['save_seconds'] / row['save_seconds']:.1f} "
-            f"| {fernet['load_seconds'] / row['load_seconds']:.1f} |"
+            f"| {row['model']} {raw / 1e6:.0f} MB | {row['name']} | {_speed(raw / row['save_seconds'])} "
+            f"| {_speed(raw / row['load_seconds'])} | {row['file_bytes'] / raw:.2f} "
+            f"| {row['extra_save_bytes'] / (1 << 20):.0f} MiB | {' | '.join(ratios)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _speed(bytes_per_second: float) -> str:
+    """MB/s with as many digits as say something."""
+    megabytes = bytes_per_second / 1e6
+    return f"{megabytes:.0f}" if megabytes >= 10 else f"{megabytes:.1f}"
 
 
 def _picture(rows: list[dict[str, Any]]) -> None:
     """Bars of throughput as plain SVG: no drawing library is needed for bars."""
     height, width = 16 * len(rows) + 60, 900
-    fastest = max(row["raw_bytes"] / row["save_seconds"] for row in rows)
+    fastest = max((row["raw_bytes"] / row["save_seconds"] for row in rows), default=1.0)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-size="11">',
         "<style>text { font-family: sans-serif }</style>",
@@ -217,6 +252,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=("all", "fast", "slow"),
         default="all",
         help="fast: all but bz2 and lzma on the large models; slow: only those; either keeps the other's results",
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        help="only the ways whose name begins so, such as joblib/lzma; the others keep their results",
     )
     parser.add_argument("--work", help="directory for the files; the system's own when not given")
     parser.add_argument("--mlflow-python", help="a Python that has mlflow, scikit-learn and xgboost")
