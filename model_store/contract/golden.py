@@ -354,12 +354,12 @@ def _rows_into_leaves(
     columns = structure.columns
     if columns is not None and columns.width == trees.width:
         boxes = _boxes(trees)
-        for turn in range(3):
+        for turn in range(4):
             missing = [leaf for leaf in every.tolist() if leaf not in reached and leaf in boxes][:MOST_LEAVES]
             if not missing:
                 break
             made = [
-                tuple(columns.feature_row(_wanted(boxes[leaf], trees, turn), rows[(leaf + turn) % len(rows)]))
+                _with_gaps(own, columns.feature_row(_wanted(boxes[leaf], trees, turn), rows[(leaf + turn) % len(rows)]))
                 for leaf in missing
             ]
             for row, ends in zip(made, _leaves_of(structure, own, made), strict=True):
@@ -368,6 +368,12 @@ def _rows_into_leaves(
                     reached |= new
                     found.append(row)
     return found, len(every), len({leaf for leaf in reached if leaf >= 0})
+
+
+def _with_gaps(own: OwnModel, row: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(
+        gap_of(feature) if is_gap(value) else value for feature, value in zip(own.features, row, strict=True)
+    )
 
 
 def _leaves_of(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ...]]) -> "np.ndarray[Any, Any]":
@@ -399,29 +405,35 @@ def _columns_or_gap(columns: Columns, row: Sequence[Any]) -> list[float]:
 
 
 def _boxes(trees: Trees) -> dict[int, dict[int, list[float]]]:
-    """For each leaf, by column: the last threshold below and above on the way to it, and which came last."""
+    """For each leaf, by column: the bounds that lead to it, whether the upper came last, and whether a gap leads there."""
     found: dict[int, dict[int, list[float]]] = {}
     pending: list[tuple[int, dict[int, list[float]]]] = [(root, {}) for root in trees.roots]
     left, right = trees.left.tolist(), trees.right.tolist()
-    feature, threshold = trees.feature.tolist(), trees.threshold.tolist()
+    feature, threshold, gaps_left = trees.feature.tolist(), trees.threshold.tolist(), trees.gaps_left.tolist()
     while pending:
         node, box = pending.pop()
         if left[node] < 0:
             found[node] = box
             continue
         column, split = feature[node], threshold[node]
-        low, high, _ = box.get(column, [-math.inf, math.inf, 0.0])
-        if low < split:
-            pending.append((left[node], {**box, column: [low, min(high, split), 1.0]}))
-        if split < high or (trees.operator == "<" and split <= high):
-            pending.append((right[node], {**box, column: [max(low, split), high, 0.0]}))
+        low, high, _, gap = box.get(column, [-math.inf, math.inf, 0.0, 1.0])
+        for child, bounds, below in (
+            (left[node], [low, min(high, split)], 1.0),
+            (right[node], [max(low, split), high], 0.0),
+        ):
+            gap_too = gap * (gaps_left[node] == below)
+            if gap_too or bounds[0] < bounds[1]:
+                pending.append((child, {**box, column: [*bounds, below, gap_too]}))
     return found
 
 
 def _wanted(box: Mapping[int, list[float]], trees: Trees, turn: int) -> dict[int, tuple[float, float]]:
     """For each column of a leaf's box, a value in it: at the threshold that came last, then at the other, then between."""
     found = {}
-    for column, (low, high, below) in box.items():
+    for column, (low, high, below, gap) in box.items():
+        if gap and (turn == 3 or low >= high):
+            found[column] = (math.nan, math.nan)
+            continue
         under, over = _inside(low, high, trees)
         if turn == 2 and math.isfinite(under) and math.isfinite(over):
             middle = (under + over) / 2

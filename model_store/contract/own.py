@@ -122,7 +122,7 @@ class OwnModel:
     def scores_one_by_one(self, rows: Sequence[Row]) -> "list[float | RowRefused]":
         """The scores of rows, and for those that the library does not answer, why not; in batches where it does."""
         found: list[float | RowRefused] = []
-        pending = [rows]
+        pending = [rows] if rows else []
         while pending:
             part = pending.pop()
             try:
