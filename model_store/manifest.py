@@ -10,6 +10,8 @@ from typing import Any
 
 from model_store.errors import IllegalTransition, InvalidInput, UnreadableModel
 
+RUNTIME_FILE, GOLDEN_FILE = "runtime", "golden"
+"""Artifact files in a model version's place beside the artifact: its faster form and its golden rows."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 _MODEL_ID = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,62})_(?P<type>[A-Za-z][A-Za-z0-9-]{0,62})_[0-9]{8}_[0-9]{6}")
@@ -116,12 +118,26 @@ class ModelMetadata:
     """The second form that is served: `format` (`onnx` or `native`) and, for ONNX, its `digest`, `size_bytes`,
     `payload_bytes`, `largest_difference` from the model, `tolerance` and `sample_rows`; for `native`, the `reason`.
     None: not made."""
+    contract: Mapping[str, Any] | None = None
+    """What the model takes and gives beside its features, and its golden rows; see `model_store.contract`. None for a
+    version that was registered before contracts were, or that is kept without being served."""
     status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
 
     @property
     def runtime_digest(self) -> str:
         """The digest of the second form; empty when there is none."""
         return str((self.runtime or {}).get("digest", ""))
+
+    @property
+    def attachments(self) -> dict[str, tuple[str, int]]:
+        """The artifact files beside the artifact: by name, digest and bytes of the payload."""
+        found = {}
+        if self.runtime and self.runtime_digest:
+            found[RUNTIME_FILE] = (self.runtime_digest, int(self.runtime["payload_bytes"]))
+        if self.contract and self.contract.get("golden"):
+            golden = self.contract["golden"]
+            found[GOLDEN_FILE] = (str(golden["digest"]), int(golden["payload_bytes"]))
+        return found
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -136,6 +152,9 @@ class ModelMetadata:
         """What never changes, as plain JSON values."""
         values = self.to_dict()
         del values["status"]
+        if self.contract is None:
+            # As such manifests were written and signed.
+            del values["contract"]
         return values
 
     @classmethod
@@ -146,8 +165,8 @@ class ModelMetadata:
             UnreadableModel: it lacks a field, or has one that this program does not know.
         """
         expected = _manifest_fields()
-        if "runtime" not in manifest:
-            manifest = {**manifest, "runtime": None}
+        if "runtime" not in manifest or "contract" not in manifest:
+            manifest = {"runtime": None, "contract": None, **manifest}
         if manifest.keys() != expected:
             odd = sorted(set(manifest) ^ expected)
             raise UnreadableModel(f"the manifest's fields are not the expected ones: {', '.join(odd)}")

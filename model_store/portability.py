@@ -28,15 +28,14 @@ from model_store.errors import (
 )
 from model_store.header import canonical_json
 from model_store.layout import place_of, storage_at, write_json
-from model_store.manifest import ModelMetadata, ModelStatus
+from model_store.manifest import GOLDEN_FILE, RUNTIME_FILE, ModelMetadata, ModelStatus
 from model_store.progress import Step, no_step
 from model_store.registration import enter_status
 from model_store.registry import ModelRegistry
-from model_store.runtime_form import FILE as RUNTIME_FILE
 from model_store.storage import Storage
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
-_MEMBERS = ("manifest.json", "artifact", RUNTIME_FILE, "signature.json")
+_MEMBERS = ("manifest.json", "artifact", RUNTIME_FILE, GOLDEN_FILE, "signature.json")
 _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
 
@@ -160,7 +159,7 @@ def _copy_one(source: Storage, target: Storage, key: str, *, overwrite_changing:
         if _sha256(path) == _sha256(present) or (changing and not overwrite_changing):
             return False
         # A rotated artifact differs in its key slots only; its digest is still the manifest's.
-        rotated = path.name in ("artifact", RUNTIME_FILE) and measure_digest(path) == measure_digest(present)
+        rotated = path.name in ("artifact", RUNTIME_FILE, GOLDEN_FILE) and measure_digest(path) == measure_digest(present)
         if not changing and not rotated:
             raise VersionConflict(f"{target.location}/{key}: holds something else than the source; neither was changed")
     target.replace_file(key, path)
@@ -188,9 +187,10 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
             _unpack(bundle, name, digest, staging / name)
         if measure_digest(staging / "artifact") != metadata.digest:
             raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
-        second = staging / RUNTIME_FILE
-        if (measure_digest(second) if second.exists() else "") != metadata.runtime_digest:
-            raise ChecksumMismatch(f"the bundle's {RUNTIME_FILE} is not the one that its manifest describes")
+        for name in (RUNTIME_FILE, GOLDEN_FILE):
+            file, expected = staging / name, metadata.attachments.get(name, ("", 0))[0]
+            if (measure_digest(file) if file.exists() else "") != expected:
+                raise ChecksumMismatch(f"the bundle's {name} is not the one that its manifest describes")
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / "state.json", state)

@@ -43,8 +43,7 @@ from model_store.manifest import (
 )
 from model_store.persistence import SecureModelPersistence
 from model_store.registration import Candidate, Registration, enter_status
-from model_store.runtime_form import FILE as RUNTIME_FILE
-from model_store.serializers import SerializationFormat
+from model_store.serializers import SerializationFormat, native_format
 from model_store.storage import Storage
 
 if TYPE_CHECKING:
@@ -106,7 +105,14 @@ class ModelRegistry:
         signing_key: "Ed25519PrivateKey | None" = None,
         compression: CompressionType | str = CompressionType.ZSTD,
         format_type: SerializationFormat | str = SerializationFormat.JOBLIB,
-        runtime: bool = False,
+        runtime: bool = True,
+        positive_class: Any | None = None,
+        threshold: float | None = None,
+        sample: Path | None = None,
+        holdout: Path | None = None,
+        label: str | None = None,
+        versions: Mapping[str, str] | None = None,
+        registry_only: bool = False,
     ) -> str:
         """Registers a model as a new version, whole or not at all.
 
@@ -120,27 +126,49 @@ class ModelRegistry:
             model_type: such as `XGBoost`; told from the estimator when not given.
             source: the file that the model came from; its name and SHA-256 are recorded.
             training_data: a file of what it was trained on; its name and SHA-256 are recorded.
-            feature_schema: one object a feature, in the model's order; told from the estimator when not given.
+            feature_schema: one object a feature, in the model's order; adds to what the estimator tells (`name`, `type`,
+                `gaps`, `minimum`, `maximum`, `bins`) and may not contradict it.
             signing_key: signs the manifest.
             compression: of the artifact.
             format_type: of the artifact.
-            runtime: whether a second form in ONNX is made where the model converts and agrees with it on a sample,
-                which a service answers from many times as fast; takes seconds.
+            runtime: whether a faster form is made where there is one that provably answers as the model does.
+            positive_class: the class that is fraud; needed where the classes do not say so.
+            threshold: fraud from this score on, 0 to 1; the estimator's own when not given, else 0.5.
+            sample: CSV or Parquet file with some training rows: fills what an estimator does not know. No row is kept.
+            holdout: the same with labelled rows that the model was not trained on: metrics are calculated from it.
+            label: the column of `holdout` that holds the class.
+            versions: library versions as the model's file has them.
+            registry_only: keep a model that no service can serve; it has no contract.
 
         Returns:
             The model id, `<name>_<type>_<YYYYmmdd_HHMMSS>`; two in one second get different ones.
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            InvalidInput: a name, tag, metric or the model is not what it may be.
+            InvalidInput: a name, tag, metric or the model is not what it may be, a claim contradicts the model, or the
+                model cannot be served.
+            FileMissing: there is no such sample or holdout.
             KeyNotFound: artifacts are encrypted and there is no key.
             StorageFailed: the registry cannot be written.
         """
+        from model_store.contract.proving import Claims, prove, servable
+        from model_store.contract.sample import holdout_metrics, training_table
+        from model_store.conversion import require_same, through
+
         model_type = model_type or model_type_of(model)
         tags = tuple(tags)
         require_names(model_name, model_type, tags)
         metrics = require_metrics(performance_metrics or {})
         self.require_right("register", model_name)
+        model = servable(model)
+        claims = Claims(positive_class, threshold, tuple(feature_schema or ()), sample or training_table(training_data),
+                        versions or {})  # fmt: skip
+        proven = None if registry_only else prove(model, claims, form=runtime)
+        if holdout is not None and proven is not None:
+            if label is None:
+                raise InvalidInput("a holdout needs the name of the column that holds the class: --label COLUMN")
+            metrics |= holdout_metrics(proven.contract, model, holdout, label)
+        features = proven.contract.features if proven else ()
         known = {
             "model_name": model_name,
             "model_type": model_type,
@@ -148,15 +176,18 @@ class ModelRegistry:
             "tags": list(tags),
             "author": author or self.actor,
             "performance_metrics": metrics,
-            "feature_schema": [dict(item) for item in feature_schema or feature_schema_of(model)],
+            "feature_schema": [each.to_dict() for each in features]
+            if proven
+            else [dict(item) for item in feature_schema or feature_schema_of(model)],
             "source": describe_source(source) if source else None,
-            "lineage": lineage_of(model, training_data),
+            "lineage": lineage_of(model, training_data, source),
         }
-        persistence = SecureModelPersistence(
-            keys=self.keys, default_compression=compression, default_format=format_type
-        )
+        chosen = native_format(model) or SecureModelPersistence.serializer(format_type)
+        if proven is not None and chosen not in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):
+            require_same(proven.contract, proven.golden, through(model, chosen), chosen)
+        persistence = SecureModelPersistence(keys=self.keys, default_compression=compression, default_format=chosen)
         registration = Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
-        return registration.register(Candidate(model, persistence, known, signing_key, runtime))
+        return registration.register(Candidate(model, persistence, known, signing_key, proven, dict(versions or {})))
 
     def list_models(self, status: ModelStatus | str | None = None, name: str | None = None) -> list[ModelMetadata]:
         """All model versions, or those of a status or a name, oldest first.
@@ -222,9 +253,7 @@ class ModelRegistry:
             IntegrityError: the artifact is not the registered one; names the model version.
         """
         metadata = self.get_metadata(model_id)
-        files = {"artifact": (metadata.digest, metadata.payload_bytes)}
-        if metadata.runtime and metadata.runtime_digest:
-            files[RUNTIME_FILE] = (metadata.runtime_digest, int(metadata.runtime["payload_bytes"]))
+        files = {"artifact": (metadata.digest, metadata.payload_bytes), **metadata.attachments}
         for name, (expected, payload_bytes) in files.items():
             try:
                 measured = _measure(self.storage.path(f"{place_of(model_id)}/{name}"), payload_bytes)

@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_register(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     example = f"{_PROGRAM} register models/xgboost_model.joblib fraud_detector XGBoost --tags a,b"
     register = add_command(commands, "register", run.register, "register a model file as a new version", example)
-    register.add_argument("file", type=Path, metavar="FILE", help="a .joblib, .pkl, .pickle, .skops or .onnx file")
+    register.add_argument(
+        "file", type=Path, metavar="FILE", help="a .joblib, .pkl, .pickle, .skops, .onnx, .json, .ubj or .txt file"
+    )
     register.add_argument("name", metavar="NAME", help="model name, such as fraud_detector")
     register.add_argument("type", metavar="TYPE", help="model type, such as XGBoost")
     register.add_argument("--description", default="")
@@ -75,8 +77,24 @@ def _add_register(commands: argparse._SubParsersAction) -> None:  # type: ignore
     register.add_argument("--format", choices=_FORMATS, default="joblib", help="serializer of the artifact (joblib)")
     register.add_argument("--compression", choices=_COMPRESSIONS, default="zstd", help="of the artifact (zstd)")
     register.add_argument("--sign-key", type=Path, metavar="FILE", help="sign the manifest with this key")
-    register.add_argument("--training-data", type=Path, metavar="FILE", help="record this file's name and digest")
-    register.add_argument("--no-runtime", action="store_true", help="make no second form in ONNX to serve from")
+    register.add_argument(
+        "--training-data", type=Path, metavar="FILE", help="record this file's name and digest; a table serves as --sample"
+    )
+    register.add_argument("--no-runtime", action="store_true", help="make no faster form; the model's own library answers")
+    register.add_argument("--positive-class", metavar="CLASS", help="the class that is fraud, where the classes do not say")
+    register.add_argument(
+        "--threshold", type=float, metavar="SHARE", help="fraud from this score on, 0 to 1 (the model's own, else 0.5)"
+    )
+    register.add_argument(
+        "--sample", type=Path, metavar="FILE", help="some training rows, CSV or Parquet; none of them is kept"
+    )
+    register.add_argument(
+        "--holdout", type=Path, metavar="FILE", help="labelled rows, CSV or Parquet, to calculate metrics from"
+    )
+    register.add_argument("--label", metavar="COLUMN", help="the column of --holdout that holds the class")
+    register.add_argument(
+        "--registry-only", action="store_true", help="keep a model that no service can serve; it has no contract"
+    )
     register.add_argument(
         "--trust", action="append", default=[], metavar="NAME", help="a global to allow beside the allow-list"
     )
@@ -124,6 +142,11 @@ def _add_promotion(commands: argparse._SubParsersAction) -> None:  # type: ignor
 
 
 def _add_proof(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    summary = "answer golden rows under the libraries installed here: of the versions named, or of all"
+    prove = add_command(commands, "prove", run.prove, summary, f"{_PROGRAM} prove {_ID}")
+    prove.add_argument("model_id", nargs="*", metavar="MODEL_ID")
+    prove.add_argument("--all", action="store_true", help="every version of the registry")
+
     summary = "compare artifacts, manifests, aliases and audit log: of the versions named, or of everything"
     verify = add_command(commands, "verify", run.verify, summary, f"{_PROGRAM} verify")
     verify.add_argument("model_id", nargs="*", metavar="MODEL_ID")

@@ -58,6 +58,8 @@ class ServingSettings:
     """How many may come at once."""
     rate_limit_url: str = ""
     """`redis://…` counts over all replicas; empty: each process counts for itself."""
+    trusted_types: tuple[str, ...] = ()
+    """`MODEL_TRUSTED_TYPES`, separated by commas: full names that the model's file may name beyond the rules."""
     log_file: Path | None = None
     """Where the log goes beside standard output, rotated; none when not given."""
 
@@ -93,6 +95,7 @@ class ServingSettings:
             rate_limit_per_second=read.number("RATE_LIMIT_PER_SECOND", 1000.0, 0, 1e9),
             rate_limit_burst=read.number("RATE_LIMIT_BURST", 2000.0, 1, 1e9),
             rate_limit_url=_redis(environment.get("RATE_LIMIT_URL") or ""),
+            trusted_types=_names(environment.get("MODEL_TRUSTED_TYPES") or ""),
             log_file=Path(environment["LOG_FILE"]) if environment.get("LOG_FILE") else None,
         )
 
@@ -137,6 +140,14 @@ class _Variables:
         if not low <= value <= high:
             raise SettingsError(f"{name}: {text!r} is not allowed; allowed: a number from {low:g} to {high:g}")
         return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")) or "." not in name:
+            raise SettingsError(f"MODEL_TRUSTED_TYPES: {name!r} is not allowed; allowed: full names such as package.Class")
+    return names
 
 
 def _redis(url: str) -> str:

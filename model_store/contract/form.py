@@ -19,7 +19,7 @@ from model_store.contract.columns import Column, Columns, NeedsOwnLibrary
 from model_store.contract.contract import Contract
 from model_store.contract.golden import Structure
 from model_store.contract.own import Output
-from model_store.contract.trees import Link
+from model_store.contract.trees import ZERO, Link
 from model_store.errors import InvalidInput, UnreadableModel
 
 FORMAT = 1
@@ -28,7 +28,6 @@ TOLERANCE = 1e-6
 _MOST_NODES = 4_000_000
 _SAFE_MAGNITUDE = 1e8
 """Of the terms of a linear sum: beyond it the order of summation could show in the sixth digit."""
-_ZERO = 1e-35
 _ERRORS_ONLY = 3
 
 
@@ -174,7 +173,7 @@ class FormRunner:
         self._columns = form.columns.one if form.columns else None
         self._cut = np.zeros((1, form.width), dtype=np.float32 if form.value_bits == 32 else np.float64)
         self._bytes = memoryview(self._cut.data).cast("B")  # type: ignore[arg-type]
-        self._put = struct.Struct(f"{form.width}{'f' if form.value_bits == 32 else 'd'}").pack_into
+        self._put = struct.Struct(f"={form.width}{'f' if form.value_bits == 32 else 'd'}").pack_into
         number_type: Any = np.float32 if form.sum_bits == 32 else np.float64
         self._ready = self._cut if self._cut.dtype == number_type else np.zeros((1, form.width), dtype=number_type)
         self._sums = np.zeros((1, form.targets), dtype=number_type)
@@ -266,7 +265,7 @@ class FormRunner:
         if self.form.gap_values:
             cut[cut == self._gap_values] = np.nan
         if self.form.zero_is_gap:
-            cut[(np.abs(cut) <= _ZERO) & self._zero_is_gap] = np.nan
+            cut[(np.abs(cut) <= ZERO) & self._zero_is_gap] = np.nan
         if self.form.gap_is_zero:
             cut[np.isnan(cut) & self._gap_is_zero] = 0.0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_store.contract.trees import LEAF, Trees
+from model_store.contract.trees import LEAF, ZERO, Trees
 
 if TYPE_CHECKING:
     import onnx
@@ -66,7 +66,7 @@ def classifier_as_onnx(trees: Trees, classes: int, positive_index: int) -> bytes
         rows = "with_gaps"
     if trees.zero_is_gap:
         limit = np.full(trees.width, -1.0)
-        limit[list(trees.zero_is_gap)] = 1e-35
+        limit[list(trees.zero_is_gap)] = ZERO
         nodes.append(helper.make_node("Abs", [rows], ["sizes"]))
         nodes.append(helper.make_node("LessOrEqual", ["sizes", constant("zeros", limit)], ["is_zero"]))
         nodes.append(helper.make_node("Where", ["is_zero", gap, rows], ["without_zeros"]))

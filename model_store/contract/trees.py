@@ -16,7 +16,7 @@ from model_store.errors import InvalidInput
 Array = "np.ndarray[Any, Any]"
 LEAF = -1
 Link = Literal["logistic", "softmax", "identity"]
-_ZERO = 1e-35
+ZERO = float(np.float32(1e-35))
 """LightGBM takes values this close to zero for zero."""
 
 
@@ -86,7 +86,7 @@ class Trees:
             column[column == np.float64(np.float32(value))] = np.nan
         for number in self.zero_is_gap:
             column = found[:, number]
-            column[np.abs(column) <= _ZERO] = np.nan
+            column[np.abs(column) <= ZERO] = np.nan
         for number in self.gap_is_zero:
             column = found[:, number]
             column[np.isnan(column)] = 0.0
@@ -207,6 +207,13 @@ def _of_lightgbm(model: Any, _positive_index: int) -> Trees:
     )  # fmt: skip
 
 
+def _around_zero(threshold: float) -> float:
+    """A threshold that sends every value that counts as zero where LightGBM sends zero."""
+    if not -ZERO <= threshold <= ZERO:
+        return threshold
+    return ZERO if threshold >= 0 else float(np.nextafter(-ZERO, -np.inf))
+
+
 def _lightgbm_tree(structure: dict[str, Any], kinds: dict[int, str]) -> tuple[Any, ...]:
     feature: list[int] = []
     threshold: list[float] = []
@@ -233,7 +240,7 @@ def _lightgbm_tree(structure: dict[str, Any], kinds: dict[int, str]) -> tuple[An
         if kinds.setdefault(split, node["missing_type"]) != node["missing_type"]:
             raise InvalidInput("LightGBM treats gaps of one feature in two ways")
         feature.append(split)
-        threshold.append(float(node["threshold"]))
+        threshold.append(_around_zero(float(node["threshold"])))
         left.append(0)
         right.append(0)
         gaps.append(bool(node["default_left"]))
