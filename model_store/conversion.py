@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from model_store.contract.contract import Contract
 from model_store.contract.golden import GoldenRows
-from model_store.contract.proving import Claims, check_model, prove
+from model_store.contract.proving import Claims, answered_more, check_model, prove
 from model_store.errors import InvalidInput
 from model_store.serializers import SerializationFormat, dump_model, load_model
 
@@ -28,7 +28,7 @@ def conversion_difference(model: Any, target: SerializationFormat) -> float | No
         proven = prove(model, Claims(positive_class=_any_class(model)), form=False)
     except InvalidInput:
         return None
-    return require_same(proven.contract, proven.golden, converted, target)
+    return require_same(proven.contract, proven.golden, converted, target)[0]
 
 
 def through(model: Any, target: SerializationFormat) -> Any:
@@ -44,16 +44,23 @@ def through(model: Any, target: SerializationFormat) -> Any:
     return load_model(io.BufferedReader(cast("Any", buffer)), target, model_class=model_class)
 
 
-def require_same(contract: Contract, golden: GoldenRows, converted: Any, target: SerializationFormat) -> float:
-    """The largest difference of a converted model's answers to golden rows.
+def require_same(
+    contract: Contract, golden: GoldenRows, converted: Any, target: SerializationFormat
+) -> tuple[float, GoldenRows]:
+    """The largest difference of a converted model's answers to golden rows, and the rows that prove it from now on.
+
+    Rows that the model does not answer and the converted one does are no proof of it.
 
     Raises:
         InvalidInput: it answers otherwise than the model.
     """
     try:
-        return check_model(contract, golden, converted)
+        kept = answered_more(contract, golden, converted)
+        return check_model(contract, kept, converted), kept
     except InvalidInput as error:
-        raise InvalidInput(f"after conversion to {target} the model is another one: {error}; nothing was written") from None
+        raise InvalidInput(
+            f"after conversion to {target} the model is another one: {error}; nothing was written"
+        ) from None
 
 
 def _any_class(model: Any) -> Any:

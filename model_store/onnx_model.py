@@ -136,7 +136,9 @@ class OnnxModel:
             return np.column_stack([each.reshape(len(rows)) for each in columns]).astype(np.float64)
         matrix = np.asarray(first)
         if matrix.dtype.kind not in "f":
-            raise InvalidInput(f"the ONNX model's output {self._outputs[-1]!r} is a label; export its probabilities too")
+            raise InvalidInput(
+                f"the ONNX model's output {self._outputs[-1]!r} is a label; export its probabilities too"
+            )
         matrix = matrix.reshape(len(rows), -1).astype(np.float64)
         return np.column_stack([1 - matrix[:, 0], matrix[:, 0]]) if matrix.shape[1] == 1 else matrix
 
@@ -149,7 +151,9 @@ class OnnxModel:
             start += each.width
             kind = _NUMPY_TYPES[each.type]
             if kind == "object":
-                values = np.array([["" if value is None else str(value) for value in row] for row in part], dtype=object)
+                values = np.array(
+                    [["" if value is None else str(value) for value in row] for row in part], dtype=object
+                )
             else:
                 with np.errstate(over="ignore", invalid="ignore"):
                     values = np.ascontiguousarray(part.astype(np.float64).astype(kind))

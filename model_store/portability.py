@@ -159,7 +159,9 @@ def _copy_one(source: Storage, target: Storage, key: str, *, overwrite_changing:
         if _sha256(path) == _sha256(present) or (changing and not overwrite_changing):
             return False
         # A rotated artifact differs in its key slots only; its digest is still the manifest's.
-        rotated = path.name in ("artifact", RUNTIME_FILE, GOLDEN_FILE) and measure_digest(path) == measure_digest(present)
+        rotated = path.name in ("artifact", RUNTIME_FILE, GOLDEN_FILE) and measure_digest(path) == measure_digest(
+            present
+        )
         if not changing and not rotated:
             raise VersionConflict(f"{target.location}/{key}: holds something else than the source; neither was changed")
     target.replace_file(key, path)

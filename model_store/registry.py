@@ -184,7 +184,8 @@ class ModelRegistry:
         }
         chosen = native_format(model) or SecureModelPersistence.serializer(format_type)
         if proven is not None and chosen not in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):
-            require_same(proven.contract, proven.golden, through(model, chosen), chosen)
+            _, golden = require_same(proven.contract, proven.golden, through(model, chosen), chosen)
+            proven = replace(proven, golden=golden)
         persistence = SecureModelPersistence(keys=self.keys, default_compression=compression, default_format=chosen)
         registration = Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
         return registration.register(Candidate(model, persistence, known, signing_key, proven, dict(versions or {})))

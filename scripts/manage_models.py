@@ -78,10 +78,17 @@ def _add_register(commands: argparse._SubParsersAction) -> None:  # type: ignore
     register.add_argument("--compression", choices=_COMPRESSIONS, default="zstd", help="of the artifact (zstd)")
     register.add_argument("--sign-key", type=Path, metavar="FILE", help="sign the manifest with this key")
     register.add_argument(
-        "--training-data", type=Path, metavar="FILE", help="record this file's name and digest; a table serves as --sample"
+        "--training-data",
+        type=Path,
+        metavar="FILE",
+        help="record this file's name and digest; a table serves as --sample",
     )
-    register.add_argument("--no-runtime", action="store_true", help="make no faster form; the model's own library answers")
-    register.add_argument("--positive-class", metavar="CLASS", help="the class that is fraud, where the classes do not say")
+    register.add_argument(
+        "--no-runtime", action="store_true", help="make no faster form; the model's own library answers"
+    )
+    register.add_argument(
+        "--positive-class", metavar="CLASS", help="the class that is fraud, where the classes do not say"
+    )
     register.add_argument(
         "--threshold", type=float, metavar="SHARE", help="fraud from this score on, 0 to 1 (the model's own, else 0.5)"
     )

@@ -101,7 +101,9 @@ def prove(options: argparse.Namespace) -> int:
     for number, model_id in enumerate(model_ids):
         options.working.step(number, len(model_ids), model_id)
         rows.append(prove_version(registry, model_id).to_dict())
-    show(options, rows, table(("model_id", "proven", "rows", "largest_difference", "detail"), rows, empty="no versions"))
+    show(
+        options, rows, table(("model_id", "proven", "rows", "largest_difference", "detail"), rows, empty="no versions")
+    )
     return next((4 for row in rows if not row["proven"]), 0)
 
 

@@ -78,7 +78,11 @@ def load_served_model(settings: ServingSettings) -> ServedModel:
     runtime = Runtime(own, _form_runner(loaded, threshold))
     rows = loaded.golden.for_model(contract.features) if loaded.golden else []
     answered = next(
-        (row for row, score in zip(rows, loaded.golden.scores if loaded.golden else (), strict=True) if score is not None),
+        (
+            row
+            for row, score in zip(rows, loaded.golden.scores if loaded.golden else (), strict=True)
+            if score is not None
+        ),
         None,
     )
     model = ServedModel(

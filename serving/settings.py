@@ -146,7 +146,9 @@ def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")) or "." not in name:
-            raise SettingsError(f"MODEL_TRUSTED_TYPES: {name!r} is not allowed; allowed: full names such as package.Class")
+            raise SettingsError(
+                f"MODEL_TRUSTED_TYPES: {name!r} is not allowed; allowed: full names such as package.Class"
+            )
     return names
 
 

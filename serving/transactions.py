@@ -238,7 +238,9 @@ def _row(transaction: Any, place: str, features: Sequence[Feature]) -> tuple[Any
         if value is None:
             if not feature.gaps:
                 if feature.name in transaction:
-                    raise InvalidRequest(_expected(feature)[0], f"{where} is null; the model takes no gaps there", where)
+                    raise InvalidRequest(
+                        _expected(feature)[0], f"{where} is null; the model takes no gaps there", where
+                    )
                 raise InvalidRequest("missing_feature", f"{place} has no feature {feature.name!r}", where)
             row.append(gap_of(feature))
         else:

@@ -14,7 +14,7 @@ from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_n
 from stacks.engine_run import Say, forget_pending_creations, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed, GatesFailed, NoPriorVersion, UnknownDeployment
-from stacks.gates import image_versions, require_gates
+from stacks.gates import image_versions, require_gates, with_proofs
 from stacks.health import HealthReport, check_health
 from stacks.history import (
     Deployment,
@@ -298,7 +298,8 @@ class ModelDeployment:
         installed = image_versions(self.checkout) if in_cluster(file) else library_versions()
         unsigned = why_unsigned(self.registry, model_id, environment, read_config(file))
         try:
-            require_gates(self.registry.get_metadata(model_id), deployed, config.gates, installed, unsigned)
+            candidate = with_proofs(self.registry.get_metadata(model_id), self.registry.state(model_id), installed)
+            require_gates(candidate, deployed, config.gates, installed, unsigned)
         except GatesFailed as refusal:
             if not forced:
                 raise

@@ -219,7 +219,8 @@ def _applied(step: Any, parts: list[Column | Table], sparse: bool) -> tuple[list
     if name in _SCALERS:
         plain = [_plain(part, step, filled=True) for part in parts]
         return [
-            Column(part.source, (*part.operations, *more)) for part, more in zip(plain, _SCALERS[name](step), strict=True)
+            Column(part.source, (*part.operations, *more))
+            for part, more in zip(plain, _SCALERS[name](step), strict=True)
         ], False
     if name == "FunctionTransformer" and step.func is None:
         return parts, False

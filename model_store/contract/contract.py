@@ -190,7 +190,9 @@ def _with_description(known: Feature, told: Feature) -> Feature:
     kind = known.kind
     if told.kind != "number" and told.kind != known.kind:
         if known.kind != "number" and not (known.kind == "category" and told.kind in ("text", "integer")):
-            raise InvalidInput(f"feature {told.name!r} is a {told.kind} in the description and a {known.kind} in the model")
+            raise InvalidInput(
+                f"feature {told.name!r} is a {told.kind} in the description and a {known.kind} in the model"
+            )
         kind = told.kind if known.kind == "number" else known.kind
     if told.categories and known.categories and set(told.categories) - set(known.categories):
         odd = sorted(set(told.categories) - set(known.categories), key=str)[0]

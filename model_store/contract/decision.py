@@ -55,7 +55,9 @@ def positive_index(classes: Sequence[Any], wanted: Any | None) -> int:
         others = [_text(each).lower() for number, each in enumerate(classes) if number not in found]
         by_word = len(classes) == 2 or _text(classes[found[0]]).lower().startswith(("fraud", "is")) if found else False
         # 1 means fraud beside 0 or -1; beside 2, either may.
-        plain = not found or _text(classes[found[0]]) not in ("1", "1.0") or others in (["0"], ["0.0"], ["-1"], ["-1.0"])
+        plain = (
+            not found or _text(classes[found[0]]) not in ("1", "1.0") or others in (["0"], ["0.0"], ["-1"], ["-1.0"])
+        )
         if len(found) == 1 and by_word and plain:
             return found[0]
     raise InvalidInput(f"the classes are {shown}; say which one is fraud with --positive-class (positive_class=)")

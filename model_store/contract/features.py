@@ -335,7 +335,15 @@ class _Reader:
         """Usual values of estimators that keep some: quantiles of each column, never a row."""
         if hasattr(part, "tree_"):
             self._trees(part, columns)
-        for attribute in ("theta_", "means_", "centroids_", "cluster_centers_", "support_vectors_", "_fit_X", "location_"):
+        for attribute in (
+            "theta_",
+            "means_",
+            "centroids_",
+            "cluster_centers_",
+            "support_vectors_",
+            "_fit_X",
+            "location_",
+        ):
             kept = getattr(part, attribute, None)
             if isinstance(kept, np.ndarray) and kept.size and kept.shape[-1] == len(columns):
                 for column, values in zip(columns, np.atleast_2d(kept).T, strict=True):

@@ -232,7 +232,9 @@ class FormRunner:
                 own |= (np.isinf(cut) & np.isfinite(table)).any(axis=1)
             if self._prepares:
                 self._prepare(cut)
-            sums = np.asarray(self._session.run(None, {"rows": cut.astype(self._sums.dtype, copy=False)})[0], np.float64)
+            sums = np.asarray(
+                self._session.run(None, {"rows": cut.astype(self._sums.dtype, copy=False)})[0], np.float64
+            )
             if form.divisor != 1:
                 sums = sums / form.divisor
             if form.link == "softmax":
@@ -308,4 +310,3 @@ def _softmax(sums: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     powers = np.exp(sums.astype(np.float64) - sums.max(axis=1, keepdims=True))
     found: np.ndarray[Any, Any] = powers / powers.sum(axis=1, keepdims=True)
     return found
-

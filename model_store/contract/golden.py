@@ -7,7 +7,7 @@ category and one that the model does not know, gaps, zeros, sentinels, extremes,
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,10 +82,19 @@ class GoldenRows:
             "leaves_reached": self.leaves_reached,
         }
 
+    def without(self, numbers: Collection[int]) -> "GoldenRows":
+        """The others; for rows that a converted model answers and the model itself does not."""
+        kept = [number for number in range(len(self.rows)) if number not in numbers]
+        return replace(
+            self, rows=tuple(self.rows[each] for each in kept), scores=tuple(self.scores[each] for each in kept)
+        )
+
     def for_model(self, features: Sequence[Feature]) -> list[tuple[Any, ...]]:
         """The rows as the model takes them: gaps as they are written for it."""
         gaps = [gap_of(feature) for feature in features]
-        return [tuple(gap if value is None else value for value, gap in zip(row, gaps, strict=True)) for row in self.rows]
+        return [
+            tuple(gap if value is None else value for value, gap in zip(row, gaps, strict=True)) for row in self.rows
+        ]
 
 
 @dataclass(frozen=True)
@@ -236,7 +245,10 @@ def difference(golden: GoldenRows, answers: Sequence[float | None], threshold: f
     largest = 0.0
     for number, (own, found) in enumerate(zip(golden.scores, answers, strict=True)):
         if (own is None) != (found is None):
-            return math.inf, f"golden row {number} is {'refused' if found is None else 'answered'}, the model's own is not"
+            return (
+                math.inf,
+                f"golden row {number} is {'refused' if found is None else 'answered'}, the model's own is not",
+            )
         if own is None or found is None:
             continue
         largest = max(largest, abs(own - found))
@@ -301,7 +313,18 @@ def _extremes(feature: Feature) -> list[Any]:
         return [_unknown_category(feature)]
     if feature.kind in ("text", "time", "boolean", "category"):
         return []
-    found = [0.0, -0.0, 0.1, -1.0, _PAST_24_BITS, _PAST_32_BITS, _EPOCH_MILLISECONDS, 1e-30, -1e15, _BEYOND_32_BIT_RANGE]
+    found = [
+        0.0,
+        -0.0,
+        0.1,
+        -1.0,
+        _PAST_24_BITS,
+        _PAST_32_BITS,
+        _EPOCH_MILLISECONDS,
+        1e-30,
+        -1e15,
+        _BEYOND_32_BIT_RANGE,
+    ]
     if feature.usual:
         found += [feature.usual[0] - 1, feature.usual[-1] + 1]
     if isinstance(feature.written, int | float):
@@ -371,9 +394,7 @@ def _rows_into_leaves(
 
 
 def _with_gaps(own: OwnModel, row: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(
-        gap_of(feature) if is_gap(value) else value for feature, value in zip(own.features, row, strict=True)
-    )
+    return tuple(gap_of(feature) if is_gap(value) else value for feature, value in zip(own.features, row, strict=True))
 
 
 def _leaves_of(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ...]]) -> "np.ndarray[Any, Any]":

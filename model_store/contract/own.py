@@ -72,8 +72,10 @@ def _rank(scores: "np.ndarray[Any, Any]", knots: tuple[float, ...]) -> "np.ndarr
     with np.errstate(over="ignore"):
         beyond = np.maximum(scores - places[-1], 0) / spread
         before = np.maximum(places[0] - scores, 0) / spread
-    return between + 0.05 * (beyond / (1 + beyond) if np.isfinite(beyond).all() else np.minimum(beyond, 1)) - 0.05 * (
-        before / (1 + before) if np.isfinite(before).all() else np.minimum(before, 1)
+    return (
+        between
+        + 0.05 * (beyond / (1 + beyond) if np.isfinite(beyond).all() else np.minimum(beyond, 1))
+        - 0.05 * (before / (1 + before) if np.isfinite(before).all() else np.minimum(before, 1))
     )
 
 

@@ -1,7 +1,7 @@
 """From a fitted model to everything that is registered with it: contract, golden rows, faster form.
 
-    proven = prove(model, Claims(positive_class="fraud"))
-    proven.contract, proven.golden, proven.form
+proven = prove(model, Claims(positive_class="fraud"))
+proven.contract, proven.golden, proven.form
 """
 
 from collections.abc import Mapping, Sequence
@@ -140,6 +140,16 @@ def check_model(contract: Contract, golden: GoldenRows, model: Any) -> float:
     if wrong:
         raise InvalidInput(wrong)
     return float(largest)
+
+
+def answered_more(contract: Contract, golden: GoldenRows, converted: Any) -> GoldenRows:
+    """The golden rows but for those that only the converted model answers, such as numbers past 32 bits."""
+    own = contract.own(converted)
+    refused = [number for number, score in enumerate(golden.scores) if score is None]
+    rows = golden.for_model(contract.features)
+    answers = own.scores_one_by_one([rows[number] for number in refused])
+    more = {number for number, each in zip(refused, answers, strict=True) if not isinstance(each, RowRefused)}
+    return golden.without(more)
 
 
 def _checked(form: Form, contract: Contract, model: Any, golden: GoldenRows) -> float:

@@ -56,7 +56,7 @@ def registry(location: str) -> ModelRegistry:
 
 
 def _register(registry: ModelRegistry, value: Any = 1, **arguments: Any) -> str:
-    return registry.register_model(model=value, model_name="m", model_type="T", **arguments)
+    return registry.register_model(model=value, model_name="m", model_type="T", registry_only=True, **arguments)
 
 
 def _intact(registry: ModelRegistry) -> bool:

@@ -44,7 +44,7 @@ def registry(tmp_path: Path) -> ModelRegistry:
 
 
 def _register(registry: ModelRegistry, value: Any = 1, name: str = "m", **arguments: Any) -> str:
-    return registry.register_model(model=value, model_name=name, model_type="T", **arguments)
+    return registry.register_model(model=value, model_name=name, model_type="T", registry_only=True, **arguments)
 
 
 def _intact(registry: ModelRegistry) -> bool:
@@ -112,7 +112,7 @@ def test_a_condition_that_is_none_is_refused(condition: str) -> None:
 
 
 def test_lineage_and_card_tell_where_a_model_comes_from(registry: ModelRegistry, tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("a,b\n")
+    (tmp_path / "data.csv").write_text("a,b\n0.5,1\n-1,2.5\n")
     data = np.random.default_rng(0).normal(size=(20, 2))
     model = LogisticRegression(C=0.25).fit(data, data[:, 0] > 0)
     model_id = registry.register_model(model=model, model_name="m", training_data=tmp_path / "data.csv", tags=["x"])
