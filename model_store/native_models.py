@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, UnreadableModel
-from model_store.onnx_model import OnnxModel
+from model_store.onnx_model import OnnxModel as OnnxModel  # its home until now
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _XGBOOST_CLASSES = ("XGBClassifier", "XGBRFClassifier", "XGBRFRegressor", "XGBRanker", "XGBRegressor")
 _ONNX_INPUT = "input"
 _MISSING_ATTRIBUTE = "fraud_detection_missing"
-"""Where a booster's own file keeps the value that counts as a gap, which XGBoost keeps in its scikit-learn class only."""
+"""Where a booster's own file keeps the value that counts as a gap; XGBoost keeps it in its scikit-learn class only."""
 
 
 _LIGHTGBM_OBJECTIVES = ("binary", "cross_entropy", "multiclass", "multiclassova")

@@ -1,4 +1,4 @@
-"""A model in ONNX as others export it: one input of all features or one a feature, labels and probabilities or one output.
+"""A model in ONNX as others export it: one input of all features or one a feature, labels beside probabilities or not.
 
 skl2onnx writes probabilities as a sequence of maps (zipmap), as one column a class, or as one matrix; onnxmltools one
 matrix; PyTorch one output of one or several columns, and often a fixed batch of one row. All answer `predict_proba`.

@@ -189,10 +189,7 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
             _unpack(bundle, name, digest, staging / name)
         if measure_digest(staging / "artifact") != metadata.digest:
             raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
-        for name in (RUNTIME_FILE, GOLDEN_FILE):
-            file, expected = staging / name, metadata.attachments.get(name, ("", 0))[0]
-            if (measure_digest(file) if file.exists() else "") != expected:
-                raise ChecksumMismatch(f"the bundle's {name} is not the one that its manifest describes")
+        _require_attachments(staging, metadata)
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / "state.json", state)
@@ -201,6 +198,13 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
     registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
     return metadata.model_id
+
+
+def _require_attachments(staging: Path, metadata: ModelMetadata) -> None:
+    for name in (RUNTIME_FILE, GOLDEN_FILE):
+        file, expected = staging / name, metadata.attachments.get(name, ("", 0))[0]
+        if (measure_digest(file) if file.exists() else "") != expected:
+            raise ChecksumMismatch(f"the bundle's {name} is not the one that its manifest describes")
 
 
 def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:

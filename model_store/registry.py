@@ -23,6 +23,7 @@ from model_store.compression import CompressionType
 from model_store.errors import (
     AccessDenied,
     ChecksumMismatch,
+    InvalidInput,
     ModelNotFound,
     ModelStoreError,
     SignatureInvalid,
@@ -126,8 +127,8 @@ class ModelRegistry:
             model_type: such as `XGBoost`; told from the estimator when not given.
             source: the file that the model came from; its name and SHA-256 are recorded.
             training_data: a file of what it was trained on; its name and SHA-256 are recorded.
-            feature_schema: one object a feature, in the model's order; adds to what the estimator tells (`name`, `type`,
-                `gaps`, `minimum`, `maximum`, `bins`) and may not contradict it.
+            feature_schema: one object a feature, in the model's order; adds to what the estimator tells (`name`,
+                `type`, `gaps`, `minimum`, `maximum`, `bins`) and may not contradict it.
             signing_key: signs the manifest.
             compression: of the artifact.
             format_type: of the artifact.

@@ -1,7 +1,8 @@
 """Turns a model into bytes and back.
 
 `joblib` and `pickle` keep any object and are read through the allow-list. `skops` names its types, which go through the
-same list. `onnx`, `xgboost` and `lightgbm` hold numbers and structure only: nothing in them can be run. `data` is bytes.
+same list. `onnx`, `xgboost` and `lightgbm` hold numbers and structure only: nothing in them can be run. `data` is bytes
+as they are.
 """
 
 import importlib.util

@@ -3,7 +3,7 @@
 | model | runtime | where it runs |
 |---|---|---|
 | has a faster form | ONNX Runtime or the model's weights, one thread | on the event loop; long batches not |
-| everything else, and rows that a form leaves alone | the model's own library | beside the event loop; requests that wait are answered together |
+| everything else, and rows that a form leaves alone | the model's own library | beside the event loop, with others |
 
 A row that the library does not answer is one caller's: the others of the same micro-batch are answered.
 """

@@ -64,7 +64,7 @@ class Table:
     width: int
     entries: Mapping[Any, tuple[int, float]]
     """For each category, which of the columns gets which value; the others are zero. A gap's key is `GAP`."""
-    unknown: tuple[int, float] | None | str
+    unknown: tuple[int, float] | str | None
     """The same for any other category: None leaves all columns zero, `own` leaves the row to the model's library."""
     fill: Value = None
     """What a gap is filled with before it is looked up."""
@@ -256,7 +256,7 @@ def _column_transformer(step: Any, parts: list[Column | Table]) -> tuple[list[Co
 
 
 def _imputer(step: Any) -> list[list[tuple[str, float]]]:
-    if step.add_indicator or step.keep_empty_features is False and any(each != each for each in step.statistics_):
+    if step.add_indicator or (step.keep_empty_features is False and any(each != each for each in step.statistics_)):
         raise InvalidInput("SimpleImputer with an indicator or empty features has no exact faster form")
     missing = step.missing_values
     if missing is not None and not (isinstance(missing, float) and math.isnan(missing)):

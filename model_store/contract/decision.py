@@ -24,7 +24,7 @@ def classes_of(model: Any) -> list[Any]:
         raise InvalidInput(f"{type(model).__name__} does not say which classes it tells apart; is it fitted?")
     if isinstance(found, list) and found and isinstance(found[0], np.ndarray):
         raise InvalidInput(f"{type(model).__name__} answers several questions at once; register one per question")
-    values = np.asarray(found).tolist()
+    values: list[Any] = np.asarray(found).tolist()
     for value in values:
         if not isinstance(value, str | int | float | bool):
             raise InvalidInput(f"class {value!r} is not allowed; allowed: texts, numbers, true and false")

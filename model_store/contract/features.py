@@ -1,10 +1,11 @@
-"""The features that a fitted estimator takes, as far as the estimator itself tells: names, kinds, categories, usual values.
+"""The features that a fitted estimator takes, as far as it tells them: names, kinds, categories, usual values.
 
 The estimator is read, never asked: encoders know their categories, imputers what a gap looks like, trees their splits.
 What an estimator does not know (the range of a column that is only scaled, which columns are whole numbers) comes from
 a sample of training rows, see `sample`.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -183,7 +184,8 @@ class _Reader:
         if reader is not None:
             return reader(part, columns)  # type: ignore[no-any-return]
         if type(part).__module__.startswith("lightgbm.") or name == "LightGBMModel":
-            return self._lightgbm(part, columns)
+            self._lightgbm(part, columns)
+            return None
         for inner in _inner_estimators(part):
             self.visit(inner, columns)
         self._numbers(part, columns)
@@ -369,7 +371,7 @@ def _xgboost_categories(encoding: Mapping[str, Any]) -> list[Any]:
         return list(values)
     content = bytes(each & 0xFF for each in values)
     offsets = encoding["offsets"]
-    return [content[start:end].decode("utf-8", "replace") for start, end in zip(offsets, offsets[1:], strict=False)]
+    return [content[start:end].decode("utf-8", "replace") for start, end in itertools.pairwise(offsets)]
 
 
 def _inner_estimators(part: Any) -> Iterable[Any]:

@@ -2,8 +2,9 @@
 
 A form exists only where every branch is provably the model's own: values are cut to the model's precision, thresholds
 keep theirs, sums are in the model's order. What a form does not cover (a value that does not survive its precision, a
-category that only the library treats, a score within 1e-6 of the threshold) it leaves to the model's own library. Golden
-rows check the form when the model is registered and again before a service is ready; they do not replace the proof.
+category that only the library treats, a score within 1e-6 of the threshold) it leaves to the model's own library.
+Golden rows check the form when the model is registered and again before a service is ready; they do not replace the
+proof.
 """
 
 import json
@@ -115,8 +116,8 @@ def form_of(contract: Contract, structure: Structure) -> Form:
     return Form(
         kind="onnx", columns=None if _identity(columns) else columns, width=trees.width, value_bits=trees.value_bits,
         sum_bits=trees.sum_bits, divisor=trees.divisor, link=trees.link, targets=len(trees.base),
-        positive_index=contract.positive_index, gap_values=trees.gap_values, zero_is_gap=tuple(sorted(trees.zero_is_gap)),
-        gap_is_zero=tuple(sorted(trees.gap_is_zero)), graph=sums_as_onnx(trees),
+        positive_index=contract.positive_index, gap_values=trees.gap_values,
+        zero_is_gap=tuple(sorted(trees.zero_is_gap)), gap_is_zero=tuple(sorted(trees.gap_is_zero)), graph=sums_as_onnx(trees),
     )  # fmt: skip
 
 
@@ -172,7 +173,7 @@ class FormRunner:
         self.form, self._threshold = form, threshold
         self._columns = form.columns.one if form.columns else None
         self._cut = np.zeros((1, form.width), dtype=np.float32 if form.value_bits == 32 else np.float64)
-        self._bytes = memoryview(self._cut.data).cast("B")  # type: ignore[arg-type]
+        self._bytes = memoryview(self._cut.data).cast("B")
         self._put = struct.Struct(f"={form.width}{'f' if form.value_bits == 32 else 'd'}").pack_into
         number_type: Any = np.float32 if form.sum_bits == 32 else np.float64
         self._ready = self._cut if self._cut.dtype == number_type else np.zeros((1, form.width), dtype=number_type)
@@ -283,9 +284,9 @@ class FormRunner:
 
 
 def _session(graph: bytes) -> Any:
-    import model_store.native_models  # noqa: F401 - says no to ONNX Runtime's reports before it is loaded
-
     import onnxruntime
+
+    import model_store.native_models  # noqa: F401 - says no to ONNX Runtime's reports before it is loaded
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from model_store.contract.columns import Columns, columns_of
+from model_store.contract.columns import Column, Columns, NeedsOwnLibrary, columns_of
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
 from model_store.contract.own import OwnModel, RowRefused, gap_of, is_gap
@@ -200,8 +200,8 @@ def made_rows(contract: Contract, structure: Structure, base: tuple[Any, ...], s
     # Several columns change at once, each in an order of its own, so that a row reaches many leaves.
     longest = max(len(each) for each in values)
     order = [list(random.permutation(len(each))) for each in values]
-    for turn in range(min(longest, most // 4)):
-        rows.append(tuple(each[index[turn % len(each)]] for each, index in zip(values, order, strict=True)))
+    rows += [tuple(each[index[turn % len(each)]] for each, index in zip(values, order, strict=True))
+             for turn in range(min(longest, most // 4))]  # fmt: skip
     rows += [tuple(_drawn(feature, each, random) for feature, each in zip(features, values, strict=True))
              for _ in range(_DRAWN_ROWS)]  # fmt: skip
     for number, feature in enumerate(features):
@@ -290,8 +290,8 @@ def _split_sides(structure: Structure, number: int) -> Iterable[float]:
     found: set[float] = set()
     place = 0
     for part in columns.parts:
-        width = 1 if hasattr(part, "operations") else part.width
-        if part.source == number and hasattr(part, "operations"):
+        width = 1 if isinstance(part, Column) else part.width
+        if part.source == number and isinstance(part, Column):
             splits = np.unique(trees.threshold[(trees.left >= 0) & (trees.feature == place)])
             for side in _sides(splits, trees):
                 found.update(part.feature_value(float(value)) for value in side)
@@ -417,8 +417,6 @@ def _leaves_of(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ..
 
 
 def _columns_or_gap(columns: Columns, row: Sequence[Any]) -> list[float]:
-    from model_store.contract.columns import NeedsOwnLibrary
-
     try:
         return columns.one(row)
     except NeedsOwnLibrary:
@@ -426,7 +424,7 @@ def _columns_or_gap(columns: Columns, row: Sequence[Any]) -> list[float]:
 
 
 def _boxes(trees: Trees) -> dict[int, dict[int, list[float]]]:
-    """For each leaf, by column: the bounds that lead to it, whether the upper came last, and whether a gap leads there."""
+    """For each leaf, by column: its bounds, whether the upper one came last, and whether a gap leads there."""
     found: dict[int, dict[int, list[float]]] = {}
     pending: list[tuple[int, dict[int, list[float]]]] = [(root, {}) for root in trees.roots]
     left, right = trees.left.tolist(), trees.right.tolist()
@@ -449,7 +447,7 @@ def _boxes(trees: Trees) -> dict[int, dict[int, list[float]]]:
 
 
 def _wanted(box: Mapping[int, list[float]], trees: Trees, turn: int) -> dict[int, tuple[float, float]]:
-    """For each column of a leaf's box, a value in it: at the threshold that came last, then at the other, then between."""
+    """For each column of a leaf's box, a value in it: at the last threshold, then at the other, then between."""
     found = {}
     for column, (low, high, below, gap) in box.items():
         if gap and (turn == 3 or low >= high):

@@ -59,7 +59,8 @@ class AnomalyRanks:
         usual = scores <= 0
         low = _rank(np.where(usual, scores, 0.0), (*self.inside, 0.0))
         high = _rank(np.where(usual, 1.0, scores), (0.0, *self.outside))
-        return np.where(usual, np.minimum(low * 0.5, np.nextafter(0.5, 0)), 0.5 + np.maximum(high * 0.5, 1e-16))
+        found: np.ndarray[Any, Any] = np.where(usual, np.minimum(low * 0.5, np.nextafter(0.5, 0)), 0.5 + high * 0.5)
+        return found
 
 
 def _rank(scores: "np.ndarray[Any, Any]", knots: tuple[float, ...]) -> "np.ndarray[Any, Any]":
@@ -72,11 +73,8 @@ def _rank(scores: "np.ndarray[Any, Any]", knots: tuple[float, ...]) -> "np.ndarr
     with np.errstate(over="ignore"):
         beyond = np.maximum(scores - places[-1], 0) / spread
         before = np.maximum(places[0] - scores, 0) / spread
-    return (
-        between
-        + 0.05 * (beyond / (1 + beyond) if np.isfinite(beyond).all() else np.minimum(beyond, 1))
-        - 0.05 * (before / (1 + before) if np.isfinite(before).all() else np.minimum(before, 1))
-    )
+    found: np.ndarray[Any, Any] = between + 0.05 * (1 - 1 / (1 + beyond)) - 0.05 * (1 - 1 / (1 + before))
+    return found
 
 
 class OwnModel:
@@ -142,7 +140,7 @@ class OwnModel:
         if self.output == "predict_proba":
             answers = np.asarray(self.model.predict_proba(table))
             return np.asarray(answers[:, self.positive_index], dtype=np.float64)
-        decisions = np.asarray(self.model.decision_function(table), dtype=np.float64)
+        decisions: np.ndarray[Any, Any] = np.asarray(self.model.decision_function(table), dtype=np.float64)
         if self.output == "anomaly_score":
             return -decisions.reshape(-1)
         if decisions.ndim == 2 and decisions.shape[1] > 1:
@@ -173,7 +171,8 @@ class OwnModel:
             with np.errstate(over="ignore"):
                 found = 1 / (1 + np.exp(-raw))
             # Rounding must not move a decision to the other side of 0.5.
-            return np.where((raw < 0) & (found >= 0.5), np.nextafter(0.5, 0), found)
+            scores: np.ndarray[Any, Any] = np.where((raw < 0) & (found >= 0.5), np.nextafter(0.5, 0), found)
+            return scores
         if self.output == "anomaly_score":
             if self.ranks is None:
                 raise RowRefused("the detector's ranks are not known")
@@ -235,7 +234,7 @@ def output_of(model: Any) -> Output:
     for method in ("predict_proba", "decision_function"):
         try:
             if callable(getattr(model, method, None)):
-                return method  # type: ignore[return-value]
+                return method
         except Exception:  # noqa: S112 - a wrapper asks what it wraps, which may say no in any way
             continue
     raise InvalidInput(f"{name} gives no probabilities and has no decision function; register a classifier")

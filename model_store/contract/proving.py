@@ -172,7 +172,8 @@ def _checked(form: Form, contract: Contract, model: Any, golden: GoldenRows) -> 
         answers[number] = None if isinstance(answer, RowRefused) else answer
     for number in range(0, len(kept.rows), max(1, len(kept.rows) // 500)):
         one = runner.one(kept.rows[number])
-        if one is not None and abs(one - (answers[number] if answers[number] is not None else 2.0)) > 1e-9:
+        together = answers[number]
+        if one is not None and (together is None or abs(one - together) > 1e-9):
             raise InvalidInput(f"golden row {number} has another answer alone than among others")
     largest, wrong = difference(kept, answers, contract.threshold)
     if wrong:
@@ -183,7 +184,7 @@ def _checked(form: Form, contract: Contract, model: Any, golden: GoldenRows) -> 
 def refused_by_contract(contract: Contract, row: Sequence[Any]) -> bool:
     """Whether a service refuses a row before any library sees it: a gap or a category that the model does not take."""
     for feature, value in zip(contract.features, row, strict=True):
-        if is_gap(value) or value == feature.written and value is not None:
+        if is_gap(value) or (value == feature.written and value is not None):
             if not feature.gaps:
                 return True
         elif feature.unknown == "refused" and feature.kind == "category" and value not in feature.categories:

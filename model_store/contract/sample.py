@@ -32,15 +32,11 @@ def read_table(path: Path) -> Any:
     if not path.is_file():
         raise FileMissing(f"{path}: there is no such file")
     suffixes = [each.lower() for each in path.suffixes]
+    parquet = ".parquet" in suffixes or ".pq" in suffixes
+    if not parquet and ".csv" not in suffixes:
+        raise InvalidInput(f"{path}: not a table; allowed: .csv and .parquet files")
     try:
-        if ".parquet" in suffixes or ".pq" in suffixes:
-            frame = pandas.read_parquet(path).head(MOST_ROWS)
-        elif ".csv" in suffixes:
-            frame = pandas.read_csv(path, nrows=MOST_ROWS)
-        else:
-            raise InvalidInput(f"{path}: not a table; allowed: .csv and .parquet files")
-    except InvalidInput:
-        raise
+        frame = pandas.read_parquet(path).head(MOST_ROWS) if parquet else pandas.read_csv(path, nrows=MOST_ROWS)
     except Exception as error:
         raise InvalidInput(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from None
     if not len(frame):

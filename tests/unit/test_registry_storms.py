@@ -38,7 +38,8 @@ while True:
     act = moments.choice(["register", "register", "status", "alias", "cleanup"])
     try:
         if act == "register" or not models:
-            registry.register_model(model=[0] * moments.randrange(3000), model_name="m", model_type="T", registry_only=True)
+            model = [0] * moments.randrange(3000)
+            registry.register_model(model=model, model_name="m", model_type="T", registry_only=True)
         elif act == "status":
             registry.update_model_status(moments.choice(models).model_id, moments.choice(["validated", "archived"]))
         elif act == "alias":
