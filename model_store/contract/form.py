@@ -117,7 +117,8 @@ def form_of(contract: Contract, structure: Structure) -> Form:
         kind="onnx", columns=None if _identity(columns) else columns, width=trees.width, value_bits=trees.value_bits,
         sum_bits=trees.sum_bits, divisor=trees.divisor, link=trees.link, targets=len(trees.base),
         positive_index=contract.positive_index, gap_values=trees.gap_values,
-        zero_is_gap=tuple(sorted(trees.zero_is_gap)), gap_is_zero=tuple(sorted(trees.gap_is_zero)), graph=sums_as_onnx(trees),
+        zero_is_gap=tuple(sorted(trees.zero_is_gap)), gap_is_zero=tuple(sorted(trees.gap_is_zero)),
+        graph=sums_as_onnx(trees),
     )  # fmt: skip
 
 

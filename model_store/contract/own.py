@@ -181,7 +181,8 @@ class OwnModel:
         if outside.any():
             index = int(np.flatnonzero(outside)[0])
             raise RowRefused(f"the model returned {raw[index]:g}; a probability lies between 0 and 1", index)
-        return np.clip(raw, 0.0, 1.0)
+        clipped: np.ndarray[Any, Any] = np.clip(raw, 0.0, 1.0)
+        return clipped
 
 
 def _series(feature: Feature, values: list[Any]) -> Any:
