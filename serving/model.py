@@ -65,6 +65,7 @@ def load_served_model(settings: ServingSettings) -> ServedModel:
             directory / (RUNTIME_FILE if second else "artifact"),
             expected_digest=second or settings.model_sha256,
             expected_context={**context, "form": RUNTIME_FILE} if second else context,
+            trusted=settings.trusted_types,
         )
     model = ServedModel(
         metadata=metadata,
