@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from model_store.defaults import default_checkout, registry_location
 from model_store.errors import InvalidInput, ModelNotFound, StorageFailed
 from model_store.header import canonical_json
 from model_store.manifest import ModelMetadata, name_of
 from model_store.storage import DirectoryStorage, Storage
-
-LOCATION_VARIABLE = "MODEL_REGISTRY_URL"
-_DEFAULT_LOCATION = "registry"
 
 
 def context_of(metadata: ModelMetadata) -> dict[str, str]:
@@ -74,12 +72,12 @@ def now() -> str:
 
 
 def storage_at(location: str | Path | None) -> Storage:
-    """The storage of a registry: what is given, what `MODEL_REGISTRY_URL` says, or the directory `registry`.
+    """The storage of a registry: what is given, what `MODEL_REGISTRY_URL` names, or the checkout's `registry/`.
 
     Raises:
         InvalidInput: a location of another kind.
     """
-    text = str(location) if location is not None else os.environ.get(LOCATION_VARIABLE) or _DEFAULT_LOCATION
+    text = str(location) if location is not None else registry_location(default_checkout())
     if "://" not in text:
         return DirectoryStorage(Path(text))
     parts = urlsplit(text)

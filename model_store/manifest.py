@@ -1,20 +1,25 @@
 """What is known of a model version: its immutable manifest and its status."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
+from numbers import Real
 from typing import Any
 
 from model_store.errors import IllegalTransition, InvalidInput, UnreadableModel
 
 RUNTIME_FILE, GOLDEN_FILE = "runtime", "golden"
 """Artifact files in a model version's place beside the artifact: its faster form and its golden rows."""
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
-_MODEL_ID = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,62})_(?P<type>[A-Za-z][A-Za-z0-9-]{0,62})_[0-9]{8}_[0-9]{6}")
+# A dot stands between other characters: a name is a directory's name, never `..`, and never hidden.
+_NAME_PATTERN = r"[A-Za-z](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9])){0,62}"
+_TYPE_PATTERN = r"[A-Za-z][A-Za-z0-9-]{0,62}"
+_NAME = re.compile(_NAME_PATTERN)
+_TYPE = re.compile(_TYPE_PATTERN)
+_MODEL_ID = re.compile(rf"(?P<name>{_NAME_PATTERN})_(?P<type>{_TYPE_PATTERN})_[0-9]{{8}}_[0-9]{{6}}")
 _TAG = re.compile(r"[^\s,][^,\n]{0,62}")
 
 
@@ -204,15 +209,21 @@ def name_of(model_id: str) -> str:
     return found["name"]
 
 
+def is_model_name(text: str) -> bool:
+    """Whether a text is a model name: a letter, then letters, digits, `_`, `-`, single dots; at most 63 characters."""
+    return _NAME.fullmatch(text) is not None
+
+
 def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None:
     """Does nothing when model name, model type and tags are allowed.
 
     Raises:
         InvalidInput: one is not; says what is allowed.
     """
-    if not _NAME.fullmatch(model_name):
+    if not is_model_name(model_name):
         raise InvalidInput(
-            f"model name {model_name!r} is not allowed; allowed: a letter, then letters, digits, _ and -"
+            f"model name {model_name!r} is not allowed; allowed: a letter, then letters, digits, _, - and single dots "
+            "between them, 63 characters at most"
         )
     if not _TYPE.fullmatch(model_type):
         raise InvalidInput(f"model type {model_type!r} is not allowed; allowed: a letter, then letters, digits and -")
@@ -224,17 +235,21 @@ def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None
 def require_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The metrics as floats.
 
+    Args:
+        metrics: numbers by name: Python's, or scalars and 0-d arrays of numpy and libraries like it.
+
     Raises:
         InvalidInput: one is not a finite number.
     """
-    found = {}
-    for name, value in metrics.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or value != value
-            or abs(value) == float("inf")
-        ):
-            raise InvalidInput(f"metric {name!r} is {value!r}; allowed: a finite number")
-        found[str(name)] = float(value)
-    return found
+    return {str(name): _finite_number(str(name), value) for name, value in metrics.items()}
+
+
+def _finite_number(name: str, value: Any) -> float:
+    plain = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    try:
+        number = math.nan if isinstance(plain, bool) or not isinstance(plain, Real) else float(plain)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidInput(f"metric {name!r} is {value!r}; allowed: a finite number")
+    return number

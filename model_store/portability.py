@@ -28,7 +28,7 @@ from model_store.errors import (
 )
 from model_store.header import canonical_json
 from model_store.layout import place_of, storage_at, write_json
-from model_store.manifest import GOLDEN_FILE, RUNTIME_FILE, ModelMetadata, ModelStatus
+from model_store.manifest import GOLDEN_FILE, RUNTIME_FILE, ModelMetadata, ModelStatus, name_of
 from model_store.progress import Step, no_step
 from model_store.registration import enter_status
 from model_store.registry import ModelRegistry
@@ -40,8 +40,18 @@ _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
 
 
+def bundle_file(model_id: str, path: Path) -> Path:
+    """The file of a bundle: the path itself, or `<model id>.bundle` in a directory that is there."""
+    return path / f"{model_id}.bundle" if path.is_dir() else path
+
+
 def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str, str]:
     """Writes a model version as one bundle; the file appears whole or not at all.
+
+    Args:
+        registry: that has it.
+        model_id: which.
+        path: where to, as for `bundle_file`; a file that is there is replaced.
 
     Returns:
         The SHA-256 of each member.
@@ -54,6 +64,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     """
     registry.verify_artifact(model_id)
     registry.require_right("export", model_id)
+    path = bundle_file(model_id, path)
     registry.audit.append("export", model_id, file=path.name)
     places = [f"{place_of(model_id)}/{name}" for name in _MEMBERS]
     members = [registry.storage.path(place) for place in places if registry.storage.exists(place)]
@@ -179,6 +190,7 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
     metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
     if metadata.model_id != described.get("model_id"):
         raise UnreadableModel("the bundle and its manifest name different model versions")
+    _require_own_place(metadata)
     registry.require_right("import", metadata.model_id)
     if _is_there(registry, metadata):
         return metadata.model_id
@@ -205,6 +217,22 @@ def _require_attachments(staging: Path, metadata: ModelMetadata) -> None:
         file, expected = staging / name, metadata.attachments.get(name, ("", 0))[0]
         if (measure_digest(file) if file.exists() else "") != expected:
             raise ChecksumMismatch(f"the bundle's {name} is not the one that its manifest describes")
+
+
+def _require_own_place(metadata: ModelMetadata) -> None:
+    """A name and a number that lead to the version's own place in the registry, and nowhere else.
+
+    Raises:
+        UnreadableModel: they lead elsewhere.
+    """
+    try:
+        name = name_of(metadata.model_id)
+    except InvalidInput as error:
+        raise UnreadableModel(f"the bundle's manifest: {error}") from None
+    if metadata.model_name != name:
+        raise UnreadableModel(f"the bundle's manifest names the model {metadata.model_name!r}, its id {name!r}")
+    if not isinstance(metadata.version, int) or isinstance(metadata.version, bool) or metadata.version < 1:
+        raise UnreadableModel(f"the bundle's manifest has version {metadata.version!r}; allowed: 1, 2, 3…")
 
 
 def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:

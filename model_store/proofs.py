@@ -37,8 +37,7 @@ def prove_version(registry: ModelRegistry, model_id: str) -> Proof:
         ModelNotFound, IntegrityError, KeyNotFound, UntrustedType: as for `ModelRegistry.load_model`.
     """
     metadata = registry.get_metadata(model_id)
-    loaded = registry.load_model(model_id)
-    model = loaded[0] if isinstance(loaded, tuple) else loaded
+    model, _ = registry.load_model(model_id)
     try:
         rows, largest, detail = _proven(registry, metadata, model)
         proof = Proof(model_id, True, rows, largest, detail)

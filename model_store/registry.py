@@ -1,9 +1,9 @@
 """ModelRegistry: versioned models in a directory; what is registered never changes.
 
-    registry = ModelRegistry("registry")
+    registry = ModelRegistry()
     model_id = registry.register_model(model=model, model_name="fraud_detector", performance_metrics={"accuracy": 0.96})
     registry.update_model_status(model_id, "validated", reason="passed the review")
-    model = registry.load_model(model_id)
+    model, metadata = registry.load_model(model_id)
 
 Layout: `models/<name>/<model id>/` holds `manifest.json` and `artifact`, both written once, `state.json`, which is
 changed by compare-and-swap only, and `signature.json` when the version is signed. What is done to many versions at once
@@ -20,6 +20,7 @@ from model_store.access import AccessPolicy
 from model_store.artifact_reader import open_artifact
 from model_store.audit import AuditLog
 from model_store.compression import CompressionType
+from model_store.defaults import default_checkout, default_keys
 from model_store.errors import (
     AccessDenied,
     ChecksumMismatch,
@@ -38,6 +39,7 @@ from model_store.lineage import describe_source, feature_schema_of, lineage_of, 
 from model_store.manifest import (
     ModelMetadata,
     ModelStatus,
+    is_model_name,
     require_metrics,
     require_names,
     status_named,
@@ -55,9 +57,10 @@ class ModelRegistry:
     """Registered model versions.
 
     Args:
-        location: a directory, a `file://` URL or `s3://bucket/prefix`; when not given, what `MODEL_REGISTRY_URL` says,
-            else `registry`.
-        keys: encrypt and decrypt artifacts; when not given, those of `MODEL_KEY_FILE` and `MODEL_KEY`.
+        location: a directory, a `file://` URL or `s3://bucket/prefix`; when not given, what `MODEL_REGISTRY_URL`
+            names, else `registry/` in the checkout.
+        keys: encrypt and decrypt artifacts; when not given, those that `MODEL_KMS_KEY`, `MODEL_KEY_FILE` and
+            `MODEL_KEY` name, else `.secrets/model.key` in the checkout, made on first use.
         actor: who acts; when not given, the user's name.
         encrypt: whether artifacts are encrypted. The default is the safe one.
         policy: who may do what; when not given, the file that `MODEL_ACCESS_POLICY` names.
@@ -88,7 +91,7 @@ class ModelRegistry:
         """The keys at hand; none when artifacts are not encrypted."""
         if not self._encrypt:
             return Keyring()
-        return self._given_keys if self._given_keys is not None else Keyring.from_environment()
+        return self._given_keys if self._given_keys is not None else default_keys(default_checkout())
 
     def register_model(
         self,
@@ -198,7 +201,7 @@ class ModelRegistry:
             InvalidInput: there is no such status.
         """
         wanted = status_named(status) if status is not None else None
-        names = [name] if name is not None else self.storage.names("models")
+        names = self.storage.names("models") if name is None else [name] if is_model_name(name) else []
         found = self._index.models(names, self.get_metadata)
         found.sort(key=lambda item: (item.created_at, item.model_id))
         return [item for item in found if wanted is None or item.status is wanted]
@@ -216,12 +219,15 @@ class ModelRegistry:
             raise UnreadableModel(f"{model_id}: the manifest is of {manifest.get('model_id')!r}")
         return ModelMetadata.from_manifest(manifest, status_named(state["status"]))
 
-    def load_model(self, model_id: str, trusted: Collection[str] = ()) -> Any:
+    def load_model(self, model_id: str, trusted: Collection[str] = ()) -> tuple[Any, ModelMetadata]:
         """Loads a model version, after its artifact was authenticated against its manifest.
 
         Args:
             model_id: the model version.
             trusted: full names of globals to allow beside the allow-list.
+
+        Returns:
+            The model, and what its manifest says of it.
 
         Raises:
             AccessDenied: the actor's role does not allow it.
@@ -242,7 +248,7 @@ class ModelRegistry:
         except ModelStoreError as error:
             self.audit.append("refused", model_id, reason=f"{type(error).__name__}: {error}")
             raise
-        return model
+        return model, metadata
 
     def verify_artifact(self, model_id: str) -> str:
         """Measures a model version's artifact and compares it with its manifest; needs no key.

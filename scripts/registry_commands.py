@@ -297,14 +297,9 @@ def inspect(options: argparse.Namespace) -> int:
 def convert(options: argparse.Namespace) -> int:
     """Saves a model file or artifact anew."""
     from model_store import SecureModelPersistence
-    from model_store.artifact_writer import MAGIC
-    from model_store.model_files import convert_model_file
 
     persistence = SecureModelPersistence(keys=open_registry().keys)
-    if options.source.exists() and options.source.open("rb").read(len(MAGIC)) == MAGIC:
-        report = persistence.convert_model_format(options.source, options.target, options.to, options.compression)
-    else:
-        report = convert_model_file(persistence, options.source, options.target, options.to, options.compression)
+    report = persistence.convert_model_format(options.source, options.target, options.to, options.compression)
     show(options, report, facts(report))
     return 0
 
@@ -315,9 +310,10 @@ def export_model(options: argparse.Namespace) -> int:
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
-    members = portability.export_model(registry, model_id, options.path)
-    answer = {"model_id": model_id, "file": str(options.path), "members": members}
-    show(options, answer, f"{options.path}: {model_id} with {', '.join(members)}")
+    path = portability.bundle_file(model_id, options.path)
+    members = portability.export_model(registry, model_id, path)
+    answer = {"model_id": model_id, "file": str(path), "members": members}
+    show(options, answer, f"{path}: {model_id} with {', '.join(members)}")
     return 0
 
 
@@ -363,7 +359,7 @@ def delete(options: argparse.Namespace) -> int:
 def cleanup(options: argparse.Namespace) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
     from model_store.housekeeping import cleanup as clean_registry
-    from model_store.model_files import cleanup_model_files
+    from model_store.model_directory import cleanup_model_files
     from stacks.in_use import versions_in_use
 
     registry = open_registry()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from model_store.errors import InvalidInput
+from model_store.full_names import require_full_names
 from serving.errors import SettingsError
 
 ENVIRONMENTS = ("development", "staging", "production")
@@ -34,6 +36,8 @@ class ServingSettings:
     """File with the key of an encrypted artifact."""
     api_keys_file: Path
     """File with the hashes of the API keys that are let in."""
+    trusted_types: tuple[str, ...] = ()
+    """`MODEL_TRUSTED_TYPES`: full names, separated by commas, that a model may name beyond the allow-list."""
     log_level: str = "INFO"
     api_host: str = "127.0.0.1"
     api_port: int = 8000
@@ -58,8 +62,6 @@ class ServingSettings:
     """How many may come at once."""
     rate_limit_url: str = ""
     """`redis://…` counts over all replicas; empty: each process counts for itself."""
-    trusted_types: tuple[str, ...] = ()
-    """`MODEL_TRUSTED_TYPES`, separated by commas: full names that the model's file may name beyond the rules."""
     log_file: Path | None = None
     """Where the log goes beside standard output, rotated; none when not given."""
 
@@ -81,6 +83,7 @@ class ServingSettings:
             model_runtime_sha256=read.optional_matching("MODEL_RUNTIME_SHA256", _DIGEST, _DIGEST_WORDS),
             model_key_file=Path(key_file) if key_file else None,
             api_keys_file=Path(read.required("API_KEYS_FILE")),
+            trusted_types=_full_names("MODEL_TRUSTED_TYPES", environment.get("MODEL_TRUSTED_TYPES") or ""),
             log_level=read.choice("LOG_LEVEL", LOG_LEVELS, "INFO"),
             api_host=environment.get("API_HOST") or "127.0.0.1",
             api_port=int(read.number("API_PORT", 8000, 0, 65535)),
@@ -95,7 +98,6 @@ class ServingSettings:
             rate_limit_per_second=read.number("RATE_LIMIT_PER_SECOND", 1000.0, 0, 1e9),
             rate_limit_burst=read.number("RATE_LIMIT_BURST", 2000.0, 1, 1e9),
             rate_limit_url=_redis(environment.get("RATE_LIMIT_URL") or ""),
-            trusted_types=_names(environment.get("MODEL_TRUSTED_TYPES") or ""),
             log_file=Path(environment["LOG_FILE"]) if environment.get("LOG_FILE") else None,
         )
 
@@ -142,14 +144,11 @@ class _Variables:
         return value
 
 
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in names:
-        if not all(part.isidentifier() for part in name.split(".")) or "." not in name:
-            raise SettingsError(
-                f"MODEL_TRUSTED_TYPES: {name!r} is not allowed; allowed: full names such as package.Class"
-            )
-    return names
+def _full_names(variable: str, text: str) -> tuple[str, ...]:
+    try:
+        return require_full_names(name.strip() for name in text.split(",") if name.strip())
+    except InvalidInput as error:
+        raise SettingsError(f"{variable}: {error}") from None
 
 
 def _redis(url: str) -> str:

@@ -53,7 +53,9 @@ def test_a_registered_model_predicts_as_before(registry: ModelRegistry, model: L
         performance_metrics={"accuracy": 0.96},
     )
     data = np.random.default_rng(1).normal(size=(20, 3))
-    assert (registry.load_model(model_id).predict_proba(data) == model.predict_proba(data)).all()
+    loaded, metadata = registry.load_model(model_id)
+    assert (loaded.predict_proba(data) == model.predict_proba(data)).all()
+    assert metadata == registry.get_metadata(model_id)
     metadata = registry.get_metadata(model_id)
     assert (metadata.description, metadata.tags, metadata.author) == ("d", ("a", "b"), "me")
     assert metadata.performance_metrics == {"accuracy": 0.96}
@@ -90,7 +92,7 @@ def test_versions_of_one_second_are_all_kept(registry: ModelRegistry) -> None:
         registry.register_model(model=number, model_name="m", model_type="T", registry_only=True) for number in range(5)
     ]
     assert len(set(model_ids)) == 5
-    assert [registry.load_model(model_id) for model_id in model_ids] == [0, 1, 2, 3, 4]
+    assert [registry.load_model(model_id)[0] for model_id in model_ids] == [0, 1, 2, 3, 4]
 
 
 def _register_some(root: Path, key: bytes, start: int) -> list[str]:
@@ -106,7 +108,7 @@ def test_processes_that_register_at_once_lose_nothing(tmp_path: Path) -> None:
     model_ids = [model_id for found in lists for model_id in found]
     registry = ModelRegistry(tmp_path / "r", keys=Keyring.of(KEY))
     assert len(set(model_ids)) == 15
-    assert sorted(registry.load_model(item.model_id) for item in registry.list_models()) == sorted(
+    assert sorted(registry.load_model(item.model_id)[0] for item in registry.list_models()) == sorted(
         start + n for start in (0, 100, 200) for n in range(5)
     )
 
@@ -213,7 +215,7 @@ def test_registering_needs_a_key_unless_encryption_is_turned_off(tmp_path: Path)
     assert not list((tmp_path / "r").rglob("manifest.json"))
     open_registry = ModelRegistry(tmp_path / "r", encrypt=False)
     model_id = open_registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
-    assert open_registry.load_model(model_id) == 1
+    assert open_registry.load_model(model_id)[0] == 1
     assert not open_registry.get_metadata(model_id).encrypted
 
 

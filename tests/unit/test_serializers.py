@@ -95,7 +95,7 @@ def test_a_registered_model_keeps_its_format(tmp_path: Path, fitted: dict[str, A
     registry = ModelRegistry(tmp_path / "r", encrypt=False)
     model_id = registry.register_model(model=fitted["xgboost"], model_name="m", format_type="xgboost")
     assert registry.get_metadata(model_id).serializer == "xgboost"
-    assert isinstance(registry.load_model(model_id), XGBClassifier)
+    assert isinstance(registry.load_model(model_id)[0], XGBClassifier)
 
 
 @pytest.mark.parametrize("serializer", ["skops", "onnx", "xgboost", "lightgbm"])
