@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from model_store.allow_list import trusted_globals
 from model_store.compression import CappedReader
 from model_store.conversion import conversion_difference
 from model_store.errors import FileMissing, InvalidInput, ModelStoreError, StorageFailed, UnreadableModel
@@ -21,7 +22,7 @@ from model_store.found_versions import XGBoostVersion, found_versions
 from model_store.native_files import lightgbm_model, xgboost_classifier
 from model_store.persistence import DEFAULT_MAX_BYTES, SecureModelPersistence, conversion_report
 from model_store.serializers import SerializationFormat, load_model
-from model_store.trust import REFUSED, named_globals, skops_types, trusted_globals
+from model_store.trust import REFUSED, named_globals, skops_types
 
 _SUFFIXES = {
     ".joblib": SerializationFormat.JOBLIB,
