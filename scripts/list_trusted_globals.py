@@ -231,7 +231,10 @@ def _fitted_models() -> Iterator[tuple[str, Any]]:
                 continue
             yield label, model
     for ordinary in ordinary_models():
-        yield ordinary.label, ordinary.fit()
+        try:
+            yield ordinary.label, ordinary.fit()
+        except ValueError as error:
+            print(f"not fitted: {ordinary.label} ({error})")
 
 
 def candidates() -> Iterator[tuple[str, Any]]:

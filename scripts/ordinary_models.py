@@ -218,7 +218,7 @@ def _anomalies(data: _Data) -> Iterator[tuple[Any, ...]]:
     from sklearn.svm import OneClassSVM
 
     yield "isolation forest", IsolationForest(n_estimators=2, contamination=0.1)
-    yield "isolation forest of a frame", make_pipeline(StandardScaler(), IsolationForest(2)), data.two_columns
+    yield "isolation forest of a frame", make_pipeline(StandardScaler(), IsolationForest(n_estimators=2)), data.two_columns
     for model in (LocalOutlierFactor(novelty=True), OneClassSVM(), SGDOneClassSVM(), EllipticEnvelope()):
         yield type(model).__name__, model
 
@@ -250,8 +250,8 @@ def _steps(data: _Data) -> Iterator[tuple[Any, ...]]:
         SimpleImputer(strategy="most_frequent", add_indicator=True),
         preprocessing.KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"),
         preprocessing.KBinsDiscretizer(3, encode="onehot-dense", strategy="uniform"),
-        preprocessing.SplineTransformer(n_knots=3),
-        preprocessing.SplineTransformer(n_knots=3, extrapolation="periodic", sparse_output=True),
+        preprocessing.SplineTransformer(n_knots=5),
+        preprocessing.SplineTransformer(n_knots=5, extrapolation="periodic", sparse_output=True),
         preprocessing.PolynomialFeatures(interaction_only=True),
         preprocessing.PowerTransformer("yeo-johnson"),
         preprocessing.QuantileTransformer(n_quantiles=5, output_distribution="normal"),
