@@ -7,7 +7,7 @@ refused unless it is known.
 
 import gc
 from collections.abc import Collection, Iterator
-from functools import cache
+from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -86,6 +86,8 @@ PURE_OTHERS = frozenset(
     }
 )
 _NEVER_ENTERED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes, bytearray, int, float, complex)
+_PARTIAL_STATE = 4
+"""Function, arguments, named arguments, attributes."""
 _CALLED = ("func", "inverse_func")
 _READ_FILES = ("filename", "file")
 
@@ -126,11 +128,27 @@ def _put_back(item: Any) -> None:
     for place, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
         if type(value) is NamedFunction and _is_pure_name(value.full_name):
             holder[place] = real_function(value.full_name)
+        elif isinstance(value, StandIn) and value.full_name == "functools.partial":
+            holder[place] = _partial(value)
+
+
+def _partial(inert: StandIn) -> Any:
+    """A pure function with some of its arguments; the stand-in itself for any other function."""
+    if not (isinstance(inert.state, tuple) and len(inert.state) == _PARTIAL_STATE):
+        return inert
+    function, arguments, named, _ = inert.state
+    if not (type(function) is NamedFunction and _is_pure_name(function.full_name) and type(arguments) is tuple):
+        return inert
+    return partial(real_function(function.full_name), *arguments, **(named or {}))
 
 
 def _require_known(function: Any, granted: Collection[Any]) -> None:
+    if type(function) is partial:
+        function = function.func
     if function is None or _is_pure(function) or any(function is known or type(function) is known for known in granted):
         return
+    if isinstance(function, StandIn) and isinstance(function.state, tuple) and function.state:
+        function = function.state[0]
     name = function.full_name if isinstance(function, NamedFunction) else _name_of(function)
     raise UntrustedType(name, "which a FunctionTransformer calls on every prediction")
 

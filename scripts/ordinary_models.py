@@ -218,7 +218,11 @@ def _anomalies(data: _Data) -> Iterator[tuple[Any, ...]]:
     from sklearn.svm import OneClassSVM
 
     yield "isolation forest", IsolationForest(n_estimators=2, contamination=0.1)
-    yield "isolation forest of a frame", make_pipeline(StandardScaler(), IsolationForest(n_estimators=2)), data.two_columns
+    yield (
+        "isolation forest of a frame",
+        make_pipeline(StandardScaler(), IsolationForest(n_estimators=2)),
+        data.two_columns,
+    )
     for model in (LocalOutlierFactor(novelty=True), OneClassSVM(), SGDOneClassSVM(), EllipticEnvelope()):
         yield type(model).__name__, model
 

@@ -285,3 +285,14 @@ def test_pandas_index_constructor_makes_indexes_only() -> None:
     content = b"cpandas.core.indexes.base\n_new_Index\n(cbuiltins\ndict\n}tR."
     with pytest.raises(TypeError, match="indexes only"):
         load_pickle(io.BytesIO(content))
+
+
+def test_a_partial_is_put_back_for_a_pure_function_only(tmp_path: Path) -> None:
+    from functools import partial
+
+    rows, _ = _rows_and_target()
+    file = _with_function(tmp_path, ".pkl", func=partial(np.clip, a_min=0.5, a_max=1))
+    assert load_model_file(file)[0].transform(rows).min() == 0.5
+    for function in (accuracy_score, os.system):
+        with pytest.raises(UntrustedType, match=function.__name__):
+            load_model_file(_with_function(tmp_path, ".pkl", func=partial(function, "true")))
