@@ -97,7 +97,8 @@ def _train(
         "model_name": "fraud_detector",
         "model_type": "XGBoost",
         "description": f"{parameters['n_estimators']} trees of depth {parameters['max_depth']}, simulated transactions",
-        "performance_metrics": {**_metrics(probabilities, labels[parts["test"]], threshold), "threshold": threshold},
+        "performance_metrics": _metrics(probabilities, labels[parts["test"]], threshold),
+        "threshold": threshold,
         "features": _feature_schema(names, values[parts["training"]]),
         "seed": options.seed,
         "training_rows": int(parts["training"].sum()),
@@ -139,6 +140,7 @@ def _feature_schema(names: list[str], values: Array) -> list[dict[str, Any]]:
         {
             "name": name,
             "type": "number",
+            "gaps": False,
             "minimum": float(low),
             "maximum": float(high),
             "bins": _bins(values[:, number]),

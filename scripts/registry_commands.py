@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, SignatureInvalid, VersionConflict
-from scripts.command_line import bordered, facts, show, table
+from scripts.command_line import bordered, facts, progress, show, table
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
@@ -40,7 +40,7 @@ def register(options: argparse.Namespace) -> int:
     registry = open_registry()
     file = read_model_file(options.file, trusted=options.trust)
     for warning in file.warnings:
-        warn(warning)
+        progress(f"{options.file.name}: {warning}")
     described = _described(options.file)
     model_id = registry.register_model(
         model=file.model,

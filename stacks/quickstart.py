@@ -111,6 +111,7 @@ def _registered(registry: "ModelRegistry", example: _Example, say: Say) -> str:
         performance_metrics=about["performance_metrics"],
         source=example.file,
         feature_schema=about["features"],
+        threshold=about["threshold"],
     )
     say(f"registered {model_id}")
     return model_id

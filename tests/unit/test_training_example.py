@@ -52,7 +52,7 @@ def test_each_model_has_metrics_threshold_and_features_in_its_order(trained: Pat
     report = json.loads((trained / f"{file}.metrics.json").read_text())
     metrics = report["performance_metrics"]
     assert metrics.keys() == {
-        "accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "threshold",
+        "accuracy", "precision", "recall", "f1", "roc_auc", "average_precision",
     }  # fmt: skip
     assert all(0 <= value <= 1 for value in metrics.values())
     names = [feature["name"] for feature in report["features"]]
