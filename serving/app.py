@@ -35,6 +35,8 @@ _PUBLIC_PATHS = frozenset(("/",))
 _MAX_REQUEST_ID = 128
 _ALLOW_POST = ((b"allow", b"POST"),)
 _JSON = (b"content-type", b"application/json")
+_UNDECIDED = ((b"x-undecided", b"1"),)
+"""On answers to transactions that are well formed and that this model does not decide: they count as errors of it."""
 _encode = msgspec.json.Encoder().encode
 
 Scope = dict[str, Any]
@@ -88,12 +90,13 @@ class _Refused(Exception):
 class _Request:
     """What is known of one request."""
 
-    __slots__ = ("authorization", "decisions", "given_key", "key", "length", "path", "request_id")
+    __slots__ = ("authorization", "decisions", "given_key", "key", "length", "path", "request_id", "undecided")
 
     def __init__(self, scope: Scope) -> None:
         self.path: str = scope["path"]
         self.key: ApiKey | None = None
         self.decisions: int | None = None
+        self.undecided = False
         self.given_key = self.authorization = self.length = b""
         self.request_id = ""
         for name, value in scope["headers"]:
@@ -282,7 +285,9 @@ class Service:
         try:
             rows = self._reader.rows(body)
         except InvalidRequest as error:
-            raise _Refused(422, error.code, str(error), where=error.field) from None
+            request.undecided = error.code == "unknown_category"
+            headers = _UNDECIDED if request.undecided else ()
+            raise _Refused(422, error.code, str(error), where=error.field, headers=headers) from None
         self._state.metrics.arrived(rows)
         runtime, threshold = self._state.model.runtime, self._state.model.threshold
         probabilities = runtime.now(rows)
@@ -290,6 +295,7 @@ class Service:
             try:
                 probabilities = await runtime.soon(rows)
             except RowRefused as refusal:
+                request.undecided = True
                 raise await self._not_answered(body, rows, refusal) from None
         predictions = [_Prediction(value, value >= threshold) for value in probabilities]
         frauds = sum(prediction.is_fraud for prediction in predictions)
@@ -306,7 +312,9 @@ class Service:
         if model.answered_row is not None:
             number = await model.runtime.refused_feature(rows[index], model.answered_row)
         where = place if number is None else f"{place}.{model.contract.features[number].name}"
-        return _Refused(422, "not_answered", f"{where}: the model does not answer: {refusal}", where=where)
+        return _Refused(
+            422, "not_answered", f"{where}: the model does not answer: {refusal}", where=where, headers=_UNDECIDED
+        )
 
     async def _feedback(self, body: bytes, request: _Request) -> bytes:
         try:
@@ -335,7 +343,7 @@ class Service:
         return _Refused(413, "body_too_large", message, headers=((b"connection", b"close"),))
 
     def _note(self, request: _Request, method: str, status: int, milliseconds: float) -> None:
-        self._state.metrics.request(status, milliseconds)
+        self._state.metrics.request(status, milliseconds, undecided=request.undecided)
         log = self._state.request_log
         if log.enabled:
             log.add(

@@ -117,10 +117,10 @@ class Side:
             serving = json.loads((self.directory / "status.json").read_text(encoding="utf-8"))["serving"]
             self.origin = f"http://127.0.0.1:{int(serving['port'])}"
 
-    def note(self, status: int, milliseconds: float, answer: _Answer | None) -> None:
-        """Counts one request."""
+    def note(self, status: int, milliseconds: float, answer: _Answer | None, *, undecided: bool = False) -> None:
+        """Counts one request; one that the model did not decide is an error of the model."""
         self.requests += 1
-        self.errors += status >= _SERVER_ERROR
+        self.errors += undecided or status >= _SERVER_ERROR
         self.latencies[int(math.log(milliseconds + _NEAR_ZERO) * STEPS)] += 1
         if answer is not None:
             self.decisions += len(answer.predictions)
@@ -251,7 +251,8 @@ class Front:
         status = _NO_ANSWER if response is None else response.status
         answer = _decisions(response) if predicting and response is not None else None
         if predicting:
-            side.note(status, (time.perf_counter() - started) * 1000, answer)
+            undecided = response is not None and any(name.lower() == b"x-undecided" for name, _ in response.headers)
+            side.note(status, (time.perf_counter() - started) * 1000, answer, undecided=undecided)
         return response, answer
 
     async def _send(self, side: Side, request: _Request) -> _Response | None:

@@ -98,12 +98,18 @@ class ServiceMetrics:
         self._recent: deque[tuple[float, _Counts]] = deque([(time.monotonic(), _Counts())], maxlen=_WINDOW_TICKS)
         self._latency_sum_ms = 0.0
 
-    def request(self, status: int, milliseconds: float) -> None:
-        """Counts an answered request."""
+    def request(self, status: int, milliseconds: float, *, undecided: bool = False) -> None:
+        """Counts an answered request.
+
+        Args:
+            status: of HTTP.
+            milliseconds: from the first byte to the answer.
+            undecided: whether the model did not decide a transaction that is well formed, which is an error of it.
+        """
         with self._lock:
             total = self._total
             total.requests += 1
-            total.errors += status >= _SERVER_ERROR
+            total.errors += undecided or status >= _SERVER_ERROR
             total.latencies[int(math.log(milliseconds + _NEAR_ZERO) * _STEPS)] += 1
             self._latency_sum_ms += milliseconds
 

@@ -43,7 +43,6 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
 
     from model_store import Keyring, ModelRegistry
     from model_store.keys import ensure_key_file
-    from model_store.native_models import onnx_bytes
     from serving.auth import hash_api_key, new_api_key
 
     random = np.random.default_rng(0)
@@ -51,7 +50,7 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
     target = (data[:, 0] + data[:, 1] * data[:, 2] + random.normal(size=20_000) > 1).astype(int)
     model = XGBClassifier(n_estimators=100, n_jobs=2).fit(data, target)
     model.save_model(files / "model.ubj")
-    (files / "model.onnx").write_bytes(onnx_bytes(model))
+    (files / "model.onnx").write_bytes(_as_everybody_converts(model))
     _prepare_mlserver(files / "mlserver", files / "model.ubj")
     (files / "bentoml").mkdir()
     (files / "bentoml" / "service.py").write_text(textwrap.dedent(_BENTO))
@@ -83,6 +82,14 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
     }
     (files / "service.json").write_text(json.dumps({"key": key, "environment": environment}))
     return [[round(float(value), 4) for value in row] for row in data[:100]]
+
+
+def _as_everybody_converts(model: Any) -> bytes:
+    from onnxmltools import convert_xgboost
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    inputs = [("input", FloatTensorType([None, len(FEATURES)]))]
+    return bytes(convert_xgboost(model, initial_types=inputs).SerializeToString())
 
 
 def _prepare_mlserver(directory: Path, model: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_candidate_that_is_worse_is_withdrawn_within_the_first_step(
     assert f"was withdrawn at 50 %: {reason}" in said
     assert candidates[which] in answers.by_model
     assert endpoint.served_model() == candidates["stable"]
-    expected_failures = ("500",) if which == "failing" else ()
+    expected_failures = ("422",) if which == "failing" else ()
     assert set(answers.statuses) <= {"200", *expected_failures}, answers.statuses
     status = status_of(endpoint)
     assert "candidate" not in status["rollout"]
