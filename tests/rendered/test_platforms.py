@@ -1,9 +1,14 @@
 """What a stack declares when its config says otherwise than the committed one."""
 
 import json
+import subprocess
+import sys
 
+import pytest
+
+from infra.settings import CHECKOUT
 from tests.rendered.conftest import rendered_stack
-from tests.rendered.render import IMAGE, MODEL_ID, MODEL_KEY
+from tests.rendered.render import IMAGE, MODEL_ID, MODEL_KEY, OTHER_ID
 
 
 def test_development_in_a_container_is_as_closed_as_a_pod() -> None:
@@ -39,10 +44,50 @@ def test_a_ready_image_is_deployed_as_it_is() -> None:
 def test_a_graphics_processor_is_asked_for_when_the_template_does() -> None:
     import yaml
 
-    from infra.settings import CHECKOUT
-
     config = yaml.safe_load((CHECKOUT / "Pulumi.staging.yaml").read_text())["config"]["fraud-detection:deployment"]
     config["resource_limits"]["gpu"] = 1
     resources = rendered_stack("staging", deployment=json.dumps(config)).container["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" not in rendered_stack("staging").container["resources"]["limits"]
+
+
+_NAMES = ["numpy.mean", "own_package.encoders.Rare"]
+
+
+def _told(platform: str, names: object) -> str | None:
+    """What the service is told to trust on a platform; None when nothing."""
+    if platform == "kubernetes":
+        variables = rendered_stack("staging", trusted_types=json.dumps(names)).container["env"]
+        return {item["name"]: item["value"] for item in variables}.get("MODEL_TRUSTED_TYPES")
+    if platform == "docker":
+        image = json.dumps({"reference": IMAGE})
+        stack = rendered_stack("dev", platform="docker", image=image, trusted_types=json.dumps(names))
+        return dict(line.split("=", 1) for line in stack.one("container:Container")["envs"]).get("MODEL_TRUSTED_TYPES")
+    process = rendered_stack("dev", trusted_types=json.dumps(names)).one("LocalProcess")
+    return dict(process.get("variables") or {}).get("MODEL_TRUSTED_TYPES")
+
+
+@pytest.mark.parametrize("platform", ["local", "docker", "kubernetes"])
+def test_names_that_a_deployer_trusts_reach_the_service(platform: str) -> None:
+    assert _told(platform, _NAMES) == "numpy.mean,own_package.encoders.Rare"
+    assert _told(platform, []) is None
+
+
+def test_both_slots_are_told_what_to_trust() -> None:
+    rollout = json.dumps({"strategy": "canary", "candidate": OTHER_ID, "weight": 5})
+    stack = rendered_stack("dev", rollout=rollout, trusted_types=json.dumps(_NAMES))
+    told = {item.get("run_name"): item.get("variables", {}).get("MODEL_TRUSTED_TYPES") for item in stack.all("Process")}
+    slots = {name: value for name, value in told.items() if name}
+    assert len(slots) == 2
+    assert set(slots.values()) == {",".join(_NAMES)}
+
+
+@pytest.mark.parametrize(
+    "value", ['["numpy"]', '["numpy.*"]', "[1]", '{"numpy.mean": true}', '"numpy.mean"', "nonsense"]
+)
+def test_what_is_no_list_of_full_names_is_refused_by_its_key(value: str) -> None:
+    command = [sys.executable, "-m", "tests.rendered.render", "dev", "--set", f"trusted_types={value}"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "Pulumi.dev.yaml: fraud-detection:trusted_types: " in done.stderr
+    assert "full names such as numpy.mean" in done.stderr

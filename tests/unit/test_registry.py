@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
 from model_store import Keyring, ModelRegistry, ModelStatus
+from model_store.aliases import Aliases
 from model_store.errors import (
     ChecksumMismatch,
     ContextMismatch,
@@ -28,6 +30,7 @@ from model_store.errors import (
     Truncated,
 )
 from model_store.keys import ensure_key_file, generate_key, read_key_file, write_key_file
+from model_store.manifest import name_of
 
 KEY = generate_key()
 
@@ -191,6 +194,14 @@ def test_an_unknown_id_is_not_found_whatever_it_looks_like(registry: ModelRegist
     "arguments",
     [
         {"model_name": "../m"},
+        {"model_name": ".."},
+        {"model_name": ".m"},
+        {"model_name": "m."},
+        {"model_name": "a..b"},
+        {"model_name": "a._b"},
+        {"model_name": "a/b"},
+        {"model_name": "m\n"},
+        {"model_name": "m" * 64},
         {"model_name": "1m"},
         {"model_name": ""},
         {"model_type": "a_b"},
@@ -199,12 +210,64 @@ def test_an_unknown_id_is_not_found_whatever_it_looks_like(registry: ModelRegist
         {"performance_metrics": {"a": float("nan")}},
         {"performance_metrics": {"a": True}},
         {"performance_metrics": {"a": "0.9"}},
+        {"performance_metrics": {"a": None}},
+        {"performance_metrics": {"a": 10**400}},
+        {"performance_metrics": {"a": np.bool_(True)}},
+        {"performance_metrics": {"a": np.float32("inf")}},
+        {"performance_metrics": {"a": np.array([0.9])}},
+        {"performance_metrics": {"a": np.array(1j)}},
+        {"performance_metrics": {"a": np.datetime64("2026-01-01")}},
     ],
 )
 def test_what_is_not_allowed_is_refused_and_registers_nothing(registry: ModelRegistry, arguments: dict) -> None:  # type: ignore[type-arg]
     with pytest.raises(InvalidInput):
         registry.register_model(**{"model": 1, "model_name": "m", "model_type": "T", **arguments})
     assert registry.list_models() == []
+
+
+@pytest.mark.parametrize("name", ["fraud_detector_model-v1.2.3", "a.b", "m.1", "a_b.c-d", "m" * 63])
+def test_names_may_hold_dots_and_are_found_again_in_ids_and_references(registry: ModelRegistry, name: str) -> None:
+    model_id = registry.register_model(model=1, model_name=name, model_type="T")
+    assert name_of(model_id) == name
+    assert registry.manifest_path(model_id).parent.parent.name == name
+    Aliases(registry).set(name, "champion", model_id)
+    aliases = Aliases(registry)
+    assert aliases.all() == {name: {"champion": model_id}}
+    assert [aliases.resolve(f"{name}{end}") for end in ("@champion", ":1")] == [model_id, model_id]
+    assert [item.model_id for item in registry.list_models(name=name)] == [model_id]
+    assert registry.load_model(model_id)[0] == 1
+
+
+@pytest.mark.parametrize("name", ["..", "../models/m", "m/..", "", "."])
+def test_a_name_that_leads_elsewhere_has_no_versions_and_no_aliases(registry: ModelRegistry, name: str) -> None:
+    registry.register_model(model=1, model_name="m", model_type="T")
+    assert registry.list_models(name=name) == []
+    for reference in (f"{name}:1", f"{name}@champion"):
+        with pytest.raises(ModelNotFound):
+            Aliases(registry).resolve(reference)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float64(0.9), 0.9),
+        (np.float32(0.5), 0.5),
+        (np.float16(0.5), 0.5),
+        (np.longdouble(0.5), 0.5),
+        (np.int64(3), 3.0),
+        (np.array(0.9), 0.9),
+        (np.array(3), 3.0),
+        (Fraction(1, 2), 0.5),
+        (3, 3.0),
+    ],
+)
+def test_metrics_are_what_numpy_and_python_call_numbers(
+    registry: ModelRegistry, value: object, expected: float
+) -> None:
+    metrics: Any = {"m": value}
+    model_id = registry.register_model(model=1, model_name="m", model_type="T", performance_metrics=metrics)
+    found = registry.get_metadata(model_id).performance_metrics["m"]
+    assert (type(found), found) == (float, expected)
 
 
 def test_registering_needs_a_key_unless_encryption_is_turned_off(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What happens to versions after they are registered: aliases, search, signatures, other keys, leaving and entering."""
 
+import hashlib
+import io
 import json
 import tarfile
 from pathlib import Path
@@ -18,12 +20,14 @@ from model_store.errors import (
     ModelNotFound,
     ModelStoreError,
     SignatureInvalid,
+    UnreadableModel,
     VersionConflict,
 )
 from model_store.housekeeping import cleanup, delete_model, rotate_keys, statistics, verify_everything
 from model_store.keys import generate_key
+from model_store.layout import json_bytes
 from model_store.model_card import model_card
-from model_store.portability import backup, export_model, import_model, restore
+from model_store.portability import BUNDLE_FORMAT, backup, export_model, import_model, restore
 from model_store.search import search
 from model_store.signing import (
     key_id,
@@ -259,6 +263,46 @@ def test_a_bundle_that_was_changed_is_refused_and_leaves_nothing(
     with pytest.raises(ModelStoreError):
         import_model(other, tmp_path / "bad.bundle")
     assert other.list_models() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_name": "../../../elsewhere"},
+        {"model_name": "other"},
+        {"version": "../../../elsewhere"},
+        {"version": 0},
+        {"version": True},
+        {"model_id": "../../elsewhere"},
+    ],
+)
+def test_a_bundle_whose_manifest_leads_elsewhere_is_refused_and_writes_nothing(
+    registry: ModelRegistry, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    model_id = _register(registry)
+    manifest = json_bytes({**registry.get_metadata(model_id).manifest(), **change})
+    digests = {"manifest.json": hashlib.sha256(manifest).hexdigest(), "artifact": "0" * 64}
+    described = {"format": BUNDLE_FORMAT, "model_id": change.get("model_id", model_id), "members": digests}
+    with tarfile.open(tmp_path / "m.bundle", "w") as bundle:
+        for name, content in {"bundle.json": json_bytes(described), "manifest.json": manifest, "artifact": b""}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            bundle.addfile(entry, io.BytesIO(content))
+    other = ModelRegistry(tmp_path / "deep" / "down" / "other", keys=Keyring.of(KEY))
+    with pytest.raises(UnreadableModel, match="the bundle's manifest"):
+        import_model(other, tmp_path / "m.bundle")
+    assert not list(tmp_path.rglob("elsewhere*"))
+    assert not (tmp_path / "deep" / "down" / "other" / "models").exists()
+
+
+def test_a_bundle_for_a_directory_is_named_after_its_version(registry: ModelRegistry, tmp_path: Path) -> None:
+    first, second = _register(registry, "one"), _register(registry, "two")
+    (tmp_path / "export").mkdir()
+    for model_id in (first, second):
+        export_model(registry, model_id, tmp_path / "export")
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [f"{first}.bundle", f"{second}.bundle"]
+    other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY))
+    assert import_model(other, tmp_path / "export" / f"{second}.bundle") == second
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar", b"\0" * 10240])
