@@ -69,10 +69,9 @@ def measure_trained(trained: Trained, place: Path, **registration: Any) -> Measu
     except AssertionError:
         raise
     except Exception as error:  # Whatever it is: the table has a line for each kind.
-        found.form = f"{type(error).__name__}: {error}"
-        found.problems.append(
-            f"{'registered, not served' if _is_registered(place) else 'not registered'}: {found.form}"
-        )
+        found.form = " ".join(f"{type(error).__name__}: {error}".split())
+        found.registers = _is_registered(place)
+        found.problems.append(f"{'registered, not served' if found.registers else 'not registered'}: {found.form}")
     return found
 
 

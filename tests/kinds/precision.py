@@ -53,10 +53,11 @@ def _milliseconds() -> Data:
 def _decimals() -> Data:
     rng = np.random.default_rng(8)
     numbers = np.round(rng.integers(0, 40, _SIZE) * 0.1, 1)
-    data = _beside_amounts(numbers, numbers >= 1.7, rng)
+    data = _beside_amounts(numbers, np.round(numbers * 10) % 6 < 3, rng)
     known = np.unique(data.train[:, 0])
-    # Beside each value, and between each two, where splits are.
-    near = np.concatenate([np.nextafter(known, 9), np.nextafter(known, -9), (known[1:] + known[:-1]) / 2])
+    # Each value, each middle of two, where splits are, and what is closest to them.
+    exact = np.concatenate([known, (known[1:] + known[:-1]) / 2])
+    near = np.concatenate([exact, *(np.nextafter(exact, end) for end in (-9, 9)), exact + 1e-9, exact - 1e-9])
     return Data(data.train, data.target, np.vstack([data.rows, np.column_stack([near, np.full(len(near), 20.0)])]))
 
 
