@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
+from components.trusted_types import trusted_variables
+
 _PORT = 8000
 _SECRETS = "/var/run/secrets/fraud-detection"
 _MODEL = "/var/lib/fraud-detection/model"
@@ -33,6 +35,8 @@ class DockerServingArgs:
     health_check_interval: int = 30
     """Seconds."""
     log_level: str = "INFO"
+    trusted_types: tuple[str, ...] = ()
+    """Full names that the service trusts beyond the allow-list, such as `numpy.mean`."""
 
 
 class DockerServing(pulumi.ComponentResource):
@@ -59,6 +63,7 @@ class DockerServing(pulumi.ComponentResource):
             "API_HOST": "0.0.0.0",  # noqa: S104 - the container's own network
             "API_PORT": str(_PORT),
             "LOG_LEVEL": args.log_level,
+            **trusted_variables(args.trusted_types),
         }
         mounts = {
             _MODEL: args.model_directory,

@@ -11,6 +11,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.pod_rights import pod_policy, pod_trust_policy
 from components.pod_rules import aws_token, names_and_https, nobody, nothing_more
+from components.trusted_types import trusted_variables
 
 _DRAIN_SECONDS = 15
 _PRE_STOP_SECONDS = 10
@@ -82,6 +83,8 @@ class KubernetesServingArgs:
     """How many pods the quota leaves for jobs."""
     rollout_seconds: int = 600
     """How long a rollout may take before it has failed."""
+    trusted_types: tuple[str, ...] = ()
+    """Full names that the service trusts beyond the allow-list, such as `numpy.mean`."""
 
 
 class _Slot:
@@ -316,6 +319,7 @@ class KubernetesServing(pulumi.ComponentResource):
             "LOG_LEVEL": args.log_level,
             "METRICS_NAMESPACE": args.metrics_namespace,
             **by_version,
+            **trusted_variables(args.trusted_types),
             "SHUTDOWN_DRAIN_SECONDS": str(_DRAIN_SECONDS),
             "AWS_REGION": args.region,
             "AWS_ROLE_ARN": role_arn,

@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 
 from components.local_process import LocalProcess
+from components.trusted_types import trusted_variables
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class LocalServingArgs:
     """How long a process may take to load its model before the update fails and the process before it goes on."""
     slots: LocalSlots | None = None
     """One process without a front when None."""
+    trusted_types: tuple[str, ...] = ()
+    """Full names that the service trusts beyond the allow-list, such as `numpy.mean`."""
 
 
 class LocalServing(pulumi.ComponentResource):
@@ -116,6 +119,7 @@ class LocalServing(pulumi.ComponentResource):
         self, suffix: str, version: LocalVersion, more: dict[str, Any], after: list[LocalProcess] | None = None
     ) -> LocalProcess:
         args = self._args
+        trusted = trusted_variables(args.trusted_types)
         arguments = {
             "deployment_name": args.deployment_name,
             "environment": args.environment,
@@ -129,6 +133,7 @@ class LocalServing(pulumi.ComponentResource):
             "checkout": args.checkout,
             "log_level": args.log_level,
             "ready_timeout_seconds": args.ready_timeout_seconds,
+            **({"variables": trusted} if trusted else {}),
             **more,
         }
         opts = pulumi.ResourceOptions(parent=self, depends_on=after or [])

@@ -33,7 +33,7 @@ def pod_policy(
             "Sid": "ReadOneModelVersion",
             "Effect": "Allow",
             "Action": "s3:GetObject",
-            "Resource": [f"{model}/manifest.json", f"{model}/artifact", f"{model}/runtime"],
+            "Resource": [f"{model}/manifest.json", f"{model}/artifact", f"{model}/runtime", f"{model}/golden"],
             "Condition": {"Bool": {"aws:SecureTransport": "true"}},
         },
         {

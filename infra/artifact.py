@@ -82,7 +82,7 @@ def _files(registry: ModelRegistry, settings: StackSettings, model_id: str) -> t
     if settings.platform != "kubernetes" or _in_the_bucket(registry, settings):
         return ()
     place = place_of(model_id)
-    keys = [f"{place}/{name}" for name in ("manifest.json", "artifact", "runtime", "signature.json")]
+    keys = [f"{place}/{name}" for name in ("manifest.json", "artifact", "runtime", "golden", "signature.json")]
     return tuple(str(registry.storage.path(key).resolve()) for key in keys if registry.storage.exists(key))
 
 

@@ -238,6 +238,7 @@ def _serving_args(settings: StackSettings, account: Account, parts: _Parts) -> K
         quota=cluster.quota,
         other_pods=1 if cloud.backup_schedule else 0,
         rollout_seconds=cluster.rollout_seconds,
+        trusted_types=settings.trusted_types,
     )
 
 

@@ -11,6 +11,10 @@ from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.errors import ConfigError
 from infra.rollout_config import RolloutConfig, parse_rollout_config
+from model_store.defaults import key_file, registry_location
+from model_store.errors import InvalidInput
+from model_store.full_names import require_full_names
+from model_store.keys import KEY_FILE_VARIABLE
 from model_store.signing import SignaturePolicy, parse_public_key
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -51,6 +55,8 @@ class StackSettings:
     """On the platform kubernetes only, as are the next two."""
     kubernetes: KubernetesConfig | None = None
     image: ImageConfig | None = None
+    trusted_types: tuple[str, ...] = ()
+    """Full names that the service trusts beyond the allow-list, when it loads this stack's models."""
 
 
 def load_settings() -> StackSettings:
@@ -74,13 +80,14 @@ def load_settings() -> StackSettings:
         platform=platform,
         deployment=deployment,
         signing=_signing(config, where, deployment.environment),
-        registry=os.environ.get("MODEL_REGISTRY_URL", str(CHECKOUT / "registry")),
-        model_key_file=Path(os.environ.get("MODEL_KEY_FILE", CHECKOUT / ".secrets" / "model.key")),
+        registry=registry_location(CHECKOUT),
+        model_key_file=Path(os.environ.get(KEY_FILE_VARIABLE) or key_file(CHECKOUT)),
         api_keys_file=Path(os.environ.get("API_KEYS_FILE", secrets / "api_keys.json")),
         rollout=_rollout(config, where, model_version, platform),
         cloud=read_object(config, "cloud", CloudConfig, where) if in_cluster else None,
         kubernetes=read_object(config, "kubernetes", KubernetesConfig, where) if in_cluster else None,
         image=read_object(config, "image", ImageConfig, where) if platform != "local" else None,
+        trusted_types=_trusted_types(config, where),
     )
 
 
@@ -141,6 +148,20 @@ def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSett
     if environment != "development" and policy is not SignaturePolicy.REQUIRE:
         raise ConfigError(f"{key}.policy: {str(policy)!r} is not allowed; allowed in {environment}: 'require'")
     return SigningSettings(policy, tuple(keys))
+
+
+def _trusted_types(config: pulumi.Config, where: str) -> tuple[str, ...]:
+    key = f"{where}: fraud-detection:trusted_types"
+    try:
+        value = config.get_object("trusted_types") or []
+    except pulumi.ConfigTypeError:
+        value = config.get("trusted_types")
+    if not isinstance(value, list):
+        raise ConfigError(f"{key}: {value!r} is not allowed; allowed: a list of full names such as numpy.mean")
+    try:
+        return require_full_names(value)
+    except InvalidInput as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def _deployment(config: pulumi.Config, where: str, stack: str) -> DeploymentConfig:

@@ -6,9 +6,9 @@
     persistence.save_model_secure(model, "model.artifact")
     model, metadata = persistence.load_model_secure("model.artifact")
 
-    registry = ModelRegistry("registry")
+    registry = ModelRegistry()
     model_id = registry.register_model(model=model, model_name="fraud_detector", performance_metrics={"accuracy": 0.96})
-    model = registry.load_model(model_id)
+    model, metadata = registry.load_model(model_id)
 
 Nothing heavy is imported before it is used. The modules `header`, `cipher`, `artifact_writer`, `artifact_reader` and
 `keys` are the machinery below; they can be misused, and say so.

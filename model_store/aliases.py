@@ -11,6 +11,7 @@ from typing import Any
 
 from model_store.errors import InvalidInput, ModelNotFound
 from model_store.layout import json_bytes, now
+from model_store.manifest import is_model_name
 from model_store.registry import ModelRegistry
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -111,6 +112,6 @@ class Aliases:
 
 
 def _key(model_name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", model_name):
+    if not is_model_name(model_name):
         raise ModelNotFound(f"there is no model named {model_name!r}")
     return f"aliases/{model_name}.json"

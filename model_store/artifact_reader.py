@@ -39,6 +39,15 @@ _LENGTH_BYTES = 4
 _READERS = 2
 
 
+def is_artifact(path: Path) -> bool:
+    """Whether a file begins as an artifact does; false when it is missing or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class _Frame:
     """Where the parts of an artifact lie."""

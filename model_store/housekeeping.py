@@ -17,7 +17,6 @@ from model_store.manifest import ModelMetadata, ModelStatus
 from model_store.progress import Step, no_step
 from model_store.registry import ModelRegistry
 from model_store.rotation import rotate_artifact
-from model_store.runtime_form import FILE as RUNTIME_FILE
 
 ROLLBACK_WINDOW = 5
 """How many of the last different versions of each environment are kept for a rollback."""
@@ -186,7 +185,7 @@ def rotate_keys(
         registry.require_right("rotate-key", model.model_id)
         names = [key.key_id for key in new_keys]
         registry.audit.append("rotate-key", model.model_id, keys=names)
-        for name in ("artifact", *([RUNTIME_FILE] if model.runtime_digest else [])):
+        for name in ("artifact", *model.attachments):
             place = f"{place_of(model.model_id)}/{name}"
             path = registry.storage.path(place)
             rotate_artifact(path, registry.keys, new_keys)

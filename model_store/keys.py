@@ -9,12 +9,11 @@ import binascii
 import os
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from model_store.errors import KeyFileUnsafe, KeyNotFound, KeyUnwrap
+from model_store.errors import KeyFileUnsafe, KeyNotFound, KeyUnwrap, StorageFailed
 from model_store.private_files import open_to_others
 
 KEY_BYTES = 32
@@ -244,10 +243,18 @@ def write_key_file(path: Path) -> str:
 
 
 def ensure_key_file(path: Path) -> Path:
-    """Makes the key file unless it is there; two at once agree on one key."""
+    """Makes the key file unless it is there; two at once agree on one key.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
     if not path.exists():
-        with suppress(FileExistsError):
+        try:
             write_key_file(path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StorageFailed(f"{path}: the key cannot be written ({error.strerror})") from None
     return path
 
 

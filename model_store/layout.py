@@ -1,23 +1,37 @@
 """Where a registry's files lie and how they are written; what every part of the registry shares."""
 
 import getpass
+import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from model_store.defaults import default_checkout, registry_location
 from model_store.errors import InvalidInput, ModelNotFound, StorageFailed
+from model_store.header import canonical_json
 from model_store.manifest import ModelMetadata, name_of
 from model_store.storage import DirectoryStorage, Storage
 
-LOCATION_VARIABLE = "MODEL_REGISTRY_URL"
-_DEFAULT_LOCATION = "registry"
-
 
 def context_of(metadata: ModelMetadata) -> dict[str, str]:
-    """What a registered artifact is bound to."""
-    return {"model_id": metadata.model_id, "model_name": metadata.model_name}
+    """What a registered artifact is bound to: its version, and the contract and golden rows that it has."""
+    return {
+        "model_id": metadata.model_id,
+        "model_name": metadata.model_name,
+        **bound_contract(metadata.contract, metadata.feature_schema),
+    }
+
+
+def bound_contract(contract: Mapping[str, Any] | None, features: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What binds an artifact to a contract: whoever has the artifact's digest has those of contract and golden rows."""
+    if contract is None:
+        return {}
+    content = canonical_json({"contract": contract, "features": list(features)})
+    return {"contract": f"sha256:{hashlib.sha256(content).hexdigest()}"}
 
 
 def place_of(model_id: str) -> str:
@@ -58,12 +72,12 @@ def now() -> str:
 
 
 def storage_at(location: str | Path | None) -> Storage:
-    """The storage of a registry: what is given, what `MODEL_REGISTRY_URL` says, or the directory `registry`.
+    """The storage of a registry: what is given, what `MODEL_REGISTRY_URL` names, or the checkout's `registry/`.
 
     Raises:
         InvalidInput: a location of another kind.
     """
-    text = str(location) if location is not None else os.environ.get(LOCATION_VARIABLE) or _DEFAULT_LOCATION
+    text = str(location) if location is not None else registry_location(default_checkout())
     if "://" not in text:
         return DirectoryStorage(Path(text))
     parts = urlsplit(text)

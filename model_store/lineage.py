@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 _READ_BYTES = 1 << 20
+_EXAMPLE_DIRECTORY = "models"
+"""Of this program's checkout: where its own example is trained."""
 
 
 def model_type_of(model: Any) -> str:
@@ -25,10 +27,10 @@ def feature_schema_of(model: Any) -> list[dict[str, Any]]:
     return [{"name": str(name), "type": "number"} for name in names] if names is not None else []
 
 
-def lineage_of(model: Any, training_data: Path | None) -> dict[str, Any]:
+def lineage_of(model: Any, training_data: Path | None, source: Path | None = None) -> dict[str, Any]:
     """What is known of how a model came to be: the commit, its parameters, and the data it was trained on."""
     return {
-        "git_commit": git_commit(),
+        "git_commit": git_commit(source),
         "parameters": parameters_of(model),
         "training_data": describe_source(training_data) if training_data else None,
     }
@@ -57,10 +59,24 @@ def describe_source(path: Path) -> dict[str, Any]:
     return {"name": path.name, "sha256": state.hexdigest(), "size_bytes": size}
 
 
-def git_commit() -> str | None:
-    """The commit of the directory that the model is registered from; None outside a repository."""
+def git_commit(source: Path | None = None) -> str | None:
+    """The commit of the repository that a model was trained in: the one that its file, or this process, lies in.
+
+    None outside a repository, and in this program's own checkout, where only a file that it keeps itself is at home.
+    """
+    directory = source.resolve().parent if source else Path.cwd()
+    root = _git(directory, "rev-parse", "--show-toplevel")
+    if root is None:
+        return None
+    if Path(root).resolve() == Path(__file__).resolve().parents[1] and directory.name != _EXAMPLE_DIRECTORY:
+        return None
+    return _git(directory, "rev-parse", "HEAD")
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(directory), *arguments]
     try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()

@@ -1,18 +1,25 @@
 """What is known of a model version: its immutable manifest and its status."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
+from numbers import Real
 from typing import Any
 
 from model_store.errors import IllegalTransition, InvalidInput, UnreadableModel
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
-_MODEL_ID = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_-]{0,62})_(?P<type>[A-Za-z][A-Za-z0-9-]{0,62})_[0-9]{8}_[0-9]{6}")
+RUNTIME_FILE, GOLDEN_FILE = "runtime", "golden"
+"""Artifact files in a model version's place beside the artifact: its faster form and its golden rows."""
+# A dot stands between other characters: a name is a directory's name, never `..`, and never hidden.
+_NAME_PATTERN = r"[A-Za-z](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9])){0,62}"
+_TYPE_PATTERN = r"[A-Za-z][A-Za-z0-9-]{0,62}"
+_NAME = re.compile(_NAME_PATTERN)
+_TYPE = re.compile(_TYPE_PATTERN)
+_MODEL_ID = re.compile(rf"(?P<name>{_NAME_PATTERN})_(?P<type>{_TYPE_PATTERN})_[0-9]{{8}}_[0-9]{{6}}")
 _TAG = re.compile(r"[^\s,][^,\n]{0,62}")
 
 
@@ -116,12 +123,26 @@ class ModelMetadata:
     """The second form that is served: `format` (`onnx` or `native`) and, for ONNX, its `digest`, `size_bytes`,
     `payload_bytes`, `largest_difference` from the model, `tolerance` and `sample_rows`; for `native`, the `reason`.
     None: not made."""
+    contract: Mapping[str, Any] | None = None
+    """What the model takes and gives beside its features, and its golden rows; see `model_store.contract`. None for a
+    version that was registered before contracts were, or that is kept without being served."""
     status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
 
     @property
     def runtime_digest(self) -> str:
         """The digest of the second form; empty when there is none."""
         return str((self.runtime or {}).get("digest", ""))
+
+    @property
+    def attachments(self) -> dict[str, tuple[str, int]]:
+        """The artifact files beside the artifact: by name, digest and bytes of the payload."""
+        found = {}
+        if self.runtime and self.runtime_digest:
+            found[RUNTIME_FILE] = (self.runtime_digest, int(self.runtime["payload_bytes"]))
+        if self.contract and self.contract.get("golden"):
+            golden = self.contract["golden"]
+            found[GOLDEN_FILE] = (str(golden["digest"]), int(golden["payload_bytes"]))
+        return found
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -136,6 +157,9 @@ class ModelMetadata:
         """What never changes, as plain JSON values."""
         values = self.to_dict()
         del values["status"]
+        if self.contract is None:
+            # As such manifests were written and signed.
+            del values["contract"]
         return values
 
     @classmethod
@@ -146,8 +170,8 @@ class ModelMetadata:
             UnreadableModel: it lacks a field, or has one that this program does not know.
         """
         expected = _manifest_fields()
-        if "runtime" not in manifest:
-            manifest = {**manifest, "runtime": None}
+        if "runtime" not in manifest or "contract" not in manifest:
+            manifest = {"runtime": None, "contract": None, **manifest}
         if manifest.keys() != expected:
             odd = sorted(set(manifest) ^ expected)
             raise UnreadableModel(f"the manifest's fields are not the expected ones: {', '.join(odd)}")
@@ -185,15 +209,21 @@ def name_of(model_id: str) -> str:
     return found["name"]
 
 
+def is_model_name(text: str) -> bool:
+    """Whether a text is a model name: a letter, then letters, digits, `_`, `-`, single dots; at most 63 characters."""
+    return _NAME.fullmatch(text) is not None
+
+
 def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None:
     """Does nothing when model name, model type and tags are allowed.
 
     Raises:
         InvalidInput: one is not; says what is allowed.
     """
-    if not _NAME.fullmatch(model_name):
+    if not is_model_name(model_name):
         raise InvalidInput(
-            f"model name {model_name!r} is not allowed; allowed: a letter, then letters, digits, _ and -"
+            f"model name {model_name!r} is not allowed; allowed: a letter, then letters, digits, _, - and single dots "
+            "between them, 63 characters at most"
         )
     if not _TYPE.fullmatch(model_type):
         raise InvalidInput(f"model type {model_type!r} is not allowed; allowed: a letter, then letters, digits and -")
@@ -205,17 +235,21 @@ def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None
 def require_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The metrics as floats.
 
+    Args:
+        metrics: numbers by name: Python's, or scalars and 0-d arrays of numpy and libraries like it.
+
     Raises:
         InvalidInput: one is not a finite number.
     """
-    found = {}
-    for name, value in metrics.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or value != value
-            or abs(value) == float("inf")
-        ):
-            raise InvalidInput(f"metric {name!r} is {value!r}; allowed: a finite number")
-        found[str(name)] = float(value)
-    return found
+    return {str(name): _finite_number(str(name), value) for name, value in metrics.items()}
+
+
+def _finite_number(name: str, value: Any) -> float:
+    plain = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    try:
+        number = math.nan if isinstance(plain, bool) or not isinstance(plain, Real) else float(plain)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidInput(f"metric {name!r} is {value!r}; allowed: a finite number")
+    return number

@@ -2,10 +2,8 @@
 
 import bz2
 import gzip
-import hashlib
 import io
 import lzma
-import time
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -13,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from model_store.compression import CappedReader
-from model_store.conversion import conversion_difference
 from model_store.errors import FileMissing, InvalidInput, StorageFailed
-from model_store.persistence import DEFAULT_MAX_BYTES, SecureModelPersistence, conversion_report
+from model_store.lineage import describe_source
+from model_store.persistence import DEFAULT_MAX_BYTES
 from model_store.serializers import SerializationFormat, load_model
 from model_store.trust import REFUSED, named_globals, skops_types, trusted_globals
 
@@ -48,34 +46,25 @@ def load_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = 
         return load_model(file, serializer, trusted)
 
 
-def convert_model_file(
-    persistence: SecureModelPersistence,
-    source: Path,
-    target: Path,
-    target_format: SerializationFormat | str,
-    target_compression: str | None = None,
-) -> dict[str, Any]:
-    """Saves a model file's model as an unencrypted artifact.
+def describe_model_file(path: Path) -> dict[str, Any]:
+    """What `SecureModelPersistence.load_model_secure` says of an artifact, as far as a model file has it.
 
     Returns:
-        The report of `SecureModelPersistence.convert_model_format`; `original_digest` is the file's SHA-256.
+        `format`, `compression` (None: not the artifact's), `encrypted`, `context`, `final_size` in bytes, and `digest`,
+        the file's SHA-256.
 
     Raises:
-        As for `load_model_file` and `SecureModelPersistence.convert_model_format`.
+        FileMissing, InvalidInput, StorageFailed: as for `load_model_file`.
     """
-    started = time.monotonic()
-    model = load_model_file(source)
-    difference = conversion_difference(model, persistence.serializer(target_format))
-    after = persistence.save_model_secure(model, target, target_compression, target_format, encrypt=False)
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    before = {
-        "format": str(_serializer_of(source)),
+    source = describe_source(path)
+    return {
+        "format": str(_serializer_of(path)),
         "compression": None,
-        "final_size": source.stat().st_size,
-        "digest": f"sha256:{digest}",
+        "encrypted": False,
+        "context": {},
+        "final_size": source["size_bytes"],
+        "digest": f"sha256:{source['sha256']}",
     }
-    return conversion_report(source, target, before, after, started, difference)
 
 
 def inspect_model_file(path: Path) -> dict[str, list[str]]:
@@ -160,33 +149,3 @@ class _ZlibReader(io.RawIOBase):
                 view[: len(data)] = data
                 return len(data)
         return 0
-
-
-def cleanup_model_files(directory: Path, keep_latest: int, *, dry_run: bool) -> list[str]:
-    """Removes all but the latest model files of a directory, each with the description beside it.
-
-    Args:
-        directory: looked at, not below.
-        keep_latest: how many stay, by the time of their last change; at least 1.
-        dry_run: whether to tell only.
-
-    Returns:
-        The files that went (or would), oldest last.
-
-    Raises:
-        FileMissing: there is no such directory.
-        StorageFailed: a file cannot be removed.
-    """
-    if not directory.is_dir():
-        raise FileMissing(f"{directory}: there is no such directory")
-    files = [path for path in directory.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()]
-    files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    going = files[max(1, keep_latest) :]
-    if not dry_run:
-        for path in going:
-            try:
-                path.unlink()
-                path.with_name(f"{path.name}.metrics.json").unlink(missing_ok=True)
-            except OSError as error:
-                raise StorageFailed(f"{path}: cannot be removed ({error.strerror})") from None
-    return [str(path) for path in going]

@@ -3,82 +3,24 @@
 What is loaded from them answers `predict_proba`, so that a service need not care which format a model came in.
 """
 
-import os
-from collections.abc import Callable
+import math
 from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, UnreadableModel
+from model_store.onnx_model import OnnxModel as OnnxModel  # its home until now
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-# ONNX Runtime reports its use to its maker, and leaves a file for that, unless it is told not to before it is loaded.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
 _XGBOOST_CLASSES = ("XGBClassifier", "XGBRFClassifier", "XGBRFRegressor", "XGBRanker", "XGBRegressor")
 _ONNX_INPUT = "input"
-_ONNX_ERRORS_ONLY = 3
+_MISSING_ATTRIBUTE = "fraud_detection_missing"
+"""Where a booster's own file keeps the value that counts as a gap; XGBoost keeps it in its scikit-learn class only."""
 
 
-class OnnxModel:
-    """A model in ONNX, run by ONNX Runtime on one thread.
-
-    Args:
-        content: the model's bytes.
-
-    Raises:
-        UnreadableModel: they are not an ONNX model with one input of numbers.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ONNX_ERRORS_ONLY
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.content = content
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise UnreadableModel(f"not an ONNX model ({type(error).__name__})") from None
-        (self._input,) = self._session.get_inputs()
-        self.n_features_in_ = self._input.shape[-1]
-
-        self._outputs = [self._session.get_outputs()[-1].name]
-        self._run, self._name = self._session.run, self._input.name
-
-    def predict_proba(self, rows: "Array") -> "Array":
-        """Probabilities of the classes, shape (n, classes)."""
-        import numpy as np
-
-        return self.run(np.ascontiguousarray(rows, dtype=np.float32))
-
-    def run(self, rows: "Array") -> "Array":
-        """The same for rows that are contiguous and 32-bit already."""
-        import numpy as np
-
-        return np.asarray(self._run(self._outputs, {self._name: rows})[0])
-
-    def bound(self, rows: "Array", answers: "Array") -> "Callable[[], None] | None":
-        """What calculates `answers` from `rows`, both in place: half as long as `run` for one row.
-
-        Args:
-            rows: shape (1, features), 32-bit, contiguous; has to stay where it is, as has the other one.
-            answers: shape (1, classes), 32-bit, contiguous.
-
-        Returns:
-            None when the model's answers are of another shape or kind.
-        """
-        output = self._session.get_outputs()[-1]
-        if output.type != "tensor(float)" or output.shape[-1] != answers.shape[-1]:
-            return None
-        binding = self._session.io_binding()
-        binding.bind_input(self._name, "cpu", 0, rows.dtype.type, rows.shape, rows.ctypes.data)
-        binding.bind_output(output.name, "cpu", 0, answers.dtype.type, answers.shape, answers.ctypes.data)
-        run = self._session.run_with_iobinding
-        return lambda: run(binding)
+_LIGHTGBM_OBJECTIVES = ("binary", "cross_entropy", "multiclass", "multiclassova")
 
 
 class LightGBMModel:
@@ -90,12 +32,23 @@ class LightGBMModel:
 
     def __init__(self, text: str) -> None:
         import lightgbm
+        import numpy as np
 
         try:
             self.booster = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
             raise UnreadableModel(f"not a LightGBM model ({error})") from None
+        objective = next((line[10:] for line in text.splitlines() if line.startswith("objective=")), "")
+        if objective.split(" ")[0] not in _LIGHTGBM_OBJECTIVES:
+            raise InvalidInput(
+                f"LightGBM's objective {objective or 'of its own'} gives no probability of fraud; "
+                f"allowed: {', '.join(_LIGHTGBM_OBJECTIVES)}"
+            )
         self.n_features_in_ = self.booster.num_feature()
+        names = list(self.booster.feature_name())
+        self.feature_names = None if names == [f"Column_{number}" for number in range(len(names))] else names
+        per_round = int(self.booster.num_model_per_iteration())
+        self.classes_ = np.arange(max(2, per_round))
 
     def predict_proba(self, rows: "Array") -> "Array":
         """Probabilities of the classes, shape (n, classes)."""
@@ -123,24 +76,39 @@ def onnx_bytes(model: Any) -> bytes:
 
 
 def _converted(model: Any, features: int) -> bytes:
-    from onnxmltools.convert.common.data_types import FloatTensorType
-
-    inputs = [(_ONNX_INPUT, FloatTensorType([None, features]))]
-    package = type(model).__module__.split(".")[0]
-    if package == "xgboost":
-        from onnxmltools import convert_xgboost
-
-        return bytes(convert_xgboost(model, initial_types=inputs).SerializeToString())
-    if package == "lightgbm":
-        from onnxmltools import convert_lightgbm
-
-        return bytes(convert_lightgbm(model, initial_types=inputs, zipmap=False).SerializeToString())
+    exact = _converted_exactly(model)
+    if exact is not None:
+        return exact
     from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType as SklearnFloatTensorType
+    from skl2onnx.common.data_types import DoubleTensorType
 
     options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
-    sklearn_inputs = [(_ONNX_INPUT, SklearnFloatTensorType([None, features]))]
-    return bytes(convert_sklearn(model, initial_types=sklearn_inputs, options=options).SerializeToString())
+    # 64-bit in, 64-bit through: scikit-learn calculates so.
+    inputs = [(_ONNX_INPUT, DoubleTensorType([None, features]))]
+    try:
+        return bytes(convert_sklearn(model, initial_types=inputs, options=options).SerializeToString())
+    except Exception:
+        from skl2onnx.common.data_types import FloatTensorType
+
+        inputs = [(_ONNX_INPUT, FloatTensorType([None, features]))]
+        return bytes(convert_sklearn(model, initial_types=inputs, options=options).SerializeToString())
+
+
+def _converted_exactly(model: Any) -> bytes | None:
+    """Trees written by this project, which branch as the library does; None for other models."""
+    from model_store.contract.tree_onnx import classifier_as_onnx
+    from model_store.contract.trees import trees_of
+
+    classes = len(getattr(model, "classes_", ()))
+    try:
+        trees = trees_of(model, classes - 1)
+    except InvalidInput:
+        if type(model).__module__.split(".")[0] in ("xgboost", "lightgbm"):
+            raise
+        return None
+    if trees.link == "identity" and classes != 2:
+        return None
+    return classifier_as_onnx(trees, classes, classes - 1)
 
 
 def xgboost_bytes(model: Any) -> bytes:
@@ -149,6 +117,7 @@ def xgboost_bytes(model: Any) -> bytes:
     Raises:
         InvalidInput: it is not one.
     """
+    import copy
     import tempfile
     from pathlib import Path
 
@@ -156,6 +125,11 @@ def xgboost_bytes(model: Any) -> bytes:
         raise InvalidInput(
             f"{type(model).__name__} is not an XGBoost estimator; allowed: {', '.join(_XGBOOST_CLASSES)}"
         )
+    missing = getattr(model, "missing", None)
+    if missing is not None and not math.isnan(missing):
+        # In a copy: the model that was handed over stays as it is.
+        model = copy.deepcopy(model)
+        model.get_booster().set_attr(**{_MISSING_ATTRIBUTE: repr(float(missing))})
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.ubj"
         model.save_model(path)
@@ -181,6 +155,9 @@ def load_xgboost(content: bytes, model_class: str) -> Any:
         model.load_model(bytearray(content))
     except Exception as error:
         raise UnreadableModel(f"not an XGBoost model ({_first_line(error)})") from None
+    kept = model.get_booster().attr(_MISSING_ATTRIBUTE)
+    if kept is not None:
+        model.missing = float(kept)
     return model
 
 

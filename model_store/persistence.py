@@ -13,7 +13,7 @@ from importlib import metadata as installed
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from model_store.artifact_reader import VerifiedArtifact, open_artifact
+from model_store.artifact_reader import VerifiedArtifact, is_artifact, open_artifact
 from model_store.artifact_writer import ArtifactWriter, WrittenArtifact
 from model_store.atomic_file import written_whole
 from model_store.compression import CompressingWriter, CompressionType, decompressing_reader
@@ -155,20 +155,32 @@ class SecureModelPersistence:
         target_format: SerializationFormat | str,
         target_compression: CompressionType | str | None = None,
     ) -> dict[str, Any]:
-        """Saves an artifact's model anew with another format or compression; encrypted stays encrypted.
+        """Saves a model anew as an artifact, with another format or compression; encrypted stays encrypted.
+
+        Args:
+            input_path: an artifact, or a model file from elsewhere, such as `old_model.pkl`, which is read through the
+                allow-list and becomes an artifact that is not encrypted.
+            output_path: where to; replaced when it is there.
+            target_format: `joblib`, `pickle`, `skops`, `onnx`, `xgboost` or `lightgbm`.
+            target_compression: when not given, the input's; of a model file, the default one.
 
         Returns:
-            A report: `input_path`, `output_path`, `original_format`, `target_format`, `original_compression`,
-            `target_compression`, `original_size` and `new_size` (bytes), `size_change_ratio`, `original_digest`,
-            `new_digest`, `seconds`, and `largest_difference` between the predictions of both on a made-up sample (None
-            where the model makes none).
+            A report: `input_path`, `output_path`, `original_format`, `target_format`, `original_compression` (None of a
+            model file), `target_compression`, `original_size` and `new_size` (bytes), `size_change_ratio`,
+            `original_digest` (of a model file its SHA-256), `new_digest`, `seconds`, and `largest_difference` between
+            the predictions of both on a made-up sample (None where the model makes none).
 
         Raises:
             InvalidInput: the model cannot be converted, or predicts something else afterwards; then nothing is written.
             As for `load_model_secure` and `save_model_secure`.
         """
-        started = time.monotonic()
-        model, before = self.load_model_secure(input_path)
+        from model_store.model_files import describe_model_file, load_model_file
+
+        started, source = time.monotonic(), Path(input_path)
+        if is_artifact(source):
+            model, before = self.load_model_secure(source)
+        else:
+            model, before = load_model_file(source), describe_model_file(source)
         difference = conversion_difference(model, _serializer(target_format))
         after = self.save_model_secure(
             model,
@@ -178,19 +190,10 @@ class SecureModelPersistence:
             encrypt=before["encrypted"],
             context=before["context"],
         )
-        return conversion_report(Path(input_path), Path(output_path), before, after, started, difference)
-
-    @staticmethod
-    def serializer(value: SerializationFormat | str) -> SerializationFormat:
-        """The format of a name.
-
-        Raises:
-            InvalidInput: there is none; lists those there are.
-        """
-        return _serializer(value)
+        return _conversion_report(source, Path(output_path), before, after, started, difference)
 
 
-def conversion_report(
+def _conversion_report(
     source: Path,
     target: Path,
     before: Mapping[str, Any],

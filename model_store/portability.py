@@ -28,21 +28,30 @@ from model_store.errors import (
 )
 from model_store.header import canonical_json
 from model_store.layout import place_of, storage_at, write_json
-from model_store.manifest import ModelMetadata, ModelStatus
+from model_store.manifest import GOLDEN_FILE, RUNTIME_FILE, ModelMetadata, ModelStatus, name_of
 from model_store.progress import Step, no_step
 from model_store.registration import enter_status
 from model_store.registry import ModelRegistry
-from model_store.runtime_form import FILE as RUNTIME_FILE
 from model_store.storage import Storage
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
-_MEMBERS = ("manifest.json", "artifact", RUNTIME_FILE, "signature.json")
+_MEMBERS = ("manifest.json", "artifact", RUNTIME_FILE, GOLDEN_FILE, "signature.json")
 _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
 
 
+def bundle_file(model_id: str, path: Path) -> Path:
+    """The file of a bundle: the path itself, or `<model id>.bundle` in a directory that is there."""
+    return path / f"{model_id}.bundle" if path.is_dir() else path
+
+
 def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str, str]:
     """Writes a model version as one bundle; the file appears whole or not at all.
+
+    Args:
+        registry: that has it.
+        model_id: which.
+        path: where to, as for `bundle_file`; a file that is there is replaced.
 
     Returns:
         The SHA-256 of each member.
@@ -55,6 +64,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     """
     registry.verify_artifact(model_id)
     registry.require_right("export", model_id)
+    path = bundle_file(model_id, path)
     registry.audit.append("export", model_id, file=path.name)
     places = [f"{place_of(model_id)}/{name}" for name in _MEMBERS]
     members = [registry.storage.path(place) for place in places if registry.storage.exists(place)]
@@ -160,7 +170,9 @@ def _copy_one(source: Storage, target: Storage, key: str, *, overwrite_changing:
         if _sha256(path) == _sha256(present) or (changing and not overwrite_changing):
             return False
         # A rotated artifact differs in its key slots only; its digest is still the manifest's.
-        rotated = path.name in ("artifact", RUNTIME_FILE) and measure_digest(path) == measure_digest(present)
+        rotated = path.name in ("artifact", RUNTIME_FILE, GOLDEN_FILE) and measure_digest(path) == measure_digest(
+            present
+        )
         if not changing and not rotated:
             raise VersionConflict(f"{target.location}/{key}: holds something else than the source; neither was changed")
     target.replace_file(key, path)
@@ -178,6 +190,7 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
     metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
     if metadata.model_id != described.get("model_id"):
         raise UnreadableModel("the bundle and its manifest name different model versions")
+    _require_own_place(metadata)
     registry.require_right("import", metadata.model_id)
     if _is_there(registry, metadata):
         return metadata.model_id
@@ -188,9 +201,7 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
             _unpack(bundle, name, digest, staging / name)
         if measure_digest(staging / "artifact") != metadata.digest:
             raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
-        second = staging / RUNTIME_FILE
-        if (measure_digest(second) if second.exists() else "") != metadata.runtime_digest:
-            raise ChecksumMismatch(f"the bundle's {RUNTIME_FILE} is not the one that its manifest describes")
+        _require_attachments(staging, metadata)
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / "state.json", state)
@@ -199,6 +210,29 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
     registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
     return metadata.model_id
+
+
+def _require_attachments(staging: Path, metadata: ModelMetadata) -> None:
+    for name in (RUNTIME_FILE, GOLDEN_FILE):
+        file, expected = staging / name, metadata.attachments.get(name, ("", 0))[0]
+        if (measure_digest(file) if file.exists() else "") != expected:
+            raise ChecksumMismatch(f"the bundle's {name} is not the one that its manifest describes")
+
+
+def _require_own_place(metadata: ModelMetadata) -> None:
+    """A name and a number that lead to the version's own place in the registry, and nowhere else.
+
+    Raises:
+        UnreadableModel: they lead elsewhere.
+    """
+    try:
+        name = name_of(metadata.model_id)
+    except InvalidInput as error:
+        raise UnreadableModel(f"the bundle's manifest: {error}") from None
+    if metadata.model_name != name:
+        raise UnreadableModel(f"the bundle's manifest names the model {metadata.model_name!r}, its id {name!r}")
+    if not isinstance(metadata.version, int) or isinstance(metadata.version, bool) or metadata.version < 1:
+        raise UnreadableModel(f"the bundle's manifest has version {metadata.version!r}; allowed: 1, 2, 3…")
 
 
 def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:

@@ -1,23 +1,22 @@
 """How a model becomes a version: everything is written beside, and then takes its place in one step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_store.audit import AuditLog
-from model_store.errors import InvalidInput
-from model_store.layout import now, place_of, rfc3339, write_json
-from model_store.manifest import ModelStatus, new_model_id
+from model_store.layout import bound_contract, now, place_of, rfc3339, write_json
+from model_store.manifest import GOLDEN_FILE, RUNTIME_FILE, ModelStatus, new_model_id
 from model_store.persistence import SecureModelPersistence
-from model_store.runtime_form import FILE as RUNTIME_FILE
-from model_store.runtime_form import runtime_form
 from model_store.serializers import SerializationFormat
 from model_store.storage import Storage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from model_store.contract.proving import Proven
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,10 @@ class Candidate:
     known: Mapping[str, Any]
     """The fields of its manifest that are known before it is written."""
     signing_key: "Ed25519PrivateKey | None"
-    runtime: bool = False
-    """Whether a second form is made, which answers faster."""
+    proven: "Proven | None" = None
+    """Its contract, golden rows and faster form; None for one that is kept without being served."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Library versions as the model's file has them."""
 
 
 class Registration:
@@ -79,9 +80,14 @@ class Registration:
     def _write_version(
         self, candidate: Candidate, model_id: str, version: int, moment: datetime, staging: Path
     ) -> dict[str, Any]:
-        context = {"model_id": model_id, "model_name": candidate.known["model_name"]}
+        version_context = {"model_id": model_id, "model_name": candidate.known["model_name"]}
+        proven, features = candidate.proven, candidate.known["feature_schema"]
+        contract = self._write_golden(candidate, proven, version_context, staging) if proven else None
         saved = candidate.persistence.save_model_secure(
-            candidate.model, staging / "artifact", encrypt=self._encrypt, context=context
+            candidate.model,
+            staging / "artifact",
+            encrypt=self._encrypt,
+            context={**version_context, **bound_contract(contract, features)},
         )
         manifest = {
             **candidate.known,
@@ -96,9 +102,11 @@ class Registration:
             "encrypted": saved["encrypted"],
             "key_fingerprints": saved["key_fingerprints"],
             "model_class": saved["model_class"],
-            "library_versions": saved["library_versions"],
-            "runtime": self._write_runtime(candidate, context, saved, staging) if candidate.runtime else None,
+            "library_versions": {**saved["library_versions"], **candidate.versions},
+            "runtime": self._write_form(candidate, proven, version_context, staging) if proven else None,
         }
+        if contract is not None:
+            manifest["contract"] = contract
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
         enter_status(state, ModelStatus.TRAINED, self._actor, "registered")
         write_json(staging / "manifest.json", manifest)
@@ -109,22 +117,44 @@ class Registration:
             write_json(staging / "signature.json", sign_manifest(manifest, candidate.signing_key))
         return manifest
 
-    def _write_runtime(
-        self, candidate: Candidate, context: Mapping[str, str], saved: Mapping[str, Any], staging: Path
+    def _write_golden(
+        self, candidate: Candidate, proven: "Proven", context: Mapping[str, str], staging: Path
     ) -> dict[str, Any]:
-        try:
-            form = runtime_form(candidate.model, candidate.known["feature_schema"], int(saved["original_size"]))
-        except InvalidInput as error:
-            return {"format": "native", "reason": str(error)}
+        """Writes the golden rows; returns the contract with their digest."""
+        written = self._write_data(candidate, proven.golden.to_bytes(), GOLDEN_FILE, context, staging)
+        return replace(proven.contract, golden={**proven.golden.described(), **written}).to_dict()
+
+    def _write_form(
+        self, candidate: Candidate, proven: "Proven", context: Mapping[str, str], staging: Path
+    ) -> dict[str, Any]:
+        """Writes the faster form, where there is one; returns what the manifest says of it."""
+        if proven.form is None:
+            return {"format": "native", "reason": proven.reason}
+        from model_store.contract.golden import TOLERANCE
+
+        written = self._write_data(candidate, proven.form.to_bytes(), RUNTIME_FILE, context, staging)
+        return {
+            "format": proven.form.kind,
+            "largest_difference": proven.largest_difference,
+            "tolerance": TOLERANCE,
+            **written,
+        }
+
+    def _write_data(
+        self, candidate: Candidate, content: bytes, name: str, context: Mapping[str, str], staging: Path
+    ) -> dict[str, Any]:
         written = candidate.persistence.save_model_secure(
-            form.model,
-            staging / RUNTIME_FILE,
-            format_type=SerializationFormat.ONNX,
+            content,
+            staging / name,
+            format_type=SerializationFormat.DATA,
             encrypt=self._encrypt,
-            context={**context, "form": RUNTIME_FILE},
+            context={**context, "form": name},
         )
-        sizes = {"size_bytes": written["final_size"], "payload_bytes": written["compressed_size"]}
-        return {**form.described(), "digest": written["digest"], **sizes}
+        return {
+            "digest": written["digest"],
+            "size_bytes": written["final_size"],
+            "payload_bytes": written["compressed_size"],
+        }
 
     def _claim_version(self, model_name: str) -> int:
         """The next number of a name; claimed once and for all, even when the registration then fails."""

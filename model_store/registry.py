@@ -1,9 +1,9 @@
 """ModelRegistry: versioned models in a directory; what is registered never changes.
 
-    registry = ModelRegistry("registry")
+    registry = ModelRegistry()
     model_id = registry.register_model(model=model, model_name="fraud_detector", performance_metrics={"accuracy": 0.96})
     registry.update_model_status(model_id, "validated", reason="passed the review")
-    model = registry.load_model(model_id)
+    model, metadata = registry.load_model(model_id)
 
 Layout: `models/<name>/<model id>/` holds `manifest.json` and `artifact`, both written once, `state.json`, which is
 changed by compare-and-swap only, and `signature.json` when the version is signed. What is done to many versions at once
@@ -20,9 +20,11 @@ from model_store.access import AccessPolicy
 from model_store.artifact_reader import open_artifact
 from model_store.audit import AuditLog
 from model_store.compression import CompressionType
+from model_store.defaults import default_checkout, default_keys
 from model_store.errors import (
     AccessDenied,
     ChecksumMismatch,
+    InvalidInput,
     ModelNotFound,
     ModelStoreError,
     SignatureInvalid,
@@ -37,14 +39,14 @@ from model_store.lineage import describe_source, feature_schema_of, lineage_of, 
 from model_store.manifest import (
     ModelMetadata,
     ModelStatus,
+    is_model_name,
     require_metrics,
     require_names,
     status_named,
 )
 from model_store.persistence import SecureModelPersistence
 from model_store.registration import Candidate, Registration, enter_status
-from model_store.runtime_form import FILE as RUNTIME_FILE
-from model_store.serializers import SerializationFormat
+from model_store.serializers import SerializationFormat, native_format
 from model_store.storage import Storage
 
 if TYPE_CHECKING:
@@ -55,9 +57,10 @@ class ModelRegistry:
     """Registered model versions.
 
     Args:
-        location: a directory, a `file://` URL or `s3://bucket/prefix`; when not given, what `MODEL_REGISTRY_URL` says,
-            else `registry`.
-        keys: encrypt and decrypt artifacts; when not given, those of `MODEL_KEY_FILE` and `MODEL_KEY`.
+        location: a directory, a `file://` URL or `s3://bucket/prefix`; when not given, what `MODEL_REGISTRY_URL`
+            names, else `registry/` in the checkout.
+        keys: encrypt and decrypt artifacts; when not given, those that `MODEL_KMS_KEY`, `MODEL_KEY_FILE` and
+            `MODEL_KEY` name, else `.secrets/model.key` in the checkout, made on first use.
         actor: who acts; when not given, the user's name.
         encrypt: whether artifacts are encrypted. The default is the safe one.
         policy: who may do what; when not given, the file that `MODEL_ACCESS_POLICY` names.
@@ -88,7 +91,7 @@ class ModelRegistry:
         """The keys at hand; none when artifacts are not encrypted."""
         if not self._encrypt:
             return Keyring()
-        return self._given_keys if self._given_keys is not None else Keyring.from_environment()
+        return self._given_keys if self._given_keys is not None else default_keys(default_checkout())
 
     def register_model(
         self,
@@ -106,7 +109,14 @@ class ModelRegistry:
         signing_key: "Ed25519PrivateKey | None" = None,
         compression: CompressionType | str = CompressionType.ZSTD,
         format_type: SerializationFormat | str = SerializationFormat.JOBLIB,
-        runtime: bool = False,
+        runtime: bool = True,
+        positive_class: Any | None = None,
+        threshold: float | None = None,
+        sample: Path | None = None,
+        holdout: Path | None = None,
+        label: str | None = None,
+        versions: Mapping[str, str] | None = None,
+        registry_only: bool = False,
     ) -> str:
         """Registers a model as a new version, whole or not at all.
 
@@ -120,27 +130,49 @@ class ModelRegistry:
             model_type: such as `XGBoost`; told from the estimator when not given.
             source: the file that the model came from; its name and SHA-256 are recorded.
             training_data: a file of what it was trained on; its name and SHA-256 are recorded.
-            feature_schema: one object a feature, in the model's order; told from the estimator when not given.
+            feature_schema: one object a feature, in the model's order; adds to what the estimator tells (`name`,
+                `type`, `gaps`, `minimum`, `maximum`, `bins`) and may not contradict it.
             signing_key: signs the manifest.
             compression: of the artifact.
             format_type: of the artifact.
-            runtime: whether a second form in ONNX is made where the model converts and agrees with it on a sample,
-                which a service answers from many times as fast; takes seconds.
+            runtime: whether a faster form is made where there is one that provably answers as the model does.
+            positive_class: the class that is fraud; needed where the classes do not say so.
+            threshold: fraud from this score on, 0 to 1; the estimator's own when not given, else 0.5.
+            sample: CSV or Parquet file with some training rows: fills what an estimator does not know. No row is kept.
+            holdout: the same with labelled rows that the model was not trained on: metrics are calculated from it.
+            label: the column of `holdout` that holds the class.
+            versions: library versions as the model's file has them.
+            registry_only: keep a model that no service can serve; it has no contract.
 
         Returns:
             The model id, `<name>_<type>_<YYYYmmdd_HHMMSS>`; two in one second get different ones.
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            InvalidInput: a name, tag, metric or the model is not what it may be.
+            InvalidInput: a name, tag, metric or the model is not what it may be, a claim contradicts the model, or the
+                model cannot be served.
+            FileMissing: there is no such sample or holdout.
             KeyNotFound: artifacts are encrypted and there is no key.
             StorageFailed: the registry cannot be written.
         """
+        from model_store.contract.proving import Claims, prove, servable
+        from model_store.contract.sample import holdout_metrics, training_table
+        from model_store.conversion import require_same, through
+
         model_type = model_type or model_type_of(model)
         tags = tuple(tags)
         require_names(model_name, model_type, tags)
         metrics = require_metrics(performance_metrics or {})
         self.require_right("register", model_name)
+        model = servable(model)
+        claims = Claims(positive_class, threshold, tuple(feature_schema or ()), sample or training_table(training_data),
+                        versions or {})  # fmt: skip
+        proven = None if registry_only else prove(model, claims, form=runtime)
+        if holdout is not None and proven is not None:
+            if label is None:
+                raise InvalidInput("a holdout needs the name of the column that holds the class: --label COLUMN")
+            metrics |= holdout_metrics(proven.contract, model, holdout, label)
+        features = proven.contract.features if proven else ()
         known = {
             "model_name": model_name,
             "model_type": model_type,
@@ -148,15 +180,19 @@ class ModelRegistry:
             "tags": list(tags),
             "author": author or self.actor,
             "performance_metrics": metrics,
-            "feature_schema": [dict(item) for item in feature_schema or feature_schema_of(model)],
+            "feature_schema": [each.to_dict() for each in features]
+            if proven
+            else [dict(item) for item in feature_schema or feature_schema_of(model)],
             "source": describe_source(source) if source else None,
-            "lineage": lineage_of(model, training_data),
+            "lineage": lineage_of(model, training_data, source),
         }
-        persistence = SecureModelPersistence(
-            keys=self.keys, default_compression=compression, default_format=format_type
-        )
+        chosen = native_format(model) or SecureModelPersistence.serializer(format_type)
+        if proven is not None and chosen not in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):
+            _, golden = require_same(proven.contract, proven.golden, through(model, chosen), chosen)
+            proven = replace(proven, golden=golden)
+        persistence = SecureModelPersistence(keys=self.keys, default_compression=compression, default_format=chosen)
         registration = Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
-        return registration.register(Candidate(model, persistence, known, signing_key, runtime))
+        return registration.register(Candidate(model, persistence, known, signing_key, proven, dict(versions or {})))
 
     def list_models(self, status: ModelStatus | str | None = None, name: str | None = None) -> list[ModelMetadata]:
         """All model versions, or those of a status or a name, oldest first.
@@ -165,7 +201,7 @@ class ModelRegistry:
             InvalidInput: there is no such status.
         """
         wanted = status_named(status) if status is not None else None
-        names = [name] if name is not None else self.storage.names("models")
+        names = self.storage.names("models") if name is None else [name] if is_model_name(name) else []
         found = self._index.models(names, self.get_metadata)
         found.sort(key=lambda item: (item.created_at, item.model_id))
         return [item for item in found if wanted is None or item.status is wanted]
@@ -183,12 +219,15 @@ class ModelRegistry:
             raise UnreadableModel(f"{model_id}: the manifest is of {manifest.get('model_id')!r}")
         return ModelMetadata.from_manifest(manifest, status_named(state["status"]))
 
-    def load_model(self, model_id: str, trusted: Collection[str] = ()) -> Any:
+    def load_model(self, model_id: str, trusted: Collection[str] = ()) -> tuple[Any, ModelMetadata]:
         """Loads a model version, after its artifact was authenticated against its manifest.
 
         Args:
             model_id: the model version.
             trusted: full names of globals to allow beside the allow-list.
+
+        Returns:
+            The model, and what its manifest says of it.
 
         Raises:
             AccessDenied: the actor's role does not allow it.
@@ -209,7 +248,7 @@ class ModelRegistry:
         except ModelStoreError as error:
             self.audit.append("refused", model_id, reason=f"{type(error).__name__}: {error}")
             raise
-        return model
+        return model, metadata
 
     def verify_artifact(self, model_id: str) -> str:
         """Measures a model version's artifact and compares it with its manifest; needs no key.
@@ -222,9 +261,7 @@ class ModelRegistry:
             IntegrityError: the artifact is not the registered one; names the model version.
         """
         metadata = self.get_metadata(model_id)
-        files = {"artifact": (metadata.digest, metadata.payload_bytes)}
-        if metadata.runtime and metadata.runtime_digest:
-            files[RUNTIME_FILE] = (metadata.runtime_digest, int(metadata.runtime["payload_bytes"]))
+        files = {"artifact": (metadata.digest, metadata.payload_bytes), **metadata.attachments}
         for name, (expected, payload_bytes) in files.items():
             try:
                 measured = _measure(self.storage.path(f"{place_of(model_id)}/{name}"), payload_bytes)

@@ -1,7 +1,8 @@
 """Turns a model into bytes and back.
 
 `joblib` and `pickle` keep any object and are read through the allow-list. `skops` names its types, which go through the
-same list. `onnx`, `xgboost` and `lightgbm` hold numbers and structure only: nothing in them can be run.
+same list. `onnx`, `xgboost` and `lightgbm` hold numbers and structure only: nothing in them can be run. `data` is bytes
+as they are.
 """
 
 import importlib.util
@@ -26,6 +27,15 @@ class SerializationFormat(StrEnum):
     ONNX = "onnx"
     XGBOOST = "xgboost"
     LIGHTGBM = "lightgbm"
+    DATA = "data"
+    """Bytes as they are: golden rows and faster forms."""
+
+
+def native_format(model: Any) -> SerializationFormat | None:
+    """The only format that holds a model which was loaded from a library's own file; None for estimators."""
+    if isinstance(model, native_models.OnnxModel):
+        return SerializationFormat.ONNX
+    return SerializationFormat.LIGHTGBM if isinstance(model, native_models.LightGBMModel) else None
 
 
 def dump_model(model: Any, target: BinaryIO, serializer: SerializationFormat) -> None:
@@ -40,6 +50,8 @@ def dump_model(model: Any, target: BinaryIO, serializer: SerializationFormat) ->
         pickle.dump(model, target, protocol=pickle.HIGHEST_PROTOCOL)
     elif serializer is SerializationFormat.SKOPS:
         target.write(native_models.skops_bytes(model))
+    elif serializer is SerializationFormat.DATA:
+        target.write(model)
     elif serializer is SerializationFormat.ONNX:
         target.write(native_models.onnx_bytes(model))
     elif serializer is SerializationFormat.XGBOOST:
@@ -87,6 +99,8 @@ def _load(
     if serializer is SerializationFormat.PICKLE:
         return load_pickle(cast("BinaryIO", source), trusted)
     content = source.read()
+    if serializer is SerializationFormat.DATA:
+        return content
     if serializer is SerializationFormat.SKOPS:
         return load_skops(content, trusted)
     if serializer is SerializationFormat.ONNX:

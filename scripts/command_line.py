@@ -68,8 +68,9 @@ def add_command(commands: Any, name: str, run: Command, summary: str, example: s
 
 
 def show(options: argparse.Namespace, value: object, text: str) -> None:
-    """Prints a result: as JSON when asked for, else as text."""
+    """Prints a result: as JSON when asked for, else as text. It stays in `options.shown`."""
     options.working.stop()
+    options.shown = value
     sys.stdout.write((json.dumps(value, indent=2) if options.json else text) + "\n")
 
 

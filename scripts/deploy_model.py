@@ -89,7 +89,7 @@ def _up(options: argparse.Namespace) -> int:
 
 def _deploy(options: argparse.Namespace) -> int:
     deployments = _deployments()
-    config = deployments.create_deployment_config(options.environment, options.config)
+    config = deployments.create_deployment_config(options.model_id, options.environment, template=options.config)
     if options.force and not options.reason:
         complain("--force needs --reason WHY: it is recorded in the audit log")
         return 2

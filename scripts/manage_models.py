@@ -27,6 +27,7 @@ if str(CHECKOUT) not in sys.path:
 
 from scripts import registry_commands as run  # noqa: E402
 from scripts.command_line import add_command, make_parser, run_command  # noqa: E402
+from scripts.workflow import tell_later_steps  # noqa: E402
 
 _EXAMPLES = """\
 examples:
@@ -38,6 +39,7 @@ examples:
 A model version is named by its id, by an alias (fraud_detector@champion) or by its number (fraud_detector:3).
 The registry is `registry/` in the checkout, or what MODEL_REGISTRY_URL names; the key is `.secrets/model.key`, made
 on first use, or what MODEL_KEY_FILE names; roles come from the file that MODEL_ACCESS_POLICY names.
+In a GitHub workflow `register` sets MODEL_ID for the job's later steps.
 """
 _PROGRAM = "python scripts/manage_models.py"
 _ID = "fraud_detector_XGBoost_20241009_123456"
@@ -64,8 +66,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_register(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     example = f"{_PROGRAM} register models/xgboost_model.joblib fraud_detector XGBoost --tags a,b"
-    register = add_command(commands, "register", run.register, "register a model file as a new version", example)
-    register.add_argument("file", type=Path, metavar="FILE", help="a .joblib, .pkl, .pickle, .skops or .onnx file")
+    register = add_command(commands, "register", _register, "register a model file as a new version", example)
+    register.add_argument(
+        "file", type=Path, metavar="FILE", help="a .joblib, .pkl, .pickle, .skops, .onnx, .json, .ubj or .txt file"
+    )
     register.add_argument("name", metavar="NAME", help="model name, such as fraud_detector")
     register.add_argument("type", metavar="TYPE", help="model type, such as XGBoost")
     register.add_argument("--description", default="")
@@ -75,11 +79,41 @@ def _add_register(commands: argparse._SubParsersAction) -> None:  # type: ignore
     register.add_argument("--format", choices=_FORMATS, default="joblib", help="serializer of the artifact (joblib)")
     register.add_argument("--compression", choices=_COMPRESSIONS, default="zstd", help="of the artifact (zstd)")
     register.add_argument("--sign-key", type=Path, metavar="FILE", help="sign the manifest with this key")
-    register.add_argument("--training-data", type=Path, metavar="FILE", help="record this file's name and digest")
-    register.add_argument("--no-runtime", action="store_true", help="make no second form in ONNX to serve from")
+    register.add_argument(
+        "--training-data",
+        type=Path,
+        metavar="FILE",
+        help="record this file's name and digest; a table serves as --sample",
+    )
+    register.add_argument(
+        "--no-runtime", action="store_true", help="make no faster form; the model's own library answers"
+    )
+    register.add_argument(
+        "--positive-class", metavar="CLASS", help="the class that is fraud, where the classes do not say"
+    )
+    register.add_argument(
+        "--threshold", type=float, metavar="SHARE", help="fraud from this score on, 0 to 1 (the model's own, else 0.5)"
+    )
+    register.add_argument(
+        "--sample", type=Path, metavar="FILE", help="some training rows, CSV or Parquet; none of them is kept"
+    )
+    register.add_argument(
+        "--holdout", type=Path, metavar="FILE", help="labelled rows, CSV or Parquet, to calculate metrics from"
+    )
+    register.add_argument("--label", metavar="COLUMN", help="the column of --holdout that holds the class")
+    register.add_argument(
+        "--registry-only", action="store_true", help="keep a model that no service can serve; it has no contract"
+    )
     register.add_argument(
         "--trust", action="append", default=[], metavar="NAME", help="a global to allow beside the allow-list"
     )
+
+
+def _register(options: argparse.Namespace) -> int:
+    code = run.register(options)
+    if code == 0:
+        tell_later_steps(MODEL_ID=options.shown["model_id"])
+    return code
 
 
 def _add_looking(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -124,6 +158,11 @@ def _add_promotion(commands: argparse._SubParsersAction) -> None:  # type: ignor
 
 
 def _add_proof(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    summary = "answer golden rows under the libraries installed here: of the versions named, or of all"
+    prove = add_command(commands, "prove", run.prove, summary, f"{_PROGRAM} prove {_ID}")
+    prove.add_argument("model_id", nargs="*", metavar="MODEL_ID")
+    prove.add_argument("--all", action="store_true", help="every version of the registry")
+
     summary = "compare artifacts, manifests, aliases and audit log: of the versions named, or of everything"
     verify = add_command(commands, "verify", run.verify, summary, f"{_PROGRAM} verify")
     verify.add_argument("model_id", nargs="*", metavar="MODEL_ID")
@@ -173,7 +212,9 @@ def _add_moving(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
     example = f"{_PROGRAM} export {_ID} model.bundle"
     export = add_command(commands, "export", run.export_model, "write a version as one bundle", example)
     export.add_argument("model_id", metavar="MODEL_ID")
-    export.add_argument("path", type=Path, metavar="PATH")
+    export.add_argument(
+        "path", type=Path, metavar="PATH", help="a file, or a directory that is there: <model id>.bundle in it"
+    )
     taking = add_command(commands, "import", run.import_model, "take a bundle in", f"{_PROGRAM} import model.bundle")
     taking.add_argument("path", type=Path, metavar="PATH")
     taking.add_argument("--reason", default="")
@@ -193,7 +234,14 @@ def _add_moving(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
         commands, "cleanup", run.cleanup, summary, f"{_PROGRAM} cleanup models/ --keep-latest 5 --dry-run"
     )
     cleanup.add_argument("directory", type=Path, metavar="DIR")
-    cleanup.add_argument("--keep-latest", type=int, default=5, metavar="N", help="how many stay, of each model (5)")
+    cleanup.add_argument(
+        "--keep-latest",
+        type=int,
+        default=5,
+        metavar="N",
+        help="how many versions stay of each model (5); files are of one model when their names differ in a version or "
+        "date at the end only, such as fraud_v1.joblib and fraud_20241009_123456.pkl",
+    )
     cleanup.add_argument("--dry-run", action="store_true", help="tell only what would go")
 
 

@@ -131,16 +131,13 @@ def _model(preview: dict[str, Any], steps: list[dict[str, Any]]) -> Iterator[str
 
 
 def _metrics(model_id: str) -> dict[str, float] | None:
-    import os
-
     from infra.settings import CHECKOUT
     from model_store import ModelRegistry
+    from model_store.defaults import registry_location
     from model_store.errors import ModelStoreError
 
     try:
-        metadata = ModelRegistry(os.environ.get("MODEL_REGISTRY_URL", str(CHECKOUT / "registry"))).get_metadata(
-            model_id
-        )
+        metadata = ModelRegistry(registry_location(CHECKOUT)).get_metadata(model_id)
     except (ModelStoreError, OSError):
         return None
     return {name: float(value) for name, value in metadata.performance_metrics.items()}

@@ -39,6 +39,7 @@ def register(options: argparse.Namespace) -> int:
     signing_key = read_signing_key(options.sign_key) if options.sign_key else None
     registry = open_registry()
     model = load_model_file(options.file, trusted=options.trust)
+    described = _described(options.file)
     model_id = registry.register_model(
         model=model,
         model_name=options.name,
@@ -49,14 +50,22 @@ def register(options: argparse.Namespace) -> int:
         performance_metrics=metrics,
         source=options.file,
         training_data=options.training_data,
-        feature_schema=_described(options.file).get("features"),
+        feature_schema=described.get("features"),
         signing_key=signing_key,
         format_type=options.format,
         compression=options.compression,
         runtime=not options.no_runtime,
+        positive_class=options.positive_class,
+        threshold=described.get("threshold") if options.threshold is None else options.threshold,
+        sample=options.sample,
+        holdout=options.holdout,
+        label=options.label,
+        registry_only=options.registry_only,
     )
     metadata = registry.get_metadata(model_id)
     lines = [f"registered {model_id}", f"  version {metadata.version}", f"  digest  {metadata.digest}"]
+    if metadata.contract:
+        lines += _contract_lines(metadata.contract)
     if metadata.runtime:
         lines.append(f"  served  {_served_by(metadata.runtime)}")
     show(options, metadata.to_dict(), "\n".join(lines))
@@ -64,9 +73,38 @@ def register(options: argparse.Namespace) -> int:
 
 
 def _served_by(runtime: Mapping[str, Any]) -> str:
-    if runtime["format"] == "onnx":
-        return f"by ONNX Runtime; probabilities differ by at most {runtime['largest_difference']:.1g} on a sample"
-    return f"by the model's own library: {runtime['reason']}"
+    if runtime["format"] == "native":
+        return f"by the model's own library: {runtime['reason']}"
+    name = "ONNX Runtime" if runtime["format"] == "onnx" else "its weights"
+    return f"by {name}; golden rows differ by at most {runtime['largest_difference']:.1g}"
+
+
+def _contract_lines(contract: Mapping[str, Any]) -> list[str]:
+    golden = contract["golden"]
+    fraud = f"class {contract['positive_class']!r} from {contract['threshold']:g} on ({contract['threshold_origin']})"
+    rows = f"{golden['rows']} golden rows"
+    if golden["leaves"]:
+        rows += f", {golden['leaves_reached']} of {golden['leaves']} leaves reached"
+    return [f"  fraud   {fraud}", f"  proven  by {rows}"]
+
+
+def prove(options: argparse.Namespace) -> int:
+    """Answers golden rows under the libraries installed here."""
+    from model_store.proofs import prove_version
+
+    registry = open_registry()
+    if not options.model_id and not options.all:
+        raise InvalidInput("name a model version, or --all")
+    wanted = [resolved(registry, each) for each in options.model_id]
+    model_ids = wanted or [model.model_id for model in registry.list_models()]
+    rows = []
+    for number, model_id in enumerate(model_ids):
+        options.working.step(number, len(model_ids), model_id)
+        rows.append(prove_version(registry, model_id).to_dict())
+    show(
+        options, rows, table(("model_id", "proven", "rows", "largest_difference", "detail"), rows, empty="no versions")
+    )
+    return next((4 for row in rows if not row["proven"]), 0)
 
 
 def list_models(options: argparse.Namespace) -> int:
@@ -259,14 +297,9 @@ def inspect(options: argparse.Namespace) -> int:
 def convert(options: argparse.Namespace) -> int:
     """Saves a model file or artifact anew."""
     from model_store import SecureModelPersistence
-    from model_store.artifact_writer import MAGIC
-    from model_store.model_files import convert_model_file
 
     persistence = SecureModelPersistence(keys=open_registry().keys)
-    if options.source.exists() and options.source.open("rb").read(len(MAGIC)) == MAGIC:
-        report = persistence.convert_model_format(options.source, options.target, options.to, options.compression)
-    else:
-        report = convert_model_file(persistence, options.source, options.target, options.to, options.compression)
+    report = persistence.convert_model_format(options.source, options.target, options.to, options.compression)
     show(options, report, facts(report))
     return 0
 
@@ -277,9 +310,10 @@ def export_model(options: argparse.Namespace) -> int:
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
-    members = portability.export_model(registry, model_id, options.path)
-    answer = {"model_id": model_id, "file": str(options.path), "members": members}
-    show(options, answer, f"{options.path}: {model_id} with {', '.join(members)}")
+    path = portability.bundle_file(model_id, options.path)
+    members = portability.export_model(registry, model_id, path)
+    answer = {"model_id": model_id, "file": str(path), "members": members}
+    show(options, answer, f"{path}: {model_id} with {', '.join(members)}")
     return 0
 
 
@@ -325,7 +359,7 @@ def delete(options: argparse.Namespace) -> int:
 def cleanup(options: argparse.Namespace) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
     from model_store.housekeeping import cleanup as clean_registry
-    from model_store.model_files import cleanup_model_files
+    from model_store.model_directory import cleanup_model_files
     from stacks.in_use import versions_in_use
 
     registry = open_registry()

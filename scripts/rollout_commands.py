@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from scripts.command_line import add_command, show
 
 if TYPE_CHECKING:
-    from infra.deployment_config import DeploymentConfig
     from stacks.deployment import DeployOutcome, ModelDeployment
+    from stacks.model_deployment import ModelDeploymentConfig
     from stacks.rollout import Rollouts
 
 Make = Callable[[], "ModelDeployment"]
@@ -19,7 +19,7 @@ _KEY = Path(__file__).resolve().parents[1] / ".secrets" / "api_key"
 
 
 def deployed(
-    deployments: "ModelDeployment", config: "DeploymentConfig", options: argparse.Namespace
+    deployments: "ModelDeployment", config: "ModelDeploymentConfig", options: argparse.Namespace
 ) -> "DeployOutcome":
     """Deploys in place, or takes the model version through a rollout."""
     from infra.errors import ConfigError
@@ -35,13 +35,10 @@ def deployed(
     )
     forced = options.reason if options.force else ""
     if wanted.fronted:
-        return rollouts.deploy(options.model_id, config, wanted, shadow=options.shadow, forced=forced)
+        return rollouts.deploy(config, wanted, shadow=options.shadow, forced=forced)
     if options.shadow:
         raise ConfigError("--shadow: needs --strategy blue_green or canary: there is no candidate otherwise")
-    auto_rollback = not options.no_auto_rollback
-    return deployments.deploy_model(
-        options.model_id, config, auto_rollback=auto_rollback, forced=forced, rollout=wanted
-    )
+    return deployments.deploy(config, auto_rollback=not options.no_auto_rollback, forced=forced, rollout=wanted)
 
 
 def rollouts_of(deployments: "ModelDeployment", options: argparse.Namespace) -> "Rollouts":

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from model_store.contract.own import RowRefused
 from serving.auth import ApiKey, ApiKeys
 from serving.limits import Buckets, RedisBuckets
 from serving.logs import RequestLog, service_log
 from serving.metrics import ServiceMetrics
 from serving.model import ServedModel
 from serving.one_row import OneRow
-from serving.runtimes import InlineRuntime
 from serving.settings import ServingSettings
 from serving.transactions import InvalidRequest, TransactionReader, parse_feedback
 
@@ -125,7 +125,7 @@ class Service:
     ) -> None:
         settings = state.settings
         self._state, self._pages, self._tracing = state, pages, tracing
-        self._reader = TransactionReader(state.model.feature_names, settings.max_batch)
+        self._reader = TransactionReader(state.model.contract.features, settings.max_batch)
         self._buckets = Buckets(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._shared = (
             RedisBuckets(settings.rate_limit_url, settings.rate_limit_per_second, settings.rate_limit_burst)
@@ -138,7 +138,7 @@ class Service:
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
-        lean = tracing is None and self._shared is None and isinstance(state.model.runtime, InlineRuntime)
+        lean = tracing is None and self._shared is None and state.model.runtime.inline
         self._one_row = OneRow(state, self._reader, self._buckets, self._reading) if lean else None
         self._actions = {"/predict": self._predict, "/feedback": self._feedback}
 
@@ -287,12 +287,26 @@ class Service:
         runtime, threshold = self._state.model.runtime, self._state.model.threshold
         probabilities = runtime.now(rows)
         if probabilities is None:
-            probabilities = await runtime.soon(rows)
+            try:
+                probabilities = await runtime.soon(rows)
+            except RowRefused as refusal:
+                raise await self._not_answered(body, rows, refusal) from None
         predictions = [_Prediction(value, value >= threshold) for value in probabilities]
         frauds = sum(prediction.is_fraud for prediction in predictions)
         request.decisions = frauds
         self._state.metrics.decisions(probabilities, frauds)
         return _encode({**self._known, "request_id": request.request_id, "predictions": predictions})
+
+    async def _not_answered(self, body: bytes, rows: list[Any], refusal: RowRefused) -> _Refused:
+        """What a caller is told whose transaction the model's own library does not answer."""
+        index = refusal.index or 0
+        place = f"transactions[{index}]" if b'"transactions"' in body else "transaction"
+        model = self._state.model
+        number = None
+        if model.answered_row is not None:
+            number = await model.runtime.refused_feature(rows[index], model.answered_row)
+        where = place if number is None else f"{place}.{model.contract.features[number].name}"
+        return _Refused(422, "not_answered", f"{where}: the model does not answer: {refusal}", where=where)
 
     async def _feedback(self, body: bytes, request: _Request) -> bytes:
         try:

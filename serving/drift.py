@@ -31,14 +31,14 @@ class DriftWatch:
         self._names = {number: str(feature["name"]) for number, feature in watched.items()}
         self._edges = {number: np.asarray(feature["bins"]["edges"], float) for number, feature in watched.items()}
         self._then = {number: np.asarray(feature["bins"]["shares"], float) for number, feature in watched.items()}
-        self._rows: deque[Sequence[float]] = deque(maxlen=_WINDOW)
+        self._rows: deque[Sequence[Any]] = deque(maxlen=_WINDOW)
 
-    def add(self, rows: Sequence[Sequence[float]]) -> None:
+    def add(self, rows: Sequence[Sequence[Any]]) -> None:
         """Takes transactions, as values in the order of the schema."""
         if self._edges:
             self._rows.extend(rows)
 
-    def add_one(self, row: Sequence[float]) -> None:
+    def add_one(self, row: Sequence[Any]) -> None:
         """Takes one transaction."""
         if self._edges:
             self._rows.append(row)
@@ -47,11 +47,14 @@ class DriftWatch:
         """The index of each watched feature; empty while too few transactions came."""
         if len(self._rows) < _MIN_ROWS:
             return {}
-        rows = np.asarray(list(self._rows), dtype=float)
-        return {
-            name: _stability_index(np.searchsorted(self._edges[number], rows[:, number]), self._then[number])
-            for number, name in self._names.items()
-        }
+        found = {}
+        for number, name in self._names.items():
+            values = np.array([row[number] for row in self._rows], dtype=float)
+            # A gap is no value; how many there are is not what the bins count.
+            values = values[~np.isnan(values)]
+            if len(values) >= _MIN_ROWS:
+                found[name] = _stability_index(np.searchsorted(self._edges[number], values), self._then[number])
+        return found
 
     def index(self) -> float | None:
         """The largest index among the features; None while too few transactions came, or nothing is watched."""

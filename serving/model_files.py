@@ -1,5 +1,6 @@
 """The files of the model version to serve, as files of this machine for as long as they are read."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,17 +9,17 @@ from urllib.parse import unquote, urlsplit
 
 from model_store.errors import FileMissing, StorageFailed
 
-_MANIFEST, _ARTIFACT, _RUNTIME = "manifest.json", "artifact", "runtime"
+_MANIFEST, _ARTIFACT, _RUNTIME, _GOLDEN = "manifest.json", "artifact", "runtime", "golden"
 _MISSING = ("404", "NoSuchKey", "NoSuchBucket")
 
 
 @contextmanager
 def model_files(uri: str, *, runtime: bool) -> Iterator[Path]:
-    """The directory with `manifest.json` and `artifact`, or with the second form, `runtime`, in the artifact's place.
+    """The directory with `manifest.json` and the files that the version is served from.
 
     Args:
         uri: a path, a `file://` URL, or `s3://bucket/prefix`, which is fetched into a directory that goes away again.
-        runtime: whether the second form is what will be read.
+        runtime: whether the faster form will be read.
 
     Raises:
         FileMissing: the bucket does not have them.
@@ -31,9 +32,21 @@ def model_files(uri: str, *, runtime: bool) -> Iterator[Path]:
         yield Path(unquote(parts.path))
     else:
         with tempfile.TemporaryDirectory(prefix="model-") as directory:
-            files = (_MANIFEST, _RUNTIME if runtime else _ARTIFACT)
-            _fetch(parts.netloc, parts.path.strip("/"), files, Path(directory))
+            place = Path(directory)
+            _fetch(parts.netloc, parts.path.strip("/"), (_MANIFEST,), place)
+            _fetch(parts.netloc, parts.path.strip("/"), _needed(place / _MANIFEST, runtime=runtime), place)
             yield Path(directory)
+
+
+def _needed(manifest: Path, *, runtime: bool) -> tuple[str, ...]:
+    """The files that a version is served from, beside its manifest."""
+    try:
+        proven = bool(json.loads(manifest.read_text(encoding="utf-8")).get("contract"))
+    except (ValueError, AttributeError):
+        proven = False
+    if not proven:
+        return (_RUNTIME,) if runtime else (_ARTIFACT,)
+    return (_ARTIFACT, _GOLDEN, _RUNTIME) if runtime else (_ARTIFACT, _GOLDEN)
 
 
 def _fetch(bucket: str, prefix: str, files: tuple[str, ...], directory: Path) -> None:

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from serving.runtimes import InlineRuntime
-
 if TYPE_CHECKING:
     from serving.app import ServiceState
     from serving.limits import Buckets
@@ -41,7 +39,6 @@ class OneRow:
         buckets: "Buckets",
         reading: "dict[asyncio.Task[Any], float]",
     ) -> None:
-        assert isinstance(state.model.runtime, InlineRuntime)  # noqa: S101 - the service has looked
         self._state, self._reading = state, reading
         self._one_row, self._take, self._find = reader.one_row, buckets.take, state.api_keys.find
         self._answer_one = state.model.runtime.one
@@ -91,13 +88,9 @@ class OneRow:
         body = message.get("body", b"")
         if message.get("more_body") or len(body) > self._max_body or (row := self._one_row(body)) is None:
             return message
-        if self._take(key):
+        probability = self._answer_one(row)
+        if probability is None or self._take(key):
             return message
-        try:
-            probability = self._answer_one(row)
-        except Exception:
-            state.metrics.arrived((row,))
-            raise
         fraud = probability >= self._threshold
         request_id = next(self._ids)
         verdict = "true" if fraud else "false"

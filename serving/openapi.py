@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from model_store.contract.features import Feature
+from model_store.contract.own import is_gap
 from serving.app import DEVELOPMENT_PATHS, OPEN_PATHS, ServiceState
 from serving.transactions import FEEDBACK_FIELDS
 
@@ -95,6 +97,7 @@ def _schemas(state: ServiceState) -> dict[str, Any]:
     max_batch = state.settings.max_batch
     text, number, truth = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
     transaction = _object(dict(_features(state)))
+    transaction["required"] = [each.name for each in state.model.contract.features if not each.gaps]
     transaction["additionalProperties"] = False
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     prediction = _object({"fraud_probability": probability, "is_fraud": truth})
@@ -126,9 +129,20 @@ def _schemas(state: ServiceState) -> dict[str, Any]:
         "Error": _object({"error": error}),
         "Live": _object({"status": {"const": "alive"}}),
         "Ready": _object({"status": text, "model_id": text, "digest": text, "process": {"type": "integer"}}),
-        "Health": _object({"status": text, "model_id": text, "digest": text, "runtime": text, "resources": anything}),
+        "Health": _object(
+            {"status": text, "model_id": text, "digest": text, "runtime": text, "proven": truth, "resources": anything}
+        ),
         "Status": _object({"requests": number, "error_rate": number, "latency_ms": anything, "gauges": anything}),
-        "Model": _object({"model_id": text, "threshold": probability, "runtime": text, "manifest": anything}),
+        "Model": _object(
+            {
+                "model_id": text,
+                "threshold": probability,
+                "runtime": text,
+                "answered": anything,
+                "proven": truth,
+                "manifest": anything,
+            }
+        ),
         "Document": anything,
     }
 
@@ -138,19 +152,43 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _features(state: ServiceState) -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    for feature in state.model.metadata.feature_schema:
-        # Wider than 32 bits is infinite to a model, and no transaction has it.
-        schema: dict[str, Any] = {"type": "number"}
-        if edges := (feature.get("bins") or {}).get("edges"):
-            schema["description"] = f"in training mostly {edges[0]:g} to {edges[-1]:g}"
-        found.append((str(feature["name"]), schema))
-    return found
+    return [(feature.name, _feature(feature)) for feature in state.model.contract.features]
+
+
+def _feature(feature: Feature) -> dict[str, Any]:
+    kind = "number" if feature.is_numeric else "boolean" if feature.kind == "boolean" else "string"
+    schema: dict[str, Any] = {"type": [kind, "null"] if feature.gaps else kind}
+    words = []
+    if feature.kind == "time":
+        schema["format"] = "date-time"
+    if feature.kind == "integer":
+        words.append("whole numbers in training")
+    if feature.categories and feature.kind == "category":
+        if feature.unknown == "refused":
+            schema["enum"] = [*feature.categories, *([None] if feature.gaps else [])]
+        else:
+            words.append(f"known: {', '.join(str(each) for each in feature.categories[:20])}")
+    if edges := (feature.bins or {}).get("edges"):
+        words.append(f"in training mostly {edges[0]:g} to {edges[-1]:g}")
+    if feature.written is not None:
+        words.append(f"a gap may be written as {feature.written}")
+    if words:
+        schema["description"] = "; ".join(words)
+    return schema
 
 
 def _example(state: ServiceState) -> dict[str, Any]:
-    values = {}
-    for feature in state.model.metadata.feature_schema:
-        edges = (feature.get("bins") or {}).get("edges") or [0.0]
-        values[str(feature["name"])] = round(float(edges[len(edges) // 2]), 4)
+    """A transaction that the model answers."""
+    answered = state.model.answered_row
+    values: dict[str, Any] = {}
+    for number, feature in enumerate(state.model.contract.features):
+        edges = (feature.bins or {}).get("edges")
+        if edges:
+            values[feature.name] = round(float(edges[len(edges) // 2]), 4)
+        elif answered is not None and not is_gap(answered[number]):
+            values[feature.name] = answered[number]
+        elif feature.is_numeric:
+            values[feature.name] = 0.0
+        else:
+            values[feature.name] = None if feature.gaps else "text"
     return {"transaction": values}

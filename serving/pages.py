@@ -73,6 +73,7 @@ def _health(state: ServiceState) -> Handler:
                 "model_id": state.model.metadata.model_id,
                 "digest": state.model.metadata.digest,
                 "runtime": state.model.runtime.name,
+                "proven": state.model.proven,
                 "loaded_at": state.model.loaded_at,
                 "load_seconds": round(state.model.load_seconds, 3),
                 "uptime_seconds": round(time.monotonic() - state.started, 3),
@@ -107,6 +108,8 @@ def _model(state: ServiceState) -> Handler:
                 "digest": metadata.digest,
                 "threshold": state.model.threshold,
                 "runtime": state.model.runtime.name,
+                "answered": {"faster_form": state.model.runtime.by_form, "own_library": state.model.runtime.by_own},
+                "proven": state.model.proven,
                 "manifest": metadata.manifest(),
             }
         )
@@ -134,6 +137,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": {"code": code, "message": message}}, error.status_code, headers=error.headers)
 
 
+def _type_of(feature: dict[str, Any]) -> str:
+    kind = feature.get("type", "number")
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
 def _documentation(document: dict[str, Any]) -> str:
     """The OpenAPI document as one page that needs nothing from elsewhere."""
     parts = [
@@ -154,7 +162,8 @@ def _documentation(document: dict[str, Any]) -> str:
                 parts.append(f"<pre>{html.escape(json.dumps(content.get('example'), indent=1))}</pre>")
     features = document["components"]["schemas"]["Transaction"]["properties"]
     rows = "".join(
-        f"<tr><td><code>{html.escape(name)}</code><td>number<td>{html.escape(feature.get('description', ''))}"
+        f"<tr><td><code>{html.escape(name)}</code><td>{html.escape(_type_of(feature))}"
+        f"<td>{html.escape(feature.get('description', ''))}"
         for name, feature in features.items()
     )
     parts.append(f"<h2>A transaction</h2><table><tr><th>feature<th>type<th>{rows}</table>")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from model_store.errors import InvalidInput
+from model_store.full_names import require_full_names
 from serving.errors import SettingsError
 
 ENVIRONMENTS = ("development", "staging", "production")
@@ -34,6 +36,8 @@ class ServingSettings:
     """File with the key of an encrypted artifact."""
     api_keys_file: Path
     """File with the hashes of the API keys that are let in."""
+    trusted_types: tuple[str, ...] = ()
+    """`MODEL_TRUSTED_TYPES`: full names, separated by commas, that a model may name beyond the allow-list."""
     log_level: str = "INFO"
     api_host: str = "127.0.0.1"
     api_port: int = 8000
@@ -79,6 +83,7 @@ class ServingSettings:
             model_runtime_sha256=read.optional_matching("MODEL_RUNTIME_SHA256", _DIGEST, _DIGEST_WORDS),
             model_key_file=Path(key_file) if key_file else None,
             api_keys_file=Path(read.required("API_KEYS_FILE")),
+            trusted_types=_full_names("MODEL_TRUSTED_TYPES", environment.get("MODEL_TRUSTED_TYPES") or ""),
             log_level=read.choice("LOG_LEVEL", LOG_LEVELS, "INFO"),
             api_host=environment.get("API_HOST") or "127.0.0.1",
             api_port=int(read.number("API_PORT", 8000, 0, 65535)),
@@ -137,6 +142,13 @@ class _Variables:
         if not low <= value <= high:
             raise SettingsError(f"{name}: {text!r} is not allowed; allowed: a number from {low:g} to {high:g}")
         return value
+
+
+def _full_names(variable: str, text: str) -> tuple[str, ...]:
+    try:
+        return require_full_names(name.strip() for name in text.split(",") if name.strip())
+    except InvalidInput as error:
+        raise SettingsError(f"{variable}: {error}") from None
 
 
 def _redis(url: str) -> str:

@@ -1,14 +1,18 @@
-"""The body of a prediction request: read, checked against the model's features, and put in their order."""
+"""The body of a prediction request: read, checked against the model's contract, and put in the model's order."""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from model_store.contract.features import Feature
+from model_store.contract.own import gap_of
+
 _SHOWN_CHARACTERS = 80
-_AROUND_BYTES, _NUMBER_BYTES = 64, 32
+_AROUND_BYTES, _VALUE_BYTES = 64, 32
 FEEDBACK_FIELDS = ("predicted_fraud", "was_fraud")
 """Of each item of feedback: what the service decided, and what it turned out to be."""
 
@@ -34,20 +38,74 @@ class TransactionReader:
     A body that does not fit is read again by `parse_rows`, which says why.
 
     Args:
-        feature_names: what each transaction has to have, in the order of the rows.
+        features: what each transaction has, in the order of the rows.
         max_batch: how many transactions are allowed.
     """
 
-    def __init__(self, feature_names: Sequence[str], max_batch: int) -> None:
-        self._names, self._max_batch = tuple(feature_names), max_batch
-        self.one_row_bytes = _AROUND_BYTES + sum(len(json.dumps(name)) + _NUMBER_BYTES for name in self._names)
+    def __init__(self, features: Sequence[Feature], max_batch: int) -> None:
+        self._features, self._max_batch = tuple(features), max_batch
+        self.one_row_bytes = _AROUND_BYTES + sum(len(json.dumps(each.name)) + _VALUE_BYTES for each in features)
         """A body with one transaction, written without needless spaces and digits, is no longer than this."""
-        places = [f"f{number}" for number in range(len(self._names))]
+        self._finish = _finisher(self._features)
+        self._decode = _decoder(self._features)
+
+    def one_row(self, body: bytes) -> Any:
+        """The row of a body with one transaction and nothing wrong; None for any other body."""
+        if self._decode is None:
+            return None
+        try:
+            content = self._decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        if content.transactions is not msgspec.UNSET or content.transaction is msgspec.UNSET:
+            return None
+        row = msgspec.structs.astuple(content.transaction)
+        return row if self._finish is None else self._finish(row)
+
+    def rows(self, body: bytes) -> list[Any]:
+        """The transactions of a body as rows.
+
+        Raises:
+            InvalidRequest: as `parse_rows`.
+        """
+        found = self._typed_rows(body)
+        return parse_rows(body, self._features, self._max_batch) if found is None else found
+
+    def _typed_rows(self, body: bytes) -> list[Any] | None:
+        if self._decode is None:
+            return None
+        try:
+            content = self._decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        one, many = content.transaction, content.transactions
+        if many is msgspec.UNSET and one is not msgspec.UNSET:
+            items = [one]
+        elif one is msgspec.UNSET and many is not msgspec.UNSET and 1 <= len(many) <= self._max_batch:
+            items = many
+        else:
+            return None
+        rows = [msgspec.structs.astuple(item) for item in items]
+        if self._finish is None:
+            return rows
+        finished = [self._finish(row) for row in rows]
+        return None if any(row is None for row in finished) else finished
+
+
+def _decoder(features: Sequence[Feature]) -> Callable[[bytes], Any] | None:
+    """Reads a body as structures; None when a feature's name cannot be a field's."""
+    places = [f"f{number}" for number in range(len(features))]
+    fields: list[tuple[str, Any, Any]] = [
+        (place, _json_type(each) | None, None) if each.gaps else (place, _json_type(each), msgspec.NODEFAULT)
+        for place, each in zip(places, features, strict=True)
+    ]
+    try:
         transaction: Any = msgspec.defstruct(
             "Transaction",
-            [(place, float) for place in places],
-            rename=dict(zip(places, self._names, strict=True)),
+            fields,
+            rename=dict(zip(places, (each.name for each in features), strict=True)),
             forbid_unknown_fields=True,
+            kw_only=True,
             gc=False,
         )
         body: Any = msgspec.defstruct(
@@ -59,56 +117,79 @@ class TransactionReader:
             forbid_unknown_fields=True,
             gc=False,
         )
-        self._decode = msgspec.json.Decoder(body).decode
-
-    def one_row(self, body: bytes) -> Any:
-        """The row of a body with one transaction and nothing wrong; None for any other body."""
-        try:
-            content = self._decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        if content.transactions is not msgspec.UNSET or content.transaction is msgspec.UNSET:
-            return None
-        return msgspec.structs.astuple(content.transaction)
-
-    def rows(self, body: bytes) -> list[Any]:
-        """The transactions of a body as rows of finite numbers.
-
-        Raises:
-            InvalidRequest: as `parse_rows`.
-        """
-        try:
-            content = self._decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return parse_rows(body, self._names, self._max_batch)
-        one, many = content.transaction, content.transactions
-        if many is msgspec.UNSET and one is not msgspec.UNSET:
-            return [msgspec.structs.astuple(one)]
-        if one is msgspec.UNSET and many is not msgspec.UNSET and 1 <= len(many) <= self._max_batch:
-            return [msgspec.structs.astuple(item) for item in many]
-        return parse_rows(body, self._names, self._max_batch)
+        return msgspec.json.Decoder(body).decode
+    except ValueError:
+        # Quotes, backslashes and control characters, which the structures do not take.
+        return None
 
 
-def parse_rows(body: bytes, feature_names: Sequence[str], max_batch: int) -> list[list[float]]:
-    """The transactions of a body as rows of numbers.
+def _json_type(feature: Feature) -> Any:
+    if feature.kind == "integer" or (feature.kind == "category" and feature.is_numeric):
+        return int | float
+    if feature.kind == "number":
+        return float
+    if feature.kind == "boolean":
+        return bool
+    return str
+
+
+def _finisher(features: Sequence[Feature]) -> Callable[[tuple[Any, ...]], tuple[Any, ...] | None] | None:
+    """Puts gaps as the model takes them; returns None for a row that `parse_rows` has to refuse."""
+    gaps = tuple(gap_of(each) for each in features)
+    fills = any(gap is not None and each.gaps for gap, each in zip(gaps, features, strict=True))
+    checks = [(number, _allowed(each)) for number, each in enumerate(features) if _allowed(each) is not None]
+    times = [number for number, each in enumerate(features) if each.kind == "time"]
+    if not (fills or checks or times):
+        return None
+
+    def finish(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        for number, allowed in checks:
+            if row[number] not in allowed and row[number] is not None:  # type: ignore[operator]
+                return None
+        for number in times:
+            if row[number] is not None and not _is_time(row[number]):
+                return None
+        if fills and None in row:
+            return tuple(gap if value is None else value for value, gap in zip(row, gaps, strict=True))
+        return row
+
+    return finish
+
+
+def _allowed(feature: Feature) -> frozenset[Any] | None:
+    """The categories, where the model refuses all others."""
+    if feature.kind == "category" and feature.unknown == "refused":
+        return frozenset(feature.categories)
+    return None
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text) is not None
+    except ValueError:
+        return False
+
+
+def parse_rows(body: bytes, features: Sequence[Feature], max_batch: int) -> list[tuple[Any, ...]]:
+    """The transactions of a body as rows.
 
     Args:
         body: `{"transaction": {…}}` or `{"transactions": [{…}, …]}`, JSON.
-        feature_names: what each transaction has to have, in the order of the rows.
+        features: what each transaction has, in the order of the rows.
         max_batch: how many transactions are allowed.
 
     Raises:
-        InvalidRequest: malformed JSON, or a missing, unknown, non-numeric or non-finite feature; names it.
+        InvalidRequest: malformed JSON, or a missing or unknown feature, or one of another kind; names it.
     """
     content = _json_object(body)
     if set(content) == {"transaction"}:
-        return [_row(content["transaction"], "transaction", feature_names)]
+        return [_row(content["transaction"], "transaction", features)]
     if set(content) != {"transactions"}:
         raise InvalidRequest("invalid_body", 'the body has to have one field, "transaction" or "transactions"')
     transactions = content["transactions"]
     if not isinstance(transactions, list) or not 1 <= len(transactions) <= max_batch:
         raise InvalidRequest("invalid_batch", f"transactions has to be a list of 1 to {max_batch}", "transactions")
-    return [_row(item, f"transactions[{number}]", feature_names) for number, item in enumerate(transactions)]
+    return [_row(item, f"transactions[{number}]", features) for number, item in enumerate(transactions)]
 
 
 def parse_feedback(body: bytes, max_batch: int) -> list[tuple[bool, bool]]:
@@ -147,31 +228,73 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return content
 
 
-def _row(transaction: Any, place: str, feature_names: Sequence[str]) -> list[float]:
+def _row(transaction: Any, place: str, features: Sequence[Feature]) -> tuple[Any, ...]:
     if not isinstance(transaction, dict):
         raise InvalidRequest("invalid_transaction", f"{place} is not an object of features", place)
     row = []
-    for name in feature_names:
-        if name not in transaction:
-            raise InvalidRequest("missing_feature", f"{place} has no feature {name!r}", f"{place}.{name}")
-        row.append(_number(transaction[name], f"{place}.{name}"))
-    if len(transaction) != len(feature_names):
-        unknown = _shown(next(name for name in transaction if name not in feature_names))
-        raise InvalidRequest("unknown_feature", f"{place} has an unknown feature {unknown!r}", f"{place}.{unknown}")
-    return row
+    for feature in features:
+        where = f"{place}.{feature.name}"
+        value = transaction.get(feature.name)
+        if value is None:
+            if not feature.gaps:
+                if feature.name in transaction:
+                    raise InvalidRequest(
+                        _expected(feature)[0], f"{where} is null; the model takes no gaps there", where
+                    )
+                raise InvalidRequest("missing_feature", f"{place} has no feature {feature.name!r}", where)
+            row.append(gap_of(feature))
+        else:
+            row.append(_value(feature, value, where))
+    names = {feature.name for feature in features}
+    for name in transaction:
+        if name not in names:
+            unknown = _shown(name)
+            raise InvalidRequest("unknown_feature", f"{place} has an unknown feature {unknown!r}", f"{place}.{unknown}")
+    return tuple(row)
 
 
-def _number(value: Any, place: str) -> float:
-    # Booleans are numbers to Python; to a model they are a caller's mistake.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidRequest("not_a_number", f"{place} is not a number", place)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InvalidRequest("not_finite", f"{place} is not a finite number", place)
-    return number
+def _expected(feature: Feature) -> tuple[str, str]:
+    """Code and words for a value of another kind."""
+    if feature.is_numeric:
+        return "not_a_number", "is not a number"
+    if feature.kind == "boolean":
+        return "not_a_boolean", "is neither true nor false"
+    if feature.kind == "time":
+        return "not_a_time", "is not a time as in 2026-10-09T14:00:00Z (RFC 3339)"
+    return "not_a_text", "is not a text"
+
+
+def _value(feature: Feature, value: Any, where: str) -> Any:
+    code, words = _expected(feature)
+    if feature.is_numeric:
+        # Booleans are numbers to Python; to a model they are a caller's mistake.
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidRequest(code, f"{where} {words}", where)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise InvalidRequest("not_finite", f"{where} is not a finite number", where)
+        found: Any = value if feature.kind == "integer" else number
+    elif feature.kind == "boolean":
+        if isinstance(value, bool):
+            found = value
+        elif isinstance(value, int | float) and value in (0, 1):
+            found = bool(value)
+        else:
+            raise InvalidRequest(code, f"{where} {words}", where)
+    elif not isinstance(value, str) or (feature.kind == "time" and not _is_time(value)):
+        raise InvalidRequest(code, f"{where} {words}", where)
+    else:
+        found = value
+    allowed = _allowed(feature)
+    if allowed is not None and found not in allowed:
+        known = ", ".join(str(each) for each in feature.categories[:8])
+        more = ", …" if len(feature.categories) > len(feature.categories[:8]) else ""
+        shown = _shown(str(value))
+        raise InvalidRequest("unknown_category", f"{where} is {shown!r}; the model knows {known}{more}", where)
+    return found
 
 
 def _shown(text: str) -> str:

@@ -3,10 +3,12 @@
     from stacks import DeploymentEnvironment, ModelDeployment
 
     deployments = ModelDeployment()
-    config = deployments.create_deployment_config(DeploymentEnvironment.DEVELOPMENT)
-    deployment = deployments.deploy_model("fraud_detector_XGBoost_20241009_123456", config)
-    deployments.check_deployment_health(deployment.deployment_id)
-    deployments.rollback_deployment(DeploymentEnvironment.DEVELOPMENT)
+    config = deployments.create_deployment_config(
+        model_id="fraud_detector_XGBoost_20241009_123456", environment=DeploymentEnvironment.DEVELOPMENT
+    )
+    deployment_id = deployments.deploy_model(config)
+    deployments.check_deployment_health(deployment_id)
+    deployments.rollback_deployment("development")
 
 Nothing heavy is imported before it is used.
 """
@@ -18,16 +20,18 @@ if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
     from stacks.environments import DeploymentEnvironment
     from stacks.history import Deployment
+    from stacks.model_deployment import ModelDeploymentConfig
     from stacks.rollout import Rollouts
 
 _HOMES = {
     "Deployment": "stacks.history",
     "DeploymentEnvironment": "stacks.environments",
     "ModelDeployment": "stacks.deployment",
+    "ModelDeploymentConfig": "stacks.model_deployment",
     "Rollouts": "stacks.rollout",
 }
 
-__all__ = ["Deployment", "DeploymentEnvironment", "ModelDeployment", "Rollouts"]
+__all__ = ["Deployment", "DeploymentEnvironment", "ModelDeployment", "ModelDeploymentConfig", "Rollouts"]
 
 
 def __getattr__(name: str) -> Any:

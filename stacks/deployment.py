@@ -1,6 +1,6 @@
 """ModelDeployment: deploy a model version, look after it, and take it back."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +13,20 @@ from stacks.alerts import Alert, evaluate, measured
 from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
 from stacks.engine_run import Say, forget_pending_creations, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import AddressTaken, DeploymentFailed, GatesFailed, NoPriorVersion, UnknownDeployment
-from stacks.gates import image_versions, require_gates
+from stacks.errors import AddressTaken, DeploymentFailed, GatesFailed, UnknownDeployment
+from stacks.gates import image_versions, require_gates, with_proofs
 from stacks.health import HealthReport, check_health
 from stacks.history import (
     Deployment,
     Intent,
     config_of,
-    deployment_at,
+    current_deployment,
     deployments,
     message_for,
-    versions_behind,
+    version_to_go_back_to,
 )
 from stacks.locks import changing, remove_stale_locks, require_unlocked
+from stacks.model_deployment import ModelDeploymentConfig
 from stacks.rollout_state import require_no_rollout
 from stacks.signatures import why_unsigned
 from stacks.stack_config import DEPLOYMENT, MODEL_VERSION, PLATFORM, changed_config, read_config
@@ -82,28 +83,52 @@ class ModelDeployment:
         return self._registry
 
     def create_deployment_config(
-        self, environment: DeploymentEnvironment | str, template: Path | None = None, **changes: Any
-    ) -> DeploymentConfig:
-        """Returns an environment's deployment config.
+        self,
+        model_id: str,
+        environment: DeploymentEnvironment | str,
+        deployment_name: str | None = None,
+        template: Path | None = None,
+        **changes: Any,
+    ) -> ModelDeploymentConfig:
+        """Returns how an environment serves a model version.
 
         Args:
+            model_id: a model version in the registry, by id, `name@alias` or `name:number`; looked up by the deploy.
             environment: the environment it is for.
+            deployment_name: names the endpoint and everything of it; the template's when not given.
             template: a deployment template; the one in `config/deployment_templates/` when not given.
-            **changes: top-level keys that differ from the template.
+            **changes: other top-level keys that differ from the template.
 
         Raises:
-            ConfigError: the template does not fit the schema, or is another environment's.
+            ConfigError: the template or a change does not fit the schema, or the template is another environment's.
         """
         wanted = DeploymentEnvironment.named(environment)
         path = template or self.checkout / "config" / "deployment_templates" / f"{wanted}.yaml"
-        config = replace(read_template(path), **changes)
+        if deployment_name is not None:
+            changes["deployment_name"] = deployment_name
+        changed = {**read_template(path).to_dict(), **changes}
+        config = parse_deployment_config(changed, "create_deployment_config" if changes else str(path))
         _require_environment(config, wanted, path)
-        return config
+        return ModelDeploymentConfig.of(model_id, config)
 
-    def deploy_model(
+    def deploy_model(self, config: ModelDeploymentConfig, **options: Any) -> str:
+        """Deploys a model version in place of the present one; returns when its endpoint answers.
+
+        Args:
+            config: the model version, and how to deploy it.
+            **options: as for `deploy`.
+
+        Returns:
+            The deployment id, which `check_deployment_health` takes; `deploy` tells more.
+
+        Raises:
+            As for `deploy`.
+        """
+        return self.deploy(config, **options).deployment.deployment_id
+
+    def deploy(
         self,
-        model_id: str,
-        config: DeploymentConfig,
+        config: ModelDeploymentConfig,
         *,
         detail: str = "",
         auto_rollback: bool = True,
@@ -116,8 +141,7 @@ class ModelDeployment:
         fails, what served before goes on, and the config is as it was.
 
         Args:
-            model_id: a model version in the registry, by id, `name@alias` or `name:number`.
-            config: how to deploy it.
+            config: the model version, and how to deploy it.
             detail: added to the message in the stack's history.
             auto_rollback: whether a cluster goes back to the version before when this one does not get healthy; on
                 this machine the version before goes on serving anyway.
@@ -137,7 +161,7 @@ class ModelDeployment:
         from model_store.aliases import Aliases
 
         environment = DeploymentEnvironment.named(config.environment)
-        model_id = Aliases(self.registry).resolve(model_id)
+        model_id = Aliases(self.registry).resolve(config.model_id)
         require_no_rollout(stack_config_file(self.checkout, environment), environment)
         self.require_gates(model_id, environment, config, forced)
         message = message_for(Intent.DEPLOY, model_id, detail)
@@ -145,26 +169,23 @@ class ModelDeployment:
 
     def rollback_deployment(
         self, environment: DeploymentEnvironment | str, to: str | None = None, at: datetime | None = None
-    ) -> DeployOutcome:
-        """Goes back to a model version that was deployed before.
-
-        Without `to` and `at`, it is the last one that differs; a second rollback goes back further.
+    ) -> str:
+        """Goes back to a model version that was deployed before; while a candidate is tried, withdraws it.
 
         Args:
             environment: which.
-            to: a model version.
-            at: to the one that was deployed then.
+            to: as for `Rollouts.rollback`.
+            at: as for `Rollouts.rollback`.
+
+        Returns:
+            The id of the deployment that runs now; `Rollouts.rollback` tells more.
 
         Raises:
-            NoPriorVersion: nothing else was deployed, `to` never was, or nothing was at that time.
-            ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `deploy_model`.
+            As for `Rollouts.rollback`.
         """
-        environment = DeploymentEnvironment.named(environment)
-        require_no_rollout(stack_config_file(self.checkout, environment), environment)
-        current, target = self.rollback_target(environment, to, at)
-        config = self.deployed_config(environment)
-        message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
-        return self.converge(environment, target, config, message)
+        from stacks.rollout import Rollouts
+
+        return Rollouts(self).rollback(environment, to, at).deployment.deployment_id
 
     def rollback_target(
         self, environment: DeploymentEnvironment, to: str | None = None, at: datetime | None = None
@@ -172,16 +193,12 @@ class ModelDeployment:
         """What is deployed, and the model version that a rollback goes back to.
 
         Raises:
-            NoPriorVersion: as for `rollback_deployment`.
+            UnknownDeployment: nothing is deployed.
+            NoPriorVersion: as for `Rollouts.rollback`.
         """
         history = self.list_deployments(environment)
-        current = _current(history, environment)
-        if at is not None:
-            then = deployment_at(history, at)
-            if then is None:
-                raise NoPriorVersion(f"nothing was deployed in {environment} at {at.isoformat()}; nothing was changed")
-            to = then.model_id
-        return current, _rollback_target(history, current, to)
+        current = current_deployment(history, environment)
+        return current, version_to_go_back_to(history, current, to, at)
 
     def check_deployment_health(self, deployment_id: str) -> HealthReport:
         """Checks a deployment's process, API, model and resources.
@@ -298,7 +315,8 @@ class ModelDeployment:
         installed = image_versions(self.checkout) if in_cluster(file) else library_versions()
         unsigned = why_unsigned(self.registry, model_id, environment, read_config(file))
         try:
-            require_gates(self.registry.get_metadata(model_id), deployed, config.gates, installed, unsigned)
+            candidate = with_proofs(self.registry.get_metadata(model_id), self.registry.state(model_id), installed)
+            require_gates(candidate, deployed, config.gates, installed, unsigned)
         except GatesFailed as refusal:
             if not forced:
                 raise
@@ -323,11 +341,11 @@ class ModelDeployment:
             model_id: the stable model version.
             config: how it is deployed.
             message: for the stack's history.
-            auto_rollback: as for `deploy_model`.
+            auto_rollback: as for `deploy`.
             rollout: what the other slot holds, and its weight; as it is when not given.
 
         Raises:
-            ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `deploy_model`.
+            ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `deploy`.
         """
         for version in filter(None, (model_id, rollout.other if rollout else "")):
             self.registry.verify_artifact(version)
@@ -350,7 +368,7 @@ class ModelDeployment:
                 back = message_for(Intent.ROLLBACK, str(before), f"{model_id} did not get healthy")
                 run_up(stack, environment, back, self.say)
                 raise DeploymentFailed(f"{reason}; {environment} went back to {before}") from None
-            current = _current(self._history(environment, stack), environment)
+            current = current_deployment(self._history(environment, stack), environment)
             outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
         self._record(outcome)
         return outcome
@@ -403,32 +421,6 @@ def _unknown(deployment_id: str) -> UnknownDeployment:
 def _has_resources(stack: "Stack") -> bool:
     state = stack.export_stack().deployment or {}
     return bool(state.get("resources") or state.get("pending_operations"))
-
-
-def _current(history: list[Deployment], environment: DeploymentEnvironment) -> Deployment:
-    for deployment in history:
-        if deployment.current:
-            return deployment
-    raise UnknownDeployment(
-        f"nothing is deployed in {environment}; deploy a model version first: "
-        f"python scripts/deploy_model.py deploy MODEL_ID {environment}"
-    )
-
-
-def _rollback_target(history: list[Deployment], current: Deployment, to: str | None) -> str:
-    if to is not None:
-        if all(deployment.model_id != to for deployment in history):
-            raise NoPriorVersion(
-                f"{to} was never deployed in {current.environment}; deploy it instead, or roll back to one of: "
-                + ", ".join(dict.fromkeys(item.model_id for item in history))
-            )
-        return to
-    behind = versions_behind(history)
-    if not behind:
-        raise NoPriorVersion(
-            f"there is no version before {current.model_id} in {current.environment}; nothing was changed"
-        )
-    return behind[0]
 
 
 def _require_environment(config: DeploymentConfig, wanted: DeploymentEnvironment, path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_store.defaults import key_file
 from model_store.keys import ensure_key_file
 
 
@@ -34,7 +35,7 @@ def ensure_development_secrets(checkout: Path) -> DevelopmentSecrets:
     directory.mkdir(mode=0o700, exist_ok=True)
     places = DevelopmentSecrets(
         passphrase=directory / "passphrase",
-        model_key=directory / "model.key",
+        model_key=key_file(checkout),
         api_key=directory / "api_key",
         api_keys=directory / "api_keys.json",
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,20 @@ def require_gates(
         )
 
 
+def with_proofs(
+    candidate: "ModelMetadata", state: Mapping[str, object], installed: Mapping[str, str]
+) -> "ModelMetadata":
+    """The candidate with the library versions of its latest proof, where it answered its golden rows under these."""
+    proofs = state.get("proofs")
+    for proof in reversed(proofs if isinstance(proofs, list) else []):
+        versions = {name.removesuffix("-cpu"): version for name, version in proof["versions"].items()}
+        same = all(_series(versions[each]) == _series(installed[each]) for each in _LIBRARIES
+                   if each in versions and each in installed)  # fmt: skip
+        if same:
+            return replace(candidate, library_versions=versions) if proof["proven"] else candidate
+    return candidate
+
+
 def image_versions(checkout: Path) -> dict[str, str]:
     """Versions of the libraries in the image that this checkout builds; none when it pins none."""
     try:
@@ -107,7 +121,8 @@ def _schema(candidate: "ModelMetadata", deployed: "ModelMetadata", gates: GatesC
 
 
 def _versions(candidate: "ModelMetadata", installed: Mapping[str, str]) -> Iterator[Gate]:
-    if candidate.runtime_digest or candidate.serializer not in ("joblib", "pickle", "skops"):
+    served_otherwise = candidate.contract is None and candidate.runtime_digest
+    if served_otherwise or candidate.serializer not in ("joblib", "pickle", "skops"):
         return
     for name in _LIBRARIES:
         saved, here = candidate.library_versions.get(name), installed.get(name)

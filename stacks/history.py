@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from stacks.environments import DeploymentEnvironment
+from stacks.errors import NoPriorVersion, UnknownDeployment
 
 _MODEL_VERSION = "fraud-detection:modelVersion"
 _DEPLOYMENT = "fraud-detection:deployment"
@@ -91,6 +92,57 @@ def deployment_at(history: Iterable[Deployment], moment: datetime) -> Deployment
     """
     wanted = _rfc3339(_utc(moment).replace(microsecond=0))
     return next((item for item in history if item.finished_at <= wanted), None)
+
+
+def current_deployment(history: Iterable[Deployment], environment: DeploymentEnvironment) -> Deployment:
+    """What an environment runs now.
+
+    Raises:
+        UnknownDeployment: nothing is deployed.
+    """
+    for deployment in history:
+        if deployment.current:
+            return deployment
+    raise UnknownDeployment(
+        f"nothing is deployed in {environment}; deploy a model version first: "
+        f"python scripts/deploy_model.py deploy MODEL_ID {environment}"
+    )
+
+
+def version_to_go_back_to(
+    history: Sequence[Deployment], current: Deployment, to: str | None = None, at: datetime | None = None
+) -> str:
+    """The model version that a rollback goes back to: the one before, or the one that is asked for.
+
+    Args:
+        history: deployments, newest first.
+        current: what runs now.
+        to: a model version.
+        at: a moment; the version that was deployed then.
+
+    Raises:
+        NoPriorVersion: nothing else was deployed, `to` never was, or nothing was at that time.
+    """
+    if at is not None:
+        then = deployment_at(history, at)
+        if then is None:
+            raise NoPriorVersion(
+                f"nothing was deployed in {current.environment} at {at.isoformat()}; nothing was changed"
+            )
+        return then.model_id
+    if to is None:
+        behind = versions_behind(history)
+        if not behind:
+            raise NoPriorVersion(
+                f"there is no version before {current.model_id} in {current.environment}; nothing was changed"
+            )
+        return behind[0]
+    if all(deployment.model_id != to for deployment in history):
+        raise NoPriorVersion(
+            f"{to} was never deployed in {current.environment}; deploy it instead, or roll back to one of: "
+            + ", ".join(dict.fromkeys(item.model_id for item in history))
+        )
+    return to
 
 
 def versions_behind(history: Iterable[Deployment]) -> list[str]:

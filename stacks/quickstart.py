@@ -52,8 +52,8 @@ def bring_up(deployments: ModelDeployment, checkout: Path, name: str, say: Say) 
     for lock in remove_stale_locks(checkout, environment):
         say(f"removed the lock of a run that has died ({lock})")
     model_ids = [_registered(deployments.registry, example, say) for example in _examples(checkout, say)]
-    config = deployments.create_deployment_config(environment)
-    return deployments.deploy_model(_chosen(deployments, checkout, environment, say) or model_ids[-1], config)
+    model_id = _chosen(deployments, checkout, environment, say) or model_ids[-1]
+    return deployments.deploy(deployments.create_deployment_config(model_id, environment))
 
 
 def _chosen(deployments: ModelDeployment, checkout: Path, environment: DeploymentEnvironment, say: Say) -> str | None:

@@ -1,6 +1,5 @@
 """The registry of a checkout, with its key."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +8,8 @@ if TYPE_CHECKING:
 
 
 def open_registry(checkout: Path) -> "ModelRegistry":
-    """Opens the registry that `MODEL_REGISTRY_URL` names, or the checkout's own in `registry/`.
+    """Opens the registry of a checkout with its key: what `ModelRegistry()` opens, of a checkout that is named."""
+    from model_store import ModelRegistry
+    from model_store.defaults import default_keys, registry_location
 
-    The key is the one that `MODEL_KEY_FILE` or `MODEL_KEY` gives, or the checkout's own, made on first use.
-    """
-    from model_store import Keyring, ModelRegistry
-    from model_store.keys import ensure_key_file
-
-    keys = Keyring.from_environment()
-    if not keys.providers:
-        keys = Keyring.from_files(ensure_key_file(checkout / ".secrets" / "model.key"))
-    return ModelRegistry(os.environ.get("MODEL_REGISTRY_URL") or checkout / "registry", keys=keys)
+    return ModelRegistry(registry_location(checkout), keys=default_keys(checkout))

@@ -1,7 +1,9 @@
 """Rollouts: a candidate beside the stable version, promoted or withdrawn by what it does.
 
-    rollouts = Rollouts(ModelDeployment())
-    rollouts.deploy("fraud_detector:7", config, rollout=RolloutConfig(strategy="canary"))
+    deployments = ModelDeployment()
+    rollouts = Rollouts(deployments)
+    config = deployments.create_deployment_config("fraud_detector:7", "production")
+    rollouts.deploy(config, RolloutConfig(strategy="canary"))
 
 Where a rollout is, its stack's config says, and nothing else: a command that was killed has left the config and the
 history, and `resume` goes on from there.
@@ -22,6 +24,7 @@ from stacks.environments import DeploymentEnvironment
 from stacks.errors import CandidateWithdrawn, DeploymentFailed, RolloutUndecided
 from stacks.history import Intent, message_for
 from stacks.locks import held_by
+from stacks.model_deployment import ModelDeploymentConfig
 from stacks.rollout_checks import Decision, Limits, Verdict, judge
 from stacks.rollout_numbers import CloudNumbers, FrontNumbers, RolloutNumbers
 from stacks.rollout_state import RolloutStatus, require_no_rollout, require_rollout
@@ -64,8 +67,7 @@ class Rollouts:
 
     def deploy(
         self,
-        model_id: str,
-        config: DeploymentConfig,
+        config: ModelDeploymentConfig,
         rollout: RolloutConfig,
         *,
         shadow: bool = False,
@@ -76,29 +78,28 @@ class Rollouts:
         The first one of an environment has nothing to be compared with, and is deployed at once.
 
         Args:
-            model_id: a model version in the registry, by id, `name@alias` or `name:number`.
-            config: how to deploy it.
+            config: the model version, and how to deploy it.
             rollout: strategy, steps and checks; slots and weights are the stack's own.
             shadow: whether the candidate is sent copies first, and answers only once it has passed the checks on them.
-            forced: as for `ModelDeployment.deploy_model`.
+            forced: as for `ModelDeployment.deploy`.
 
         Raises:
             RolloutInProgress: another candidate is being tried.
             CandidateWithdrawn: it was worse than the stable version, which serves as before.
             RolloutUndecided: too few requests came to decide.
-            GatesFailed, ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `deploy_model`.
+            GatesFailed, ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `ModelDeployment.deploy`.
         """
         from model_store.aliases import Aliases
 
         environment = DeploymentEnvironment.named(config.environment)
-        model_id = Aliases(self._deployments.registry).resolve(model_id)
+        model_id = Aliases(self._deployments.registry).resolve(config.model_id)
         now = require_no_rollout(self._file(environment), environment)
         stable = self._stable(environment)
         wanted = replace(rollout, slot=now.slot, candidate="", weight=0, shadow=False, kept="", kept_until="")
         if not wanted.fronted or stable in ("", model_id) or not self._deployments.list_deployments(environment):
             kept = now if wanted.fronted else wanted
             first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until)
-            return self._deployments.deploy_model(model_id, config, forced=forced, rollout=first)
+            return self._deployments.deploy(config, forced=forced, rollout=first)
         self._deployments.require_gates(model_id, environment, config, forced)
         candidate = replace(wanted, candidate=model_id, shadow=shadow)
         self._change(environment, stable, config, candidate, f"candidate {model_id} beside it")
@@ -164,19 +165,25 @@ class Rollouts:
     def rollback(
         self, environment: DeploymentEnvironment | str, to: str | None = None, at: datetime | None = None
     ) -> "DeployOutcome":
-        """Goes back to a model version that was deployed before; it is at full size and ready before it has traffic.
+        """Goes back to a model version that was deployed before; it is ready before it has traffic.
 
-        While a candidate is tried, the way back is to withdraw it. A version that is still kept is switched to.
+        Without `to` and `at`, it is the last one that differs; a second rollback goes back further. While a candidate
+        is tried, the way back is to withdraw it. In a stack with two slots, a version that is still kept is switched
+        to, and any other is at full size in the other slot first.
+
+        Args:
+            environment: which.
+            to: a model version.
+            at: to the one that was deployed then.
 
         Raises:
             RolloutInProgress: another version than the stable one is asked for while a candidate is tried.
-            NoPriorVersion, ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for
-                `ModelDeployment.rollback_deployment`.
+            NoPriorVersion: nothing else was deployed, `to` never was, or nothing was at that time.
+            UnknownDeployment: nothing is deployed.
+            ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `ModelDeployment.deploy`.
         """
         environment = DeploymentEnvironment.named(environment)
         rollout = self.settings(environment)
-        if not rollout.fronted:
-            return self._deployments.rollback_deployment(environment, to, at)
         if rollout.candidate:
             if to is None and at is None:
                 return self.abort(environment, "rolled back")
@@ -184,8 +191,8 @@ class Rollouts:
         current, target = self._deployments.rollback_target(environment, to, at)
         config, stable = self._deployments.deployed_config(environment), self._stable(environment)
         message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
-        if target == stable:
-            return self._deployments.converge(environment, stable, config, message)
+        if not rollout.fronted or target == stable:
+            return self._deployments.converge(environment, target, config, message)
         if rollout.kept != target:
             beside = replace(rollout, candidate=target, kept="", kept_until="")
             self._change(environment, stable, config, beside, f"{target} beside it, to go back to")

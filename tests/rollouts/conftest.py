@@ -59,7 +59,7 @@ def candidates(deployed: Deployed, traffic: Traffic) -> dict[str, str]:  # noqa:
     root = deployed.checkout.root
     keys = Keyring.from_files(root / ".secrets" / "model.key")
     registry = ModelRegistry(root / "registry", keys=keys)
-    stable = registry.load_model(deployed.first)
+    stable, _ = registry.load_model(deployed.first)
     schema = [_feature(traffic, number) for number in range(len(traffic.names))]
     moved = [
         _feature(traffic, number, shift=3.0 * float(traffic.values[:, number].std())) for number in range(len(schema))

@@ -56,7 +56,7 @@ def registry(location: str) -> ModelRegistry:
 
 
 def _register(registry: ModelRegistry, value: Any = 1, **arguments: Any) -> str:
-    return registry.register_model(model=value, model_name="m", model_type="T", **arguments)
+    return registry.register_model(model=value, model_name="m", model_type="T", registry_only=True, **arguments)
 
 
 def _intact(registry: ModelRegistry) -> bool:
@@ -66,7 +66,7 @@ def _intact(registry: ModelRegistry) -> bool:
 def test_a_model_goes_into_the_bucket_and_comes_back(registry: ModelRegistry, location: str) -> None:
     model_ids = [_register(registry, [number] * 1000) for number in range(3)]
     other = ModelRegistry(location, keys=Keyring.of(KEY))
-    assert [other.load_model(each)[0] for each in model_ids] == [0, 1, 2]
+    assert [other.load_model(each)[0][0] for each in model_ids] == [0, 1, 2]
     assert [model.model_id for model in other.list_models()] == model_ids
     assert [model.version for model in other.list_models()] == [1, 2, 3]
     assert other.verify_artifact(model_ids[0]) == other.get_metadata(model_ids[0]).digest
@@ -84,7 +84,7 @@ def test_the_layout_is_that_of_a_directory(registry: ModelRegistry, location: st
 def test_large_artifacts_go_and_come_in_parts(registry: ModelRegistry) -> None:
     value = b"\x07" * (12 << 20)
     model_id = _register(registry, value, compression="none")
-    assert registry.load_model(model_id) == value
+    assert registry.load_model(model_id)[0] == value
 
 
 def test_status_aliases_audit_and_listing_see_every_change(registry: ModelRegistry, location: str) -> None:
@@ -115,7 +115,7 @@ def test_rotation_cleanup_export_and_backup_work_as_in_a_directory(
     model_ids = [_register(registry, number) for number in range(3)]
     new_key = generate_key()
     assert rotate_keys(registry, [], Keyring.of(KEY, new_key).providers) == model_ids
-    assert ModelRegistry(location, keys=Keyring.of(new_key)).load_model(model_ids[0]) == 0
+    assert ModelRegistry(location, keys=Keyring.of(new_key)).load_model(model_ids[0])[0] == 0
     export_model(registry, model_ids[2], tmp_path / "m.bundle")
     backup(registry, tmp_path / "backup")
     cleanup(registry, 1, dry_run=False)
@@ -124,7 +124,7 @@ def test_rotation_cleanup_export_and_backup_work_as_in_a_directory(
     assert [model.model_id for model in registry.list_models()] == model_ids
     local = ModelRegistry(tmp_path / "local", keys=Keyring.of(new_key))
     import_model(local, tmp_path / "m.bundle")
-    assert local.load_model(model_ids[2]) == 2
+    assert local.load_model(model_ids[2])[0] == 2
     assert _intact(registry)
 
 
@@ -171,7 +171,7 @@ def test_kms_and_static_keys_open_one_artifact_side_by_side(kms_key: KmsKey, loc
     model_id = _register(registry, "both")
     rotate_keys(registry, [model_id], [kms_key, *Keyring.of(KEY).providers])
     for keys in (Keyring((kms_key,)), Keyring.of(KEY)):
-        assert ModelRegistry(location, keys=keys).load_model(model_id) == "both"
+        assert ModelRegistry(location, keys=keys).load_model(model_id)[0] == "both"
 
 
 def test_kms_unwraps_for_the_very_artifact_only(kms_key: KmsKey) -> None:

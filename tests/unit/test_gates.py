@@ -11,7 +11,7 @@ from infra.deployment_config import GatesConfig
 from model_store import Keyring, ModelMetadata, ModelRegistry
 from model_store.keys import generate_key
 from stacks.errors import GatesFailed
-from stacks.gates import failed_gates, image_versions, require_gates
+from stacks.gates import failed_gates, image_versions, require_gates, with_proofs
 
 SCHEMA = [{"name": name, "type": "number"} for name in ("amount", "hour")]
 
@@ -68,8 +68,17 @@ def test_other_libraries_than_it_was_saved_by_are_a_gate_unless_nothing_is_unpic
     candidate = _candidate(deployed)
     (found,) = failed_gates(candidate, deployed, GatesConfig(), {"scikit-learn": "0.1.0"})
     assert found.name == "dependency versions"
-    served_otherwise = replace(candidate, runtime={"format": "onnx", "digest": "sha256:" + "0" * 64})
+    served_otherwise = replace(candidate, contract=None, runtime={"format": "onnx", "digest": "sha256:" + "0" * 64})
     assert not failed_gates(served_otherwise, deployed, GatesConfig(), {"scikit-learn": "0.1.0"})
+
+
+def test_a_proof_under_the_installed_libraries_opens_their_gate(deployed: ModelMetadata) -> None:
+    candidate, installed = _candidate(deployed), {"scikit-learn": "99.1.0"}
+    proof = {"proven": True, "versions": {**candidate.library_versions, "scikit-learn": "99.1.3"}}
+    assert failed_gates(candidate, deployed, GatesConfig(), installed)
+    assert not failed_gates(with_proofs(candidate, {"proofs": [proof]}, installed), deployed, GatesConfig(), installed)
+    failed = {"proofs": [proof, {**proof, "proven": False}]}
+    assert failed_gates(with_proofs(candidate, failed, installed), deployed, GatesConfig(), installed)
 
 
 def test_the_refusal_names_every_gate_and_the_ways_on(deployed: ModelMetadata, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,9 @@ def test_a_registered_model_predicts_as_before(registry: ModelRegistry, model: L
         performance_metrics={"accuracy": 0.96},
     )
     data = np.random.default_rng(1).normal(size=(20, 3))
-    assert (registry.load_model(model_id).predict_proba(data) == model.predict_proba(data)).all()
+    loaded, metadata = registry.load_model(model_id)
+    assert (loaded.predict_proba(data) == model.predict_proba(data)).all()
+    assert metadata == registry.get_metadata(model_id)
     metadata = registry.get_metadata(model_id)
     assert (metadata.description, metadata.tags, metadata.author) == ("d", ("a", "b"), "me")
     assert metadata.performance_metrics == {"accuracy": 0.96}
@@ -77,20 +80,26 @@ def test_the_id_is_made_of_name_type_and_time(registry: ModelRegistry, model: Lo
         (make_pipeline(StandardScaler(), LogisticRegression()), "LogisticRegression"),
     ],
 )
-def test_the_type_is_told_from_the_estimator(registry: ModelRegistry, estimator: object, model_type: str) -> None:
+def test_the_type_is_told_from_the_estimator(registry: ModelRegistry, estimator: Any, model_type: str) -> None:
+    data = np.random.default_rng(0).normal(size=(20, 2))
+    estimator.fit(data, (data[:, 0] > 0).astype(int))
     model_id = registry.register_model(model=estimator, model_name="m")
     assert registry.get_metadata(model_id).model_type == model_type
 
 
 def test_versions_of_one_second_are_all_kept(registry: ModelRegistry) -> None:
-    model_ids = [registry.register_model(model=number, model_name="m", model_type="T") for number in range(5)]
+    model_ids = [
+        registry.register_model(model=number, model_name="m", model_type="T", registry_only=True) for number in range(5)
+    ]
     assert len(set(model_ids)) == 5
-    assert [registry.load_model(model_id) for model_id in model_ids] == [0, 1, 2, 3, 4]
+    assert [registry.load_model(model_id)[0] for model_id in model_ids] == [0, 1, 2, 3, 4]
 
 
 def _register_some(root: Path, key: bytes, start: int) -> list[str]:
     registry = ModelRegistry(root, keys=Keyring.of(key))
-    return [registry.register_model(model=start + n, model_name="m", model_type="T") for n in range(5)]
+    return [
+        registry.register_model(model=start + n, model_name="m", model_type="T", registry_only=True) for n in range(5)
+    ]
 
 
 def test_processes_that_register_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -99,14 +108,14 @@ def test_processes_that_register_at_once_lose_nothing(tmp_path: Path) -> None:
     model_ids = [model_id for found in lists for model_id in found]
     registry = ModelRegistry(tmp_path / "r", keys=Keyring.of(KEY))
     assert len(set(model_ids)) == 15
-    assert sorted(registry.load_model(item.model_id) for item in registry.list_models()) == sorted(
+    assert sorted(registry.load_model(item.model_id)[0] for item in registry.list_models()) == sorted(
         start + n for start in (0, 100, 200) for n in range(5)
     )
 
 
 def test_listing_filters_by_status_and_name(registry: ModelRegistry) -> None:
-    first = registry.register_model(model=1, model_name="one", model_type="T")
-    registry.register_model(model=2, model_name="two", model_type="T")
+    first = registry.register_model(model=1, model_name="one", model_type="T", registry_only=True)
+    registry.register_model(model=2, model_name="two", model_type="T", registry_only=True)
     registry.update_model_status(first, ModelStatus.DEPLOYED)
     assert [item.model_id for item in registry.list_models(status="deployed")] == [first]
     assert [item.model_name for item in registry.list_models(status=ModelStatus.TRAINED)] == ["two"]
@@ -116,7 +125,7 @@ def test_listing_filters_by_status_and_name(registry: ModelRegistry) -> None:
 
 
 def test_a_status_changes_only_where_it_leads_and_says_who_and_why(registry: ModelRegistry) -> None:
-    model_id = registry.register_model(model=1, model_name="m", model_type="T")
+    model_id = registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     registry.update_model_status(model_id, "deployed", reason="release 7")
     with pytest.raises(IllegalTransition, match="it leads to: staged, deprecated"):
         registry.update_model_status(model_id, "trained")
@@ -125,7 +134,7 @@ def test_a_status_changes_only_where_it_leads_and_says_who_and_why(registry: Mod
 
 
 def test_a_recorded_deployment_sets_the_status_and_survives(registry: ModelRegistry) -> None:
-    model_id = registry.register_model(model=1, model_name="m", model_type="T")
+    model_id = registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     registry.record_deployment(model_id, environment="development", deployment_id="deploy_1")
     registry.record_deployment(model_id, environment="development", deployment_id="deploy_2")
     assert registry.get_metadata(model_id).status is ModelStatus.DEPLOYED
@@ -135,7 +144,7 @@ def test_a_recorded_deployment_sets_the_status_and_survives(registry: ModelRegis
 def test_an_unchanged_file_is_found_again_by_its_digest(registry: ModelRegistry, tmp_path: Path) -> None:
     file = tmp_path / "model.joblib"
     file.write_bytes(b"content")
-    model_id = registry.register_model(model=1, model_name="m", model_type="T", source=file)
+    model_id = registry.register_model(model=1, model_name="m", model_type="T", registry_only=True, source=file)
     source = registry.get_metadata(model_id).source
     assert source is not None
     assert source.name == "model.joblib"
@@ -144,7 +153,7 @@ def test_an_unchanged_file_is_found_again_by_its_digest(registry: ModelRegistry,
 
 
 def test_an_artifact_that_was_changed_is_named_and_not_loaded(registry: ModelRegistry) -> None:
-    model_id = registry.register_model(model=[1] * 1000, model_name="m", model_type="T")
+    model_id = registry.register_model(model=[1] * 1000, model_name="m", model_type="T", registry_only=True)
     path = registry.artifact_path(model_id)
     intact = path.read_bytes()
     for damaged, error in (
@@ -161,8 +170,8 @@ def test_an_artifact_that_was_changed_is_named_and_not_loaded(registry: ModelReg
 
 
 def test_an_artifact_of_another_version_is_refused(registry: ModelRegistry) -> None:
-    first = registry.register_model(model=1, model_name="m", model_type="T")
-    second = registry.register_model(model=2, model_name="m", model_type="T")
+    first = registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
+    second = registry.register_model(model=2, model_name="m", model_type="T", registry_only=True)
     registry.artifact_path(first).write_bytes(registry.artifact_path(second).read_bytes())
     with pytest.raises(ContextMismatch):
         registry.load_model(first)
@@ -200,11 +209,13 @@ def test_what_is_not_allowed_is_refused_and_registers_nothing(registry: ModelReg
 
 def test_registering_needs_a_key_unless_encryption_is_turned_off(tmp_path: Path) -> None:
     with pytest.raises(KeyNotFound):
-        ModelRegistry(tmp_path / "r", keys=Keyring()).register_model(model=1, model_name="m", model_type="T")
+        ModelRegistry(tmp_path / "r", keys=Keyring()).register_model(
+            model=1, model_name="m", model_type="T", registry_only=True
+        )
     assert not list((tmp_path / "r").rglob("manifest.json"))
     open_registry = ModelRegistry(tmp_path / "r", encrypt=False)
-    model_id = open_registry.register_model(model=1, model_name="m", model_type="T")
-    assert open_registry.load_model(model_id) == 1
+    model_id = open_registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
+    assert open_registry.load_model(model_id)[0] == 1
     assert not open_registry.get_metadata(model_id).encrypted
 
 
@@ -212,21 +223,21 @@ def test_a_registry_where_a_file_is_in_the_way_is_refused_by_name(tmp_path: Path
     (tmp_path / "r").write_text("")
     registry = ModelRegistry(tmp_path / "r", encrypt=False)
     with pytest.raises(StorageFailed, match=str(tmp_path / "r")):
-        registry.register_model(model=1, model_name="m", model_type="T")
+        registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     with pytest.raises(StorageFailed):
         registry.list_models()
 
 
 def test_the_location_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_REGISTRY_URL", (tmp_path / "with space").as_uri())
-    ModelRegistry(encrypt=False).register_model(model=1, model_name="m", model_type="T")
+    ModelRegistry(encrypt=False).register_model(model=1, model_name="m", model_type="T", registry_only=True)
     assert (tmp_path / "with space" / "models" / "m").is_dir()
     with pytest.raises(InvalidInput, match="ftp"):
         ModelRegistry("ftp://x")
 
 
 def test_the_manifest_is_written_once_and_is_plain_json(registry: ModelRegistry) -> None:
-    model_id = registry.register_model(model=1, model_name="m", model_type="T")
+    model_id = registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     before = registry.manifest_path(model_id).read_bytes()
     registry.update_model_status(model_id, "validated")
     assert registry.manifest_path(model_id).read_bytes() == before

@@ -24,7 +24,7 @@ def registry(tmp_path: Path) -> ModelRegistry:
 
 
 def _register(registry: ModelRegistry, value: Any = 1, name: str = "m", **arguments: Any) -> str:
-    return registry.register_model(model=value, model_name=name, model_type="T", **arguments)
+    return registry.register_model(model=value, model_name=name, model_type="T", registry_only=True, **arguments)
 
 
 def _intact(registry: ModelRegistry) -> bool:

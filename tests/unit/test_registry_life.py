@@ -44,7 +44,7 @@ def registry(tmp_path: Path) -> ModelRegistry:
 
 
 def _register(registry: ModelRegistry, value: Any = 1, name: str = "m", **arguments: Any) -> str:
-    return registry.register_model(model=value, model_name=name, model_type="T", **arguments)
+    return registry.register_model(model=value, model_name=name, model_type="T", registry_only=True, **arguments)
 
 
 def _intact(registry: ModelRegistry) -> bool:
@@ -112,7 +112,7 @@ def test_a_condition_that_is_none_is_refused(condition: str) -> None:
 
 
 def test_lineage_and_card_tell_where_a_model_comes_from(registry: ModelRegistry, tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("a,b\n")
+    (tmp_path / "data.csv").write_text("a,b\n0.5,1\n-1,2.5\n")
     data = np.random.default_rng(0).normal(size=(20, 2))
     model = LogisticRegression(C=0.25).fit(data, data[:, 0] > 0)
     model_id = registry.register_model(model=model, model_name="m", training_data=tmp_path / "data.csv", tags=["x"])
@@ -165,14 +165,14 @@ def test_rotating_keys_changes_the_header_only_and_the_old_key_opens_nothing(
     with pytest.raises(KeyNotFound):
         registry.load_model(model_id)
     renewed = ModelRegistry(tmp_path / "registry", keys=Keyring.of(NEW_KEY))
-    assert renewed.load_model(model_id) == [1] * 5000
+    assert renewed.load_model(model_id)[0] == [1] * 5000
 
 
 def test_several_keys_at_once_each_open_the_artifact(registry: ModelRegistry, tmp_path: Path) -> None:
     model_id = _register(registry)
     rotate_keys(registry, [model_id], Keyring.of(KEY, NEW_KEY).providers)
     for key in (KEY, NEW_KEY):
-        assert ModelRegistry(tmp_path / "registry", keys=Keyring.of(key)).load_model(model_id) == 1
+        assert ModelRegistry(tmp_path / "registry", keys=Keyring.of(key)).load_model(model_id)[0] == 1
     assert registry.verify_artifact(model_id)
 
 
@@ -237,7 +237,7 @@ def test_a_bundle_carries_a_version_with_its_digest_signature_and_lineage(
     assert import_model(other, tmp_path / "m.bundle") == model_id
     assert other.get_metadata(model_id).manifest() == registry.get_metadata(model_id).manifest()
     assert other.verify_signature(model_id, [key.public_key()])
-    assert other.load_model(model_id) == {"x": 1}
+    assert other.load_model(model_id)[0] == {"x": 1}
     assert import_model(other, tmp_path / "m.bundle") == model_id, "again is no error"
     assert _intact(other)
     assert _register(other) != model_id
@@ -281,7 +281,7 @@ def test_a_backup_restores_everything_and_a_second_one_copies_only_what_is_new(
     assert 0 < again["copied"] < 15
     restored = ModelRegistry(tmp_path / "restored", keys=Keyring.of(KEY))
     restore(restored, tmp_path / "backup")
-    assert [restored.load_model(each) for each in (first, second)] == ["one", "two"]
+    assert [restored.load_model(each)[0] for each in (first, second)] == ["one", "two"]
     assert str(restored.get_metadata(first).status) == "deployed"
     assert Aliases(restored).resolve("m@champion") == first
     assert _intact(restored)

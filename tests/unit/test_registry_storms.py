@@ -38,7 +38,8 @@ while True:
     act = moments.choice(["register", "register", "status", "alias", "cleanup"])
     try:
         if act == "register" or not models:
-            registry.register_model(model=[0] * moments.randrange(3000), model_name="m", model_type="T")
+            model = [0] * moments.randrange(3000)
+            registry.register_model(model=model, model_name="m", model_type="T", registry_only=True)
         elif act == "status":
             registry.update_model_status(moments.choice(models).model_id, moments.choice(["validated", "archived"]))
         elif act == "alias":
@@ -71,7 +72,7 @@ def test_kills_at_random_moments_leave_a_registry_that_verifies(tmp_path: Path) 
         registry = ModelRegistry(root, keys=Keyring.of(KEY))
         assert _findings(registry) == [], f"after kill {kills}, {operations} operations"
         for model in registry.list_models()[-2:]:
-            assert isinstance(registry.load_model(model.model_id), list)
+            assert isinstance(registry.load_model(model.model_id)[0], list)
     print(f"{kills} kills during {operations} operations")
     assert kills >= 5
 
@@ -101,7 +102,9 @@ class _Failing:
 
 def _deeds() -> dict[str, Callable[[ModelRegistry, str], Any]]:
     return {
-        "register": lambda registry, _: registry.register_model(model=[1], model_name="m", model_type="T"),
+        "register": lambda registry, _: registry.register_model(
+            model=[1], model_name="m", model_type="T", registry_only=True
+        ),
         "status": lambda registry, model_id: registry.update_model_status(model_id, "validated"),
         "alias": lambda registry, model_id: Aliases(registry).set("m", "champion", model_id),
         "deploy": lambda registry, model_id: registry.record_deployment(model_id, environment="e", deployment_id="d"),
@@ -117,7 +120,9 @@ def test_a_failure_of_any_system_call_leaves_the_old_state_or_the_new(
     failed_at = []
     for place in range(1, 60):
         registry = ModelRegistry(tmp_path / str(place), keys=Keyring.of(KEY), actor="tester")
-        model_ids = [registry.register_model(model=[n], model_name="m", model_type="T") for n in range(3)]
+        model_ids = [
+            registry.register_model(model=[n], model_name="m", model_type="T", registry_only=True) for n in range(3)
+        ]
         before = [model.model_id for model in registry.list_models()]
         failing.left = place
         try:
@@ -151,7 +156,7 @@ def _contend(root: Path, key: bytes, actor: str, model_id: str) -> list[str]:
 
 def test_of_two_writers_at_once_none_is_lost_and_the_loser_is_told(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry", keys=Keyring.of(KEY))
-    model_id = registry.register_model(model=1, model_name="m", model_type="T")
+    model_id = registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         told = pool.starmap(_contend, [(tmp_path / "registry", KEY, actor, model_id) for actor in "ab"])
     kept = [entry["deployment_id"] for entry in registry.state(model_id)["deployments"]]
@@ -161,7 +166,9 @@ def test_of_two_writers_at_once_none_is_lost_and_the_loser_is_told(tmp_path: Pat
 
 def test_the_index_shows_every_change_at_once_and_forgives_a_damaged_cache(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "r", keys=Keyring.of(KEY))
-    model_ids = [registry.register_model(model=n, model_name="m", model_type="T") for n in range(120)]
+    model_ids = [
+        registry.register_model(model=n, model_name="m", model_type="T", registry_only=True) for n in range(120)
+    ]
     time.sleep(0.2)
     assert len(registry.list_models()) == 120
     cache = tmp_path / "r" / CACHE_KEY

@@ -17,10 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
-from model_store.errors import InvalidInput
-from model_store.native_models import OnnxModel, onnx_bytes
-from model_store.runtime_form import TOLERANCE, runtime_form
-from serving.runtimes import InlineRuntime, Runtime, runtime_for
+from model_store.contract.contract import Contract
+from model_store.contract.features import Feature
+from model_store.contract.form import FormRunner
+from model_store.contract.own import RowRefused
+from model_store.contract.proving import Claims, prove
+from serving.runtimes import Runtime
 from tests.event_loop import run_in_a_loop_of_its_own
 
 DATA = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
@@ -41,17 +43,34 @@ def _fitted(model: Any) -> Any:
     return model.fit(DATA, TARGET, **more)
 
 
+TOLERANCE = 1e-6
+
+
+def _runtime(model: Any, *, form: bool) -> Runtime:
+    proven = prove(model, Claims(), form=form)
+    runner = FormRunner(proven.form, proven.contract.threshold) if proven.form else None
+    assert (runner is not None) == form, proven.reason
+    return Runtime(proven.contract.own(model), runner)
+
+
+def _around(model: Any, features: int) -> Runtime:
+    """A runtime of something that is no estimator."""
+    names = tuple(Feature(name=str(number), gaps=False) for number in range(features))
+    contract = Contract("binary", "predict_proba", (0, 1), 1, 0.5, "default", False, names)
+    return Runtime(contract.own(model))
+
+
 async def _everybody_at_once(runtime: Runtime) -> list[float]:
     found = await asyncio.gather(*(runtime.soon([row]) for row in ROWS.tolist()))
     return [value for (value,) in found]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
-@pytest.mark.parametrize("form", ["native", "onnx"])
+@pytest.mark.parametrize("form", ["own library", "faster form"])
 def test_the_answers_are_the_models_own(model: Any, form: str) -> None:
     fitted = _fitted(model)
-    expected = fitted.predict_proba(ROWS)[:, 1]
-    runtime = runtime_for(OnnxModel(onnx_bytes(fitted)) if form == "onnx" else fitted, 4)
+    expected = fitted.predict_proba(ROWS.astype(np.float64))[:, 1]
+    runtime = _runtime(fitted, form=form == "faster form")
     np.testing.assert_allclose(runtime.compute(ROWS.tolist()), expected, atol=TOLERANCE)
     np.testing.assert_allclose(run_in_a_loop_of_its_own(_everybody_at_once(runtime)), expected, atol=TOLERANCE)
     for row, value in zip(ROWS.tolist()[:5], expected, strict=False):
@@ -59,19 +78,23 @@ def test_the_answers_are_the_models_own(model: Any, form: str) -> None:
         assert now is None or now == [pytest.approx(float(value), abs=TOLERANCE)]
 
 
-@pytest.mark.parametrize(("seconds_a_row", "here"), [(0.0, 2), (0.001, 1)])
-def test_long_batches_are_left_to_the_thread_by_what_a_row_takes(seconds_a_row: float, here: int) -> None:
-    class Paced(InlineRuntime):
-        def _answer(self, rows: Any) -> Any:
-            time.sleep(seconds_a_row * len(rows))
-            return np.full(len(rows), 0.25, dtype=np.float32)
+def test_long_batches_are_left_to_the_thread_by_what_a_row_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = _runtime(_fitted(LogisticRegression()), form=True)
+    rows = [[0.5] * 4] * 2
+    assert runtime.now(rows) is None, "one row until it is known how long one takes"
+    runtime.measure_pace(rows)
+    expected = pytest.approx(runtime.compute(rows))
+    assert runtime.now(rows) == expected
+    assert run_in_a_loop_of_its_own(runtime.soon(rows)) == expected
+    many = FormRunner.many
 
-    runtime = Paced(4)
-    runtime.measure_pace()
-    rows = [[0.0] * 4] * 2
-    assert runtime.now(rows[:1]) == [0.25]
-    assert runtime.now(rows) == ([0.25, 0.25] if here == len(rows) else None)
-    assert run_in_a_loop_of_its_own(runtime.soon(rows)) == [0.25, 0.25]
+    def slow(self: FormRunner, rows: Any) -> Any:
+        time.sleep(0.001 * len(rows))
+        return many(self, rows)
+
+    monkeypatch.setattr(FormRunner, "many", slow)
+    runtime.measure_pace(rows)
+    assert runtime.now(rows) is None
 
 
 def test_onnx_runtime_does_not_report_home(tmp_path: Path) -> None:
@@ -82,30 +105,42 @@ def test_onnx_runtime_does_not_report_home(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_number_beyond_32_bits_is_infinite_and_no_error() -> None:
-    runtime = runtime_for(_fitted(XGBClassifier(n_estimators=3)), 4)
-    (value,) = runtime.now([[1e300, 0.0, -1e300, 0.0]]) or runtime.compute([[1e300, 0.0, -1e300, 0.0]])
-    assert 0 <= value <= 1
+def test_a_number_beyond_32_bits_is_answered_by_the_models_own_library() -> None:
+    model = _fitted(XGBClassifier(n_estimators=3))
+    runtime, row = _runtime(model, form=True), [1e300, 0.0, -1e300, 0.0]
+    assert runtime.now([row]) is None
+    assert runtime.compute([row]) == pytest.approx(model.predict_proba([row])[:, 1].tolist(), abs=TOLERANCE)
+    assert (runtime.by_form, runtime.by_own) == (0, 1)
 
 
-def test_an_error_in_one_batch_reaches_those_in_it_and_the_next_goes_on() -> None:
-    class Fails:
-        calls = 0
+def test_a_score_beside_the_threshold_is_the_librarys() -> None:
+    model = _fitted(LGBMClassifier(n_estimators=10, verbose=-1))
+    rows = ROWS.astype(np.float64)
+    scores = model.predict_proba(rows)[:, 1]
+    proven = prove(model, Claims(threshold=float(scores[0])))
+    assert proven.form is not None
+    runtime = Runtime(proven.contract.own(model), FormRunner(proven.form, proven.contract.threshold))
+    found = np.asarray(runtime.compute(rows.tolist()))
+    assert runtime.by_own >= 1
+    assert ((found >= scores[0]) == (scores >= scores[0])).all()
 
+
+def test_a_row_that_is_refused_is_one_callers_and_the_others_are_answered() -> None:
+    class Picky:
         def predict_proba(self, rows: Any) -> Any:
-            Fails.calls += 1
-            if Fails.calls == 1:
-                raise ValueError("no")
-            return np.column_stack([np.zeros(len(rows)), np.ones(len(rows))])
+            if (rows < 0).any():
+                raise ValueError("negative amounts are not known")
+            return np.column_stack([1 - rows[:, 0], rows[:, 0]])
 
-    async def ask() -> tuple[Any, Any]:
-        runtime = runtime_for(Fails(), 1)
-        (first,) = await asyncio.gather(runtime.soon([[0.0]]), return_exceptions=True)
-        return first, await runtime.soon([[0.0]])
+    async def ask() -> list[Any]:
+        runtime = _around(Picky(), 1)
+        asked = ([[0.25]], [[-1.0]], [[0.5], [0.75]])
+        return list(await asyncio.gather(*(runtime.soon(rows) for rows in asked), return_exceptions=True))
 
-    first, second = run_in_a_loop_of_its_own(ask())
-    assert isinstance(first, ValueError)
-    assert second == [1.0]
+    first, refused, third = run_in_a_loop_of_its_own(ask())
+    assert (first, third) == ([0.25], [0.5, 0.75])
+    assert isinstance(refused, RowRefused)
+    assert "negative amounts" in str(refused)
 
 
 def test_requests_that_wait_are_calculated_together() -> None:
@@ -117,7 +152,7 @@ def test_requests_that_wait_are_calculated_together() -> None:
             return np.full((len(rows), 2), 0.5)
 
     async def ask() -> None:
-        runtime = runtime_for(Counts(), 1)
+        runtime = _around(Counts(), 1)
         await asyncio.gather(*(runtime.soon([[0.0]]) for _ in range(100)))
 
     run_in_a_loop_of_its_own(ask())
@@ -125,16 +160,11 @@ def test_requests_that_wait_are_calculated_together() -> None:
     assert len(sizes) < 20
 
 
-def test_what_does_not_agree_or_convert_has_no_second_form() -> None:
-    schema = [{"name": str(number), "type": "number"} for number in range(4)]
-    form = runtime_form(_fitted(XGBClassifier(n_estimators=5)), schema, 1000)
-    assert form.largest_difference <= TOLERANCE
-    with pytest.raises(InvalidInput, match="at most"):
-        runtime_form(_fitted(LogisticRegression()), schema, 1 << 40)
-
+def test_a_model_that_answers_otherwise_than_its_kind_has_no_faster_form() -> None:
     class Odd(LogisticRegression):
         def predict_proba(self, rows: Any) -> Any:
             return super().predict_proba(rows) / 2
 
-    with pytest.raises(InvalidInput):
-        runtime_form(Odd().fit(DATA, TARGET), schema, 1000)
+    proven = prove(Odd().fit(DATA, TARGET), Claims())
+    assert proven.form is None
+    assert proven.reason

@@ -46,7 +46,7 @@ CONVERSIONS = [
     (name, serializer)
     for name in MODELS
     for serializer in SerializationFormat
-    if serializer not in ("xgboost", "lightgbm") or serializer == name
+    if serializer != "data" and (serializer not in ("xgboost", "lightgbm") or serializer == name)
 ]
 
 
@@ -62,9 +62,9 @@ def test_each_format_gives_back_a_model_that_predicts_the_same(
     persistence = SecureModelPersistence(SecureModelPersistence.generate_encryption_key())
     persistence.save_model_secure(fitted[name], tmp_path / "a", format_type=serializer)
     loaded, metadata = persistence.load_model_secure(tmp_path / "a")
-    rows = DATA.astype(np.float32)
+    rows = DATA
     assert metadata["format"] == serializer
-    assert np.allclose(loaded.predict_proba(rows), fitted[name].predict_proba(rows), atol=1e-5)
+    assert np.allclose(loaded.predict_proba(rows), fitted[name].predict_proba(rows), atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "serializer"), CONVERSIONS)
@@ -74,7 +74,7 @@ def test_conversion_checks_that_predictions_agree(
     persistence = SecureModelPersistence()
     persistence.save_model_secure(fitted[name], tmp_path / "a")
     report = persistence.convert_model_format(tmp_path / "a", tmp_path / "b", serializer, "gzip")
-    assert report["largest_difference"] <= 1e-5
+    assert report["largest_difference"] <= 1e-6
     assert report["seconds"] >= 0
 
 
@@ -95,7 +95,7 @@ def test_a_registered_model_keeps_its_format(tmp_path: Path, fitted: dict[str, A
     registry = ModelRegistry(tmp_path / "r", encrypt=False)
     model_id = registry.register_model(model=fitted["xgboost"], model_name="m", format_type="xgboost")
     assert registry.get_metadata(model_id).serializer == "xgboost"
-    assert isinstance(registry.load_model(model_id), XGBClassifier)
+    assert isinstance(registry.load_model(model_id)[0], XGBClassifier)
 
 
 @pytest.mark.parametrize("serializer", ["skops", "onnx", "xgboost", "lightgbm"])
@@ -146,7 +146,7 @@ def test_an_onnx_file_is_read_without_any_unpickling(tmp_path: Path, fitted: dic
     dump_model(fitted["forest"], buffer, SerializationFormat.ONNX)
     (tmp_path / "model.onnx").write_bytes(buffer.getvalue())
     loaded = load_model_file(tmp_path / "model.onnx")
-    assert np.allclose(loaded.predict_proba(DATA), fitted["forest"].predict_proba(DATA), atol=1e-5)
+    assert np.allclose(loaded.predict_proba(DATA), fitted["forest"].predict_proba(DATA), atol=1e-6)
     assert inspect_model_file(tmp_path / "model.onnx") == {"named": [], "untrusted": []}
 
 

@@ -66,7 +66,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     registry = ModelRegistry(directory / "registry", keys=keys)
     data = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
     model = XGBClassifier(n_estimators=5).fit(data, (data[:, 0] > 0).astype(int))
-    schema = [{"name": name, "type": "number"} for name in FEATURES]
+    schema = [{"name": name, "type": "number", "gaps": False} for name in FEATURES]
     model_id = registry.register_model(model=model, model_name="fraud", feature_schema=schema, runtime=True)
     api_key, limited_key = new_api_key(), new_api_key()
     entries = [

@@ -1,0 +1,368 @@
+"""What a pipeline does to each column before its last step, as a short program of exact 64-bit operations.
+
+Filling gaps, scaling and looking up categories are done value by value in scikit-learn too, with the same operations in
+the same order, so the program's numbers are the pipeline's to the last bit. Steps of any other kind have no program.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model_store.errors import InvalidInput
+
+Value = float | str | bool | None
+_GAP = "\x00gap"
+"""The key of a gap in a table of categories; no JSON text of a caller's equals it."""
+_NUMERIC_OPERATIONS = ("fill", "subtract", "divide", "multiply", "add")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One numeric column: a feature, and what is done to it in turn."""
+
+    source: int
+    operations: tuple[tuple[str, float], ...] = ()
+
+    def of(self, value: Value) -> float:
+        """The column's value for a feature's value."""
+        number = math.nan if value is None else float(value)
+        for name, operand in self.operations:
+            if name == "fill":
+                number = operand if number != number else number
+            elif name == "subtract":
+                number -= operand
+            elif name == "divide":
+                number /= operand
+            elif name == "multiply":
+                number *= operand
+            else:
+                number += operand
+        return number
+
+    def feature_value(self, wanted: float) -> float:
+        """A feature's value that comes out near a wanted one; exact but for rounding."""
+        for name, operand in reversed(self.operations):
+            if name == "subtract":
+                wanted += operand
+            elif name == "divide":
+                wanted *= operand
+            elif name == "multiply":
+                wanted = wanted / operand if operand else wanted
+            elif name == "add":
+                wanted -= operand
+        return wanted
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns that a category is looked up in: one for an ordinal encoder, one a category for a one-hot encoder."""
+
+    source: int
+    width: int
+    entries: Mapping[Any, tuple[int, float]]
+    """For each category, which of the columns gets which value; the others are zero. A gap's key is `GAP`."""
+    unknown: tuple[int, float] | str | None
+    """The same for any other category: None leaves all columns zero, `own` leaves the row to the model's library."""
+    fill: Value = None
+    """What a gap is filled with before it is looked up."""
+
+
+class NeedsOwnLibrary(Exception):
+    """A value that the program does not cover; the model's own library decides about the row."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The whole program: parts in the order of the columns that they make."""
+
+    parts: tuple[Column | Table, ...]
+    zero_is_gap: bool = False
+    """Whether the last step takes a zero for a gap, as XGBoost does in a sparse matrix."""
+
+    @property
+    def width(self) -> int:
+        """How many columns come out."""
+        return sum(1 if isinstance(part, Column) else part.width for part in self.parts)
+
+    def one(self, row: Sequence[Value]) -> list[float]:
+        """The columns of one row of features.
+
+        Raises:
+            NeedsOwnLibrary: the row holds a category that only the model's own library knows how to treat.
+        """
+        found: list[float] = []
+        for part in self.parts:
+            value = row[part.source]
+            if isinstance(part, Column):
+                found.append(part.of(value))
+                continue
+            if value is None or value != value:
+                value = part.fill
+            place = part.entries.get(_GAP if value is None else value, part.unknown)
+            if place == "own":
+                raise NeedsOwnLibrary
+            values = [0.0] * part.width
+            if place is not None:
+                values[place[0]] = place[1]  # type: ignore[index,assignment]
+            found += values
+        if self.zero_is_gap:
+            return [math.nan if value == 0.0 else value for value in found]
+        return found
+
+    def feature_row(self, wanted: Mapping[int, tuple[float, float]], row: Sequence[Value]) -> list[Value]:
+        """A row of features whose columns come to lie where they are wanted, as far as one row can.
+
+        Args:
+            wanted: by column, a value to come near and the one that is second best.
+            row: gives all features that are not wanted otherwise.
+        """
+        found, start = list(row), 0
+        for part in self.parts:
+            if isinstance(part, Column):
+                if start in wanted:
+                    found[part.source] = part.feature_value(wanted[start][0])
+                start += 1
+                continue
+            for offset in range(part.width):
+                if start + offset in wanted:
+                    found[part.source] = _category_for(part, offset, wanted[start + offset], found[part.source])
+            start += part.width
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"parts": [_part_to_dict(part) for part in self.parts], "zero_is_gap": self.zero_is_gap}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Columns":
+        """Reads what `to_dict` has written."""
+        return cls(tuple(_part_from_dict(part) for part in values["parts"]), bool(values["zero_is_gap"]))
+
+
+def _category_for(part: Table, offset: int, wanted: tuple[float, float], present: Value) -> Value:
+    for target in wanted:
+        for category, (place, value) in part.entries.items():
+            here = value if place == offset else 0.0
+            if here == target or (target != target and here == 0.0):
+                return None if category == _GAP else category
+    return present
+
+
+def _part_to_dict(part: Column | Table) -> dict[str, Any]:
+    if isinstance(part, Column):
+        return {"source": part.source, "operations": [list(each) for each in part.operations]}
+    unknown = list(part.unknown) if isinstance(part.unknown, tuple) else part.unknown
+    entries = [[None if key == _GAP else key, *place] for key, place in part.entries.items()]
+    return {"source": part.source, "width": part.width, "entries": entries, "unknown": unknown, "fill": part.fill}
+
+
+def _part_from_dict(values: Mapping[str, Any]) -> Column | Table:
+    if "operations" in values:
+        operations = tuple((str(name), float(operand)) for name, operand in values["operations"])
+        if any(name not in _NUMERIC_OPERATIONS for name, _ in operations):
+            raise InvalidInput("the faster form has an operation that this program does not know")
+        return Column(int(values["source"]), operations)
+    unknown = values["unknown"]
+    return Table(
+        source=int(values["source"]),
+        width=int(values["width"]),
+        entries={_GAP if key is None else key: (int(place), float(value)) for key, place, value in values["entries"]},
+        unknown=(int(unknown[0]), float(unknown[1])) if isinstance(unknown, list) else unknown,
+        fill=values["fill"],
+    )
+
+
+# --- reading scikit-learn's steps --------------------------------------------------------------------------------
+
+
+def columns_of(steps: Sequence[Any], features: int) -> tuple[Columns, bool]:
+    """The program of a pipeline's steps before the last one.
+
+    Args:
+        steps: fitted transformers, in order.
+        features: how many features the first one takes.
+
+    Returns:
+        The program, and whether its last step is given a sparse matrix.
+
+    Raises:
+        InvalidInput: a step has no such program; names it.
+    """
+    parts: list[Column | Table] = [Column(number) for number in range(features)]
+    sparse = False
+    for step in steps:
+        if step is None or step == "passthrough":
+            continue
+        parts, sparse = _applied(step, parts, sparse)
+    return Columns(tuple(parts)), sparse
+
+
+def _applied(step: Any, parts: list[Column | Table], sparse: bool) -> tuple[list[Column | Table], bool]:
+    name = type(step).__name__
+    if not type(step).__module__.startswith("sklearn."):
+        raise _no_program(step)
+    if name == "ColumnTransformer":
+        return _column_transformer(step, parts)
+    if name == "Pipeline":
+        for _, each in step.steps:
+            if each is not None and each != "passthrough":
+                parts, sparse = _applied(each, parts, sparse)
+        return parts, sparse
+    if sparse:
+        raise InvalidInput(f"{name} on a sparse matrix has no exact faster form")
+    if name in _ENCODERS:
+        plain = [_plain(part, step) for part in parts]
+        return _ENCODERS[name](step, plain), name == "OneHotEncoder" and bool(step.sparse_output)
+    if name in _SCALERS:
+        plain = [_plain(part, step, filled=True) for part in parts]
+        return [
+            Column(part.source, (*part.operations, *more))
+            for part, more in zip(plain, _SCALERS[name](step), strict=True)
+        ], False
+    if name == "FunctionTransformer" and step.func is None:
+        return parts, False
+    raise _no_program(step)
+
+
+def _no_program(step: Any) -> InvalidInput:
+    return InvalidInput(f"{type(step).__name__} has no exact faster form")
+
+
+def _plain(part: Column | Table, step: Any, *, filled: bool = False) -> Column:
+    if isinstance(part, Table):
+        raise InvalidInput(f"{type(step).__name__} after an encoder has no exact faster form")
+    if not filled and any(name != "fill" for name, _ in part.operations):
+        raise InvalidInput(f"{type(step).__name__} after a scaler has no exact faster form")
+    return part
+
+
+def _column_transformer(step: Any, parts: list[Column | Table]) -> tuple[list[Column | Table], bool]:
+    found: list[Column | Table] = []
+    for name, transformer, _ in step.transformers_:
+        if transformer == "drop":
+            continue
+        chosen = [parts[number] for number in step._transformer_to_input_indices[name]]
+        if not chosen:
+            continue
+        if transformer == "passthrough":
+            found += chosen
+        else:
+            more, _ = _applied(transformer, chosen, False)
+            found += more
+    return found, bool(step.sparse_output_)
+
+
+def _imputer(step: Any) -> list[list[tuple[str, float]]]:
+    if step.add_indicator or (step.keep_empty_features is False and any(each != each for each in step.statistics_)):
+        raise InvalidInput("SimpleImputer with an indicator or empty features has no exact faster form")
+    missing = step.missing_values
+    if missing is not None and not (isinstance(missing, float) and math.isnan(missing)):
+        raise InvalidInput(f"SimpleImputer of {missing!r} has no exact faster form")
+    return [[("fill", each)] for each in step.statistics_]
+
+
+def _impute(step: Any, parts: list[Column]) -> list[Column | Table]:
+    return [
+        Column(part.source, (*part.operations, *((name, _native(value)) for name, value in more)))
+        for part, more in zip(parts, _imputer(step), strict=True)
+    ]
+
+
+def _one_hot(step: Any, parts: list[Column]) -> list[Column | Table]:
+    if getattr(step, "_infrequent_enabled", False):
+        raise InvalidInput("a one-hot encoder with infrequent categories has no exact faster form")
+    found: list[Column | Table] = []
+    for number, (part, categories) in enumerate(zip(parts, step.categories_, strict=True)):
+        dropped = None if step.drop_idx_ is None else step.drop_idx_[number]
+        kept = [index for index in range(len(categories)) if index != dropped]
+        entries = {_key(categories[index]): (place, 1.0) for place, index in enumerate(kept)}
+        if dropped is not None:
+            # A dropped category is all zeros: which is the same as a zero in the first column.
+            entries[_key(categories[dropped])] = (0, 0.0)
+        unknown = None if step.handle_unknown == "ignore" else "own"
+        found.append(Table(part.source, len(kept), entries, unknown, _fill_of(part)))
+    return found
+
+
+def _ordinal(step: Any, parts: list[Column]) -> list[Column | Table]:
+    if getattr(step, "_infrequent_enabled", False):
+        raise InvalidInput("an ordinal encoder with infrequent categories has no exact faster form")
+    found: list[Column | Table] = []
+    for part, categories in zip(parts, step.categories_, strict=True):
+        entries = {_key(category): (0, float(code)) for code, category in enumerate(categories)}
+        if _GAP in entries:
+            entries[_GAP] = (0, float(step.encoded_missing_value))
+        known = step.handle_unknown == "use_encoded_value"
+        found.append(Table(part.source, 1, entries, (0, float(step.unknown_value)) if known else "own", _fill_of(part)))
+    return found
+
+
+def _target(step: Any, parts: list[Column]) -> list[Column | Table]:
+    if step.target_type_ == "multiclass":
+        raise InvalidInput("a target encoder of several classes has no exact faster form")
+    return [
+        Table(
+            part.source, 1,
+            {_key(category): (0, float(code)) for category, code in zip(categories, codes, strict=True)},
+            (0, float(step.target_mean_)), _fill_of(part),
+        )
+        for part, categories, codes in zip(parts, step.categories_, step.encodings_, strict=True)
+    ]  # fmt: skip
+
+
+def _fill_of(part: Column) -> Value:
+    return part.operations[-1][1] if part.operations else None
+
+
+def _key(category: Any) -> Any:
+    value = _native(category)
+    return _GAP if value is None or value != value else value
+
+
+def _native(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _standard(step: Any) -> list[list[tuple[str, float]]]:
+    means = step.mean_ if step.with_mean else None
+    scales = step.scale_ if step.with_std else None
+    return _pairs(step.n_features_in_, ("subtract", means), ("divide", scales))
+
+
+def _min_max(step: Any) -> list[list[tuple[str, float]]]:
+    if step.clip:
+        raise InvalidInput("MinMaxScaler with clipping has no exact faster form")
+    return _pairs(step.n_features_in_, ("multiply", step.scale_), ("add", step.min_))
+
+
+def _robust(step: Any) -> list[list[tuple[str, float]]]:
+    centers = step.center_ if step.with_centering else None
+    scales = step.scale_ if step.with_scaling else None
+    return _pairs(step.n_features_in_, ("subtract", centers), ("divide", scales))
+
+
+def _max_abs(step: Any) -> list[list[tuple[str, float]]]:
+    return _pairs(step.n_features_in_, ("divide", step.scale_))
+
+
+def _pairs(width: int, *operations: tuple[str, Any]) -> list[list[tuple[str, float]]]:
+    return [
+        [(name, float(values[number])) for name, values in operations if values is not None] for number in range(width)
+    ]
+
+
+_SCALERS = {
+    "StandardScaler": _standard,
+    "MinMaxScaler": _min_max,
+    "RobustScaler": _robust,
+    "MaxAbsScaler": _max_abs,
+}
+_ENCODERS = {
+    "SimpleImputer": _impute,
+    "OneHotEncoder": _one_hot,
+    "OrdinalEncoder": _ordinal,
+    "TargetEncoder": _target,
+}

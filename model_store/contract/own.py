@@ -1,0 +1,275 @@
+"""A model's own answers: rows as callers send them, through the model's own library, as scores from 0 to 1 in 64 bits.
+
+This is what everything else is measured by: golden rows hold these answers, faster forms have to give them.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from model_store.contract.features import Feature
+from model_store.errors import InvalidInput
+
+Row = Sequence[Any]
+"""One value a feature: float (a gap is NaN or what it is written as), int, str, bool or None."""
+Output = Literal["predict_proba", "decision_function", "anomaly_score"]
+
+
+class RowRefused(Exception):
+    """The model's own library does not answer a row.
+
+    Args:
+        message: what the library says, on one line.
+        index: which row of those asked for; None when it is not known.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+@dataclass(frozen=True)
+class AnomalyRanks:
+    """How an anomaly detector's score becomes a number from 0 to 1: by rank among the scores of a reference.
+
+    Below the detector's own limit lies [0, 0.5), above it (0.5, 1], so 0.5 decides as the detector does.
+    """
+
+    inside: tuple[float, ...]
+    """Quantiles of the reference's scores that the detector takes for usual, rising, at most 0."""
+    outside: tuple[float, ...]
+    """The same for the others, rising, above 0."""
+
+    @classmethod
+    def of(cls, scores: "np.ndarray[Any, Any]") -> "AnomalyRanks":
+        """From the reference's scores; above 0 is an anomaly."""
+        levels = np.linspace(0, 1, 101)
+        inside, outside = scores[scores <= 0], scores[scores > 0]
+        return cls(
+            tuple(np.unique(np.quantile(inside, levels)).tolist()) if len(inside) else (),
+            tuple(np.unique(np.quantile(outside, levels)).tolist()) if len(outside) else (),
+        )
+
+    def ranked(self, scores: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Numbers from 0 to 1, in the order of the scores."""
+        usual = scores <= 0
+        low = _rank(np.where(usual, scores, 0.0), (*self.inside, 0.0))
+        high = _rank(np.where(usual, 1.0, scores), (0.0, *self.outside))
+        found: np.ndarray[Any, Any] = np.where(usual, np.minimum(low * 0.5, np.nextafter(0.5, 0)), 0.5 + high * 0.5)
+        return found
+
+
+def _rank(scores: "np.ndarray[Any, Any]", knots: tuple[float, ...]) -> "np.ndarray[Any, Any]":
+    """The share of the knots below each score, linear between them; the last twentieth at either end is the tails'."""
+    places = np.unique(np.asarray(knots))
+    if len(places) == 1:
+        places = np.array([places[0] - 1, places[0] + 1]) if places[0] else np.array([0.0, 1.0])
+    between = np.interp(scores, places, np.linspace(0.05, 0.95, len(places)))
+    spread = max(float(places[-1] - places[0]), 1e-12)
+    with np.errstate(over="ignore"):
+        beyond = np.maximum(scores - places[-1], 0) / spread
+        before = np.maximum(places[0] - scores, 0) / spread
+    found: np.ndarray[Any, Any] = between + 0.05 * (1 - 1 / (1 + beyond)) - 0.05 * (1 - 1 / (1 + before))
+    return found
+
+
+class OwnModel:
+    """A fitted estimator with what it takes to ask it about rows of JSON values.
+
+    Args:
+        model: fitted.
+        features: in the model's order.
+        framed: whether it takes a data frame.
+        output: which of its methods is asked.
+        positive_index: the class whose score is wanted.
+        ranks: of an anomaly detector.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        features: Sequence[Feature],
+        *,
+        framed: bool,
+        output: Output,
+        positive_index: int,
+        ranks: AnomalyRanks | None = None,
+    ) -> None:
+        self.model, self.features, self.framed = model, tuple(features), framed
+        self.output, self.positive_index, self.ranks = output, positive_index, ranks
+        self._plain = all(feature.is_numeric or feature.kind == "boolean" for feature in self.features)
+        self.library = type(model).__module__.split(".")[0]
+
+    def scores(self, rows: Sequence[Row]) -> "np.ndarray[Any, Any]":
+        """The scores of rows, each from 0 to 1.
+
+        Raises:
+            RowRefused: the library does not answer, or answers with something that is no number from 0 to 1.
+        """
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                table = self.table(rows)
+                raw = self.raw(table)
+        except Exception as error:
+            raise RowRefused(one_line(error)) from None
+        return self._checked(raw, len(rows))
+
+    def scores_one_by_one(self, rows: Sequence[Row]) -> "list[float | RowRefused]":
+        """The scores of rows, and for those that the library does not answer, why not; in batches where it does."""
+        found: list[float | RowRefused] = []
+        pending = [rows] if rows else []
+        while pending:
+            part = pending.pop()
+            try:
+                found += self.scores(part).tolist()
+            except RowRefused as refusal:
+                if len(part) == 1:
+                    found.append(refusal)
+                else:
+                    middle = len(part) // 2
+                    pending += [part[middle:], part[:middle]]
+        return found
+
+    def raw(self, table: Any) -> "np.ndarray[Any, Any]":
+        """What the model's own method says of the wanted class, before it becomes a score."""
+        if self.output == "predict_proba":
+            answers = np.asarray(self.model.predict_proba(table))
+            return np.asarray(answers[:, self.positive_index], dtype=np.float64)
+        decisions: np.ndarray[Any, Any] = np.asarray(self.model.decision_function(table), dtype=np.float64)
+        if self.output == "anomaly_score":
+            return -decisions.reshape(-1)
+        if decisions.ndim == 2 and decisions.shape[1] > 1:
+            return decisions[:, self.positive_index]
+        decisions = decisions.reshape(-1)
+        return decisions if self.positive_index == 1 else -decisions
+
+    def table(self, rows: Sequence[Row]) -> Any:
+        """Rows as the model takes them: a data frame, or an array."""
+        if not self.framed:
+            return np.array(rows, dtype=np.float64 if self._plain else object).reshape(len(rows), len(self.features))
+        import pandas
+
+        columns = zip(*rows, strict=True) if rows else [()] * len(self.features)
+        return pandas.DataFrame(
+            {
+                feature.name: _series(feature, list(values))
+                for feature, values in zip(self.features, columns, strict=True)
+            }
+        )
+
+    def _checked(self, raw: "np.ndarray[Any, Any]", count: int) -> "np.ndarray[Any, Any]":
+        if raw.shape != (count,):
+            raise RowRefused(f"the model returned {raw.shape[0] if raw.ndim else 0} answers to {count} rows")
+        if np.isnan(raw).any():
+            raise RowRefused("the model returned NaN; a score is a number", int(np.flatnonzero(np.isnan(raw))[0]))
+        if self.output == "decision_function":
+            with np.errstate(over="ignore"):
+                found = 1 / (1 + np.exp(-raw))
+            # Rounding must not move a decision to the other side of 0.5.
+            scores: np.ndarray[Any, Any] = np.where((raw < 0) & (found >= 0.5), np.nextafter(0.5, 0), found)
+            return scores
+        if self.output == "anomaly_score":
+            if self.ranks is None:
+                raise RowRefused("the detector's ranks are not known")
+            return self.ranks.ranked(raw)
+        outside = (raw < -1e-6) | (raw > 1 + 1e-6)
+        if outside.any():
+            index = int(np.flatnonzero(outside)[0])
+            raise RowRefused(f"the model returned {raw[index]:g}; a probability lies between 0 and 1", index)
+        clipped: np.ndarray[Any, Any] = np.clip(raw, 0.0, 1.0)
+        return clipped
+
+
+def _series(feature: Feature, values: list[Any]) -> Any:
+    import pandas
+
+    if feature.dtype == "category":
+        known = list(feature.categories)
+        more = sorted({each for each in values if not _is_gap(each) and each not in known}, key=str)
+        gapless = [None if _is_gap(each) else each for each in values]
+        return pandas.Categorical(gapless, categories=pandas.Index(known + more))
+    gap = any(_is_gap(each) for each in values)
+    if feature.kind == "time":
+        return pandas.to_datetime(pandas.Series(values, dtype=object), utc=True, format="ISO8601").dt.tz_localize(None)
+    if feature.kind in ("text",) or (feature.kind == "category" and not feature.is_numeric):
+        dtype: Any = feature.dtype or "str"
+        if dtype == "object":
+            return pandas.Series([None if _is_gap(each) else each for each in values], dtype=object)
+        return pandas.Series([math.nan if _is_gap(each) else each for each in values], dtype=dtype)
+    if feature.kind == "boolean":
+        return pandas.Series(values, dtype=object if gap else bool)
+    if (feature.kind == "integer" or _whole(feature)) and not gap and all(float(each).is_integer() for each in values):
+        return np.array([int(each) for each in values])
+    return np.array([math.nan if each is None else each for each in values], dtype=np.float64)
+
+
+def _whole(feature: Feature) -> bool:
+    return bool(feature.categories) and all(isinstance(each, int) for each in feature.categories)
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or value != value
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def output_of(model: Any) -> Output:
+    """Which of a model's methods gives its scores.
+
+    Raises:
+        InvalidInput: it has none; says what it is.
+    """
+    name = type(model).__name__
+    if _is_outlier_detector(model):
+        if callable(getattr(model, "decision_function", None)):
+            return "anomaly_score"
+        raise InvalidInput(f"{name} cannot score new rows; LocalOutlierFactor does with novelty=True")
+    for method in ("predict_proba", "decision_function"):
+        try:
+            if callable(getattr(model, method, None)):
+                return method
+        except Exception:  # noqa: S112 - a wrapper asks what it wraps, which may say no in any way
+            continue
+    raise InvalidInput(f"{name} gives no probabilities and has no decision function; register a classifier")
+
+
+def _is_outlier_detector(model: Any) -> bool:
+    if getattr(model, "_estimator_type", None) == "outlier_detector":
+        return True
+    if not type(model).__module__.startswith(("sklearn.", "imblearn.")):
+        return False
+    from sklearn.base import is_outlier_detector
+
+    try:
+        return bool(is_outlier_detector(model))
+    except Exception:
+        return False
+
+
+def is_gap(value: Any) -> bool:
+    """Whether a value of a row stands for a gap."""
+    return _is_gap(value)
+
+
+def gap_of(feature: Feature) -> Any:
+    """What a gap of a feature is in a row."""
+    if feature.written is not None:
+        return feature.written
+    return math.nan if feature.is_numeric else None
+
+
+def row_of(features: Sequence[Feature], transaction: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A row from an object of JSON values; what is missing or null is a gap."""
+    found = []
+    for feature in features:
+        value = transaction.get(feature.name)
+        found.append(gap_of(feature) if value is None else value)
+    return tuple(found)

@@ -1,0 +1,173 @@
+"""What training rows add to a contract: kinds, ranges, gaps, bins for drift, and metrics on rows that were held out.
+
+Only what is counted is kept: the deciles of a column and its categories that the model itself knows; never a row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_store.contract.contract import Contract
+from model_store.contract.features import Feature, Kind
+from model_store.contract.own import RowRefused, gap_of
+from model_store.errors import FileMissing, InvalidInput
+
+MOST_ROWS = 200_000
+"""Of a sample; more are not read."""
+_MOST_CATEGORIES = 1000
+
+
+def read_table(path: Path) -> Any:
+    """A CSV or Parquet file as a data frame, at most 200,000 rows of it.
+
+    Raises:
+        FileMissing: there is no such file.
+        InvalidInput: it is of another kind, or holds no rows.
+    """
+    import pandas
+
+    if not path.is_file():
+        raise FileMissing(f"{path}: there is no such file")
+    suffixes = [each.lower() for each in path.suffixes]
+    parquet = ".parquet" in suffixes or ".pq" in suffixes
+    if not parquet and ".csv" not in suffixes:
+        raise InvalidInput(f"{path}: not a table; allowed: .csv and .parquet files")
+    try:
+        frame = pandas.read_parquet(path).head(MOST_ROWS) if parquet else pandas.read_csv(path, nrows=MOST_ROWS)
+    except Exception as error:
+        raise InvalidInput(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from None
+    if not len(frame):
+        raise InvalidInput(f"{path}: holds no rows")
+    return frame
+
+
+def training_table(path: Path | None) -> Path | None:
+    """The file of training data, where it is a table that can be read as a sample; None for files of other kinds."""
+    if path is None or not path.is_file() or not {".csv", ".parquet"} & {each.lower() for each in path.suffixes}:
+        return None
+    return path
+
+
+def with_sample(contract: Contract, path: Path) -> Contract:
+    """The contract with what some training rows tell of its features.
+
+    Raises:
+        FileMissing, InvalidInput: as for `read_table`; or the table lacks a feature; names it.
+    """
+    frame = _columns(contract, read_table(path), path)
+    features = [_with_column(each, frame[each.name], path) for each in contract.features]
+    return replace(contract, features=tuple(features))
+
+
+def rows_of(contract: Contract, frame: Any) -> list[tuple[Any, ...]]:
+    """A data frame's rows as the model takes them."""
+    columns = [_values(feature, frame[feature.name]) for feature in contract.features]
+    return list(zip(*columns, strict=True))
+
+
+def sample_rows(contract: Contract, path: Path, most: int) -> list[tuple[Any, ...]]:
+    """Some rows of a sample, for what is counted over rows; nothing of them is kept."""
+    frame = _columns(contract, read_table(path), path)
+    return rows_of(contract, frame.sample(min(most, len(frame)), random_state=0))
+
+
+def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> dict[str, float]:
+    """Metrics of a model on labelled rows that it was not trained on, at the contract's threshold.
+
+    Raises:
+        FileMissing, InvalidInput: as for `read_table`; or there is no such label, or it has one class only.
+    """
+    from sklearn import metrics
+
+    frame = read_table(path)
+    if label not in frame.columns:
+        raise InvalidInput(f"{path}: has no column {label!r}; it has: {', '.join(map(str, frame.columns))}"[:300])
+    labels = frame[label]
+    positive = contract.positive_class if contract.output != "anomaly_score" else 1
+    truth = np.asarray(labels == positive) | np.asarray(labels.astype(str) == str(positive))
+    if truth.all() or not truth.any():
+        raise InvalidInput(f"{path}: {label} is {'always' if truth.all() else 'never'} {positive!r}; both are needed")
+    try:
+        scores = contract.own(model).scores(rows_of(contract, _columns(contract, frame, path)))
+    except RowRefused as error:
+        raise InvalidInput(f"{path}: the model does not answer these rows: {error}") from None
+    decisions = scores >= contract.threshold
+    found = {
+        "accuracy": metrics.accuracy_score(truth, decisions),
+        "precision": metrics.precision_score(truth, decisions, zero_division=0),
+        "recall": metrics.recall_score(truth, decisions),
+        "f1": metrics.f1_score(truth, decisions),
+        "roc_auc": metrics.roc_auc_score(truth, scores),
+        "average_precision": metrics.average_precision_score(truth, scores),
+    }
+    return {name: round(float(value), 6) for name, value in found.items()}
+
+
+def _columns(contract: Contract, frame: Any, path: Path) -> Any:
+    names = [feature.name for feature in contract.features]
+    missing = [name for name in names if name not in frame.columns]
+    if not missing:
+        return frame[names]
+    # A model that does not name its features takes the table's columns in their order.
+    if not contract.framed and len(frame.columns) == len(names) and len(missing) == len(names):
+        return frame.set_axis(names, axis=1)
+    raise InvalidInput(f"{path}: has no column {missing[0]!r}, which the model takes")
+
+
+def _with_column(feature: Feature, column: Any, path: Path) -> Feature:
+    import pandas
+
+    gaps = bool(column.isna().any())
+    kind: Kind = feature.kind
+    changes: dict[str, Any] = {}
+    api = pandas.api.types
+    if api.is_bool_dtype(column.dtype):
+        kind = "boolean"
+    elif api.is_datetime64_any_dtype(column.dtype):
+        kind = "time"
+    elif not api.is_numeric_dtype(column.dtype):
+        if feature.kind == "number" and (feature.usual or feature.bins):
+            raise InvalidInput(f"{path}: {feature.name} holds texts, the model takes numbers there")
+        kind = feature.kind if feature.kind in ("category", "text", "boolean", "time") else "text"
+    elif feature.kind == "number" and not gaps and api.is_integer_dtype(column.dtype):
+        kind = "integer"
+    numeric = api.is_numeric_dtype(column.dtype) and not api.is_bool_dtype(column.dtype)
+    if numeric:
+        finite = column.dropna().to_numpy(dtype=np.float64)
+        finite = finite[np.isfinite(finite)]
+        written = feature.written
+        if isinstance(written, int | float):
+            gaps = gaps or bool((finite == written).any())
+            finite = finite[finite != written]
+        if len(finite):
+            changes = _counted(finite)
+    return replace(feature, kind=kind, gaps=gaps if feature.gaps is None else feature.gaps, **changes)
+
+
+def _counted(values: "np.ndarray[Any, Any]") -> dict[str, Any]:
+    deciles = np.quantile(values, np.linspace(0.1, 0.9, 9))
+    edges = np.unique(deciles)
+    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+    low, high = float(values.min()), float(values.max())
+    return {
+        "minimum": low,
+        "maximum": high,
+        "bins": {"edges": edges.tolist(), "shares": (counts / len(values)).round(6).tolist()},
+        "usual": tuple(sorted({low, *(float(each) for each in edges), high})),
+    }
+
+
+def _values(feature: Feature, column: Any) -> Sequence[Any]:
+    gap = gap_of(feature)
+    values = column.to_numpy(dtype=object)
+    missing = column.isna().to_numpy()
+    if feature.kind == "time":
+        texts = column.astype(str).to_numpy(dtype=object)
+        return [gap if lost else text for lost, text in zip(missing, texts, strict=True)]
+    return [
+        gap if lost else value.item() if isinstance(value, np.generic) else value
+        for lost, value in zip(missing, values, strict=True)
+    ]
