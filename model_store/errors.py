@@ -108,17 +108,18 @@ class SignatureInvalid(IntegrityError):
 
 
 class UntrustedType(ModelStoreError):
-    """The file names something that is not on the allow-list.
+    """The file names something that is not on the allow-list, or holds it where it would be called.
 
     Args:
         name: the global's full name, such as `os.system`.
+        place: where it is held and would be called, in words; nothing when the name itself is not on the list.
     """
 
     exit_code = 5
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, place: str = "") -> None:
         super().__init__(
-            f"the model names {name}, which is not trusted; nothing of it was run. "
+            f"the model names {name}{f', {place},' if place else ','} which is not trusted; nothing of it was run. "
             f"If you know it to be harmless, trust it by name: trusted=[{name!r}]"
         )
         self.name = name

@@ -1,21 +1,26 @@
-"""Model files as data scientists hand them over: joblib or pickle, read through the allow-list like everything else."""
+"""Model files as data scientists hand them over: read through the allow-list, or without anything that could be run."""
 
 import bz2
 import gzip
 import io
 import lzma
+import warnings
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from model_store.allow_list import trusted_globals
 from model_store.compression import CappedReader
-from model_store.errors import FileMissing, InvalidInput, StorageFailed
+from model_store.errors import FileMissing, InvalidInput, ModelStoreError, StorageFailed, UnreadableModel
+from model_store.found_versions import XGBoostVersion, found_versions
 from model_store.lineage import describe_source
+from model_store.native_files import lightgbm_model, xgboost_classifier
 from model_store.persistence import DEFAULT_MAX_BYTES
 from model_store.serializers import SerializationFormat, load_model
-from model_store.trust import REFUSED, named_globals, skops_types, trusted_globals
+from model_store.trust import REFUSED, named_globals, skops_types
 
 _SUFFIXES = {
     ".joblib": SerializationFormat.JOBLIB,
@@ -23,27 +28,78 @@ _SUFFIXES = {
     ".pickle": SerializationFormat.PICKLE,
     ".skops": SerializationFormat.SKOPS,
     ".onnx": SerializationFormat.ONNX,
+    ".json": SerializationFormat.XGBOOST,
+    ".ubj": SerializationFormat.XGBOOST,
+    ".txt": SerializationFormat.LIGHTGBM,
 }
-_OUTER_SUFFIXES = (".gz", ".bz2", ".xz", ".lzma", ".z")
+_OUTER_SUFFIXES = (".gz", ".bz2", ".xz", ".lzma", ".lz4", ".z")
+_NAME_NOTHING = (SerializationFormat.ONNX, SerializationFormat.XGBOOST, SerializationFormat.LIGHTGBM)
+
+
+@dataclass(frozen=True)
+class LoadedModelFile:
+    """A model with what its file tells of itself.
+
+    Attributes:
+        model: what was loaded.
+        versions: library → version that wrote it, as the file says.
+        warnings: what the libraries warned of while it was loaded, each once, one line each.
+    """
+
+    model: Any
+    versions: dict[str, str]
+    warnings: list[str]
 
 
 def load_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = DEFAULT_MAX_BYTES) -> Any:
-    """Loads a joblib or pickle file.
+    """The model of `read_model_file`; what the libraries warned of is warned of once."""
+    found = read_model_file(path, trusted, max_bytes)
+    for warning in found.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return found.model
+
+
+def read_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = DEFAULT_MAX_BYTES) -> LoadedModelFile:
+    """Loads a model file.
 
     Args:
-        path: `.joblib`, `.pkl` or `.pickle`; compressed by joblib's own means where joblib does.
+        path: `.joblib`, `.pkl`, `.pickle`, `.skops`, `.onnx`, `.json` and `.ubj` (XGBoost), `.txt` (LightGBM);
+            compressed as joblib does, or not.
         trusted: full names of globals to allow beside the allow-list.
         max_bytes: how large the model may be once decompressed.
 
     Raises:
         FileMissing: there is no such file.
-        InvalidInput: a file of another kind.
+        InvalidInput: a file of another kind, or a model whose objective gives no probability.
         UntrustedType: it names something that is not trusted; nothing of it was run.
         UnreadableModel, TrailingData, SizeLimit: it does not make a model.
     """
-    serializer = _serializer_of(path)
-    with _opened(path, max_bytes) as file:
-        return load_model(file, serializer, trusted)
+    serializer, suffix = _serializer_of(path)
+    version = XGBoostVersion()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with _opened(path, max_bytes, version.pass_by) as file:
+            if serializer in (SerializationFormat.XGBOOST, SerializationFormat.LIGHTGBM):
+                model = _native_model(_content(file), suffix)
+            else:
+                model = load_model(file, serializer, trusted)
+    lines = dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught)
+    return LoadedModelFile(model, found_versions(model, caught, version.found), list(lines))
+
+
+def _native_model(content: bytes, suffix: str) -> Any:
+    if suffix == ".txt":
+        return lightgbm_model(content)
+    return xgboost_classifier(content, json_text=suffix == ".json")
+
+
+def _content(file: io.BufferedReader) -> bytes:
+    try:
+        return file.read()
+    except ModelStoreError:
+        raise
+    except Exception as error:  # Each compression has errors of its own.
+        raise UnreadableModel(f"the model cannot be read ({type(error).__name__}: {error})") from None
 
 
 def describe_model_file(path: Path) -> dict[str, Any]:
@@ -58,7 +114,7 @@ def describe_model_file(path: Path) -> dict[str, Any]:
     """
     source = describe_source(path)
     return {
-        "format": str(_serializer_of(path)),
+        "format": str(_serializer_of(path)[0]),
         "compression": None,
         "encrypted": False,
         "context": {},
@@ -68,14 +124,14 @@ def describe_model_file(path: Path) -> dict[str, Any]:
 
 
 def inspect_model_file(path: Path) -> dict[str, list[str]]:
-    """What a joblib or pickle file names, without loading it: `named` all, `untrusted` those not on the allow-list.
+    """What a model file names, without loading it: `named` all, `untrusted` those not on the allow-list.
 
     Raises:
         FileMissing, InvalidInput, UnreadableModel: as for `load_model_file`.
     """
-    serializer = _serializer_of(path)
+    serializer, _ = _serializer_of(path)
     with _opened(path, DEFAULT_MAX_BYTES) as file:
-        if serializer is SerializationFormat.ONNX:
+        if serializer in _NAME_NOTHING:
             return {"named": [], "untrusted": []}
         if serializer is SerializationFormat.SKOPS:
             return _inspect_skops(file.read())
@@ -91,22 +147,24 @@ def _inspect_skops(content: bytes) -> dict[str, list[str]]:
     return {"named": named, "untrusted": sorted(needed | (REFUSED & set(named)))}
 
 
-def _serializer_of(path: Path) -> SerializationFormat:
+def _serializer_of(path: Path) -> tuple[SerializationFormat, str]:
+    """How the file is written, and the suffix that tells so."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     while suffixes and suffixes[-1] in _OUTER_SUFFIXES:
         suffixes.pop()
-    found = _SUFFIXES.get(suffixes[-1] if suffixes else "")
-    if found is None:
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix not in _SUFFIXES:
         raise InvalidInput(f"{path}: not a model file; allowed: {', '.join(_SUFFIXES)}")
-    return found
+    return _SUFFIXES[suffix], suffix
 
 
 @contextmanager
-def _opened(path: Path, max_bytes: int) -> Iterator[io.BufferedReader]:
-    """The file's content, decompressed when it begins as a compressed file does."""
+def _opened(path: Path, max_bytes: int, pass_by: Callable[[bytes], None] | None = None) -> Iterator[io.BufferedReader]:
+    """The file's content, decompressed when it begins as a compressed file does; `pass_by` sees all of it."""
     try:
         with path.open("rb") as file:
-            yield io.BufferedReader(CappedReader(_decompressed(file), max_bytes))
+            content: Any = CappedReader(_decompressed(file), max_bytes)
+            yield io.BufferedReader(content if pass_by is None else _WatchedReader(content, pass_by))
     except FileNotFoundError:
         raise FileMissing(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -126,7 +184,30 @@ def _decompressed(file: BinaryIO) -> Any:
         return lzma.LZMAFile(file)
     if start.startswith((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")):
         return _ZlibReader(file)
+    if start.startswith(b"\x04\x22\x4d\x18"):
+        import lz4.frame
+
+        return lz4.frame.LZ4FrameFile(file)
     return file
+
+
+class _WatchedReader(io.RawIOBase):
+    """Shows what is read to somebody."""
+
+    def __init__(self, source: io.RawIOBase, pass_by: Callable[[bytes], None]) -> None:
+        self._source = source
+        self._pass_by = pass_by
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._source.tell()
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = self._source.readinto(buffer) or 0
+        self._pass_by(bytes(memoryview(buffer)[:count]))
+        return int(count)
 
 
 class _ZlibReader(io.RawIOBase):

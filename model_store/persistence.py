@@ -53,7 +53,7 @@ class SecureModelPersistence:
         own = Keyring.of(encryption_key) if encryption_key is not None else Keyring()
         self._keys = Keyring(own.providers + (keys or Keyring()).providers)
         self._default_compression = _compression(default_compression)
-        self._default_format = _serializer(default_format)
+        self._default_format = serializer_named(default_format)
 
     @staticmethod
     def generate_encryption_key() -> bytes:
@@ -92,7 +92,7 @@ class SecureModelPersistence:
         encrypt = bool(self._keys.providers) if encrypt is None else encrypt
         header = Header(
             message_id=secrets.token_bytes(32),
-            serializer=str(_serializer(format_type or self._default_format)),
+            serializer=str(serializer_named(format_type or self._default_format)),
             compression=_compression(compression or self._default_compression),
             model_class=full_class_name(model),
             library_versions=library_versions(),
@@ -143,7 +143,7 @@ class SecureModelPersistence:
         """
         with open_artifact(Path(filepath)) as artifact:
             verified = artifact.verify(self._keys, expected_digest if verify_checksum else None, expected_context)
-            serializer = _serializer(verified.header.serializer)
+            serializer = serializer_named(verified.header.serializer)
             with decompressing_reader(verified.payload(), verified.header.compression, max_bytes) as payload:
                 model = load_model(payload, serializer, trusted, verified.header.model_class)
             return model, _loaded(verified)
@@ -181,7 +181,7 @@ class SecureModelPersistence:
             model, before = self.load_model_secure(source)
         else:
             model, before = load_model_file(source), describe_model_file(source)
-        difference = conversion_difference(model, _serializer(target_format))
+        difference = conversion_difference(model, serializer_named(target_format))
         after = self.save_model_secure(
             model,
             output_path,
@@ -285,7 +285,12 @@ def _compression(value: CompressionType | str) -> CompressionType:
         raise InvalidInput(f"compression {value!r} is not allowed; allowed: {', '.join(CompressionType)}") from None
 
 
-def _serializer(value: SerializationFormat | str) -> SerializationFormat:
+def serializer_named(value: SerializationFormat | str) -> SerializationFormat:
+    """The format of a name.
+
+    Raises:
+        InvalidInput: there is none; lists those there are.
+    """
     try:
         return SerializationFormat(value)
     except ValueError:

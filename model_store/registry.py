@@ -44,7 +44,7 @@ from model_store.manifest import (
     require_names,
     status_named,
 )
-from model_store.persistence import SecureModelPersistence
+from model_store.persistence import SecureModelPersistence, serializer_named
 from model_store.registration import Candidate, Registration, enter_status
 from model_store.serializers import SerializationFormat, native_format
 from model_store.storage import Storage
@@ -186,7 +186,7 @@ class ModelRegistry:
             "source": describe_source(source) if source else None,
             "lineage": lineage_of(model, training_data, source),
         }
-        chosen = native_format(model) or SecureModelPersistence.serializer(format_type)
+        chosen = native_format(model) or serializer_named(format_type)
         if proven is not None and chosen not in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):
             _, golden = require_same(proven.contract, proven.golden, through(model, chosen), chosen)
             proven = replace(proven, golden=golden)

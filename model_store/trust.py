@@ -1,75 +1,90 @@
-"""What a pickle may name: an allow-list of exact globals, as data that one can read.
+"""Reads what can name code: pickles, joblib streams and skops files, through the allow-list.
 
-`trusted_globals.json` lists them by module; `scripts/list_trusted_globals.py` says how the list is made. A caller can
-trust more by exact name, for one call; the file itself never can. Whole modules are never trusted: one function too
-many in them is enough to run anything (CVE-2025-71365 went through `numpy.f2py`).
+A caller can trust more by exact name, for one call; the file itself never can. Whole modules are never trusted: one
+function too many in them is enough to run anything (CVE-2025-71365 went through `numpy.f2py`).
 """
 
+import importlib
 import io
 import json
 import pickle
 import pickletools
 import zipfile
 from collections.abc import Collection, Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any, BinaryIO
 
+from model_store import allow_list, stand_ins
+from model_store.allow_list import present_name, trusted_globals
+from model_store.checked_constructors import CHECKED
 from model_store.errors import UnreadableModel, UntrustedType
+from model_store.held_functions import settle
 
-TRUSTED_GLOBALS_FILE = Path(__file__).with_name("trusted_globals.json")
-REFUSED = frozenset(
-    {
-        # Hold a function and call it on every prediction.
-        "sklearn.preprocessing._function_transformer.FunctionTransformer",
-        # Compile or call what their arguments name.
-        "scipy._lib._ccallback.LowLevelCallable",
-        "numpy.vectorize",
-    }
-)
-"""Never on the list, whatever a library's pickles name."""
+REFUSED = frozenset({"scipy._lib._ccallback.LowLevelCallable", "numpy.vectorize"})
+"""Compile or call what their arguments name: refused in a skops file, although skops itself trusts them."""
 _MAX_SCHEMA_BYTES = 64 << 20
 _TEXT_OPCODES = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _MEMO_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 _MEMO_GETS = {"GET", "BINGET", "LONG_BINGET"}
 
 
-@cache
-def trusted_globals() -> frozenset[str]:
-    """Full names of everything a pickle may name without being asked for."""
-    by_module: dict[str, list[str]] = json.loads(TRUSTED_GLOBALS_FILE.read_text(encoding="utf-8"))
-    return frozenset(f"{module}.{name}" for module, names in by_module.items() for name in names)
-
-
 class _AllowList:
-    """`find_class` that looks names up on the list before anything is imported."""
+    """`find_class` that looks names up on the list before anything is imported.
 
-    _trusted: frozenset[str]
+    Args:
+        trusted: full names that the caller allows beside the list.
+    """
+
+    def __init__(self, trusted: Collection[str]) -> None:
+        self._trusted = frozenset(trusted)
+        self.granted: list[Any] = []
+        """What the caller's own names brought in."""
+
+    def find(self, module: str, name: str) -> Any:
+        """The object for a name of the list: the real one, a checked one or an inert one."""
+        module, name = found = present_name(module, name)
+        full_name = f"{module}.{name}"
+        if full_name in self._trusted:
+            self.granted.append(_imported(module, name))
+            return self.granted[-1]
+        if found in CHECKED and found in allow_list.loaded():
+            return CHECKED[found]
+        if found in allow_list.loaded():
+            return _imported(module, name)
+        if found in allow_list.stand_in_functions():
+            return stand_ins.named_function(full_name)
+        if found in allow_list.stand_in_classes():
+            return stand_ins.stand_in_class(full_name)
+        raise UntrustedType(full_name)
+
+
+def _imported(module: str, name: str) -> Any:
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+class _TrustingUnpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, names: _AllowList) -> None:
+        super().__init__(file)
+        self._names = names
 
     def find_class(self, module: str, name: str) -> Any:
-        full_name = f"{module}.{name}"
-        if full_name not in self._trusted:
-            raise UntrustedType(full_name)
-        return super().find_class(module, name)  # type: ignore[misc]
-
-
-class _TrustingUnpickler(_AllowList, pickle.Unpickler):
-    def __init__(self, file: BinaryIO, trusted: frozenset[str]) -> None:
-        super().__init__(file)
-        self._trusted = trusted
+        return self._names.find(module, name)
 
 
 def load_pickle(file: BinaryIO, trusted: Collection[str] = ()) -> Any:
-    """Unpickles from a stream.
+    """Unpickles from a stream, and looks at the functions that the model holds before anything calls them.
 
     Args:
         file: a pickle.
         trusted: full names that are allowed beside the list.
 
     Raises:
-        UntrustedType: the pickle names something else.
+        UntrustedType: the pickle names something else, or holds something where it would be called.
     """
-    return _TrustingUnpickler(file, trusted_globals() | frozenset(trusted)).load()
+    names = _AllowList(trusted)
+    return settle(_TrustingUnpickler(file, names).load(), trusted, names.granted)
 
 
 def load_joblib(file: BinaryIO, trusted: Collection[str] = ()) -> Any:
@@ -80,16 +95,17 @@ def load_joblib(file: BinaryIO, trusted: Collection[str] = ()) -> Any:
         trusted: full names that are allowed beside the list.
 
     Raises:
-        UntrustedType: it names something else.
+        UntrustedType: it names something else, or holds something where it would be called.
     """
     from joblib.numpy_pickle import NumpyUnpickler
 
-    allowed = trusted_globals() | frozenset(trusted)
+    names = _AllowList(trusted)
 
-    class TrustingNumpyUnpickler(_AllowList, NumpyUnpickler):  # type: ignore[misc]
-        _trusted = allowed
+    class TrustingNumpyUnpickler(NumpyUnpickler):  # type: ignore[misc]
+        def find_class(self, module: str, name: str) -> Any:
+            return names.find(module, name)
 
-    return TrustingNumpyUnpickler("", file, ensure_native_byte_order=True).load()
+    return settle(TrustingNumpyUnpickler("", file, ensure_native_byte_order=True).load(), trusted, names.granted)
 
 
 def load_skops(content: bytes, trusted: Collection[str] = ()) -> Any:
@@ -113,7 +129,8 @@ def load_skops(content: bytes, trusted: Collection[str] = ()) -> Any:
     for name in needed:
         if name not in allowed:
             raise UntrustedType(name)
-    return skops.io.loads(content, trusted=needed)
+    model = skops.io.loads(content, trusted=needed)
+    return settle(model, trusted, [_imported(*name.rpartition(".")[::2]) for name in needed if name in trusted])
 
 
 def skops_types(content: bytes) -> list[str]:
@@ -169,10 +186,10 @@ def _globals(file: BinaryIO) -> Iterator[str]:
     last: str | None = None
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name in ("GLOBAL", "INST"):
-            yield str(argument).replace(" ", ".", 1)
+            yield ".".join(present_name(*str(argument).split(" ", 1)))
             last = None
         elif opcode.name == "STACK_GLOBAL":
-            yield ".".join(texts[-2:])
+            yield ".".join(present_name(*texts[-2:]) if len(texts) > 1 else texts)
             last = None
         elif opcode.name in _TEXT_OPCODES:
             last = str(argument)

@@ -32,16 +32,18 @@ def resolved(registry: "ModelRegistry", reference: str) -> str:
 
 def register(options: argparse.Namespace) -> int:
     """Registers a model file as a new version."""
-    from model_store.model_files import load_model_file
+    from model_store.model_files import read_model_file
     from model_store.signing import read_signing_key
 
     metrics = _metrics(options.metrics)
     signing_key = read_signing_key(options.sign_key) if options.sign_key else None
     registry = open_registry()
-    model = load_model_file(options.file, trusted=options.trust)
+    file = read_model_file(options.file, trusted=options.trust)
+    for warning in file.warnings:
+        warn(warning)
     described = _described(options.file)
     model_id = registry.register_model(
-        model=model,
+        model=file.model,
         model_name=options.name,
         model_type=options.type,
         description=options.description,
@@ -60,6 +62,7 @@ def register(options: argparse.Namespace) -> int:
         sample=options.sample,
         holdout=options.holdout,
         label=options.label,
+        versions=file.versions,
         registry_only=options.registry_only,
     )
     metadata = registry.get_metadata(model_id)
