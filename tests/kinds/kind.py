@@ -13,12 +13,12 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-Rows = np.ndarray | pd.DataFrame
+Rows: TypeAlias = np.ndarray | pd.DataFrame
 Scores = Callable[[Any], np.ndarray]
 """From rows to one score a row, 64 bits; raises what the estimator raises."""
 

@@ -187,7 +187,7 @@ def network(last: str | None, width: int, batch: int | str = "batch", *, flat: b
         helper.make_node("Gemm", ["active", "2.weight", "2.bias"], ["logit" if last or flat else "output"], transB=1),
     ]
     if last:
-        more = {"axis": 1} if last == "Softmax" else {}
+        more: dict[str, Any] = {"axis": 1} if last == "Softmax" else {}
         nodes.append(helper.make_node(last, ["logit"], ["answer" if flat else "output"], **more))
     if flat:
         weights.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "axes"))

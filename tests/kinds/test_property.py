@@ -107,7 +107,7 @@ def test_decisions_are_the_estimators_own(label: str, data: st.DataObject) -> No
     asked = _asked(label)
     cells = data.draw(st.lists(asked.row(), min_size=1, max_size=6))
     rows = asked.rows_of(cells)
-    own = [_own(asked.trained, rows[number : number + 1]) for number in range(len(cells))]
+    own = [_own(asked.trained, asked.rows_of([row])) for row in cells]
     # As one caller's batch: refused as a whole when one row is.
     bodies = asked.service.bodies(rows) if None not in _flat(cells) else _with_gaps(asked, cells, rows)
     status, answer = asked.service.post({"transactions": bodies})
