@@ -93,9 +93,12 @@ class ServedKind:
 
 
 def faster_share(service: ServedKind) -> float | None:
-    """The share of the rows asked so far that a faster form answered; None where the service does not tell."""
-    share: float | None = service.get("/model").get("faster_share")
-    return share
+    """The share of the scores so far that a faster form gave; None where there is no faster form."""
+    answered = service.get("/model")["answered"]
+    total = answered["faster_form"] + answered["own_library"]
+    if not (service.manifest["runtime"] or {}).get("digest"):
+        return None
+    return float(answered["faster_form"] / total) if total else None
 
 
 @contextmanager
