@@ -8,7 +8,7 @@ CACHE := $(or $(FRAUD_DETECTION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fr
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,15 @@ test test-rollouts test-docs test-scanners test-sandbox: export GOGC ?= 400
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/rendered tests/engine
+
+test-kinds: setup  ## every kind of model, served over HTTP and compared with its own answers; few rows each
+	@$(BIN)/python -m pytest -n 2 --durations=8 tests/kinds
+
+test-long: setup  ## the same with many rows, and a long search for rows that are decided otherwise
+	@KINDS_LONG=1 $(BIN)/python -m pytest -n 2 --timeout 1200 --durations=8 tests/kinds
+
+models-table: setup  ## write docs/models.md anew: how each kind of model is served
+	@$(BIN)/python -m tests.kinds.table
 
 test-rollouts: setup  ## canary, blue-green and shadow rollouts on this machine, under load
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=8 tests/rollouts

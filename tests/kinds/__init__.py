@@ -1,0 +1,1 @@
+"""Ordinary models of every kind, served over HTTP and compared with what their own libraries answer."""

@@ -1,0 +1,166 @@
+"""What registration refuses, by a message that says why and what to do."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import xgboost
+from lightgbm import LGBMRanker, LGBMRegressor
+from skl2onnx import to_onnx
+from sklearn.cluster import KMeans
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.multiclass import OutputCodeClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.preprocessing import StandardScaler
+from xgboost import XGBClassifier, XGBRanker, XGBRegressor
+
+from tests.kinds.data import numbers, three_classes
+from tests.kinds.kind import Refused
+from tests.kinds.onnx_files import network
+
+REFUSED: list[Refused] = []
+LR = LogisticRegression
+
+
+def _refuse(name: str, says: str, make: Callable[[], Any], *arguments: str) -> None:
+    def written(place: Path) -> tuple[Path, list[str]]:
+        path = place / "model.joblib"
+        joblib.dump(make(), path)
+        return path, list(arguments)
+
+    REFUSED.append(Refused(name, written, says))
+
+
+def _fitted(model: Any, target: np.ndarray | None = None, **more: Any) -> Callable[[], Any]:
+    data = numbers()
+    return lambda: model.fit(data.train, data.target if target is None else target, **more)
+
+
+def _both() -> np.ndarray:
+    target = numbers().target
+    return np.column_stack([target, 1 - target])
+
+
+_refuse("XGBRanker", "XGBRanker|rank", _fitted(XGBRanker(n_estimators=2), qid=np.zeros(400, dtype=int)))
+_refuse("XGBRegressor", "XGBRegressor|regress|squarederror", _fitted(XGBRegressor(n_estimators=2)))
+_refuse("LGBMRegressor", "LGBMRegressor|regress", _fitted(LGBMRegressor(n_estimators=2, verbose=-1)))
+_refuse("LGBMRanker", "LGBMRanker|rank", _fitted(LGBMRanker(n_estimators=2, verbose=-1), group=[200, 200]))
+_refuse("a regression", "LinearRegression|regress", _fitted(LinearRegression()))
+_refuse("a raw booster that ranks", "rank", lambda: _raw("rank:pairwise"))
+_refuse("a raw booster that gives amounts", "squarederror|regress", lambda: _raw("reg:squarederror"))
+_refuse(
+    "margins instead of probabilities", "logitraw", _fitted(XGBClassifier(n_estimators=2, objective="binary:logitraw"))
+)
+_refuse("clusters", "KMeans|cluster", lambda: KMeans(3, n_init=1).fit(numbers().train))
+_refuse("a scaler", "StandardScaler|transform|no classifier|predict", lambda: StandardScaler().fit(numbers().train))
+_refuse("a model that is not fitted", "fit", LR)
+_refuse("a text", "str", lambda: "model")
+_refuse("nothing", "None", lambda: None)
+_refuse("an array", "ndarray|array", lambda: np.zeros(3))
+_refuse("votes without probabilities", "predict_proba|probabilit|voting", _fitted(VotingClassifier([("a", LR())])))
+_refuse("LocalOutlierFactor without novelty", "novelty", lambda: LocalOutlierFactor().fit(numbers().train))
+_refuse("OutputCodeClassifier", "OutputCodeClassifier|probabilit", _fitted(OutputCodeClassifier(LR(), random_state=0)))
+_refuse("several answers a row", "MultiOutputClassifier|label|output", _fitted(MultiOutputClassifier(LR()), _both()))
+_refuse("a chain of answers", "ClassifierChain|label|output", _fitted(ClassifierChain(LR()), _both()))
+_refuse("labels a and b", "positive.class", _fitted(LR(), numbers().named("a", "b")))
+_refuse("three classes of numbers", "positive.class", _fitted(LR(), three_classes().target))
+_refuse("one class only", "class", _fitted(RandomForestClassifier(2), np.zeros(400, dtype=int)))
+_refuse("a class that there is not", "chargeback", _fitted(LR()), "--positive-class", "chargeback")
+_refuse("threshold 50", "50", _fitted(LR()), "--threshold", "50")
+_refuse("threshold below 0", "-0.1", _fitted(LR()), "--threshold=-0.1")
+_refuse("threshold nan", "nan", _fitted(LR()), "--threshold", "nan")
+
+
+def _raw(objective: str) -> xgboost.Booster:
+    data = numbers()
+    matrix = xgboost.DMatrix(data.train, data.target)
+    if objective.startswith("rank"):
+        matrix.set_group([len(data.target)])
+    return xgboost.train({"objective": objective}, matrix, 2)
+
+
+def _refuse_file(name: str, says: str) -> Callable[[Callable[[Path], Path]], Callable[[Path], Path]]:
+    def added(write: Callable[[Path], Path]) -> Callable[[Path], Path]:
+        REFUSED.append(Refused(name, lambda place: (write(place), []), says))
+        return write
+
+    return added
+
+
+@_refuse_file("ONNX that ends in a logit", "logit|probabilit|0 to 1|0 and 1")
+def logit(place: Path) -> Path:
+    path = place / "model.onnx"
+    path.write_bytes(network(None, 1).SerializeToString())
+    return path
+
+
+@_refuse_file("ONNX of a regression", "regress|probabilit|class")
+def onnx_regression(place: Path) -> Path:
+    data = numbers()
+    path = place / "model.onnx"
+    model = LinearRegression().fit(data.train, data.target)
+    path.write_bytes(to_onnx(model, np.asarray(data.train[:1], dtype=np.float32)).SerializeToString())
+    return path
+
+
+@_refuse_file("a ranking in its own file", "rank")
+def ranking_file(place: Path) -> Path:
+    path = place / "model.json"
+    _raw("rank:pairwise").save_model(path)
+    return path
+
+
+@_refuse_file("two columns of one name", "amount")
+def duplicate_names(place: Path) -> Path:
+    data = numbers()
+    path = place / "model.joblib"
+    model = LR().fit(data.train, data.target)
+    # Earlier versions of scikit-learn take such a frame.
+    model.feature_names_in_ = np.array(["amount", "hour", "amount", "age"], dtype=object)
+    joblib.dump(model, path)
+    return path
+
+
+@_refuse_file("a description with two columns of one name", "amount")
+def duplicate_names_beside(place: Path) -> Path:
+    data = numbers()
+    path = place / "model.joblib"
+    joblib.dump(LR().fit(data.train, data.target), path)
+    return _described(path, ["amount", "hour", "amount", "age"])
+
+
+def _beside(place: Path, features: list[str]) -> Path:
+    data = numbers()
+    path = place / "model.joblib"
+    names = ["amount", "distance", "hour", "age"]
+    joblib.dump(
+        RandomForestClassifier(4, random_state=0).fit(pd.DataFrame(data.train, columns=names), data.target), path
+    )
+    return _described(path, features)
+
+
+def _described(path: Path, features: list[str]) -> Path:
+    described = {"features": [{"name": name, "type": "number"} for name in features]}
+    path.with_name(f"{path.name}.metrics.json").write_text(json.dumps(described))
+    return path
+
+
+@_refuse_file("a description in another order", "order|amount")
+def other_order(place: Path) -> Path:
+    return _beside(place, ["hour", "distance", "amount", "age"])
+
+
+@_refuse_file("a description of other names", "amonut|amount")
+def other_names(place: Path) -> Path:
+    return _beside(place, ["amonut", "distance", "hour", "age"])
+
+
+@_refuse_file("a description of fewer columns", "age|feature|column")
+def fewer_columns(place: Path) -> Path:
+    return _beside(place, ["amount", "distance", "hour"])
