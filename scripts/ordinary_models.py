@@ -120,6 +120,9 @@ def _classifiers(data: _Data) -> Iterator[tuple[Any, ...]]:
     for loss in ("modified_huber", "log_loss", "squared_hinge", "huber", "epsilon_insensitive", "perceptron"):
         yield f"SGD {loss}", SGDClassifier(loss=loss)
     yield "AdaBoost of trees", AdaBoostClassifier(DecisionTreeClassifier(max_depth=2), n_estimators=2)
+    from sklearn.semi_supervised import SelfTrainingClassifier
+
+    yield "self-training", SelfTrainingClassifier(LogisticRegression())
     yield "bagging", BaggingClassifier(LogisticRegression(), n_estimators=2)
     yield "boosting with a first model", GradientBoostingClassifier(n_estimators=2, init=LogisticRegression())
     yield "boosting, exponential", GradientBoostingClassifier(n_estimators=2, loss="exponential", n_iter_no_change=2)

@@ -267,16 +267,7 @@ def _expected(feature: Feature) -> tuple[str, str]:
 def _value(feature: Feature, value: Any, where: str) -> Any:
     code, words = _expected(feature)
     if feature.is_numeric:
-        # Booleans are numbers to Python; to a model they are a caller's mistake.
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InvalidRequest(code, f"{where} {words}", where)
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise InvalidRequest("not_finite", f"{where} is not a finite number", where)
-        found: Any = value if feature.kind == "integer" else number
+        found: Any = _number(feature, value, where)
     elif feature.kind == "boolean":
         if isinstance(value, bool):
             found = value
@@ -295,6 +286,21 @@ def _value(feature: Feature, value: Any, where: str) -> Any:
         shown = _shown(str(value))
         raise InvalidRequest("unknown_category", f"{where} is {shown!r}; the model knows {known}{more}", where)
     return found
+
+
+def _number(feature: Feature, value: Any, where: str) -> Any:
+    # Booleans are numbers to Python; to a model they are a caller's mistake, unless it knows 0 and 1 alone.
+    if isinstance(value, bool) and (feature.minimum, feature.maximum) == (0, 1):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequest("not_a_number", f"{where} is not a number", where)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidRequest("not_finite", f"{where} is not a finite number", where)
+    return value if feature.kind == "integer" else number
 
 
 def _shown(text: str) -> str:

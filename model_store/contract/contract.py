@@ -126,6 +126,7 @@ def contract_of(
     Raises:
         InvalidInput: what is given contradicts the model, or the model cannot be served; says why.
     """
+    _require_probabilities(model)
     output = output_of(model)
     if output == "anomaly_score":
         classes: list[Any] = list(ANOMALY_CLASSES)
@@ -152,6 +153,15 @@ def contract_of(
         features=tuple(merged(features, described, named=_names_itself(model))),
         versions=dict(versions or {}),
     )
+
+
+def _require_probabilities(model: Any) -> None:
+    """Raises InvalidInput for a booster whose `predict_proba` returns something else."""
+    objective = getattr(model, "objective", None)
+    if type(model).__module__.startswith("xgboost.") and objective == "binary:logitraw":
+        raise InvalidInput(
+            "XGBoost's objective binary:logitraw returns margins, not probabilities; use binary:logistic"
+        )
 
 
 def _names_itself(model: Any) -> bool:
@@ -204,7 +214,8 @@ def _with_description(known: Feature, told: Feature) -> Feature:
     return replace(
         known, name=told.name, kind=kind, gaps=told.gaps if told.gaps is not None else known.gaps,
         written=told.written if told.written is not None else known.written,
-        categories=known.categories or told.categories, minimum=low, maximum=high, bins=told.bins, usual=usual,
+        categories=known.categories or told.categories, minimum=known.minimum if low is None else low,
+        maximum=known.maximum if high is None else high, bins=told.bins, usual=usual,
         dtype=known.dtype or told.dtype,
     )  # fmt: skip
 
@@ -219,6 +230,6 @@ def with_ranks(contract: Contract, model: Any, rows: Sequence[Sequence[Any]]) ->
     """An anomaly detector's contract with the ranks of its scores among those of reference rows."""
     if contract.output != "anomaly_score":
         return contract
-    own = contract.own(model)
-    scores: np.ndarray[Any, Any] = own.raw(own.table(rows))
+    # Rows made up from nothing hold gaps and extremes that a detector may refuse; they say nothing of its ranks.
+    scores = np.asarray(contract.own(model).raw_scores(rows), dtype=np.float64)
     return replace(contract, ranks=AnomalyRanks.of(scores[np.isfinite(scores)]))

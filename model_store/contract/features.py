@@ -273,6 +273,10 @@ class _Reader:
             self._change(column, kind="text")
         del part
 
+    def _onnx(self, part: Any, columns: list[int]) -> None:
+        for number in part.text_features:
+            self._change(columns[number], kind="text")
+
     def _histogram(self, part: Any, columns: list[int]) -> None:
         categorical = part.is_categorical_
         if categorical is not None and part._preprocessor is not None:
@@ -315,6 +319,7 @@ class _Reader:
             if info.startswith("["):
                 low, _, high = info.strip("[]").partition(":")
                 self._usual(column, np.linspace(float(low), float(high), 5))
+                self._change(column, minimum=float(low), maximum=float(high))
             elif ":" in info and not frame_categories:
                 known = sorted(int(each) for each in info.split(":") if int(each) >= 0)
                 self._change(column, kind="category", categories=tuple(known), usual=tuple(map(float, known)))
@@ -396,7 +401,8 @@ _READERS = {
     "SplineTransformer": "knots",
     "QuantileTransformer": "quantiles",
     **dict.fromkeys(("CountVectorizer", "TfidfVectorizer", "HashingVectorizer"), "vectorizer"),
-    **dict.fromkeys(("HistGradientBoostingClassifier",), "histogram"),
+    "HistGradientBoostingClassifier": "histogram",
+    "OnnxModel": "onnx",
     **dict.fromkeys(("XGBClassifier", "XGBRFClassifier"), "xgboost"),
     **dict.fromkeys(("RandomForestClassifier", "ExtraTreesClassifier", "GradientBoostingClassifier"), "trees"),
 }

@@ -16,7 +16,7 @@ import numpy as np
 from model_store.contract.columns import Column, Columns, NeedsOwnLibrary, columns_of
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
-from model_store.contract.own import OwnModel, RowRefused, gap_of, is_gap
+from model_store.contract.own import NoProbability, OwnModel, RowRefused, gap_of, is_gap
 from model_store.contract.trees import Trees, trees_of
 from model_store.errors import InvalidInput, UnreadableModel
 
@@ -225,6 +225,9 @@ def golden_rows(contract: Contract, model: Any, structure: Structure, base: tupl
         more, leaves, reached_leaves = _rows_into_leaves(structure, own, rows)
         rows = _unique([*rows, *more])
     answers = own.scores_one_by_one(rows)
+    for answer in answers:
+        if isinstance(answer, NoProbability):
+            raise InvalidInput(f"{answer}; register a model that gives probabilities")
     if all(isinstance(answer, RowRefused) for answer in answers):
         raise InvalidInput(f"the model answers none of its golden rows: {answers[0]}")
     return GoldenRows(

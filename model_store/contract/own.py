@@ -14,6 +14,8 @@ import numpy as np
 from model_store.contract.features import Feature
 from model_store.errors import InvalidInput
 
+_GRAIN = 1e-9
+"""Of an anomaly detector's largest known score: closer ones have one rank."""
 Row = Sequence[Any]
 """One value a feature: float (a gap is NaN or what it is written as), int, str, bool or None."""
 Output = Literal["predict_proba", "decision_function", "anomaly_score"]
@@ -30,6 +32,10 @@ class RowRefused(Exception):
     def __init__(self, message: str, index: int | None = None) -> None:
         super().__init__(message)
         self.index = index
+
+
+class NoProbability(RowRefused):
+    """The model answers with a number that is no probability."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,11 @@ class AnomalyRanks:
     def ranked(self, scores: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
         """Numbers from 0 to 1, in the order of the scores."""
         usual = scores <= 0
+        # The last digits depend on how many rows are asked about at once; ranks must not.
+        grain = _GRAIN * max(self.outside[-1] if self.outside else 0.0, -self.inside[0] if self.inside else 0.0)
+        if grain > 0:
+            with np.errstate(over="ignore", invalid="ignore"):
+                scores = np.where(np.isfinite(scores), np.round(scores / grain) * grain, scores)
         low = _rank(np.where(usual, scores, 0.0), (*self.inside, 0.0))
         high = _rank(np.where(usual, 1.0, scores), (0.0, *self.outside))
         found: np.ndarray[Any, Any] = np.where(usual, np.minimum(low * 0.5, np.nextafter(0.5, 0)), 0.5 + high * 0.5)
@@ -135,6 +146,22 @@ class OwnModel:
                     pending += [part[middle:], part[:middle]]
         return found
 
+    def raw_scores(self, rows: Sequence[Row]) -> list[float]:
+        """What the model's own method says of the rows that it answers, in their order."""
+        found: list[float] = []
+        pending = [rows] if rows else []
+        while pending:
+            part = pending.pop()
+            try:
+                with warnings.catch_warnings(), np.errstate(all="ignore"):
+                    warnings.simplefilter("ignore")
+                    found += self.raw(self.table(part)).tolist()
+            except Exception:
+                if len(part) > 1:
+                    middle = len(part) // 2
+                    pending += [part[middle:], part[:middle]]
+        return found
+
     def raw(self, table: Any) -> "np.ndarray[Any, Any]":
         """What the model's own method says of the wanted class, before it becomes a score."""
         if self.output == "predict_proba":
@@ -180,7 +207,7 @@ class OwnModel:
         outside = (raw < -1e-6) | (raw > 1 + 1e-6)
         if outside.any():
             index = int(np.flatnonzero(outside)[0])
-            raise RowRefused(f"the model returned {raw[index]:g}; a probability lies between 0 and 1", index)
+            raise NoProbability(f"the model returned {raw[index]:g}; a probability lies between 0 and 1", index)
         clipped: np.ndarray[Any, Any] = np.clip(raw, 0.0, 1.0)
         return clipped
 
