@@ -38,7 +38,7 @@ from sklearn.preprocessing import (
 )
 from xgboost import XGBClassifier
 
-from tests.kinds.data import Data, codes, frame, numbers, part, sample_file
+from tests.kinds.data import codes, frame, numbers, part, sample_file
 from tests.kinds.kind import Group, Trained, trained
 
 encoders = Group("encoders of columns")
