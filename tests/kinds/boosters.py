@@ -11,7 +11,7 @@ import xgboost
 from lightgbm import LGBMClassifier
 from xgboost import XGBClassifier, XGBRFClassifier
 
-from tests.kinds.data import Data, codes, frame, numbers, part, three_classes
+from tests.kinds.data import Data, codes, frame, numbers, part, sample_file, three_classes
 from tests.kinds.kind import Group, Trained, probability, trained
 
 xgb = Group("XGBoost")
@@ -209,7 +209,9 @@ def lgb_codes(place: Path) -> Trained:
 @lgb.add("categories of a data frame", cheap=True)
 def lgb_categories(place: Path) -> Trained:
     data = part(frame(gaps=True, unseen=True), "country", "amount", "age", "card_present")
-    return trained(_lgb().fit(data.train, data.target), data.rows)
+    # LightGBM does not tell that a column was one of booleans.
+    model = _lgb().fit(data.train, data.target)
+    return trained(model, data.rows, registration={"sample": sample_file(data, place)})
 
 
 @lgb.add("early stopping")

@@ -1,6 +1,7 @@
 """Small data to train on, and rows to ask: ordinary ones, and those at the ends of what a model takes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -119,6 +120,14 @@ def part(data: Data, *names: str) -> Data:
     assert isinstance(data.train, pd.DataFrame)
     assert isinstance(data.rows, pd.DataFrame)
     return Data(data.train[list(names)], data.target, data.rows[list(names)])
+
+
+def sample_file(data: Data, place: Path) -> Path:
+    """A file of training rows, which tells what an estimator does not know of its columns."""
+    assert isinstance(data.train, pd.DataFrame)
+    path = place / "sample.parquet"
+    data.train.to_parquet(path)
+    return path
 
 
 def three_classes(*, seed: int = 4) -> Data:

@@ -12,7 +12,7 @@ from imblearn.pipeline import make_pipeline as make_resampling_pipeline
 from imblearn.under_sampling import RandomUnderSampler
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import AdaBoostClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes the next import possible
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold, mutual_info_classif
@@ -38,7 +38,7 @@ from sklearn.preprocessing import (
 )
 from xgboost import XGBClassifier
 
-from tests.kinds.data import Data, codes, frame, numbers, part
+from tests.kinds.data import codes, frame, numbers, part, sample_file
 from tests.kinds.kind import Group, Trained, trained
 
 encoders = Group("encoders of columns")
@@ -46,14 +46,6 @@ steps = Group("scalers, imputers and other steps")
 frames = Group("data frames")
 resampling = Group("imbalanced-learn")
 LR = LogisticRegression
-
-
-def _sample(data: Data, place: Path) -> Path:
-    """A file of training rows, which tells what an estimator does not know of its columns."""
-    assert isinstance(data.train, pd.DataFrame)
-    path = place / "sample.parquet"
-    data.train.to_parquet(path)
-    return path
 
 
 # Encoders: merchants by name beside two numbers.
@@ -221,7 +213,7 @@ def by_selector(place: Path) -> Trained:
         ]
     )
     model = make_pipeline(columns, LR()).fit(data.train, data.target)
-    return trained(model, data.rows, registration={"sample": _sample(data, place)})
+    return trained(model, data.rows, registration={"sample": sample_file(data, place)})
 
 
 @frames.add("whole numbers, booleans, categories and times, with a sample", cheap=True)
@@ -235,14 +227,14 @@ def every_column(place: Path) -> Trained:
         ]
     )
     model = make_pipeline(columns, LR()).fit(data.train, data.target)
-    return trained(model, data.rows, registration={"sample": _sample(data, place)})
+    return trained(model, data.rows, registration={"sample": sample_file(data, place)})
 
 
 @frames.add("booleans pass through to trees")
 def booleans(place: Path) -> Trained:
     data = part(frame(), "amount", "card_present", "hour")
     model = RandomForestClassifier(8, random_state=0).fit(data.train, data.target)
-    return trained(model, data.rows, registration={"sample": _sample(data, place)})
+    return trained(model, data.rows, registration={"sample": sample_file(data, place)})
 
 
 @frames.add("TfidfVectorizer of a text column")
@@ -320,7 +312,9 @@ _RESAMPLING: dict[str, Callable[[], Any]] = {
         RandomOverSampler(random_state=0), XGBClassifier(n_estimators=8, n_jobs=1)
     ),
     "BalancedRandomForestClassifier": lambda: BalancedRandomForestClassifier(8, random_state=0),
-    "EasyEnsembleClassifier": lambda: EasyEnsembleClassifier(3, random_state=0),
+    "EasyEnsembleClassifier": lambda: EasyEnsembleClassifier(
+        3, estimator=AdaBoostClassifier(n_estimators=4), random_state=0
+    ),
 }
 
 

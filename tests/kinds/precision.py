@@ -29,7 +29,7 @@ def _beside_amounts(numbers: np.ndarray, fraud: np.ndarray, rng: np.random.Gener
 
 def _stripes(numbers: np.ndarray, width: int) -> np.ndarray:
     """Every third stripe of ten, and all of the upper ones: seen by trees and by lines."""
-    return ((numbers // width) % 3 == 0) | (numbers >= 7 * width)
+    return np.asarray(((numbers // width) % 3 == 0) | (numbers >= 7 * width))
 
 
 def _bins() -> Data:
