@@ -124,6 +124,24 @@ def test_every_command_in_the_documents_runs(deployed: Deployed) -> None:
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
 
 
+def test_every_python_block_of_the_readme_runs(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    readme = (SOURCE / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        code = block.replace("fraud_detector_XGBoost_20241009_123456", deployed.second)
+        # What the block's names hold in the end.
+        code += "\nimport json; print(json.dumps([deployment_id, health.healthy, rollback_id]))"
+        program = str(Path(checkout.environment["PATH"].split(":")[0]) / "python")
+        deployment_id, healthy, rollback_id = json.loads(checkout.run(program, "-c", code).stdout.splitlines()[-1])
+        newest, before = checkout.list_deployments()[:2]
+        assert [deployment_id, rollback_id] == [before["deployment_id"], newest["deployment_id"]]
+        assert healthy is True
+        assert (before["model_id"], newest["model_id"]) == (deployed.second, deployed.first)
+
+
 def _ran(deployed: Deployed, command: list[str]) -> int:
     done = subprocess.run(
         command,
