@@ -227,7 +227,7 @@ def test_what_is_not_allowed_is_refused_and_registers_nothing(registry: ModelReg
 
 @pytest.mark.parametrize("name", ["fraud_detector_model-v1.2.3", "a.b", "m.1", "a_b.c-d", "m" * 63])
 def test_names_may_hold_dots_and_are_found_again_in_ids_and_references(registry: ModelRegistry, name: str) -> None:
-    model_id = registry.register_model(model=1, model_name=name, model_type="T")
+    model_id = registry.register_model(model=1, model_name=name, model_type="T", registry_only=True)
     assert name_of(model_id) == name
     assert registry.manifest_path(model_id).parent.parent.name == name
     Aliases(registry).set(name, "champion", model_id)
@@ -240,7 +240,7 @@ def test_names_may_hold_dots_and_are_found_again_in_ids_and_references(registry:
 
 @pytest.mark.parametrize("name", ["..", "../models/m", "m/..", "", "."])
 def test_a_name_that_leads_elsewhere_has_no_versions_and_no_aliases(registry: ModelRegistry, name: str) -> None:
-    registry.register_model(model=1, model_name="m", model_type="T")
+    registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     assert registry.list_models(name=name) == []
     for reference in (f"{name}:1", f"{name}@champion"):
         with pytest.raises(ModelNotFound):
@@ -265,7 +265,9 @@ def test_metrics_are_what_numpy_and_python_call_numbers(
     registry: ModelRegistry, value: object, expected: float
 ) -> None:
     metrics: Any = {"m": value}
-    model_id = registry.register_model(model=1, model_name="m", model_type="T", performance_metrics=metrics)
+    model_id = registry.register_model(
+        model=1, model_name="m", model_type="T", registry_only=True, performance_metrics=metrics
+    )
     found = registry.get_metadata(model_id).performance_metrics["m"]
     assert (type(found), found) == (float, expected)
 
