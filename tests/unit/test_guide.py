@@ -165,7 +165,7 @@ def test_a_release_is_named_after_its_tag(shell: Shell, tmp_path: Path) -> None:
 def test_without_a_checkout_registry_and_key_are_in_the_current_directory(tmp_path: Path, shell: Shell) -> None:
     shutil.copytree(shell.root / "model_store", tmp_path / "installed" / "model_store")
     (tmp_path / "here").mkdir()
-    code = "from model_store import ModelRegistry as R; print(R().register_model(1, 'm', model_type='T', registry_only=True))"
+    code = "from model_store import ModelRegistry as R; r = R(); print(r.register_model(1, 'm', registry_only=True))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path / "here",

@@ -47,7 +47,7 @@ def test_a_name_off_the_list_serves_only_where_it_is_trusted(environment: dict[s
     trusting = ServingSettings.from_environment({**environment, "MODEL_TRUSTED_TYPES": f"numpy.mean, {OWN}"})
     assert trusting.trusted_types == ("numpy.mean", OWN)
     model = load_served_model(trusting)
-    (low,), (high,) = (model.probabilities([[value, 0.0]]) for value in (-3.0, 3.0))
+    (low,), (high,) = (model.runtime.compute([[value, 0.0]]) for value in (-3.0, 3.0))
     assert 0 < low < 0.5 < high < 1
 
 
