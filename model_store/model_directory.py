@@ -12,9 +12,9 @@ from pathlib import Path
 
 from model_store.errors import FileMissing, StorageFailed
 
-_FORMATS = (".joblib", ".pkl", ".pickle", ".skops", ".onnx")
+_FORMATS = (".joblib", ".pkl", ".pickle", ".skops", ".onnx", ".ubj")
 """Suffixes that only models have: a `.json` or `.txt` may be anything, and is never removed."""
-_COMPRESSIONS = (".gz", ".bz2", ".xz", ".lzma", ".z")
+_COMPRESSIONS = (".gz", ".bz2", ".xz", ".lzma", ".z", ".lz4")
 _DATE = r"\d{4}-\d{2}-\d{2}|\d{8}"
 _TIME = r"[T_-]?\d{2}[:-]?\d{2}(?:[:-]?\d{2})?Z?"
 _NUMBER = r"v?\d+(?:\.\d+)*(?:[.-]?(?:alpha|beta|rc|dev|post)[.-]?\d*)?"

@@ -79,7 +79,7 @@ def candidates(deployed: Deployed, traffic: Traffic) -> dict[str, str]:  # noqa:
         "stable": registry.register_model(stable, **about, model_type="XGBoost", runtime=True, feature_schema=schema),
         "equal": registry.register_model(stable, **about, model_type="Twin", runtime=True, feature_schema=schema),
         "drifted": registry.register_model(stable, **about, model_type="Moved", runtime=True, feature_schema=moved),
-        "slow": registry.register_model(forest, **about, model_type="Forest", feature_schema=schema),
+        "slow": registry.register_model(forest, **about, model_type="Forest", runtime=False, feature_schema=schema),
         "failing": registry.register_model(picky, **about, model_type="Picky", feature_schema=schema),
     }
 
