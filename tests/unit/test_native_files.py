@@ -1,6 +1,5 @@
 """Model files in the libraries' own formats: what loads, what is refused by name, what never reaches a library."""
 
-import json
 import pickle
 from pathlib import Path
 from typing import Any
