@@ -2,7 +2,7 @@
 
 from components.serving_alarms import AlarmSpec
 from infra.deployment_config import DeploymentConfig
-from serving import metric_names
+from conventions import metric_names
 
 
 def alarm_specs(deployment: DeploymentConfig) -> tuple[AlarmSpec, ...]:

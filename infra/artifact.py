@@ -10,8 +10,8 @@ from infra.fitness import require_validated
 from infra.settings import StackSettings
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError, SignatureInvalid
-from model_store.layout import place_of
-from model_store.signing import SignaturePolicy, parse_public_key
+from model_store.registry.layout import place_of
+from model_store.registry.signing import SignaturePolicy, parse_public_key
 
 
 @dataclass(frozen=True)

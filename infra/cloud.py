@@ -23,7 +23,7 @@ from infra.errors import ConfigError
 from infra.preflight import Account
 from infra.rollout_config import rollout_outputs, slot_name
 from infra.settings import CHECKOUT, StackSettings
-from serving import metric_names
+from conventions import metric_names
 
 
 def declare_cloud(settings: StackSettings, account: Account, versions: Versions) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.errors import ConfigError
 from infra.rollout_config import RolloutConfig, parse_rollout_config
-from model_store.defaults import key_file, registry_location
+from model_store.keys.defaults import key_file, registry_location
 from model_store.errors import InvalidInput
-from model_store.full_names import require_full_names
-from model_store.keys import KEY_FILE_VARIABLE
-from model_store.signing import SignaturePolicy, parse_public_key
+from model_store.serialization.full_names import require_full_names
+from model_store.keys.keyring import KEY_FILE_VARIABLE
+from model_store.registry.signing import SignaturePolicy, parse_public_key
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 """The project's root: state, registry, keys and logs of the local platform lie below it."""

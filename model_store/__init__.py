@@ -18,23 +18,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model_store.compression import CompressionType
+    from model_store.serialization.compression import CompressionType
     from model_store.errors import ModelStoreError
-    from model_store.keys import Keyring
-    from model_store.manifest import ModelMetadata, ModelStatus
+    from model_store.keys.keyring import Keyring
+    from model_store.registry.manifest import ModelMetadata, ModelStatus
     from model_store.persistence import SecureModelPersistence
-    from model_store.registry import ModelRegistry
-    from model_store.serializers import SerializationFormat
+    from model_store.registry.registry import ModelRegistry
+    from model_store.serialization.formats import SerializationFormat
 
 _HOMES = {
-    "CompressionType": "model_store.compression",
-    "Keyring": "model_store.keys",
-    "ModelMetadata": "model_store.manifest",
-    "ModelRegistry": "model_store.registry",
-    "ModelStatus": "model_store.manifest",
+    "CompressionType": "model_store.serialization.compression",
+    "Keyring": "model_store.keys.keyring",
+    "ModelMetadata": "model_store.registry.manifest",
+    "ModelRegistry": "model_store.registry.registry",
+    "ModelStatus": "model_store.registry.manifest",
     "ModelStoreError": "model_store.errors",
     "SecureModelPersistence": "model_store.persistence",
-    "SerializationFormat": "model_store.serializers",
+    "SerializationFormat": "model_store.serialization.formats",
 }
 
 __all__ = [

@@ -13,15 +13,15 @@ from importlib import metadata as installed
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from model_store.artifact_reader import VerifiedArtifact, is_artifact, open_artifact
-from model_store.artifact_writer import ArtifactWriter, WrittenArtifact
-from model_store.atomic_file import written_whole
-from model_store.compression import CompressingWriter, CompressionType, decompressing_reader
-from model_store.conversion import conversion_difference
+from model_store.artifact.reader import VerifiedArtifact, is_artifact, open_artifact
+from model_store.artifact.writer import ArtifactWriter, WrittenArtifact
+from model_store.storage.atomic_file import written_whole
+from model_store.serialization.compression import CompressingWriter, CompressionType, decompressing_reader
+from model_store.contract.conversion import conversion_difference
 from model_store.errors import InvalidInput, ModelStoreError
-from model_store.header import Header
-from model_store.keys import Keyring, generate_key
-from model_store.serializers import SerializationFormat, dump_model, load_model
+from model_store.artifact.header import Header
+from model_store.keys.keyring import Keyring, generate_key
+from model_store.serialization.formats import SerializationFormat, dump_model, load_model
 
 DEFAULT_MAX_BYTES = 16 << 30
 """How large a model may be once decompressed, unless the caller says otherwise: 16 GiB."""
@@ -174,7 +174,7 @@ class SecureModelPersistence:
             InvalidInput: the model cannot be converted, or predicts something else afterwards; then nothing is written.
             As for `load_model_secure` and `save_model_secure`.
         """
-        from model_store.model_files import describe_model_file, load_model_file
+        from model_store.serialization.model_files import describe_model_file, load_model_file
 
         started, source = time.monotonic(), Path(input_path)
         if is_artifact(source):

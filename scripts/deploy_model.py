@@ -49,9 +49,9 @@ from scripts.rollout_commands import (  # noqa: E402
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from stacks.alerts import Alert
+    from stacks.checks.alerts import Alert
     from stacks.deployment import DeployOutcome, ModelDeployment
-    from stacks.health import HealthReport
+    from stacks.checks.health import HealthReport
 
 _EXAMPLES = """\
 examples:
@@ -81,7 +81,7 @@ def _deployments() -> "ModelDeployment":
 
 
 def _up(options: argparse.Namespace) -> int:
-    from stacks.quickstart import bring_up
+    from stacks.development.quickstart import bring_up
 
     outcome = bring_up(_deployments(), CHECKOUT, options.environment, say=progress)
     return _print_outcome(outcome, options, with_call=True)
@@ -122,7 +122,7 @@ def _history(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from stacks.comparison import compare
+    from stacks.checks.comparison import compare
 
     deployments = _deployments()
     found = compare(
@@ -158,7 +158,7 @@ def _unlock(options: argparse.Namespace) -> int:
 
 
 def _api_key(options: argparse.Namespace) -> int:
-    from stacks.api_keys import add_api_key
+    from stacks.development.api_keys import add_api_key
 
     scopes = options.scope or ["predict", "feedback"]
     key, path = add_api_key(CHECKOUT, options.environment, options.name, scopes, options.requests_per_second)

@@ -6,7 +6,7 @@
 Every estimator of scikit-learn that fits on a small data set, and the models of `scripts/ordinary_models.py`, are
 fitted and pickled by pickle and by joblib. What those pickles name goes onto the list when it is a class of one of the
 libraries, or one of the functions reviewed below; functions that a model holds without making anything go onto it as
-names only (`model_store/allow_list.py` tells the three parts). Nothing else does, whatever the pickles name: the list
+names only (`model_store/serialization/allow_list.py` tells the three parts). Nothing else does, whatever the pickles name: the list
 is made of exact names, read by people, and changed in a commit of its own.
 """
 
@@ -27,8 +27,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
-from model_store.allow_list import TRUSTED_GLOBALS_FILE, Global, present_name  # noqa: E402
-from model_store.held_functions import PURE_FUNCTIONS, PURE_SCIPY_FUNCTIONS  # noqa: E402
+from model_store.serialization.allow_list import TRUSTED_GLOBALS_FILE, Global, present_name  # noqa: E402
+from model_store.serialization.held_functions import PURE_FUNCTIONS, PURE_SCIPY_FUNCTIONS  # noqa: E402
 from scripts.ordinary_models import ordinary_models  # noqa: E402
 
 _LIBRARIES = ("imblearn", "joblib.numpy_pickle", "lightgbm", "numpy", "pandas", "scipy", "sklearn", "xgboost")
@@ -77,7 +77,7 @@ _REVIEWED = {
     "pandas._libs.arrays": {"__pyx_unpickle_NDArrayBacked"},
     "pyarrow.lib": {"_restore_array", "py_buffer", "type_for_alias"},
     # Stand-ins, when a model that holds some is saved again. They make inert objects of names on this list.
-    "model_store.stand_ins": {"named_function", "revived", "stand_in_class"},
+    "model_store.serialization.stand_ins": {"named_function", "revived", "stand_in_class"},
 }
 _FOR_TRAINING = (
     # Scorers and distributions of searches, callbacks, caches: nothing that answers a request calls one.

@@ -6,8 +6,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from stacks.alerts import Alert
-    from stacks.rollout_state import RolloutStatus
+    from stacks.checks.alerts import Alert
+    from stacks.rollout.state import RolloutStatus
 
 _ROWS = (
     ("model version", "model_id", ""),

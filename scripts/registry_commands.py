@@ -25,15 +25,15 @@ def open_registry() -> "ModelRegistry":
 
 def resolved(registry: "ModelRegistry", reference: str) -> str:
     """The model id that a reference (id, `name@alias`, `name:number`) means."""
-    from model_store.aliases import Aliases
+    from model_store.registry.aliases import Aliases
 
     return Aliases(registry).resolve(reference)
 
 
 def register(options: argparse.Namespace) -> int:
     """Registers a model file as a new version."""
-    from model_store.model_files import read_model_file
-    from model_store.signing import read_signing_key
+    from model_store.serialization.model_files import read_model_file
+    from model_store.registry.signing import read_signing_key
 
     metrics = _metrics(options.metrics)
     signing_key = read_signing_key(options.sign_key) if options.sign_key else None
@@ -93,7 +93,7 @@ def _contract_lines(contract: Mapping[str, Any]) -> list[str]:
 
 def prove(options: argparse.Namespace) -> int:
     """Answers golden rows under the libraries installed here."""
-    from model_store.proofs import prove_version
+    from model_store.registry.proofs import prove_version
 
     registry = open_registry()
     if not options.model_id and not options.all:
@@ -112,7 +112,7 @@ def prove(options: argparse.Namespace) -> int:
 
 def list_models(options: argparse.Namespace) -> int:
     """Lists and searches model versions."""
-    from model_store.search import search
+    from model_store.registry.search import search
 
     models = open_registry().list_models(status=options.status, name=options.name)
     found = search(models, tags=options.tag, metrics=options.metric, sort=options.sort, limit=options.limit)
@@ -140,7 +140,7 @@ def info(options: argparse.Namespace) -> int:
 
 def card(options: argparse.Namespace) -> int:
     """Prints a model version's card in Markdown."""
-    from model_store.model_card import model_card
+    from model_store.registry.model_card import model_card
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -160,7 +160,7 @@ def update_status(options: argparse.Namespace) -> int:
 
 def alias_set(options: argparse.Namespace) -> int:
     """Points an alias at a model version."""
-    from model_store.aliases import Aliases
+    from model_store.registry.aliases import Aliases
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -172,7 +172,7 @@ def alias_set(options: argparse.Namespace) -> int:
 
 def alias_remove(options: argparse.Namespace) -> int:
     """Removes an alias."""
-    from model_store.aliases import Aliases
+    from model_store.registry.aliases import Aliases
 
     Aliases(open_registry()).remove(options.name, options.alias, options.reason)
     show(options, {"name": options.name, "alias": options.alias}, f"{options.name}@{options.alias} is gone")
@@ -181,7 +181,7 @@ def alias_remove(options: argparse.Namespace) -> int:
 
 def alias_list(options: argparse.Namespace) -> int:
     """Lists aliases and what they pointed at."""
-    from model_store.aliases import Aliases
+    from model_store.registry.aliases import Aliases
 
     aliases = Aliases(open_registry())
     names = [options.name] if options.name else list(aliases.all())
@@ -196,7 +196,7 @@ def alias_list(options: argparse.Namespace) -> int:
 
 def stats(options: argparse.Namespace) -> int:
     """Counts and sizes."""
-    from model_store.housekeeping import statistics
+    from model_store.registry.maintenance import statistics
 
     values = statistics(open_registry())
     totals = {name: value for name, value in values.items() if name != "models"}
@@ -210,8 +210,8 @@ def stats(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Compares the registry with itself, and signatures with public keys."""
-    from model_store.housekeeping import Finding, verify_everything
-    from model_store.signing import SignaturePolicy
+    from model_store.registry.maintenance import Finding, verify_everything
+    from model_store.registry.signing import SignaturePolicy
 
     registry = open_registry()
     wanted = [resolved(registry, each) for each in options.model_id]
@@ -225,7 +225,7 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def _signature_finding(registry: "ModelRegistry", model_id: str, options: argparse.Namespace, finding: Any) -> Any:
-    from model_store.signing import SignaturePolicy, parse_public_key
+    from model_store.registry.signing import SignaturePolicy, parse_public_key
 
     try:
         signer = registry.verify_signature(model_id, [parse_public_key(text) for text in options.public_key])
@@ -249,7 +249,7 @@ def audit(options: argparse.Namespace) -> int:
 
 def sign(options: argparse.Namespace) -> int:
     """Adds a signature to a model version."""
-    from model_store.signing import key_id, read_signing_key
+    from model_store.registry.signing import key_id, read_signing_key
 
     registry = open_registry()
     model_id, key = resolved(registry, options.model_id), read_signing_key(options.sign_key)
@@ -261,8 +261,8 @@ def sign(options: argparse.Namespace) -> int:
 
 def keygen(options: argparse.Namespace) -> int:
     """Writes a new encryption or signing key."""
-    from model_store.keys import write_key_file
-    from model_store.signing import write_signing_key
+    from model_store.keys.keyring import write_key_file
+    from model_store.registry.signing import write_signing_key
 
     try:
         name = write_signing_key(options.file) if options.signing else write_key_file(options.file)
@@ -275,7 +275,7 @@ def keygen(options: argparse.Namespace) -> int:
 def rotate_key(options: argparse.Namespace) -> int:
     """Gives artifacts other keys; their digests stay."""
     from model_store import Keyring
-    from model_store.housekeeping import rotate_keys
+    from model_store.registry.maintenance import rotate_keys
 
     registry = open_registry()
     new_keys: Keyring = Keyring.from_files(*options.new_key)
@@ -289,7 +289,7 @@ def rotate_key(options: argparse.Namespace) -> int:
 
 def inspect(options: argparse.Namespace) -> int:
     """Shows what a model file names, without loading it."""
-    from model_store.model_files import inspect_model_file
+    from model_store.serialization.model_files import inspect_model_file
 
     found = inspect_model_file(options.file)
     lines = [f"{'untrusted' if name in found['untrusted'] else 'trusted':9}  {name}" for name in found["named"]]
@@ -309,7 +309,7 @@ def convert(options: argparse.Namespace) -> int:
 
 def export_model(options: argparse.Namespace) -> int:
     """Writes a model version as one bundle."""
-    from model_store import portability
+    from model_store.registry.registry import bundles as portability
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -322,7 +322,7 @@ def export_model(options: argparse.Namespace) -> int:
 
 def import_model(options: argparse.Namespace) -> int:
     """Takes a bundle in."""
-    from model_store import portability
+    from model_store.registry.registry import bundles as portability
 
     model_id = portability.import_model(open_registry(), options.path, options.reason)
     show(options, {"model_id": model_id}, f"imported {model_id}")
@@ -331,7 +331,7 @@ def import_model(options: argparse.Namespace) -> int:
 
 def backup(options: argparse.Namespace) -> int:
     """Copies the registry to another place."""
-    from model_store import portability
+    from model_store.registry.registry import bundles as portability
 
     counts = portability.backup(open_registry(), options.destination, options.working.step)
     show(options, counts, f"{options.destination}: {counts['copied']} copied, {counts['present']} there already")
@@ -340,7 +340,7 @@ def backup(options: argparse.Namespace) -> int:
 
 def restore(options: argparse.Namespace) -> int:
     """Copies from a backup what the registry does not have."""
-    from model_store import portability
+    from model_store.registry.registry import bundles as portability
 
     counts = portability.restore(open_registry(), options.source, options.working.step)
     show(options, counts, f"{options.source}: {counts['copied']} restored, {counts['present']} there already")
@@ -349,8 +349,8 @@ def restore(options: argparse.Namespace) -> int:
 
 def delete(options: argparse.Namespace) -> int:
     """Deletes a model version for good."""
-    from model_store.housekeeping import delete_model
-    from stacks.in_use import versions_in_use
+    from model_store.registry.maintenance import delete_model
+    from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -361,9 +361,9 @@ def delete(options: argparse.Namespace) -> int:
 
 def cleanup(options: argparse.Namespace) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
-    from model_store.housekeeping import cleanup as clean_registry
-    from model_store.model_directory import cleanup_model_files
-    from stacks.in_use import versions_in_use
+    from model_store.registry.maintenance import cleanup as clean_registry
+    from model_store.registry.model_directory import cleanup_model_files
+    from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()
     place = options.directory.resolve()

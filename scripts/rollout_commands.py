@@ -11,7 +11,7 @@ from scripts.command_line import add_command, show
 if TYPE_CHECKING:
     from stacks.deployment import DeployOutcome, ModelDeployment
     from stacks.model_deployment import ModelDeploymentConfig
-    from stacks.rollout import Rollouts
+    from stacks.rollout.rollouts import Rollouts
 
 Make = Callable[[], "ModelDeployment"]
 Report = Callable[["DeployOutcome", argparse.Namespace], int]
@@ -23,7 +23,7 @@ def deployed(
 ) -> "DeployOutcome":
     """Deploys in place, or takes the model version through a rollout."""
     from infra.errors import ConfigError
-    from stacks.rollout import with_options
+    from stacks.rollout.rollouts import with_options
 
     rollouts = rollouts_of(deployments, options)
     wanted = with_options(
@@ -43,7 +43,7 @@ def deployed(
 
 def rollouts_of(deployments: "ModelDeployment", options: argparse.Namespace) -> "Rollouts":
     """What takes candidates through their rollouts, with the key that the command line names."""
-    from stacks.rollout import Rollouts
+    from stacks.rollout.rollouts import Rollouts
 
     return Rollouts(deployments, getattr(options, "api_key_file", None))
 

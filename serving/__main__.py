@@ -15,7 +15,7 @@ from contextlib import closing, nullcontext, suppress
 
 from model_store.errors import ModelStoreError
 from serving.errors import ServingError, SettingsError
-from serving.logs import configure_logs, service_log
+from serving.observability.logs import configure_logs, service_log
 from serving.settings import ServingSettings
 
 
@@ -39,18 +39,18 @@ def _run(options: argparse.Namespace) -> None:
         write = configure_logs(settings.log_level, settings.log_file)
     except OSError as error:
         raise SettingsError(f"LOG_FILE: {settings.log_file} cannot be written ({error.strerror})") from None
-    from serving.auth import ApiKeys
-    from serving.model import load_served_model
+    from serving.http.auth import ApiKeys
+    from serving.inference.model import load_served_model
 
     api_keys = ApiKeys.from_file(settings.api_keys_file)
     model = load_served_model(settings)
-    from serving.app import Service, ServiceState
-    from serving.drift import DriftWatch
-    from serving.logs import RequestLog
-    from serving.metrics import ServiceMetrics, published
-    from serving.pages import create_pages
-    from serving.server import serve
-    from serving.tracing import tracing
+    from serving.http.app import Service, ServiceState
+    from serving.observability.drift import DriftWatch
+    from serving.observability.logs import RequestLog
+    from serving.observability.metrics import ServiceMetrics, published
+    from serving.http.pages import create_pages
+    from serving.process.server import serve
+    from serving.observability.tracing import tracing
 
     metrics = ServiceMetrics(settings, DriftWatch(model.metadata.feature_schema))
     request_log = RequestLog(write, enabled=settings.log_level in ("DEBUG", "INFO"))
@@ -92,7 +92,7 @@ def _give_back_memory() -> None:
 def _failed(ready_descriptor: int | None, code: str, message: str, exit_code: int) -> int:
     service_log.error(message, extra={"fields": {"code": code}})
     if ready_descriptor is not None:
-        from serving.server import report
+        from serving.process.server import report
 
         report(ready_descriptor, {"status": "failed", "code": code, "error": message})
     return exit_code

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from model_store.errors import InvalidInput
-from model_store.full_names import require_full_names
+from model_store.serialization.full_names import require_full_names
 from serving.errors import SettingsError
 
 ENVIRONMENTS = ("development", "staging", "production")

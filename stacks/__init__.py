@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from stacks.environments import DeploymentEnvironment
     from stacks.history import Deployment
     from stacks.model_deployment import ModelDeploymentConfig
-    from stacks.rollout import Rollouts
+    from stacks.rollout.rollouts import Rollouts
 
 _HOMES = {
     "Deployment": "stacks.history",
     "DeploymentEnvironment": "stacks.environments",
     "ModelDeployment": "stacks.deployment",
     "ModelDeploymentConfig": "stacks.model_deployment",
-    "Rollouts": "stacks.rollout",
+    "Rollouts": "stacks.rollout.rollouts",
 }
 
 __all__ = ["Deployment", "DeploymentEnvironment", "ModelDeployment", "ModelDeploymentConfig", "Rollouts"]

@@ -9,13 +9,13 @@ from infra.deployment_config import DeploymentConfig, parse_deployment_config, r
 from infra.errors import ConfigError
 from infra.rollout_config import RolloutConfig
 from infra.settings import CHECKOUT, require_platform
-from stacks.alerts import Alert, evaluate, measured
-from stacks.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
-from stacks.engine_run import Say, forget_pending_creations, run_destroy, run_up
+from stacks.checks.alerts import Alert, evaluate, measured
+from stacks.engine.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
+from stacks.engine.run import Say, forget_pending_creations, run_destroy, run_up
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed, GatesFailed, UnknownDeployment
-from stacks.gates import image_versions, require_gates, with_proofs
-from stacks.health import HealthReport, check_health
+from stacks.checks.gates import image_versions, require_gates, with_proofs
+from stacks.checks.health import HealthReport, check_health
 from stacks.history import (
     Deployment,
     Intent,
@@ -25,12 +25,12 @@ from stacks.history import (
     message_for,
     version_to_go_back_to,
 )
-from stacks.locks import changing, remove_stale_locks, require_unlocked
+from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
 from stacks.model_deployment import ModelDeploymentConfig
-from stacks.rollout_state import require_no_rollout
-from stacks.signatures import why_unsigned
-from stacks.stack_config import DEPLOYMENT, MODEL_VERSION, PLATFORM, changed_config, read_config
-from stacks.workspace import existing_environments, select_stack, stack_config_file
+from stacks.rollout.state import require_no_rollout
+from stacks.checks.signatures import why_unsigned
+from stacks.engine.stack_config import DEPLOYMENT, MODEL_VERSION, PLATFORM, changed_config, read_config
+from stacks.engine.workspace import existing_environments, select_stack, stack_config_file
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -158,7 +158,7 @@ class ModelDeployment:
             StackLocked: a run that has died left the stack locked.
             DeploymentFailed: the engine or the serving process failed.
         """
-        from model_store.aliases import Aliases
+        from model_store.registry.aliases import Aliases
 
         environment = DeploymentEnvironment.named(config.environment)
         model_id = Aliases(self.registry).resolve(config.model_id)
@@ -183,7 +183,7 @@ class ModelDeployment:
         Raises:
             As for `Rollouts.rollback`.
         """
-        from stacks.rollout import Rollouts
+        from stacks.rollout.rollouts import Rollouts
 
         return Rollouts(self).rollback(environment, to, at).deployment.deployment_id
 

@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 def open_registry(checkout: Path) -> "ModelRegistry":
     """Opens the registry of a checkout with its key: what `ModelRegistry()` opens, of a checkout that is named."""
     from model_store import ModelRegistry
-    from model_store.defaults import default_keys, registry_location
+    from model_store.keys.defaults import default_keys, registry_location
 
     return ModelRegistry(registry_location(checkout), keys=default_keys(checkout))

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from infra.rollout_config import RolloutChecks, RolloutConfig
-from stacks.rollout_checks import STEPS, Decision, Limits, SideNumbers, judge
+from stacks.rollout.checks import STEPS, Decision, Limits, SideNumbers, judge
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 _MOST_SECONDS = 3600

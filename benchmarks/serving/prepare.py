@@ -42,8 +42,8 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
     from xgboost import XGBClassifier
 
     from model_store import Keyring, ModelRegistry
-    from model_store.keys import ensure_key_file
-    from serving.auth import hash_api_key, new_api_key
+    from model_store.keys.keyring import ensure_key_file
+    from serving.http.auth import hash_api_key, new_api_key
 
     random = np.random.default_rng(0)
     data = random.normal(size=(20_000, len(FEATURES))).astype(np.float32)

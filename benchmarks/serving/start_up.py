@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.store.models import prepare
 
 _IMPORTS = (
-    "import serving.app, serving.pages, serving.server, serving.model, serving.runtimes, onnxruntime, time; "
+    "import serving.http.app, serving.http.pages, serving.process.server, serving.inference.model, serving.inference.runtimes, onnxruntime, time; "
     "import cryptography.hazmat.primitives.ciphers.aead, zstandard, psutil, uvloop, httptools, uvicorn; {more}; "
     "print(1, flush=True); time.sleep(60)"
 )
@@ -48,8 +48,8 @@ def _measure(work: Path, name: str, megabytes: int) -> dict[str, Any]:
 
     from benchmarks.serving.run import free_port, memory_of
     from model_store import Keyring, ModelRegistry
-    from model_store.keys import ensure_key_file
-    from serving.auth import hash_api_key, new_api_key
+    from model_store.keys.keyring import ensure_key_file
+    from serving.http.auth import hash_api_key, new_api_key
 
     path = prepare(name, work, megabytes)
     model = pickle.loads(path.read_bytes())

@@ -328,7 +328,7 @@ class _Reader:
         self._trees(part, columns)
 
     def _trees(self, part: Any, columns: list[int]) -> None:
-        from model_store.contract.trees import LEAF, trees_of
+        from model_store.serialization.trees import LEAF, trees_of
 
         try:
             trees = trees_of(part, 0)

@@ -20,7 +20,7 @@ from model_store.contract.columns import Column, Columns, NeedsOwnLibrary
 from model_store.contract.contract import Contract
 from model_store.contract.golden import Structure
 from model_store.contract.own import Output
-from model_store.contract.trees import ZERO, Link
+from model_store.serialization.trees import ZERO, Link
 from model_store.errors import InvalidInput, UnreadableModel
 
 FORMAT = 1
@@ -111,7 +111,7 @@ def form_of(contract: Contract, structure: Structure) -> Form:
         raise InvalidInput("the steps before the last one have another number of columns than its trees")
     if structure.sparse:
         columns = _for_sparse(columns, final)
-    from model_store.contract.tree_onnx import sums_as_onnx
+    from model_store.serialization.tree_onnx import sums_as_onnx
 
     return Form(
         kind="onnx", columns=None if _identity(columns) else columns, width=trees.width, value_bits=trees.value_bits,
@@ -287,7 +287,7 @@ class FormRunner:
 def _session(graph: bytes) -> Any:
     import onnxruntime
 
-    import model_store.native_models  # noqa: F401 - says no to ONNX Runtime's reports before it is loaded
+    import model_store.serialization.native_models  # noqa: F401 - says no to ONNX Runtime's reports before it is loaded
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY

@@ -64,7 +64,7 @@ def servable(model: Any) -> Any:
     if module.startswith("xgboost.") and name in ("XGBRanker", "XGBRegressor", "XGBRFRegressor"):
         return _classifier_of(model.get_booster(), model.missing)
     if module.startswith("lightgbm.") and name == "Booster":
-        from model_store.native_models import LightGBMModel
+        from model_store.serialization.native_models import LightGBMModel
 
         return LightGBMModel(str(model.model_to_string()))
     return model

@@ -16,8 +16,8 @@ import pytest
 from xgboost import XGBClassifier
 
 from model_store import Keyring, ModelRegistry
-from model_store.keys import ensure_key_file
-from serving.auth import hash_api_key, new_api_key
+from model_store.keys.keyring import ensure_key_file
+from serving.http.auth import hash_api_key, new_api_key
 from tests.engine.conftest import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -229,7 +229,7 @@ def test_a_lock_of_a_dead_run_gives_the_way_out(deployed: Deployed) -> None:
 
 
 def test_a_plain_preview_before_any_deploy_says_what_to_do(fresh_checkout: Checkout) -> None:
-    fresh_checkout.run(sys.executable, "-m", "stacks.development_secrets", str(fresh_checkout.root))
+    fresh_checkout.run(sys.executable, "-m", "stacks.engine.development_secrets", str(fresh_checkout.root))
     (fresh_checkout.root / ".state").mkdir()
     fresh_checkout.pulumi("stack", "init", "dev")
     said = fresh_checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")

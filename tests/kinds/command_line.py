@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from model_store.keys import ensure_key_file
+from model_store.keys.keyring import ensure_key_file
 from scripts import manage_models
 from tests.kinds.kind import Refused
 

@@ -17,7 +17,7 @@ from xgboost import XGBClassifier
 
 from model_store import ModelRegistry
 from model_store.errors import UntrustedType
-from model_store.model_files import load_model_file
+from model_store.serialization.model_files import load_model_file
 from tests.kinds.catalogue import kind_named
 from tests.kinds.command_line import register
 from tests.kinds.data import PAST_32_BITS, numbers

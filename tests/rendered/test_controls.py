@@ -321,8 +321,8 @@ def test_the_pods_role_is_for_the_model_version_that_it_serves(rendered: Rendere
 
 
 def test_alarms_watch_what_the_service_publishes(rendered: Rendered) -> None:
-    """Every alarm's metric and dimensions are of `serving.metric_names`, which the service publishes from."""
-    from serving import metric_names
+    """Every alarm's metric and dimensions are of `conventions.metric_names`, which the service publishes from."""
+    from conventions import metric_names
 
     deployment = str(rendered.one("apps/v1:Deployment")["metadata"]["name"])
     wanted = dict(metric_names.dimensions(rendered.stack, deployment))

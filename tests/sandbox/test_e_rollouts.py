@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from model_store.artifact_reader import measure_digest
+from model_store.artifact.reader import measure_digest
 from tests.sandbox.conftest import Cloud, deployment_name, timed
 
 _STACK = "production"

@@ -20,8 +20,8 @@ from xgboost import XGBClassifier
 from benchmarks.serving.load import load_generator
 from components import process_supervision
 from model_store import Keyring, ModelRegistry
-from model_store.keys import ensure_key_file
-from serving.auth import hash_api_key, new_api_key
+from model_store.keys.keyring import ensure_key_file
+from serving.http.auth import hash_api_key, new_api_key
 from tests.engine.conftest import free_port
 
 _SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from serving.auth import ApiKeys
-from stacks.api_keys import add_api_key
+from serving.http.auth import ApiKeys
+from stacks.development.api_keys import add_api_key
 from stacks.errors import UnknownEnvironment
 
 

@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from model_store import ModelRegistry
 from model_store import backup as job
 from model_store.errors import InUse
-from model_store.housekeeping import cleanup, delete_model
-from model_store.portability import restore
-from stacks.in_use import versions_in_use
+from model_store.registry.maintenance import cleanup, delete_model
+from model_store.registry.bundles import restore
+from stacks.engine.in_use import versions_in_use
 
 
 def _registered(registry: ModelRegistry, count: int) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from xgboost import XGBClassifier
 
-from model_store.serializers import SerializationFormat, dump_model
+from model_store.serialization.formats import SerializationFormat, dump_model
 from tests.engine.conftest import make_checkout
 from tests.guide import EXAMPLE_ID, REF_NAME, commands, python_block
 

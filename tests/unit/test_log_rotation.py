@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from serving.supervisor import rotate_when_full
+from serving.process.supervisor import rotate_when_full
 
 
 def test_a_full_log_is_rotated_while_a_process_goes_on_appending(tmp_path: Path) -> None:

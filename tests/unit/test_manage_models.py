@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from xgboost import XGBClassifier
 
-from model_store.serializers import SerializationFormat, dump_model
+from model_store.serialization.formats import SerializationFormat, dump_model
 from scripts.working import Working
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,9 @@ import pytest
 
 from infra.alarms import alarm_specs
 from infra.deployment_config import read_template
-from serving import metric_names
-from serving.drift import DriftWatch
-from serving.metrics import ServiceMetrics
+from conventions import metric_names
+from serving.observability.drift import DriftWatch
+from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
 from tests.stack_file import CHECKOUT
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from model_store import Keyring, ModelRegistry
-from model_store.keys import generate_key
+from model_store.keys.keyring import generate_key
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _URN = "urn:pulumi:staging::fraud-detection::{}::{}"

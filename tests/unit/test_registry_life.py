@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from model_store import Keyring, ModelRegistry
-from model_store.aliases import Aliases
+from model_store.registry.aliases import Aliases
 from model_store.errors import (
     InUse,
     InvalidInput,
@@ -23,13 +23,13 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.housekeeping import cleanup, delete_model, rotate_keys, statistics, verify_everything
-from model_store.keys import generate_key
-from model_store.layout import json_bytes
-from model_store.model_card import model_card
-from model_store.portability import BUNDLE_FORMAT, backup, export_model, import_model, restore
-from model_store.search import search
-from model_store.signing import (
+from model_store.registry.maintenance import cleanup, delete_model, rotate_keys, statistics, verify_everything
+from model_store.keys.keyring import generate_key
+from model_store.registry.layout import json_bytes
+from model_store.registry.model_card import model_card
+from model_store.registry.bundles import BUNDLE_FORMAT, backup, export_model, import_model, restore
+from model_store.registry.search import search
+from model_store.registry.signing import (
     key_id,
     parse_public_key,
     public_text,

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from model_store import Keyring, ModelRegistry
-from model_store.aliases import Aliases
+from model_store.registry.aliases import Aliases
 from model_store.errors import ModelStoreError, VersionConflict
-from model_store.housekeeping import cleanup, verify_everything
-from model_store.index import CACHE_KEY
-from model_store.keys import generate_key
+from model_store.registry.maintenance import cleanup, verify_everything
+from model_store.registry.index import CACHE_KEY
+from model_store.keys.keyring import generate_key
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KEY = generate_key()
@@ -27,9 +27,9 @@ KEY = generate_key()
 _STORM = """
 import random, sys
 from model_store import Keyring, ModelRegistry
-from model_store.aliases import Aliases
+from model_store.registry.aliases import Aliases
 from model_store.errors import ModelStoreError
-from model_store.housekeeping import cleanup
+from model_store.registry.maintenance import cleanup
 root, key, seed = sys.argv[1:]
 registry, moments = ModelRegistry(root, keys=Keyring.of(key)), random.Random(seed)
 print("begin", flush=True)

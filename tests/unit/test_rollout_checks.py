@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from benchmarks.rollouts.simulate import KINDS, run
 from infra.errors import ConfigError
 from infra.rollout_config import RolloutChecks, RolloutConfig, parse_rollout_config
-from stacks.rollout_checks import Decision, Limits, SideNumbers, judge
-from stacks.sequential import Finding, Test
+from stacks.rollout.checks import Decision, Limits, SideNumbers, judge
+from stacks.rollout.sequential import Finding, Test
 
 _LIMITS = Limits(RolloutChecks(), drift=0.25, error_rate=0.05, latency_p95_ms=100.0)
 

@@ -9,10 +9,10 @@ from botocore.stub import ANY, Stubber
 
 from infra.cloud_config import CloudConfig
 from infra.rollout_config import RolloutConfig
-from serving.drift import DriftWatch
-from serving.metrics import ServiceMetrics
+from serving.observability.drift import DriftWatch
+from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
-from stacks.rollout_numbers import CloudNumbers
+from stacks.rollout.numbers import CloudNumbers
 
 _SINCE = datetime(2026, 10, 9, 14, 0, 30, tzinfo=UTC)
 _MINUTE = datetime(2026, 10, 9, 14, 0, tzinfo=UTC)

@@ -22,7 +22,7 @@ from model_store.contract.features import Feature
 from model_store.contract.form import FormRunner
 from model_store.contract.own import RowRefused
 from model_store.contract.proving import Claims, prove
-from serving.runtimes import Runtime
+from serving.inference.runtimes import Runtime
 from tests.event_loop import run_in_a_loop_of_its_own
 
 DATA = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
@@ -98,7 +98,7 @@ def test_long_batches_are_left_to_the_thread_by_what_a_row_takes(monkeypatch: py
 
 
 def test_onnx_runtime_does_not_report_home(tmp_path: Path) -> None:
-    code = "from model_store.native_models import OnnxModel; import onnxruntime"
+    code = "from model_store.serialization.native_models import OnnxModel; import onnxruntime"
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=True, timeout=60)

@@ -14,8 +14,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from serving.auth import ApiKey, hash_api_key, new_api_key
-from serving.limits import Buckets
+from serving.http.auth import ApiKey, hash_api_key, new_api_key
+from serving.http.limits import Buckets
 from tests.unit.test_serving import GOOD, Service, Setting, listening, setting, started
 
 __all__ = ["setting"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.deployment_config import DeploymentConfig, read_template
-from stacks.stack_config import changed_config, read_config, write_config
+from stacks.engine.stack_config import changed_config, read_config, write_config
 from tests.stack_file import committed_stack_file
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -15,9 +15,9 @@ from sklearn.metrics import accuracy_score
 
 from model_store import SecureModelPersistence, SerializationFormat
 from model_store.errors import ModelStoreError, UnreadableModel, UntrustedType
-from model_store.model_files import inspect_model_file, load_model_file
-from model_store.serializers import dump_model, load_model
-from model_store.trust import load_pickle
+from model_store.serialization.model_files import inspect_model_file, load_model_file
+from model_store.serialization.formats import dump_model, load_model
+from model_store.serialization.trust import load_pickle
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -138,8 +138,8 @@ import dill, io, sys
 import numpy as np
 from xgboost import XGBClassifier
 from model_store import SerializationFormat
-from model_store.serializers import dump_model, load_model
-from model_store.trust import load_pickle
+from model_store.serialization.formats import dump_model, load_model
+from model_store.serialization.trust import load_pickle
 model = XGBClassifier(n_estimators=2).fit(np.random.rand(20, 2), np.arange(20) % 2)
 for serializer in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):
     buffer = io.BytesIO()

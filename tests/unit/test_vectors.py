@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from model_store import Keyring, errors
-from model_store.artifact_reader import open_artifact
-from model_store.compression import decompressing_reader
-from model_store.keys import StaticKey
+from model_store.artifact.reader import open_artifact
+from model_store.serialization.compression import decompressing_reader
+from model_store.keys.keyring import StaticKey
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VECTORS = CHECKOUT / "tests" / "vectors"

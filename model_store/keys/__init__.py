@@ -1,0 +1,1 @@
+"""Keys of artifacts: slots, keyrings, KMS, and the permissions of their files."""

@@ -1,0 +1,1 @@
+"""The versioned registry: manifests, states, aliases, audit log, signatures, bundles."""

@@ -1,0 +1,117 @@
+"""Aliases: names such as `champion` that move from version to version of a model, with their history.
+
+aliases = Aliases(registry)
+aliases.set("fraud_detector", "champion", model_id, reason="best of October")
+aliases.resolve("fraud_detector@champion")
+"""
+
+import json
+import re
+from typing import Any
+
+from model_store.errors import InvalidInput, ModelNotFound
+from model_store.registry.layout import json_bytes, now
+from model_store.registry.manifest import is_model_name
+from model_store.registry.registry import ModelRegistry
+
+_ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+
+
+class Aliases:
+    """The aliases of one registry.
+
+    Args:
+        registry: the registry.
+    """
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+
+    def set(self, model_name: str, alias: str, model_id: str, reason: str = "") -> None:
+        """Points an alias at a version of the model.
+
+        Raises:
+            InvalidInput: the alias is not allowed, or the version is of another model.
+            ModelNotFound: there is no such version.
+            AccessDenied: the actor may not set this alias.
+            VersionConflict: somebody else changed the aliases at the same time.
+        """
+        if not _ALIAS.fullmatch(alias):
+            raise InvalidInput(f"alias {alias!r} is not allowed; allowed: small letters, digits, _ and -")
+        metadata = self._registry.get_metadata(model_id)
+        if metadata.model_name != model_name:
+            raise InvalidInput(f"{model_id} is a version of {metadata.model_name}, not of {model_name}")
+        self._registry.require_right("alias", model_id, alias)
+        self._registry.audit.append("alias", model_id, reason, alias=alias, model_name=model_name)
+        self._change(model_name, alias, model_id, reason)
+
+    def remove(self, model_name: str, alias: str, reason: str = "") -> None:
+        """Removes an alias; its history stays.
+
+        Raises:
+            ModelNotFound: there is no such alias.
+            AccessDenied, VersionConflict: as for `set`.
+        """
+        model_id = self.resolve(f"{model_name}@{alias}")
+        self._registry.require_right("alias", model_id, alias)
+        self._registry.audit.append("alias", model_id, reason, alias=alias, model_name=model_name, removed=True)
+        self._change(model_name, alias, None, reason)
+
+    def of(self, model_name: str) -> dict[str, str]:
+        """The model's aliases and the versions they point at."""
+        entries = self._read(model_name)[1]
+        return {alias: entry["model_id"] for alias, entry in sorted(entries.items()) if entry["model_id"]}
+
+    def history(self, model_name: str, alias: str) -> list[dict[str, Any]]:
+        """What an alias pointed at, oldest first: `model_id` (None when removed), `at`, `by`, `why`."""
+        entries = self._read(model_name)[1]
+        return list(entries[alias]["history"]) if alias in entries else []
+
+    def all(self) -> dict[str, dict[str, str]]:
+        """The aliases of every model."""
+        names = [key.removeprefix("aliases/").removesuffix(".json") for key in self._registry.storage.keys("aliases")]
+        return {name: self.of(name) for name in names}
+
+    def resolve(self, reference: str) -> str:
+        """The model id that a reference means: a model id, `name@alias`, or `name:number`.
+
+        Raises:
+            ModelNotFound: it means nothing here.
+        """
+        name, at, alias = reference.partition("@")
+        if at:
+            if found := self.of(name).get(alias):
+                return found
+            raise ModelNotFound(f"{name} has no alias {alias!r}; it has: {', '.join(self.of(name)) or 'none'}")
+        name, colon, number = reference.partition(":")
+        if not colon:
+            return reference
+        if _NUMBER.fullmatch(number):
+            for metadata in self._registry.list_models(name=name):
+                if metadata.version == int(number):
+                    return metadata.model_id
+        raise ModelNotFound(f"{name} has no version {number}")
+
+    def _change(self, model_name: str, alias: str, model_id: str | None, reason: str) -> None:
+        before, entries = self._read(model_name)
+        entry = entries.setdefault(alias, {"model_id": None, "history": []})
+        entry["model_id"] = model_id
+        entry["history"].append({"model_id": model_id, "at": now(), "by": self._registry.actor, "why": reason})
+        storage, key = self._registry.storage, _key(model_name)
+        if before is None and storage.put_if_absent(key, json_bytes(entries)):
+            return
+        storage.compare_and_swap(key, json_bytes(entries), before or b"")
+
+    def _read(self, model_name: str) -> tuple[bytes | None, dict[str, Any]]:
+        try:
+            content = self._registry.storage.read(_key(model_name))
+        except ModelNotFound:
+            return None, {}
+        return content, json.loads(content)
+
+
+def _key(model_name: str) -> str:
+    if not is_model_name(model_name):
+        raise ModelNotFound(f"there is no model named {model_name!r}")
+    return f"aliases/{model_name}.json"

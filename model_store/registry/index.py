@@ -1,0 +1,123 @@
+"""Finds model versions fast: what was read once is read again only when its directory has changed.
+
+The index is told from the registry's files and never the other way round. It is kept in memory, and in a cache file
+that may be lost, old or damaged without harm: an entry counts only while the storage's mark of change is the one that
+it was made at, and is kept only when that mark can be relied on.
+"""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from model_store.errors import ModelNotFound
+from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.storage.directory import Storage
+
+CACHE_KEY = ".index.json"
+_CACHE_VERSION = 1
+_SHARED = ("feature_schema", "library_versions", "lineage")
+"""Fields that are large and mostly equal among the versions of a model: the cache file holds each value once."""
+
+
+class Index:
+    """The model versions of one registry.
+
+    Args:
+        storage: the registry's.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._entries: dict[str, tuple[int, ModelMetadata]] | None = None
+
+    def models(self, names: list[str], read: Any) -> list[ModelMetadata]:
+        """The present model versions of some model names, in no order.
+
+        Args:
+            names: model names.
+            read: reads one model version by its id.
+        """
+        if self._entries is None:
+            self._entries = self._load()
+        found: list[ModelMetadata] = []
+        changed = 0
+        for name in names:
+            for model_id, mark, settled in self._storage.changes(f"models/{name}"):
+                known = self._entries.get(model_id)
+                if known is not None and known[0] == mark:
+                    found.append(known[1])
+                    continue
+                if (metadata := self._read(model_id, mark if settled else None, read)) is not None:
+                    found.append(metadata)
+                    changed += 1
+        # Writing the file costs as much as reading some hundred versions; a few are read again instead.
+        if changed > max(100, len(found) // 20):
+            self._save()
+        return found
+
+    def _read(self, model_id: str, mark: int | None, read: Any) -> ModelMetadata | None:
+        assert self._entries is not None  # noqa: S101 - the caller has loaded them
+        try:
+            metadata: ModelMetadata = read(model_id)
+        except ModelNotFound:
+            # It went between the listing and the reading.
+            return None
+        if mark is not None:
+            self._entries[model_id] = (mark, metadata)
+        return metadata
+
+    def _load(self) -> dict[str, tuple[int, ModelMetadata]]:
+        try:
+            with _without_collection():
+                content = msgspec.json.decode(self._storage.read(CACHE_KEY))
+                if content["version"] != _CACHE_VERSION:
+                    return {}
+                shared = content["shared"]
+                return {
+                    model_id: (changed_ns, _unpacked(manifest, status, shared))
+                    for model_id, (changed_ns, status, manifest) in content["models"].items()
+                }
+        except Exception:
+            return {}
+
+    def _save(self) -> None:
+        assert self._entries is not None  # noqa: S101 - the caller has loaded them
+        places: dict[bytes, int] = {}
+        shared: list[Any] = []
+        models = {
+            model_id: [changed_ns, str(metadata.status), _packed(metadata.manifest(), places, shared)]
+            for model_id, (changed_ns, metadata) in self._entries.items()
+        }
+        content = {"version": _CACHE_VERSION, "shared": shared, "models": models}
+        self._storage.hint(CACHE_KEY, msgspec.json.encode(content))
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keeps the collector of cycles from walking ten thousand new objects that hold none, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _packed(manifest: dict[str, Any], places: dict[bytes, int], shared: list[Any]) -> dict[str, Any]:
+    for name in _SHARED:
+        text = msgspec.json.encode(manifest[name], order="sorted")
+        if text not in places:
+            places[text] = len(shared)
+            shared.append(manifest[name])
+        manifest[name] = places[text]
+    return manifest
+
+
+def _unpacked(manifest: dict[str, Any], status: str, shared: list[Any]) -> ModelMetadata:
+    for name in _SHARED:
+        manifest[name] = shared[manifest[name]]
+    return ModelMetadata.from_manifest(manifest, ModelStatus(status))

@@ -1,0 +1,105 @@
+"""Where a registry's files lie and how they are written; what every part of the registry shares."""
+
+import getpass
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from model_store.keys.defaults import default_checkout, registry_location
+from model_store.errors import InvalidInput, ModelNotFound, StorageFailed
+from model_store.artifact.header import canonical_json
+from model_store.registry.manifest import ModelMetadata, name_of
+from model_store.storage.directory import DirectoryStorage, Storage
+
+
+def context_of(metadata: ModelMetadata) -> dict[str, str]:
+    """What a registered artifact is bound to: its version, and the contract and golden rows that it has."""
+    return {
+        "model_id": metadata.model_id,
+        "model_name": metadata.model_name,
+        **bound_contract(metadata.contract, metadata.feature_schema),
+    }
+
+
+def bound_contract(contract: Mapping[str, Any] | None, features: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What binds an artifact to a contract: whoever has the artifact's digest has those of contract and golden rows."""
+    if contract is None:
+        return {}
+    content = canonical_json({"contract": contract, "features": list(features)})
+    return {"contract": f"sha256:{hashlib.sha256(content).hexdigest()}"}
+
+
+def place_of(model_id: str) -> str:
+    """The key below which a model version's files lie.
+
+    Raises:
+        ModelNotFound: it is not a model id.
+    """
+    try:
+        return f"models/{name_of(model_id)}/{model_id}"
+    except InvalidInput as error:
+        raise ModelNotFound(str(error)) from None
+
+
+def json_bytes(value: object) -> bytes:
+    """JSON as the registry's files hold it."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a new JSON file, synced.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(json_bytes(value))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def now() -> str:
+    """The present time, RFC 3339, UTC."""
+    return rfc3339(datetime.now(UTC))
+
+
+def storage_at(location: str | Path | None) -> Storage:
+    """The storage of a registry: what is given, what `MODEL_REGISTRY_URL` names, or the checkout's `registry/`.
+
+    Raises:
+        InvalidInput: a location of another kind.
+    """
+    text = str(location) if location is not None else registry_location(default_checkout())
+    if "://" not in text:
+        return DirectoryStorage(Path(text))
+    parts = urlsplit(text)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return DirectoryStorage(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        from model_store.storage.s3 import S3Storage
+
+        return S3Storage(parts.netloc, unquote(parts.path).strip("/"))
+    raise InvalidInput(
+        f"registry location {text!r} is not allowed; allowed: a directory, file://… or s3://bucket/prefix"
+    )
+
+
+def user_name() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def rfc3339(moment: datetime) -> str:
+    """A time as text: RFC 3339, UTC, whole seconds."""
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,234 @@
+"""What is done to many model versions at once: verify everything, rotate keys, clean up, count.
+
+Nothing that is deployed, has an alias, or is what a rollback may go back to is ever removed.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from model_store.registry.aliases import Aliases
+from model_store.errors import InUse, ModelStoreError
+from model_store.keys.keyring import KeyProvider
+from model_store.registry.layout import place_of
+from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.registry.progress import Step, no_step
+from model_store.registry.registry import ModelRegistry
+from model_store.artifact.rotation import rotate_artifact
+
+ROLLBACK_WINDOW = 5
+"""How many of the last different versions of each environment are kept for a rollback."""
+ROLLBACK_WINDOW_DAYS = 90
+"""So long what was deployed is kept for a rollback, however many versions came after it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one thing in the registry."""
+
+    subject: str
+    """A model id, or `audit`."""
+    intact: bool
+    detail: str
+    exit_code: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as plain JSON values."""
+        return asdict(self)
+
+
+def verify_everything(
+    registry: ModelRegistry, model_ids: Sequence[str] = (), step: Step = no_step
+) -> Iterator[Finding]:
+    """Looks at every manifest, state, artifact, alias and audit record, or at the model versions that are named.
+
+    Args:
+        registry: the registry.
+        model_ids: only these, and then neither aliases nor the audit log.
+        step: told of progress.
+    """
+    wanted = list(model_ids) or [
+        model_id for name in registry.storage.names("models") for model_id in registry.storage.names(f"models/{name}")
+    ]
+    for number, model_id in enumerate(wanted):
+        step(number, len(wanted), model_id)
+        yield _finding(model_id, lambda each=model_id: registry.verify_artifact(each))
+    if not model_ids:
+        for name, aliases in Aliases(registry).all().items():
+            for alias, model_id in aliases.items():
+                yield _finding(f"{name}@{alias}", lambda each=model_id: registry.get_metadata(each).model_id)
+        yield _finding("audit", lambda: f"{sum(1 for _ in registry.audit.records())} records")
+
+
+def _finding(subject: str, look: Any) -> Finding:
+    try:
+        return Finding(subject, intact=True, detail=str(look()))
+    except ModelStoreError as error:
+        return Finding(subject, intact=False, detail=str(error), exit_code=error.exit_code)
+
+
+def reasons_to_keep(
+    registry: ModelRegistry,
+    models: Iterable[ModelMetadata] | None = None,
+    in_use: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The model versions that must not go, each with the reason.
+
+    Args:
+        registry: the registry.
+        models: its model versions, when they are at hand.
+        in_use: others that must not, with their reasons, such as what stacks name.
+    """
+    reasons: dict[str, str] = dict(in_use or {})
+    oldest = (datetime.now(UTC) - timedelta(days=ROLLBACK_WINDOW_DAYS)).isoformat()
+    deployments: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for model in models if models is not None else registry.list_models():
+        if model.status is ModelStatus.DEPLOYED:
+            reasons.setdefault(model.model_id, "is deployed")
+        for entry in registry.state(model.model_id)["deployments"]:
+            deployments[entry["environment"]].append((entry["at"], model.model_id))
+    for environment, entries in deployments.items():
+        latest = dict.fromkeys(model_id for _, model_id in sorted(entries, reverse=True))
+        recent = {model_id for at, model_id in entries if at >= oldest}
+        for model_id in [*list(latest)[:ROLLBACK_WINDOW], *recent]:
+            reasons.setdefault(model_id, f"is what a rollback in {environment} may go back to")
+    for name, aliases in Aliases(registry).all().items():
+        for alias, model_id in aliases.items():
+            reasons.setdefault(model_id, f"has the alias {name}@{alias}")
+    return reasons
+
+
+def delete_model(
+    registry: ModelRegistry, model_id: str, reason: str = "", in_use: Mapping[str, str] | None = None
+) -> None:
+    """Deletes a model version for good.
+
+    Args:
+        registry: the registry.
+        model_id: which.
+        reason: why; recorded.
+        in_use: as for `reasons_to_keep`.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        ModelNotFound: there is none of this id.
+        InUse: it is deployed, has an alias, or is what a rollback may go back to.
+        StorageFailed: it cannot be removed.
+    """
+    registry.get_metadata(model_id)
+    registry.require_right("delete", model_id)
+    if kept := reasons_to_keep(registry, in_use=in_use).get(model_id):
+        raise InUse(f"{model_id} {kept}; it cannot be deleted")
+    registry.audit.append("delete", model_id, reason)
+    registry.storage.remove(place_of(model_id))
+
+
+def cleanup(
+    registry: ModelRegistry, keep_latest: int, *, dry_run: bool, in_use: Mapping[str, str] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Deletes all but the latest versions of every model.
+
+    Args:
+        registry: the registry.
+        keep_latest: how many of each model stay, whatever else; at least 1.
+        dry_run: whether to tell only.
+        in_use: as for `reasons_to_keep`.
+
+    Returns:
+        The versions that went (or would), and those that stay although they are old, each with the reason.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        StorageFailed: one cannot be removed; those before it are gone.
+    """
+    models = registry.list_models()
+    reasons = reasons_to_keep(registry, models, in_use)
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for model in models:
+        by_name[model.model_name].append(model.model_id)
+    old = [model_id for model_ids in by_name.values() for model_id in model_ids[: -max(1, keep_latest)]]
+    going = [model_id for model_id in old if model_id not in reasons]
+    if not dry_run:
+        for model_id in going:
+            registry.require_right("delete", model_id)
+            registry.audit.append("delete", model_id, f"cleanup, the latest {keep_latest} are kept")
+            registry.storage.remove(place_of(model_id))
+    return going, {model_id: reasons[model_id] for model_id in old if model_id in reasons}
+
+
+def rotate_keys(
+    registry: ModelRegistry, model_ids: Sequence[str], new_keys: Sequence[KeyProvider], step: Step = no_step
+) -> list[str]:
+    """Gives the artifacts of model versions other keys; digests stay the same.
+
+    Args:
+        registry: its keys open the artifacts.
+        model_ids: which; those that are not encrypted are passed over. All when empty.
+        new_keys: each gets a slot.
+        step: told of progress.
+
+    Returns:
+        The model versions whose keys were rotated.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        ModelNotFound, IntegrityError, KeyNotFound, KeyUnwrap, StorageFailed: those before it are rotated.
+    """
+    models = [registry.get_metadata(each) for each in model_ids] if model_ids else registry.list_models()
+    rotated = []
+    for number, model in enumerate(models):
+        step(number, len(models), model.model_id)
+        if not model.encrypted:
+            continue
+        registry.require_right("rotate-key", model.model_id)
+        names = [key.key_id for key in new_keys]
+        registry.audit.append("rotate-key", model.model_id, keys=names)
+        for name in ("artifact", *model.attachments):
+            place = f"{place_of(model.model_id)}/{name}"
+            path = registry.storage.path(place)
+            rotate_artifact(path, registry.keys, new_keys)
+            registry.storage.replace_file(place, path)
+        rotated.append(model.model_id)
+    return rotated
+
+
+def statistics(registry: ModelRegistry) -> dict[str, Any]:
+    """Counts and sizes: versions by status, name, type and compression, bytes, the newest version, records."""
+    models = registry.list_models()
+    newest = models[-1].model_id if models else None
+    aliases = Aliases(registry).all()
+    return {
+        "versions": len(models),
+        "bytes": sum(_size(registry, model) for model in models),
+        "by_status": dict(Counter(str(model.status) for model in models)),
+        "by_name": dict(Counter(model.model_name for model in models)),
+        "by_type": dict(Counter(model.model_type for model in models)),
+        "by_compression": dict(Counter(model.compression for model in models)),
+        "encrypted": sum(model.encrypted for model in models),
+        "aliases": sum(len(each) for each in aliases.values()),
+        "newest": newest,
+        "models": [_of_one_name(registry, name, models, aliases) for name in sorted({m.model_name for m in models})],
+    }
+
+
+def _of_one_name(
+    registry: ModelRegistry, name: str, models: Sequence[ModelMetadata], aliases: dict[str, dict[str, str]]
+) -> dict[str, Any]:
+    own = [model for model in models if model.model_name == name]
+    return {
+        "name": name,
+        "versions": len(own),
+        "bytes": sum(_size(registry, model) for model in own),
+        "by_status": dict(Counter(str(model.status) for model in own)),
+        "aliases": sorted(aliases.get(name, {})),
+        "newest": own[-1].model_id,
+    }
+
+
+def _size(registry: ModelRegistry, model: ModelMetadata) -> int:
+    try:
+        return registry.artifact_path(model.model_id).stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,171 @@
+"""How a model becomes a version: everything is written beside, and then takes its place in one step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_store.registry.audit import AuditLog
+from model_store.registry.layout import bound_contract, now, place_of, rfc3339, write_json
+from model_store.registry.manifest import GOLDEN_FILE, RUNTIME_FILE, ModelStatus, new_model_id
+from model_store.persistence import SecureModelPersistence
+from model_store.serialization.formats import SerializationFormat
+from model_store.storage.directory import Storage
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from model_store.contract.proving import Proven
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model on its way into the registry."""
+
+    model: Any
+    persistence: SecureModelPersistence
+    known: Mapping[str, Any]
+    """The fields of its manifest that are known before it is written."""
+    signing_key: "Ed25519PrivateKey | None"
+    proven: "Proven | None" = None
+    """Its contract, golden rows and faster form; None for one that is kept without being served."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Library versions as the model's file has them."""
+
+
+class Registration:
+    """Registers models in one registry.
+
+    Args:
+        storage: the registry's.
+        audit: the registry's.
+        actor: who registers.
+        encrypt: whether artifacts are encrypted.
+    """
+
+    def __init__(self, storage: Storage, audit: AuditLog, actor: str, *, encrypt: bool) -> None:
+        self._storage = storage
+        self._audit = audit
+        self._actor = actor
+        self._encrypt = encrypt
+
+    def register(self, candidate: Candidate) -> str:
+        """Registers a model as a new version and returns its id.
+
+        Raises:
+            KeyNotFound: it is to be encrypted and there is no key.
+            StorageFailed: the registry cannot be written.
+        """
+        name, model_type = candidate.known["model_name"], candidate.known["model_type"]
+        version = self._claim_version(name)
+        moment = datetime.now(UTC).replace(microsecond=0)
+        while True:
+            model_id = new_model_id(name, model_type, moment)
+            if self._try_to_register(candidate, model_id, version, moment):
+                return model_id
+            moment += timedelta(seconds=1)
+
+    def _try_to_register(self, candidate: Candidate, model_id: str, version: int, moment: datetime) -> bool:
+        place = place_of(model_id)
+        if self._storage.exists(place):
+            return False
+        with self._storage.staged(model_id) as staging:
+            if staging is None:
+                return False
+            manifest = self._write_version(candidate, model_id, version, moment, staging)
+            self._audit.append("register", model_id, digest=manifest["digest"], version=manifest["version"])
+            return self._storage.publish(staging, place)
+
+    def _write_version(
+        self, candidate: Candidate, model_id: str, version: int, moment: datetime, staging: Path
+    ) -> dict[str, Any]:
+        version_context = {"model_id": model_id, "model_name": candidate.known["model_name"]}
+        proven, features = candidate.proven, candidate.known["feature_schema"]
+        contract = self._write_golden(candidate, proven, version_context, staging) if proven else None
+        saved = candidate.persistence.save_model_secure(
+            candidate.model,
+            staging / "artifact",
+            encrypt=self._encrypt,
+            context={**version_context, **bound_contract(contract, features)},
+        )
+        manifest = {
+            **candidate.known,
+            "model_id": model_id,
+            "version": version,
+            "created_at": rfc3339(moment),
+            "digest": saved["digest"],
+            "size_bytes": saved["final_size"],
+            "payload_bytes": saved["compressed_size"],
+            "serializer": saved["format"],
+            "compression": saved["compression"],
+            "encrypted": saved["encrypted"],
+            "key_fingerprints": saved["key_fingerprints"],
+            "model_class": saved["model_class"],
+            "library_versions": {**saved["library_versions"], **candidate.versions},
+            "runtime": self._write_form(candidate, proven, version_context, staging) if proven else None,
+        }
+        if contract is not None:
+            manifest["contract"] = contract
+        state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
+        enter_status(state, ModelStatus.TRAINED, self._actor, "registered")
+        write_json(staging / "manifest.json", manifest)
+        write_json(staging / "state.json", state)
+        if candidate.signing_key is not None:
+            from model_store.registry.signing import sign_manifest
+
+            write_json(staging / "signature.json", sign_manifest(manifest, candidate.signing_key))
+        return manifest
+
+    def _write_golden(
+        self, candidate: Candidate, proven: "Proven", context: Mapping[str, str], staging: Path
+    ) -> dict[str, Any]:
+        """Writes the golden rows; returns the contract with their digest."""
+        written = self._write_data(candidate, proven.golden.to_bytes(), GOLDEN_FILE, context, staging)
+        return replace(proven.contract, golden={**proven.golden.described(), **written}).to_dict()
+
+    def _write_form(
+        self, candidate: Candidate, proven: "Proven", context: Mapping[str, str], staging: Path
+    ) -> dict[str, Any]:
+        """Writes the faster form, where there is one; returns what the manifest says of it."""
+        if proven.form is None:
+            return {"format": "native", "reason": proven.reason}
+        from model_store.contract.golden import TOLERANCE
+
+        written = self._write_data(candidate, proven.form.to_bytes(), RUNTIME_FILE, context, staging)
+        return {
+            "format": proven.form.kind,
+            "largest_difference": proven.largest_difference,
+            "tolerance": TOLERANCE,
+            **written,
+        }
+
+    def _write_data(
+        self, candidate: Candidate, content: bytes, name: str, context: Mapping[str, str], staging: Path
+    ) -> dict[str, Any]:
+        written = candidate.persistence.save_model_secure(
+            content,
+            staging / name,
+            format_type=SerializationFormat.DATA,
+            encrypt=self._encrypt,
+            context={**context, "form": name},
+        )
+        return {
+            "digest": written["digest"],
+            "size_bytes": written["final_size"],
+            "payload_bytes": written["compressed_size"],
+        }
+
+    def _claim_version(self, model_name: str) -> int:
+        """The next number of a name; claimed once and for all, even when the registration then fails."""
+        claims = f"models/{model_name}/.versions"
+        number = self._storage.count(claims) + 1
+        while not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):
+            number += 1
+        return number
+
+
+def enter_status(state: dict[str, Any], status: ModelStatus, actor: str, reason: str) -> None:
+    """Sets a state's status and adds it to its history."""
+    state["status"] = str(status)
+    state["history"].append({"status": str(status), "at": now(), "by": actor, "why": reason})

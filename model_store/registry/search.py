@@ -1,0 +1,73 @@
+"""Search among model versions: by status, name, tag and metric, in an order."""
+
+import operator
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from model_store.errors import InvalidInput
+from model_store.registry.manifest import ModelMetadata
+
+_CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(>=|<=|==|!=|>|<|=)\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*")
+_COMPARE: dict[str, Any] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+_FIELDS = ("created_at", "model_id", "model_name", "size_bytes", "status", "version")
+
+
+def search(
+    models: Iterable[ModelMetadata],
+    *,
+    tags: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    sort: str = "created_at",
+    limit: int | None = None,
+) -> list[ModelMetadata]:
+    """The model versions that meet every condition.
+
+    Args:
+        models: to search among.
+        tags: all of them have to be there.
+        metrics: conditions such as `accuracy>0.95`; a version without the metric does not meet one.
+        sort: a field or a metric, `-` before it for descending; versions without the metric come last.
+        limit: how many at most.
+
+    Raises:
+        InvalidInput: a condition or an order that is not one; says what is allowed.
+    """
+    conditions = [_condition(text) for text in metrics]
+    found = [
+        model
+        for model in models
+        if set(tags) <= set(model.tags) and all(_meets(model, *condition) for condition in conditions)
+    ]
+    return _sorted(found, sort)[:limit]
+
+
+def _condition(text: str) -> tuple[str, str, float]:
+    parts = _CONDITION.fullmatch(text)
+    if parts is None:
+        raise InvalidInput(f"condition {text!r} is not allowed; allowed: a metric, one of > >= < <= = !=, a number")
+    return parts[1], parts[2], float(parts[3])
+
+
+def _meets(model: ModelMetadata, metric: str, comparison: str, number: float) -> bool:
+    value = model.performance_metrics.get(metric)
+    return value is not None and bool(_COMPARE[comparison](value, number))
+
+
+def _sorted(models: list[ModelMetadata], order: str) -> list[ModelMetadata]:
+    name, descending = order.removeprefix("-"), order.startswith("-")
+    if name in _FIELDS:
+        return sorted(models, key=lambda model: (getattr(model, name), model.model_id), reverse=descending)
+    having = [model for model in models if name in model.performance_metrics]
+    if models and not having:
+        raise InvalidInput(f"order {order!r} is not allowed; allowed: {', '.join(_FIELDS)}, or a metric that is there")
+    having.sort(key=lambda model: model.performance_metrics[name], reverse=descending)
+    return having + [model for model in models if name not in model.performance_metrics]

@@ -1,0 +1,213 @@
+"""Signatures over manifests: Ed25519 in a DSSE envelope around an in-toto statement.
+
+The statement's subject is the model version with its artifact's digest, its predicate the manifest, so that whoever
+trusts the signer can trust both. Terms and encoding are those of DSSE (secure-systems-lab/dsse, protocol version 1)
+and in-toto (Statement v1).
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_store.errors import FileMissing, InvalidInput, KeyFileUnsafe, SignatureInvalid
+from model_store.artifact.header import canonical_json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:fraud-detection:model-manifest:v1"
+_OPEN_TO_OTHERS = 0o077
+
+
+class SignaturePolicy(StrEnum):
+    """What becomes of a model version without a good signature."""
+
+    REQUIRE = "require"
+    WARN = "warn"
+    OFF = "off"
+
+
+def write_signing_key(path: Path) -> str:
+    """Writes a new Ed25519 key (PKCS #8, PEM, mode 600) and its public key beside it (`<path>.pub`).
+
+    Returns:
+        The public key, as it is put into a stack's config.
+
+    Raises:
+        FileExistsError: the file is there already.
+    """
+    import os
+
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(private)
+        file.flush()
+        os.fsync(file.fileno())
+    public = public_text(key.public_key())
+    path.with_name(f"{path.name}.pub").write_text(f"{public}\n", encoding="ascii")
+    return public
+
+
+def read_signing_key(path: Path) -> "Ed25519PrivateKey":
+    """Reads a signing key.
+
+    Raises:
+        FileMissing: there is no such file.
+        KeyFileUnsafe: others can read it, or it is not an Ed25519 key.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        if path.stat().st_mode & _OPEN_TO_OTHERS:
+            raise KeyFileUnsafe(f"{path}: others can read this key; close it: chmod 600 {path}")
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except FileNotFoundError:
+        raise FileMissing(f"{path}: there is no such file") from None
+    except (OSError, ValueError, TypeError):
+        raise KeyFileUnsafe(f"{path}: not an Ed25519 key in PEM") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFileUnsafe(f"{path}: not an Ed25519 key in PEM")
+    return key
+
+
+def public_text(key: "Ed25519PublicKey") -> str:
+    """A public key as text: `ed25519:` and 32 bytes in base64."""
+    return f"ed25519:{base64.b64encode(key.public_bytes_raw()).decode()}"
+
+
+def parse_public_key(text: str) -> "Ed25519PublicKey":
+    """Reads what `public_text` wrote.
+
+    Raises:
+        InvalidInput: it is not a public key.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    kind, _, encoded = text.strip().partition(":")
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if kind != "ed25519" or len(raw) != 32:
+        raise InvalidInput(f"{text!r} is not a public key; one looks like ed25519: and 44 characters of base64")
+    return Ed25519PublicKey.from_public_bytes(raw)
+
+
+def key_id(key: "Ed25519PublicKey") -> str:
+    """The key's name in an envelope: the first 32 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:32]
+
+
+def sign_manifest(manifest: Mapping[str, Any], key: "Ed25519PrivateKey") -> dict[str, Any]:
+    """A DSSE envelope with one signature over the manifest's statement."""
+    payload = canonical_json(_statement(manifest))
+    signature = key.sign(_pre_authentication_encoding(payload))
+    return {
+        "payloadType": PAYLOAD_TYPE,
+        "payload": base64.b64encode(payload).decode(),
+        "signatures": [{"keyid": key_id(key.public_key()), "sig": base64.b64encode(signature).decode()}],
+    }
+
+
+def verify_envelope(
+    envelope: Mapping[str, Any], manifest: Mapping[str, Any], public_keys: Sequence["Ed25519PublicKey"]
+) -> str:
+    """Does nothing when one of the keys signed this very manifest.
+
+    Returns:
+        The name of the key that did.
+
+    Raises:
+        SignatureInvalid: none did, or the envelope is of something else.
+    """
+    from cryptography.exceptions import InvalidSignature
+
+    payload, signatures = _opened(envelope)
+    message = _pre_authentication_encoding(payload)
+    for key in public_keys:
+        for name, signature in signatures:
+            if name != key_id(key):
+                continue
+            try:
+                key.verify(signature, message)
+            except InvalidSignature:
+                continue
+            if payload != canonical_json(_statement(manifest)):
+                raise SignatureInvalid("the signature is good, but it is of another manifest")
+            return name
+    signers = ", ".join(name for name, _ in signatures) or "nobody"
+    raise SignatureInvalid(f"signed by {signers}, by none of the {len(public_keys)} trusted keys")
+
+
+def _statement(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [
+            {"name": manifest["model_id"], "digest": {"sha256": str(manifest["digest"]).removeprefix("sha256:")}}
+        ],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": dict(manifest),
+    }
+
+
+def _pre_authentication_encoding(payload: bytes) -> bytes:
+    kind = PAYLOAD_TYPE.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def _opened(envelope: Mapping[str, Any]) -> tuple[bytes, list[tuple[str, bytes]]]:
+    try:
+        if envelope["payloadType"] != PAYLOAD_TYPE:
+            raise SignatureInvalid(f"the envelope's payload type is {envelope['payloadType']!r}")
+        payload = base64.b64decode(envelope["payload"], validate=True)
+        signatures = [_signature(entry) for entry in envelope["signatures"]]
+    except (KeyError, TypeError, ValueError):
+        raise SignatureInvalid("the signature file is not a DSSE envelope") from None
+    return payload, signatures
+
+
+def _signature(entry: Mapping[str, Any]) -> tuple[str, bytes]:
+    return str(entry["keyid"]), base64.b64decode(entry["sig"], validate=True)
+
+
+def merged(envelopes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """One envelope with the signatures of all; all have to be of the same payload.
+
+    Raises:
+        SignatureInvalid: they are of different payloads.
+    """
+    first, *others = [dict(envelope) for envelope in envelopes]
+    by_key = {entry["keyid"]: entry for entry in first["signatures"]}
+    for other in others:
+        if other["payload"] != first["payload"]:
+            raise SignatureInvalid("the signatures are of different manifests")
+        by_key |= {entry["keyid"]: entry for entry in other["signatures"]}
+    return {**first, "signatures": list(by_key.values())}
+
+
+def parse_envelope(content: bytes) -> dict[str, Any]:
+    """Reads an envelope's file.
+
+    Raises:
+        SignatureInvalid: it is not JSON.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError:
+        raise SignatureInvalid("the signature file is not JSON") from None
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,131 @@
+"""Turns a model into bytes and back.
+
+`joblib` and `pickle` keep any object and are read through the allow-list. `skops` names its types, which go through the
+same list. `onnx`, `xgboost` and `lightgbm` hold numbers and structure only: nothing in them can be run. `data` is bytes
+as they are.
+"""
+
+import importlib.util
+import io
+import pickle
+from collections.abc import Collection
+from enum import StrEnum
+from functools import cache
+from typing import Any, BinaryIO, cast
+
+from model_store.serialization import native_models
+from model_store.errors import ModelStoreError, TrailingData, UnreadableModel
+from model_store.serialization.trust import load_joblib, load_pickle, load_skops
+
+
+class SerializationFormat(StrEnum):
+    """How a model becomes bytes."""
+
+    JOBLIB = "joblib"
+    PICKLE = "pickle"
+    SKOPS = "skops"
+    ONNX = "onnx"
+    XGBOOST = "xgboost"
+    LIGHTGBM = "lightgbm"
+    DATA = "data"
+    """Bytes as they are: golden rows and faster forms."""
+
+
+def native_format(model: Any) -> SerializationFormat | None:
+    """The only format that holds a model which was loaded from a library's own file; None for estimators."""
+    if isinstance(model, native_models.OnnxModel):
+        return SerializationFormat.ONNX
+    return SerializationFormat.LIGHTGBM if isinstance(model, native_models.LightGBMModel) else None
+
+
+def dump_model(model: Any, target: BinaryIO, serializer: SerializationFormat) -> None:
+    """Writes a model's bytes, in pieces where the format allows it.
+
+    Raises:
+        InvalidInput: the format cannot hold this model.
+    """
+    if serializer is SerializationFormat.JOBLIB:
+        _plain_numpy_pickler()(target).dump(model)
+    elif serializer is SerializationFormat.PICKLE:
+        pickle.dump(model, target, protocol=pickle.HIGHEST_PROTOCOL)
+    elif serializer is SerializationFormat.SKOPS:
+        target.write(native_models.skops_bytes(model))
+    elif serializer is SerializationFormat.DATA:
+        target.write(model)
+    elif serializer is SerializationFormat.ONNX:
+        target.write(native_models.onnx_bytes(model))
+    elif serializer is SerializationFormat.XGBOOST:
+        target.write(native_models.xgboost_bytes(model))
+    else:
+        target.write(native_models.lightgbm_bytes(model))
+
+
+def load_model(
+    source: io.BufferedReader,
+    serializer: SerializationFormat,
+    trusted: Collection[str] = (),
+    model_class: str = "",
+) -> Any:
+    """Reads a model's bytes, to the last one.
+
+    Args:
+        source: authenticated bytes.
+        serializer: how they were written.
+        trusted: full names that are allowed beside the allow-list.
+        model_class: full name of the model's class, which XGBoost's own format needs.
+
+    Raises:
+        UntrustedType: the bytes name something that is not trusted.
+        TrailingData: something follows the model.
+        UnreadableModel: the bytes do not make a model.
+    """
+    try:
+        model = _load(source, serializer, trusted, model_class)
+        rest = source.read(1)
+    except ModelStoreError:
+        raise
+    except Exception as error:
+        raise UnreadableModel(f"the model cannot be read ({type(error).__name__}: {error})") from None
+    if rest:
+        raise TrailingData("there are bytes after the end of the model")
+    return model
+
+
+def _load(
+    source: io.BufferedReader, serializer: SerializationFormat, trusted: Collection[str], model_class: str
+) -> Any:
+    if serializer is SerializationFormat.JOBLIB:
+        return load_joblib(cast("BinaryIO", source), trusted)
+    if serializer is SerializationFormat.PICKLE:
+        return load_pickle(cast("BinaryIO", source), trusted)
+    content = source.read()
+    if serializer is SerializationFormat.DATA:
+        return content
+    if serializer is SerializationFormat.SKOPS:
+        return load_skops(content, trusted)
+    if serializer is SerializationFormat.ONNX:
+        return native_models.OnnxModel(content)
+    if serializer is SerializationFormat.XGBOOST:
+        return native_models.load_xgboost(content, model_class)
+    return native_models.LightGBMModel(content.decode("utf-8"))
+
+
+@cache
+def _plain_numpy_pickler() -> Any:
+    """Joblib's pickler with the standard library's own rules.
+
+    Importing dill, as Pulumi's SDK does, teaches every pickler written in Python to name dill's functions, which no
+    allow-list should trust. The rules are therefore taken from a copy of the standard module that nobody has changed.
+    """
+    from joblib.numpy_pickle import NumpyPickler
+
+    specification = importlib.util.find_spec("pickle")
+    assert specification is not None  # noqa: S101 - the standard library has it
+    assert specification.loader is not None  # noqa: S101
+    unchanged = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(unchanged)
+
+    class PlainNumpyPickler(NumpyPickler):  # type: ignore[misc]
+        dispatch = unchanged._Pickler.dispatch.copy()
+
+    return PlainNumpyPickler

@@ -1,0 +1,101 @@
+"""Versions of the libraries that wrote a model file, as the file itself tells them."""
+
+import gc
+import re
+from collections.abc import Iterator
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+from warnings import WarningMessage
+
+_NEVER_ENTERED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes, bytearray, int, float, complex)
+_XGBOOST_UBJSON = re.compile(rb"version\[#L\0{7}\x03([iUIlL][^}]{2,26}?)}", re.DOTALL)
+_XGBOOST_JSON = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]')
+_OVERLAP_BYTES = 64
+
+
+class XGBoostVersion:
+    """Looks for the version that XGBoost writes into every model, in bytes that pass by."""
+
+    def __init__(self) -> None:
+        self.found: str | None = None
+        self._end = b""
+
+    def pass_by(self, data: bytes) -> None:
+        """Looks at the next bytes of the file."""
+        if self.found is None:
+            self.found = _xgboost_version(window := self._end + data)
+            self._end = window[-_OVERLAP_BYTES:]
+
+
+def _xgboost_version(content: bytes) -> str | None:
+    if found := _XGBOOST_JSON.search(content):
+        return ".".join(part.decode() for part in found.groups())
+    if found := _XGBOOST_UBJSON.search(content):
+        from model_store.serialization.ubjson import read_ubjson
+
+        try:
+            return ".".join(map(str, read_ubjson(b"[" + found[1] + b"]")))
+        except ValueError:
+            return None
+    return None
+
+
+def found_versions(model: Any, warnings: list[WarningMessage], xgboost_version: str | None) -> dict[str, str]:
+    """Library → version.
+
+    Args:
+        model: as it was loaded.
+        warnings: what the libraries warned of meanwhile; scikit-learn tells its version so, when it is another one.
+        xgboost_version: what `XGBoostVersion` found in the file.
+    """
+    found: dict[str, str] = {}
+    for item in _objects_of(model):
+        package = (type(item).__module__ or "").partition(".")[0]
+        if package == "sklearn":
+            found["scikit-learn"] = _sklearn_version(warnings)
+        elif package == "xgboost" and xgboost_version:
+            found["xgboost"] = xgboost_version
+        elif package == "lightgbm" and type(item).__name__ == "Booster":
+            found["lightgbm"] = _lightgbm_version(item)
+        elif type(item).__name__ == "OnnxModel":
+            found.update(_onnx_versions(item.content))
+    return found
+
+
+def _sklearn_version(warnings: list[WarningMessage]) -> str:
+    import sklearn
+
+    for warning in warnings:
+        if version := getattr(warning.message, "original_sklearn_version", None):
+            return str(version)
+    return str(sklearn.__version__)
+
+
+def _lightgbm_version(booster: Any) -> str:
+    """The version of its text format, which is all that a model of LightGBM tells."""
+    text = booster.model_to_string(num_iteration=1)
+    return next((line.partition("=")[2] for line in text.splitlines()[:4] if line.startswith("version=")), "unknown")
+
+
+def _onnx_versions(content: bytes) -> dict[str, str]:
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    opsets = ", ".join(f"{item.domain or 'ai.onnx'} {item.version}" for item in model.opset_import)
+    producer = {model.producer_name: model.producer_version} if model.producer_name and model.producer_version else {}
+    return {"onnx": f"IR {model.ir_version}, {opsets}", **producer}
+
+
+def _objects_of(model: Any) -> Iterator[Any]:
+    """Every object that the model consists of, each once."""
+    seen: dict[int, Any] = {}
+    pending = [model]
+    while pending:
+        item = pending.pop()
+        if item is None or isinstance(item, _NEVER_ENTERED) or id(item) in seen:
+            continue
+        seen[id(item)] = item
+        yield item
+        if type(item).__module__ == "numpy" and getattr(getattr(item, "dtype", None), "hasobject", False):
+            pending.append(item.tolist())
+        pending.extend(gc.get_referents(item))

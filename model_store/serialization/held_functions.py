@@ -1,0 +1,199 @@
+"""Which functions a loaded model may call: looked up in its object graph before anything of it is asked.
+
+An unpickler gets the names of functions (`model_store.serialization.stand_ins.NamedFunction`). Here the pure ones take the place of
+their names; the others stay names, which cannot be called. Objects that call what they hold on every prediction are
+refused unless it is known.
+"""
+
+import gc
+from collections.abc import Collection, Iterator
+from functools import cache, partial
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+from model_store.serialization import allow_list
+from model_store.errors import UntrustedType
+from model_store.serialization.stand_ins import NamedFunction, StandIn, StandInClass, real_function
+
+PURE_FUNCTIONS = [
+    "abs",
+    "around",
+    "asarray",
+    "ascontiguousarray",
+    "atleast_2d",
+    "clip",
+    "column_stack",
+    "cumsum",
+    "diff",
+    "fix",
+    "hstack",
+    "imag",
+    "log1p",
+    "max",
+    "mean",
+    "median",
+    "min",
+    "nan_to_num",
+    "ones_like",
+    "prod",
+    "ravel",
+    "real",
+    "real_if_close",
+    "reshape",
+    "round",
+    "sinc",
+    "sort",
+    "squeeze",
+    "std",
+    "sum",
+    "transpose",
+    "unwrap",
+    "var",
+    "vstack",
+    "where",
+    "zeros_like",
+]
+"""Functions of numpy beside its universal ones: they compute from their arguments and do nothing else."""
+PURE_SCIPY_FUNCTIONS = [
+    "boxcox",
+    "boxcox1p",
+    "cbrt",
+    "erf",
+    "erfinv",
+    "exp10",
+    "exp2",
+    "expit",
+    "expm1",
+    "inv_boxcox",
+    "inv_boxcox1p",
+    "log1p",
+    "log_expit",
+    "logit",
+    "ndtr",
+    "ndtri",
+    "xlog1py",
+    "xlogy",
+]
+"""Universal functions of scipy.special."""
+PURE_OTHERS = frozenset(
+    {
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
+        "sklearn.cluster._kmeans._kmeans_single_lloyd",
+        "sklearn.feature_extraction.text.strip_accents_ascii",
+        "sklearn.feature_extraction.text.strip_accents_unicode",
+        "sklearn.feature_extraction.text.strip_tags",
+        "sklearn.utils.validation.check_array",
+    }
+)
+_NEVER_ENTERED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes, bytearray, int, float, complex)
+_PARTIAL_STATE = 4
+"""Function, arguments, named arguments, attributes."""
+_CALLED = ("func", "inverse_func")
+_READ_FILES = ("filename", "file")
+
+
+def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] = ()) -> Any:
+    """The model, with the pure functions that it holds in the place of their names.
+
+    Args:
+        model: as it was read.
+        trusted: full names that the caller trusts.
+        granted: the functions and classes of those names that the file brought in.
+
+    Raises:
+        UntrustedType: it would call a function that is neither pure nor trusted, or read files.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+    from sklearn.preprocessing import FunctionTransformer
+
+    if isinstance(model, NamedFunction | StandIn | StandInClass):
+        raise UntrustedType(model.full_name, "in the place of a model")
+    for item in _objects_of(model):
+        _put_back(item)
+        if isinstance(item, FunctionTransformer):
+            for attribute in _CALLED:
+                _require_known(getattr(item, attribute, None), granted)
+        if isinstance(item, CountVectorizer | HashingVectorizer) and item.input in _READ_FILES:
+            name = f"{_name_of(item)}(input={item.input!r})"
+            if name not in trusted:
+                raise UntrustedType(name, "which reads the files that requests name")
+    return model
+
+
+def _put_back(item: Any) -> None:
+    """Pure functions in the place of their names, in an object's attributes and in dictionaries and lists."""
+    holder = item if isinstance(item, dict | list) else getattr(item, "__dict__", None)
+    if not isinstance(holder, dict | list):
+        return
+    for place, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+        if type(value) is NamedFunction and _is_pure_name(value.full_name):
+            holder[place] = real_function(value.full_name)
+        elif isinstance(value, StandIn) and value.full_name == "functools.partial":
+            holder[place] = _partial(value)
+
+
+def _partial(inert: StandIn) -> Any:
+    """A pure function with some of its arguments; the stand-in itself for any other function."""
+    if not (isinstance(inert.state, tuple) and len(inert.state) == _PARTIAL_STATE):
+        return inert
+    function, arguments, named, _ = inert.state
+    if not (type(function) is NamedFunction and _is_pure_name(function.full_name) and type(arguments) is tuple):
+        return inert
+    return partial(real_function(function.full_name), *arguments, **(named or {}))
+
+
+def _require_known(function: Any, granted: Collection[Any]) -> None:
+    if type(function) is partial:
+        function = function.func
+    if function is None or _is_pure(function) or any(function is known or type(function) is known for known in granted):
+        return
+    if isinstance(function, StandIn) and isinstance(function.state, tuple) and function.state:
+        function = function.state[0]
+    name = function.full_name if isinstance(function, NamedFunction) else _name_of(function)
+    raise UntrustedType(name, "which a FunctionTransformer calls on every prediction")
+
+
+def _name_of(value: Any) -> str:
+    named = value if hasattr(value, "__name__") else type(value)
+    name = getattr(named, "__qualname__", named.__name__)
+    return f"{getattr(named, '__module__', None) or type(named).__module__}.{name}"
+
+
+def _is_pure(function: Any) -> bool:
+    """Whether it is one of the pure functions itself; a name alone proves nothing."""
+    return any(function is known for known in _pure_functions())
+
+
+def _is_pure_name(full_name: str) -> bool:
+    module, _, name = full_name.rpartition(".")
+    if module == "numpy":
+        return (module, name) in allow_list.stand_in_functions()
+    return full_name in PURE_OTHERS or (module.startswith("scipy.special.") and name in PURE_SCIPY_FUNCTIONS)
+
+
+@cache
+def _pure_functions() -> list[Any]:
+    names = (f"{module}.{name}" for module, name in allow_list.stand_in_functions())
+    return [function for name in names if _is_pure_name(name) and (function := _function_if_there(name)) is not None]
+
+
+def _function_if_there(full_name: str) -> Any:
+    try:
+        return real_function(full_name)
+    except (ImportError, AttributeError):
+        return None  # Of another version of its library.
+
+
+def _objects_of(model: Any) -> Iterator[Any]:
+    """Every object that the model consists of, each once."""
+    seen: dict[int, Any] = {}
+    pending = [model]
+    while pending:
+        item = pending.pop()
+        if item is None or isinstance(item, _NEVER_ENTERED) or id(item) in seen:
+            continue
+        seen[id(item)] = item
+        yield item
+        if type(item).__module__ == "numpy" and getattr(getattr(item, "dtype", None), "hasobject", False):
+            pending.append(item.tolist())
+        pending.extend(gc.get_referents(item))

@@ -1,0 +1,232 @@
+"""Model files as data scientists hand them over: read through the allow-list, or without anything that could be run."""
+
+import bz2
+import gzip
+import io
+import lzma
+import warnings
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from model_store.serialization.allow_list import trusted_globals
+from model_store.serialization.compression import CappedReader
+from model_store.errors import FileMissing, InvalidInput, ModelStoreError, StorageFailed, UnreadableModel
+from model_store.serialization.found_versions import XGBoostVersion, found_versions
+from model_store.serialization.lineage import describe_source
+from model_store.serialization.native_files import lightgbm_model, xgboost_classifier
+from model_store.persistence import DEFAULT_MAX_BYTES
+from model_store.serialization.formats import SerializationFormat, load_model
+from model_store.serialization.trust import REFUSED, named_globals, skops_types
+
+_SUFFIXES = {
+    ".joblib": SerializationFormat.JOBLIB,
+    ".pkl": SerializationFormat.PICKLE,
+    ".pickle": SerializationFormat.PICKLE,
+    ".skops": SerializationFormat.SKOPS,
+    ".onnx": SerializationFormat.ONNX,
+    ".json": SerializationFormat.XGBOOST,
+    ".ubj": SerializationFormat.XGBOOST,
+    ".txt": SerializationFormat.LIGHTGBM,
+}
+_OUTER_SUFFIXES = (".gz", ".bz2", ".xz", ".lzma", ".lz4", ".z")
+_NAME_NOTHING = (SerializationFormat.ONNX, SerializationFormat.XGBOOST, SerializationFormat.LIGHTGBM)
+
+
+@dataclass(frozen=True)
+class LoadedModelFile:
+    """A model with what its file tells of itself.
+
+    Attributes:
+        model: what was loaded.
+        versions: library → version that wrote it, as the file says.
+        warnings: what the libraries warned of while it was loaded, each once, one line each.
+    """
+
+    model: Any
+    versions: dict[str, str]
+    warnings: list[str]
+
+
+def load_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = DEFAULT_MAX_BYTES) -> Any:
+    """The model of `read_model_file`; what the libraries warned of is warned of once."""
+    found = read_model_file(path, trusted, max_bytes)
+    for warning in found.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return found.model
+
+
+def read_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = DEFAULT_MAX_BYTES) -> LoadedModelFile:
+    """Loads a model file.
+
+    Args:
+        path: `.joblib`, `.pkl`, `.pickle`, `.skops`, `.onnx`, `.json` and `.ubj` (XGBoost), `.txt` (LightGBM);
+            compressed as joblib does, or not.
+        trusted: full names of globals to allow beside the allow-list.
+        max_bytes: how large the model may be once decompressed.
+
+    Raises:
+        FileMissing: there is no such file.
+        InvalidInput: a file of another kind, or a model whose objective gives no probability.
+        UntrustedType: it names something that is not trusted; nothing of it was run.
+        UnreadableModel, TrailingData, SizeLimit: it does not make a model.
+    """
+    serializer, suffix = _serializer_of(path)
+    version = XGBoostVersion()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with _opened(path, max_bytes, version.pass_by) as file:
+            if serializer in (SerializationFormat.XGBOOST, SerializationFormat.LIGHTGBM):
+                model = _native_model(_content(file), suffix)
+            else:
+                model = load_model(file, serializer, trusted)
+    lines = dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught)
+    return LoadedModelFile(model, found_versions(model, caught, version.found), list(lines))
+
+
+def _native_model(content: bytes, suffix: str) -> Any:
+    if suffix == ".txt":
+        return lightgbm_model(content)
+    return xgboost_classifier(content, json_text=suffix == ".json")
+
+
+def _content(file: io.BufferedReader) -> bytes:
+    try:
+        return file.read()
+    except ModelStoreError:
+        raise
+    except Exception as error:  # Each compression has errors of its own.
+        raise UnreadableModel(f"the model cannot be read ({type(error).__name__}: {error})") from None
+
+
+def describe_model_file(path: Path) -> dict[str, Any]:
+    """What `SecureModelPersistence.load_model_secure` says of an artifact, as far as a model file has it.
+
+    Returns:
+        `format`, `compression` (None: not the artifact's), `encrypted`, `context`, `final_size` in bytes, and `digest`,
+        the file's SHA-256.
+
+    Raises:
+        FileMissing, InvalidInput, StorageFailed: as for `load_model_file`.
+    """
+    source = describe_source(path)
+    return {
+        "format": str(_serializer_of(path)[0]),
+        "compression": None,
+        "encrypted": False,
+        "context": {},
+        "final_size": source["size_bytes"],
+        "digest": f"sha256:{source['sha256']}",
+    }
+
+
+def inspect_model_file(path: Path) -> dict[str, list[str]]:
+    """What a model file names, without loading it: `named` all, `untrusted` those not on the allow-list.
+
+    Raises:
+        FileMissing, InvalidInput, UnreadableModel: as for `load_model_file`.
+    """
+    serializer, _ = _serializer_of(path)
+    with _opened(path, DEFAULT_MAX_BYTES) as file:
+        if serializer in _NAME_NOTHING:
+            return {"named": [], "untrusted": []}
+        if serializer is SerializationFormat.SKOPS:
+            return _inspect_skops(file.read())
+        named = named_globals(file)
+    return {"named": named, "untrusted": [name for name in named if name not in trusted_globals()]}
+
+
+def _inspect_skops(content: bytes) -> dict[str, list[str]]:
+    import skops.io
+
+    named = skops_types(content)
+    needed = set(skops.io.get_untrusted_types(data=content)) - trusted_globals()
+    return {"named": named, "untrusted": sorted(needed | (REFUSED & set(named)))}
+
+
+def _serializer_of(path: Path) -> tuple[SerializationFormat, str]:
+    """How the file is written, and the suffix that tells so."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    while suffixes and suffixes[-1] in _OUTER_SUFFIXES:
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix not in _SUFFIXES:
+        raise InvalidInput(f"{path}: not a model file; allowed: {', '.join(_SUFFIXES)}")
+    return _SUFFIXES[suffix], suffix
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int, pass_by: Callable[[bytes], None] | None = None) -> Iterator[io.BufferedReader]:
+    """The file's content, decompressed when it begins as a compressed file does; `pass_by` sees all of it."""
+    try:
+        with path.open("rb") as file:
+            content: Any = CappedReader(_decompressed(file), max_bytes)
+            yield io.BufferedReader(content if pass_by is None else _WatchedReader(content, pass_by))
+    except FileNotFoundError:
+        raise FileMissing(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path}: a directory, not a model file") from None
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _decompressed(file: BinaryIO) -> Any:
+    start = file.read(6)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=file)
+    if start.startswith(b"BZh"):
+        return bz2.BZ2File(file)
+    if start.startswith((b"\xfd7zXZ", b"\x5d\x00")):
+        return lzma.LZMAFile(file)
+    if start.startswith((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")):
+        return _ZlibReader(file)
+    if start.startswith(b"\x04\x22\x4d\x18"):
+        import lz4.frame
+
+        return lz4.frame.LZ4FrameFile(file)
+    return file
+
+
+class _WatchedReader(io.RawIOBase):
+    """Shows what is read to somebody."""
+
+    def __init__(self, source: io.RawIOBase, pass_by: Callable[[bytes], None]) -> None:
+        self._source = source
+        self._pass_by = pass_by
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._source.tell()
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = self._source.readinto(buffer) or 0
+        self._pass_by(bytes(memoryview(buffer)[:count]))
+        return int(count)
+
+
+class _ZlibReader(io.RawIOBase):
+    """Reads a zlib stream, joblib's default compression."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._stream = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._stream.eof:
+            pending = self._stream.unconsumed_tail or self._file.read(1 << 18)
+            if not pending:
+                raise EOFError("the compressed file ends early")
+            if data := self._stream.decompress(pending, len(view)):
+                view[: len(data)] = data
+                return len(data)
+        return 0

@@ -1,0 +1,306 @@
+"""Where a registry keeps its files: a directory, with the three operations that keep it whole.
+
+Objects are written once (put-if-absent), or replaced only by whoever saw the present content (compare-and-swap); a
+crash at any point leaves the old content or the new.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+
+from model_store.storage.atomic_file import sync_directory, written_whole
+from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
+
+_STAGING = ".staging"
+_BLOCK_BYTES = 1 << 20
+_CLOCK_GRAIN_NS = 100_000_000
+
+
+class Storage(Protocol):
+    """What a registry asks of the place that keeps its files; keys are paths such as `models/a/b/manifest.json`."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people."""
+
+    def path(self, key: str) -> Path:
+        """An object as a file of this machine; fetched where it lies elsewhere."""
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object at the key, or anything below it."""
+
+    def names(self, key: str) -> list[str]:
+        """Names of what has something below it, right below a key, sorted."""
+
+    def changes(self, key: str) -> list[tuple[str, int, bool]]:
+        """Each such name with a number that is another one after a change, and whether it can be relied on already."""
+
+    def count(self, key: str) -> int:
+        """How many objects lie right below a key."""
+
+    def read(self, key: str) -> bytes:
+        """An object's content; ModelNotFound when there is none."""
+
+    def put_if_absent(self, key: str, content: bytes) -> bool:
+        """Writes an object that is not there yet; false when it is."""
+
+    def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
+        """Replaces the content `expected`; VersionConflict when it is another one by now."""
+
+    def replace_file(self, key: str, source: Path) -> None:
+        """Puts a file in the place of an object, whole."""
+
+    def hint(self, key: str, content: bytes) -> None:
+        """Writes something that may be lost."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of all objects below a prefix, sorted."""
+
+    def remove(self, key: str) -> None:
+        """Removes everything below a key; ModelNotFound when there is nothing."""
+
+    def staged(self, name: str) -> AbstractContextManager[Path | None]:
+        """A fresh directory of this machine to fill; None when another is filling one of this name."""
+
+    def publish(self, staging: Path, key: str) -> bool:
+        """Makes the filled directory's files the objects below a key; false when there are some already."""
+
+
+class DirectoryStorage:
+    """Files under one directory.
+
+    Args:
+        root: the directory; made on the first write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people."""
+        return str(self._root)
+
+    def path(self, key: str) -> Path:
+        """The file of a key such as `models/a/b/manifest.json`."""
+        return self._root / key
+
+    def names(self, key: str) -> list[str]:
+        """Names of the directories right below a key, sorted."""
+        try:
+            with os.scandir(self.path(key)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file or directory at the key."""
+        return self.path(key).exists()
+
+    def replace_file(self, key: str, source: Path) -> None:
+        """Puts a file in the place of an object, whole; nothing to do when it is that object's own file.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        if source == self.path(key):
+            return
+        with written_whole(self.path(key)) as target, source.open("rb") as content:
+            shutil.copyfileobj(content, target, _BLOCK_BYTES)
+
+    def changes(self, key: str) -> list[tuple[str, int, bool]]:
+        """Names of the directories right below a key, each with the time of its last change in nanoseconds.
+
+        A change within the clock's grain could hide behind an equal time, so one that young cannot be relied on.
+        """
+        settled_before = time.time_ns() - _CLOCK_GRAIN_NS
+        try:
+            with os.scandir(self.path(key)) as entries:
+                return [
+                    (entry.name, changed := entry.stat(follow_symlinks=False).st_mtime_ns, changed < settled_before)
+                    for entry in entries
+                    if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+                ]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+
+    def count(self, key: str) -> int:
+        """How many objects lie right below a key."""
+        try:
+            with os.scandir(self.path(key)) as entries:
+                return sum(not entry.name.startswith(".") for entry in entries)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+
+    def read(self, key: str) -> bytes:
+        """An object's content.
+
+        Raises:
+            ModelNotFound: there is none.
+            StorageFailed: it cannot be read.
+        """
+        try:
+            return self.path(key).read_bytes()
+        except FileNotFoundError:
+            raise ModelNotFound(f"{self.path(key)}: there is no such file") from None
+        except OSError as error:
+            raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+
+    def put_if_absent(self, key: str, content: bytes) -> bool:
+        """Writes an object that is not there yet; false when it is, and then nothing was changed.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        target = self.path(key)
+        staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with staging.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(staging, target)
+            sync_directory(target.parent)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
+        finally:
+            with suppress(OSError):
+                staging.unlink()
+        return True
+
+    def hint(self, key: str, content: bytes) -> None:
+        """Writes something that can be told from the rest and is only there to find it faster; may be lost."""
+        target = self.path(key)
+        staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+        with suppress(OSError):
+            staging.write_bytes(content)
+            staging.replace(target)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of all objects below a prefix, sorted; what is being written does not count."""
+        top = self.path(prefix)
+        found = []
+        for directory, below, files in os.walk(top):
+            below[:] = [name for name in below if not name.startswith(".")]
+            relative = Path(directory).relative_to(self._root)
+            found += [str(relative / name) for name in files if not name.startswith(".")]
+        return sorted(found)
+
+    def remove(self, key: str) -> None:
+        """Removes everything below a key: out of sight in one step, then from the disk.
+
+        Raises:
+            ModelNotFound: there is nothing.
+            StorageFailed: it cannot be removed.
+        """
+        target = self.path(key)
+        grave = self._root / _STAGING / f"removed-{secrets.token_hex(8)}"
+        try:
+            grave.parent.mkdir(parents=True, exist_ok=True)
+            target.rename(grave)
+            sync_directory(target.parent)
+        except FileNotFoundError:
+            raise ModelNotFound(f"{target}: there is nothing to remove") from None
+        except OSError as error:
+            raise StorageFailed(f"{target}: cannot be removed ({error.strerror})") from None
+        shutil.rmtree(grave, ignore_errors=True)
+
+    def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
+        """Replaces an object's content.
+
+        Args:
+            key: the object.
+            content: the new content.
+            expected: the content that the new one was made from.
+
+        Raises:
+            VersionConflict: it has another content by now; nothing was changed.
+            ModelNotFound: it is not there.
+            StorageFailed: it cannot be written.
+        """
+        with self._lock(key):
+            if _etag(self.read(key)) != _etag(expected):
+                raise VersionConflict(f"{self.path(key)}: somebody else changed it first; look at it and try again")
+            with written_whole(self.path(key)) as file:
+                file.write(content)
+
+    @contextmanager
+    def staged(self, name: str) -> Iterator[Path | None]:
+        """A fresh directory to fill; None when another process is filling one of this name right now.
+
+        Removed at the end of the block, unless `publish` gave it its place.
+        """
+        staging = self._root / _STAGING / name
+        try:
+            staging.parent.mkdir(parents=True, exist_ok=True)
+            staging.mkdir()
+        except FileExistsError:
+            if not staging.parent.is_dir():
+                raise StorageFailed(f"{self._root}: not a directory that a registry can be kept in") from None
+            yield None
+            return
+        except OSError as error:
+            raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def publish(self, staging: Path, key: str) -> bool:
+        """Gives a filled directory its place, whole; false when the place is taken.
+
+        Raises:
+            StorageFailed: it cannot be moved there, or the disk does not confirm that it was.
+        """
+        target = self.path(key)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sync_directory(staging)
+        except OSError as error:
+            raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
+        try:
+            staging.rename(target)
+        except OSError as error:
+            if target.exists():
+                return False
+            raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
+        try:
+            sync_directory(target.parent)
+        except OSError as error:
+            raise StorageFailed(f"{target}: is there, but may not survive a power failure ({error.strerror})") from None
+        return True
+
+    @contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        locks = self._root / ".locks"
+        lock = filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2])
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _etag(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,108 @@
+"""API keys: kept as SHA-256 hashes, compared in constant time, with a name and scopes each."""
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_store.keys.permissions import open_to_others
+from serving.errors import ApiKeysError
+
+SCOPES = ("predict", "feedback", "admin")
+_PREFIX = "fd_"
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """One key that is let in; the key itself is not known here."""
+
+    name: str
+    sha256: str
+    scopes: frozenset[str]
+    requests_per_second: float | None = None
+    """A limit of its own; the service's when not given."""
+
+
+class ApiKeys:
+    """All keys that are let in.
+
+    Args:
+        keys: the keys.
+    """
+
+    def __init__(self, keys: tuple[ApiKey, ...]) -> None:
+        self._keys = keys
+
+    @classmethod
+    def from_file(cls, path: Path) -> "ApiKeys":
+        """Reads `{"keys": [{"name": …, "sha256": …, "scopes": […]}]}`.
+
+        Raises:
+            ApiKeysError: the file is missing, others can read it, or it holds something else.
+        """
+        try:
+            if open_to_others(path):
+                raise ApiKeysError(f"{path}: others can read this file; close it: chmod 600 {path}")
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ApiKeysError(f"{path}: the API keys cannot be read ({error.strerror})") from None
+        except ValueError:
+            raise ApiKeysError(f"{path}: not JSON") from None
+        entries = content.get("keys") if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not entries:
+            raise ApiKeysError(f'{path}: not a list of at least one key under "keys"')
+        return cls(tuple(_api_key(path, entry) for entry in entries))
+
+    def find(self, given: bytes, authorization: bytes) -> ApiKey | None:
+        """The key of a request; None when it is unknown or missing.
+
+        Every known key is compared, each in constant time, so that the time taken tells nothing.
+
+        Args:
+            given: the header `X-API-Key`.
+            authorization: the header `Authorization`, read as `Bearer` when the other one is empty.
+        """
+        given = given or _bearer(authorization)
+        if not given:
+            return None
+        hashed = hashlib.sha256(given).hexdigest()
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.sha256, hashed):
+                found = key
+        return found
+
+
+def new_api_key() -> str:
+    """A new key: 32 random bytes as text."""
+    return f"{_PREFIX}{secrets.token_urlsafe(32)}"
+
+
+def hash_api_key(key: str) -> str:
+    """The form in which a key is kept; a key has 32 random bytes, so a plain hash cannot be searched."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _bearer(header: bytes) -> bytes:
+    scheme, _, token = header.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
+
+
+def _api_key(path: Path, entry: object) -> ApiKey:
+    if not isinstance(entry, dict) or set(entry) - {"requests_per_second"} != {"name", "sha256", "scopes"}:
+        raise ApiKeysError(f"{path}: a key does not have the fields name, sha256 and scopes")
+    rate = entry.get("requests_per_second")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
+        raise ApiKeysError(f"{path}: requests_per_second is {rate!r}; allowed: a number above 0")
+    name, digest, scopes = entry["name"], entry["sha256"], entry["scopes"]
+    if not isinstance(name, str) or not name:
+        raise ApiKeysError(f"{path}: a key has no name")
+    if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        raise ApiKeysError(f"{path}: the sha256 of key {name!r} is not 64 hexadecimal digits")
+    if not isinstance(scopes, list) or not set(scopes) <= set(SCOPES):
+        raise ApiKeysError(f"{path}: the scopes of key {name!r} are {scopes!r}; allowed: {', '.join(SCOPES)}")
+    return ApiKey(name, digest, frozenset(scopes), rate)

@@ -1,0 +1,194 @@
+"""The OpenAPI document of one model: its real features, an example, and every answer that there is."""
+
+from typing import Any
+
+from model_store.contract.features import Feature
+from model_store.contract.own import is_gap
+from serving.http.app import DEVELOPMENT_PATHS, OPEN_PATHS, ServiceState
+from serving.inference.transactions import FEEDBACK_FIELDS
+
+_REASONS = {
+    "400": "the client went away before its body had arrived",
+    "401": "no API key, or an unknown one",
+    "403": "the key lacks the scope",
+    "404": "there is no such page",
+    "405": "another method",
+    "408": "the body did not arrive in time",
+    "413": "the body is larger than allowed",
+    "422": "the body does not fit; names the field",
+    "429": "the key has made too many requests",
+    "503": "the service works on as much as it can, or is about to end",
+}
+
+
+def openapi(state: ServiceState) -> dict[str, Any]:
+    """The document, OpenAPI 3.1."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Fraud detection", "version": state.model.metadata.model_id},
+        "paths": _paths(state),
+        "components": {
+            "schemas": _schemas(state),
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+        "security": [{"key": []}, {"bearer": []}],
+    }
+
+
+def _paths(state: ServiceState) -> dict[str, Any]:
+    pages = {
+        "/health": ("Model, resources and versions", "Health"),
+        "/health/live": ("Whether the process runs", "Live"),
+        "/health/ready": ("Whether the model answers", "Ready"),
+        "/metrics": ("Metrics in Prometheus's text format", None),
+        "/status": ("The last minute: rates, latency, drift by feature", "Status"),
+        "/model": ("The manifest of the model that answers", "Model"),
+        "/openapi.json": ("This document", "Document"),
+        "/docs": ("This document, for people", None),
+        "/": ("A page that shows how it goes", None),
+    }
+    found: dict[str, Any] = {path: {"get": _page(path, *what)} for path, what in pages.items()}
+    example = _example(state)
+    found["/predict"] = {"post": _action("The probability of fraud", "PredictionRequest", "Predictions", example)}
+    feedback = {"items": [dict.fromkeys(FEEDBACK_FIELDS, True)]}
+    found["/feedback"] = {"post": _action("What became of decisions", "Feedback", "FeedbackTaken", feedback)}
+    return found
+
+
+def _page(path: str, summary: str, schema: str | None) -> dict[str, Any]:
+    kinds = {"/metrics": "text/plain", "/docs": "text/html", "/": "text/html"}
+    content: dict[str, Any] = (
+        {"schema": {"$ref": f"#/components/schemas/{schema}"}} if schema else {"schema": {"type": "string"}}
+    )
+    answers: dict[str, Any] = {
+        "200": {"description": summary, "content": {kinds.get(path, "application/json"): content}}
+    }
+    refusals: list[str] = []
+    if path == "/health/ready":
+        answers["503"] = {"description": "about to end", "content": {"application/json": content}}
+    elif path not in OPEN_PATHS and path != "/":
+        refusals = ["401", "403", "429", "503"]
+    operation: dict[str, Any] = {"summary": summary, "responses": {**answers, **_refusals(*refusals, "405")}}
+    if path in OPEN_PATHS or path == "/" or path in DEVELOPMENT_PATHS:
+        operation["security"] = []
+    return operation
+
+
+def _action(summary: str, taken: str, given: str, example: dict[str, Any]) -> dict[str, Any]:
+    answer = {"application/json": {"schema": {"$ref": f"#/components/schemas/{given}"}}}
+    body = {"schema": {"$ref": f"#/components/schemas/{taken}"}, "example": example}
+    refusals = _refusals("400", "401", "403", "405", "408", "413", "422", "429", "503")
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": {"200": {"description": summary, "content": answer}, **refusals},
+    }
+
+
+def _refusals(*statuses: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status: {"description": _REASONS[status], "content": content} for status in statuses}
+
+
+def _schemas(state: ServiceState) -> dict[str, Any]:
+    max_batch = state.settings.max_batch
+    text, number, truth = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
+    transaction = _object(dict(_features(state)))
+    transaction["required"] = [each.name for each in state.model.contract.features if not each.gaps]
+    transaction["additionalProperties"] = False
+    probability = {"type": "number", "minimum": 0, "maximum": 1}
+    prediction = _object({"fraud_probability": probability, "is_fraud": truth})
+    reference = {"$ref": "#/components/schemas/Transaction"}
+    several = {"type": "array", "items": reference, "minItems": 1, "maxItems": max_batch}
+    outcome = {**_object(dict.fromkeys(FEEDBACK_FIELDS, truth)), "additionalProperties": False}
+    items = {"type": "array", "items": outcome, "minItems": 1, "maxItems": max_batch}
+    error = _object({"code": text, "message": text})
+    error["properties"] |= {"request_id": text, "field": text}
+    anything = {"type": "object"}
+    return {
+        "Transaction": transaction,
+        "PredictionRequest": {
+            "oneOf": [
+                {**_object({"transaction": reference}), "additionalProperties": False},
+                {**_object({"transactions": several}), "additionalProperties": False},
+            ]
+        },
+        "Predictions": _object(
+            {
+                "model_id": text,
+                "request_id": text,
+                "threshold": probability,
+                "predictions": {"type": "array", "items": prediction},
+            }
+        ),
+        "Feedback": {**_object({"items": items}), "additionalProperties": False},
+        "FeedbackTaken": _object({"request_id": text, "taken": {"type": "integer"}}),
+        "Error": _object({"error": error}),
+        "Live": _object({"status": {"const": "alive"}}),
+        "Ready": _object({"status": text, "model_id": text, "digest": text, "process": {"type": "integer"}}),
+        "Health": _object(
+            {"status": text, "model_id": text, "digest": text, "runtime": text, "proven": truth, "resources": anything}
+        ),
+        "Status": _object({"requests": number, "error_rate": number, "latency_ms": anything, "gauges": anything}),
+        "Model": _object(
+            {
+                "model_id": text,
+                "threshold": probability,
+                "runtime": text,
+                "answered": anything,
+                "proven": truth,
+                "manifest": anything,
+            }
+        ),
+        "Document": anything,
+    }
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": dict(properties), "required": list(properties)}
+
+
+def _features(state: ServiceState) -> list[tuple[str, dict[str, Any]]]:
+    return [(feature.name, _feature(feature)) for feature in state.model.contract.features]
+
+
+def _feature(feature: Feature) -> dict[str, Any]:
+    kind = "number" if feature.is_numeric else "boolean" if feature.kind == "boolean" else "string"
+    schema: dict[str, Any] = {"type": [kind, "null"] if feature.gaps else kind}
+    words = []
+    if feature.kind == "time":
+        schema["format"] = "date-time"
+    if feature.kind == "integer":
+        words.append("whole numbers in training")
+    if feature.categories and feature.kind == "category":
+        if feature.unknown == "refused":
+            schema["enum"] = [*feature.categories, *([None] if feature.gaps else [])]
+        else:
+            words.append(f"known: {', '.join(str(each) for each in feature.categories[:20])}")
+    if edges := (feature.bins or {}).get("edges"):
+        words.append(f"in training mostly {edges[0]:g} to {edges[-1]:g}")
+    if feature.written is not None:
+        words.append(f"a gap may be written as {feature.written}")
+    if words:
+        schema["description"] = "; ".join(words)
+    return schema
+
+
+def _example(state: ServiceState) -> dict[str, Any]:
+    """A transaction that the model answers."""
+    answered = state.model.answered_row
+    values: dict[str, Any] = {}
+    for number, feature in enumerate(state.model.contract.features):
+        edges = (feature.bins or {}).get("edges")
+        if edges:
+            values[feature.name] = round(float(edges[len(edges) // 2]), 4)
+        elif answered is not None and not is_gap(answered[number]):
+            values[feature.name] = answered[number]
+        elif feature.is_numeric:
+            values[feature.name] = 0.0
+        else:
+            values[feature.name] = None if feature.gaps else "text"
+    return {"transaction": values}

@@ -1,0 +1,1 @@
+"""The model that is served, and what a transaction is for it."""

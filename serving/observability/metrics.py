@@ -1,0 +1,306 @@
+"""What the service counts and measures, as Prometheus reads it and as CloudWatch is given it each minute."""
+
+import bisect
+import math
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from conventions import metric_names as names
+from serving.observability.drift import DriftWatch, ScoreWatch
+from serving.observability.logs import service_log
+from serving.observability.resources import disk_bytes, utilization
+
+if TYPE_CHECKING:
+    from serving.settings import ServingSettings
+
+_BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+_SERVER_ERROR = 500
+_STEPS = 48
+"""Into so many steps, equal in proportion, a factor of e is divided: 2 % each."""
+_NEAR_ZERO = 1e-3
+_TICK_SECONDS = 5.0
+_PUSH_TICKS = 12
+_WINDOW_TICKS = 12
+_TIMEOUT_SECONDS = 5
+_VALUES_AT_ONCE = 150
+"""CloudWatch takes so many different values of one metric in one call."""
+
+
+@dataclass
+class _Counts:
+    requests: int = 0
+    errors: int = 0
+    decisions: int = 0
+    frauds: int = 0
+    outcomes: "Counter[tuple[bool, bool]]" = field(default_factory=Counter)
+    """By what was decided and what it turned out to be."""
+    latencies: "Counter[int]" = field(default_factory=Counter)
+    """By step."""
+
+    def copy(self) -> "_Counts":
+        return replace(self, outcomes=Counter(self.outcomes), latencies=Counter(self.latencies))
+
+    def since(self, before: "_Counts") -> "_Counts":
+        return _Counts(
+            self.requests - before.requests,
+            self.errors - before.errors,
+            self.decisions - before.decisions,
+            self.frauds - before.frauds,
+            self.outcomes - before.outcomes,
+            self.latencies - before.latencies,
+        )
+
+    def shares(self) -> dict[str, float]:
+        """What is known of decisions and feedback; what nothing is known about is left out."""
+        found = {names.FRAUD_RATE: self.frauds / self.decisions} if self.decisions else {}
+        caught, missed = self.outcomes[True, True], self.outcomes[False, True]
+        false_alarms, right = self.outcomes[True, False], self.outcomes[False, False]
+        for name, part, whole in (
+            (names.ACCURACY, caught + right, caught + right + missed + false_alarms),
+            (names.PRECISION, caught, caught + false_alarms),
+            (names.RECALL, caught, caught + missed),
+        ):
+            if whole:
+                found[name] = part / whole
+        return found
+
+    def percentile(self, share: float) -> float | None:
+        """Milliseconds that so large a share of the requests took at most."""
+        left = share * sum(self.latencies.values())
+        for step, count in sorted(self.latencies.items()):
+            left -= count
+            if left <= 0:
+                return _value(step)
+        return None
+
+
+class ServiceMetrics:
+    """Counts of one process; every method may be called from any thread.
+
+    Args:
+        settings: of the service.
+        drift: compares what comes in with what the model was trained on.
+    """
+
+    def __init__(self, settings: "ServingSettings", drift: DriftWatch) -> None:
+        self._settings = settings
+        self._drift, self._scores = drift, ScoreWatch()
+        self._lock = threading.Lock()
+        self._total = _Counts()
+        self._pushed: _Counts | None = None
+        self._pushed_disk = disk_bytes()
+        self._recent: deque[tuple[float, _Counts]] = deque([(time.monotonic(), _Counts())], maxlen=_WINDOW_TICKS)
+        self._latency_sum_ms = 0.0
+
+    def request(self, status: int, milliseconds: float, *, undecided: bool = False) -> None:
+        """Counts an answered request.
+
+        Args:
+            status: of HTTP.
+            milliseconds: from the first byte to the answer.
+            undecided: whether the model did not decide a transaction that is well formed, which is an error of it.
+        """
+        with self._lock:
+            total = self._total
+            total.requests += 1
+            total.errors += undecided or status >= _SERVER_ERROR
+            total.latencies[int(math.log(milliseconds + _NEAR_ZERO) * _STEPS)] += 1
+            self._latency_sum_ms += milliseconds
+
+    def one_row(self, row: Sequence[float], probability: float, milliseconds: float, *, fraud: bool) -> None:
+        """Counts an answered request with one decided transaction."""
+        step = int(math.log(milliseconds + _NEAR_ZERO) * _STEPS)
+        with self._lock:
+            total = self._total
+            total.requests += 1
+            total.decisions += 1
+            total.frauds += fraud
+            total.latencies[step] += 1
+            self._latency_sum_ms += milliseconds
+            self._drift.add_one(row)
+            self._scores.add_one(probability)
+
+    def arrived(self, rows: Sequence[Sequence[float]]) -> None:
+        """Takes transactions that are well formed, whether the model can decide about them or not."""
+        with self._lock:
+            self._drift.add(rows)
+
+    def decisions(self, probabilities: Sequence[float], frauds: int) -> None:
+        """Counts decided transactions that have arrived."""
+        with self._lock:
+            self._total.decisions += len(probabilities)
+            self._total.frauds += frauds
+            self._scores.add(probabilities)
+
+    def feedback(self, outcomes: Sequence[tuple[bool, bool]]) -> None:
+        """Counts what was decided and what it turned out to be, for each decision."""
+        with self._lock:
+            self._total.outcomes.update(outcomes)
+
+    def tick(self) -> None:
+        """Remembers the counts of now; called every five seconds."""
+        with self._lock:
+            self._recent.append((time.monotonic(), self._total.copy()))
+
+    def gauges(self, counts: _Counts) -> dict[str, float]:
+        """The metrics that are shares or indexes; those about which nothing is known are left out."""
+        found = {**utilization(), **counts.shares()}
+        indexes = {names.DRIFT: self._drift.index(), names.SCORE_DRIFT: self._scores.index()}
+        return {**found, **{name: index for name, index in indexes.items() if index is not None}}
+
+    def numbers(self) -> dict[str, Any]:
+        """The last minute and all in all, for people: rates, percentiles of the latency, drift by feature."""
+        with self._lock:
+            at, before = self._recent[0]
+            minute, seconds = self._total.since(before), max(time.monotonic() - at, 1e-9)
+            return {
+                "seconds": round(seconds, 1),
+                "requests": minute.requests,
+                "requests_per_second": round(minute.requests / seconds, 2),
+                "errors": minute.errors,
+                "error_rate": minute.errors / minute.requests if minute.requests else 0.0,
+                "latency_ms": {f"p{share}": minute.percentile(share / 100) for share in (50, 95, 99)},
+                "gauges": self.gauges(self._total),
+                "drift_by_feature": self._drift.by_feature(),
+                "total": {"requests": self._total.requests, "errors": self._total.errors},
+                "feedback": sum(self._total.outcomes.values()),
+            }
+
+    def prometheus(self) -> str:
+        """All metrics as Prometheus's text format has them."""
+        labels = f'environment="{self._settings.environment}",deployment="{self._settings.deployment_name}"'
+        read, written = disk_bytes()
+        with self._lock:
+            counters: dict[str, float] = {
+                names.REQUESTS: self._total.requests,
+                names.ERRORS: self._total.errors,
+                names.DECISIONS: self._total.decisions,
+                names.FRAUDS: self._total.frauds,
+                names.DISK_READ: read,
+                names.DISK_WRITTEN: written,
+                names.STARTS: 1,
+            }
+            gauges = {**self.gauges(self._total), names.HEARTBEAT: 1.0}
+            lines = [
+                line
+                for kind, values in (("counter", counters), ("gauge", gauges))
+                for name, value in values.items()
+                for line in (f"# TYPE {_snake(name, kind)} {kind}", f"{_snake(name, kind)}{{{labels}}} {value:g}")
+            ]
+            lines += self._histogram(labels)
+        return "\n".join(lines) + "\n"
+
+    def _histogram(self, labels: str) -> list[str]:
+        name = "fraud_detection_latency_milliseconds"
+        buckets = [0] * (len(_BUCKETS_MS) + 1)
+        for step, count in self._total.latencies.items():
+            buckets[bisect.bisect_left(_BUCKETS_MS, _value(step))] += count
+        lines, seen = [f"# TYPE {name} histogram"], 0
+        for limit, count in zip((*_BUCKETS_MS, "+Inf"), buckets, strict=True):
+            seen += count
+            lines.append(f'{name}_bucket{{{labels},le="{limit}"}} {seen}')
+        return [*lines, f"{name}_sum{{{labels}}} {self._latency_sum_ms:g}", f"{name}_count{{{labels}}} {seen}"]
+
+    def take_minute(self) -> list[dict[str, Any]]:
+        """What CloudWatch is given for the time since the last call: each metric with its dimensions."""
+        disk = disk_bytes()
+        with self._lock:
+            first = self._pushed is None
+            minute = self._total.since(self._pushed or _Counts())
+            self._pushed = self._total.copy()
+            gauges = self.gauges(minute)
+        read, written = (now - before for now, before in zip(disk, self._pushed_disk, strict=True))
+        self._pushed_disk = disk
+        counted = {
+            names.REQUESTS: minute.requests,
+            names.ERRORS: minute.errors,
+            names.DECISIONS: minute.decisions,
+            names.FRAUDS: minute.frauds,
+            names.HEARTBEAT: 1,
+        }
+        data: list[dict[str, Any]] = [
+            *({"MetricName": name, "Value": value, "Unit": "Count"} for name, value in counted.items()),
+            {"MetricName": names.STARTS, "Value": int(first), "Unit": "Count"},
+            {"MetricName": names.DISK_READ, "Value": read, "Unit": "Bytes"},
+            {"MetricName": names.DISK_WRITTEN, "Value": written, "Unit": "Bytes"},
+            *({"MetricName": name, "Value": value, "Unit": "None"} for name, value in gauges.items()),
+        ]
+        latencies = [(_value(step), count) for step, count in sorted(minute.latencies.items())]
+        # Values with their counts: so percentiles stay what they are, over any number of replicas.
+        data += [
+            {
+                "MetricName": names.LATENCY,
+                "Values": [value for value, _ in latencies[start : start + _VALUES_AT_ONCE]],
+                "Counts": [count for _, count in latencies[start : start + _VALUES_AT_ONCE]],
+                "Unit": "Milliseconds",
+            }
+            for start in range(0, len(latencies), _VALUES_AT_ONCE)
+        ]
+        settings = self._settings
+        versions = ["", settings.model_id] if settings.metrics_by_version else [""]
+        return [
+            {**item, "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions]}
+            for version in versions
+            for dimensions in (names.dimensions(settings.environment, settings.deployment_name, version),)
+            for item in data
+        ]
+
+
+@contextmanager
+def published(metrics: ServiceMetrics, namespace: str) -> Iterator[None]:
+    """Keeps the last minute in a thread, and gives CloudWatch the metrics each minute and once more at the end.
+
+    Args:
+        metrics: of the service.
+        namespace: of CloudWatch; nothing is pushed when empty.
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        due, ticks = time.monotonic() + _TICK_SECONDS, 0
+        while not ended.wait(max(0.0, due - time.monotonic())):
+            due, ticks = due + _TICK_SECONDS, ticks + 1
+            metrics.tick()
+            if namespace and ticks % _PUSH_TICKS == 0:
+                push(metrics, namespace)
+
+    threading.Thread(target=run, name="metrics", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if namespace:
+            push(metrics, namespace)
+
+
+def push(metrics: ServiceMetrics, namespace: str) -> None:
+    """Gives CloudWatch what came since the last time; what cannot be delivered is lost, and the log says so."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    data = metrics.take_minute()
+    try:
+        config = Config(connect_timeout=_TIMEOUT_SECONDS, read_timeout=_TIMEOUT_SECONDS)
+        # Pods are told AWS_REGION, which this library alone of all does not read.
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        client = boto3.client("cloudwatch", region_name=region, config=config)
+        client.put_metric_data(Namespace=namespace, MetricData=data)
+    except (BotoCoreError, ClientError) as error:
+        service_log.warning("metrics were not delivered", extra={"fields": {"error": str(error)[:300]}})
+
+
+def _value(step: int) -> float:
+    """The middle of a step: a distribution of few values whose percentiles are right to a hundredth."""
+    return float(f"{math.exp((step + 0.5) / _STEPS):.4g}")
+
+
+def _snake(name: str, kind: str) -> str:
+    words = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+    return f"fraud_detection{words}" + ("_total" if kind == "counter" else "")

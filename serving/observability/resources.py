@@ -1,0 +1,71 @@
+"""What the serving process uses of the machine."""
+
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def resources_in_use() -> dict[str, Any]:
+    """Memory in bytes, processor share (1 is one core, since the last call), threads and open files."""
+    process = _process()
+    with process.oneshot():
+        return {
+            "memory_bytes": process.memory_info().rss,
+            "cpu_share": round(process.cpu_percent() / 100, 4),
+            "threads": process.num_threads(),
+            "open_files": process.num_fds(),
+        }
+
+
+@cache
+def _process() -> Any:
+    import psutil
+
+    return psutil.Process()
+
+
+def utilization() -> dict[str, float]:
+    """Shares of what this process may use, 0 to 1: of its container where it is in one, else of the machine."""
+    import psutil
+
+    from conventions import metric_names as names
+
+    process, disk = _process(), psutil.disk_usage(tempfile.gettempdir())
+    return {
+        names.CPU_UTILIZATION: min(1.0, process.cpu_percent() / 100 / _cores_allowed()),
+        names.MEMORY_UTILIZATION: min(1.0, process.memory_info().rss / _memory_allowed()),
+        names.DISK_UTILIZATION: disk.used / disk.total,
+    }
+
+
+def disk_bytes() -> tuple[int, int]:
+    """Bytes that this process has read from and written to disks; zeros where the system does not tell."""
+    try:
+        counters = _process().io_counters()
+    except (AttributeError, OSError):
+        return 0, 0
+    return counters.read_bytes, counters.write_bytes
+
+
+def _cores_allowed() -> float:
+    quota, _, period = _control_group("cpu.max").partition(" ")
+    return int(quota) / int(period) if quota.isdecimal() and period else float(os.cpu_count() or 1)
+
+
+def _memory_allowed() -> int:
+    import psutil
+
+    limit = _control_group("memory.max")
+    return int(limit) if limit.isdecimal() else int(psutil.virtual_memory().total)
+
+
+def _control_group(name: str) -> str:
+    """A limit of the container's control group (version 2); empty outside of one."""
+    try:
+        return (_CONTROL_GROUP / name).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""The processes: server, supervisor, front, health check."""

@@ -1,0 +1,392 @@
+"""`python -m serving.front`: one address for two model versions, the stable one and a candidate, on one machine.
+
+Each prediction goes to the candidate or to the stable one as the weight says; everything else goes to the stable one.
+A request that names a model version in `X-Model-Id` goes to that. With the shadow on, the candidate is sent a copy of
+every prediction, and its answer is compared and thrown away. What the candidate cannot answer, for it is not there, the
+stable version does.
+
+What both did is written to `front.json` in the run directory, twice a second. A new weight is a new front on the same
+socket, started by the supervisor; so the counts are those of one weight.
+
+It is for trying a rollout where there is no cluster: there a Gateway's HTTPRoute does the same.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import math
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from serving.observability.logs import configure_logs, service_log
+from serving.process.server import report, serve
+
+STEPS = 48
+"""Into so many steps, equal in proportion, a factor of e of the latency is divided: 2 % each."""
+_NEAR_ZERO = 1e-3
+_WRITE_SECONDS = 0.5
+_TIMEOUT_SECONDS = 60.0
+_BODY_SECONDS = 15.0
+_IDLE_SECONDS = 3.0
+_MAX_BODY = 1 << 20
+_COPIES_AT_ONCE = 64
+_SERVER_ERROR = 500
+_NO_ANSWER = 502
+_ALL = 100
+_OF_THE_CONNECTION = frozenset(
+    (b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect", b"content-length")
+)
+_NOT_ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+class _Prediction(msgspec.Struct):
+    is_fraud: bool
+    fraud_probability: float = 0.0
+
+
+class _Answer(msgspec.Struct):
+    predictions: list[_Prediction]
+
+
+_ANSWERS = msgspec.json.Decoder(_Answer)
+
+
+@dataclass(frozen=True)
+class FrontSettings:
+    """What the front is told by its environment."""
+
+    directory: Path
+    """Its run directory."""
+    stable: Path
+    """Run directory of the process that serves the stable version."""
+    candidate: Path | None
+    """Likewise of the candidate; None when there is none."""
+    model_id: str
+    candidate_model_id: str
+    weight: int
+    """Percent of the predictions that the candidate answers."""
+    shadow: bool
+    host: str
+    port: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FrontSettings":
+        """Reads the settings."""
+        candidate = environment.get("FRONT_CANDIDATE")
+        return cls(
+            directory=Path(environment["FRONT_DIRECTORY"]),
+            stable=Path(environment["FRONT_STABLE"]),
+            candidate=Path(candidate) if candidate else None,
+            model_id=environment["MODEL_ID"],
+            candidate_model_id=environment.get("CANDIDATE_MODEL_ID", ""),
+            weight=int(environment.get("FRONT_WEIGHT") or 0),
+            shadow=environment.get("FRONT_SHADOW") == "1",
+            host=environment["API_HOST"],
+            port=int(environment["API_PORT"]),
+        )
+
+
+@dataclass
+class Side:
+    """One of the two versions: where it is, and what it did."""
+
+    name: str
+    model_id: str
+    directory: Path
+    origin: str = ""
+    requests: int = 0
+    errors: int = 0
+    decisions: int = 0
+    frauds: int = 0
+    latencies: "Counter[int]" = field(default_factory=Counter)
+
+    def find(self) -> None:
+        """Looks up where it listens; a supervisor that was started again listens elsewhere."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            serving = json.loads((self.directory / "status.json").read_text(encoding="utf-8"))["serving"]
+            self.origin = f"http://127.0.0.1:{int(serving['port'])}"
+
+    def note(self, status: int, milliseconds: float, answer: _Answer | None, *, undecided: bool = False) -> None:
+        """Counts one request; one that the model did not decide is an error of the model."""
+        self.requests += 1
+        self.errors += undecided or status >= _SERVER_ERROR
+        self.latencies[int(math.log(milliseconds + _NEAR_ZERO) * STEPS)] += 1
+        if answer is not None:
+            self.decisions += len(answer.predictions)
+            self.frauds += sum(each.is_fraud for each in answer.predictions)
+
+    def counts(self) -> dict[str, Any]:
+        """As `front.json` has it."""
+        return {
+            "model_id": self.model_id,
+            "requests": self.requests,
+            "errors": self.errors,
+            "decisions": self.decisions,
+            "frauds": self.frauds,
+            "latencies": {str(step): count for step, count in sorted(self.latencies.items())},
+        }
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    target: str
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class _Response:
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Front:
+    """The application, and its state.
+
+    Args:
+        settings: of the front.
+    """
+
+    def __init__(self, settings: FrontSettings) -> None:
+        self._settings = settings
+        self.draining = False
+        self.stable = Side("stable", settings.model_id, settings.stable)
+        self.candidate = (
+            Side("candidate", settings.candidate_model_id, settings.candidate) if settings.candidate else None
+        )
+        for side in self._sides():
+            side.find()
+        self._session: aiohttp.ClientSession | None = None
+        self._turn = 0
+        self._since = time.time()
+        self._copies: set[asyncio.Task[None]] = set()
+        self._compared = self._differing = self._left_out = 0
+        self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        return self._settings.host, self._settings.port
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long open connections are served after a stop was asked for."""
+        return 2.0
+
+    @property
+    def introduction(self) -> dict[str, Any]:
+        """What stands behind the front."""
+        return {"model_id": self._settings.model_id}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Passes one request on, and its answer back."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            body = await _read(receive)
+            response = _too_large() if body is None else await self._answer(_request(scope, body))
+            await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+            await send({"type": "http.response.body", "body": response.body})
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        await receive()
+        # Given up before the services give them up, after five seconds: none is closed while it is asked.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=timeout, auto_decompress=False, skip_auto_headers=_NOT_ADDED
+        ) as self._session:
+            self._writer = asyncio.create_task(self._write_often())
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self._writer.cancel()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, request: _Request) -> _Response:
+        side = self._side_of(request)
+        predicting = request.path == "/predict" and request.method == "POST"
+        response, answer = await self._ask(side, request, predicting)
+        if response is None and side is self.candidate:
+            response, answer = await self._ask(self.stable, request, predicting)
+        if predicting and side is self.stable and self.candidate is not None and self._settings.shadow:
+            self._copy(request, answer)
+        return response or _nobody()
+
+    def _side_of(self, request: _Request) -> Side:
+        if self.candidate is None:
+            return self.stable
+        named = next((value for name, value in request.headers if name == "x-model-id"), None)
+        if named is not None:
+            return self.candidate if named == self.candidate.model_id else self.stable
+        if request.path not in ("/predict", "/feedback"):
+            return self.stable
+        self._turn += self._settings.weight
+        if self._turn < _ALL:
+            return self.stable
+        self._turn -= _ALL
+        return self.candidate
+
+    async def _ask(self, side: Side, request: _Request, predicting: bool) -> tuple[_Response | None, _Answer | None]:
+        """A side's answer; None when it cannot be had."""
+        started = time.perf_counter()
+        response = await self._send(side, request)
+        # A prediction changes nothing: it may be asked for again, on a new connection, where the process now is.
+        if response is None and (predicting or request.method in ("GET", "HEAD")):
+            side.find()
+            response = await self._send(side, request)
+        status = _NO_ANSWER if response is None else response.status
+        answer = _decisions(response) if predicting and response is not None else None
+        if predicting:
+            undecided = response is not None and any(name.lower() == b"x-undecided" for name, _ in response.headers)
+            side.note(status, (time.perf_counter() - started) * 1000, answer, undecided=undecided)
+        return response, answer
+
+    async def _send(self, side: Side, request: _Request) -> _Response | None:
+        assert self._session is not None  # noqa: S101 - made before the first request
+        url = URL(side.origin + request.target, encoded=True)
+        try:
+            async with self._session.request(
+                request.method, url, headers=request.headers, data=request.body or None, allow_redirects=False
+            ) as answer:
+                body = await answer.read()
+                headers = [pair for pair in answer.raw_headers if pair[0].lower() not in _OF_THE_CONNECTION]
+                headers.append((b"content-length", b"%d" % len(body)))
+                return _Response(answer.status, headers, body)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            said = {"side": side.name, "model_id": side.model_id, "error": f"{type(error).__name__}: {error}"}
+            service_log.warning("no answer", extra={"fields": said})
+            return None
+
+    def _copy(self, request: _Request, answered: _Answer | None) -> None:
+        if len(self._copies) >= _COPIES_AT_ONCE:
+            self._left_out += 1
+            return
+        task = asyncio.create_task(self._compare(request, answered))
+        self._copies.add(task)
+        task.add_done_callback(self._copies.discard)
+
+    async def _compare(self, request: _Request, answered: _Answer | None) -> None:
+        assert self.candidate is not None  # noqa: S101 - the caller has looked
+        _, answer = await self._ask(self.candidate, request, predicting=True)
+        if answered is not None and answer is not None:
+            pairs = zip(answered.predictions, answer.predictions, strict=False)
+            differing = [one.is_fraud != other.is_fraud for one, other in pairs]
+            self._compared += len(differing)
+            self._differing += sum(differing)
+
+    def _sides(self) -> list[Side]:
+        return [self.stable, *([self.candidate] if self.candidate else [])]
+
+    async def _write_often(self) -> None:
+        while not self.draining:
+            self._write()
+            await asyncio.sleep(_WRITE_SECONDS)
+
+    def _write(self) -> None:
+        content = {
+            "pid": os.getpid(),
+            "since": self._since,
+            "seconds": time.time() - self._since,
+            "weight": self._settings.weight,
+            "shadow": self._settings.shadow,
+            "sides": {side.name: side.counts() for side in self._sides()},
+            "compared": self._compared,
+            "differing": self._differing,
+            "left_out": self._left_out,
+        }
+        staging = self._settings.directory / f".front.json.{os.getpid()}"
+        with contextlib.suppress(OSError):
+            staging.write_text(json.dumps(content) + "\n", encoding="utf-8")
+            staging.replace(self._settings.directory / "front.json")
+
+
+async def _read(receive: Any) -> bytes | None:
+    """The body; None when it is too large or does not arrive in time."""
+    pieces, size = [], 0
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            while size <= _MAX_BODY:
+                message = await receive()
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
+                if not message.get("more_body"):
+                    return b"".join(pieces) if size <= _MAX_BODY else None
+    except TimeoutError:
+        pass
+    return None
+
+
+def _request(scope: Any, body: bytes) -> _Request:
+    query = scope["query_string"].decode("latin-1")
+    target = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1") + (f"?{query}" if query else "")
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in scope["headers"]
+        if name not in _OF_THE_CONNECTION
+    ]
+    return _Request(scope["method"], target, scope["path"], headers, body)
+
+
+def _decisions(response: _Response) -> _Answer | None:
+    try:
+        return _ANSWERS.decode(response.body) if response.status == 200 else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _error(status: int, code: str, message: str) -> _Response:
+    body = json.dumps({"error": {"code": code, "message": message}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"retry-after", b"1")]
+    return _Response(status, headers, body)
+
+
+def _nobody() -> _Response:
+    return _error(503, "unavailable", "no process answers behind this address at the moment")
+
+
+def _too_large() -> _Response:
+    return _error(413, "body_too_large", f"the body has more than {_MAX_BODY} bytes, or does not arrive in time")
+
+
+def main() -> int:
+    """Runs the front; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m serving.front", description="one address for two versions")
+    parser.add_argument("--listen-fd", type=int)
+    parser.add_argument("--ready-fd", type=int)
+    parser.add_argument("--watch-stdin", action="store_true")
+    options = parser.parse_args()
+    configure_logs(os.environ.get("LOG_LEVEL") or "INFO")
+    front = Front(FrontSettings.from_environment())
+    if not front.stable.origin:
+        message = f"no process serves {front.stable.model_id} in {front.stable.directory}"
+        service_log.error(message)
+        if options.ready_fd is not None:
+            report(options.ready_fd, {"status": "failed", "code": "NoStable", "error": message})
+        return 1
+    serve(
+        front,
+        front,
+        listen_descriptor=options.listen_fd,
+        ready_descriptor=options.ready_fd,
+        watch_stdin=options.watch_stdin,
+        lifespan=True,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

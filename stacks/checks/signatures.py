@@ -1,0 +1,35 @@
+"""Whether a stack's config lets it serve a model version, as far as signatures go: told before anything is changed."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stacks.environments import DeploymentEnvironment
+
+if TYPE_CHECKING:
+    from model_store import ModelRegistry
+
+_SIGNING = "fraud-detection:signing"
+
+
+def why_unsigned(
+    registry: "ModelRegistry", model_id: str, environment: DeploymentEnvironment, config: Mapping[str, Any]
+) -> str:
+    """Why no trusted key has signed a model version, where its stack requires one to; empty when all is well.
+
+    What is wrong with the config itself the program says, which reads it whole.
+    """
+    from model_store.errors import SignatureInvalid
+    from model_store.registry.signing import SignaturePolicy, parse_public_key
+
+    signing = config.get(_SIGNING) or {}
+    default = SignaturePolicy.OFF if environment is DeploymentEnvironment.DEVELOPMENT else SignaturePolicy.REQUIRE
+    if not isinstance(signing, Mapping) or signing.get("policy", default) != SignaturePolicy.REQUIRE:
+        return ""
+    try:
+        keys = [parse_public_key(text) for text in signing.get("public_keys", [])]
+        registry.verify_signature(model_id, keys)
+    except SignatureInvalid as error:
+        return str(error)
+    except (ValueError, TypeError):
+        return ""
+    return ""

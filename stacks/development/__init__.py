@@ -1,0 +1,1 @@
+"""The environment on this machine: first start and API keys."""

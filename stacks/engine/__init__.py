@@ -1,0 +1,1 @@
+"""Stacks, their files, locks and clusters, driven through the Automation API."""

@@ -1,0 +1,115 @@
+"""A stack's config file, and what its cluster makes of it."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from infra.cloud_config import KubernetesConfig, parse_object
+from infra.deployment_config import DeploymentConfig
+from infra.errors import ConfigError
+from stacks.engine.cluster import Cluster
+from stacks.errors import DeploymentFailed
+from stacks.checks.health import Check
+from stacks.history import Deployment
+from stacks.engine.stack_config import PLATFORM, read_config, read_rollout
+
+_KUBERNETES = "fraud-detection:kubernetes"
+
+
+def in_cluster(file: Path) -> bool:
+    """Whether a stack's config file puts its endpoint into a cluster."""
+    return read_config(file).get(PLATFORM) == "kubernetes"
+
+
+def require_as_asked(file: Path, config: DeploymentConfig, outputs: dict[str, Any]) -> None:
+    """Does nothing when the cluster has what an update asked for, or the stack uses none.
+
+    Args:
+        file: the stack's config.
+        config: what was deployed.
+        outputs: of the update.
+
+    Raises:
+        DeploymentFailed: an object is not as the update left it: something has changed it back.
+    """
+    if not in_cluster(file):
+        return
+    asked = {
+        "model_id": outputs["modelVersion"],
+        "model_digest": outputs["modelDigest"],
+        "image": outputs["image"],
+        "min_replicas": config.scaling_config.min_replicas,
+        "max_replicas": config.scaling_config.max_replicas,
+    }
+    if found := _cluster(file, slot_object(file, config.deployment_name)).differences(asked):
+        raise DeploymentFailed(f"the update went through, but the cluster was changed back: {'; '.join(found)}")
+
+
+def slot_object(file: Path, deployment_name: str, *, other: bool = False) -> str:
+    """The name of the stable version's objects, or of the other slot's."""
+    rollout = read_rollout(file)
+    slot = rollout.other_slot if other else rollout.slot
+    return deployment_name if slot == "blue" else f"{deployment_name}-{slot}"
+
+
+def wait_for_capacity(file: Path, config: DeploymentConfig) -> None:
+    """Waits until the other slot's version has as many ready pods as stable has to have; at once without a cluster.
+
+    Raises:
+        DeploymentFailed: it has not within the time that a rollout may take.
+    """
+    if not in_cluster(file):
+        return
+    cluster = _cluster(file, slot_object(file, config.deployment_name, other=True))
+    wanted = config.scaling_config.min_replicas
+    kubernetes = parse_object(read_config(file).get(_KUBERNETES), "kubernetes", KubernetesConfig, file.name)
+    deadline = time.monotonic() + kubernetes.rollout_seconds
+    while True:
+        live = cluster.live()
+        if live is not None and live.rolled_out and live.ready >= wanted:
+            return
+        if time.monotonic() > deadline:
+            ready = live.ready if live else 0
+            raise DeploymentFailed(
+                f"only {ready} of {wanted} pods are ready{f' ({said})' if (said := cluster.trouble()) else ''}"
+            )
+        time.sleep(1)
+
+
+def why_not_ready(file: Path, config: DeploymentConfig) -> str:
+    """What the pods say of a failed rollout, to be put behind the engine's own words; may be empty."""
+    if not in_cluster(file):
+        return ""
+    try:
+        names = [config.deployment_name, f"{config.deployment_name}-green"]
+        said = next(filter(None, (_cluster(file, name).trouble() for name in names)), "")
+    except ConfigError:
+        return ""
+    return f" ({said})" if said else ""
+
+
+def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
+    """Checks of the pods and the rollout; none for a stack that uses no cluster."""
+    if not in_cluster(file):
+        return ()
+    name = slot_object(file, str(read_config(file)["fraud-detection:deployment"]["deployment_name"]))
+    cluster = _cluster(file, name)
+    live = cluster.live()
+    if live is None:
+        return (Check("pods", healthy=False, detail=f"the cluster has no deployment {name}"),)
+    rollout = f"{live.updated} of {live.wanted} replicas updated, {live.ready} ready"
+    said = cluster.trouble()
+    return (
+        Check("pods", healthy=live.ready >= live.min_replicas, detail=said or f"{live.ready} ready"),
+        Check("rollout", healthy=live.rolled_out, detail=rollout),
+        Check(
+            "model",
+            healthy=live.model_id == deployment.model_id,
+            detail=f"pods are of {live.model_id}",
+        ),
+    )
+
+
+def _cluster(file: Path, deployment_name: str) -> Cluster:
+    config = parse_object(read_config(file).get(_KUBERNETES), "kubernetes", KubernetesConfig, file.name)
+    return Cluster(config, deployment_name, file.name)

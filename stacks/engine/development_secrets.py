@@ -1,0 +1,74 @@
+"""The keys of the development environment, made on first use under `.secrets/` with mode 600.
+
+python -m stacks.engine.development_secrets CHECKOUT
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_store.keys.defaults import key_file
+from model_store.keys.keyring import ensure_key_file
+
+
+@dataclass(frozen=True)
+class DevelopmentSecrets:
+    """Where the development environment's secrets lie."""
+
+    passphrase: Path
+    """Encrypts the secrets in the `dev` stack's state."""
+    model_key: Path
+    """Encrypts artifacts."""
+    api_key: Path
+    """The API key in clear, for the person who calls the endpoint."""
+    api_keys: Path
+    """The hash of the API key, for the service."""
+
+
+def ensure_development_secrets(checkout: Path) -> DevelopmentSecrets:
+    """Makes what is missing and returns where everything is; what is there stays as it is."""
+    directory = checkout / ".secrets"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    places = DevelopmentSecrets(
+        passphrase=directory / "passphrase",
+        model_key=key_file(checkout),
+        api_key=directory / "api_key",
+        api_keys=directory / "api_keys.json",
+    )
+    _ensure(places.passphrase, secrets.token_urlsafe(32))
+    ensure_key_file(places.model_key)
+    _ensure_api_key(places)
+    return places
+
+
+def _ensure_api_key(places: DevelopmentSecrets) -> None:
+    _ensure(places.api_key, f"fd_{secrets.token_urlsafe(32)}")
+    digest = hashlib.sha256(places.api_key.read_text(encoding="utf-8").strip().encode()).hexdigest()
+    entry = {"name": "development", "sha256": digest, "scopes": ["predict", "feedback", "admin"]}
+    _ensure(places.api_keys, json.dumps({"keys": [entry]}, indent=2))
+
+
+def _ensure(path: Path, content: str) -> None:
+    """Writes the file unless it exists; two at once leave one of the two contents, whole."""
+    if path.exists():
+        return
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(staging, path)
+    except FileExistsError:
+        pass
+    finally:
+        staging.unlink()
+
+
+if __name__ == "__main__":
+    ensure_development_secrets(Path(sys.argv[1]))

@@ -1,0 +1,23 @@
+"""What the stacks of a checkout name: those model versions must stay in the registry."""
+
+from pathlib import Path
+
+from stacks.environments import DeploymentEnvironment
+from stacks.engine.stack_config import MODEL_VERSION, ROLLOUT, read_config
+from stacks.engine.workspace import stack_config_file
+
+
+def versions_in_use(checkout: Path) -> dict[str, str]:
+    """The model versions that stacks serve, try or keep, each with the reason why it must stay."""
+    found: dict[str, str] = {}
+    for environment in DeploymentEnvironment:
+        config = read_config(stack_config_file(checkout, environment))
+        rollout = config.get(ROLLOUT) or {}
+        for model_id, role in (
+            (config.get(MODEL_VERSION), "is what stack {} serves"),
+            (rollout.get("candidate"), "is the candidate of stack {}"),
+            (rollout.get("kept"), "is kept by stack {} for the way back"),
+        ):
+            if model_id:
+                found.setdefault(str(model_id), role.format(environment.stack))
+    return found

@@ -1,0 +1,1 @@
+"""Versions change places step by step: canary, blue-green, shadow."""

@@ -1,0 +1,252 @@
+"""Is a candidate as good as the stable version on the same traffic? Counts in, a verdict out."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from infra.rollout_config import RolloutChecks
+from stacks.rollout.sequential import Finding, Test
+
+STEPS = 48
+"""Into so many steps, equal in proportion, a factor of e of the latency is divided, as the service counts it."""
+_NEEDED_OF_STABLE = 500
+"""Of stable's requests: with fewer, its own shares are too uncertain to compare with."""
+_DEVIATIONS = 2.0
+"""By so many standard deviations stable's measured share may be too low: the candidate is given that much."""
+_SLOW_SHARE = 0.05
+_SLOW_MARGIN = 0.10
+_LEAST_MS = 1.0
+"""A latency that differs by less than this is not called slower."""
+_NEVER_ZERO = 0.001
+
+
+@dataclass(frozen=True)
+class SideNumbers:
+    """What one version did during a step."""
+
+    model_id: str
+    requests: int = 0
+    errors: int = 0
+    decisions: int = 0
+    frauds: int = 0
+    latencies: Mapping[int, int] = field(default_factory=dict)
+    """Requests by latency: the step `s` holds those around exp((s + 0.5) / 48) milliseconds."""
+    right: int = 0
+    """Decisions that feedback has called right."""
+    wrong: int = 0
+    drift: float | None = None
+    """Population stability index of the feature that moved most; None while it is not known."""
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the requests that were answered with a server error, or not at all."""
+        return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def fraud_rate(self) -> float:
+        """Share of the transactions that were decided as fraud."""
+        return self.frauds / self.decisions if self.decisions else 0.0
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the decisions with feedback that were right; None without feedback."""
+        known = self.right + self.wrong
+        return self.right / known if known else None
+
+    def percentile(self, share: float) -> float | None:
+        """Milliseconds that so large a share of the requests took at most; None without requests."""
+        left = share * sum(self.latencies.values())
+        for step, count in sorted(self.latencies.items()):
+            left -= count
+            if left <= 0:
+                return math.exp((step + 1) / STEPS)
+        return None
+
+    def slower_than(self, milliseconds: float) -> int:
+        """How many requests took longer."""
+        return sum(count for step, count in self.latencies.items() if math.exp(step / STEPS) >= milliseconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For people: rates in place of counts."""
+        return {
+            "model_id": self.model_id,
+            "requests": self.requests,
+            "errors": self.errors,
+            "error_rate": self.error_rate,
+            "latency_p50_ms": self.percentile(0.5),
+            "latency_p95_ms": self.percentile(0.95),
+            "fraud_rate": self.fraud_rate if self.decisions else None,
+            "accuracy": self.accuracy,
+            "drift": self.drift,
+        }
+
+
+class Decision(StrEnum):
+    """What is to become of a candidate."""
+
+    GO_ON = "go on"
+    WITHDRAW = "withdraw"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class CheckFinding:
+    """What one check has come to."""
+
+    name: str
+    finding: Finding
+    said: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks together: one that is worse withdraws, all as good go on."""
+
+    findings: tuple[CheckFinding, ...]
+
+    @property
+    def decision(self) -> Decision:
+        """What is to be done."""
+        found = {each.finding for each in self.findings}
+        if Finding.WORSE in found:
+            return Decision.WITHDRAW
+        return Decision.WAIT if Finding.UNDECIDED in found else Decision.GO_ON
+
+    @property
+    def reason(self) -> str:
+        """Why it is withdrawn, or what is still waited for."""
+        wanted = Finding.WORSE if self.decision is Decision.WITHDRAW else Finding.UNDECIDED
+        return "; ".join(f"{each.name}: {each.said}" for each in self.findings if each.finding is wanted)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate has to keep to."""
+
+    checks: RolloutChecks
+    drift: float
+    """Population stability index."""
+    error_rate: float
+    """The alarm's, for when stable has no traffic to compare with."""
+    latency_p95_ms: float
+    """Likewise."""
+    drift_watched: bool = False
+    """Whether the candidate's manifest says what its features looked like in training."""
+    stable_drift_watched: bool = False
+    """Likewise of stable's."""
+
+
+def judge(
+    stable: SideNumbers,
+    candidate: SideNumbers,
+    limits: Limits,
+    alarms: tuple[str, ...] = (),
+    *,
+    alone: bool = False,
+) -> Verdict:
+    """Compares a candidate with the stable version.
+
+    Args:
+        stable: what it did during the step.
+        candidate: likewise.
+        limits: how much worse the candidate may be.
+        alarms: names of those that are on now: any withdraws it.
+        alone: whether the candidate has all the traffic; then the alarms' thresholds stand in for stable.
+    """
+    findings = [CheckFinding("alarm", Finding.WORSE, name) for name in alarms]
+    if alone:
+        findings += _by_thresholds(candidate, limits)
+    elif stable.requests < _NEEDED_OF_STABLE:
+        said = f"stable has answered {stable.requests} requests, {_NEEDED_OF_STABLE} are needed to compare with"
+        findings.append(CheckFinding("requests", Finding.UNDECIDED, said))
+    else:
+        findings += [*_errors(stable, candidate, limits), *_latency(stable, candidate, limits)]
+        findings += [*_decisions(stable, candidate, limits), *_accuracy(stable, candidate, limits)]
+    findings += _drift(stable, candidate, limits)
+    return Verdict(tuple(findings))
+
+
+def _by_thresholds(candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+    checks = limits.checks
+    errors = Test(_NEVER_ZERO, limits.error_rate, checks.wrong_decision)
+    said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against the alarm's {limits.error_rate:.2%}"
+    yield CheckFinding("errors", errors.finding(candidate.errors, candidate.requests), said)
+    yield _slow(candidate, limits, limits.latency_p95_ms, f"the alarm's {limits.latency_p95_ms:g} ms")
+
+
+def _errors(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+    checks = limits.checks
+    test = Test(_rate(stable.errors, stable.requests), checks.error_rate, checks.wrong_decision)
+    said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against stable's {stable.error_rate:.2%}"
+    yield CheckFinding("errors", test.finding(candidate.errors, candidate.requests), said)
+
+
+def _latency(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+    usual = stable.percentile(0.95)
+    if usual is not None:
+        ratio = limits.checks.latency_ratio
+        against = f"{ratio:g} times stable's p95 of {usual:.1f} ms"
+        yield _slow(candidate, limits, max(usual * ratio, usual + _LEAST_MS), against)
+
+
+def _slow(candidate: SideNumbers, limits: Limits, milliseconds: float, against: str) -> CheckFinding:
+    test = Test(_SLOW_SHARE, _SLOW_MARGIN, limits.checks.wrong_decision)
+    beyond, measured = candidate.slower_than(milliseconds), sum(candidate.latencies.values())
+    said = f"{beyond} of {measured} requests slower than {against}"
+    return CheckFinding("latency", test.finding(beyond, measured), said)
+
+
+def _decisions(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+    if stable.decisions < _NEEDED_OF_STABLE:
+        return  # it answers errors: the check of those decides
+    margin, wrong = limits.checks.decision_rate, limits.checks.wrong_decision / 2
+    expected = _rate(stable.frauds, stable.decisions)
+    more = Test(expected, margin, wrong).finding(candidate.frauds, candidate.decisions)
+    # Fewer frauds are more transactions that are let through; fewer by more than there are cannot be.
+    passed, fewer = candidate.decisions - candidate.frauds, Finding.AS_GOOD
+    if stable.fraud_rate > margin:
+        usual = _rate(stable.decisions - stable.frauds, stable.decisions)
+        fewer = Test(usual, margin, wrong).finding(passed, candidate.decisions)
+    said = f"{candidate.fraud_rate:.2%} decided as fraud of {candidate.decisions}, stable's {stable.fraud_rate:.2%}"
+    yield CheckFinding("decisions", _worst(more, fewer), said)
+
+
+def _accuracy(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+    """Where both have feedback; it may come weeks later, so nothing waits for it."""
+    known, known_candidate = stable.right + stable.wrong, candidate.right + candidate.wrong
+    if known < _NEEDED_OF_STABLE or not known_candidate:
+        return
+    test = Test(_rate(stable.wrong, known), limits.checks.accuracy, limits.checks.wrong_decision)
+    finding = test.finding(candidate.wrong, known_candidate)
+    said = f"{candidate.accuracy:.2%} right of {known_candidate} with feedback, stable's {stable.accuracy:.2%}"
+    yield CheckFinding("accuracy", Finding.WORSE if finding is Finding.WORSE else Finding.AS_GOOD, said)
+
+
+def _drift(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+    """Against its own training sample, and against stable's index: where both have moved, it is the world that has."""
+    if not limits.drift_watched:
+        return
+    waiting = [side.model_id for side in (candidate, stable) if side.drift is None]
+    if candidate.drift is None or (stable.drift is None and limits.stable_drift_watched):
+        said = f"not known yet of {' and '.join(waiting)}: it takes 500 transactions"
+        yield CheckFinding("drift", Finding.UNDECIDED, said)
+        return
+    usual = stable.drift or 0.0
+    worse = candidate.drift > usual + limits.drift
+    said = f"index {candidate.drift:.2f}, stable's {usual:.2f}; at most {limits.drift:g} more is allowed"
+    yield CheckFinding("drift", Finding.WORSE if worse else Finding.AS_GOOD, said)
+
+
+def _worst(*findings: Finding) -> Finding:
+    return next(each for each in (Finding.WORSE, Finding.UNDECIDED, Finding.AS_GOOD) if each in findings)
+
+
+def _rate(bad: int, among: int) -> float:
+    """The largest share that is likely behind what was measured: E. B. Wilson's upper bound (1927); never 0 or 1."""
+    square = _DEVIATIONS**2
+    share = bad / among
+    middle = share + square / (2 * among)
+    spread = _DEVIATIONS * math.sqrt(share * (1 - share) / among + square / (4 * among**2))
+    return min(max((middle + spread) / (1 + square / among), _NEVER_ZERO), 1 - _NEVER_ZERO)

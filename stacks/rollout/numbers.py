@@ -1,0 +1,204 @@
+"""What the stable version and the candidate did on the same traffic: from the front of this machine, or CloudWatch."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from infra.cloud_config import CloudConfig
+from infra.rollout_config import RolloutConfig
+from conventions import metric_names
+from stacks.checks.alerts import measured
+from stacks.errors import EndpointSilent
+from stacks.rollout.checks import STEPS, SideNumbers
+
+_PERIOD_SECONDS = 60
+_ALARM = "ALARM"
+
+
+@dataclass(frozen=True)
+class RolloutNumbers:
+    """Both versions' numbers since the weight was last changed."""
+
+    stable: SideNumbers
+    candidate: SideNumbers
+    seconds: float = 0.0
+    weight: int | None = None
+    """Percent that the route gives the candidate as it runs; None where that is not known."""
+    compared: int = 0
+    """Transactions that both decided, with the shadow on."""
+    differing: int = 0
+    """Of those: that they decided differently."""
+
+    @property
+    def candidate_share(self) -> float | None:
+        """Share of the requests that the candidate answered; None without requests."""
+        total = self.stable.requests + self.candidate.requests
+        return self.candidate.requests / total if total else None
+
+
+class FrontNumbers:
+    """Read from the run directories of this machine's front and slots.
+
+    Args:
+        checkout: the project's root.
+        deployment_name: of the deployment.
+        api_key_file: file with an API key that has the scope `admin`, for drift and accuracy.
+    """
+
+    def __init__(self, checkout: Path, deployment_name: str, api_key_file: Path) -> None:
+        self._run, self._name, self._key = checkout / ".run", deployment_name, api_key_file
+
+    def read(self, stable_id: str, rollout: RolloutConfig) -> RolloutNumbers:
+        """The numbers as they are now; nothing has happened where there is no front, or another weight's."""
+        nothing = RolloutNumbers(SideNumbers(stable_id), SideNumbers(rollout.candidate))
+        try:
+            content = json.loads((self._run / self._name / "front.json").read_text(encoding="utf-8"))
+            sides = content["sides"]
+        except (OSError, ValueError, KeyError):
+            return nothing
+        if sides["stable"]["model_id"] != stable_id or sides.get("candidate", {}).get("model_id") != rollout.candidate:
+            return nothing
+        return RolloutNumbers(
+            self._more(_side(sides["stable"]), rollout.slot),
+            self._more(_side(sides["candidate"]), rollout.other_slot),
+            seconds=float(content["seconds"]),
+            weight=int(content["weight"]),
+            compared=int(content["compared"]),
+            differing=int(content["differing"]),
+        )
+
+    def weight(self) -> int | None:
+        """The weight that the front divides by; None where there is none."""
+        try:
+            return int(json.loads((self._run / self._name / "front.json").read_text(encoding="utf-8"))["weight"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _more(self, side: SideNumbers, slot: str) -> SideNumbers:
+        """With drift and accuracy, where the process tells."""
+        try:
+            status = json.loads((self._run / f"{self._name}-{slot}" / "status.json").read_text(encoding="utf-8"))
+            numbers = measured(f"http://127.0.0.1:{int(status['serving']['port'])}", self._key)
+        except (OSError, ValueError, KeyError, TypeError, EndpointSilent):
+            return side
+        return _with_gauges(side, numbers["gauges"], int(numbers["feedback"]))
+
+
+class CloudNumbers:
+    """Read from CloudWatch, where each version publishes under its own name too.
+
+    Args:
+        cloud: of the stack's config.
+        environment: of the deployment.
+        deployment_name: of the deployment.
+    """
+
+    def __init__(self, cloud: CloudConfig, environment: str, deployment_name: str) -> None:
+        import boto3
+
+        self._client = boto3.client("cloudwatch", region_name=cloud.region)
+        self._namespace = cloud.metrics_namespace
+        self._environment, self._name = environment, deployment_name
+
+    def read(self, stable_id: str, rollout: RolloutConfig, since: datetime) -> RolloutNumbers:
+        """The numbers since a time, to the minute, since that is how CloudWatch keeps them.
+
+        The minute in which a step began counts too: it may hold some of the step before, of the same versions. That of
+        the first step does not, so that a candidate which was withdrawn a moment ago is judged anew.
+        """
+        seconds = max(0.0, time.time() - since.timestamp())
+        begin = since.astimezone(UTC).replace(second=0, microsecond=0)
+        if rollout.weight <= rollout.steps[0]:
+            begin += timedelta(minutes=1)
+        if begin > datetime.now(UTC):
+            return RolloutNumbers(SideNumbers(stable_id), SideNumbers(rollout.candidate), seconds)
+        return RolloutNumbers(self._side(stable_id, begin), self._side(rollout.candidate, begin), seconds)
+
+    def alarms(self) -> tuple[str, ...]:
+        """Names of the deployment's alarms that are on."""
+        pages = self._client.get_paginator("describe_alarms").paginate(
+            AlarmNamePrefix=f"{self._name}-", StateValue=_ALARM
+        )
+        found = [each for page in pages for each in page["MetricAlarms"]]
+        # Not every server of this interface heeds both conditions.
+        return tuple(sorted(each["AlarmName"] for each in found if each["StateValue"] == _ALARM))
+
+    def _side(self, model_id: str, since: datetime) -> SideNumbers:
+        counts = {
+            name: int(self._statistic(model_id, name, "Sum", since) or 0)
+            for name in (metric_names.REQUESTS, metric_names.ERRORS, metric_names.DECISIONS, metric_names.FRAUDS)
+        }
+        side = SideNumbers(
+            model_id,
+            requests=counts[metric_names.REQUESTS],
+            errors=counts[metric_names.ERRORS],
+            decisions=counts[metric_names.DECISIONS],
+            frauds=counts[metric_names.FRAUDS],
+            latencies=self._latencies(model_id, since),
+        )
+        drift = self._statistic(model_id, metric_names.DRIFT, "Maximum", since)
+        return side if drift is None else replace(side, drift=drift)
+
+    def _latencies(self, model_id: str, since: datetime) -> Mapping[int, int]:
+        """How many requests were how slow: what each percentile from 1 to 99 is, times the requests between two."""
+        requests = int(self._statistic(model_id, metric_names.LATENCY, "SampleCount", since) or 0)
+        shares = [f"p{share}" for share in range(1, 100, 2)]
+        found: dict[int, int] = {}
+        if not requests:
+            return found
+        for start in range(0, len(shares), 10):
+            values = self._points(model_id, metric_names.LATENCY, since, extended=shares[start : start + 10])
+            for point in values:
+                for value in (point.get("ExtendedStatistics") or {}).values():
+                    step = math.floor(math.log(max(value, 1e-3)) * STEPS)
+                    found[step] = found.get(step, 0) + max(1, round(requests / len(shares) / len(values)))
+        return found
+
+    def _statistic(self, model_id: str, metric: str, statistic: str, since: datetime) -> float | None:
+        values = [point[statistic] for point in self._points(model_id, metric, since, [statistic])]
+        if not values:
+            return None
+        return float(max(values) if statistic == "Maximum" else sum(values))
+
+    def _points(
+        self,
+        model_id: str,
+        metric: str,
+        since: datetime,
+        statistics: list[str] | None = None,
+        extended: list[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        dimensions = metric_names.dimensions(self._environment, self._name, model_id)
+        asked: dict[str, Any] = {"Statistics": statistics} if statistics else {"ExtendedStatistics": extended}
+        answer = self._client.get_metric_statistics(
+            Namespace=self._namespace,
+            MetricName=metric,
+            Dimensions=[{"Name": name, "Value": value} for name, value in dimensions],
+            StartTime=since,
+            EndTime=max(datetime.now(UTC), since + timedelta(seconds=1)),
+            Period=_PERIOD_SECONDS,
+            **asked,
+        )
+        return list(answer["Datapoints"])
+
+
+def _side(content: Mapping[str, Any]) -> SideNumbers:
+    counts = {name: int(content[name]) for name in ("requests", "errors", "decisions", "frauds")}
+    latencies = {int(step): int(count) for step, count in content["latencies"].items()}
+    return SideNumbers(str(content["model_id"]), **counts, latencies=latencies)
+
+
+def _with_gauges(side: SideNumbers, gauges: Mapping[str, float], feedback: int) -> SideNumbers:
+    accuracy = gauges.get(metric_names.ACCURACY)
+    right = round(accuracy * feedback) if accuracy is not None else 0
+    return replace(
+        side,
+        drift=gauges.get(metric_names.DRIFT),
+        right=right,
+        wrong=feedback - right if accuracy is not None else 0,
+    )

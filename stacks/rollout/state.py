@@ -1,0 +1,68 @@
+"""Where a rollout is: what the stack's config asks for, and what is in force."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.rollout_config import RolloutConfig
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import NoRollout, RolloutInProgress
+from stacks.engine.stack_config import read_rollout
+
+
+@dataclass(frozen=True)
+class RolloutStatus:
+    """A rollout as it is now."""
+
+    environment: str
+    stable: str
+    """The stable model version, as the stack's config has it."""
+    rollout: RolloutConfig
+    """As the stack's config has it."""
+    in_force: int | None
+    """Percent of the requests that the candidate is given as it runs; None when nothing runs."""
+    interrupted: str
+    """What a command that was killed left undone; empty when the stack is as its config says."""
+    since: str
+    """When the last change was made: RFC 3339, UTC."""
+    numbers: dict[str, dict[str, Any]]
+    """Of `stable` and `candidate`, since then."""
+    candidate_share: float | None
+    """Of the requests: that the candidate answered."""
+    verdict: str
+    """What the checks say: `go on`, `wait` or `withdraw`; empty without a candidate."""
+    reason: str
+    """Why."""
+    held_by: str
+    """Who is changing the stack at the moment; empty when nobody is."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The status as plain JSON values."""
+        return {**asdict(self), "rollout": self.rollout.to_dict()}
+
+
+def require_no_rollout(file: Path, environment: DeploymentEnvironment) -> RolloutConfig:
+    """Returns the rollout of a stack that tries no candidate.
+
+    Raises:
+        RolloutInProgress: it does try one.
+    """
+    rollout = read_rollout(file)
+    if rollout.candidate:
+        raise RolloutInProgress(
+            f"{environment} is trying {rollout.candidate} ({rollout.strategy}, {rollout.weight} % of the requests); "
+            f"finish that first: python scripts/deploy_model.py promote|abort|resume {environment}; nothing was changed"
+        )
+    return rollout
+
+
+def require_rollout(file: Path, environment: DeploymentEnvironment) -> RolloutConfig:
+    """Returns the rollout of a stack that tries a candidate.
+
+    Raises:
+        NoRollout: it tries none.
+    """
+    rollout = read_rollout(file)
+    if not rollout.candidate:
+        raise NoRollout(f"no candidate is being tried in {environment}; nothing was changed")
+    return rollout
