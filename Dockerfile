@@ -6,6 +6,7 @@ ARG BASE_IMAGE
 
 FROM ${BASE_IMAGE} AS build
 COPY build/site /opt/site
+COPY conventions /opt/app/conventions
 COPY model_store /opt/app/model_store
 COPY serving /opt/app/serving
 # Compiled once here, since the root is read-only later. LightGBM wants the system's OpenMP; scikit-learn brings one.

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from conventions.artifact_files import SERVED_FILES
+
 TOKEN_AUDIENCE = "sts.amazonaws.com"  # noqa: S105 - an audience, no secret
 """Of the tokens that pods take their role with."""
 
@@ -33,7 +35,7 @@ def pod_policy(
             "Sid": "ReadOneModelVersion",
             "Effect": "Allow",
             "Action": "s3:GetObject",
-            "Resource": [f"{model}/manifest.json", f"{model}/artifact", f"{model}/runtime", f"{model}/golden"],
+            "Resource": [f"{model}/{name}" for name in SERVED_FILES],
             "Condition": {"Bool": {"aws:SecureTransport": "true"}},
         },
         {

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from conventions.run_files import LOCK_FILE, PID_FILE, REQUESTED_FILE, STATUS_FILE
+
 ARGUMENTS = (
     "deployment_name",
     "environment",
@@ -143,7 +145,7 @@ def stop(arguments: Mapping[str, Any]) -> None:
         if time.monotonic() > deadline:
             raise ServingFailed(f"the supervisor in {directory} does not stop; its process id is in supervisor.pid")
         time.sleep(_POLL_SECONDS)
-    for name in ("requested.json", "status.json", "supervisor.pid"):
+    for name in (REQUESTED_FILE, STATUS_FILE, PID_FILE):
         with contextlib.suppress(FileNotFoundError):
             (directory / name).unlink()
 
@@ -159,9 +161,9 @@ def _write_request(directory: Path, arguments: Mapping[str, Any]) -> int:
         "module": str(arguments.get("module") or "serving"),
         "ready_timeout_seconds": float(arguments["ready_timeout_seconds"]),
     }
-    staging = directory / ".requested.json.new"
+    staging = directory / f".{REQUESTED_FILE}.new"
     staging.write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
-    staging.replace(directory / "requested.json")
+    staging.replace(directory / REQUESTED_FILE)
     return generation
 
 
@@ -212,7 +214,7 @@ def _last_words(directory: Path, generation: int, code: int) -> dict[str, Any]:
 
 def _start_supervisor(directory: Path, arguments: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     with contextlib.suppress(FileNotFoundError):
-        (directory / "status.json").unlink()
+        (directory / STATUS_FILE).unlink()
     with log_file(arguments).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "serving.supervisor", str(directory), str(log_file(arguments))],
@@ -240,7 +242,7 @@ def _wait_for_answer(arguments: Mapping[str, Any]) -> None:
 
 def _status(directory: Path) -> dict[str, Any] | None:
     try:
-        status: dict[str, Any] = json.loads((directory / "status.json").read_text(encoding="utf-8"))
+        status: dict[str, Any] = json.loads((directory / STATUS_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     return status
@@ -254,7 +256,7 @@ def _serving(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _supervisor_lives(directory: Path) -> bool:
     """Whether somebody holds the supervisor's lock: true for exactly as long as that process lives."""
     try:
-        with (directory / "supervisor.lock").open("rb") as lock:
+        with (directory / LOCK_FILE).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -265,7 +267,7 @@ def _supervisor_lives(directory: Path) -> bool:
 
 def _signal_supervisor(directory: Path, number: signal.Signals) -> None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
-        os.kill(int((directory / "supervisor.pid").read_text()), number)
+        os.kill(int((directory / PID_FILE).read_text()), number)
 
 
 def _is_ours(directory: Path, host: str, port: int) -> bool:

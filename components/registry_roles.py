@@ -7,6 +7,8 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from conventions.artifact_files import STATE_FILE
+
 ROLES = ("reader", "publisher", "promoter", "admin")
 ROLE_TAG = "fraud-detection-registry"
 """A principal of the account assumes the role that its tag of this name has as a value."""
@@ -87,7 +89,7 @@ def role_policy(role: str, bucket_arn: str, key_arn: str) -> dict[str, Any]:
     writes = {
         "reader": [],
         "publisher": ["models/*"],
-        "promoter": ["models/*/state.json", "aliases/*"],
+        "promoter": [f"models/*/{STATE_FILE}", "aliases/*"],
         "admin": ["models/*", "aliases/*"],
     }[role]
     statements = [

@@ -1,8 +1,8 @@
 """The alarms of an endpoint, from the thresholds in its config and the names of what the service publishes."""
 
 from components.serving_alarms import AlarmSpec
-from infra.deployment_config import DeploymentConfig
 from conventions import metric_names
+from infra.deployment_config import DeploymentConfig
 
 
 def alarm_specs(deployment: DeploymentConfig) -> tuple[AlarmSpec, ...]:

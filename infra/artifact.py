@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.model_artifact import ModelArtifactArgs
+from conventions.artifact_files import KEPT_FILES
 from infra.errors import ConfigError
 from infra.fitness import require_validated
 from infra.settings import StackSettings
@@ -82,7 +83,7 @@ def _files(registry: ModelRegistry, settings: StackSettings, model_id: str) -> t
     if settings.platform != "kubernetes" or _in_the_bucket(registry, settings):
         return ()
     place = place_of(model_id)
-    keys = [f"{place}/{name}" for name in ("manifest.json", "artifact", "runtime", "golden", "signature.json")]
+    keys = [f"{place}/{name}" for name in KEPT_FILES]
     return tuple(str(registry.storage.path(key).resolve()) for key in keys if registry.storage.exists(key))
 
 

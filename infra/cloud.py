@@ -17,13 +17,13 @@ from components.registry_roles import RegistryRoles, RegistryRolesArgs
 from components.serving_alarms import ServingAlarms, ServingAlarmsArgs
 from components.serving_image import ServingImage, ServingImageArgs
 from components.serving_route import ServingRoute, ServingRouteArgs
+from conventions import metric_names
 from infra.alarms import alarm_specs
 from infra.artifact import Versions
 from infra.errors import ConfigError
 from infra.preflight import Account
 from infra.rollout_config import rollout_outputs, slot_name
 from infra.settings import CHECKOUT, StackSettings
-from conventions import metric_names
 
 
 def declare_cloud(settings: StackSettings, account: Account, versions: Versions) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pulumi
 from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from conventions import metric_names
 from infra.errors import ConfigError
 
 _STRICT = ConfigDict(extra="forbid")
@@ -34,7 +35,7 @@ class CloudConfig:
     registry_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,54}[a-z0-9]$")]
     """Name of the registry's bucket; unique in the world."""
     alarm_subscribers: tuple[Subscriber, ...] = ()
-    metrics_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./#-]{1,255}$")] = "FraudDetection"
+    metrics_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./#-]{1,255}$")] = metric_names.NAMESPACE
     rollback_window_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 90
     """For so many days nothing in the registry can be removed."""
     backup_schedule: Annotated[str, Field(pattern=r"^(|[0-9*/,-]+( [0-9A-Z*/,-]+){4})$")] = ""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -28,10 +28,10 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from conventions.environments import Environment
 from infra.errors import ConfigError
 
 _STRICT = ConfigDict(extra="forbid")
-Environment = Literal["development", "staging", "production"]
 Share = Annotated[StrictFloat, Field(gt=0, le=1)]
 Number = StrictFloat | StrictInt
 NotNegative = Annotated[Number, Field(ge=0)]

@@ -1,7 +1,9 @@
 """What can be wrong with a stack before anything is changed."""
 
+from conventions import exit_codes
+
 
 class ConfigError(Exception):
     """A template or a stack's config is not what it may be; the message names file, key, value and what is allowed."""
 
-    exit_code = 9
+    exit_code = exit_codes.CONFIG_ERROR

@@ -7,20 +7,20 @@ from typing import Literal, get_args
 
 import pulumi
 
+from conventions.environments import STACKS
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.errors import ConfigError
 from infra.rollout_config import RolloutConfig, parse_rollout_config
-from model_store.keys.defaults import key_file, registry_location
 from model_store.errors import InvalidInput
-from model_store.serialization.full_names import require_full_names
+from model_store.keys.defaults import key_file, registry_location
 from model_store.keys.keyring import KEY_FILE_VARIABLE
 from model_store.registry.signing import SignaturePolicy, parse_public_key
+from model_store.serialization.full_names import require_full_names
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 """The project's root: state, registry, keys and logs of the local platform lie below it."""
 
-STACKS = {"dev": "development", "staging": "staging", "production": "production"}
 """Which environment each stack is."""
 
 Platform = Literal["local", "docker", "kubernetes"]

@@ -10,20 +10,20 @@
     model_id = registry.register_model(model=model, model_name="fraud_detector", performance_metrics={"accuracy": 0.96})
     model, metadata = registry.load_model(model_id)
 
-Nothing heavy is imported before it is used. The modules `header`, `cipher`, `artifact_writer`, `artifact_reader` and
-`keys` are the machinery below; they can be misused, and say so.
+Nothing heavy is imported before it is used. `artifact` and `keys` are the machinery below; they can be misused, and say
+so.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model_store.serialization.compression import CompressionType
     from model_store.errors import ModelStoreError
     from model_store.keys.keyring import Keyring
-    from model_store.registry.manifest import ModelMetadata, ModelStatus
     from model_store.persistence import SecureModelPersistence
+    from model_store.registry.manifest import ModelMetadata, ModelStatus
     from model_store.registry.registry import ModelRegistry
+    from model_store.serialization.compression import CompressionType
     from model_store.serialization.formats import SerializationFormat
 
 _HOMES = {

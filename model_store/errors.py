@@ -28,35 +28,37 @@ ModelStoreError                 1   base of all
 └── StorageFailed               8   the registry cannot be read or written
 """
 
+from conventions import exit_codes
+
 
 class ModelStoreError(Exception):
     """Base of all errors of this package."""
 
-    exit_code = 1
+    exit_code = exit_codes.FAILED
 
 
 class InvalidInput(ModelStoreError, ValueError):
     """An argument is not what it may be."""
 
-    exit_code = 2
+    exit_code = exit_codes.INVALID_INPUT
 
 
 class ModelNotFound(ModelStoreError):
     """There is no such model version."""
 
-    exit_code = 3
+    exit_code = exit_codes.NOT_FOUND
 
 
 class FileMissing(ModelStoreError):
     """There is no such file."""
 
-    exit_code = 16
+    exit_code = exit_codes.FILE_MISSING
 
 
 class IntegrityError(ModelStoreError):
     """The bytes are not the ones that were written."""
 
-    exit_code = 4
+    exit_code = exit_codes.NOT_INTACT
 
 
 class UnsupportedFormat(IntegrityError):
@@ -115,7 +117,7 @@ class UntrustedType(ModelStoreError):
         place: where it is held and would be called, in words; nothing when the name itself is not on the list.
     """
 
-    exit_code = 5
+    exit_code = exit_codes.UNTRUSTED_TYPE
 
     def __init__(self, name: str, place: str = "") -> None:
         super().__init__(
@@ -128,46 +130,46 @@ class UntrustedType(ModelStoreError):
 class KeyNotFound(ModelStoreError):
     """There is no key that opens the artifact, or none to encrypt with."""
 
-    exit_code = 6
+    exit_code = exit_codes.KEY_PROBLEM
 
 
 class KeyUnwrap(ModelStoreError):
     """The key of that name does not open the artifact."""
 
-    exit_code = 6
+    exit_code = exit_codes.KEY_PROBLEM
 
 
 class KeyFileUnsafe(ModelStoreError):
     """Others can read the key file, or it does not hold a key."""
 
-    exit_code = 6
+    exit_code = exit_codes.KEY_PROBLEM
 
 
 class VersionConflict(ModelStoreError):
     """Somebody else changed it first, or it exists already."""
 
-    exit_code = 7
+    exit_code = exit_codes.CONFLICT
 
 
 class InUse(ModelStoreError):
     """A version that is deployed, aliased or a rollback's target cannot go."""
 
-    exit_code = 7
+    exit_code = exit_codes.CONFLICT
 
 
 class IllegalTransition(ModelStoreError):
     """The status does not lead there."""
 
-    exit_code = 7
+    exit_code = exit_codes.CONFLICT
 
 
 class StorageFailed(ModelStoreError):
     """The registry, or a file beside it, cannot be read or written."""
 
-    exit_code = 8
+    exit_code = exit_codes.STORAGE_FAILED
 
 
 class AccessDenied(ModelStoreError):
     """The actor's role does not allow it."""
 
-    exit_code = 19
+    exit_code = exit_codes.REFUSED

@@ -13,18 +13,21 @@ from importlib import metadata as installed
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from model_store.artifact.header import Header
 from model_store.artifact.reader import VerifiedArtifact, is_artifact, open_artifact
 from model_store.artifact.writer import ArtifactWriter, WrittenArtifact
-from model_store.storage.atomic_file import written_whole
-from model_store.serialization.compression import CompressingWriter, CompressionType, decompressing_reader
 from model_store.contract.conversion import conversion_difference
 from model_store.errors import InvalidInput, ModelStoreError
-from model_store.artifact.header import Header
 from model_store.keys.keyring import Keyring, generate_key
+from model_store.serialization.compression import (
+    DEFAULT_MAX_BYTES,
+    CompressingWriter,
+    CompressionType,
+    decompressing_reader,
+)
 from model_store.serialization.formats import SerializationFormat, dump_model, load_model
+from model_store.storage.atomic_file import written_whole
 
-DEFAULT_MAX_BYTES = 16 << 30
-"""How large a model may be once decompressed, unless the caller says otherwise: 16 GiB."""
 _LIBRARIES = ("joblib", "lightgbm", "numpy", "scikit-learn", "scipy", "xgboost", "xgboost-cpu")
 
 

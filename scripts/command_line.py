@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from conventions import exit_codes
 from scripts.working import Working
 
 Command = Callable[[argparse.Namespace], int]
-_INTERRUPTED = 130
 
 
 def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
@@ -25,7 +25,7 @@ def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) ->
             return int(options.run(options))
     except KeyboardInterrupt:
         complain("interrupted; run the same command again to go on")
-        return _INTERRUPTED
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from stacks.checks.alerts import Alert
-    from stacks.deployment import DeployOutcome, ModelDeployment
     from stacks.checks.health import HealthReport
+    from stacks.deployment import DeployOutcome, ModelDeployment
 
 _EXAMPLES = """\
 examples:

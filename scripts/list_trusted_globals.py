@@ -6,7 +6,7 @@
 Every estimator of scikit-learn that fits on a small data set, and the models of `scripts/ordinary_models.py`, are
 fitted and pickled by pickle and by joblib. What those pickles name goes onto the list when it is a class of one of the
 libraries, or one of the functions reviewed below; functions that a model holds without making anything go onto it as
-names only (`model_store/serialization/allow_list.py` tells the three parts). Nothing else does, whatever the pickles name: the list
+names only (`serialization/allow_list.py` tells the three parts). Nothing else does, whatever the pickles name: the list
 is made of exact names, read by people, and changed in a commit of its own.
 """
 

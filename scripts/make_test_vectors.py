@@ -20,10 +20,10 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
-from model_store.artifact.writer import ArtifactWriter  # noqa: E402
-from model_store.serialization.compression import CompressingWriter, CompressionType  # noqa: E402
 from model_store.artifact.header import CHUNK_BYTES, Header  # noqa: E402
+from model_store.artifact.writer import ArtifactWriter  # noqa: E402
 from model_store.keys.keyring import StaticKey  # noqa: E402
+from model_store.serialization.compression import CompressingWriter, CompressionType  # noqa: E402
 
 VECTORS = CHECKOUT / "tests" / "vectors"
 KEY = hashlib.sha256(b"fraud-detection test vector key").digest()

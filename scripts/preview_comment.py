@@ -133,8 +133,8 @@ def _model(preview: dict[str, Any], steps: list[dict[str, Any]]) -> Iterator[str
 def _metrics(model_id: str) -> dict[str, float] | None:
     from infra.settings import CHECKOUT
     from model_store import ModelRegistry
-    from model_store.keys.defaults import registry_location
     from model_store.errors import ModelStoreError
+    from model_store.keys.defaults import registry_location
 
     try:
         metadata = ModelRegistry(registry_location(CHECKOUT)).get_metadata(model_id)

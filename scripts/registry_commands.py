@@ -32,8 +32,8 @@ def resolved(registry: "ModelRegistry", reference: str) -> str:
 
 def register(options: argparse.Namespace) -> int:
     """Registers a model file as a new version."""
-    from model_store.serialization.model_files import read_model_file
     from model_store.registry.signing import read_signing_key
+    from model_store.serialization.model_files import read_model_file
 
     metrics = _metrics(options.metrics)
     signing_key = read_signing_key(options.sign_key) if options.sign_key else None

@@ -44,13 +44,14 @@ def _run(options: argparse.Namespace) -> None:
 
     api_keys = ApiKeys.from_file(settings.api_keys_file)
     model = load_served_model(settings)
-    from serving.http.app import Service, ServiceState
+    from serving.http.app import Service
+    from serving.http.pages import create_pages
+    from serving.http.state import ServiceState
     from serving.observability.drift import DriftWatch
     from serving.observability.logs import RequestLog
     from serving.observability.metrics import ServiceMetrics, published
-    from serving.http.pages import create_pages
-    from serving.process.server import serve
     from serving.observability.tracing import tracing
+    from serving.process.server import serve
 
     metrics = ServiceMetrics(settings, DriftWatch(model.metadata.feature_schema))
     request_log = RequestLog(write, enabled=settings.log_level in ("DEBUG", "INFO"))

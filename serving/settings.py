@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from conventions.environments import ENVIRONMENTS
 from model_store.errors import InvalidInput
 from model_store.serialization.full_names import require_full_names
 from serving.errors import SettingsError
 
-ENVIRONMENTS = ("development", "staging", "production")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST_WORDS = "sha256: and 64 hexadecimal digits"

@@ -1,21 +1,25 @@
 """ModelDeployment: deploy a model version, look after it, and take it back."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conventions.config_keys import DEPLOYMENT, MODEL_VERSION, PLATFORM
 from infra.deployment_config import DeploymentConfig, parse_deployment_config, read_template
 from infra.errors import ConfigError
 from infra.rollout_config import RolloutConfig
 from infra.settings import CHECKOUT, require_platform
 from stacks.checks.alerts import Alert, evaluate, measured
-from stacks.engine.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
-from stacks.engine.run import Say, forget_pending_creations, run_destroy, run_up
-from stacks.environments import DeploymentEnvironment
-from stacks.errors import AddressTaken, DeploymentFailed, GatesFailed, UnknownDeployment
 from stacks.checks.gates import image_versions, require_gates, with_proofs
 from stacks.checks.health import HealthReport, check_health
+from stacks.checks.signatures import why_unsigned
+from stacks.engine.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
+from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
+from stacks.engine.run import Say, forget_pending_creations, run_destroy, run_up
+from stacks.engine.stack_config import changed_config, read_config
+from stacks.engine.workspace import existing_environments, select_stack, stack_config_file
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import AddressTaken, DeploymentFailed, GatesFailed, UnknownDeployment
 from stacks.history import (
     Deployment,
     Intent,
@@ -25,12 +29,10 @@ from stacks.history import (
     message_for,
     version_to_go_back_to,
 )
-from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
 from stacks.model_deployment import ModelDeploymentConfig
+from stacks.rollout.deployer import DeployOutcome as DeployOutcome  # part of this module's face
+from stacks.rollout.rollouts import Rollouts
 from stacks.rollout.state import require_no_rollout
-from stacks.checks.signatures import why_unsigned
-from stacks.engine.stack_config import DEPLOYMENT, MODEL_VERSION, PLATFORM, changed_config, read_config
-from stacks.engine.workspace import existing_environments, select_stack, stack_config_file
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -38,20 +40,6 @@ if TYPE_CHECKING:
     from model_store import ModelRegistry
 
 _ALL_UPDATES = 1_000_000
-
-
-@dataclass(frozen=True)
-class DeployOutcome:
-    """What a deploy or a rollback came to."""
-
-    deployment: Deployment
-    """What runs now."""
-    changed: bool
-    """False when the environment ran this already and nothing was done."""
-    changes: dict[str, int]
-    """How many resources were created, updated, deleted or left the same."""
-    outputs: dict[str, Any]
-    """The stack's outputs: `url`, `modelVersion`, `modelDigest` and so on."""
 
 
 class ModelDeployment:
@@ -183,8 +171,6 @@ class ModelDeployment:
         Raises:
             As for `Rollouts.rollback`.
         """
-        from stacks.rollout.rollouts import Rollouts
-
         return Rollouts(self).rollback(environment, to, at).deployment.deployment_id
 
     def rollback_target(

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from infra.settings import STACKS
+from conventions.environments import STACKS
 from stacks.errors import UnknownEnvironment
 
 

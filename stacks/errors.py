@@ -15,92 +15,94 @@ StacksError                 exit code
 └── RolloutUndecided        23
 """
 
+from conventions import exit_codes
+
 
 class StacksError(Exception):
     """Base of all errors of this package."""
 
-    exit_code = 1
+    exit_code = exit_codes.FAILED
 
 
 class UnknownEnvironment(StacksError):
     """There is no such environment."""
 
-    exit_code = 17
+    exit_code = exit_codes.UNKNOWN_ENVIRONMENT
 
 
 class UnknownDeployment(StacksError):
     """The stack's history has no such deployment, or nothing is deployed."""
 
-    exit_code = 3
+    exit_code = exit_codes.NOT_FOUND
 
 
 class NoPriorVersion(StacksError):
     """There is nothing to roll back to."""
 
-    exit_code = 18
+    exit_code = exit_codes.NO_PRIOR_VERSION
 
 
 class StackBusy(StacksError):
     """Somebody else is changing the stack now."""
 
-    exit_code = 10
+    exit_code = exit_codes.STACK_BUSY
 
 
 class StackLocked(StacksError):
     """A run that has died left the stack locked."""
 
-    exit_code = 11
+    exit_code = exit_codes.STACK_LOCKED
 
 
 class DeploymentFailed(StacksError):
     """The engine could not bring the stack to what was asked for; what served before goes on."""
 
-    exit_code = 12
+    exit_code = exit_codes.DEPLOYMENT_FAILED
 
 
 class GatesFailed(StacksError):
     """A model version does not pass the gates of a deploy."""
 
-    exit_code = 19
+    exit_code = exit_codes.REFUSED
 
 
 class EndpointSilent(StacksError):
     """The endpoint does not tell what it measures."""
 
-    exit_code = 13
+    exit_code = exit_codes.ENDPOINT_SILENT
 
 
 class EngineMissing(StacksError):
     """There is no Pulumi engine to run."""
 
-    exit_code = 14
+    exit_code = exit_codes.ENGINE_MISSING
 
 
 class AddressTaken(StacksError):
     """Another program listens where the endpoint should."""
 
-    exit_code = 15
+    exit_code = exit_codes.ADDRESS_TAKEN
 
 
 class RolloutInProgress(StacksError):
     """A candidate is being tried already: it has to be promoted or withdrawn first."""
 
-    exit_code = 21
+    exit_code = exit_codes.ROLLOUT_CONFLICT
 
 
 class NoRollout(StacksError):
     """No candidate is being tried."""
 
-    exit_code = 21
+    exit_code = exit_codes.ROLLOUT_CONFLICT
 
 
 class CandidateWithdrawn(StacksError):
     """The candidate was worse than the stable version, which serves as before."""
 
-    exit_code = 22
+    exit_code = exit_codes.CANDIDATE_WITHDRAWN
 
 
 class RolloutUndecided(StacksError):
     """Too few requests came to decide: the candidate stays as it is until somebody does."""
 
-    exit_code = 23
+    exit_code = exit_codes.ROLLOUT_UNDECIDED

@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from conventions.config_keys import DEPLOYMENT, MODEL_VERSION, ROLLOUT
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import NoPriorVersion, UnknownDeployment
 
-_MODEL_VERSION = "fraud-detection:modelVersion"
-_DEPLOYMENT = "fraud-detection:deployment"
-_ROLLOUT = "fraud-detection:rollout"
 _MESSAGE = re.compile(r"^(?P<intent>deploy|rollback|rollout) (?P<model_id>\S+)")
 
 
@@ -75,7 +73,7 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
             continue
         if update.kind == "destroy":
             running = False
-        elif update.kind == "update" and _changes(update) and _value(update, _MODEL_VERSION):
+        elif update.kind == "update" and _changes(update) and _value(update, MODEL_VERSION):
             found.append(_deployment(environment, update, number))
             running = True
     if running:
@@ -174,11 +172,11 @@ def _last_index(trail: list[str], model_id: str) -> int:
 
 def _deployment(environment: DeploymentEnvironment, update: Any, number: int) -> Deployment:
     started = _utc(update.start_time)
-    model_id = _value(update, _MODEL_VERSION)
-    config = _parsed(_value(update, _DEPLOYMENT))
+    model_id = _value(update, MODEL_VERSION)
+    config = _parsed(_value(update, DEPLOYMENT))
     said = _MESSAGE.match(update.message or "")
     intent = Intent(said["intent"]) if said and said["model_id"] == model_id else Intent.UP
-    rollout = _parsed(_value(update, _ROLLOUT))
+    rollout = _parsed(_value(update, ROLLOUT))
     name = config.get("deployment_name", "unnamed")
     return Deployment(
         deployment_id=f"deploy_{name}_{environment}_{started:%Y%m%d_%H%M%S}",

@@ -18,7 +18,8 @@ if [ -z "${{PULUMI_BACKEND_URL:-}}" ]; then
 fi
 if [ -z "${{PULUMI_CONFIG_PASSPHRASE+set}}${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" ]; then
   export PULUMI_CONFIG_PASSPHRASE_FILE="$checkout/.secrets/passphrase"
-  [ -f "$PULUMI_CONFIG_PASSPHRASE_FILE" ] || "$programs/python" -m stacks.engine.development_secrets "$checkout" || exit 1
+  [ -f "$PULUMI_CONFIG_PASSPHRASE_FILE" ] || "$programs/python" -m stacks.engine.development_secrets "$checkout" \\
+    || exit 1
 fi
 export PULUMI_SKIP_UPDATE_CHECK="${{PULUMI_SKIP_UPDATE_CHECK:-true}}"
 export FRAUD_DETECTION_PYTHON="$programs/python"

@@ -19,7 +19,8 @@ from typing import Any
 from benchmarks.store.models import prepare
 
 _IMPORTS = (
-    "import serving.http.app, serving.http.pages, serving.process.server, serving.inference.model, serving.inference.runtimes, onnxruntime, time; "
+    "import serving.http.app, serving.http.pages, serving.process.server, serving.inference.model, "
+    "serving.inference.runtimes, onnxruntime, time; "
     "import cryptography.hazmat.primitives.ciphers.aead, zstandard, psutil, uvloop, httptools, uvicorn; {more}; "
     "print(1, flush=True); time.sleep(60)"
 )

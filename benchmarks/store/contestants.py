@@ -47,11 +47,11 @@ def _ours(name: str, compression: str, *, encrypt: bool) -> Contestant:
 
 def _bare(name: str, compression: str) -> Contestant:
     """This project's own streams, threads and atomic file, with nothing hashed, marked or enciphered."""
-    from model_store.artifact.writer import ArtifactWriter
-    from model_store.storage.atomic_file import written_whole
-    from model_store.serialization.compression import CompressingWriter, CompressionType, decompressing_reader
     from model_store.artifact.header import Header
+    from model_store.artifact.writer import ArtifactWriter
+    from model_store.serialization.compression import CompressingWriter, CompressionType, decompressing_reader
     from model_store.serialization.formats import SerializationFormat, dump_model, load_model
+    from model_store.storage.atomic_file import written_whole
 
     chosen = CompressionType(compression)
 

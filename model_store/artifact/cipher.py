@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from model_store.errors import HeaderAuthentication, KeyCommitment, PayloadAuthentication, TrailingData, Truncated
 from model_store.artifact.header import Header
+from model_store.errors import HeaderAuthentication, KeyCommitment, PayloadAuthentication, TrailingData, Truncated
 
 DIGEST_BYTES = 32
 FILE_KEY_BYTES = 32

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model_store.serialization.compression import CompressionType
 from model_store.errors import HeaderFormat, InvalidInput
-from model_store.keys.keyring import KeySlot
+from model_store.keys.slot import KeySlot
+from model_store.serialization.compression import CompressionType
 
 FORMAT_VERSION = 1
 CHUNK_BYTES = 1 << 20

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store.artifact.writer import MAGIC
 from model_store.artifact.cipher import (
     DIGEST_BYTES,
     TAG_BYTES,
@@ -23,6 +22,8 @@ from model_store.artifact.cipher import (
     chunk_digest,
     trailer,
 )
+from model_store.artifact.header import MAX_HEADER_BYTES, Header, parse_header
+from model_store.artifact.writer import MAGIC
 from model_store.errors import (
     ChecksumMismatch,
     ContextMismatch,
@@ -32,7 +33,6 @@ from model_store.errors import (
     Truncated,
     UnsupportedFormat,
 )
-from model_store.artifact.header import MAX_HEADER_BYTES, Header, parse_header
 from model_store.keys.keyring import Keyring
 
 _LENGTH_BYTES = 4

@@ -6,13 +6,14 @@ The artifact digest does not change, so manifests, signatures and deployments th
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from model_store.artifact.cipher import ArtifactKeys, trailer
+from model_store.artifact.header import MAX_SLOTS
 from model_store.artifact.reader import ArtifactReader, open_artifact
 from model_store.artifact.writer import framed
-from model_store.storage.atomic_file import written_whole
-from model_store.artifact.cipher import ArtifactKeys, trailer
 from model_store.errors import InvalidInput
-from model_store.artifact.header import MAX_SLOTS
-from model_store.keys.keyring import KeyProvider, Keyring
+from model_store.keys.keyring import Keyring
+from model_store.keys.slot import KeyProvider
+from model_store.storage.atomic_file import written_whole
 
 
 def rotate_artifact(path: Path, keys: Keyring, new_keys: Sequence[KeyProvider]) -> tuple[str, ...]:

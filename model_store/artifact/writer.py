@@ -17,10 +17,10 @@ from model_store.artifact.cipher import (
     new_file_key,
     trailer,
 )
-from model_store.errors import SizeLimit
 from model_store.artifact.header import CHUNK_BYTES, Header
-from model_store.keys.keyring import KeyProvider
 from model_store.artifact.stages import Stage
+from model_store.errors import SizeLimit
+from model_store.keys.slot import KeyProvider
 
 MAGIC = b"FDMODEL\x01"
 """Seven letters and the format's version."""

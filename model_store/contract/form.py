@@ -20,8 +20,8 @@ from model_store.contract.columns import Column, Columns, NeedsOwnLibrary
 from model_store.contract.contract import Contract
 from model_store.contract.golden import Structure
 from model_store.contract.own import Output
-from model_store.serialization.trees import ZERO, Link
 from model_store.errors import InvalidInput, UnreadableModel
+from model_store.serialization.trees import ZERO, Link
 
 FORMAT = 1
 TOLERANCE = 1e-6

@@ -17,8 +17,8 @@ from model_store.contract.columns import Column, Columns, NeedsOwnLibrary, colum
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
 from model_store.contract.own import NoProbability, OwnModel, RowRefused, gap_of, is_gap
-from model_store.serialization.trees import Trees, trees_of
 from model_store.errors import InvalidInput, UnreadableModel
+from model_store.serialization.trees import Trees, trees_of
 
 TOLERANCE = 1e-6
 """How far an answer may differ from the model's own: summation in another order."""

@@ -13,7 +13,7 @@ LOCATION_VARIABLE = "MODEL_REGISTRY_URL"
 
 def default_checkout() -> Path:
     """The checkout that this package lies in; the current directory when the package lies in none."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     return root if (root / "Pulumi.yaml").is_file() else Path.cwd()
 
 

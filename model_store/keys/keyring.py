@@ -11,50 +11,16 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from model_store.errors import KeyFileUnsafe, KeyNotFound, KeyUnwrap, StorageFailed
 from model_store.keys.permissions import open_to_others
+from model_store.keys.slot import KeyProvider, KeySlot
 
 KEY_BYTES = 32
 KEY_VARIABLE = "MODEL_KEY"
 KEY_FILE_VARIABLE = "MODEL_KEY_FILE"
 _FINGERPRINT_LABEL = b"fraud-detection/key-fingerprint/v1"
 _NONCE_BYTES = 12
-
-
-@dataclass(frozen=True)
-class KeySlot:
-    """A file key, wrapped so that one key can unwrap it; part of an artifact's header."""
-
-    type: str
-    """`aes256` or `aws-kms`."""
-    key_id: str
-    """Fingerprint of the wrapping key, or its ARN."""
-    wrapped: str
-    """The wrapped file key, hexadecimal: nonce, ciphertext and tag."""
-
-
-class KeyProvider(Protocol):
-    """One key that can wrap and unwrap file keys."""
-
-    @property
-    def slot_type(self) -> str:
-        """The type of the slots it makes, such as `aes256`."""
-
-    @property
-    def key_id(self) -> str:
-        """The name of the key."""
-
-    def wrap(self, file_key: bytes, context: bytes) -> KeySlot:
-        """Wraps a file key, bound to a context."""
-
-    def unwrap(self, slot: KeySlot, context: bytes) -> bytes:
-        """Unwraps a file key.
-
-        Raises:
-            KeyUnwrap: it is not this key's, or it is bound to another context.
-        """
 
 
 class StaticKey:

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from model_store.errors import KeyUnwrap
-from model_store.keys.keyring import KeySlot
+from model_store.keys.slot import KeySlot
 
 KMS_KEY_VARIABLE = "MODEL_KMS_KEY"
 

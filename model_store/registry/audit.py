@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from model_store.errors import ChecksumMismatch, ModelNotFound, StorageFailed, UnreadableModel
 from model_store.artifact.header import canonical_json
-from model_store.storage.directory import Storage
+from model_store.errors import ChecksumMismatch, ModelNotFound, StorageFailed, UnreadableModel
+from model_store.storage.base import Storage
 
 _FIRST = "0" * 64
 _ATTEMPTS = 1000

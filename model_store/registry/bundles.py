@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, KEPT_FILES, MANIFEST_FILE, RUNTIME_FILE, STATE_FILE
+from model_store.artifact.header import canonical_json
 from model_store.artifact.reader import measure_digest
-from model_store.storage.atomic_file import written_whole
 from model_store.errors import (
     ChecksumMismatch,
     FileMissing,
@@ -26,16 +27,15 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.artifact.header import canonical_json
 from model_store.registry.layout import place_of, storage_at, write_json
-from model_store.registry.manifest import GOLDEN_FILE, RUNTIME_FILE, ModelMetadata, ModelStatus, name_of
+from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
-from model_store.storage.directory import Storage
+from model_store.storage.atomic_file import written_whole
+from model_store.storage.base import Storage
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
-_MEMBERS = ("manifest.json", "artifact", RUNTIME_FILE, GOLDEN_FILE, "signature.json")
 _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
 
@@ -66,7 +66,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     registry.require_right("export", model_id)
     path = bundle_file(model_id, path)
     registry.audit.append("export", model_id, file=path.name)
-    places = [f"{place_of(model_id)}/{name}" for name in _MEMBERS]
+    places = [f"{place_of(model_id)}/{name}" for name in KEPT_FILES]
     members = [registry.storage.path(place) for place in places if registry.storage.exists(place)]
     digests = {member.name: _sha256(member) for member in members}
     described = canonical_json({"format": BUNDLE_FORMAT, "model_id": model_id, "members": digests})
@@ -155,7 +155,7 @@ def _copy(source: Storage, target: Storage, *, overwrite_changing: bool, step: S
     tops = ("models", "aliases") if target.keys("audit") and not overwrite_changing else ("models", "aliases", "audit")
     keys = [key for top in tops for key in source.keys(top) if key != "audit/head"]
     # A manifest makes a model version: it comes after the files it speaks of.
-    for number, key in enumerate(sorted(keys, key=lambda key: key.endswith("manifest.json"))):
+    for number, key in enumerate(sorted(keys, key=lambda key: key.endswith(MANIFEST_FILE))):
         step(number, len(keys), key)
         copied = _copy_one(source, target, key, overwrite_changing=overwrite_changing)
         counts["copied" if copied else "present"] += 1
@@ -165,12 +165,12 @@ def _copy(source: Storage, target: Storage, *, overwrite_changing: bool, step: S
 def _copy_one(source: Storage, target: Storage, key: str, *, overwrite_changing: bool) -> bool:
     path = source.path(key)
     if target.exists(key):
-        changing = key.startswith("aliases/") or key.endswith("/state.json")
+        changing = key.startswith("aliases/") or key.endswith(f"/{STATE_FILE}")
         present = target.path(key)
         if _sha256(path) == _sha256(present) or (changing and not overwrite_changing):
             return False
         # A rotated artifact differs in its key slots only; its digest is still the manifest's.
-        rotated = path.name in ("artifact", RUNTIME_FILE, GOLDEN_FILE) and measure_digest(path) == measure_digest(
+        rotated = path.name in (ARTIFACT_FILE, RUNTIME_FILE, GOLDEN_FILE) and measure_digest(path) == measure_digest(
             present
         )
         if not changing and not rotated:
@@ -184,9 +184,9 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
     if described.get("format") != BUNDLE_FORMAT or not isinstance(described.get("members"), dict):
         raise UnreadableModel("not a bundle of this format")
     digests: dict[str, str] = described["members"]
-    if not {"manifest.json", "artifact"} <= set(digests) <= set(_MEMBERS):
+    if not {MANIFEST_FILE, ARTIFACT_FILE} <= set(digests) <= set(KEPT_FILES):
         raise UnreadableModel(f"the bundle's members are {', '.join(sorted(digests))}")
-    manifest = _json_member(bundle, "manifest.json")
+    manifest = _json_member(bundle, MANIFEST_FILE)
     metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
     if metadata.model_id != described.get("model_id"):
         raise UnreadableModel("the bundle and its manifest name different model versions")
@@ -199,12 +199,12 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
             raise VersionConflict(f"{metadata.model_id} is being written by somebody else right now")
         for name, digest in digests.items():
             _unpack(bundle, name, digest, staging / name)
-        if measure_digest(staging / "artifact") != metadata.digest:
+        if measure_digest(staging / ARTIFACT_FILE) != metadata.digest:
             raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
         _require_attachments(staging, metadata)
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
-        write_json(staging / "state.json", state)
+        write_json(staging / STATE_FILE, state)
         registry.audit.append("import", metadata.model_id, reason, digest=metadata.digest)
         if not registry.storage.publish(staging, place_of(metadata.model_id)):
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")

@@ -14,7 +14,7 @@ import msgspec
 
 from model_store.errors import ModelNotFound
 from model_store.registry.manifest import ModelMetadata, ModelStatus
-from model_store.storage.directory import Storage
+from model_store.storage.base import Storage
 
 CACHE_KEY = ".index.json"
 _CACHE_VERSION = 1

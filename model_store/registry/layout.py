@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from model_store.keys.defaults import default_checkout, registry_location
-from model_store.errors import InvalidInput, ModelNotFound, StorageFailed
 from model_store.artifact.header import canonical_json
+from model_store.errors import InvalidInput, ModelNotFound, StorageFailed
+from model_store.keys.defaults import default_checkout, registry_location
 from model_store.registry.manifest import ModelMetadata, name_of
-from model_store.storage.directory import DirectoryStorage, Storage
+from model_store.storage.base import Storage
+from model_store.storage.directory import DirectoryStorage
 
 
 def context_of(metadata: ModelMetadata) -> dict[str, str]:

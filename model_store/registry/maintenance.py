@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from model_store.registry.aliases import Aliases
+from conventions.artifact_files import ARTIFACT_FILE
+from model_store.artifact.rotation import rotate_artifact
 from model_store.errors import InUse, ModelStoreError
-from model_store.keys.keyring import KeyProvider
+from model_store.keys.slot import KeyProvider
+from model_store.registry.aliases import Aliases
 from model_store.registry.layout import place_of
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
-from model_store.artifact.rotation import rotate_artifact
 
 ROLLBACK_WINDOW = 5
 """How many of the last different versions of each environment are kept for a rollback."""
@@ -185,7 +186,7 @@ def rotate_keys(
         registry.require_right("rotate-key", model.model_id)
         names = [key.key_id for key in new_keys]
         registry.audit.append("rotate-key", model.model_id, keys=names)
-        for name in ("artifact", *model.attachments):
+        for name in (ARTIFACT_FILE, *model.attachments):
             place = f"{place_of(model.model_id)}/{name}"
             path = registry.storage.path(place)
             rotate_artifact(path, registry.keys, new_keys)

@@ -10,9 +10,9 @@ from functools import cache
 from numbers import Real
 from typing import Any
 
+from conventions.artifact_files import GOLDEN_FILE, RUNTIME_FILE
 from model_store.errors import IllegalTransition, InvalidInput, UnreadableModel
 
-RUNTIME_FILE, GOLDEN_FILE = "runtime", "golden"
 """Artifact files in a model version's place beside the artifact: its faster form and its golden rows."""
 # A dot stands between other characters: a name is a directory's name, never `..`, and never hidden.
 _NAME_PATTERN = r"[A-Za-z](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9])){0,62}"

@@ -7,10 +7,11 @@ before golden rows were gets some, made under the present libraries; they are ke
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from conventions.artifact_files import GOLDEN_FILE
 from model_store.errors import InvalidInput, ModelStoreError
-from model_store.registry.layout import now, place_of
-from model_store.registry.manifest import GOLDEN_FILE, ModelMetadata
 from model_store.persistence import SecureModelPersistence, library_versions
+from model_store.registry.layout import now, place_of
+from model_store.registry.manifest import ModelMetadata
 from model_store.registry.registry import ModelRegistry
 from model_store.serialization.formats import SerializationFormat
 

@@ -6,12 +6,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conventions.artifact_files import (
+    ARTIFACT_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    RUNTIME_FILE,
+    SIGNATURE_FILE,
+    STATE_FILE,
+)
+from model_store.persistence import SecureModelPersistence
 from model_store.registry.audit import AuditLog
 from model_store.registry.layout import bound_contract, now, place_of, rfc3339, write_json
-from model_store.registry.manifest import GOLDEN_FILE, RUNTIME_FILE, ModelStatus, new_model_id
-from model_store.persistence import SecureModelPersistence
+from model_store.registry.manifest import ModelStatus, new_model_id
 from model_store.serialization.formats import SerializationFormat
-from model_store.storage.directory import Storage
+from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -85,7 +93,7 @@ class Registration:
         contract = self._write_golden(candidate, proven, version_context, staging) if proven else None
         saved = candidate.persistence.save_model_secure(
             candidate.model,
-            staging / "artifact",
+            staging / ARTIFACT_FILE,
             encrypt=self._encrypt,
             context={**version_context, **bound_contract(contract, features)},
         )
@@ -109,12 +117,12 @@ class Registration:
             manifest["contract"] = contract
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
         enter_status(state, ModelStatus.TRAINED, self._actor, "registered")
-        write_json(staging / "manifest.json", manifest)
-        write_json(staging / "state.json", state)
+        write_json(staging / MANIFEST_FILE, manifest)
+        write_json(staging / STATE_FILE, state)
         if candidate.signing_key is not None:
             from model_store.registry.signing import sign_manifest
 
-            write_json(staging / "signature.json", sign_manifest(manifest, candidate.signing_key))
+            write_json(staging / SIGNATURE_FILE, sign_manifest(manifest, candidate.signing_key))
         return manifest
 
     def _write_golden(

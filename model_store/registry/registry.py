@@ -16,11 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_store.registry.access import AccessPolicy
+from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from model_store.artifact.reader import open_artifact
-from model_store.registry.audit import AuditLog
-from model_store.serialization.compression import CompressionType
-from model_store.keys.defaults import default_checkout, default_keys
 from model_store.errors import (
     AccessDenied,
     ChecksumMismatch,
@@ -32,10 +29,13 @@ from model_store.errors import (
     Truncated,
     UnreadableModel,
 )
-from model_store.registry.index import Index
+from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
+from model_store.persistence import SecureModelPersistence, serializer_named
+from model_store.registry.access import AccessPolicy
+from model_store.registry.audit import AuditLog
+from model_store.registry.index import Index
 from model_store.registry.layout import context_of, json_bytes, now, place_of, storage_at, user_name
-from model_store.serialization.lineage import describe_source, feature_schema_of, lineage_of, model_type_of
 from model_store.registry.manifest import (
     ModelMetadata,
     ModelStatus,
@@ -44,10 +44,11 @@ from model_store.registry.manifest import (
     require_names,
     status_named,
 )
-from model_store.persistence import SecureModelPersistence, serializer_named
 from model_store.registry.registration import Candidate, Registration, enter_status
+from model_store.serialization.compression import CompressionType
 from model_store.serialization.formats import SerializationFormat, native_format
-from model_store.storage.directory import Storage
+from model_store.serialization.lineage import describe_source, feature_schema_of, lineage_of, model_type_of
+from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -155,9 +156,9 @@ class ModelRegistry:
             KeyNotFound: artifacts are encrypted and there is no key.
             StorageFailed: the registry cannot be written.
         """
+        from model_store.contract.conversion import require_same, through
         from model_store.contract.proving import Claims, prove, servable
         from model_store.contract.sample import holdout_metrics, training_table
-        from model_store.contract.conversion import require_same, through
 
         model_type = model_type or model_type_of(model)
         tags = tuple(tags)
@@ -213,8 +214,8 @@ class ModelRegistry:
             ModelNotFound: there is none of this id.
             UnreadableModel: its manifest or state is damaged.
         """
-        manifest = self.read_json(model_id, "manifest.json")
-        state = self.read_json(model_id, "state.json")
+        manifest = self.read_json(model_id, MANIFEST_FILE)
+        state = self.read_json(model_id, STATE_FILE)
         if manifest.get("model_id") != model_id:
             raise UnreadableModel(f"{model_id}: the manifest is of {manifest.get('model_id')!r}")
         return ModelMetadata.from_manifest(manifest, status_named(state["status"]))
@@ -261,7 +262,7 @@ class ModelRegistry:
             IntegrityError: the artifact is not the registered one; names the model version.
         """
         metadata = self.get_metadata(model_id)
-        files = {"artifact": (metadata.digest, metadata.payload_bytes), **metadata.attachments}
+        files = {ARTIFACT_FILE: (metadata.digest, metadata.payload_bytes), **metadata.attachments}
         for name, (expected, payload_bytes) in files.items():
             try:
                 measured = _measure(self.storage.path(f"{place_of(model_id)}/{name}"), payload_bytes)
@@ -307,7 +308,7 @@ class ModelRegistry:
         metadata = self.get_metadata(model_id)
         self.require_right("sign", model_id)
         self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
-        place = f"{place_of(model_id)}/signature.json"
+        place = f"{place_of(model_id)}/{SIGNATURE_FILE}"
         envelope = sign_manifest(metadata.manifest(), key)
         if not self.storage.put_if_absent(place, json_bytes(envelope)):
             before = self.storage.read(place)
@@ -327,7 +328,7 @@ class ModelRegistry:
 
         metadata = self.get_metadata(model_id)
         try:
-            content = self.storage.read(f"{place_of(model_id)}/signature.json")
+            content = self.storage.read(f"{place_of(model_id)}/{SIGNATURE_FILE}")
         except ModelNotFound:
             raise SignatureInvalid(f"{model_id} is not signed") from None
         try:
@@ -386,7 +387,7 @@ class ModelRegistry:
 
     def manifest_path(self, model_id: str) -> Path:
         """The manifest's file."""
-        return self.storage.path(f"{place_of(model_id)}/manifest.json")
+        return self.storage.path(f"{place_of(model_id)}/{MANIFEST_FILE}")
 
     def state(self, model_id: str) -> dict[str, Any]:
         """A model version's state: `status`, `history`, `deployments`.
@@ -394,7 +395,7 @@ class ModelRegistry:
         Raises:
             ModelNotFound: there is none of this id.
         """
-        return self.read_json(model_id, "state.json")
+        return self.read_json(model_id, STATE_FILE)
 
     def find_by_source(self, sha256: str) -> list[ModelMetadata]:
         """The model versions that were registered from a file with this SHA-256, oldest first."""
@@ -430,7 +431,7 @@ class ModelRegistry:
         return value
 
     def _change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
-        key = f"{place_of(model_id)}/state.json"
+        key = f"{place_of(model_id)}/{STATE_FILE}"
         before = self.storage.read(key)
         state = json.loads(before)
         change(state)

@@ -14,8 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_store.errors import FileMissing, InvalidInput, KeyFileUnsafe, SignatureInvalid
 from model_store.artifact.header import canonical_json
+from model_store.errors import FileMissing, InvalidInput, KeyFileUnsafe, SignatureInvalid
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

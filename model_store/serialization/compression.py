@@ -10,6 +10,9 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from model_store.errors import SizeLimit, TrailingData, Truncated, UnreadableModel
 
+DEFAULT_MAX_BYTES = 16 << 30
+"""How large a model may be once decompressed, unless the caller says otherwise: 16 GiB."""
+
 _GZIP_WINDOW = 31
 _GZIP_LEVEL = 2
 _LZMA_PRESET = 6

@@ -13,8 +13,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, BinaryIO, cast
 
-from model_store.serialization import native_models
 from model_store.errors import ModelStoreError, TrailingData, UnreadableModel
+from model_store.serialization import native_models
 from model_store.serialization.trust import load_joblib, load_pickle, load_skops
 
 

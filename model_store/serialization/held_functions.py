@@ -1,7 +1,7 @@
 """Which functions a loaded model may call: looked up in its object graph before anything of it is asked.
 
-An unpickler gets the names of functions (`model_store.serialization.stand_ins.NamedFunction`). Here the pure ones take the place of
-their names; the others stay names, which cannot be called. Objects that call what they hold on every prediction are
+An unpickler gets the names of functions (`NamedFunction` of `stand_ins`). Here the pure ones take the place of their
+names; the others stay names, which cannot be called. Objects that call what they hold on every prediction are
 refused unless it is known.
 """
 
@@ -11,8 +11,8 @@ from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from model_store.serialization import allow_list
 from model_store.errors import UntrustedType
+from model_store.serialization import allow_list
 from model_store.serialization.stand_ins import NamedFunction, StandIn, StandInClass, real_function
 
 PURE_FUNCTIONS = [

@@ -68,7 +68,7 @@ def git_commit(source: Path | None = None) -> str | None:
     root = _git(directory, "rev-parse", "--show-toplevel")
     if root is None:
         return None
-    if Path(root).resolve() == Path(__file__).resolve().parents[1] and directory.name != _EXAMPLE_DIRECTORY:
+    if Path(root).resolve() == Path(__file__).resolve().parents[2] and directory.name != _EXAMPLE_DIRECTORY:
         return None
     return _git(directory, "rev-parse", "HEAD")
 

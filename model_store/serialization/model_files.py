@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from model_store.serialization.allow_list import trusted_globals
-from model_store.serialization.compression import CappedReader
 from model_store.errors import FileMissing, InvalidInput, ModelStoreError, StorageFailed, UnreadableModel
+from model_store.serialization.allow_list import trusted_globals
+from model_store.serialization.compression import DEFAULT_MAX_BYTES, CappedReader
+from model_store.serialization.formats import SerializationFormat, load_model
 from model_store.serialization.found_versions import XGBoostVersion, found_versions
 from model_store.serialization.lineage import describe_source
 from model_store.serialization.native_files import lightgbm_model, xgboost_classifier
-from model_store.persistence import DEFAULT_MAX_BYTES
-from model_store.serialization.formats import SerializationFormat, load_model
 from model_store.serialization.trust import REFUSED, named_globals, skops_types
 
 _SUFFIXES = {

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from model_store.serialization import native_models
 from model_store.errors import InvalidInput, UnreadableModel
+from model_store.serialization import native_models
 from model_store.serialization.ubjson import read_ubjson
 
 if TYPE_CHECKING:

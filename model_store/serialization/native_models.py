@@ -30,6 +30,8 @@ class LightGBMModel:
         text: the model.
     """
 
+    __module__ = "model_store.native_models"  # the name that manifests know the class by
+
     def __init__(self, text: str) -> None:
         import lightgbm
         import numpy as np

@@ -50,6 +50,8 @@ class OnnxModel:
         UnreadableModel: they are not an ONNX model that takes rows of features.
     """
 
+    __module__ = "model_store.native_models"  # the name that manifests know the class by
+
     def __init__(self, content: bytes) -> None:
         import onnxruntime
 

@@ -13,12 +13,12 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from model_store.serialization.allow_list import stand_in_classes, stand_in_functions
 from model_store.errors import UntrustedType
+from model_store.serialization.allow_list import stand_in_classes, stand_in_functions
 
 
 class NamedFunction:
-    """The name of a function. `model_store.serialization.held_functions` puts known ones back where a model really calls them.
+    """The name of a function. `held_functions` puts known ones back where a model really calls them.
 
     Args:
         full_name: such as `numpy.log1p`.

@@ -362,7 +362,7 @@ _FORESTS: dict[str, Callable[[Any, int], Trees]] = dict.fromkeys(
 _READERS: dict[str, dict[str, Callable[[Any, int], Trees]]] = {
     "xgboost.": dict.fromkeys(("XGBClassifier", "XGBRFClassifier"), _of_xgboost),
     "lightgbm.": {"LGBMClassifier": _of_lightgbm},
-    "model_store.serialization.native_models": {"LightGBMModel": _of_lightgbm},
+    "model_store.native_models": {"LightGBMModel": _of_lightgbm},
     "sklearn.": {
         **_FORESTS,
         "GradientBoostingClassifier": _of_gradient_boosting,

@@ -13,12 +13,10 @@ import zipfile
 from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO
 
-from model_store.serialization import allow_list
-
-from model_store.serialization import stand_ins
+from model_store.errors import UnreadableModel, UntrustedType
+from model_store.serialization import allow_list, stand_ins
 from model_store.serialization.allow_list import present_name, trusted_globals
 from model_store.serialization.checked_constructors import CHECKED
-from model_store.errors import UnreadableModel, UntrustedType
 from model_store.serialization.held_functions import settle
 
 REFUSED = frozenset({"scipy._lib._ccallback.LowLevelCallable", "numpy.vectorize"})

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class S3Storage:
         names = [name for name, _ in self._listed(f"{key}/")]
         if not names:
             raise ModelNotFound(f"{self.location}/{key}: there is nothing to remove")
-        names.sort(key=lambda name: name != "manifest.json")
+        names.sort(key=lambda name: name != MANIFEST_FILE)
         with self._failures(key, "removed"):
             for start in range(0, len(names), _MAX_KEYS_REMOVED_AT_ONCE):
                 batch = names[start : start + _MAX_KEYS_REMOVED_AT_ONCE]
@@ -184,12 +185,12 @@ class S3Storage:
         Raises:
             StorageFailed: they cannot be written.
         """
-        state, manifest = staging / "state.json", staging / "manifest.json"
-        if not self.put_if_absent(f"{key}/state.json", state.read_bytes()):
+        state, manifest = staging / STATE_FILE, staging / MANIFEST_FILE
+        if not self.put_if_absent(f"{key}/{STATE_FILE}", state.read_bytes()):
             return False
         for file in sorted(set(staging.iterdir()) - {state, manifest}):
             self.replace_file(f"{key}/{file.name}", file)
-        return self.put_if_absent(f"{key}/manifest.json", manifest.read_bytes())
+        return self.put_if_absent(f"{key}/{MANIFEST_FILE}", manifest.read_bytes())
 
     def _full(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key

@@ -8,20 +8,17 @@ import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from model_store.contract.own import RowRefused
-from serving.http.auth import ApiKey, ApiKeys
+from serving.http.auth import ApiKey
 from serving.http.limits import Buckets, RedisBuckets
-from serving.observability.logs import RequestLog, service_log
-from serving.observability.metrics import ServiceMetrics
-from serving.inference.model import ServedModel
 from serving.http.one_row import OneRow
-from serving.settings import ServingSettings
+from serving.http.state import ServiceState
 from serving.inference.transactions import InvalidRequest, TransactionReader, parse_feedback
+from serving.observability.logs import service_log
 
 if TYPE_CHECKING:
     from serving.observability.tracing import Tracing
@@ -42,36 +39,6 @@ _encode = msgspec.json.Encoder().encode
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-@dataclass
-class ServiceState:
-    """What the running service knows of itself."""
-
-    settings: ServingSettings
-    model: ServedModel
-    api_keys: ApiKeys
-    metrics: ServiceMetrics
-    request_log: RequestLog
-    started: float = field(default_factory=time.monotonic)
-    draining: bool = False
-    """Set while the service finishes before it ends."""
-    in_flight: int = 0
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port to listen on."""
-        return self.settings.api_host, self.settings.api_port
-
-    @property
-    def drain_seconds(self) -> float:
-        """How long open connections are served after a stop was asked for."""
-        return self.settings.shutdown_drain_seconds
-
-    @property
-    def introduction(self) -> dict[str, Any]:
-        """What is served."""
-        return {"model_id": self.model.metadata.model_id, "digest": self.model.metadata.digest}
 
 
 class _Prediction(msgspec.Struct, gc=False):

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from serving.http.app import ServiceState
     from serving.http.limits import Buckets
+    from serving.http.state import ServiceState
     from serving.inference.transactions import TransactionReader
 
 _JSON = (b"content-type", b"application/json")

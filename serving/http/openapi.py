@@ -4,7 +4,8 @@ from typing import Any
 
 from model_store.contract.features import Feature
 from model_store.contract.own import is_gap
-from serving.http.app import DEVELOPMENT_PATHS, OPEN_PATHS, ServiceState
+from serving.http.app import DEVELOPMENT_PATHS, OPEN_PATHS
+from serving.http.state import ServiceState
 from serving.inference.transactions import FEEDBACK_FIELDS
 
 _REASONS = {

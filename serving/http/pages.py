@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from serving.http.app import ServiceState
 from serving.http.openapi import openapi
+from serving.http.state import ServiceState
 from serving.observability.resources import resources_in_use
 
 _STYLE = (
@@ -118,7 +118,7 @@ def _model(state: ServiceState) -> Handler:
 
 
 def _status_page() -> Handler:
-    page = resources.files("serving").joinpath("status.html").read_text(encoding="utf-8")
+    page = resources.files("serving.http").joinpath("status.html").read_text(encoding="utf-8")
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
     return _fixed(HTMLResponse(page, headers={"Content-Security-Policy": policy, "X-Frame-Options": "DENY"}))
 

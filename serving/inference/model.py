@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, RUNTIME_FILE
 from model_store import Keyring, ModelMetadata, ModelStatus, SecureModelPersistence
 from model_store.errors import ChecksumMismatch, ContextMismatch, FileMissing, InvalidInput, UnreadableModel
 from model_store.registry.layout import context_of
-from model_store.registry.manifest import GOLDEN_FILE, RUNTIME_FILE
 from serving.errors import ModelUnusable
-from serving.observability.logs import service_log
 from serving.inference.model_files import model_files
+from serving.observability.logs import service_log
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def load_served_model(settings: ServingSettings) -> ServedModel:
 def _load(settings: ServingSettings) -> _Loaded:
     second = settings.model_runtime_sha256
     with model_files(settings.model_uri, runtime=bool(second)) as directory:
-        metadata = _read_manifest(directory / "manifest.json")
+        metadata = _read_manifest(directory / MANIFEST_FILE)
         _require_expected(metadata, settings)
         persistence = _persistence(settings)
         version = {"model_id": metadata.model_id, "model_name": metadata.model_name}
@@ -124,7 +124,7 @@ def _load(settings: ServingSettings) -> _Loaded:
         if metadata.contract is None and second:
             return _Loaded(metadata, None, None, None, data(RUNTIME_FILE, second))
         model, _ = persistence.load_model_secure(
-            directory / "artifact",
+            directory / ARTIFACT_FILE,
             expected_digest=settings.model_sha256,
             expected_context=context_of(metadata),
             trusted=settings.trusted_types,

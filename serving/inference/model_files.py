@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, RUNTIME_FILE
 from model_store.errors import FileMissing, StorageFailed
 
-_MANIFEST, _ARTIFACT, _RUNTIME, _GOLDEN = "manifest.json", "artifact", "runtime", "golden"
 _MISSING = ("404", "NoSuchKey", "NoSuchBucket")
 
 
@@ -33,8 +33,8 @@ def model_files(uri: str, *, runtime: bool) -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory(prefix="model-") as directory:
             place = Path(directory)
-            _fetch(parts.netloc, parts.path.strip("/"), (_MANIFEST,), place)
-            _fetch(parts.netloc, parts.path.strip("/"), _needed(place / _MANIFEST, runtime=runtime), place)
+            _fetch(parts.netloc, parts.path.strip("/"), (MANIFEST_FILE,), place)
+            _fetch(parts.netloc, parts.path.strip("/"), _needed(place / MANIFEST_FILE, runtime=runtime), place)
             yield Path(directory)
 
 
@@ -45,8 +45,8 @@ def _needed(manifest: Path, *, runtime: bool) -> tuple[str, ...]:
     except (ValueError, AttributeError):
         proven = False
     if not proven:
-        return (_RUNTIME,) if runtime else (_ARTIFACT,)
-    return (_ARTIFACT, _GOLDEN, _RUNTIME) if runtime else (_ARTIFACT, _GOLDEN)
+        return (RUNTIME_FILE,) if runtime else (ARTIFACT_FILE,)
+    return (ARTIFACT_FILE, GOLDEN_FILE, RUNTIME_FILE) if runtime else (ARTIFACT_FILE, GOLDEN_FILE)
 
 
 def _fetch(bucket: str, prefix: str, files: tuple[str, ...], directory: Path) -> None:

@@ -17,7 +17,6 @@ import contextlib
 import json
 import math
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from conventions.run_files import FRONT_FILE, STATUS_FILE
 from serving.observability.logs import configure_logs, service_log
 from serving.process.server import report, serve
 
@@ -114,7 +114,7 @@ class Side:
     def find(self) -> None:
         """Looks up where it listens; a supervisor that was started again listens elsewhere."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            serving = json.loads((self.directory / "status.json").read_text(encoding="utf-8"))["serving"]
+            serving = json.loads((self.directory / STATUS_FILE).read_text(encoding="utf-8"))["serving"]
             self.origin = f"http://127.0.0.1:{int(serving['port'])}"
 
     def note(self, status: int, milliseconds: float, answer: _Answer | None, *, undecided: bool = False) -> None:
@@ -308,10 +308,10 @@ class Front:
             "differing": self._differing,
             "left_out": self._left_out,
         }
-        staging = self._settings.directory / f".front.json.{os.getpid()}"
+        staging = self._settings.directory / f".{FRONT_FILE}.{os.getpid()}"
         with contextlib.suppress(OSError):
             staging.write_text(json.dumps(content) + "\n", encoding="utf-8")
-            staging.replace(self._settings.directory / "front.json")
+            staging.replace(self._settings.directory / FRONT_FILE)
 
 
 async def _read(receive: Any) -> bytes | None:
@@ -386,7 +386,3 @@ def main() -> int:
         lifespan=True,
     )
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

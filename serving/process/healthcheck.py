@@ -17,7 +17,3 @@ def main() -> int:
     except (urllib.error.URLError, OSError) as error:
         sys.stderr.write(f"{url}: {error}\n")
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conventions.run_files import LOCK_FILE, PID_FILE, REQUESTED_FILE, STATUS_FILE
+
 _BIND_ATTEMPT_SECONDS = 3.0
 _LOCK_ATTEMPT_SECONDS = 1.0
 _RESTARTS_ALLOWED = 3
@@ -154,7 +156,7 @@ class Supervisor:
             await asyncio.sleep(_LOG_LOOK_SECONDS)
 
     async def _carry_out_request(self) -> None:
-        request = Request.read(self._directory / "requested.json")
+        request = Request.read(self._directory / REQUESTED_FILE)
         self._report("starting", request)
         try:
             await self._switch_to(request)
@@ -325,9 +327,9 @@ class Supervisor:
             },
             **details,
         }
-        staging = self._directory / ".status.json.new"
+        staging = self._directory / f".{STATUS_FILE}.new"
         staging.write_text(json.dumps(status, indent=2) + "\n", encoding="utf-8")
-        staging.replace(self._directory / "status.json")
+        staging.replace(self._directory / STATUS_FILE)
 
 
 def rotate_when_full(log: Path, most: int = _LOG_BYTES) -> bool:
@@ -380,18 +382,14 @@ def main() -> int:
     """Takes the run directory's lock and supervises; 75 when another supervisor holds it."""
     directory = Path(sys.argv[1])
     log = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    lock = (directory / "supervisor.lock").open("w")
+    lock = (directory / LOCK_FILE).open("w")
     if not _take(lock.fileno()):
         return os.EX_TEMPFAIL
-    (directory / "supervisor.pid").write_text(f"{os.getpid()}\n")
+    (directory / PID_FILE).write_text(f"{os.getpid()}\n")
     with contextlib.suppress(FileNotFoundError):
-        (directory / "status.json").unlink()
+        (directory / STATUS_FILE).unlink()
 
     async def supervise() -> int:
         return await Supervisor(directory, log).run()
 
     return asyncio.run(supervise())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

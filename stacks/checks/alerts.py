@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from conventions import metric_names
 from infra.deployment_config import DeploymentConfig
 from stacks.errors import EndpointSilent
 
@@ -66,10 +67,10 @@ def evaluate(numbers: dict[str, Any], config: DeploymentConfig) -> list[Alert]:
     rows = (
         ("error rate", numbers["error_rate"], limits.error_rate, "share", above),
         ("latency p95", numbers["latency_ms"]["p95"], float(limits.response_time_p95), "ms", above),
-        ("cpu", gauges.get("CpuUtilization"), limits.cpu_utilization, "share of the limit", above),
-        ("memory", gauges.get("MemoryUtilization"), limits.memory_utilization, "share of the limit", above),
-        ("drift", gauges.get("Drift"), limits.drift, "index", above),
-        ("accuracy", gauges.get("Accuracy"), limits.accuracy, "share", below),
+        ("cpu", gauges.get(metric_names.CPU_UTILIZATION), limits.cpu_utilization, "share of the limit", above),
+        ("memory", gauges.get(metric_names.MEMORY_UTILIZATION), limits.memory_utilization, "share of the limit", above),
+        ("drift", gauges.get(metric_names.DRIFT), limits.drift, "index", above),
+        ("accuracy", gauges.get(metric_names.ACCURACY), limits.accuracy, "share", below),
     )
     return [
         Alert(name, value, limit, unit, breached=value is not None and breaches(value, limit))

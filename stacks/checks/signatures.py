@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from conventions.config_keys import SIGNING
 from stacks.environments import DeploymentEnvironment
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
-
-_SIGNING = "fraud-detection:signing"
 
 
 def why_unsigned(
@@ -21,7 +20,7 @@ def why_unsigned(
     from model_store.errors import SignatureInvalid
     from model_store.registry.signing import SignaturePolicy, parse_public_key
 
-    signing = config.get(_SIGNING) or {}
+    signing = config.get(SIGNING) or {}
     default = SignaturePolicy.OFF if environment is DeploymentEnvironment.DEVELOPMENT else SignaturePolicy.REQUIRE
     if not isinstance(signing, Mapping) or signing.get("policy", default) != SignaturePolicy.REQUIRE:
         return ""

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conventions.config_keys import MODEL_VERSION
 from stacks.deployment import DeployOutcome, ModelDeployment
 from stacks.engine.development_secrets import ensure_development_secrets
+from stacks.engine.locks import remove_stale_locks
 from stacks.engine.run import Say
+from stacks.engine.stack_config import read_config
+from stacks.engine.workspace import stack_config_file
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StacksError
-from stacks.engine.locks import remove_stale_locks
-from stacks.engine.stack_config import MODEL_VERSION, read_config
-from stacks.engine.workspace import stack_config_file
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry

@@ -4,16 +4,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from conventions.config_keys import DEPLOYMENT, KUBERNETES, PLATFORM
 from infra.cloud_config import KubernetesConfig, parse_object
 from infra.deployment_config import DeploymentConfig
 from infra.errors import ConfigError
-from stacks.engine.cluster import Cluster
-from stacks.errors import DeploymentFailed
 from stacks.checks.health import Check
+from stacks.engine.cluster import Cluster
+from stacks.engine.stack_config import read_config, read_rollout
+from stacks.errors import DeploymentFailed
 from stacks.history import Deployment
-from stacks.engine.stack_config import PLATFORM, read_config, read_rollout
-
-_KUBERNETES = "fraud-detection:kubernetes"
 
 
 def in_cluster(file: Path) -> bool:
@@ -62,7 +61,7 @@ def wait_for_capacity(file: Path, config: DeploymentConfig) -> None:
         return
     cluster = _cluster(file, slot_object(file, config.deployment_name, other=True))
     wanted = config.scaling_config.min_replicas
-    kubernetes = parse_object(read_config(file).get(_KUBERNETES), "kubernetes", KubernetesConfig, file.name)
+    kubernetes = parse_object(read_config(file).get(KUBERNETES), "kubernetes", KubernetesConfig, file.name)
     deadline = time.monotonic() + kubernetes.rollout_seconds
     while True:
         live = cluster.live()
@@ -92,7 +91,7 @@ def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
     """Checks of the pods and the rollout; none for a stack that uses no cluster."""
     if not in_cluster(file):
         return ()
-    name = slot_object(file, str(read_config(file)["fraud-detection:deployment"]["deployment_name"]))
+    name = slot_object(file, str(read_config(file)[DEPLOYMENT]["deployment_name"]))
     cluster = _cluster(file, name)
     live = cluster.live()
     if live is None:
@@ -111,5 +110,5 @@ def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
 
 
 def _cluster(file: Path, deployment_name: str) -> Cluster:
-    config = parse_object(read_config(file).get(_KUBERNETES), "kubernetes", KubernetesConfig, file.name)
+    config = parse_object(read_config(file).get(KUBERNETES), "kubernetes", KubernetesConfig, file.name)
     return Cluster(config, deployment_name, file.name)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from stacks.environments import DeploymentEnvironment
-from stacks.engine.stack_config import MODEL_VERSION, ROLLOUT, read_config
+from conventions.config_keys import MODEL_VERSION, ROLLOUT
+from stacks.engine.stack_config import read_config
 from stacks.engine.workspace import stack_config_file
+from stacks.environments import DeploymentEnvironment
 
 
 def versions_in_use(checkout: Path) -> dict[str, str]:

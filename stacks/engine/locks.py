@@ -14,9 +14,9 @@ from pathlib import Path
 import filelock
 import psutil
 
+from stacks.engine.workspace import PROJECT, backend_url
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StackBusy, StackLocked
-from stacks.engine.workspace import PROJECT, backend_url
 
 _CLOCK_TOLERANCE_SECONDS = 2.0
 

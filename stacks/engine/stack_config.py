@@ -10,14 +10,10 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from conventions.config_keys import DEPLOYMENT, MODEL_VERSION, PLATFORM, ROLLOUT
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from stacks.errors import StacksError
-
-MODEL_VERSION = "fraud-detection:modelVersion"
-DEPLOYMENT = "fraud-detection:deployment"
-PLATFORM = "fraud-detection:platform"
-ROLLOUT = "fraud-detection:rollout"
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from conventions import metric_names
+from conventions.run_files import FRONT_FILE, STATUS_FILE
 from infra.cloud_config import CloudConfig
 from infra.rollout_config import RolloutConfig
-from conventions import metric_names
 from stacks.checks.alerts import measured
 from stacks.errors import EndpointSilent
 from stacks.rollout.checks import STEPS, SideNumbers
@@ -57,7 +58,7 @@ class FrontNumbers:
         """The numbers as they are now; nothing has happened where there is no front, or another weight's."""
         nothing = RolloutNumbers(SideNumbers(stable_id), SideNumbers(rollout.candidate))
         try:
-            content = json.loads((self._run / self._name / "front.json").read_text(encoding="utf-8"))
+            content = json.loads((self._run / self._name / FRONT_FILE).read_text(encoding="utf-8"))
             sides = content["sides"]
         except (OSError, ValueError, KeyError):
             return nothing
@@ -75,14 +76,14 @@ class FrontNumbers:
     def weight(self) -> int | None:
         """The weight that the front divides by; None where there is none."""
         try:
-            return int(json.loads((self._run / self._name / "front.json").read_text(encoding="utf-8"))["weight"])
+            return int(json.loads((self._run / self._name / FRONT_FILE).read_text(encoding="utf-8"))["weight"])
         except (OSError, ValueError, KeyError):
             return None
 
     def _more(self, side: SideNumbers, slot: str) -> SideNumbers:
         """With drift and accuracy, where the process tells."""
         try:
-            status = json.loads((self._run / f"{self._name}-{slot}" / "status.json").read_text(encoding="utf-8"))
+            status = json.loads((self._run / f"{self._name}-{slot}" / STATUS_FILE).read_text(encoding="utf-8"))
             numbers = measured(f"http://127.0.0.1:{int(status['serving']['port'])}", self._key)
         except (OSError, ValueError, KeyError, TypeError, EndpointSilent):
             return side

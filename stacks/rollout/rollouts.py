@@ -14,25 +14,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from conventions.config_keys import CLOUD, MODEL_VERSION, PLATFORM, PROJECT, ROLLOUT
 from infra.cloud_config import CloudConfig, parse_object
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from stacks.engine.cluster_state import in_cluster, wait_for_capacity
+from stacks.engine.locks import held_by
+from stacks.engine.stack_config import read_config, read_rollout
+from stacks.engine.workspace import stack_config_file
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import CandidateWithdrawn, DeploymentFailed, RolloutUndecided
 from stacks.history import Intent, message_for
-from stacks.engine.locks import held_by
 from stacks.model_deployment import ModelDeploymentConfig
 from stacks.rollout.checks import Decision, Limits, Verdict, judge
+from stacks.rollout.deployer import Deployer, DeployOutcome
 from stacks.rollout.numbers import CloudNumbers, FrontNumbers, RolloutNumbers
 from stacks.rollout.state import RolloutStatus, require_no_rollout, require_rollout
-from stacks.engine.stack_config import MODEL_VERSION, PLATFORM, ROLLOUT, read_config, read_rollout
-from stacks.engine.workspace import stack_config_file
-
-if TYPE_CHECKING:
-    from stacks.deployment import DeployOutcome, ModelDeployment
 
 _POLL_SECONDS = 1.0
 _ALL = 100
@@ -49,9 +48,7 @@ class Rollouts:
         watch: told the rollout's status at every look.
     """
 
-    def __init__(
-        self, deployments: "ModelDeployment", api_key_file: Path | None = None, watch: Watch | None = None
-    ) -> None:
+    def __init__(self, deployments: Deployer, api_key_file: Path | None = None, watch: Watch | None = None) -> None:
         self._deployments = deployments
         self._say = deployments.say
         self._api_key_file = api_key_file or deployments.checkout / ".secrets" / "api_key"
@@ -72,7 +69,7 @@ class Rollouts:
         *,
         shadow: bool = False,
         forced: str = "",
-    ) -> "DeployOutcome":
+    ) -> DeployOutcome:
         """Takes a model version through a rollout; returns when it is the stable one.
 
         The first one of an environment has nothing to be compared with, and is deployed at once.
@@ -105,7 +102,7 @@ class Rollouts:
         self._change(environment, stable, config, candidate, f"candidate {model_id} beside it")
         return self._drive(environment, config)
 
-    def resume(self, environment: DeploymentEnvironment | str) -> "DeployOutcome | None":
+    def resume(self, environment: DeploymentEnvironment | str) -> DeployOutcome | None:
         """Goes on with what was interrupted: an update, the rollout's steps, or a kept version whose time is over.
 
         Returns:
@@ -132,7 +129,7 @@ class Rollouts:
             )
         return outcome
 
-    def promote(self, environment: DeploymentEnvironment | str) -> "DeployOutcome":
+    def promote(self, environment: DeploymentEnvironment | str) -> DeployOutcome:
         """Makes the candidate the stable version now, whatever the checks say; its processes and pods go on.
 
         Raises:
@@ -146,7 +143,7 @@ class Rollouts:
         wait_for_capacity(self._file(environment), config)
         return self._promote(environment, config, "promoted by hand")
 
-    def abort(self, environment: DeploymentEnvironment | str, reason: str = "aborted by hand") -> "DeployOutcome":
+    def abort(self, environment: DeploymentEnvironment | str, reason: str = "aborted by hand") -> DeployOutcome:
         """Withdraws the candidate: stable has all requests again before the candidate goes.
 
         Raises:
@@ -164,7 +161,7 @@ class Rollouts:
 
     def rollback(
         self, environment: DeploymentEnvironment | str, to: str | None = None, at: datetime | None = None
-    ) -> "DeployOutcome":
+    ) -> DeployOutcome:
         """Goes back to a model version that was deployed before; it is ready before it has traffic.
 
         Without `to` and `at`, it is the last one that differs; a second rollback goes back further. While a candidate
@@ -232,7 +229,7 @@ class Rollouts:
             held_by=held_by(self._deployments.checkout, environment),
         )
 
-    def _drive(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> "DeployOutcome":
+    def _drive(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> DeployOutcome:
         """Takes the candidate from where it is to the end."""
         while True:
             rollout, stable = self.settings(environment), self._stable(environment)
@@ -291,7 +288,7 @@ class Rollouts:
                 self._say(f"{rollout.weight} % for {waited:.0f} s: {status.reason or 'all checks passed'}")
             time.sleep(_POLL_SECONDS)
 
-    def _promote(self, environment: DeploymentEnvironment, config: DeploymentConfig, how: str) -> "DeployOutcome":
+    def _promote(self, environment: DeploymentEnvironment, config: DeploymentConfig, how: str) -> DeployOutcome:
         rollout, stable = self.settings(environment), self._stable(environment)
         message = message_for(Intent.DEPLOY, rollout.candidate, f"{how}, {rollout.strategy}, after {stable}")
         switched = _switched(rollout, stable)
@@ -304,7 +301,7 @@ class Rollouts:
         config: DeploymentConfig,
         rollout: RolloutConfig,
         said: str,
-    ) -> "DeployOutcome":
+    ) -> DeployOutcome:
         """One step; one that fails in a cluster is taken back there too."""
         before = self.settings(environment)
         self._say(said)
@@ -330,7 +327,7 @@ class Rollouts:
             front = FrontNumbers(self._deployments.checkout, config.deployment_name, self._api_key_file)
             found = front.read(stable, rollout)
             return replace(found, weight=front.weight()), ()
-        cloud = parse_object(read_config(file).get("fraud-detection:cloud"), "cloud", CloudConfig, file.name)
+        cloud = parse_object(read_config(file).get(CLOUD), "cloud", CloudConfig, file.name)
         watch = CloudNumbers(cloud, config.environment, config.deployment_name)
         return watch.read(stable, rollout, since), watch.alarms()
 
@@ -363,7 +360,7 @@ class Rollouts:
         if asked == done or not asked:
             return ""
         parts = [
-            f"{key.removeprefix('fraud-detection:')} is {done.get(key)}, asked for {asked.get(key)}"
+            f"{key.removeprefix(f'{PROJECT}:')} is {done.get(key)}, asked for {asked.get(key)}"
             for key in (MODEL_VERSION, ROLLOUT)
             if asked.get(key) != done.get(key)
         ]

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.rollout_config import RolloutConfig
+from stacks.engine.stack_config import read_rollout
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import NoRollout, RolloutInProgress
-from stacks.engine.stack_config import read_rollout
 
 
 @dataclass(frozen=True)

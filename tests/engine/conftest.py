@@ -23,6 +23,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 _PARTS = (
     "components",
     "config",
+    "conventions",
     "examples",
     "infra",
     "model_store",

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["model_store.artifact.header", "model_store.artifact.reader", "model_store.artifact.cipher"]):
+with atheris.instrument_imports(include=["model_store.artifact"]):
+    from model_store.artifact.header import parse_header
     from model_store.artifact.reader import ArtifactReader
     from model_store.errors import IntegrityError, KeyNotFound, KeyUnwrap
-    from model_store.artifact.header import parse_header
     from model_store.keys.keyring import Keyring
 
 _VECTORS = Path(__file__).resolve().parents[1] / "vectors"

@@ -21,13 +21,14 @@ import pandas as pd
 from model_store import Keyring, ModelRegistry
 from model_store.keys.keyring import ensure_key_file
 from model_store.serialization.model_files import load_model_file
-from serving.http.app import Service, ServiceState
+from serving.http.app import Service
 from serving.http.auth import ApiKeys, hash_api_key, new_api_key
+from serving.http.pages import create_pages
+from serving.http.state import ServiceState
+from serving.inference.model import load_served_model
 from serving.observability.drift import DriftWatch
 from serving.observability.logs import RequestLog
 from serving.observability.metrics import ServiceMetrics
-from serving.inference.model import load_served_model
-from serving.http.pages import create_pages
 from serving.settings import ServingSettings
 from tests.kinds.kind import Rows, Trained
 

@@ -73,8 +73,8 @@ def endpoint(tmp_path: Path) -> Any:
             "ready_timeout_seconds": 60.0,
         }
 
-    (tmp_path / "serving").symlink_to(Path(__file__).resolve().parents[2] / "serving")
-    (tmp_path / "model_store").symlink_to(Path(__file__).resolve().parents[2] / "model_store")
+    for package in ("conventions", "model_store", "serving"):
+        (tmp_path / package).symlink_to(Path(__file__).resolve().parents[2] / package)
     yield arguments, key, f"http://127.0.0.1:{port}"
     process_supervision.stop(arguments(0))
 

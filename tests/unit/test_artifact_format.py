@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import model_store.persistence as persistence_module
 from model_store import CompressionType, Keyring, SecureModelPersistence, SerializationFormat
+from model_store.artifact.header import CHUNK_BYTES, Header, parse_header
 from model_store.artifact.reader import measure_digest, open_artifact
 from model_store.artifact.writer import MAGIC, ArtifactWriter
-from model_store.serialization.compression import CompressingWriter, decompressing_reader
 from model_store.errors import (
     ChecksumMismatch,
     ContextMismatch,
@@ -27,7 +27,7 @@ from model_store.errors import (
     StorageFailed,
     UnsupportedFormat,
 )
-from model_store.artifact.header import CHUNK_BYTES, Header, parse_header
+from model_store.serialization.compression import CompressingWriter, decompressing_reader
 
 KEY = SecureModelPersistence.generate_encryption_key()
 OTHER_KEY = SecureModelPersistence.generate_encryption_key()

@@ -10,12 +10,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from model_store import Keyring, ModelRegistry, SecureModelPersistence
-from model_store.registry.aliases import Aliases
 from model_store.errors import KeyUnwrap, ModelNotFound, ModelStoreError, StorageFailed, VersionConflict
-from model_store.registry.maintenance import cleanup, rotate_keys, verify_everything
 from model_store.keys.keyring import generate_key
 from model_store.keys.kms import KmsKey
+from model_store.registry.aliases import Aliases
 from model_store.registry.bundles import backup, export_model, import_model, restore
+from model_store.registry.maintenance import cleanup, rotate_keys, verify_everything
 from model_store.storage.s3 import S3Storage
 
 KEY = generate_key()

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from infra.deployment_config import GatesConfig
 from model_store import Keyring, ModelMetadata, ModelRegistry
 from model_store.keys.keyring import generate_key
-from stacks.errors import GatesFailed
 from stacks.checks.gates import failed_gates, image_versions, require_gates, with_proofs
+from stacks.errors import GatesFailed
 
 SCHEMA = [{"name": name, "type": "number"} for name in ("amount", "hour")]
 

@@ -163,7 +163,8 @@ def test_a_release_is_named_after_its_tag(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_without_a_checkout_registry_and_key_are_in_the_current_directory(tmp_path: Path, shell: Shell) -> None:
-    shutil.copytree(shell.root / "model_store", tmp_path / "installed" / "model_store")
+    for package in ("conventions", "model_store"):
+        shutil.copytree(shell.root / package, tmp_path / "installed" / package)
     (tmp_path / "here").mkdir()
     code = "from model_store import ModelRegistry as R; r = R(); print(r.register_model(1, 'm', registry_only=True))"
     done = subprocess.run(

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conventions import metric_names
 from infra.alarms import alarm_specs
 from infra.deployment_config import read_template
-from conventions import metric_names
 from serving.observability.drift import DriftWatch
 from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings

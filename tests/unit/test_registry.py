@@ -16,7 +16,6 @@ from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
 from model_store import Keyring, ModelRegistry, ModelStatus
-from model_store.registry.aliases import Aliases
 from model_store.errors import (
     ChecksumMismatch,
     ContextMismatch,
@@ -30,6 +29,7 @@ from model_store.errors import (
     Truncated,
 )
 from model_store.keys.keyring import ensure_key_file, generate_key, read_key_file, write_key_file
+from model_store.registry.aliases import Aliases
 from model_store.registry.manifest import name_of
 
 KEY = generate_key()

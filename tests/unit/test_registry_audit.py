@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from model_store import Keyring, ModelRegistry
+from model_store.errors import AccessDenied, ChecksumMismatch, InvalidInput, ModelStoreError
+from model_store.keys.keyring import generate_key
 from model_store.registry.access import AccessPolicy
 from model_store.registry.aliases import Aliases
-from model_store.errors import AccessDenied, ChecksumMismatch, InvalidInput, ModelStoreError
-from model_store.registry.maintenance import delete_model, rotate_keys, verify_everything
-from model_store.keys.keyring import generate_key
 from model_store.registry.bundles import export_model
+from model_store.registry.maintenance import delete_model, rotate_keys, verify_everything
 
 KEY, NEW_KEY = generate_key(), generate_key()
 

@@ -12,7 +12,6 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from model_store import Keyring, ModelRegistry
-from model_store.registry.aliases import Aliases
 from model_store.errors import (
     InUse,
     InvalidInput,
@@ -23,11 +22,12 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.maintenance import cleanup, delete_model, rotate_keys, statistics, verify_everything
 from model_store.keys.keyring import generate_key
-from model_store.registry.layout import json_bytes
-from model_store.registry.model_card import model_card
+from model_store.registry.aliases import Aliases
 from model_store.registry.bundles import BUNDLE_FORMAT, backup, export_model, import_model, restore
+from model_store.registry.layout import json_bytes
+from model_store.registry.maintenance import cleanup, delete_model, rotate_keys, statistics, verify_everything
+from model_store.registry.model_card import model_card
 from model_store.registry.search import search
 from model_store.registry.signing import (
     key_id,

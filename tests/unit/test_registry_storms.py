@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from model_store import Keyring, ModelRegistry
-from model_store.registry.aliases import Aliases
 from model_store.errors import ModelStoreError, VersionConflict
-from model_store.registry.maintenance import cleanup, verify_everything
-from model_store.registry.index import CACHE_KEY
 from model_store.keys.keyring import generate_key
+from model_store.registry.aliases import Aliases
+from model_store.registry.index import CACHE_KEY
+from model_store.registry.maintenance import cleanup, verify_everything
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KEY = generate_key()

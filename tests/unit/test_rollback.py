@@ -12,11 +12,11 @@ import pytest
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
 from stacks.deployment import DeployOutcome, ModelDeployment
+from stacks.engine.stack_config import write_config
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import NoPriorVersion, RolloutInProgress
 from stacks.history import Deployment, Intent
 from stacks.rollout.rollouts import Rollouts
-from stacks.engine.stack_config import write_config
 from tests.stack_file import CHECKOUT
 
 FIRST, SECOND, THIRD = (f"m_T_2026010{day}_000000" for day in (1, 2, 3))

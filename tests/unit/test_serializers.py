@@ -19,8 +19,8 @@ from xgboost import XGBClassifier
 
 from model_store import ModelRegistry, SecureModelPersistence, SerializationFormat
 from model_store.errors import InvalidInput, ModelStoreError, UntrustedType
-from model_store.serialization.model_files import inspect_model_file, load_model_file
 from model_store.serialization.formats import dump_model, load_model
+from model_store.serialization.model_files import inspect_model_file, load_model_file
 from scripts.list_trusted_globals import candidates
 
 DATA, TARGET = load_iris(return_X_y=True)

@@ -15,8 +15,8 @@ from sklearn.metrics import accuracy_score
 
 from model_store import SecureModelPersistence, SerializationFormat
 from model_store.errors import ModelStoreError, UnreadableModel, UntrustedType
-from model_store.serialization.model_files import inspect_model_file, load_model_file
 from model_store.serialization.formats import dump_model, load_model
+from model_store.serialization.model_files import inspect_model_file, load_model_file
 from model_store.serialization.trust import load_pickle
 
 CHECKOUT = Path(__file__).resolve().parents[2]

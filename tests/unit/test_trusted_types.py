@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 
 from model_store import Keyring, ModelRegistry
 from model_store.errors import InvalidInput, UntrustedType
-from model_store.serialization.full_names import require_full_names
 from model_store.keys.keyring import ensure_key_file
+from model_store.serialization.full_names import require_full_names
 from serving.errors import SettingsError
 from serving.inference.model import load_served_model
 from serving.settings import ServingSettings

@@ -11,8 +11,8 @@ import pytest
 
 from model_store import Keyring, errors
 from model_store.artifact.reader import open_artifact
-from model_store.serialization.compression import decompressing_reader
 from model_store.keys.keyring import StaticKey
+from model_store.serialization.compression import decompressing_reader
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VECTORS = CHECKOUT / "tests" / "vectors"

@@ -1,0 +1,16 @@
+"""Names of a model version's files in a registry."""
+
+MANIFEST_FILE = "manifest.json"
+ARTIFACT_FILE = "artifact"
+RUNTIME_FILE = "runtime"
+"""The faster form, where there is one."""
+GOLDEN_FILE = "golden"
+"""The golden rows."""
+SIGNATURE_FILE = "signature.json"
+STATE_FILE = "state.json"
+"""Status and deployments: the only one that changes."""
+
+SERVED_FILES = (MANIFEST_FILE, ARTIFACT_FILE, RUNTIME_FILE, GOLDEN_FILE)
+"""What a service reads."""
+KEPT_FILES = (*SERVED_FILES, SIGNATURE_FILE)
+"""What is written once, and goes with a version wherever it goes."""

@@ -1,0 +1,11 @@
+"""Files of a run directory, by which a supervisor, its front and whoever asks them understand each other."""
+
+REQUESTED_FILE = "requested.json"
+"""What should run."""
+STATUS_FILE = "status.json"
+"""What does run."""
+PID_FILE = "supervisor.pid"
+LOCK_FILE = "supervisor.lock"
+"""Locked for as long as the supervisor lives."""
+FRONT_FILE = "front.json"
+"""What a front has done."""
