@@ -31,7 +31,7 @@ down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 test test-rollouts test-docs test-scanners test-sandbox: export GOGC ?= 400
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/rendered tests/engine
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/guide tests/rendered tests/engine
 
 test-kinds: setup  ## every kind of model, served over HTTP and compared with its own answers; few rows each
 	@$(BIN)/python -m pytest -n 2 --durations=8 tests/kinds
@@ -74,10 +74,10 @@ test-sandbox: providers  ## staging and production on a cloud of this machine's 
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target sandbox-stacks sandbox-mistakes
 
 sandbox-stacks:
-	@$(BIN)/python -m pytest --durations=12 --ignore tests/sandbox/test_d_wrong_input.py tests/sandbox
+	@$(BIN)/python -m pytest --durations=12 --ignore tests/sandbox/test_wrong_input.py tests/sandbox
 
 sandbox-mistakes:  # they need no stack: beside the other tests, on a sandbox of their own
-	@$(BIN)/python -m pytest tests/sandbox/test_d_wrong_input.py
+	@$(BIN)/python -m pytest tests/sandbox/test_wrong_input.py
 
 providers: setup  ## the AWS and Kubernetes providers and the sandbox's control plane
 	@$(BIN)/python -m toolchain --with control-plane --with providers

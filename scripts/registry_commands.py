@@ -309,12 +309,12 @@ def convert(options: argparse.Namespace) -> int:
 
 def export_model(options: argparse.Namespace) -> int:
     """Writes a model version as one bundle."""
-    from model_store.registry.registry import bundles as portability
+    from model_store.registry import bundles
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
-    path = portability.bundle_file(model_id, options.path)
-    members = portability.export_model(registry, model_id, path)
+    path = bundles.bundle_file(model_id, options.path)
+    members = bundles.export_model(registry, model_id, path)
     answer = {"model_id": model_id, "file": str(path), "members": members}
     show(options, answer, f"{path}: {model_id} with {', '.join(members)}")
     return 0
@@ -322,27 +322,27 @@ def export_model(options: argparse.Namespace) -> int:
 
 def import_model(options: argparse.Namespace) -> int:
     """Takes a bundle in."""
-    from model_store.registry.registry import bundles as portability
+    from model_store.registry import bundles
 
-    model_id = portability.import_model(open_registry(), options.path, options.reason)
+    model_id = bundles.import_model(open_registry(), options.path, options.reason)
     show(options, {"model_id": model_id}, f"imported {model_id}")
     return 0
 
 
 def backup(options: argparse.Namespace) -> int:
     """Copies the registry to another place."""
-    from model_store.registry.registry import bundles as portability
+    from model_store.registry import bundles
 
-    counts = portability.backup(open_registry(), options.destination, options.working.step)
+    counts = bundles.backup(open_registry(), options.destination, options.working.step)
     show(options, counts, f"{options.destination}: {counts['copied']} copied, {counts['present']} there already")
     return 0
 
 
 def restore(options: argparse.Namespace) -> int:
     """Copies from a backup what the registry does not have."""
-    from model_store.registry.registry import bundles as portability
+    from model_store.registry import bundles
 
-    counts = portability.restore(open_registry(), options.source, options.working.step)
+    counts = bundles.restore(open_registry(), options.source, options.working.step)
     show(options, counts, f"{options.source}: {counts['copied']} restored, {counts['present']} there already")
     return 0
 

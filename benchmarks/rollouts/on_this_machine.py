@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.engine.conftest import SOURCE, Checkout, make_checkout, stop_everything
+from tests.checkout import SOURCE, Checkout, make_checkout, stop_everything
 from tests.engine.load import Answers, constant_load
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

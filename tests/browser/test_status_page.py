@@ -11,9 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.unit.test_serving import GOOD, Service, Setting, listening, setting, started
-
-__all__ = ["setting"]
+from tests.service import GOOD, Service, Setting, listening, started
 
 
 @pytest.fixture(scope="module")

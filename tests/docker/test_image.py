@@ -18,9 +18,8 @@ from xgboost import XGBClassifier
 from model_store import Keyring, ModelRegistry
 from model_store.keys.keyring import ensure_key_file
 from serving.http.auth import hash_api_key, new_api_key
-from tests.engine.conftest import free_port
+from tests.checkout import SOURCE, free_port
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 _USER = 10_001
 _IMAGE = "fraud-detection/serving:test"
 _SLIM = "python:3.11-slim-bookworm"
@@ -31,7 +30,7 @@ def _run(*command: str, timeout: float = 600, **more: object) -> subprocess.Comp
 
 
 def _done(*command: str, timeout: float = 600) -> str:
-    completed = _run(*command, timeout=timeout, cwd=CHECKOUT)
+    completed = _run(*command, timeout=timeout, cwd=SOURCE)
     assert completed.returncode == 0, f"{command}: {completed.stdout[-1500:]}{completed.stderr[-1500:]}"
     return completed.stdout.strip()
 
@@ -199,7 +198,7 @@ def test_it_stops_in_time_and_with_success(deployed: Deployed) -> None:
 def test_the_compose_file_is_valid_and_checks_every_half_minute() -> None:
     import yaml
 
-    service = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]["serving"]
+    service = yaml.safe_load((SOURCE / "docker-compose.yml").read_text())["services"]["serving"]
     assert service["healthcheck"]["interval"] == "30s"
     assert service["healthcheck"]["timeout"] == "10s"
     assert service["healthcheck"]["retries"] == 3
@@ -216,7 +215,7 @@ def test_compose_brings_it_up_and_takes_it_down(deployed: Deployed) -> None:
         pytest.skip("docker compose cannot run here: there is neither the plugin nor Debian's docker-compose")
     port = str(free_port())
     environment = {**os.environ, **deployed.variables, "PORT": port}
-    compose += ["--file", str(CHECKOUT / "docker-compose.yml"), "--project-name", "fraud-detection-test"]
+    compose += ["--file", str(SOURCE / "docker-compose.yml"), "--project-name", "fraud-detection-test"]
     up = _run(*compose, "up", "--detach", env=environment)
     try:
         assert up.returncode == 0, up.stderr[-2000:]

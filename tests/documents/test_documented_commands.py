@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import SOURCE, Deployed
+from tests.checkout import SOURCE, Deployed
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -20,7 +20,7 @@ _ELSEWHERE = {
     "make sandbox-down": "tests/sandbox/conftest.py",
     ". .venv/bin/activate": "Makefile",
     "export PULUMI_CONFIG_PASSPHRASE_FILE=.secrets/passphrase": "tests/sandbox/conftest.py",
-    "pulumi up --stack staging": "tests/sandbox/test_a_stacks.py",
+    "pulumi up --stack staging": "tests/sandbox/test_stacks.py",
     "python scripts/deploy_model.py api-key staging checkout-service": "tests/sandbox/conftest.py",
     "python scripts/deploy_model.py deploy MODEL_ID staging": "tests/sandbox/conftest.py",
     "python scripts/deploy_model.py deploy MODEL_ID ENV --strategy canary --shadow": "tests/rollouts/test_by_hand.py",

@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.engine.conftest import Deployed, wait_until
+from tests.checkout import Deployed, wait_until
 from tests.engine.load import constant_load
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.engine.conftest import Deployed
+from tests.checkout import Deployed
 from tests.guide import EXAMPLE_DEPLOYMENT, EXAMPLE_ID, commands, python_block
 
 _OF_A_SHELL = ("HOME", "PATH", "PYTHONPATH")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.engine.conftest import Checkout
+from tests.checkout import Checkout
 
 _FULL_RUN_SECONDS = 9.0
 _MOMENTS = 5

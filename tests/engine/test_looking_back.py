@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.engine.conftest import SOURCE, Deployed
+from tests.checkout import SOURCE, Deployed
 
 
 def _rows(text: str) -> list[dict[str, object]]:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from tests.engine.conftest import Checkout, Deployed
+from tests.checkout import Checkout, Deployed
 
 
 def _set_signing(checkout: Checkout, policy: str, public_keys: list[str]) -> None:

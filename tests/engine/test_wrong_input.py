@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Checkout, Deployed, wait_until
+from tests.checkout import Checkout, Deployed, wait_until
 
 
 @contextmanager

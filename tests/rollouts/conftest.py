@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from model_store import Keyring, ModelRegistry
-from tests.engine.conftest import SOURCE, Checkout, Deployed, deployed, trained_models  # noqa: F401 - fixtures
+from tests.checkout import SOURCE, Checkout, Deployed
 from tests.engine.load import Answers, constant_load
 
 sys.path.insert(0, str(SOURCE / "examples"))
@@ -54,7 +54,7 @@ def traffic() -> Traffic:
 
 
 @pytest.fixture(scope="module")
-def candidates(deployed: Deployed, traffic: Traffic) -> dict[str, str]:  # noqa: F811 - a fixture
+def candidates(deployed: Deployed, traffic: Traffic) -> dict[str, str]:
     """Model ids: one as good as what serves, and three that are worse."""
     root = deployed.checkout.root
     keys = Keyring.from_files(root / ".secrets" / "model.key")
@@ -96,7 +96,7 @@ def _feature(traffic: Traffic, number: int, shift: float = 0.0) -> dict[str, Any
 
 
 @pytest.fixture
-def endpoint(deployed: Deployed, candidates: dict[str, str]) -> Iterator[Checkout]:  # noqa: F811 - a fixture
+def endpoint(deployed: Deployed, candidates: dict[str, str]) -> Iterator[Checkout]:
     """An endpoint that serves the stable version, with no candidate."""
     checkout = deployed.checkout
     if "candidate:" in checkout.stack_file.read_text():

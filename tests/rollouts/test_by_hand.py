@@ -9,7 +9,7 @@ import time
 import pytest
 
 from components.process_supervision import is_serving
-from tests.engine.conftest import Checkout, wait_until
+from tests.checkout import Checkout, wait_until
 from tests.rollouts.conftest import Traffic, deploy, front_of, load, process_of, status_of, told
 
 pytestmark = pytest.mark.timeout(300)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.engine.conftest import Checkout, wait_until
+from tests.checkout import Checkout, wait_until
 from tests.rollouts.conftest import Traffic, deploy, load, process_of, status_of, told
 
 pytestmark = pytest.mark.timeout(300)

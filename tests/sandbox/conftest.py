@@ -15,11 +15,23 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import SOURCE, Checkout, make_checkout
+from tests.checkout import SOURCE, Checkout, make_checkout
 
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud-detection@sha256:" + "a" * 64
 ENVIRONMENTS = ("staging", "production")
 _TRANSACTIONS = "8000"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A stack as it was when it had come up from nothing."""
+
+    file: str
+    """What its config file said."""
+    outputs: dict[str, Any]
+    model_id: str
+    """As the API server had it."""
+    resources: int
 
 
 @dataclass
@@ -32,6 +44,31 @@ class Cloud:
     second: str
     seconds: dict[str, float] = field(default_factory=dict)
     """How long what took; printed at the end."""
+    started: dict[str, Started] = field(default_factory=dict)
+
+    def note_start(self, stack: str) -> None:
+        self.started[stack] = Started(
+            self.file(stack).read_text(), self.outputs(stack), self.live_model(stack), len(self.states(stack))
+        )
+
+    def file(self, stack: str) -> Path:
+        return self.checkout.root / f"Pulumi.{stack}.yaml"
+
+    def reset(self, stack: str) -> None:
+        """Makes a stack what it was when it had come up, whatever tests have made of it."""
+        start = self.started[stack]
+        if self.file(stack).read_text() == start.file and self._lives(stack):
+            return
+        self.file(stack).write_text(start.file)
+        self.checkout.pulumi("up", "--yes", "--skip-preview", "-s", stack)
+
+    def _lives(self, stack: str) -> bool:
+        from kubernetes.client import ApiException
+
+        try:
+            return self.live_model(stack) == self.started[stack].model_id
+        except ApiException:
+            return False
 
     def deploy(self, model_id: str, environment: str, *flags: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = ("deploy", model_id, environment, "--json", *flags)
@@ -150,6 +187,11 @@ def committed(stack: str) -> str:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes a stack away comes last: every test brings up what it needs, which costs a minute then."""
+    items.sort(key=lambda item: item.path.name == "test_destroy.py")
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[tuple[Checkout, list[str]]]"]:
     """A checkout with two validated model versions; they are made while the sandbox starts."""
@@ -176,6 +218,7 @@ def cloud(prepared: "Future[tuple[Checkout, list[str]]]", sandbox: dict[str, str
     found = Cloud(checkout, sandbox, *versions)
     with ThreadPoolExecutor(len(ENVIRONMENTS)) as pool:
         list(pool.map(lambda each: timed(found, f"up {each}", lambda: found.deploy(found.first, each)), ENVIRONMENTS))
+        list(pool.map(found.note_start, ENVIRONMENTS))
     yield found
     lines = [f"{what}: {seconds:.1f} s" for what, seconds in found.seconds.items()]
     (SOURCE / ".run").mkdir(exist_ok=True)

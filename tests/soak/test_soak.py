@@ -22,7 +22,7 @@ from components import process_supervision
 from model_store import Keyring, ModelRegistry
 from model_store.keys.keyring import ensure_key_file
 from serving.http.auth import hash_api_key, new_api_key
-from tests.engine.conftest import free_port
+from tests.checkout import free_port
 
 _SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 _RATE = os.environ.get("SOAK_RATE", "1000")

@@ -1,0 +1,161 @@
+"""What was deployed really serves: the Deployment's own environment and files, against the sandbox's S3 and KMS."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.checkout import free_port
+from tests.sandbox.conftest import Cloud, deployment_name
+
+_STACK = "production"
+_NAMESPACE = f"fraud-detection-{_STACK}"
+
+
+def _mounted(cloud: Cloud, root: Path) -> dict[str, Path]:
+    """Writes the files that a pod would have; returns where each mount's directory lies here."""
+    pod = cloud.deployment(_STACK).spec.template.spec
+    volumes = {volume.name: volume for volume in pod.volumes}
+    places: dict[str, Path] = {}
+    for mount in pod.containers[0].volume_mounts:
+        directory = root / mount.name
+        directory.mkdir()
+        places[mount.mount_path] = directory
+        for name, content in _content(cloud, volumes[mount.name]).items():
+            (directory / name).write_bytes(content)
+            (directory / name).chmod(0o400)
+    return places
+
+
+def _content(cloud: Cloud, volume: Any) -> dict[str, bytes]:
+    if volume.secret:
+        secret = cloud.kubernetes("CoreV1Api").read_namespaced_secret(volume.secret.secret_name, _NAMESPACE)
+        return {name: base64.b64decode(value) for name, value in secret.data.items()}
+    if volume.projected:
+        (source,) = volume.projected.sources
+        request = {"spec": {"audiences": [source.service_account_token.audience], "expirationSeconds": 3600}}
+        api = cloud.kubernetes("CoreV1Api")
+        answer = api.create_namespaced_service_account_token(deployment_name(_STACK), _NAMESPACE, request)
+        return {source.service_account_token.path: answer.status.token.encode()}
+    return {}
+
+
+def _environment(cloud: Cloud, places: dict[str, Path]) -> dict[str, str]:
+    """Exactly the container's, but for where its mounts lie and the address that it listens on."""
+    container = cloud.deployment(_STACK).spec.template.spec.containers[0]
+    found = {}
+    for item in container.env:
+        value = item.value or ""
+        for mount, directory in places.items():
+            if value == mount or value.startswith(f"{mount}/"):
+                value = str(directory) + value.removeprefix(mount)
+                break
+        found[item.name] = value
+    sandbox = {name: cloud.variables[name] for name in ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")}
+    return {**found, **sandbox, "API_HOST": "127.0.0.1", "API_PORT": str(free_port()), "PATH": os.environ["PATH"]}
+
+
+def test_the_deployed_configuration_answers_a_prediction(cloud: Cloud, tmp_path: Path) -> None:
+    environment = _environment(cloud, _mounted(cloud, tmp_path))
+    assert environment["MODEL_URI"].startswith("s3://")
+    assert environment["AWS_ROLE_ARN"].endswith("role/fraud-detection-prod-serving")
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving"], cwd=cloud.checkout.root, env=environment, stdout=file, stderr=file
+        )
+    try:
+        url = f"http://127.0.0.1:{environment['API_PORT']}"
+        ready = _wait_until_ready(process, url, log)
+        assert ready["model_id"] == environment["MODEL_ID"]
+        assert httpx.get(f"{url}/health", trust_env=False).json()["runtime"] == "onnxruntime"
+        body = json.loads((cloud.checkout.root / "models" / "example_transaction.json").read_text())
+        key = (cloud.checkout.root / ".secrets" / _STACK / "tests.key").read_text()
+        answer = httpx.post(f"{url}/predict", json=body, headers={"X-API-Key": key}, trust_env=False)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        assert 0 <= answer.json()["predictions"][0]["fraud_probability"] <= 1
+        assert httpx.post(f"{url}/predict", json=body, trust_env=False).status_code == httpx.codes.UNAUTHORIZED
+        _make_every_metric_known(url, key, body["transactions"][0])
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+    assert not list((tmp_path / "tmp").iterdir()), "the fetched model does not stay"
+    _require_that_alarms_have_their_metrics(cloud)
+
+
+def _make_every_metric_known(url: str, key: str, transaction: dict[str, Any]) -> None:
+    """Drift needs some hundred transactions, accuracy needs feedback."""
+    headers = {"X-API-Key": key}
+    batch = {"transactions": [transaction] * 600}
+    outcomes = {"items": [{"predicted_fraud": True, "was_fraud": True}]}
+    for path, body in (("predict", batch), ("feedback", outcomes)):
+        answer = httpx.post(f"{url}/{path}", json=body, headers=headers, trust_env=False)
+        assert answer.status_code == httpx.codes.OK, answer.text
+
+
+def _require_that_alarms_have_their_metrics(cloud: Cloud) -> None:
+    """What the process published before it ended is, by name and dimensions, what every alarm of the stack watches."""
+    published = {
+        (item["MetricName"], frozenset((each["Name"], each["Value"]) for each in item["Dimensions"]))
+        for item in cloud.aws("cloudwatch").list_metrics(Namespace="FraudDetection")["Metrics"]
+    }
+    name = deployment_name(_STACK)
+    alarms = cloud.aws("cloudwatch").describe_alarms(AlarmNamePrefix=f"{name}-")["MetricAlarms"]
+    watched = [
+        metric
+        for alarm in alarms
+        for metric in (
+            [query["MetricStat"]["Metric"] for query in alarm["Metrics"] if "MetricStat" in query]
+            if alarm.get("Metrics")
+            else [alarm]
+        )
+    ]
+    assert len(watched) >= 8
+    for metric in watched:
+        dimensions = frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"])
+        assert (metric["MetricName"], dimensions) in published
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> dict[str, Any]:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        assert process.poll() is None, log.read_text()
+        try:
+            answer = httpx.get(f"{url}/health/ready", trust_env=False, timeout=2)
+        except httpx.HTTPError:
+            time.sleep(0.2)
+            continue
+        if answer.status_code == httpx.codes.OK:
+            found: dict[str, Any] = answer.json()
+            return found
+    raise AssertionError(log.read_text())
+
+
+def test_the_bucket_refuses_plain_http_and_takes_https(cloud: Cloud) -> None:
+    from botocore.exceptions import ClientError
+
+    outputs = cloud.outputs(_STACK)
+    place = {
+        "Bucket": outputs["registryBucket"],
+        "Key": f"models/fraud_detector/{outputs['modelVersion']}/manifest.json",
+    }
+    assert cloud.aws("s3").get_object(**place)["ResponseMetadata"]["HTTPStatusCode"] == httpx.codes.OK
+    with pytest.raises(ClientError, match="AccessDenied"):
+        cloud.aws("s3", endpoint_url=cloud.variables["SANDBOX_HTTP_URL"]).get_object(**place)
+
+
+def test_a_put_with_another_encryption_is_refused(cloud: Cloud) -> None:
+    from botocore.exceptions import ClientError
+
+    place = {"Bucket": cloud.outputs(_STACK)["registryBucket"], "Key": "models/other"}
+    with pytest.raises(ClientError, match="AccessDenied"):
+        cloud.aws("s3").put_object(**place, Body=b"x", ServerSideEncryption="AES256")
+    cloud.aws("s3").put_object(**place, Body=b"x")
+    assert cloud.aws("s3").head_object(**place)["ServerSideEncryption"] == "aws:kms"

@@ -1,0 +1,12 @@
+"""A key, and versions of what only a registry takes."""
+
+from typing import Any
+
+from model_store import ModelRegistry
+
+KEY = bytes(range(32))
+
+
+def register(registry: ModelRegistry, value: Any = 1, name: str = "m", **arguments: Any) -> str:
+    """Registers a value that is no model."""
+    return registry.register_model(model=value, model_name=name, model_type="T", registry_only=True, **arguments)

@@ -1,0 +1,184 @@
+"""manage_models.py as a user runs it: a real process, its output, its exit codes."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from xgboost import XGBClassifier
+
+from model_store.serialization.formats import SerializationFormat, dump_model
+from scripts.working import Working
+from tests.checkout import SOURCE
+
+
+class Tool:
+    """The tool on a registry and a key of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.environment = {
+            **os.environ,
+            "MODEL_REGISTRY_URL": str(directory / "registry"),
+            "MODEL_KEY_FILE": str(directory / "model.key"),
+        }
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        command = [sys.executable, str(SOURCE / "scripts" / "manage_models.py"), *arguments]
+        completed = subprocess.run(
+            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=120
+        )
+        said = f"{completed.stdout}\n{completed.stderr}"
+        assert completed.returncode == code, said
+        assert "Traceback" not in said
+        return completed.stdout if code == 0 else said
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json"))
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory: pytest.TempPathFactory) -> Tool:
+    directory = tmp_path_factory.mktemp("tool")
+    data = np.random.default_rng(0).normal(size=(60, 4))
+    model = XGBClassifier(n_estimators=3).fit(data, (data[:, 0] > 0).astype(int))
+    with (directory / "model.joblib").open("wb") as file:
+        # Not joblib.dump: another test of this process may have imported dill, which changes what joblib writes.
+        dump_model(model, file, SerializationFormat.JOBLIB)
+    tool = Tool(directory)
+    del tool.environment["MODEL_KEY_FILE"]
+    tool("keygen", "model.key")
+    tool.environment["MODEL_KEY_FILE"] = str(directory / "model.key")
+    return tool
+
+
+def _register(tool: Tool, *arguments: str) -> str:
+    return str(tool.json("register", "model.joblib", "fraud", "XGBoost", *arguments)["model_id"])
+
+
+def test_a_life_of_a_model_by_commands(tool: Tool) -> None:
+    tool("keygen", "--signing", "signing.key")
+    public = (tool.directory / "signing.key.pub").read_text().strip()
+    first = _register(tool, "--metrics", '{"accuracy": 0.96}', "--tags", "a,b", "--sign-key", "signing.key")
+    second = _register(tool, "--metrics", '{"accuracy": 0.97}', "--compression", "gzip", "--format", "pickle")
+    assert [row["model_id"] for row in tool.json("list", "--metric", "accuracy>0.965")] == [second]
+    tool("update-status", first, "validated", "--reason", "reviewed")
+    tool("alias", "set", "fraud", "champion", first)
+    assert tool.json("info", "fraud@champion")["model_id"] == first
+    assert tool.json("alias", "list")[0]["alias"] == "fraud@champion"
+    assert "accuracy | 0.96" in tool("card", "fraud:1")
+    tool("export", first, "out.bundle")
+    tool("verify", first, "--public-key", public)
+    assert "not signed" in tool("verify", second, "--public-key", public, code=4)
+    tool("verify", second, "--public-key", public, "--policy", "warn")
+    assert "signature" not in tool("verify", second, "--public-key", public, "--policy", "off")
+    tool("sign", second, "--sign-key", "signing.key")
+    tool("verify", "--public-key", public)
+    assert "champion" in tool("delete", first, code=7)
+    tool("keygen", "new.key")
+    assert tool.json("rotate-key", second, "--new-key", "new.key", "--new-key", "model.key")["rotated"] == [second]
+    tool("verify")
+    counted = tool.json("stats")
+    assert (counted["versions"], counted["models"][0]["aliases"]) == (2, ["champion"])
+    assert re.search(r"fraud\s+│\s+2\s+│", tool("stats"))
+    assert "chain is intact" in tool("audit", "--verify")
+    actions = {record["action"] for record in tool.json("audit", "--model", first)}
+    assert actions >= {"register", "status", "alias", "export"}
+    tool("backup", "backup")
+    tool.environment["MODEL_REGISTRY_URL"] = str(tool.directory / "elsewhere")
+    assert tool.json("import", "out.bundle")["model_id"] == first
+    tool("restore", "backup")
+    assert len(tool.json("list")) == 2
+    tool("alias", "remove", "fraud", "champion")
+    tool("delete", first, "--reason", "test")
+    tool.environment["MODEL_REGISTRY_URL"] = str(tool.directory / "registry")
+
+
+def test_list_prints_ids_in_full_whatever_the_width_of_the_terminal(tool: Tool) -> None:
+    model_id = _register(tool, "--description", "x" * 200)
+    tool.environment["COLUMNS"] = "20"
+    assert model_id in tool("list")
+
+
+def test_convert_and_inspect_work_on_plain_files_and_artifacts(tool: Tool) -> None:
+    report = tool.json("convert", "model.joblib", "a.artifact", "--to", "pickle", "--compression", "gzip")
+    assert report["target_compression"] == "gzip"
+    assert (report["original_format"], report["largest_difference"]) == ("joblib", 0)
+    digest = hashlib.sha256((tool.directory / "model.joblib").read_bytes()).hexdigest()
+    assert report["original_digest"] == f"sha256:{digest}"
+    report = tool.json("convert", "a.artifact", "b.artifact", "--to", "joblib", "--compression", "lzma")
+    assert (report["original_format"], report["target_format"]) == ("pickle", "joblib")
+    assert tool.json("inspect", "model.joblib")["untrusted"] == []
+
+
+def test_cleanup_of_a_directory_of_files_keeps_the_latest(tool: Tool) -> None:
+    directory = tool.directory / "files"
+    directory.mkdir()
+    for number in range(4):
+        (directory / f"{number}.joblib").write_text("x")
+        os.utime(directory / f"{number}.joblib", (number, number))
+    assert len(tool.json("cleanup", "files", "--keep-latest", "3", "--dry-run")["removed"]) == 1
+    tool("cleanup", "files", "--keep-latest", "1")
+    assert [path.name for path in directory.iterdir()] == ["3.joblib"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["register", "nowhere.joblib", "fraud", "XGBoost"], 16, "nowhere.joblib"),
+        (["register", "model.joblib", "fr/aud", "XGBoost"], 2, "fr/aud"),
+        (["register", "model.joblib", "fraud", "XGBoost", "--metrics", "{"], 2, "--metrics"),
+        (["register", "model.key", "fraud", "XGBoost"], 2, "allowed: .joblib"),
+        (["info", "fraud_XGBoost_20200101_000000"], 3, "fraud_XGBoost_20200101_000000"),
+        (["info", "fraud@nobody"], 3, "nobody"),
+        (["list", "--status", "shiny"], 2, "shiny"),
+        (["list", "--metric", "accuracy"], 2, "accuracy"),
+        (["keygen", "model.key"], 7, "never overwritten"),
+        (["import", "model.joblib"], 4, "not a bundle"),
+        (["restore", "nowhere"], 2, "holds no registry"),
+        (["cleanup", "nowhere"], 16, "nowhere"),
+        (["frobnicate"], 2, "invalid choice"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_exit_code(tool: Tool, arguments: list[str], code: int, words: str) -> None:
+    assert words in tool(*arguments, code=code)
+
+
+def test_every_command_has_help_with_an_example(tool: Tool) -> None:
+    commands = [
+        "register",
+        "list",
+        "info",
+        "card",
+        "stats",
+        "update-status",
+        "verify",
+        "audit",
+        "sign",
+        "keygen",
+        "rotate-key",
+        "inspect",
+        "convert",
+    ]
+    commands += ["export", "import", "backup", "restore", "delete", "cleanup"]
+    overview = tool("--help")
+    for command in commands:
+        assert command in overview
+        assert "example:" in tool(command, "--help")
+
+
+def test_work_of_more_than_a_second_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with Working("backup") as working:
+        working.step(3, 10, "models/a")
+        time.sleep(1.5)
+    assert re.fullmatch(r"backup: 3 of 10, models/a \(1 s\)\n", capsys.readouterr().err)
+    with Working("list"):
+        pass
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,102 @@
+"""The comment on a pull request, made from what `pulumi preview --json` prints."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from model_store import Keyring, ModelRegistry
+from model_store.keys.keyring import generate_key
+from tests.checkout import SOURCE
+
+_URN = "urn:pulumi:staging::fraud-detection::{}::{}"
+_DEPLOYMENT = "fraud-detection:kubernetes_serving:KubernetesServing$kubernetes:apps/v1:Deployment"
+
+
+def _step(operation: str, kind: str, name: str, **more: Any) -> dict[str, Any]:
+    state = {"custom": not kind.startswith("fraud-detection:k") or "$" in kind}
+    return {"op": operation, "urn": _URN.format(kind, name), "oldState": dict(state), "newState": dict(state), **more}
+
+
+def _comment(preview: object, registry: Path, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "scripts/preview_comment.py", "-", "--stack", "staging"],
+        cwd=SOURCE,
+        input=preview if isinstance(preview, str) else json.dumps(preview),
+        env={"MODEL_REGISTRY_URL": str(registry), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def two_versions(tmp_path: Path) -> tuple[Path, str, str]:
+    """A registry with two versions that have metrics."""
+    registry = ModelRegistry(tmp_path / "registry", keys=Keyring.of(generate_key()))
+    ids = [
+        registry.register_model(
+            LogisticRegression().fit([[0.0], [1.0]], [0, 1]), "m", performance_metrics={"accuracy": value}
+        )
+        for value in (0.91, 0.95)
+    ]
+    return tmp_path / "registry", ids[0], ids[1]
+
+
+def test_versions_and_metrics_stand_side_by_side(two_versions: tuple[Path, str, str]) -> None:
+    registry, before, after = two_versions
+    stack = _step("same", "pulumi:pulumi:Stack", "fraud-detection-staging")
+    stack["oldState"]["outputs"] = {"modelVersion": before}
+    changed = _step("update", _DEPLOYMENT, "serving", detailedDiff={"spec.template.spec.containers[0].env[2]": {}})
+    preview = {
+        "config": {"fraud-detection:modelVersion": after},
+        "steps": [stack, changed],
+        "changeSummary": {"same": 7, "update": 1},
+    }
+    said = _comment(preview, registry)
+    assert f"`{before}` → `{after}`" in said
+    assert "| accuracy | 0.91 | 0.95 | +0.04 |" in said
+    assert "1 changed; 7 unchanged." in said
+    assert "- `serving` (kubernetes:apps/v1:Deployment): `spec.template.spec.containers`" in said
+
+
+def test_what_is_replaced_deleted_and_kept_is_told_apart(tmp_path: Path) -> None:
+    kept = _step("delete", "aws:s3/bucketObjectv2:BucketObjectv2", "old-artifact")
+    kept["oldState"]["retainOnDelete"] = True
+    steps = [
+        _step("create-replacement", "aws:iam/role:Role", "role", replaceReasons=["name"]),
+        _step("replace", "aws:iam/role:Role", "role", replaceReasons=["name"]),
+        _step("delete", "aws:sns/topic:Topic", "topic"),
+        _step("create", "fraud-detection:kubernetes_serving:KubernetesServing", "only-a-group"),
+        kept,
+    ]
+    said = _comment({"steps": steps, "changeSummary": {}}, tmp_path)
+    assert said.count("`role` (aws:iam/role:Role): `name`") == 1
+    assert said.index("**Replaced**") < said.index("`topic`")
+    assert said.index("**Leaving the stack, kept where they are**") < said.index("old-artifact")
+    assert "only-a-group" not in said
+
+
+def test_no_change_is_said(tmp_path: Path) -> None:
+    said = _comment({"steps": [_step("same", _DEPLOYMENT, "serving")], "changeSummary": {"same": 1}}, tmp_path)
+    assert "No change." in said
+
+
+def test_a_refusal_is_the_whole_comment_and_fails(tmp_path: Path) -> None:
+    message = "error: an unhandled error occurred: Pulumi.staging.yaml: fraud-detection:image.reference: no\n"
+    preview = {"steps": [], "diagnostics": [{"message": message, "severity": "error"}]}
+    said = _comment(preview, tmp_path, code=9)
+    assert "Refused" in said
+    assert "- Pulumi.staging.yaml: fraud-detection:image.reference: no" in said
+
+
+@pytest.mark.parametrize("text", ["", "error: no stack named 'x' found", "[1]", '{"diagnostics": [3]}'])
+def test_what_is_no_preview_is_one_line(tmp_path: Path, text: str) -> None:
+    assert "is not what `pulumi preview --json` prints" in _comment(text, tmp_path, code=2)
