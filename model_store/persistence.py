@@ -9,14 +9,12 @@ model, metadata = persistence.load_model_secure("model.artifact")
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from importlib import metadata as installed
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from model_store.artifact.header import Header
 from model_store.artifact.reader import VerifiedArtifact, is_artifact, open_artifact
 from model_store.artifact.writer import ArtifactWriter, WrittenArtifact
-from model_store.contract.conversion import conversion_difference
 from model_store.errors import InvalidInput, ModelStoreError
 from model_store.keys.keyring import Keyring, generate_key
 from model_store.serialization.compression import (
@@ -177,6 +175,7 @@ class SecureModelPersistence:
             InvalidInput: the model cannot be converted, or predicts something else afterwards; then nothing is written.
             As for `load_model_secure` and `save_model_secure`.
         """
+        from model_store.contract.conversion import conversion_difference
         from model_store.serialization.model_files import describe_model_file, load_model_file
 
         started, source = time.monotonic(), Path(input_path)
@@ -229,6 +228,8 @@ def full_class_name(model: Any) -> str:
 
 def library_versions() -> dict[str, str]:
     """Versions of the installed libraries that models are made with."""
+    from importlib import metadata as installed  # it costs a listing more than the listing itself
+
     found = {}
     for name in _LIBRARIES:
         try:

@@ -7,7 +7,6 @@ last one, trailer and expected digest, and only then, in a second pass that auth
 import io
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +184,8 @@ class ArtifactReader:
         if count < _READERS:
             looks = work(0)
         else:
+            from concurrent.futures import ThreadPoolExecutor
+
             with ThreadPoolExecutor(_READERS) as pool:
                 lanes = list(pool.map(work, range(_READERS)))
             looks = [lanes[index % _READERS][index // _READERS] for index in range(count)]

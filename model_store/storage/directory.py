@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import filelock
-
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 from model_store.storage.atomic_file import sync_directory, written_whole
 
@@ -238,6 +236,8 @@ class DirectoryStorage:
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
+        import filelock
+
         locks = self._root / ".locks"
         lock = filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2])
         try:

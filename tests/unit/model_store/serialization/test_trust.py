@@ -158,6 +158,18 @@ def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
     assert said.stdout.strip() == "[]"
 
 
+def test_listing_a_registry_loads_nothing_heavy(tmp_path: Path) -> None:
+    heavy = ["numpy", "sklearn", "xgboost", "joblib", "cryptography", "pulumi", "pydantic", "httpx", "rich", "boto3"]
+    program = (
+        "import sys; from scripts.manage_models import main; main(['list', '--json']); "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    environment = {"PATH": os.environ["PATH"], "MODEL_REGISTRY_URL": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == ["[]", "[]"]
+
+
 def _rows_and_target() -> tuple[Any, Any]:
     rows = np.abs(np.random.default_rng(0).normal(size=(60, 3)))
     return rows, (rows[:, 0] > 0.7).astype(int)
