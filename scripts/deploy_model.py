@@ -67,6 +67,9 @@ examples:
 
 
 _BREACHED = 20
+_GOLDEN_KEY_HELP = (
+    "file with an API key that has the scope predict, to ask golden rows (in development .secrets/api_key)"
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,7 +99,7 @@ def _deploy(options: argparse.Namespace) -> int:
     outcome = deployed(deployments, config, options)
     code = _print_outcome(outcome, options)
     if options.health_check:
-        report = deployments.check_deployment_health(outcome.deployment.deployment_id)
+        report = deployments.check_deployment_health(outcome.deployment.deployment_id, options.api_key_file)
         return _print_health(report, to_stderr=options.json)
     return code
 
@@ -169,7 +172,7 @@ def _api_key(options: argparse.Namespace) -> int:
 
 
 def _health(options: argparse.Namespace) -> int:
-    report = _deployments().check_deployment_health(options.deployment_id)
+    report = _deployments().check_deployment_health(options.deployment_id, options.api_key_file)
     if options.json:
         show(options, report.to_dict(), "")
         return 0 if report.healthy else 13
@@ -253,7 +256,7 @@ def _curl(url: str) -> str:
 
 def _print_health(report: "HealthReport", *, to_stderr: bool = False) -> int:
     lines = [f"{report.deployment_id}: {'healthy' if report.healthy else 'NOT HEALTHY'}"]
-    lines += [f"  {'ok' if check.healthy else 'FAILS':5}  {check.name:10}  {check.detail}" for check in report.checks]
+    lines += [f"  {'ok' if check.healthy else 'FAILS':5}  {check.name:11}  {check.detail}" for check in report.checks]
     (sys.stderr if to_stderr else sys.stdout).write("\n".join(lines) + "\n")
     return 0 if report.healthy else 13
 
@@ -299,6 +302,7 @@ def _parser() -> argparse.ArgumentParser:
     example = f"{program} health deploy_fraud-detection-dev_development_20241009_123500"
     health = add_command(commands, "health", _health, "check a deployment's API, model and resources", example)
     health.add_argument("deployment_id", metavar="DEPLOYMENT_ID")
+    health.add_argument("--api-key-file", type=Path, help=_GOLDEN_KEY_HELP)
 
     example = f"{program} alerts development"
     alerts = add_command(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes model_store/trusted_globals.json: what a model's pickle may name.
+"""Writes model_store/serialization/trusted_globals.json: what a model's pickle may name.
 
     python scripts/list_trusted_globals.py
 

@@ -56,7 +56,7 @@ def add_strategy_options(deploy: argparse.ArgumentParser, key_help: str) -> None
     strategy.add_argument("--interval", type=_seconds, metavar="TIME", help="how long a step lasts at least (5m)")
     strategy.add_argument("--keep-minutes", type=int, help="how long the version before stays ready (30)")
     strategy.add_argument("--shadow", action="store_true", help="first send it copies, and compare its answers")
-    strategy.add_argument("--api-key-file", type=Path, default=_KEY, help=key_help)
+    strategy.add_argument("--api-key-file", type=Path, help=key_help)
 
 
 def add_rollout_commands(commands: Any, program: str, key_help: str, make: Make, report: Report) -> None:

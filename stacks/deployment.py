@@ -11,7 +11,9 @@ from infra.rollout_config import RolloutConfig
 from infra.settings import CHECKOUT, require_platform
 from stacks.checks.alerts import Alert, evaluate, measured
 from stacks.checks.gates import image_versions, require_gates, with_proofs
-from stacks.checks.health import HealthReport, check_health
+from stacks.checks.golden import NAME as GOLDEN_ROWS
+from stacks.checks.golden import ask_golden_rows, some_of
+from stacks.checks.health import Check, HealthReport, check_health
 from stacks.checks.signatures import why_unsigned
 from stacks.engine.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
 from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
@@ -186,8 +188,13 @@ class ModelDeployment:
         current = current_deployment(history, environment)
         return current, version_to_go_back_to(history, current, to, at)
 
-    def check_deployment_health(self, deployment_id: str) -> HealthReport:
-        """Checks a deployment's process, API, model and resources.
+    def check_deployment_health(self, deployment_id: str, api_key_file: Path | None = None) -> HealthReport:
+        """Checks a deployment's process, API, model and resources, and asks its endpoint some golden rows.
+
+        Args:
+            deployment_id: which.
+            api_key_file: file with an API key that has the scope `predict`; the one that `make up` made, when not
+                given. Without a key no golden row is asked, and the report says so.
 
         Raises:
             UnknownDeployment: no stack's history has it.
@@ -196,8 +203,30 @@ class ModelDeployment:
             if deployment.deployment_id == deployment_id:
                 environment = DeploymentEnvironment.named(deployment.environment)
                 file = stack_config_file(self.checkout, environment)
-                return check_health(deployment, self.deployed_config(environment), pod_checks(file, deployment))
+                report = check_health(deployment, self.deployed_config(environment), pod_checks(file, deployment))
+                return report.with_check(self._golden_check(deployment, report.url, environment, api_key_file))
         raise _unknown(deployment_id)
+
+    def _golden_check(
+        self, deployment: Deployment, url: str, environment: DeploymentEnvironment, api_key_file: Path | None
+    ) -> Check:
+        from model_store.errors import ModelStoreError
+        from model_store.registry.proofs import golden_rows_of
+
+        if api_key_file is None:
+            api_key_file = self.checkout / ".secrets" / "api_key"
+            if environment is not DeploymentEnvironment.DEVELOPMENT or not api_key_file.exists():
+                return Check(GOLDEN_ROWS, healthy=True, detail="not asked: no API key was given (--api-key-file)")
+        try:
+            found = golden_rows_of(self.registry, deployment.model_id)
+        except ModelStoreError as error:
+            return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: {error}")
+        if found is None:
+            how = f"python scripts/manage_models.py prove {deployment.model_id}"
+            return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: the version has none; {how}")
+        contract, golden = found
+        names = [feature.name for feature in contract.features]
+        return ask_golden_rows(url, api_key_file, some_of(names, golden.rows, golden.scores))
 
     def measure(
         self, environment: DeploymentEnvironment | str, api_key_file: Path

@@ -5,15 +5,21 @@ before golden rows were gets some, made under the present libraries; they are ke
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from conventions.artifact_files import GOLDEN_FILE
-from model_store.errors import InvalidInput, ModelStoreError
+from model_store.errors import InvalidInput, UnsupportedFormat
 from model_store.persistence import SecureModelPersistence, library_versions
 from model_store.registry.layout import now, place_of
 from model_store.registry.manifest import ModelMetadata
 from model_store.registry.registry import ModelRegistry
 from model_store.serialization.formats import SerializationFormat
+
+if TYPE_CHECKING:
+    from model_store.contract.contract import Contract
+    from model_store.contract.golden import GoldenRows
 
 
 @dataclass(frozen=True)
@@ -55,27 +61,76 @@ def prove_version(registry: ModelRegistry, model_id: str) -> Proof:
     return proof
 
 
-def _proven(registry: ModelRegistry, metadata: ModelMetadata, model: Any) -> tuple[int, float, str]:
-    from model_store.contract.contract import Contract
-    from model_store.contract.golden import GoldenRows
-    from model_store.contract.proving import Claims, check_model, prove
+def golden_rows_of(registry: ModelRegistry, model_id: str) -> "tuple[Contract, GoldenRows] | None":
+    """A version's contract and golden rows; None when it has none, since nobody has proven it yet.
 
+    Raises:
+        ModelNotFound: there is no such version.
+        IntegrityError, KeyNotFound, KeyUnwrap: the golden rows are not intact, or no key opens them.
+    """
+    from model_store.contract.contract import Contract
+
+    metadata = registry.get_metadata(model_id)
     if metadata.contract is not None:
         contract = Contract.from_dict(metadata.contract, metadata.feature_schema)
-        golden = GoldenRows.from_bytes(_read_golden(registry, metadata))
-        largest = check_model(contract, golden, model)
-        return len(golden.rows), largest, "its golden rows, as they were registered"
-    proven = prove(model, Claims(features=metadata.feature_schema), form=False)
-    return len(proven.golden.rows), 0.0, "golden rows made now; register the file again to keep them with a version"
+        return contract, _read_golden(registry, metadata, metadata.attachments[GOLDEN_FILE][0])
+    kept = registry.state(model_id).get("golden")
+    if kept is None:
+        return None
+    contract = Contract.from_dict(kept["contract"], kept["feature_schema"])
+    return contract, _read_golden(registry, metadata, kept["digest"])
 
 
-def _read_golden(registry: ModelRegistry, metadata: ModelMetadata) -> bytes:
-    digest, _ = metadata.attachments[GOLDEN_FILE]
+def _proven(registry: ModelRegistry, metadata: ModelMetadata, model: Any) -> tuple[int, float, str]:
+    from model_store.contract.proving import Claims, check_model, prove
+
+    known = golden_rows_of(registry, metadata.model_id)
+    if known is None:
+        proven = prove(model, Claims(features=metadata.feature_schema), form=False)
+        _keep(registry, metadata, proven.contract, proven.golden)
+        return len(proven.golden.rows), 0.0, "golden rows made now and kept: the next proof answers these"
+    contract, golden = known
+    largest = check_model(contract, golden, model)
+    made = "as they were registered" if metadata.contract is not None else "as the first proof made them"
+    return len(golden.rows), largest, f"its golden rows, {made}"
+
+
+def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract", golden: "GoldenRows") -> None:
+    """Keeps golden rows beside an artifact that was registered without, encrypted exactly when it is."""
+    model_id = metadata.model_id
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / GOLDEN_FILE
+        written = SecureModelPersistence(keys=registry.keys).save_model_secure(
+            golden.to_bytes(),
+            file,
+            format_type=SerializationFormat.DATA,
+            encrypt=metadata.encrypted,
+            context=_context(metadata),
+        )
+        registry.storage.replace_file(f"{place_of(model_id)}/{GOLDEN_FILE}", file)
+
+    def record(state: dict[str, Any]) -> None:
+        state["golden"] = {
+            "digest": written["digest"],
+            "contract": contract.to_dict(),
+            "feature_schema": [feature.to_dict() for feature in contract.features],
+        }
+
+    registry._change_state(model_id, record)
+
+
+def _read_golden(registry: ModelRegistry, metadata: ModelMetadata, digest: str) -> "GoldenRows":
+    from model_store.contract.golden import GoldenRows
+
     content, about = SecureModelPersistence(keys=registry.keys).load_model_secure(
         registry.storage.path(f"{place_of(metadata.model_id)}/{GOLDEN_FILE}"),
         expected_digest=digest,
-        expected_context={"model_id": metadata.model_id, "model_name": metadata.model_name, "form": GOLDEN_FILE},
+        expected_context=_context(metadata),
     )
     if about["format"] != SerializationFormat.DATA:
-        raise ModelStoreError(f"{metadata.model_id}: the golden rows are in the format {about['format']}")
-    return bytes(content)
+        raise UnsupportedFormat(f"{metadata.model_id}: the golden rows are in the format {about['format']}")
+    return GoldenRows.from_bytes(bytes(content))
+
+
+def _context(metadata: ModelMetadata) -> dict[str, str]:
+    return {"model_id": metadata.model_id, "model_name": metadata.model_name, "form": GOLDEN_FILE}

@@ -1,7 +1,7 @@
 """Is a deployment healthy: its process, its API, its model, its resources."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import httpx
@@ -36,6 +36,10 @@ class HealthReport:
     def healthy(self) -> bool:
         """Whether every check passed."""
         return all(check.healthy for check in self.checks)
+
+    def with_check(self, check: Check) -> "HealthReport":
+        """The report with one check more."""
+        return replace(self, checks=(*self.checks, check))
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values."""

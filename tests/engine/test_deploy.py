@@ -91,6 +91,9 @@ def test_list_deployments_and_health_tell_what_runs(deployed: Deployed) -> None:
     assert (newest["model_id"], newest["current"]) == (deployed.second, True)
     assert (before["model_id"], before["current"]) == (deployed.first, False)
     report = json.loads(checkout.deploy_model("health", newest["deployment_id"], "--json").stdout)
+    (golden,) = [check for check in report["checks"] if check["name"] == "golden rows"]
+    assert golden["healthy"]
+    assert "are answered as they were when the version was registered" in golden["detail"]
     assert report["healthy"] is True
     assert {check["name"] for check in report["checks"]} == {"api", "model", "resources"}
     superseded = checkout.deploy_model("health", before["deployment_id"], code=13)

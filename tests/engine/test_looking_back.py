@@ -94,10 +94,12 @@ def test_the_integration_tests_of_releases_pass_on_it(deployed: Deployed) -> Non
         "ENDPOINT_URL": checkout.url,
         "MODEL_ID": deployed.first,
         "API_KEY_FILE": str(checkout.root / ".secrets" / "api_key"),
+        "MODEL_REGISTRY_URL": str(checkout.root / "registry"),
+        "MODEL_KEY_FILE": str(checkout.root / ".secrets" / "model.key"),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration"]
     done = subprocess.run(
         command, cwd=SOURCE, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "4 passed" in done.stdout
+    assert "5 passed" in done.stdout

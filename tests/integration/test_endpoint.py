@@ -1,6 +1,7 @@
 """What a client relies on, asked of an endpoint that is up somewhere.
 
-ENDPOINT_URL names it, MODEL_ID the model version that has to answer, API_KEY_FILE a key with the scope `predict`.
+ENDPOINT_URL names it, MODEL_ID the model version that has to answer, API_KEY_FILE a key with the scope `predict`. The
+golden rows come from the registry that MODEL_REGISTRY_URL names, with the keys of the environment or the checkout.
 """
 
 import os
@@ -9,6 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+
+from model_store.registry.proofs import golden_rows_of
+from stacks.checks.golden import Asked, ask_golden_rows, some_of
+from stacks.registry_access import open_registry
+from tests.checkout import SOURCE
 
 
 def _variable(name: str) -> str:
@@ -29,10 +35,19 @@ def key() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def transaction(endpoint: httpx.Client, key: dict[str, str]) -> dict[str, Any]:
-    """One that fits the model's feature schema."""
-    schema = endpoint.get("/model", headers=key).json()["manifest"]["feature_schema"]
-    return {feature["name"]: float(feature.get("min", 0) or 0) for feature in schema}
+def golden() -> list[Asked]:
+    """Some golden rows of the version that has to answer."""
+    found = golden_rows_of(open_registry(SOURCE), _variable("MODEL_ID"))
+    if found is None:
+        pytest.fail(f"the version has no golden rows; python scripts/manage_models.py prove {_variable('MODEL_ID')}")
+    contract, rows = found
+    return some_of([feature.name for feature in contract.features], rows.rows, rows.scores)
+
+
+@pytest.fixture(scope="module")
+def transaction(golden: list[Asked]) -> dict[str, Any]:
+    """One that the model answers."""
+    return next(row.transaction for row in golden if row.score is not None)
 
 
 def test_the_wanted_model_version_is_ready(endpoint: httpx.Client) -> None:
@@ -50,15 +65,18 @@ def test_a_transaction_is_decided(endpoint: httpx.Client, key: dict[str, str], t
     assert 0 <= prediction["fraud_probability"] <= 1
 
 
+def test_golden_rows_are_answered_as_the_model_answers_them(golden: list[Asked]) -> None:
+    check = ask_golden_rows(_variable("ENDPOINT_URL"), Path(_variable("API_KEY_FILE")), golden)
+    assert check.healthy, check.detail
+
+
 def test_nobody_is_let_in_without_a_key(endpoint: httpx.Client, transaction: dict[str, Any]) -> None:
     for headers in ({}, {"X-API-Key": "unknown"}):
         answer = endpoint.post("/predict", json={"transaction": transaction}, headers=headers)
         assert answer.status_code == httpx.codes.UNAUTHORIZED
 
 
-def test_a_missing_feature_is_named(endpoint: httpx.Client, key: dict[str, str], transaction: dict[str, Any]) -> None:
-    name = next(iter(transaction))
-    rest = {other: value for other, value in transaction.items() if other != name}
-    answer = endpoint.post("/predict", json={"transaction": rest}, headers=key)
+def test_an_unknown_feature_is_named(endpoint: httpx.Client, key: dict[str, str], transaction: dict[str, Any]) -> None:
+    answer = endpoint.post("/predict", json={"transaction": {**transaction, "no such feature": 1}}, headers=key)
     assert answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY
-    assert name in answer.json()["error"]["message"]
+    assert "no such feature" in answer.json()["error"]["message"]

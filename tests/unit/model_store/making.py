@@ -3,8 +3,9 @@
 from typing import Any
 
 from model_store import ModelRegistry
+from model_store.keys.keyring import generate_key
 
-KEY = bytes(range(32))
+KEY = generate_key()
 
 
 def register(registry: ModelRegistry, value: Any = 1, name: str = "m", **arguments: Any) -> str:
