@@ -224,9 +224,7 @@ class ModelDeployment:
         if found is None:
             how = f"python scripts/manage_models.py prove {deployment.model_id}"
             return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: the version has none; {how}")
-        contract, golden = found
-        names = [feature.name for feature in contract.features]
-        return ask_golden_rows(url, api_key_file, some_of(names, golden.rows, golden.scores))
+        return ask_golden_rows(url, api_key_file, some_of(*found))
 
     def measure(
         self, environment: DeploymentEnvironment | str, api_key_file: Path

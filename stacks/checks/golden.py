@@ -4,11 +4,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from stacks.checks.health import Check
+
+if TYPE_CHECKING:
+    from model_store.contract.contract import Contract
+    from model_store.contract.golden import GoldenRows
 
 TOLERANCE = 1e-6
 """How far an answer may differ from the model's own."""
@@ -24,16 +28,24 @@ class Asked:
 
     transaction: dict[str, Any]
     score: float | None
-    """None where the model refuses it."""
+    """None where the model or its contract refuses it."""
 
 
-def some_of(names: Sequence[str], rows: Sequence[Sequence[Any]], scores: Sequence[float | None]) -> list[Asked]:
+def some_of(contract: "Contract", golden: "GoldenRows") -> list[Asked]:
     """Golden rows from all over: most of them answered, a few refused, together no longer than a request may be."""
+    from model_store.contract.proving import refused_by_contract
+
+    names = [feature.name for feature in contract.features]
+    scores = [
+        None if refused_by_contract(contract, row) else score
+        for row, score in zip(golden.for_model(contract.features), golden.scores, strict=True)
+    ]
     answered = [number for number, score in enumerate(scores) if score is not None]
     refused = [number for number, score in enumerate(scores) if score is None]
-    chosen, size = [], 0
+    chosen: list[Asked] = []
+    size = 0
     for number in [*_spread(answered, _ANSWERED_ROWS), *_spread(refused, _REFUSED_ROWS)]:
-        asked = Asked(dict(zip(names, rows[number], strict=True)), scores[number])
+        asked = Asked(dict(zip(names, golden.rows[number], strict=True)), scores[number])
         size += len(json.dumps(asked.transaction))
         if chosen and size > _MOST_BYTES:
             break
@@ -83,7 +95,7 @@ def _ask_alone(client: httpx.Client, row: Asked) -> str:
     answer = client.post("/predict", json={"transaction": row.transaction})
     if row.score is None:
         refused = answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY
-        return "" if refused else f"{_shown(row)} answers {answer.status_code}, the model refuses it"
+        return "" if refused else f"{_shown(row)} answers {answer.status_code}, it is to be refused"
     if answer.status_code != httpx.codes.OK:
         return f"{_shown(row)} answers {answer.status_code}: {answer.text[:200]}"
     body = answer.json()

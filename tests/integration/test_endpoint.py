@@ -40,8 +40,7 @@ def golden() -> list[Asked]:
     found = golden_rows_of(open_registry(SOURCE), _variable("MODEL_ID"))
     if found is None:
         pytest.fail(f"the version has no golden rows; python scripts/manage_models.py prove {_variable('MODEL_ID')}")
-    contract, rows = found
-    return some_of([feature.name for feature in contract.features], rows.rows, rows.scores)
+    return some_of(*found)
 
 
 @pytest.fixture(scope="module")
