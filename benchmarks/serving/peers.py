@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 FEATURES = [f"f{number}" for number in range(30)]
-Row = Sequence[float]
+Row = Any
+"""What one transaction is for the model that is measured."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Peer:
     packages: tuple[str, ...] = ()
     """What its own Python needs; empty: this project's."""
     directory: str = "."
+    scores: Callable[[Any], Sequence[float]] | None = None
+    """Takes the probabilities of fraud out of an answer, to compare them with the model's own."""
 
 
 def _as_transactions(rows: Sequence[Row]) -> Any:

@@ -41,10 +41,6 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
     import numpy as np
     from xgboost import XGBClassifier
 
-    from model_store import Keyring, ModelRegistry
-    from model_store.keys.keyring import ensure_key_file
-    from serving.http.auth import hash_api_key, new_api_key
-
     random = np.random.default_rng(0)
     data = random.normal(size=(20_000, len(FEATURES))).astype(np.float32)
     target = (data[:, 0] + data[:, 1] * data[:, 2] + random.normal(size=20_000) > 1).astype(int)
@@ -57,17 +53,28 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
     if mlflow_python:
         command = [mlflow_python, "-c", _MLFLOW, str(files / "model.ubj"), str(files / "mlflow")]
         subprocess.run(command, check=True, capture_output=True)
-    registry = ModelRegistry(files / "registry", keys=Keyring.from_files(ensure_key_file(files / "model.key")))
     edges = np.quantile(data, np.linspace(0.1, 0.9, 9), axis=0)
     schema: list[dict[str, Any]] = [
         {"name": name, "type": "number", "bins": {"edges": edges[:, number].tolist(), "shares": [0.1] * 10}}
         for number, name in enumerate(FEATURES)
     ]
-    model_id = registry.register_model(model, "fraud", feature_schema=schema, runtime=True)
+    write_service(files, model, "service", feature_schema=schema)
+    return [[round(float(value), 4) for value in row] for row in data[:100]]
+
+
+def write_service(files: Path, model: Any, name: str, **about: Any) -> None:
+    """Registers a model, and writes what this service is started with to `<name>.json`."""
+    from model_store import Keyring, ModelRegistry
+    from model_store.keys.keyring import ensure_key_file
+    from serving.http.auth import hash_api_key, new_api_key
+
+    registry = ModelRegistry(files / "registry", keys=Keyring.from_files(ensure_key_file(files / "model.key")))
+    model_id = registry.register_model(model, name, **about)
     metadata, key = registry.get_metadata(model_id), new_api_key()
     entry = {"name": "benchmark", "sha256": hash_api_key(key), "scopes": ["predict"]}
-    (files / "api_keys.json").write_text(json.dumps({"keys": [entry]}))
-    (files / "api_keys.json").chmod(0o600)
+    keys_file = files / f"{name}-keys.json"
+    keys_file.write_text(json.dumps({"keys": [entry]}))
+    keys_file.chmod(0o600)
     environment = {
         "ENVIRONMENT": "production",
         "MODEL_ID": model_id,
@@ -75,13 +82,12 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
         "MODEL_SHA256": metadata.digest,
         "MODEL_RUNTIME_SHA256": metadata.runtime_digest,
         "MODEL_KEY_FILE": str(files / "model.key"),
-        "API_KEYS_FILE": str(files / "api_keys.json"),
+        "API_KEYS_FILE": str(keys_file),
         # The limit is on, and never reached.
         "RATE_LIMIT_PER_SECOND": "1000000",
         "RATE_LIMIT_BURST": "1000000",
     }
-    (files / "service.json").write_text(json.dumps({"key": key, "environment": environment}))
-    return [[round(float(value), 4) for value in row] for row in data[:100]]
+    (files / f"{name}.json").write_text(json.dumps({"key": key, "environment": environment}))
 
 
 def _as_everybody_converts(model: Any) -> bytes:

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Measures this service beside its peers and the floor: one model, one load generator, one run.
+"""Measures this service beside its peers and the floor: two models, one load generator, all services in turns.
 
-    python -m benchmarks.serving.run                        # everything; some twelve minutes
-    python -m benchmarks.serving.run --only "this service" --only "bare ASGI" --seconds 3
+    python -m benchmarks.serving.run                        # everything; some twenty minutes
+    python -m benchmarks.serving.run --model numbers --only "this service" --only "bare ASGI"
 
-The model is an XGBoost classifier of 100 trees on 30 features. Each service runs with one worker; the load generator
-(bombardier, built from its Go module) is on the same machine. This service runs as in production: API key, rate limit,
-validation, metrics, drift and a log line a request are on. Peers get environments of their own in the user's cache.
+One model is an XGBoost classifier of 100 trees on 30 features, the other a pipeline of three text and ten number
+columns with gaps before XGBoost, which every service serves from the same file, and answers as the model itself does.
+Each service runs with one worker; the load generator (bombardier, built from its Go module) is on the same machine.
+This service runs as in production: API key, rate limit, validation, metrics, drift and a log line a request are on.
+Peers get environments of their own in the user's cache.
 """
 
 import argparse
@@ -22,37 +24,45 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.load import load_generator
+from benchmarks.serving.mixed import mixed_peers, mlflow_packages, prepare_mixed
 from benchmarks.serving.peers import Peer, peers, variables
 from benchmarks.serving.prepare import prepare
 from benchmarks.serving.report import write_report
 from toolchain import cache
 
-_CONNECTIONS = (1, 16, 64)
 _ROWS = (1, 100)
 _READY_SECONDS = 120
+_TOLERANCE = 1e-6
 
 
 def main() -> int:
     """Runs it and writes `benchmarks/results/serving.{json,md,svg}`."""
     options = _parser().parse_args()
     load = load_generator()
+    wanted = options.only or [""]
     with tempfile.TemporaryDirectory(prefix="serving-benchmark-") as work:
         files = Path(work)
-        wanted = options.only or [""]
-        mlflow = _python("mlflow", ("mlflow", "xgboost-cpu")) if _chosen("MLflow", wanted) else None
-        rows = prepare(files, mlflow)
-        everyone = peers(files, lambda name: str(Path(_environment(name)) / "bin" / name))
-        results = []
-        for peer in everyone:
-            if _chosen(peer.name, wanted):
-                results.append(_measure(peer, load, rows, files, options))
-                sys.stderr.write(json.dumps(results[-1]) + "\n")
+        with_mlflow = _chosen("MLflow", wanted)
+        results, mixed = [], []
+        if options.model in ("numbers", "both"):
+            rows = prepare(files, _python("mlflow", ("mlflow", "xgboost-cpu")) if with_mlflow else None)
+            everyone = peers(files, lambda name: str(Path(_environment(name)) / "bin" / name))
+            chosen = [peer for peer in everyone if _chosen(peer.name, wanted)]
+            results = _measure_in_turns(chosen, _place, load, rows, files, options)
+        if options.model in ("mixed", "both"):
+            python = _python("mlflow-mixed", mlflow_packages()) if with_mlflow else None
+            transactions, scores = prepare_mixed(files, python)
+            everyone = mixed_peers(files, lambda place, name: str(Path(_environment(place)) / "bin" / name))
+            chosen = [peer for peer in everyone if _chosen(peer.name, wanted)]
+            place = lambda peer: f"{_place(peer)}-mixed"  # noqa: E731
+            mixed = _measure_in_turns(chosen, place, load, transactions, files, options, scores)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    write_report(results, machine, partial=bool(options.only))
+    write_report(results, mixed, machine, partial=bool(options.only) or options.model != "both")
     return 0
 
 
@@ -77,44 +87,116 @@ def _python(name: str, packages: tuple[str, ...]) -> str:
     return python
 
 
-def _measure(
-    peer: Peer, load: Path, rows: list[list[float]], files: Path, options: argparse.Namespace
-) -> dict[str, Any]:
-    if peer.packages:
-        python = _python(_place(peer), peer.packages)
-    command = list(peer.command)
-    if peer.packages and command[0] == sys.executable:
-        command[0] = python
-    port = free_port()
-    command = [part.replace("{port}", str(port)) for part in command]
-    with (files / "log").open("ab") as log:
+class _Running:
+    """A service that was started, and what was measured of it so far."""
+
+    def __init__(self, peer: Peer, python: str | None, files: Path) -> None:
+        self.peer, self.port, self._log = peer, free_port(), files / "log"
+        command = list(peer.command)
+        if python and command[0] == sys.executable:
+            command[0] = python
+        command = [part.replace("{port}", str(self.port)) for part in command]
         started = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=peer.directory, env=variables(peer, port), stdout=log, stderr=log, start_new_session=True
-        )
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=peer.directory,
+                env=variables(peer, self.port),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        _wait_until_ready(peer, self.port, self._process, self._log)
+        self.result: dict[str, Any] = {
+            "name": peer.name,
+            "ready_seconds": time.perf_counter() - started,
+            "runs": [],
+        }
+
+    def load(self, load: Path, body: Path, arguments: list[str]) -> dict[str, Any]:
+        """Requests for some seconds; how many were answered a second, and how soon."""
+        return _load(load, self.peer, self.port, body, arguments)
+
+    def require_scores(self, rows: list[Any], scores: list[float]) -> None:
+        """Ends the run when the service's answers are not the model's."""
+        if self.peer.scores is None:
+            return
+        answer = _post(self.peer, self.port, self.peer.body(rows))
+        largest = max(abs(got - own) for got, own in zip(self.peer.scores(answer), scores, strict=True))
+        if largest > _TOLERANCE:
+            raise SystemExit(f"error: {self.peer.name}: its answers differ from the model's by {largest}")
+
+    def finish(self) -> None:
+        """Memory, and what the service says of its faster form."""
+        self.result["memory_bytes"] = memory_of(self._process.pid)
+        if self.peer.name == "this service":
+            answered = _get(self.peer, self.port, "/model")["answered"]
+            self.result["faster_share"] = answered["faster_form"] / max(1, sum(answered.values()))
+
+    def stop(self) -> None:
+        """Ends the service and everything that it started."""
+        os.killpg(self._process.pid, signal.SIGTERM)
         try:
-            _wait_until_ready(peer, port, process, files / "log")
-            result: dict[str, Any] = {"name": peer.name, "ready_seconds": time.perf_counter() - started, "runs": []}
-            for count in _ROWS:
-                body = files / "body.json"
-                body.write_text(json.dumps(peer.body(rows[:count])))
-                _load(load, peer, port, body, ["-c", "16", "-d", "2s"])
-                for connections in _CONNECTIONS:
-                    arguments = ["-c", str(connections), "-d", f"{options.seconds}s"]
-                    run = _load(load, peer, port, body, arguments)
-                    result["runs"].append({"rows": count, "connections": connections, **run})
-            top = max(run["per_second"] for run in result["runs"] if run["rows"] == 1)
-            body.write_text(json.dumps(peer.body(rows[:1])))
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _measure_in_turns(
+    chosen: list[Peer],
+    place: Callable[[Peer], str],
+    load: Path,
+    rows: list[Any],
+    files: Path,
+    options: argparse.Namespace,
+    scores: list[float] | None = None,
+) -> list[dict[str, Any]]:
+    """All services are up; each round measures one after the other, so that what the machine does hits them alike."""
+    running: list[_Running] = []
+    body = files / "body.json"
+    try:
+        for peer in chosen:
+            running.append(_Running(peer, _python(place(peer), peer.packages) if peer.packages else None, files))
+            if scores is not None:
+                running[-1].require_scores(rows, scores)
+        for count in _ROWS:
+            _take_turns(running, load, rows[:count], body, options)
+        for each in running:
+            top = max(run["per_second"] for run in each.result["runs"] if run["rows"] == 1)
+            body.write_text(json.dumps(each.peer.body(rows[:1])))
             half = ["-c", "16", "-d", f"{options.seconds}s", "-r", str(max(1, int(top / 2)))]
-            result["half_rate"] = _load(load, peer, port, body, half)
-            result["memory_bytes"] = memory_of(process.pid)
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-    return result
+            each.result["half_rate"] = each.load(load, body, half)
+            each.finish()
+    finally:
+        for each in running:
+            each.stop()
+    return [each.result for each in running]
+
+
+def _take_turns(running: list[_Running], load: Path, rows: list[Any], body: Path, options: argparse.Namespace) -> None:
+    turns = [(16, -1), *((16, number) for number in range(options.rounds)), (1, 0), (64, 0)]
+    for connections, number in turns:
+        for each in running if number % 2 == 0 else reversed(running):
+            body.write_text(json.dumps(each.peer.body(rows)))
+            found = each.load(load, body, ["-c", str(connections), "-d", f"{options.seconds}s"])
+            if number >= 0:  # The first turn warms up.
+                each.result["runs"].append({"rows": len(rows), "connections": connections, "round": number, **found})
+    sys.stderr.write(f"{len(rows)} row(s) a request: measured\n")
+
+
+def _post(peer: Peer, port: int, content: Any) -> Any:
+    headers = {"Content-Type": "application/json", **peer.headers}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{peer.path}", json.dumps(content).encode(), headers=headers, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def _get(peer: Peer, port: int, path: str) -> Any:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=peer.headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read())
 
 
 def _place(peer: Peer) -> str:
@@ -172,7 +254,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", action="append", help="only those whose name begins so; may be repeated")
-    parser.add_argument("--seconds", type=int, default=8, help="of each measurement (8)")
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement (3)")
+    parser.add_argument("--rounds", type=int, default=8, help="in which all services take turns (8)")
+    parser.add_argument("--model", choices=("numbers", "mixed", "both"), default="both", help="(both)")
     return parser
 
 

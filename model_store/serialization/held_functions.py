@@ -6,6 +6,7 @@ refused unless it is known.
 """
 
 import gc
+import sys
 from collections.abc import Collection, Iterator
 from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -103,21 +104,27 @@ def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] =
     Raises:
         UntrustedType: it would call a function that is neither pure nor trusted, or read files.
     """
-    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
-    from sklearn.preprocessing import FunctionTransformer
-
     if isinstance(model, NamedFunction | StandIn | StandInClass):
         raise UntrustedType(model.full_name, "in the place of a model")
+    # What no file has brought in cannot be in the model: then scikit-learn need not be there.
+    function_transformers = _loaded("sklearn.preprocessing", "FunctionTransformer")
+    vectorizers = _loaded("sklearn.feature_extraction.text", "CountVectorizer", "HashingVectorizer")
     for item in _objects_of(model):
         _put_back(item)
-        if isinstance(item, FunctionTransformer):
+        if isinstance(item, function_transformers):
             for attribute in _CALLED:
                 _require_known(getattr(item, attribute, None), granted)
-        if isinstance(item, CountVectorizer | HashingVectorizer) and item.input in _READ_FILES:
+        if isinstance(item, vectorizers) and item.input in _READ_FILES:
             name = f"{_name_of(item)}(input={item.input!r})"
             if name not in trusted:
                 raise UntrustedType(name, "which reads the files that requests name")
     return model
+
+
+def _loaded(module: str, *names: str) -> tuple[type, ...]:
+    """Classes of a module that somebody has imported; none when nobody has."""
+    found = sys.modules.get(module)
+    return tuple(getattr(found, name) for name in names) if found else ()
 
 
 def _put_back(item: Any) -> None:

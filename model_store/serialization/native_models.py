@@ -60,6 +60,23 @@ class LightGBMModel:
         return found if found.ndim == 2 else np.column_stack([1 - found, found])
 
 
+def import_xgboost_alone() -> None:
+    """Imports XGBoost without scikit-learn, for a process that only answers: a quarter of the time and of the memory.
+
+    XGBoost makes its classifiers without scikit-learn's base class when there is no scikit-learn; what they answer does
+    not depend on it. A process that fits models must not do this. It leaves alone what is imported already.
+    """
+    import sys
+
+    if "xgboost" in sys.modules or "sklearn" in sys.modules:
+        return
+    sys.modules["sklearn"] = None  # type: ignore[assignment]  # an import fails from here on
+    try:
+        import xgboost  # noqa: F401 - for what comes after
+    finally:
+        del sys.modules["sklearn"]
+
+
 def onnx_bytes(model: Any) -> bytes:
     """Converts a scikit-learn, XGBoost or LightGBM classifier, or gives back what was loaded from ONNX.
 

@@ -13,6 +13,7 @@ from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE
 from model_store import Keyring, ModelMetadata, ModelStatus, SecureModelPersistence
 from model_store.errors import ChecksumMismatch, ContextMismatch, FileMissing, InvalidInput, UnreadableModel
 from model_store.registry.layout import context_of
+from model_store.serialization.native_models import import_xgboost_alone
 from serving.errors import ModelUnusable
 from serving.inference.model_files import model_files
 from serving.observability.logs import service_log
@@ -123,6 +124,8 @@ def _load(settings: ServingSettings) -> _Loaded:
 
         if metadata.contract is None and second:
             return _Loaded(metadata, None, None, None, data(RUNTIME_FILE, second))
+        if metadata.model_class.startswith("xgboost."):
+            import_xgboost_alone()
         model, _ = persistence.load_model_secure(
             directory / ARTIFACT_FILE,
             expected_digest=settings.model_sha256,
