@@ -38,8 +38,8 @@ def write_report(results: list[dict[str, Any]], mixed: list[dict[str, Any]], mac
 
 
 _ABOUT = """shared with the load generator. One worker each; this service with key, rate limit, validation, metrics,
-drift and log on. Requests a second are the median over the rounds in which all services took turns; ratios are of the same
-rounds, with their 95 % intervals.
+drift and log on. Requests a second are the median over the rounds in which all services took turns; ratios are of the
+same rounds, with their 95 % intervals.
 """
 
 
