@@ -121,7 +121,7 @@ def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] =
     return model
 
 
-def _loaded(module: str, *names: str) -> tuple[type, ...]:
+def _loaded(module: str, *names: str) -> tuple[Any, ...]:
     """Classes of a module that somebody has imported; none when nobody has."""
     found = sys.modules.get(module)
     return tuple(getattr(found, name) for name in names) if found else ()
