@@ -104,7 +104,8 @@ def _require_that_alarms_have_their_metrics(cloud: Cloud) -> None:
     """What the process published before it ended is, by name and dimensions, what every alarm of the stack watches."""
     published = {
         (item["MetricName"], frozenset((each["Name"], each["Value"]) for each in item["Dimensions"]))
-        for item in cloud.aws("cloudwatch").list_metrics(Namespace="FraudDetection")["Metrics"]
+        for page in cloud.aws("cloudwatch").get_paginator("list_metrics").paginate(Namespace="FraudDetection")
+        for item in page["Metrics"]
     }
     name = deployment_name(_STACK)
     alarms = cloud.aws("cloudwatch").describe_alarms(AlarmNamePrefix=f"{name}-")["MetricAlarms"]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.sandbox.conftest import ENVIRONMENTS, Cloud, deployment_name, timed
 
-RESOURCES = {"staging": 74, "production": 100}
+RESOURCES = {"staging": 75, "production": 101}
 
 
 @pytest.mark.parametrize("stack", ENVIRONMENTS)
