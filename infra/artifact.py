@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.model_artifact import ModelArtifactArgs
+from conventions import config_keys
 from conventions.artifact_files import KEPT_FILES
 from infra.errors import ConfigError
 from infra.fitness import require_validated
@@ -59,7 +60,7 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelA
         require_validated(settings, manifest)
         files = _files(registry, settings, model_id)
     except ModelStoreError as error:
-        raise ConfigError(f"Pulumi.{settings.stack}.yaml: fraud-detection:{key}: {error}") from None
+        raise ConfigError(f"Pulumi.{settings.stack}.yaml: {config_keys.config_key(key)}: {error}") from None
     return ModelArtifactArgs(
         model_id=manifest.model_id,
         uri=_uri(registry, settings, model_id),
@@ -107,6 +108,6 @@ def _require_reachable(registry: ModelRegistry, settings: StackSettings) -> None
     """A process of this machine reads the artifact from the registry's own files, for as long as it runs."""
     if settings.platform == "local" and registry.storage.location.startswith("s3://"):
         raise ConfigError(
-            f"Pulumi.{settings.stack}.yaml: fraud-detection:platform: 'local' serves from a registry in a directory, "
+            f"Pulumi.{settings.stack}.yaml: {config_keys.PLATFORM}: 'local' serves from a registry in a directory, "
             f"MODEL_REGISTRY_URL is {registry.storage.location}; allowed here: a directory or a file:// URL"
         )

@@ -7,7 +7,7 @@ import pulumi
 from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from conventions import metric_names
+from conventions import config_keys, metric_names
 from infra.errors import ConfigError
 
 _STRICT = ConfigDict(extra="forbid")
@@ -99,7 +99,7 @@ def read_object(config: pulumi.Config, name: str, kind: type[_Config], where: st
     try:
         value = config.get_object(name)
     except pulumi.ConfigTypeError:
-        raise ConfigError(f"{where}: fraud-detection:{name}: not an object") from None
+        raise ConfigError(f"{where}: {config_keys.config_key(name)}: not an object") from None
     return parse_object(value, name, kind, where)
 
 
@@ -109,7 +109,7 @@ def parse_object(value: Any, name: str, kind: type[_Config], where: str) -> _Con
     Raises:
         ConfigError: it is missing or does not fit; names the key, the value and what is allowed.
     """
-    place = f"{where}: fraud-detection:{name}"
+    place = f"{where}: {config_keys.config_key(name)}"
     if value is None:
         raise ConfigError(f"{place}: this key is required on this platform; see docs/configuration.md")
     if not isinstance(value, dict):

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from components.docker_serving import DockerServing, DockerServingArgs
 from components.model_artifact import ModelArtifact
+from conventions import config_keys
 from infra.artifact import Versions
 from infra.errors import ConfigError
 from infra.settings import StackSettings
@@ -27,7 +28,7 @@ def declare_container(settings: StackSettings, versions: Versions) -> dict[str, 
     deployment, image = settings.deployment, settings.image
     if image is None or not image.reference:
         raise ConfigError(
-            f"Pulumi.{settings.stack}.yaml: fraud-detection:image.reference: this key is required on platform docker"
+            f"Pulumi.{settings.stack}.yaml: {config_keys.IMAGE}.reference: this key is required on platform docker"
         )
     artifact = ModelArtifact(f"{deployment.deployment_name}-model", versions.stable)
     serving = DockerServing(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from conventions import config_keys
 from infra.errors import ConfigError
 from infra.settings import StackSettings
 from model_store import ModelMetadata, ModelStatus
@@ -29,7 +30,7 @@ def require_validated(settings: StackSettings, model: ModelMetadata) -> None:
     """
     if settings.deployment.environment == "production" and model.status in _UNFIT:
         raise ConfigError(
-            f"Pulumi.{settings.stack}.yaml: fraud-detection:modelVersion: {model.model_id} is {model.status}; "
+            f"Pulumi.{settings.stack}.yaml: {config_keys.MODEL_VERSION}: {model.model_id} is {model.status}; "
             "production serves what was validated: python scripts/manage_models.py update-status "
             f"{model.model_id} validated"
         )
@@ -41,22 +42,22 @@ def _problems(settings: StackSettings) -> Iterator[str]:
         return
     if not deployment.api_endpoint.startswith("https://"):
         yield (
-            f"fraud-detection:deployment.api_endpoint: {deployment.api_endpoint!r} is not allowed; "
+            f"{config_keys.DEPLOYMENT}.api_endpoint: {deployment.api_endpoint!r} is not allowed; "
             "allowed: an https:// address"
         )
     if settings.image.reference and not settings.image.by_digest:
         yield (
-            f"fraud-detection:image.reference: {settings.image.reference!r} is not allowed; "
+            f"{config_keys.IMAGE}.reference: {settings.image.reference!r} is not allowed; "
             "allowed: an image by digest, repository@sha256:…, since a tag can come to mean another image"
         )
     if not settings.image.reference and not settings.image.repository:
-        yield "fraud-detection:image: names neither a reference nor a repository to build into"
+        yield f"{config_keys.IMAGE}: names neither a reference nor a repository to build into"
     if deployment.environment != "production":
         return
     if deployment.scaling_config.min_replicas < _MIN_PRODUCTION_REPLICAS:
         yield (
-            f"fraud-detection:deployment.scaling_config.min_replicas: {deployment.scaling_config.min_replicas} "
+            f"{config_keys.DEPLOYMENT}.scaling_config.min_replicas: {deployment.scaling_config.min_replicas} "
             f"is not allowed; allowed in production: at least {_MIN_PRODUCTION_REPLICAS}"
         )
     if not settings.cloud.alarm_subscribers:
-        yield "fraud-detection:cloud.alarm_subscribers: is empty; in production somebody has to be told of an alarm"
+        yield f"{config_keys.CLOUD}.alarm_subscribers: is empty; in production somebody has to be told of an alarm"

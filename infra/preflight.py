@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from conventions import config_keys
 from infra.cloud_config import CloudConfig, KubernetesConfig
 from infra.errors import ConfigError
 
@@ -53,7 +54,7 @@ def look_at_account(cloud: CloudConfig, where: str) -> Account:
     except ClientError as error:
         if _code(error) in ("403", "AccessDenied", "301"):
             raise ConfigError(
-                f"{where}: fraud-detection:cloud.registry_bucket: the name {cloud.registry_bucket!r} is taken by "
+                f"{where}: {config_keys.CLOUD}.registry_bucket: the name {cloud.registry_bucket!r} is taken by "
                 "another account or lies in another region; choose another one; nothing was changed"
             ) from None
     except BotoCoreError as error:
@@ -101,7 +102,7 @@ def cluster_client(kubernetes: KubernetesConfig, where: str) -> Any:
     except (config.ConfigException, OSError, KeyError, TypeError) as error:
         said = str(error).split("\n", maxsplit=1)[0]
         raise ConfigError(
-            f"{where}: fraud-detection:kubernetes: the kubeconfig {_kubeconfig()} names no usable cluster ({said}); "
+            f"{where}: {config_keys.KUBERNETES}: the kubeconfig {_kubeconfig()} names no usable cluster ({said}); "
             "set KUBECONFIG; nothing was changed"
         ) from None
     configuration.retries = 1
@@ -124,7 +125,7 @@ def _require_region(cloud: CloudConfig, where: str) -> None:
         ]
         if cloud.region not in regions:
             raise ConfigError(
-                f"{where}: fraud-detection:cloud.region: {cloud.region!r} does not have the service {service}; "
+                f"{where}: {config_keys.CLOUD}.region: {cloud.region!r} does not have the service {service}; "
                 "nothing was changed"
             )
 

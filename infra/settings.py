@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import pulumi
 
+from conventions import config_keys
 from conventions.environments import STACKS
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
@@ -98,7 +99,7 @@ def require_platform(environment: str, platform: str, where: str) -> None:
         ConfigError: production is on kubernetes only.
     """
     if environment == "production" and platform != "kubernetes":
-        raise ConfigError(f"{where}: fraud-detection:platform: {platform!r} is not allowed; allowed: 'kubernetes'")
+        raise ConfigError(f"{where}: {config_keys.PLATFORM}: {platform!r} is not allowed; allowed: 'kubernetes'")
 
 
 def _model_version(config: pulumi.Config, where: str, stack: str) -> str:
@@ -106,7 +107,7 @@ def _model_version(config: pulumi.Config, where: str, stack: str) -> str:
     if not value:
         environment = STACKS.get(stack, stack)
         raise ConfigError(
-            f"{where}: fraud-detection:modelVersion is not set: no model version has been chosen for this stack yet. "
+            f"{where}: {config_keys.MODEL_VERSION} is not set: no model version has been chosen for this stack yet. "
             f"Deploy one: python scripts/deploy_model.py deploy MODEL_ID {environment} "
             f"--config config/deployment_templates/{environment}.yaml (or: make up)"
         )
@@ -117,8 +118,8 @@ def _rollout(config: pulumi.Config, where: str, model_version: str, platform: Pl
     try:
         value = config.get_object("rollout")
     except pulumi.ConfigTypeError:
-        raise ConfigError(f"{where}: fraud-detection:rollout: not an object") from None
-    return parse_rollout_config(value, f"{where}: fraud-detection:rollout", model_version, platform)
+        raise ConfigError(f"{where}: {config_keys.ROLLOUT}: not an object") from None
+    return parse_rollout_config(value, f"{where}: {config_keys.ROLLOUT}", model_version, platform)
 
 
 def _platform(config: pulumi.Config, where: str) -> Platform:
@@ -127,11 +128,11 @@ def _platform(config: pulumi.Config, where: str) -> Platform:
         if value == platform:
             return platform  # type: ignore[no-any-return]
     allowed = ", ".join(get_args(Platform))
-    raise ConfigError(f"{where}: fraud-detection:platform: {value!r} is not allowed; allowed: {allowed}")
+    raise ConfigError(f"{where}: {config_keys.PLATFORM}: {value!r} is not allowed; allowed: {allowed}")
 
 
 def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSettings:
-    key = f"{where}: fraud-detection:signing"
+    key = f"{where}: {config_keys.SIGNING}"
     default = SignaturePolicy.OFF if environment == "development" else SignaturePolicy.REQUIRE
     value = config.get_object("signing") or {}
     if not isinstance(value, dict) or not set(value) <= {"policy", "public_keys"}:
@@ -151,7 +152,7 @@ def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSett
 
 
 def _trusted_types(config: pulumi.Config, where: str) -> tuple[str, ...]:
-    key = f"{where}: fraud-detection:trusted_types"
+    key = f"{where}: {config_keys.TRUSTED_TYPES}"
     try:
         value = config.get_object("trusted_types") or []
     except pulumi.ConfigTypeError:
@@ -168,12 +169,12 @@ def _deployment(config: pulumi.Config, where: str, stack: str) -> DeploymentConf
     try:
         value = config.get_object("deployment")
     except pulumi.ConfigTypeError:
-        raise ConfigError(f"{where}: fraud-detection:deployment: not an object") from None
-    deployment = parse_deployment_config(value, f"{where}: fraud-detection:deployment")
+        raise ConfigError(f"{where}: {config_keys.DEPLOYMENT}: not an object") from None
+    deployment = parse_deployment_config(value, f"{where}: {config_keys.DEPLOYMENT}")
     expected = STACKS.get(stack, deployment.environment)
     if deployment.environment != expected:
         raise ConfigError(
-            f"{where}: fraud-detection:deployment.environment: {deployment.environment!r} is not allowed; "
+            f"{where}: {config_keys.DEPLOYMENT}.environment: {deployment.environment!r} is not allowed; "
             f"allowed: {expected!r}, the environment of stack {stack}"
         )
     return deployment

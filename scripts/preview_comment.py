@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from conventions import config_keys
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.command_line import complain
@@ -31,7 +33,7 @@ _SECTIONS = (
 )
 _REPLACES = ("replace", "create-replacement", "delete-replaced")
 _STACK_TYPE = "pulumi:pulumi:Stack"
-_VERSION = "fraud-detection:modelVersion"
+_VERSION = config_keys.MODEL_VERSION
 
 
 def main(arguments: list[str] | None = None) -> int:

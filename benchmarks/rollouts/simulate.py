@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from conventions.latency import STEPS
 from infra.rollout_config import RolloutChecks, RolloutConfig
-from stacks.rollout.checks import STEPS, Decision, Limits, SideNumbers, judge
+from stacks.rollout.checks import Decision, Limits, SideNumbers, judge
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 _MOST_SECONDS = 3600

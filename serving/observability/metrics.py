@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from conventions import metric_names as names
+from conventions.latency import BUCKETS_MS, NEAR_ZERO_MS, STEPS
 from serving.observability.drift import DriftWatch, ScoreWatch
 from serving.observability.logs import service_log
 from serving.observability.resources import disk_bytes, utilization
@@ -19,11 +20,7 @@ from serving.observability.resources import disk_bytes, utilization
 if TYPE_CHECKING:
     from serving.settings import ServingSettings
 
-_BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _SERVER_ERROR = 500
-_STEPS = 48
-"""Into so many steps, equal in proportion, a factor of e is divided: 2 % each."""
-_NEAR_ZERO = 1e-3
 _TICK_SECONDS = 5.0
 _PUSH_TICKS = 12
 _WINDOW_TICKS = 12
@@ -110,12 +107,12 @@ class ServiceMetrics:
             total = self._total
             total.requests += 1
             total.errors += undecided or status >= _SERVER_ERROR
-            total.latencies[int(math.log(milliseconds + _NEAR_ZERO) * _STEPS)] += 1
+            total.latencies[int(math.log(milliseconds + NEAR_ZERO_MS) * STEPS)] += 1
             self._latency_sum_ms += milliseconds
 
     def one_row(self, row: Sequence[float], probability: float, milliseconds: float, *, fraud: bool) -> None:
         """Counts an answered request with one decided transaction."""
-        step = int(math.log(milliseconds + _NEAR_ZERO) * _STEPS)
+        step = int(math.log(milliseconds + NEAR_ZERO_MS) * STEPS)
         with self._lock:
             total = self._total
             total.requests += 1
@@ -198,11 +195,11 @@ class ServiceMetrics:
 
     def _histogram(self, labels: str) -> list[str]:
         name = "fraud_detection_latency_milliseconds"
-        buckets = [0] * (len(_BUCKETS_MS) + 1)
+        buckets = [0] * (len(BUCKETS_MS) + 1)
         for step, count in self._total.latencies.items():
-            buckets[bisect.bisect_left(_BUCKETS_MS, _value(step))] += count
+            buckets[bisect.bisect_left(BUCKETS_MS, _value(step))] += count
         lines, seen = [f"# TYPE {name} histogram"], 0
-        for limit, count in zip((*_BUCKETS_MS, "+Inf"), buckets, strict=True):
+        for limit, count in zip((*BUCKETS_MS, "+Inf"), buckets, strict=True):
             seen += count
             lines.append(f'{name}_bucket{{{labels},le="{limit}"}} {seen}')
         return [*lines, f"{name}_sum{{{labels}}} {self._latency_sum_ms:g}", f"{name}_count{{{labels}}} {seen}"]
@@ -298,7 +295,7 @@ def push(metrics: ServiceMetrics, namespace: str) -> None:
 
 def _value(step: int) -> float:
     """The middle of a step: a distribution of few values whose percentiles are right to a hundredth."""
-    return float(f"{math.exp((step + 0.5) / _STEPS):.4g}")
+    return float(f"{math.exp((step + 0.5) / STEPS):.4g}")
 
 
 def _snake(name: str, kind: str) -> str:

@@ -28,13 +28,11 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from conventions.latency import NEAR_ZERO_MS, STEPS
 from conventions.run_files import FRONT_FILE, STATUS_FILE
 from serving.observability.logs import configure_logs, service_log
 from serving.process.server import report, serve
 
-STEPS = 48
-"""Into so many steps, equal in proportion, a factor of e of the latency is divided: 2 % each."""
-_NEAR_ZERO = 1e-3
 _WRITE_SECONDS = 0.5
 _TIMEOUT_SECONDS = 60.0
 _BODY_SECONDS = 15.0
@@ -121,7 +119,7 @@ class Side:
         """Counts one request; one that the model did not decide is an error of the model."""
         self.requests += 1
         self.errors += undecided or status >= _SERVER_ERROR
-        self.latencies[int(math.log(milliseconds + _NEAR_ZERO) * STEPS)] += 1
+        self.latencies[int(math.log(milliseconds + NEAR_ZERO_MS) * STEPS)] += 1
         if answer is not None:
             self.decisions += len(answer.predictions)
             self.frauds += sum(each.is_fraud for each in answer.predictions)

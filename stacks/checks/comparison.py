@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from conventions import config_keys
 from model_store.errors import ModelNotFound
 from stacks.history import Deployment
 
@@ -39,7 +40,7 @@ def _model(deployment: Deployment, registry: "ModelRegistry") -> dict[str, str]:
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, str]:
-    return {key: value for key, value in _leaves("", config) if key != "fraud-detection:modelVersion"}
+    return {key: value for key, value in _leaves("", config) if key != config_keys.MODEL_VERSION}
 
 
 def _leaves(place: str, value: Any) -> Iterator[tuple[str, str]]:

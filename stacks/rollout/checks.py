@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from conventions.latency import STEPS
 from infra.rollout_config import RolloutChecks
 from stacks.rollout.sequential import Finding, Test
 
-STEPS = 48
-"""Into so many steps, equal in proportion, a factor of e of the latency is divided, as the service counts it."""
 _NEEDED_OF_STABLE = 500
 """Of stable's requests: with fewer, its own shares are too uncertain to compare with."""
 _DEVIATIONS = 2.0

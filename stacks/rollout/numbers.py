@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from conventions import metric_names
+from conventions.latency import NEAR_ZERO_MS, STEPS
 from conventions.run_files import FRONT_FILE, STATUS_FILE
 from infra.cloud_config import CloudConfig
 from infra.rollout_config import RolloutConfig
 from stacks.checks.alerts import measured
 from stacks.errors import EndpointSilent
-from stacks.rollout.checks import STEPS, SideNumbers
+from stacks.rollout.checks import SideNumbers
 
 _PERIOD_SECONDS = 60
 _ALARM = "ALARM"
@@ -156,7 +157,7 @@ class CloudNumbers:
             values = self._points(model_id, metric_names.LATENCY, since, extended=shares[start : start + 10])
             for point in values:
                 for value in (point.get("ExtendedStatistics") or {}).values():
-                    step = math.floor(math.log(max(value, 1e-3)) * STEPS)
+                    step = math.floor(math.log(max(value, NEAR_ZERO_MS)) * STEPS)
                     found[step] = found.get(step, 0) + max(1, round(requests / len(shares) / len(values)))
         return found
 
