@@ -25,7 +25,7 @@ STACK_LOCKED = 11
 DEPLOYMENT_FAILED = 12
 """The endpoint did not get healthy; what served before serves."""
 ENDPOINT_SILENT = 13
-"""The endpoint does not answer."""
+"""The endpoint does not answer, or is not healthy."""
 ENGINE_MISSING = 14
 """The engine is not there."""
 ADDRESS_TAKEN = 15
@@ -38,6 +38,8 @@ NO_PRIOR_VERSION = 18
 """Nothing to go back to."""
 REFUSED = 19
 """A gate or the actor's role does not allow it."""
+BREACHED = 20
+"""What the endpoint measures is beyond a threshold."""
 ROLLOUT_CONFLICT = 21
 """A rollout is, or is not, in progress."""
 CANDIDATE_WITHDRAWN = 22

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from conventions import exit_codes
 from sandbox.certificates import make_certificates
 from sandbox.control_plane import ControlPlane
 from sandbox.processes import Processes, free_ports, wait_for_port
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         Processes(directory()).stop()
         sys.stderr.write("interrupted; what had been started was stopped\n")
-        return 130
+        return exit_codes.INTERRUPTED
 
 
 def _start(as_json: bool) -> int:

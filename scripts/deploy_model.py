@@ -34,6 +34,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conventions import exit_codes
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
@@ -66,7 +68,6 @@ examples:
 """
 
 
-_BREACHED = 20
 _GOLDEN_KEY_HELP = (
     "file with an API key that has the scope predict, to ask golden rows (in development .secrets/api_key)"
 )
@@ -95,7 +96,7 @@ def _deploy(options: argparse.Namespace) -> int:
     config = deployments.create_deployment_config(options.model_id, options.environment, template=options.config)
     if options.force and not options.reason:
         complain("--force needs --reason WHY: it is recorded in the audit log")
-        return 2
+        return exit_codes.INVALID_INPUT
     outcome = deployed(deployments, config, options)
     code = _print_outcome(outcome, options)
     if options.health_check:
@@ -175,7 +176,7 @@ def _health(options: argparse.Namespace) -> int:
     report = _deployments().check_deployment_health(options.deployment_id, options.api_key_file)
     if options.json:
         show(options, report.to_dict(), "")
-        return 0 if report.healthy else 13
+        return 0 if report.healthy else exit_codes.ENDPOINT_SILENT
     return _print_health(report)
 
 
@@ -185,7 +186,7 @@ def _alerts(options: argparse.Namespace) -> int:
     rows = [{**alert.to_dict(), "state": _state(alert)} for alert in alerts]
     text = table(("state", "name", "value", "threshold", "unit"), rows, empty="")
     show(options, [alert.to_dict() for alert in alerts], text)
-    return _BREACHED if breached else 0
+    return exit_codes.BREACHED if breached else 0
 
 
 def _watch(options: argparse.Namespace) -> int:
@@ -258,7 +259,7 @@ def _print_health(report: "HealthReport", *, to_stderr: bool = False) -> int:
     lines = [f"{report.deployment_id}: {'healthy' if report.healthy else 'NOT HEALTHY'}"]
     lines += [f"  {'ok' if check.healthy else 'FAILS':5}  {check.name:11}  {check.detail}" for check in report.checks]
     (sys.stderr if to_stderr else sys.stdout).write("\n".join(lines) + "\n")
-    return 0 if report.healthy else 13
+    return 0 if report.healthy else exit_codes.ENDPOINT_SILENT
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from conventions import config_keys
+from conventions import config_keys, exit_codes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         errors = [item["message"] for item in preview.get("diagnostics") or [] if item["severity"] == "error"]
     except (ValueError, AttributeError, KeyError, TypeError):
         complain(f"{options.file} is not what `pulumi preview --json` prints; its last words: {text.strip()[-300:]!r}")
-        return 2
+        return exit_codes.INVALID_INPUT
     print("\n".join(_markdown(options.stack, preview, steps, errors)))
     return _REFUSED if errors else 0
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conventions import exit_codes
 from model_store.errors import InvalidInput, SignatureInvalid, VersionConflict
 from scripts.command_line import bordered, facts, progress, show, table
 
@@ -107,7 +108,7 @@ def prove(options: argparse.Namespace) -> int:
     show(
         options, rows, table(("model_id", "proven", "rows", "largest_difference", "detail"), rows, empty="no versions")
     )
-    return next((4 for row in rows if not row["proven"]), 0)
+    return next((exit_codes.NOT_INTACT for row in rows if not row["proven"]), 0)
 
 
 def list_models(options: argparse.Namespace) -> int:
@@ -294,7 +295,7 @@ def inspect(options: argparse.Namespace) -> int:
     found = inspect_model_file(options.file)
     lines = [f"{'untrusted' if name in found['untrusted'] else 'trusted':9}  {name}" for name in found["named"]]
     show(options, found, "\n".join(lines) or "names nothing")
-    return 5 if found["untrusted"] else 0
+    return exit_codes.UNTRUSTED_TYPE if found["untrusted"] else 0
 
 
 def convert(options: argparse.Namespace) -> int:

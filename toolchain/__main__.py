@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from conventions import exit_codes
 from toolchain.engine import SOURCES, ensure_engine, virtual_environment_programs
 from toolchain.errors import ToolchainError
 from toolchain.tools import CONTROL_PLANE, PROVIDERS, Tool, ensure
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run it again to go on from here\n")
-        return 130
+        return exit_codes.INTERRUPTED
     wrapper = write_wrapper(engine, virtual_environment_programs(), _CHECKOUT)
     if options.json:
         tools = {name: str(directory) for name, directory in others.items()}
