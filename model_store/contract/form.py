@@ -153,8 +153,8 @@ def _linear(final: Any, contract: Contract, reason: str) -> tuple[tuple[float, .
     by_loss = name == "SGDClassifier" and (final.loss == "log_loss") == (output == "predict_proba")
     if not known or ((name, output) not in logistic and not by_loss):
         raise InvalidInput(reason)
-    weights = np.asarray(final.coef_, dtype=np.float64)
-    if weights.ndim != 2 or weights.shape[0] != 1 or len(contract.classes) != 2:
+    weights = np.atleast_2d(np.asarray(final.coef_, dtype=np.float64))
+    if weights.shape[0] != 1 or len(contract.classes) != 2:
         raise InvalidInput(f"{name} of several classes answers from its own library")
     return tuple(weights[0].tolist()), float(np.ravel(final.intercept_)[0])
 

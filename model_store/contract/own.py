@@ -63,14 +63,23 @@ class AnomalyRanks:
     def ranked(self, scores: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
         """Numbers from 0 to 1, in the order of the scores."""
         usual = scores <= 0
-        # The last digits depend on how many rows are asked about at once; ranks must not.
-        grain = _GRAIN * max(self.outside[-1] if self.outside else 0.0, -self.inside[0] if self.inside else 0.0)
-        if grain > 0:
-            with np.errstate(over="ignore", invalid="ignore"):
-                scores = np.where(np.isfinite(scores), np.round(scores / grain) * grain, scores)
+        scores = self._without_last_digits(scores)
         low = _rank(np.where(usual, scores, 0.0), (*self.inside, 0.0))
         high = _rank(np.where(usual, 1.0, scores), (0.0, *self.outside))
         found: np.ndarray[Any, Any] = np.where(usual, np.minimum(low * 0.5, np.nextafter(0.5, 0)), 0.5 + high * 0.5)
+        return found
+
+    def _without_last_digits(self, scores: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """They depend on how many rows are asked about at once; ranks must not.
+
+        A score is a sum whose terms are of the order of usual scores, or of its own: so many digits are its own.
+        """
+        reference = np.abs(np.asarray((*self.inside, *self.outside)))
+        usual = float(np.median(reference)) if len(reference) else 0.0
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+            grain = np.exp2(np.floor(np.log2(_GRAIN * np.maximum(np.abs(scores), usual))))
+            rounded = np.round(scores / grain) * grain
+        found: np.ndarray[Any, Any] = np.where(np.isfinite(rounded), rounded, scores)
         return found
 
 
