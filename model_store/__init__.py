@@ -14,7 +14,9 @@ Nothing heavy is imported before it is used. `artifact` and `keys` are the machi
 so.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,6 +49,16 @@ __all__ = [
     "SecureModelPersistence",
     "SerializationFormat",
 ]
+
+
+class _Former(ModuleType):
+    """A module under the name that it had before; programs import it to load model files."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module("model_store.serialization.model_files"), name)
+
+
+sys.modules[f"{__name__}.model_files"] = _Former(f"{__name__}.model_files")
 
 
 def __getattr__(name: str) -> Any:

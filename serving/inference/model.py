@@ -13,6 +13,7 @@ from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE
 from model_store import Keyring, ModelMetadata, ModelStatus, SecureModelPersistence
 from model_store.errors import ChecksumMismatch, ContextMismatch, FileMissing, InvalidInput, UnreadableModel
 from model_store.registry.layout import context_of
+from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.native_models import import_xgboost_alone
 from serving.errors import ModelUnusable
 from serving.inference.model_files import model_files
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from serving.inference.runtimes import Runtime
 
 _WARM_UP_ROUNDS = 50
+_PICKLED = (SerializationFormat.JOBLIB, SerializationFormat.PICKLE)
+_WITHOUT_SKLEARN = ("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRFClassifier")
+"""Unpickled and asked without scikit-learn; made anew, from XGBoost's own format, they want it."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,11 @@ def _load(settings: ServingSettings) -> _Loaded:
 
         if metadata.contract is None and second:
             return _Loaded(metadata, None, None, None, data(RUNTIME_FILE, second))
-        if metadata.model_class.startswith("xgboost."):
+        if (
+            metadata.contract is not None
+            and metadata.serializer in _PICKLED
+            and metadata.model_class in _WITHOUT_SKLEARN
+        ):
             import_xgboost_alone()
         model, _ = persistence.load_model_secure(
             directory / ARTIFACT_FILE,

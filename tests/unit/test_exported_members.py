@@ -59,6 +59,14 @@ def test_what_is_run_by_name_is_there(name: str) -> None:
     assert callable(import_module(name).main)
 
 
+def test_model_files_are_loaded_by_the_name_that_their_module_had() -> None:
+    from model_store.model_files import load_model_file
+
+    from model_store.serialization import model_files
+
+    assert load_model_file is model_files.load_model_file
+
+
 def test_manifests_know_the_classes_of_this_package_by_their_first_names() -> None:
     from model_store.serialization.native_models import LightGBMModel, OnnxModel
 

@@ -26,6 +26,12 @@ def test_it_says_that_it_is_ready_with_model_id_and_digest(service: Service, set
     assert service.ready["digest"] == setting.registry.get_metadata(setting.model_id).digest
 
 
+def test_a_booster_is_served_without_scikit_learn(service: Service) -> None:
+    loaded = Path(f"/proc/{service.process.pid}/maps").read_text()
+    assert "xgboost" in loaded
+    assert "/sklearn/" not in loaded
+
+
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
 def test_health_needs_no_key(service: Service, path: str) -> None:
     assert httpx.get(service.url + path, trust_env=False).status_code == 200
