@@ -128,11 +128,7 @@ def _load(settings: ServingSettings) -> _Loaded:
 
         if metadata.contract is None and second:
             return _Loaded(metadata, None, None, None, data(RUNTIME_FILE, second))
-        if (
-            metadata.contract is not None
-            and metadata.serializer in _PICKLED
-            and metadata.model_class in _WITHOUT_SKLEARN
-        ):
+        if metadata.contract and metadata.serializer in _PICKLED and metadata.model_class in _WITHOUT_SKLEARN:
             import_xgboost_alone()
         model, _ = persistence.load_model_secure(
             directory / ARTIFACT_FILE,
