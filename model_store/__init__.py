@@ -51,14 +51,26 @@ __all__ = [
 ]
 
 
+_FORMER = {
+    "model_files": ("model_store.serialization.model_files",),
+    "native_models": ("model_store.serialization.native_models", "model_store.serialization.onnx_model"),
+    "stand_ins": ("model_store.serialization.stand_ins",),
+}
+"""Where modules are now that programs import, or pickles and manifests name, by the name that they had before."""
+
+
 class _Former(ModuleType):
-    """A module under the name that it had before; programs import it to load model files."""
+    """A module under the name that it had before."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(import_module("model_store.serialization.model_files"), name)
+        for home in _FORMER[self.__name__.rpartition(".")[2]]:
+            if not name.startswith("__") and hasattr(found := import_module(home), name):
+                return getattr(found, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
 
-sys.modules[f"{__name__}.model_files"] = _Former(f"{__name__}.model_files")
+for _former in _FORMER:
+    sys.modules[f"{__name__}.{_former}"] = _Former(f"{__name__}.{_former}")
 
 
 def __getattr__(name: str) -> Any:

@@ -77,7 +77,7 @@ _REVIEWED = {
     "pandas._libs.arrays": {"__pyx_unpickle_NDArrayBacked"},
     "pyarrow.lib": {"_restore_array", "py_buffer", "type_for_alias"},
     # Stand-ins, when a model that holds some is saved again. They make inert objects of names on this list.
-    "model_store.serialization.stand_ins": {"named_function", "revived", "stand_in_class"},
+    "model_store.stand_ins": {"named_function", "revived", "stand_in_class"},
 }
 _FOR_TRAINING = (
     # Scorers and distributions of searches, callbacks, caches: nothing that answers a request calls one.

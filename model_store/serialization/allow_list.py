@@ -47,5 +47,7 @@ def trusted_globals() -> frozenset[str]:
 
 
 def present_name(module: str, name: str) -> Global:
-    """A global by the name that it has in Python 3; pickles of protocols 0 to 2 use those of Python 2."""
+    """A global by the name that the list has: pickles of protocols 0 to 2 use names of Python 2."""
+    if module == "model_store.serialization.stand_ins":  # written by one version for a short time
+        module = "model_store.stand_ins"
     return NAME_MAPPING.get((module, name)) or (IMPORT_MAPPING.get(module, module), name)

@@ -1,6 +1,7 @@
 """What each package shows to others: a name that goes, or one more room at the top, is a decision."""
 
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 import pytest
@@ -72,3 +73,36 @@ def test_manifests_know_the_classes_of_this_package_by_their_first_names() -> No
 
     for kind in (LightGBMModel, OnnxModel):
         assert f"{kind.__module__}.{kind.__qualname__}" == f"model_store.native_models.{kind.__name__}"
+
+
+def test_a_model_with_stand_ins_of_the_time_before_is_loaded_and_saved_again_under_the_same_names() -> None:
+    import io
+    import pickle
+    import pickletools
+
+    from model_store import SecureModelPersistence
+    from model_store.serialization.trust import load_pickle
+
+    file = Path(__file__).parent / "model_store" / "serialization" / "saved_before_the_rooms.artifact"
+    model, _metadata = SecureModelPersistence().load_model_secure(file)
+    again = pickle.dumps(model)
+    named = {text for _code, text, _at in pickletools.genops(again) if isinstance(text, str)}
+    assert "model_store.stand_ins" in named
+    assert "model_store.serialization.stand_ins" not in named
+    for loaded in (model, load_pickle(io.BytesIO(again))):
+        assert repr(loaded.scorer_) == "<stand-in for a sklearn.metrics._scorer._Scorer>"
+        assert loaded.predict_proba([[0.2, 0.3], [0.9, 0.9]])[:, 1] == pytest.approx([0.29712307, 0.71968118])
+
+
+def test_models_in_native_formats_can_be_pickled_as_before() -> None:
+    import pickle
+
+    import lightgbm
+
+    from model_store.serialization.native_models import LightGBMModel
+
+    rows = [[0.0], [1.0]] * 40
+    trained = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(rows, [0, 1] * 40)
+    model = LightGBMModel(trained.booster_.model_to_string())
+    again = pickle.loads(pickle.dumps(model))
+    assert (again.predict_proba(rows) == model.predict_proba(rows)).all()
