@@ -6,6 +6,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.trusted_types import trusted_variables
+from conventions import variables
 
 _PORT = 8000
 _SECRETS = "/var/run/secrets/fraud-detection"
@@ -52,17 +53,17 @@ class DockerServing(pulumi.ComponentResource):
     def __init__(self, name: str, args: DockerServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fraud-detection:docker_serving:DockerServing", name, {}, opts)
         environment = {
-            "ENVIRONMENT": args.environment,
-            "DEPLOYMENT_NAME": args.deployment_name,
-            "MODEL_ID": args.model_id,
-            "MODEL_URI": _MODEL,
-            "MODEL_SHA256": args.model_digest,
-            "MODEL_RUNTIME_SHA256": args.model_runtime_digest,
-            "MODEL_KEY_FILE": f"{_SECRETS}/model.key",
-            "API_KEYS_FILE": f"{_SECRETS}/api_keys.json",
-            "API_HOST": "0.0.0.0",  # noqa: S104 - the container's own network
-            "API_PORT": str(_PORT),
-            "LOG_LEVEL": args.log_level,
+            variables.ENVIRONMENT: args.environment,
+            variables.DEPLOYMENT_NAME: args.deployment_name,
+            variables.MODEL_ID: args.model_id,
+            variables.MODEL_URI: _MODEL,
+            variables.MODEL_SHA256: args.model_digest,
+            variables.MODEL_RUNTIME_SHA256: args.model_runtime_digest,
+            variables.MODEL_KEY_FILE: f"{_SECRETS}/model.key",
+            variables.API_KEYS_FILE: f"{_SECRETS}/api_keys.json",
+            variables.API_HOST: "0.0.0.0",  # noqa: S104 - the container's own network
+            variables.API_PORT: str(_PORT),
+            variables.LOG_LEVEL: args.log_level,
             **trusted_variables(args.trusted_types),
         }
         mounts = {

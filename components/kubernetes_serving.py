@@ -12,6 +12,7 @@ import pulumi_kubernetes as kubernetes
 from components.pod_rights import pod_policy, pod_trust_policy
 from components.pod_rules import aws_token, names_and_https, nobody, nothing_more
 from components.trusted_types import trusted_variables
+from conventions import variables
 
 _DRAIN_SECONDS = 15
 _PRE_STOP_SECONDS = 10
@@ -304,23 +305,23 @@ class KubernetesServing(pulumi.ComponentResource):
 
     def _environment(self, slot: _Slot, role_arn: pulumi.Output[str]) -> dict[str, pulumi.Input[str]]:
         args, version = self._args, slot.version
-        by_version = {"METRICS_BY_VERSION": "1"} if args.metrics_by_version else {}
+        by_version = {variables.METRICS_BY_VERSION: "1"} if args.metrics_by_version else {}
         return {
-            "ENVIRONMENT": args.environment,
-            "DEPLOYMENT_NAME": args.deployment_name,
-            "MODEL_ID": version.model_id,
-            "MODEL_URI": version.uri,
-            "MODEL_SHA256": version.digest,
-            "MODEL_RUNTIME_SHA256": version.runtime_digest,
-            "MODEL_KEY_FILE": f"{_SECRETS}/model/model.key",
-            "API_KEYS_FILE": f"{_SECRETS}/api/api_keys.json",
-            "API_HOST": "0.0.0.0",  # noqa: S104 - the pod's own network
-            "API_PORT": str(PORT),
-            "LOG_LEVEL": args.log_level,
-            "METRICS_NAMESPACE": args.metrics_namespace,
+            variables.ENVIRONMENT: args.environment,
+            variables.DEPLOYMENT_NAME: args.deployment_name,
+            variables.MODEL_ID: version.model_id,
+            variables.MODEL_URI: version.uri,
+            variables.MODEL_SHA256: version.digest,
+            variables.MODEL_RUNTIME_SHA256: version.runtime_digest,
+            variables.MODEL_KEY_FILE: f"{_SECRETS}/model/model.key",
+            variables.API_KEYS_FILE: f"{_SECRETS}/api/api_keys.json",
+            variables.API_HOST: "0.0.0.0",  # noqa: S104 - the pod's own network
+            variables.API_PORT: str(PORT),
+            variables.LOG_LEVEL: args.log_level,
+            variables.METRICS_NAMESPACE: args.metrics_namespace,
             **by_version,
             **trusted_variables(args.trusted_types),
-            "SHUTDOWN_DRAIN_SECONDS": str(_DRAIN_SECONDS),
+            variables.SHUTDOWN_DRAIN_SECONDS: str(_DRAIN_SECONDS),
             "AWS_REGION": args.region,
             "AWS_ROLE_ARN": role_arn,
             "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_SECRETS}/aws/token",

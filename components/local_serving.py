@@ -7,6 +7,7 @@ import pulumi
 
 from components.local_process import LocalProcess
 from components.trusted_types import trusted_variables
+from conventions import variables
 
 
 @dataclass(frozen=True)
@@ -96,19 +97,19 @@ class LocalServing(pulumi.ComponentResource):
     def _front(self, slots: LocalSlots) -> LocalProcess:
         stable_slot, other_slot = ("blue", "green") if slots.stable == "blue" else ("green", "blue")
         behind = [self._slot(stable_slot, self._args.version)]
-        variables: dict[str, pulumi.Input[str]] = {
-            "FRONT_DIRECTORY": self._run_directory(""),
-            "FRONT_STABLE": self._run_directory(stable_slot),
+        told: dict[str, pulumi.Input[str]] = {
+            variables.FRONT_DIRECTORY: self._run_directory(""),
+            variables.FRONT_STABLE: self._run_directory(stable_slot),
         }
         if slots.other is not None:
             behind.append(self._slot(other_slot, slots.other))
-            variables |= {
-                "FRONT_CANDIDATE": self._run_directory(other_slot),
-                "CANDIDATE_MODEL_ID": slots.other.model_id,
-                "FRONT_WEIGHT": str(slots.weight),
-                "FRONT_SHADOW": "1" if slots.shadow else "",
+            told |= {
+                variables.FRONT_CANDIDATE: self._run_directory(other_slot),
+                variables.CANDIDATE_MODEL_ID: slots.other.model_id,
+                variables.FRONT_WEIGHT: str(slots.weight),
+                variables.FRONT_SHADOW: "1" if slots.shadow else "",
             }
-        more = {"port": self._args.port, "module": "serving.front", "variables": variables}
+        more = {"port": self._args.port, "module": "serving.front", "variables": told}
         return self._process("", self._args.version, more, behind)
 
     def _slot(self, slot: str, version: LocalVersion) -> LocalProcess:

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from conventions import variables
 from conventions.run_files import LOCK_FILE, PID_FILE, REQUESTED_FILE, STATUS_FILE
 
 ARGUMENTS = (
@@ -169,17 +170,17 @@ def _write_request(directory: Path, arguments: Mapping[str, Any]) -> int:
 
 def _service_environment(arguments: Mapping[str, Any]) -> dict[str, str]:
     return {
-        "ENVIRONMENT": str(arguments["environment"]),
-        "DEPLOYMENT_NAME": str(arguments["deployment_name"]),
-        "MODEL_ID": str(arguments["model_id"]),
-        "MODEL_URI": str(arguments["model_uri"]),
-        "MODEL_SHA256": str(arguments["model_digest"]),
-        "MODEL_RUNTIME_SHA256": str(arguments.get("model_runtime_digest") or ""),
-        "MODEL_KEY_FILE": str(arguments["model_key_file"]),
-        "API_KEYS_FILE": str(arguments["api_keys_file"]),
-        "API_HOST": str(arguments["host"]),
-        "API_PORT": str(int(arguments["port"])),
-        "LOG_LEVEL": str(arguments["log_level"]),
+        variables.ENVIRONMENT: str(arguments["environment"]),
+        variables.DEPLOYMENT_NAME: str(arguments["deployment_name"]),
+        variables.MODEL_ID: str(arguments["model_id"]),
+        variables.MODEL_URI: str(arguments["model_uri"]),
+        variables.MODEL_SHA256: str(arguments["model_digest"]),
+        variables.MODEL_RUNTIME_SHA256: str(arguments.get("model_runtime_digest") or ""),
+        variables.MODEL_KEY_FILE: str(arguments["model_key_file"]),
+        variables.API_KEYS_FILE: str(arguments["api_keys_file"]),
+        variables.API_HOST: str(arguments["host"]),
+        variables.API_PORT: str(int(arguments["port"])),
+        variables.LOG_LEVEL: str(arguments["log_level"]),
     }
 
 

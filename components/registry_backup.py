@@ -10,6 +10,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.pod_rights import pod_trust_policy
 from components.pod_rules import aws_token, names_and_https, nobody, nothing_more
+from conventions import variables
 
 _TOKEN = "/var/run/secrets/fraud-detection/aws"  # noqa: S105 - a directory
 
@@ -120,8 +121,8 @@ class RegistryBackup(pulumi.ComponentResource):
     def _pod(self, account: kubernetes.core.v1.ServiceAccount, role_arn: pulumi.Output[str]) -> dict[str, Any]:
         args = self._args
         limits = {"cpu": "500m", "memory": args.memory, "ephemeral-storage": "2Gi"}
-        variables: dict[str, pulumi.Input[str]] = {
-            "MODEL_REGISTRY_URL": pulumi.Output.concat("s3://", args.registry.name),
+        told: dict[str, pulumi.Input[str]] = {
+            variables.MODEL_REGISTRY_URL: pulumi.Output.concat("s3://", args.registry.name),
             "LOGNAME": self._object,  # who the audit log says it was
             "AWS_REGION": args.region,
             "AWS_ROLE_ARN": role_arn,
@@ -135,7 +136,7 @@ class RegistryBackup(pulumi.ComponentResource):
             "image_pull_policy": "Always",
             "command": ["python", "-m", "model_store.backup"],
             "args": [pulumi.Output.concat("s3://", args.backup.name)],
-            "env": [{"name": name, "value": value} for name, value in variables.items()],
+            "env": [{"name": name, "value": value} for name, value in told.items()],
             "resources": {"requests": limits, "limits": limits},
             "security_context": nothing_more(),
             "volume_mounts": [

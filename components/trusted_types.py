@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from conventions import variables
+
 
 def trusted_variables(trusted_types: Sequence[str]) -> dict[str, str]:
     """The service's variable for the names; none without names, so that a service without them stays as it is."""
-    return {"MODEL_TRUSTED_TYPES": ",".join(trusted_types)} if trusted_types else {}
+    return {variables.MODEL_TRUSTED_TYPES: ",".join(trusted_types)} if trusted_types else {}

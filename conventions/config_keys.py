@@ -9,6 +9,11 @@ def config_key(name: str) -> str:
     return f"{PROJECT}:{name}"
 
 
+def short(key: str) -> str:
+    """A key as the project's own config is asked for it."""
+    return key.removeprefix(f"{PROJECT}:")
+
+
 MODEL_VERSION = config_key("modelVersion")
 DEPLOYMENT = config_key("deployment")
 PLATFORM = config_key("platform")

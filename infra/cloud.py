@@ -17,7 +17,7 @@ from components.registry_roles import RegistryRoles, RegistryRolesArgs
 from components.serving_alarms import ServingAlarms, ServingAlarmsArgs
 from components.serving_image import ServingImage, ServingImageArgs
 from components.serving_route import ServingRoute, ServingRouteArgs
-from conventions import metric_names
+from conventions import metric_names, variables
 from infra.alarms import alarm_specs
 from infra.artifact import Versions
 from infra.errors import ConfigError
@@ -45,8 +45,8 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
         raise ConfigError(f"Pulumi.{settings.stack}.yaml: the platform kubernetes needs cloud, kubernetes and image")
     name = settings.deployment.deployment_name
     # Read before anything is declared: what is missing changes nothing.
-    model_key = _secret(settings.model_key_file, "MODEL_KEY_FILE", settings)
-    api_keys = _secret(settings.api_keys_file, "API_KEYS_FILE", settings)
+    model_key = _secret(settings.model_key_file, variables.MODEL_KEY_FILE, settings)
+    api_keys = _secret(settings.api_keys_file, variables.API_KEYS_FILE, settings)
     account_provider, cluster_provider = _aws_provider(cloud.region), _cluster_provider(cluster.context)
     in_account = pulumi.ResourceOptions(providers=[account_provider])
     in_cluster = pulumi.ResourceOptions(providers=[cluster_provider])

@@ -90,26 +90,26 @@ class ImageConfig:
 _Config = TypeVar("_Config", CloudConfig, KubernetesConfig, ImageConfig)
 
 
-def read_object(config: pulumi.Config, name: str, kind: type[_Config], where: str) -> _Config:
-    """Reads one object of the stack's config.
+def read_object(config: pulumi.Config, key: str, kind: type[_Config], where: str) -> _Config:
+    """Reads one object of the stack's config; `key` has the project before it.
 
     Raises:
         ConfigError: it is missing or does not fit; names the key, the value and what is allowed.
     """
     try:
-        value = config.get_object(name)
+        value = config.get_object(config_keys.short(key))
     except pulumi.ConfigTypeError:
-        raise ConfigError(f"{where}: {config_keys.config_key(name)}: not an object") from None
-    return parse_object(value, name, kind, where)
+        raise ConfigError(f"{where}: {key}: not an object") from None
+    return parse_object(value, key, kind, where)
 
 
-def parse_object(value: Any, name: str, kind: type[_Config], where: str) -> _Config:
-    """Checks one object of a stack's config.
+def parse_object(value: Any, key: str, kind: type[_Config], where: str) -> _Config:
+    """Checks one object of a stack's config; `key` has the project before it.
 
     Raises:
         ConfigError: it is missing or does not fit; names the key, the value and what is allowed.
     """
-    place = f"{where}: {config_keys.config_key(name)}"
+    place = f"{where}: {key}"
     if value is None:
         raise ConfigError(f"{place}: this key is required on this platform; see docs/configuration.md")
     if not isinstance(value, dict):

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import pulumi
 
-from conventions import config_keys
+from conventions import config_keys, variables
 from conventions.environments import STACKS
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
@@ -15,14 +15,11 @@ from infra.errors import ConfigError
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from model_store.errors import InvalidInput
 from model_store.keys.defaults import key_file, registry_location
-from model_store.keys.keyring import KEY_FILE_VARIABLE
 from model_store.registry.signing import SignaturePolicy, parse_public_key
 from model_store.serialization.full_names import require_full_names
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 """The project's root: state, registry, keys and logs of the local platform lie below it."""
-
-"""Which environment each stack is."""
 
 Platform = Literal["local", "docker", "kubernetes"]
 
@@ -82,12 +79,12 @@ def load_settings() -> StackSettings:
         deployment=deployment,
         signing=_signing(config, where, deployment.environment),
         registry=registry_location(CHECKOUT),
-        model_key_file=Path(os.environ.get(KEY_FILE_VARIABLE) or key_file(CHECKOUT)),
-        api_keys_file=Path(os.environ.get("API_KEYS_FILE", secrets / "api_keys.json")),
+        model_key_file=Path(os.environ.get(variables.MODEL_KEY_FILE) or key_file(CHECKOUT)),
+        api_keys_file=Path(os.environ.get(variables.API_KEYS_FILE, secrets / "api_keys.json")),
         rollout=_rollout(config, where, model_version, platform),
-        cloud=read_object(config, "cloud", CloudConfig, where) if in_cluster else None,
-        kubernetes=read_object(config, "kubernetes", KubernetesConfig, where) if in_cluster else None,
-        image=read_object(config, "image", ImageConfig, where) if platform != "local" else None,
+        cloud=read_object(config, config_keys.CLOUD, CloudConfig, where) if in_cluster else None,
+        kubernetes=read_object(config, config_keys.KUBERNETES, KubernetesConfig, where) if in_cluster else None,
+        image=read_object(config, config_keys.IMAGE, ImageConfig, where) if platform != "local" else None,
         trusted_types=_trusted_types(config, where),
     )
 
@@ -103,7 +100,7 @@ def require_platform(environment: str, platform: str, where: str) -> None:
 
 
 def _model_version(config: pulumi.Config, where: str, stack: str) -> str:
-    value = config.get("modelVersion")
+    value = config.get(config_keys.short(config_keys.MODEL_VERSION))
     if not value:
         environment = STACKS.get(stack, stack)
         raise ConfigError(
@@ -116,14 +113,14 @@ def _model_version(config: pulumi.Config, where: str, stack: str) -> str:
 
 def _rollout(config: pulumi.Config, where: str, model_version: str, platform: Platform) -> RolloutConfig:
     try:
-        value = config.get_object("rollout")
+        value = config.get_object(config_keys.short(config_keys.ROLLOUT))
     except pulumi.ConfigTypeError:
         raise ConfigError(f"{where}: {config_keys.ROLLOUT}: not an object") from None
     return parse_rollout_config(value, f"{where}: {config_keys.ROLLOUT}", model_version, platform)
 
 
 def _platform(config: pulumi.Config, where: str) -> Platform:
-    value = config.get("platform") or "local"
+    value = config.get(config_keys.short(config_keys.PLATFORM)) or "local"
     for platform in get_args(Platform):
         if value == platform:
             return platform  # type: ignore[no-any-return]
@@ -134,7 +131,7 @@ def _platform(config: pulumi.Config, where: str) -> Platform:
 def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSettings:
     key = f"{where}: {config_keys.SIGNING}"
     default = SignaturePolicy.OFF if environment == "development" else SignaturePolicy.REQUIRE
-    value = config.get_object("signing") or {}
+    value = config.get_object(config_keys.short(config_keys.SIGNING)) or {}
     if not isinstance(value, dict) or not set(value) <= {"policy", "public_keys"}:
         raise ConfigError(f"{key}: {value!r} is not allowed; allowed: an object with policy and public_keys")
     keys = value.get("public_keys", [])
@@ -154,9 +151,9 @@ def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSett
 def _trusted_types(config: pulumi.Config, where: str) -> tuple[str, ...]:
     key = f"{where}: {config_keys.TRUSTED_TYPES}"
     try:
-        value = config.get_object("trusted_types") or []
+        value = config.get_object(config_keys.short(config_keys.TRUSTED_TYPES)) or []
     except pulumi.ConfigTypeError:
-        value = config.get("trusted_types")
+        value = config.get(config_keys.short(config_keys.TRUSTED_TYPES))
     if not isinstance(value, list):
         raise ConfigError(f"{key}: {value!r} is not allowed; allowed: a list of full names such as numpy.mean")
     try:
@@ -167,7 +164,7 @@ def _trusted_types(config: pulumi.Config, where: str) -> tuple[str, ...]:
 
 def _deployment(config: pulumi.Config, where: str, stack: str) -> DeploymentConfig:
     try:
-        value = config.get_object("deployment")
+        value = config.get_object(config_keys.short(config_keys.DEPLOYMENT))
     except pulumi.ConfigTypeError:
         raise ConfigError(f"{where}: {config_keys.DEPLOYMENT}: not an object") from None
     deployment = parse_deployment_config(value, f"{where}: {config_keys.DEPLOYMENT}")

@@ -14,16 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from conventions import config_keys, exit_codes
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from conventions import config_keys, exit_codes
 from scripts.command_line import complain
 
 _EXAMPLES = """example:
   pulumi preview --json --stack staging > preview.json; python scripts/preview_comment.py preview.json --stack staging
   make preview STACK=staging"""
-_REFUSED = 9
 _SECTIONS = (
     ("replace", "Replaced"),
     ("delete", "Deleted"),
@@ -48,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         complain(f"{options.file} is not what `pulumi preview --json` prints; its last words: {text.strip()[-300:]!r}")
         return exit_codes.INVALID_INPUT
     print("\n".join(_markdown(options.stack, preview, steps, errors)))
-    return _REFUSED if errors else 0
+    return exit_codes.CONFIG_ERROR if errors else 0
 
 
 def _markdown(stack: str, preview: dict[str, Any], steps: list[dict[str, Any]], errors: list[str]) -> Iterator[str]:

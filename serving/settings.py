@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from conventions import variables
 from conventions.environments import ENVIRONMENTS
 from model_store.errors import InvalidInput
 from model_store.serialization.full_names import require_full_names
@@ -73,24 +74,26 @@ class ServingSettings:
             SettingsError: names the variable, its value unless it is secret, and what is allowed.
         """
         read = _Variables(environment)
-        key_file = environment.get("MODEL_KEY_FILE")
+        key_file = environment.get(variables.MODEL_KEY_FILE)
         return cls(
-            environment=read.choice("ENVIRONMENT", ENVIRONMENTS, "development"),
-            deployment_name=environment.get("DEPLOYMENT_NAME") or "fraud-detection",
-            model_id=read.required("MODEL_ID"),
-            model_uri=_location(read.required("MODEL_URI")),
-            model_sha256=read.matching("MODEL_SHA256", _DIGEST, _DIGEST_WORDS),
-            model_runtime_sha256=read.optional_matching("MODEL_RUNTIME_SHA256", _DIGEST, _DIGEST_WORDS),
+            environment=read.choice(variables.ENVIRONMENT, ENVIRONMENTS, "development"),
+            deployment_name=environment.get(variables.DEPLOYMENT_NAME) or "fraud-detection",
+            model_id=read.required(variables.MODEL_ID),
+            model_uri=_location(read.required(variables.MODEL_URI)),
+            model_sha256=read.matching(variables.MODEL_SHA256, _DIGEST, _DIGEST_WORDS),
+            model_runtime_sha256=read.optional_matching(variables.MODEL_RUNTIME_SHA256, _DIGEST, _DIGEST_WORDS),
             model_key_file=Path(key_file) if key_file else None,
-            api_keys_file=Path(read.required("API_KEYS_FILE")),
-            trusted_types=_full_names("MODEL_TRUSTED_TYPES", environment.get("MODEL_TRUSTED_TYPES") or ""),
-            log_level=read.choice("LOG_LEVEL", LOG_LEVELS, "INFO"),
-            api_host=environment.get("API_HOST") or "127.0.0.1",
-            api_port=int(read.number("API_PORT", 8000, 0, 65535)),
+            api_keys_file=Path(read.required(variables.API_KEYS_FILE)),
+            trusted_types=_full_names(
+                variables.MODEL_TRUSTED_TYPES, environment.get(variables.MODEL_TRUSTED_TYPES) or ""
+            ),
+            log_level=read.choice(variables.LOG_LEVEL, LOG_LEVELS, "INFO"),
+            api_host=environment.get(variables.API_HOST) or "127.0.0.1",
+            api_port=int(read.number(variables.API_PORT, 8000, 0, 65535)),
             decision_threshold=read.optional_number("DECISION_THRESHOLD", 0, 1),
-            shutdown_drain_seconds=read.number("SHUTDOWN_DRAIN_SECONDS", 2.0, 0, 3600),
-            metrics_namespace=environment.get("METRICS_NAMESPACE") or "",
-            metrics_by_version=read.choice("METRICS_BY_VERSION", ("0", "1"), "0") == "1",
+            shutdown_drain_seconds=read.number(variables.SHUTDOWN_DRAIN_SECONDS, 2.0, 0, 3600),
+            metrics_namespace=environment.get(variables.METRICS_NAMESPACE) or "",
+            metrics_by_version=read.choice(variables.METRICS_BY_VERSION, ("0", "1"), "0") == "1",
             max_body_bytes=int(read.number("MAX_BODY_BYTES", 1 << 20, 1, 1 << 30)),
             max_batch=int(read.number("MAX_BATCH", 1000, 1, 100_000)),
             max_in_flight=int(read.number("MAX_IN_FLIGHT", 512, 1, 100_000)),

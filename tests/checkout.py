@@ -18,6 +18,8 @@ import httpx
 from tests.stack_file import committed_stack_file
 
 SOURCE = Path(__file__).resolve().parents[1]
+TRANSACTIONS = "8000"
+"""Of the example's simulation in tests."""
 _PARTS = (
     "components",
     "config",

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import SOURCE, Checkout, Deployed, make_checkout, stop_everything
-from tests.service import Setting, make_setting
-
-_TRANSACTIONS = "8000"
+from tests.checkout import SOURCE, TRANSACTIONS, Checkout, Deployed, make_checkout, stop_everything
+from tests.service import Service, Setting, listening, make_setting, started
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +18,7 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's model files, from a smaller simulation."""
     directory = tmp_path_factory.mktemp("trained") / "models"
     script = SOURCE / "examples" / "train_fraud_model.py"
-    command = [sys.executable, str(script), "--output", str(directory), "--transactions", _TRANSACTIONS]
+    command = [sys.executable, str(script), "--output", str(directory), "--transactions", TRANSACTIONS]
     subprocess.run(command, check=True, capture_output=True, timeout=240)
     return directory
 
@@ -51,3 +49,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, trained_models: Path) -> 
 def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     """A registered model and what a service needs beside it."""
     return make_setting(tmp_path_factory.mktemp("serving"))
+
+
+@pytest.fixture(scope="module")
+def service(setting: Setting) -> Iterator[Service]:
+    """The service on that model, for a file of tests."""
+    with listening() as listener, started(setting, listener) as running:
+        yield running

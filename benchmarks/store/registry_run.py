@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.store.run import RESULTS
+from conventions.artifact_files import ARTIFACT_FILE
 
 _MEGABYTE = 1 << 20
 
@@ -122,7 +123,7 @@ def _multiply(root: Path, model_id: str, versions: int) -> None:
         manifest |= {"model_id": copied, "version": 1000 + number, "created_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
         (target / "manifest.json").write_text(json.dumps(manifest))
         (target / "state.json").write_bytes(state)
-        (target / "artifact").hardlink_to(place / "artifact")
+        (target / ARTIFACT_FILE).hardlink_to(place / ARTIFACT_FILE)
 
 
 def _mlflow(python: str, directory: Path) -> dict[str, Any]:

@@ -6,9 +6,8 @@
 import os
 from pathlib import Path
 
+from conventions import variables
 from model_store.keys.keyring import Keyring, ensure_key_file
-
-LOCATION_VARIABLE = "MODEL_REGISTRY_URL"
 
 
 def default_checkout() -> Path:
@@ -19,7 +18,7 @@ def default_checkout() -> Path:
 
 def registry_location(checkout: Path) -> str:
     """What `MODEL_REGISTRY_URL` names, else the directory `registry` of a checkout."""
-    return os.environ.get(LOCATION_VARIABLE) or str(checkout / "registry")
+    return os.environ.get(variables.MODEL_REGISTRY_URL) or str(checkout / "registry")
 
 
 def key_file(checkout: Path) -> Path:

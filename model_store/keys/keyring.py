@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conventions import variables
 from model_store.errors import KeyFileUnsafe, KeyNotFound, KeyUnwrap, StorageFailed
 from model_store.keys.permissions import open_to_others
 from model_store.keys.slot import KeyProvider, KeySlot
 
 KEY_BYTES = 32
 KEY_VARIABLE = "MODEL_KEY"
-KEY_FILE_VARIABLE = "MODEL_KEY_FILE"
 _FINGERPRINT_LABEL = b"fraud-detection/key-fingerprint/v1"
 _NONCE_BYTES = 12
 
@@ -107,11 +107,11 @@ class Keyring:
             KeyFileUnsafe: what they hold or name is not a key.
         """
         keys: list[KeyProvider] = []
-        if path := environment.get(KEY_FILE_VARIABLE):
+        if path := environment.get(variables.MODEL_KEY_FILE):
             keys.append(StaticKey(read_key_file(Path(path))))
         if text := environment.get(KEY_VARIABLE):
             keys.append(StaticKey(decode_key(text)))
-        if arn := environment.get("MODEL_KMS_KEY"):
+        if arn := environment.get(variables.MODEL_KMS_KEY):
             from model_store.keys.kms import KmsKey
 
             keys.insert(0, KmsKey(arn))
@@ -127,7 +127,7 @@ class Keyring:
         if not self.providers:
             raise KeyNotFound(
                 "there is no key to encrypt with; make one (python scripts/manage_models.py keygen FILE) "
-                f"and name it in {KEY_FILE_VARIABLE}, or ask for an unencrypted artifact"
+                f"and name it in {variables.MODEL_KEY_FILE}, or ask for an unencrypted artifact"
             )
         return self.providers[0]
 

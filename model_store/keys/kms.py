@@ -10,8 +10,6 @@ from typing import Any
 from model_store.errors import KeyUnwrap
 from model_store.keys.slot import KeySlot
 
-KMS_KEY_VARIABLE = "MODEL_KMS_KEY"
-
 
 class KmsKey:
     """A symmetric KMS key.

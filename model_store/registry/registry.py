@@ -7,7 +7,7 @@
 
 Layout: `models/<name>/<model id>/` holds `manifest.json` and `artifact`, both written once, `state.json`, which is
 changed by compare-and-swap only, and `signature.json` when the version is signed. What is done to many versions at once
-is in `housekeeping`, what leaves or enters a registry in `portability`, movable names in `aliases`.
+is in `maintenance`, what leaves or enters a registry in `bundles`, movable names in `aliases`.
 """
 
 import json
@@ -383,7 +383,7 @@ class ModelRegistry:
 
     def artifact_path(self, model_id: str) -> Path:
         """The artifact's file."""
-        return self.storage.path(f"{place_of(model_id)}/artifact")
+        return self.storage.path(f"{place_of(model_id)}/{ARTIFACT_FILE}")
 
     def manifest_path(self, model_id: str) -> Path:
         """The manifest's file."""

@@ -76,7 +76,7 @@ class S3Storage:
         whole: set[str] = set()
         for name, (rest, tag) in self._split(key):
             tags[name].append(f"{rest}={tag}")
-            if rest == "manifest.json":
+            if rest == MANIFEST_FILE:
                 whole.add(name)
         return [(name, _number(tags[name]), True) for name in sorted(whole)]
 

@@ -28,6 +28,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from conventions import variables
 from conventions.latency import NEAR_ZERO_MS, STEPS
 from conventions.run_files import FRONT_FILE, STATUS_FILE
 from serving.observability.logs import configure_logs, service_log
@@ -81,17 +82,17 @@ class FrontSettings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FrontSettings":
         """Reads the settings."""
-        candidate = environment.get("FRONT_CANDIDATE")
+        candidate = environment.get(variables.FRONT_CANDIDATE)
         return cls(
-            directory=Path(environment["FRONT_DIRECTORY"]),
-            stable=Path(environment["FRONT_STABLE"]),
+            directory=Path(environment[variables.FRONT_DIRECTORY]),
+            stable=Path(environment[variables.FRONT_STABLE]),
             candidate=Path(candidate) if candidate else None,
-            model_id=environment["MODEL_ID"],
-            candidate_model_id=environment.get("CANDIDATE_MODEL_ID", ""),
-            weight=int(environment.get("FRONT_WEIGHT") or 0),
-            shadow=environment.get("FRONT_SHADOW") == "1",
-            host=environment["API_HOST"],
-            port=int(environment["API_PORT"]),
+            model_id=environment[variables.MODEL_ID],
+            candidate_model_id=environment.get(variables.CANDIDATE_MODEL_ID, ""),
+            weight=int(environment.get(variables.FRONT_WEIGHT) or 0),
+            shadow=environment.get(variables.FRONT_SHADOW) == "1",
+            host=environment[variables.API_HOST],
+            port=int(environment[variables.API_PORT]),
         )
 
 
@@ -367,7 +368,7 @@ def main() -> int:
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--watch-stdin", action="store_true")
     options = parser.parse_args()
-    configure_logs(os.environ.get("LOG_LEVEL") or "INFO")
+    configure_logs(os.environ.get(variables.LOG_LEVEL) or "INFO")
     front = Front(FrontSettings.from_environment())
     if not front.stable.origin:
         message = f"no process serves {front.stable.model_id} in {front.stable.directory}"

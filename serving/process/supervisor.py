@@ -17,6 +17,7 @@ Standard library only: the supervisor stays small and starts at once.
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -101,7 +102,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        code = "PortInUse" if error.errno == 98 or "in use" in str(error) else "AddressUnusable"
+        code = "PortInUse" if error.errno == errno.EADDRINUSE or "in use" in str(error) else "AddressUnusable"
         raise RequestFailed(code, f"{host}:{port} cannot be listened on ({error.strerror})") from None
     listener.set_inheritable(True)
     return listener

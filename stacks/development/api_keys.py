@@ -8,6 +8,7 @@ import re
 import secrets
 from pathlib import Path
 
+from conventions import variables
 from infra.errors import ConfigError
 from stacks.environments import DeploymentEnvironment
 
@@ -53,7 +54,7 @@ def _file(checkout: Path, environment: DeploymentEnvironment) -> Path:
     secrets_directory = checkout / ".secrets"
     if environment is not DeploymentEnvironment.DEVELOPMENT:
         secrets_directory /= environment.stack
-    return Path(os.environ.get("API_KEYS_FILE") or secrets_directory / "api_keys.json")
+    return Path(os.environ.get(variables.API_KEYS_FILE) or secrets_directory / "api_keys.json")
 
 
 def _entries(path: Path) -> list[dict[str, object]]:

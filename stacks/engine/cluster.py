@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from conventions import variables
 from infra.cloud_config import KubernetesConfig
 from infra.preflight import cluster_client
 
@@ -66,11 +67,11 @@ class Cluster:
         except ApiException:
             return None
         container = found.spec.template.spec.containers[0]
-        variables = {item.name: item.value for item in container.env or ()}
+        told = {item.name: item.value for item in container.env or ()}
         settled = found.status.observed_generation == found.metadata.generation
         return LiveDeployment(
-            model_id=variables.get("MODEL_ID", ""),
-            model_digest=variables.get("MODEL_SHA256", ""),
+            model_id=told.get(variables.MODEL_ID, ""),
+            model_digest=told.get(variables.MODEL_SHA256, ""),
             image=container.image,
             wanted=found.spec.replicas or 0,
             updated=(found.status.updated_replicas or 0) if settled else 0,

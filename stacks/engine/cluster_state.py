@@ -61,7 +61,7 @@ def wait_for_capacity(file: Path, config: DeploymentConfig) -> None:
         return
     cluster = _cluster(file, slot_object(file, config.deployment_name, other=True))
     wanted = config.scaling_config.min_replicas
-    kubernetes = parse_object(read_config(file).get(KUBERNETES), "kubernetes", KubernetesConfig, file.name)
+    kubernetes = parse_object(read_config(file).get(KUBERNETES), KUBERNETES, KubernetesConfig, file.name)
     deadline = time.monotonic() + kubernetes.rollout_seconds
     while True:
         live = cluster.live()
@@ -110,5 +110,5 @@ def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
 
 
 def _cluster(file: Path, deployment_name: str) -> Cluster:
-    config = parse_object(read_config(file).get(KUBERNETES), "kubernetes", KubernetesConfig, file.name)
+    config = parse_object(read_config(file).get(KUBERNETES), KUBERNETES, KubernetesConfig, file.name)
     return Cluster(config, deployment_name, file.name)

@@ -14,7 +14,8 @@ from pathlib import Path
 import filelock
 import psutil
 
-from stacks.engine.workspace import PROJECT, backend_url
+from conventions.config_keys import PROJECT
+from stacks.engine.workspace import backend_url
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StackBusy, StackLocked
 

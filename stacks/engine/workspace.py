@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conventions.config_keys import PROJECT
 from stacks.engine.development_secrets import ensure_development_secrets
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import DeploymentFailed, EngineMissing
@@ -13,7 +14,6 @@ from stacks.errors import DeploymentFailed, EngineMissing
 if TYPE_CHECKING:
     from pulumi.automation import PulumiCommand, Stack
 
-PROJECT = "fraud-detection"
 SECRETS_PROVIDER_VARIABLE = "PULUMI_SECRETS_PROVIDER"
 """What a stack that is made encrypts its secrets with, such as `awskms://alias/fraud-detection?region=eu-central-1`; a
 passphrase when it is not set."""

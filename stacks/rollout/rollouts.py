@@ -327,7 +327,7 @@ class Rollouts:
             front = FrontNumbers(self._deployments.checkout, config.deployment_name, self._api_key_file)
             found = front.read(stable, rollout)
             return replace(found, weight=front.weight()), ()
-        cloud = parse_object(read_config(file).get(CLOUD), "cloud", CloudConfig, file.name)
+        cloud = parse_object(read_config(file).get(CLOUD), CLOUD, CloudConfig, file.name)
         watch = CloudNumbers(cloud, config.environment, config.deployment_name)
         return watch.read(stable, rollout, since), watch.alarms()
 

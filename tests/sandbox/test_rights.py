@@ -16,6 +16,11 @@ _SCRIPT = Path(__file__).parent / "simulator" / "simulate.mjs"
 _STACK = "production"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _as_it_came_up(cloud: Cloud) -> None:
+    cloud.reset(_STACK)
+
+
 @pytest.fixture(scope="session")
 def simulator() -> Path:
     """The simulator's package, installed once into the user's cache."""

@@ -19,6 +19,11 @@ _STACK = "production"
 _NAMESPACE = f"fraud-detection-{_STACK}"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _as_it_came_up(cloud: Cloud) -> None:
+    cloud.reset(_STACK)
+
+
 def _mounted(cloud: Cloud, root: Path) -> dict[str, Path]:
     """Writes the files that a pod would have; returns where each mount's directory lies here."""
     pod = cloud.deployment(_STACK).spec.template.spec

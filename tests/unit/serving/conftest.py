@@ -5,13 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.service import Service, Setting, listening, started
-
-
-@pytest.fixture(scope="module")
-def service(setting: Setting) -> Iterator[Service]:
-    with listening() as listener, started(setting, listener) as running:
-        yield running
+from tests.service import Service, Setting
 
 
 @pytest.fixture

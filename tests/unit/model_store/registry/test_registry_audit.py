@@ -13,14 +13,10 @@ from model_store.keys.keyring import generate_key
 from model_store.registry.access import AccessPolicy
 from model_store.registry.aliases import Aliases
 from model_store.registry.bundles import export_model
-from model_store.registry.maintenance import delete_model, rotate_keys, verify_everything
-from tests.unit.model_store.making import KEY, register
+from model_store.registry.maintenance import delete_model, rotate_keys
+from tests.unit.model_store.making import KEY, intact, register
 
 NEW_KEY = generate_key()
-
-
-def _intact(registry: ModelRegistry) -> bool:
-    return all(finding.intact for finding in verify_everything(registry))
 
 
 def test_every_deed_is_in_the_audit_log_with_actor_and_reason(registry: ModelRegistry) -> None:
@@ -75,7 +71,7 @@ def test_a_log_that_was_tampered_with_is_found_out(
     damage(files)
     with pytest.raises(ChecksumMismatch):
         list(registry.audit.records())
-    assert not _intact(registry)
+    assert not intact(registry)
 
 
 def test_the_log_goes_on_where_its_hint_is_lost_or_old(registry: ModelRegistry) -> None:

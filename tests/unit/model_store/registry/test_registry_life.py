@@ -26,7 +26,7 @@ from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
 from model_store.registry.bundles import BUNDLE_FORMAT, backup, export_model, import_model, restore
 from model_store.registry.layout import json_bytes
-from model_store.registry.maintenance import cleanup, delete_model, rotate_keys, statistics, verify_everything
+from model_store.registry.maintenance import cleanup, delete_model, rotate_keys, statistics
 from model_store.registry.model_card import model_card
 from model_store.registry.search import search
 from model_store.registry.signing import (
@@ -38,13 +38,9 @@ from model_store.registry.signing import (
     verify_envelope,
     write_signing_key,
 )
-from tests.unit.model_store.making import KEY, register
+from tests.unit.model_store.making import KEY, intact, register
 
 NEW_KEY = generate_key()
-
-
-def _intact(registry: ModelRegistry) -> bool:
-    return all(finding.intact for finding in verify_everything(registry))
 
 
 def test_versions_are_numbered_within_a_name_and_no_number_is_given_twice(registry: ModelRegistry) -> None:
@@ -132,7 +128,7 @@ def test_what_is_deployed_aliased_or_a_rollbacks_target_cannot_be_deleted(regist
     delete_model(registry, free)
     with pytest.raises(ModelNotFound):
         registry.get_metadata(free)
-    assert _intact(registry)
+    assert intact(registry)
 
 
 def test_cleanup_keeps_the_latest_and_whatever_is_in_use(registry: ModelRegistry) -> None:
@@ -144,7 +140,7 @@ def test_cleanup_keeps_the_latest_and_whatever_is_in_use(registry: ModelRegistry
     assert len(registry.list_models()) == 6
     cleanup(registry, 2, dry_run=False)
     assert [model.model_id for model in registry.list_models()] == [model_ids[0], *model_ids[4:]]
-    assert _intact(registry)
+    assert intact(registry)
 
 
 def test_rotating_keys_changes_the_header_only_and_the_old_key_opens_nothing(
@@ -235,7 +231,7 @@ def test_a_bundle_carries_a_version_with_its_digest_signature_and_lineage(
     assert other.verify_signature(model_id, [key.public_key()])
     assert other.load_model(model_id)[0] == {"x": 1}
     assert import_model(other, tmp_path / "m.bundle") == model_id, "again is no error"
-    assert _intact(other)
+    assert intact(other)
     assert register(other) != model_id
     assert other.list_models()[-1].version == 2
 
@@ -320,7 +316,7 @@ def test_a_backup_restores_everything_and_a_second_one_copies_only_what_is_new(
     assert [restored.load_model(each)[0] for each in (first, second)] == ["one", "two"]
     assert str(restored.get_metadata(first).status) == "deployed"
     assert Aliases(restored).resolve("m@champion") == first
-    assert _intact(restored)
+    assert intact(restored)
 
 
 def test_a_backup_over_something_else_is_refused(registry: ModelRegistry, tmp_path: Path) -> None:

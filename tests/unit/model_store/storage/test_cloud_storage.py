@@ -15,8 +15,9 @@ from model_store.keys.keyring import generate_key
 from model_store.keys.kms import KmsKey
 from model_store.registry.aliases import Aliases
 from model_store.registry.bundles import backup, export_model, import_model, restore
-from model_store.registry.maintenance import cleanup, rotate_keys, verify_everything
+from model_store.registry.maintenance import cleanup, rotate_keys
 from model_store.storage.s3 import S3Storage
+from tests.unit.model_store.making import intact
 
 KEY = generate_key()
 
@@ -59,10 +60,6 @@ def _register(registry: ModelRegistry, value: Any = 1, **arguments: Any) -> str:
     return registry.register_model(model=value, model_name="m", model_type="T", registry_only=True, **arguments)
 
 
-def _intact(registry: ModelRegistry) -> bool:
-    return all(finding.intact for finding in verify_everything(registry))
-
-
 def test_a_model_goes_into_the_bucket_and_comes_back(registry: ModelRegistry, location: str) -> None:
     model_ids = [_register(registry, [number] * 1000) for number in range(3)]
     other = ModelRegistry(location, keys=Keyring.of(KEY))
@@ -70,7 +67,7 @@ def test_a_model_goes_into_the_bucket_and_comes_back(registry: ModelRegistry, lo
     assert [model.model_id for model in other.list_models()] == model_ids
     assert [model.version for model in other.list_models()] == [1, 2, 3]
     assert other.verify_artifact(model_ids[0]) == other.get_metadata(model_ids[0]).digest
-    assert _intact(other)
+    assert intact(other)
 
 
 def test_the_layout_is_that_of_a_directory(registry: ModelRegistry, location: str) -> None:
@@ -125,7 +122,7 @@ def test_rotation_cleanup_export_and_backup_work_as_in_a_directory(
     local = ModelRegistry(tmp_path / "local", keys=Keyring.of(new_key))
     import_model(local, tmp_path / "m.bundle")
     assert local.load_model(model_ids[2])[0] == 2
-    assert _intact(registry)
+    assert intact(registry)
 
 
 def test_a_version_without_its_manifest_is_not_there(registry: ModelRegistry, location: str) -> None:

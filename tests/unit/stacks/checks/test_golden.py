@@ -1,6 +1,5 @@
 """Golden rows asked over the wire: an endpoint that answers otherwise, or not at all, is found."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +10,7 @@ from model_store.contract.features import Feature
 from model_store.contract.golden import GoldenRows
 from model_store.registry.proofs import golden_rows_of
 from stacks.checks.golden import Asked, ask_golden_rows, some_of
-from tests.service import Service, Setting, listening, started
-
-
-@pytest.fixture(scope="module")
-def service(setting: Setting) -> Iterator[Service]:
-    with listening() as listener, started(setting, listener) as running:
-        yield running
+from tests.service import Service, Setting
 
 
 @pytest.fixture(scope="module")
