@@ -5,12 +5,14 @@ import sys
 import urllib.error
 import urllib.request
 
+from conventions import variables
+
 _TIMEOUT_SECONDS = 5
 
 
 def main() -> int:
     """Asks `/health/ready` on `API_PORT`."""
-    url = f"http://127.0.0.1:{os.environ.get('API_PORT') or 8000}/health/ready"
+    url = f"http://127.0.0.1:{os.environ.get(variables.API_PORT) or 8000}/health/ready"
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
             return 0 if answer.status == 200 else 1
