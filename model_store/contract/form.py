@@ -18,8 +18,8 @@ import numpy as np
 
 from model_store.contract.columns import Column, Columns, NeedsOwnLibrary
 from model_store.contract.contract import Contract
-from model_store.contract.golden import Structure
 from model_store.contract.own import Output
+from model_store.contract.structure import Structure
 from model_store.errors import InvalidInput, UnreadableModel
 from model_store.serialization.trees import ZERO, Link
 

@@ -7,30 +7,22 @@ category and one that the model does not know, gaps, zeros, sentinels, extremes,
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from model_store.contract.columns import Column, Columns, NeedsOwnLibrary, columns_of
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
-from model_store.contract.own import NoProbability, OwnModel, RowRefused, gap_of, is_gap
+from model_store.contract.leaves import rows_into_leaves
+from model_store.contract.made_rows import made_rows, unique_rows
+from model_store.contract.own import NoProbability, RowRefused, gap_of, is_gap
+from model_store.contract.structure import Structure
 from model_store.errors import InvalidInput, UnreadableModel
-from model_store.serialization.trees import Trees, trees_of
 
 TOLERANCE = 1e-6
 """How far an answer may differ from the model's own: summation in another order."""
-MOST_LEAVES = 10_000
-_MOST_ROWS = 12_000
-_MOST_CELLS = 1_200_000
-_DRAWN_ROWS = 128
-_UNKNOWN_TEXT = "a category that no training row had"
-_PAST_24_BITS, _PAST_32_BITS = float((1 << 24) + 1), 4_294_967_297.0
-_EPOCH_MILLISECONDS = 1_760_000_000_123.0
-_BEYOND_32_BIT_RANGE = 1e39
-_SCALES = (0.5, 1.0, 2.0, 10.0, 100.0, 1000.0)
 
 
 @dataclass(frozen=True)
@@ -97,121 +89,6 @@ class GoldenRows:
         ]
 
 
-@dataclass(frozen=True)
-class Structure:
-    """What golden rows and faster forms are made from: a pipeline's columns and the last step's trees."""
-
-    columns: Columns | None
-    """None where the steps before the last have no exact program."""
-    sparse: bool
-    trees: Trees | None
-    final: Any
-    steps: tuple[Any, ...]
-    reason: str
-    """Why there are no columns or no trees; empty when there are both."""
-
-
-def structure_of(model: Any, contract: Contract) -> Structure:
-    """The structure of a fitted model, as far as it is known."""
-    steps, final = _split(model)
-    columns, sparse, trees, reasons = None, False, None, []
-    try:
-        columns, sparse = columns_of(steps, len(contract.features))
-    except InvalidInput as error:
-        reasons.append(str(error))
-    try:
-        trees = trees_of(final, contract.positive_index)
-    except InvalidInput as error:
-        reasons.append(str(error))
-    return Structure(columns, sparse, trees, final, tuple(steps), "; ".join(reasons))
-
-
-def _split(model: Any) -> tuple[list[Any], Any]:
-    steps: list[Any] = []
-    while True:
-        name = type(model).__name__
-        if name == "Pipeline" and getattr(model, "steps", None):
-            inner = [step for _, step in model.steps]
-            # A sampler of imbalanced-learn takes part in training only.
-            steps += [each for each in inner[:-1] if not (hasattr(each, "fit_resample"))]
-            model = inner[-1]
-        elif name in ("FixedThresholdClassifier", "TunedThresholdClassifierCV"):
-            model = model.estimator_
-        elif hasattr(model, "best_estimator_"):
-            model = model.best_estimator_
-        else:
-            return steps, model
-
-
-def with_known_gaps(contract: Contract, model: Any, base: tuple[Any, ...]) -> Contract:
-    """The contract with what the model's library does with gaps and unknown categories, found out by asking it."""
-    own, features = contract.own(model), list(contract.features)
-    questions = [(number, _changed(base, number, gap_of(feature))) for number, feature in enumerate(features)]
-    unknown = [
-        (number, _changed(base, number, _unknown_category(feature)))
-        for number, feature in enumerate(features)
-        if feature.kind == "category" and feature.categories
-    ]
-    answers = own.scores_one_by_one([row for _, row in questions + unknown])
-    for (number, _), answer in zip(questions, answers, strict=False):
-        answered = not isinstance(answer, RowRefused)
-        feature = features[number]
-        features[number] = replace(feature, gaps=answered if feature.gaps is None else feature.gaps and answered)
-    for (number, _), answer in zip(unknown, answers[len(questions) :], strict=True):
-        word = "refused" if isinstance(answer, RowRefused) else "answered"
-        features[number] = replace(features[number], unknown=word)  # type: ignore[arg-type]
-    return replace(contract, features=tuple(features))
-
-
-def base_row(contract: Contract, model: Any) -> tuple[Any, ...]:
-    """A row that the model answers.
-
-    Raises:
-        InvalidInput: none of those tried is answered; says what the model's library says.
-    """
-    own = contract.own(model)
-    refusal = ""
-    for choice in range(4):
-        row = tuple(_ordinary(feature, choice) for feature in contract.features)
-        try:
-            if contract.output == "anomaly_score":
-                own.raw(own.table([row]))
-            else:
-                own.scores([row])
-        except RowRefused as error:
-            refusal = str(error)
-        except Exception as error:
-            refusal = " ".join(str(error).split())[:300]
-        else:
-            return row
-    raise InvalidInput(
-        f"the model does not answer an ordinary row: {refusal}; give some training rows with --sample FILE, or keep "
-        "it without serving it with --registry-only"
-    )
-
-
-def made_rows(contract: Contract, structure: Structure, base: tuple[Any, ...], seed: int = 0) -> list[tuple[Any, ...]]:
-    """Rows from the structure and the contract, without duplicates, in the form that the model takes."""
-    random = np.random.default_rng(seed)
-    features = contract.features
-    values = [_values(feature, structure, number) for number, feature in enumerate(features)]
-    rows = [base]
-    most = min(_MOST_ROWS, max(500, _MOST_CELLS // max(1, len(features))))
-    # Several columns change at once, each in an order of its own, so that a row reaches many leaves.
-    longest = max(len(each) for each in values)
-    order = [list(random.permutation(len(each))) for each in values]
-    rows += [tuple(each[index[turn % len(each)]] for each, index in zip(values, order, strict=True))
-             for turn in range(min(longest, most // 4))]  # fmt: skip
-    rows += [tuple(_drawn(feature, each, random) for feature, each in zip(features, values, strict=True))
-             for _ in range(_DRAWN_ROWS)]  # fmt: skip
-    for number, feature in enumerate(features):
-        risky = [gap_of(feature), *_extremes(feature)]
-        rows += [_changed(base, number, value) for value in risky]
-        if len(rows) > most // 2:
-            break
-    return list(dict.fromkeys(rows, None)) if not _has_nan(rows) else _unique(rows)
-
-
 def golden_rows(contract: Contract, model: Any, structure: Structure, base: tuple[Any, ...]) -> GoldenRows:
     """Golden rows of a model, with its own answers.
 
@@ -222,8 +99,8 @@ def golden_rows(contract: Contract, model: Any, structure: Structure, base: tupl
     rows = made_rows(contract, structure, base)
     leaves = reached_leaves = None
     if structure.trees is not None:
-        more, leaves, reached_leaves = _rows_into_leaves(structure, own, rows)
-        rows = _unique([*rows, *more])
+        more, leaves, reached_leaves = rows_into_leaves(structure, own, rows)
+        rows = unique_rows([*rows, *more])
     answers = own.scores_one_by_one(rows)
     for answer in answers:
         if isinstance(answer, NoProbability):
@@ -260,242 +137,6 @@ def difference(golden: GoldenRows, answers: Sequence[float | None], threshold: f
         if (own >= threshold) != (found >= threshold):
             return largest, f"golden row {number} is decided otherwise than by the model: {found!r} against {own!r}"
     return largest, ""
-
-
-# --- values ------------------------------------------------------------------------------------------------------
-
-
-def _values(feature: Feature, structure: Structure, number: int) -> list[Any]:
-    """Values of a feature that every model of this contract answers, as far as that can be told."""
-    if feature.kind == "boolean":
-        return [False, True]
-    if feature.categories:
-        return list(feature.categories)
-    if feature.kind == "text":
-        return ["", "text", "another text", "Größe 42"]
-    if feature.kind == "time":
-        return ["2026-01-01T00:00:00Z", "2026-06-15T12:30:00Z", "2025-12-31T23:59:59Z"]
-    found = {*feature.usual, *_split_sides(structure, number), 0.0, 1.0}
-    if feature.minimum is not None and feature.maximum is not None:
-        found |= {feature.minimum, feature.maximum, (feature.minimum + feature.maximum) / 2}
-    if len(found) <= 3:
-        found |= {-2.0, -1.0, -0.5, 0.1, 0.5, 2.0, 12.34}
-    if feature.written is not None and isinstance(feature.written, int | float):
-        found.add(float(feature.written))
-    return sorted(found)
-
-
-def _split_sides(structure: Structure, number: int) -> Iterable[float]:
-    """Feature values at and beside each split of the columns that come from one feature."""
-    trees, columns = structure.trees, structure.columns
-    if trees is None or columns is None:
-        return []
-    found: set[float] = set()
-    place = 0
-    for part in columns.parts:
-        width = 1 if isinstance(part, Column) else part.width
-        if part.source == number and isinstance(part, Column):
-            splits = np.unique(trees.threshold[(trees.left >= 0) & (trees.feature == place)])
-            for side in _sides(splits, trees):
-                found.update(part.feature_value(float(value)) for value in side)
-        place += width
-    return [value for value in found if math.isfinite(value)]
-
-
-def _sides(splits: "np.ndarray[Any, Any]", trees: Trees) -> tuple[Any, ...]:
-    """Each split and its neighbours on both sides, in the model's precision."""
-    if trees.value_bits == 32:
-        near = splits.astype(np.float32)
-        low, high = np.float32(-np.inf), np.float32(np.inf)
-        return near, np.nextafter(near, low), np.nextafter(near, high)
-    return splits, np.nextafter(splits, -np.inf), np.nextafter(splits, np.inf), splits.astype(np.float32)
-
-
-def _extremes(feature: Feature) -> list[Any]:
-    if feature.kind == "category" and feature.categories:
-        return [_unknown_category(feature)]
-    if feature.kind in ("text", "time", "boolean", "category"):
-        return []
-    found = [
-        0.0,
-        -0.0,
-        0.1,
-        -1.0,
-        _PAST_24_BITS,
-        _PAST_32_BITS,
-        _EPOCH_MILLISECONDS,
-        1e-30,
-        -1e15,
-        _BEYOND_32_BIT_RANGE,
-    ]
-    if feature.usual:
-        found += [feature.usual[0] - 1, feature.usual[-1] + 1]
-    if isinstance(feature.written, int | float):
-        found.append(float(feature.written))
-    return found
-
-
-def _unknown_category(feature: Feature) -> Any:
-    if feature.is_numeric:
-        return max(float(each) for each in feature.categories) + 91
-    return _UNKNOWN_TEXT
-
-
-def _ordinary(feature: Feature, choice: int) -> Any:
-    if feature.kind == "boolean":
-        return choice % 2 == 1
-    if feature.categories:
-        return feature.categories[choice % len(feature.categories)]
-    if feature.kind == "text":
-        return "text"
-    if feature.kind == "time":
-        return "2026-01-01T00:00:00Z"
-    if choice == 3 or not feature.usual:
-        return (0.0, 1.0, 0.5, 0.0)[choice]
-    return float(feature.usual[(len(feature.usual) // 2 + choice) % len(feature.usual)])
-
-
-def _drawn(feature: Feature, values: Sequence[Any], random: "np.random.Generator") -> Any:
-    if not (feature.is_numeric and not feature.categories) or random.random() < 0.3:
-        return values[int(random.integers(len(values)))]
-    if len(feature.usual) >= 2:
-        low, high = feature.usual[0], feature.usual[-1]
-        spread = high - low
-        return round(float(random.uniform(low - spread / 10, high + spread / 10)), int(random.integers(0, 6)))
-    return float(random.normal(scale=_SCALES[int(random.integers(len(_SCALES)))]))
-
-
-# --- leaves ------------------------------------------------------------------------------------------------------
-
-
-def _rows_into_leaves(
-    structure: Structure, own: OwnModel, rows: list[tuple[Any, ...]]
-) -> tuple[list[tuple[Any, ...]], int, int]:
-    """More rows, one into each leaf that no row has reached, as far as they are found."""
-    trees = structure.trees
-    assert trees is not None  # noqa: S101 - the caller has looked
-    every = trees.leaves
-    reached: set[int] = set(_leaves_of(structure, own, rows).ravel().tolist())
-    found: list[tuple[Any, ...]] = []
-    columns = structure.columns
-    if columns is not None and columns.width == trees.width:
-        boxes = _boxes(trees)
-        for turn in range(4):
-            missing = [leaf for leaf in every.tolist() if leaf not in reached and leaf in boxes][:MOST_LEAVES]
-            if not missing:
-                break
-            made = [
-                _with_gaps(own, columns.feature_row(_wanted(boxes[leaf], trees, turn), rows[(leaf + turn) % len(rows)]))
-                for leaf in missing
-            ]
-            for row, ends in zip(made, _leaves_of(structure, own, made), strict=True):
-                new = {end for end in ends.tolist() if end >= 0} - reached
-                if new and len(found) < MOST_LEAVES:
-                    reached |= new
-                    found.append(row)
-    return found, len(every), len({leaf for leaf in reached if leaf >= 0})
-
-
-def _with_gaps(own: OwnModel, row: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(gap_of(feature) if is_gap(value) else value for feature, value in zip(own.features, row, strict=True))
-
-
-def _leaves_of(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ...]]) -> "np.ndarray[Any, Any]":
-    """The leaves that rows end in; -1 for rows that the steps before the trees refuse."""
-    trees, columns = structure.trees, structure.columns
-    assert trees is not None  # noqa: S101 - the caller has looked
-    nothing = np.full((len(rows), len(trees.roots)), -1)
-    try:
-        if columns is not None:
-            table = np.array([_columns_or_gap(columns, row) for row in rows], dtype=np.float64)
-        else:
-            table = own.table(rows)
-            for step in structure.steps:
-                if step is not None and not isinstance(step, str):
-                    table = step.transform(table)
-            table = np.asarray(table.toarray() if hasattr(table, "toarray") else table, dtype=np.float64)
-    except Exception:
-        return nothing
-    return trees.reached(trees.prepared(table)) if table.ndim == 2 and table.shape[1] == trees.width else nothing
-
-
-def _columns_or_gap(columns: Columns, row: Sequence[Any]) -> list[float]:
-    try:
-        return columns.one(row)
-    except NeedsOwnLibrary:
-        return [math.nan] * columns.width
-
-
-def _boxes(trees: Trees) -> dict[int, dict[int, list[float]]]:
-    """For each leaf, by column: its bounds, whether the upper one came last, and whether a gap leads there."""
-    found: dict[int, dict[int, list[float]]] = {}
-    pending: list[tuple[int, dict[int, list[float]]]] = [(root, {}) for root in trees.roots]
-    left, right = trees.left.tolist(), trees.right.tolist()
-    feature, threshold, gaps_left = trees.feature.tolist(), trees.threshold.tolist(), trees.gaps_left.tolist()
-    while pending:
-        node, box = pending.pop()
-        if left[node] < 0:
-            found[node] = box
-            continue
-        column, split = feature[node], threshold[node]
-        low, high, _, gap = box.get(column, [-math.inf, math.inf, 0.0, 1.0])
-        for child, bounds, below in (
-            (left[node], [low, min(high, split)], 1.0),
-            (right[node], [max(low, split), high], 0.0),
-        ):
-            gap_too = gap * (gaps_left[node] == below)
-            if gap_too or bounds[0] < bounds[1]:
-                pending.append((child, {**box, column: [*bounds, below, gap_too]}))
-    return found
-
-
-def _wanted(box: Mapping[int, list[float]], trees: Trees, turn: int) -> dict[int, tuple[float, float]]:
-    """For each column of a leaf's box, a value in it: at the last threshold, then at the other, then between."""
-    found = {}
-    for column, (low, high, below, gap) in box.items():
-        if gap and (turn == 3 or low >= high):
-            found[column] = (math.nan, math.nan)
-            continue
-        under, over = _inside(low, high, trees)
-        if turn == 2 and math.isfinite(under) and math.isfinite(over):
-            middle = (under + over) / 2
-            found[column] = (middle, under)
-        elif bool(below) != (turn == 1):
-            found[column] = (under, over) if math.isfinite(under) else (over, under)
-        else:
-            found[column] = (over, under) if math.isfinite(over) else (under, over)
-    return found
-
-
-def _inside(low: float, high: float, trees: Trees) -> tuple[float, float]:
-    """The largest value below the upper end of a box, and the smallest above its lower end."""
-    if trees.value_bits == 32:
-        top, bottom = np.float32(high), np.float32(low)
-        down, up = np.float32(-np.inf), np.float32(np.inf)
-        if trees.operator == "<":
-            return float(np.nextafter(top, down)), float(bottom)
-        top = np.nextafter(top, down) if float(top) > high else top
-        bottom = bottom if float(bottom) > low else np.nextafter(bottom, up)
-        return float(top), float(bottom)
-    if trees.operator == "<":
-        return math.nextafter(high, -math.inf), low
-    return high, math.nextafter(low, math.inf)
-
-
-# --- plumbing ----------------------------------------------------------------------------------------------------
-
-
-def _changed(row: tuple[Any, ...], number: int, value: Any) -> tuple[Any, ...]:
-    return (*row[:number], value, *row[number + 1 :])
-
-
-def _has_nan(rows: Sequence[tuple[Any, ...]]) -> bool:
-    return any(value != value for row in rows for value in row)
-
-
-def _unique(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows without those that stand before; NaN equals NaN, and -0 is not 0."""
-    return list({repr(row): row for row in rows}.values())
 
 
 def _json(value: Any) -> Any:

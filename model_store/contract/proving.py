@@ -9,18 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from model_store.contract.asking import base_row, with_known_gaps
 from model_store.contract.contract import Contract, contract_of, with_ranks
 from model_store.contract.form import Form, FormRunner, form_of
-from model_store.contract.golden import (
-    GoldenRows,
-    base_row,
-    difference,
-    golden_rows,
-    made_rows,
-    structure_of,
-    with_known_gaps,
-)
+from model_store.contract.golden import GoldenRows, difference, golden_rows
+from model_store.contract.made_rows import made_rows
 from model_store.contract.own import RowRefused, is_gap
+from model_store.contract.structure import structure_of
 from model_store.errors import InvalidInput, ModelStoreError
 
 _REFERENCE_ROWS = 5000

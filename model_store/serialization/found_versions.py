@@ -1,13 +1,11 @@
 """Versions of the libraries that wrote a model file, as the file itself tells them."""
 
-import gc
 import re
-from collections.abc import Iterator
-from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 from warnings import WarningMessage
 
-_NEVER_ENTERED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes, bytearray, int, float, complex)
+from model_store.serialization.object_graph import objects_of
+
 _XGBOOST_UBJSON = re.compile(rb"version\[#L\0{7}\x03([iUIlL][^}]{2,26}?)}", re.DOTALL)
 _XGBOOST_JSON = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]')
 _OVERLAP_BYTES = 64
@@ -49,7 +47,7 @@ def found_versions(model: Any, warnings: list[WarningMessage], xgboost_version: 
         xgboost_version: what `XGBoostVersion` found in the file.
     """
     found: dict[str, str] = {}
-    for item in _objects_of(model):
+    for item in objects_of(model):
         package = (type(item).__module__ or "").partition(".")[0]
         if package == "sklearn":
             found["scikit-learn"] = _sklearn_version(warnings)
@@ -84,18 +82,3 @@ def _onnx_versions(content: bytes) -> dict[str, str]:
     opsets = ", ".join(f"{item.domain or 'ai.onnx'} {item.version}" for item in model.opset_import)
     producer = {model.producer_name: model.producer_version} if model.producer_name and model.producer_version else {}
     return {"onnx": f"IR {model.ir_version}, {opsets}", **producer}
-
-
-def _objects_of(model: Any) -> Iterator[Any]:
-    """Every object that the model consists of, each once."""
-    seen: dict[int, Any] = {}
-    pending = [model]
-    while pending:
-        item = pending.pop()
-        if item is None or isinstance(item, _NEVER_ENTERED) or id(item) in seen:
-            continue
-        seen[id(item)] = item
-        yield item
-        if type(item).__module__ == "numpy" and getattr(getattr(item, "dtype", None), "hasobject", False):
-            pending.append(item.tolist())
-        pending.extend(gc.get_referents(item))

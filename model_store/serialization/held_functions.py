@@ -5,15 +5,14 @@ names; the others stay names, which cannot be called. Objects that call what the
 refused unless it is known.
 """
 
-import gc
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import cache, partial
-from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from model_store.errors import UntrustedType
 from model_store.serialization import allow_list
+from model_store.serialization.object_graph import objects_of
 from model_store.serialization.stand_ins import NamedFunction, StandIn, StandInClass, real_function
 
 PURE_FUNCTIONS = [
@@ -86,7 +85,6 @@ PURE_OTHERS = frozenset(
         "sklearn.utils.validation.check_array",
     }
 )
-_NEVER_ENTERED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes, bytearray, int, float, complex)
 _PARTIAL_STATE = 4
 """Function, arguments, named arguments, attributes."""
 _CALLED = ("func", "inverse_func")
@@ -109,7 +107,7 @@ def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] =
     # What no file has brought in cannot be in the model: then scikit-learn need not be there.
     function_transformers = _loaded("sklearn.preprocessing", "FunctionTransformer")
     vectorizers = _loaded("sklearn.feature_extraction.text", "CountVectorizer", "HashingVectorizer")
-    for item in _objects_of(model):
+    for item in objects_of(model):
         _put_back(item)
         if isinstance(item, function_transformers):
             for attribute in _CALLED:
@@ -189,18 +187,3 @@ def _function_if_there(full_name: str) -> Any:
         return real_function(full_name)
     except (ImportError, AttributeError):
         return None  # Of another version of its library.
-
-
-def _objects_of(model: Any) -> Iterator[Any]:
-    """Every object that the model consists of, each once."""
-    seen: dict[int, Any] = {}
-    pending = [model]
-    while pending:
-        item = pending.pop()
-        if item is None or isinstance(item, _NEVER_ENTERED) or id(item) in seen:
-            continue
-        seen[id(item)] = item
-        yield item
-        if type(item).__module__ == "numpy" and getattr(getattr(item, "dtype", None), "hasobject", False):
-            pending.append(item.tolist())
-        pending.extend(gc.get_referents(item))

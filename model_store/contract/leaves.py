@@ -1,0 +1,128 @@
+"""Rows into leaves: for each leaf of a model of trees a row that ends in it, as far as one can be found."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from model_store.contract.columns import Columns, NeedsOwnLibrary
+from model_store.contract.own import OwnModel, gap_of, is_gap
+from model_store.contract.structure import Structure
+from model_store.serialization.trees import Trees
+
+MOST_LEAVES = 10_000
+
+
+def rows_into_leaves(
+    structure: Structure, own: OwnModel, rows: list[tuple[Any, ...]]
+) -> tuple[list[tuple[Any, ...]], int, int]:
+    """More rows, one into each leaf that no row has reached, as far as they are found."""
+    trees = structure.trees
+    assert trees is not None  # noqa: S101 - the caller has looked
+    every = trees.leaves
+    reached: set[int] = set(_leaves_of(structure, own, rows).ravel().tolist())
+    found: list[tuple[Any, ...]] = []
+    columns = structure.columns
+    if columns is not None and columns.width == trees.width:
+        boxes = _boxes(trees)
+        for turn in range(4):
+            missing = [leaf for leaf in every.tolist() if leaf not in reached and leaf in boxes][:MOST_LEAVES]
+            if not missing:
+                break
+            made = [
+                _with_gaps(own, columns.feature_row(_wanted(boxes[leaf], trees, turn), rows[(leaf + turn) % len(rows)]))
+                for leaf in missing
+            ]
+            for row, ends in zip(made, _leaves_of(structure, own, made), strict=True):
+                new = {end for end in ends.tolist() if end >= 0} - reached
+                if new and len(found) < MOST_LEAVES:
+                    reached |= new
+                    found.append(row)
+    return found, len(every), len({leaf for leaf in reached if leaf >= 0})
+
+
+def _with_gaps(own: OwnModel, row: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(gap_of(feature) if is_gap(value) else value for feature, value in zip(own.features, row, strict=True))
+
+
+def _leaves_of(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ...]]) -> "np.ndarray[Any, Any]":
+    """The leaves that rows end in; -1 for rows that the steps before the trees refuse."""
+    trees, columns = structure.trees, structure.columns
+    assert trees is not None  # noqa: S101 - the caller has looked
+    nothing = np.full((len(rows), len(trees.roots)), -1)
+    try:
+        if columns is not None:
+            table = np.array([_columns_or_gap(columns, row) for row in rows], dtype=np.float64)
+        else:
+            table = own.table(rows)
+            for step in structure.steps:
+                if step is not None and not isinstance(step, str):
+                    table = step.transform(table)
+            table = np.asarray(table.toarray() if hasattr(table, "toarray") else table, dtype=np.float64)
+    except Exception:
+        return nothing
+    return trees.reached(trees.prepared(table)) if table.ndim == 2 and table.shape[1] == trees.width else nothing
+
+
+def _columns_or_gap(columns: Columns, row: Sequence[Any]) -> list[float]:
+    try:
+        return columns.one(row)
+    except NeedsOwnLibrary:
+        return [math.nan] * columns.width
+
+
+def _boxes(trees: Trees) -> dict[int, dict[int, list[float]]]:
+    """For each leaf, by column: its bounds, whether the upper one came last, and whether a gap leads there."""
+    found: dict[int, dict[int, list[float]]] = {}
+    pending: list[tuple[int, dict[int, list[float]]]] = [(root, {}) for root in trees.roots]
+    left, right = trees.left.tolist(), trees.right.tolist()
+    feature, threshold, gaps_left = trees.feature.tolist(), trees.threshold.tolist(), trees.gaps_left.tolist()
+    while pending:
+        node, box = pending.pop()
+        if left[node] < 0:
+            found[node] = box
+            continue
+        column, split = feature[node], threshold[node]
+        low, high, _, gap = box.get(column, [-math.inf, math.inf, 0.0, 1.0])
+        for child, bounds, below in (
+            (left[node], [low, min(high, split)], 1.0),
+            (right[node], [max(low, split), high], 0.0),
+        ):
+            gap_too = gap * (gaps_left[node] == below)
+            if gap_too or bounds[0] < bounds[1]:
+                pending.append((child, {**box, column: [*bounds, below, gap_too]}))
+    return found
+
+
+def _wanted(box: Mapping[int, list[float]], trees: Trees, turn: int) -> dict[int, tuple[float, float]]:
+    """For each column of a leaf's box, a value in it: at the last threshold, then at the other, then between."""
+    found = {}
+    for column, (low, high, below, gap) in box.items():
+        if gap and (turn == 3 or low >= high):
+            found[column] = (math.nan, math.nan)
+            continue
+        under, over = _inside(low, high, trees)
+        if turn == 2 and math.isfinite(under) and math.isfinite(over):
+            middle = (under + over) / 2
+            found[column] = (middle, under)
+        elif bool(below) != (turn == 1):
+            found[column] = (under, over) if math.isfinite(under) else (over, under)
+        else:
+            found[column] = (over, under) if math.isfinite(over) else (under, over)
+    return found
+
+
+def _inside(low: float, high: float, trees: Trees) -> tuple[float, float]:
+    """The largest value below the upper end of a box, and the smallest above its lower end."""
+    if trees.value_bits == 32:
+        top, bottom = np.float32(high), np.float32(low)
+        down, up = np.float32(-np.inf), np.float32(np.inf)
+        if trees.operator == "<":
+            return float(np.nextafter(top, down)), float(bottom)
+        top = np.nextafter(top, down) if float(top) > high else top
+        bottom = bottom if float(bottom) > low else np.nextafter(bottom, up)
+        return float(top), float(bottom)
+    if trees.operator == "<":
+        return math.nextafter(high, -math.inf), low
+    return high, math.nextafter(low, math.inf)

@@ -1,0 +1,55 @@
+"""What golden rows and faster forms are made from: a pipeline's columns and the last step's trees."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from model_store.contract.columns import Columns, columns_of
+from model_store.contract.contract import Contract
+from model_store.errors import InvalidInput
+from model_store.serialization.trees import Trees, trees_of
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What golden rows and faster forms are made from: a pipeline's columns and the last step's trees."""
+
+    columns: Columns | None
+    """None where the steps before the last have no exact program."""
+    sparse: bool
+    trees: Trees | None
+    final: Any
+    steps: tuple[Any, ...]
+    reason: str
+    """Why there are no columns or no trees; empty when there are both."""
+
+
+def structure_of(model: Any, contract: Contract) -> Structure:
+    """The structure of a fitted model, as far as it is known."""
+    steps, final = _split(model)
+    columns, sparse, trees, reasons = None, False, None, []
+    try:
+        columns, sparse = columns_of(steps, len(contract.features))
+    except InvalidInput as error:
+        reasons.append(str(error))
+    try:
+        trees = trees_of(final, contract.positive_index)
+    except InvalidInput as error:
+        reasons.append(str(error))
+    return Structure(columns, sparse, trees, final, tuple(steps), "; ".join(reasons))
+
+
+def _split(model: Any) -> tuple[list[Any], Any]:
+    steps: list[Any] = []
+    while True:
+        name = type(model).__name__
+        if name == "Pipeline" and getattr(model, "steps", None):
+            inner = [step for _, step in model.steps]
+            # A sampler of imbalanced-learn takes part in training only.
+            steps += [each for each in inner[:-1] if not (hasattr(each, "fit_resample"))]
+            model = inner[-1]
+        elif name in ("FixedThresholdClassifier", "TunedThresholdClassifierCV"):
+            model = model.estimator_
+        elif hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        else:
+            return steps, model

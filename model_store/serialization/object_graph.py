@@ -1,0 +1,23 @@
+"""The objects that a model consists of."""
+
+import gc
+from collections.abc import Iterator
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+_NEVER_ENTERED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes, bytearray, int, float, complex)
+
+
+def objects_of(model: Any) -> Iterator[Any]:
+    """Every object that the model consists of, each once."""
+    seen: dict[int, Any] = {}
+    pending = [model]
+    while pending:
+        item = pending.pop()
+        if item is None or isinstance(item, _NEVER_ENTERED) or id(item) in seen:
+            continue
+        seen[id(item)] = item
+        yield item
+        if type(item).__module__ == "numpy" and getattr(getattr(item, "dtype", None), "hasobject", False):
+            pending.append(item.tolist())
+        pending.extend(gc.get_referents(item))
