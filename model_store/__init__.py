@@ -51,22 +51,30 @@ __all__ = [
 ]
 
 
+_SERIALIZATION = "model_store.serialization"
 _FORMER = {
-    "model_files": ("model_store.serialization.model_files",),
-    "native_models": ("model_store.serialization.native_models", "model_store.serialization.onnx_model"),
-    "stand_ins": ("model_store.serialization.stand_ins",),
+    "model_files": dict.fromkeys(
+        ("load_model_file", "read_model_file", "inspect_model_file", "describe_model_file"),
+        f"{_SERIALIZATION}.model_files",
+    ),
+    "native_models": {
+        "LightGBMModel": f"{_SERIALIZATION}.native_models",
+        "OnnxModel": f"{_SERIALIZATION}.onnx_model",
+    },
+    "stand_ins": dict.fromkeys(("named_function", "stand_in_class", "revived"), f"{_SERIALIZATION}.stand_ins"),
 }
-"""Where modules are now that programs import, or pickles and manifests name, by the name that they had before."""
+"""Names that programs import, or pickles and manifests name, by the module that held them before, with where they are
+now. Only these: pickle asks every module for names that it looks for."""
 
 
 class _Former(ModuleType):
     """A module under the name that it had before."""
 
     def __getattr__(self, name: str) -> Any:
-        for home in _FORMER[self.__name__.rpartition(".")[2]]:
-            if not name.startswith("__") and hasattr(found := import_module(home), name):
-                return getattr(found, name)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        home = _FORMER[self.__name__.rpartition(".")[2]].get(name)
+        if home is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(import_module(home), name)
 
 
 for _former in _FORMER:

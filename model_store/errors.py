@@ -119,12 +119,36 @@ class UntrustedType(ModelStoreError):
 
     exit_code = exit_codes.UNTRUSTED_TYPE
 
-    def __init__(self, name: str, place: str = "") -> None:
+    rule = "name"
+
+    def __init__(self, name: str, place: str = "", position: str = "") -> None:
+        at = f" ({position})" if position else ""
         super().__init__(
-            f"the model names {name}{f', {place},' if place else ','} which is not trusted; nothing of it was run. "
+            f"the model names {name}{f', {place},' if place else ','} which is not trusted{at}; nothing of it was run. "
             f"If you know it to be harmless, trust it by name: trusted=[{name!r}]"
         )
         self.name = name
+        self.position = position
+
+
+class StructureRefused(UntrustedType):
+    """The file is not put together as a model's file is; nothing of it was run.
+
+    Args:
+        rule: the rule that it breaks, such as `call`; `docs/security.md` lists them.
+        what: what was seen, in words.
+        position: where in the file.
+        name: the full name that it is about, if any.
+    """
+
+    def __init__(self, rule: str, what: str, position: str = "", name: str = "") -> None:
+        at = f" ({position})" if position else ""
+        ModelStoreError.__init__(
+            self,
+            f"the model's file breaks the rule {rule!r}: {what}{at}; nothing of it was run. "
+            "No library writes such a file: ask whoever made it to save the model again",
+        )
+        self.rule, self.name, self.position = rule, name, position
 
 
 class KeyNotFound(ModelStoreError):

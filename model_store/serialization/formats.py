@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from model_store.errors import ModelStoreError, TrailingData, UnreadableModel
 from model_store.serialization import native_models
-from model_store.serialization.trust import load_joblib, load_pickle, load_skops
+from model_store.serialization.trust import load_pickle, load_skops
 
 
 class SerializationFormat(StrEnum):
@@ -94,9 +94,7 @@ def load_model(
 def _load(
     source: io.BufferedReader, serializer: SerializationFormat, trusted: Collection[str], model_class: str
 ) -> Any:
-    if serializer is SerializationFormat.JOBLIB:
-        return load_joblib(cast("BinaryIO", source), trusted)
-    if serializer is SerializationFormat.PICKLE:
+    if serializer in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):
         return load_pickle(cast("BinaryIO", source), trusted)
     content = source.read()
     if serializer is SerializationFormat.DATA:

@@ -19,7 +19,7 @@ from model_store.serialization.formats import SerializationFormat, load_model
 from model_store.serialization.found_versions import XGBoostVersion, found_versions
 from model_store.serialization.lineage import describe_source
 from model_store.serialization.native_files import lightgbm_model, xgboost_classifier
-from model_store.serialization.trust import REFUSED, named_globals, skops_types
+from model_store.serialization.trust import REFUSED, inspect_pickle, skops_types
 
 _SUFFIXES = {
     ".joblib": SerializationFormat.JOBLIB,
@@ -134,8 +134,7 @@ def inspect_model_file(path: Path) -> dict[str, list[str]]:
             return {"named": [], "untrusted": []}
         if serializer is SerializationFormat.SKOPS:
             return _inspect_skops(file.read())
-        named = named_globals(file)
-    return {"named": named, "untrusted": [name for name in named if name not in trusted_globals()]}
+        return inspect_pickle(file)
 
 
 def _inspect_skops(content: bytes) -> dict[str, list[str]]:

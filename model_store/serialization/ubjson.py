@@ -7,18 +7,23 @@ import struct
 from typing import Any
 
 _NUMBERS = {"i": "b", "U": "B", "I": ">h", "l": ">i", "L": ">q", "d": ">f", "D": ">d", "C": "c"}
+_ARRAYS = {"i": ">i1", "U": ">u1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8"}
 _VALUES = {"Z": None, "T": True, "F": False}
 _COUNTS = "iUIlL"
 _DEEPEST = 64
 
 
-def read_ubjson(content: bytes) -> Any:
-    """The document; arrays of numbers of one type are left out (None), but for short ones.
+def read_ubjson(content: Any, *, arrays: bool = False) -> Any:
+    """The document.
+
+    Args:
+        content: its bytes.
+        arrays: whether arrays of numbers of one type are read, as arrays of numpy; else None stands for each.
 
     Raises:
         ValueError: it is not UBJSON, or ends early, or goes on after its end.
     """
-    reader = _Reader(content)
+    reader = _Reader(content, arrays)
     found = reader.value(reader.marker(), 0)
     if reader.position != len(content):
         raise ValueError("bytes after the end of the document")
@@ -26,8 +31,9 @@ def read_ubjson(content: bytes) -> Any:
 
 
 class _Reader:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
+    def __init__(self, content: Any, arrays: bool) -> None:
+        self._content = memoryview(content)
+        self._arrays = arrays
         self.position = 0
 
     def marker(self) -> str:
@@ -52,7 +58,7 @@ class _Reader:
         start, self.position = self.position, self.position + count
         if self.position > len(self._content):
             raise ValueError("the document ends early")
-        return self._content[start : self.position]
+        return bytes(self._content[start : self.position])
 
     def _number(self, marker: str) -> Any:
         form = _NUMBERS[marker]
@@ -69,20 +75,19 @@ class _Reader:
         return self._take(self._count()).decode("utf-8")
 
     def _next_is(self, marker: str) -> bool:
-        if self._content[self.position : self.position + 1] != marker.encode():
+        if self._content[self.position : self.position + 1] != marker.encode("ascii"):
             return False
         self.position += 1
         return True
 
-    def _array(self, depth: int) -> list[Any] | None:
+    def _array(self, depth: int) -> Any:
         kind = self.marker() if self._next_is("$") else None
         if kind is not None and kind not in _NUMBERS:
             raise ValueError("an array of one type that is no number")
         if self._next_is("#"):
             count = self._count()
             if kind is not None:
-                self._take(count * struct.calcsize(_NUMBERS[kind]))
-                return None
+                return self._numbers(kind, count)
             return [self.value(self.marker(), depth + 1) for _ in range(count)]
         if kind is not None:
             raise ValueError("an array of one type without a length")
@@ -90,6 +95,17 @@ class _Reader:
         while not self._next_is("]"):
             found.append(self.value(self.marker(), depth + 1))
         return found
+
+    def _numbers(self, kind: str, count: int) -> Any:
+        start, length = self.position, count * struct.calcsize(_NUMBERS[kind])
+        self.position += length
+        if self.position > len(self._content):
+            raise ValueError("the document ends early")
+        if not self._arrays:
+            return None
+        import numpy as np
+
+        return np.frombuffer(self._content[start : self.position], dtype=_ARRAYS.get(kind, "S1"))
 
     def _object(self, depth: int) -> dict[str, Any]:
         found = {}

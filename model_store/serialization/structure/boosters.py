@@ -1,0 +1,200 @@
+"""Models of XGBoost and LightGBM in their own formats: each number that is used as a place is looked at.
+
+Both libraries end the process, read other memory or run for ever over numbers that contradict each other.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from model_store.serialization.structure.numbers import MOST_CATEGORY, MOST_CLASSES, require_tree, require_within
+
+_MOST_FEATURES = 10_000_000
+_MOST_TREES = 10_000_000
+_TREE_ARRAYS = ("right_children", "split_indices", "split_conditions", "default_left")
+
+
+def require_xgboost(document: Any) -> None:
+    """Raises ValueError unless a model of XGBoost, as its JSON or UBJSON gives it, is consistent."""
+    model = document["Model"] if isinstance(document, Mapping) and "Model" in document else document
+    try:
+        learner = model["learner"]
+        parameters = learner["learner_model_param"]
+        features, classes = int(parameters["num_feature"]), int(parameters["num_class"])
+        targets = int(parameters.get("num_target", 1))
+        groups = max(classes, targets, 1)
+        if not 0 <= features <= _MOST_FEATURES or not 0 <= groups <= MOST_CLASSES:
+            raise ValueError("a model of XGBoost has sizes that are none")
+        _require_booster(learner["gradient_booster"], features, groups)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"a model of XGBoost lacks {error}") from None
+
+
+def _require_booster(booster: Any, features: int, groups: int) -> None:
+    name = booster["name"]
+    if name == "gblinear":
+        if len(booster["model"]["weights"]) != (features + 1) * groups:
+            raise ValueError("a linear model of XGBoost does not have a weight for each feature")
+        return
+    if name == "dart":
+        model = booster["gbtree"]["model"]
+        if len(booster["weight_drop"]) != len(model["trees"]):
+            raise ValueError("a model of XGBoost does not have a weight for each tree")
+    elif name == "gbtree":
+        model = booster["model"]
+    else:
+        raise ValueError(f"a model of XGBoost of the unknown kind {name!r}")
+    trees, info = model["trees"], model["tree_info"]
+    if int(model["gbtree_model_param"]["num_trees"]) != len(trees) or len(info) != len(trees):
+        raise ValueError("a model of XGBoost does not have the trees that it tells of")
+    if len(trees) > _MOST_TREES or not 1 <= int(model["gbtree_model_param"]["num_parallel_tree"]) <= _MOST_TREES:
+        raise ValueError("a model of XGBoost has sizes that are none")
+    require_within(info, groups, "the class of a tree")
+    rounds = model.get("iteration_indptr")
+    if rounds is not None and len(rounds):
+        found = np.asarray(rounds, dtype=np.int64)
+        if found[0] != 0 or found[-1] != len(trees) or (np.diff(found) < 0).any():
+            raise ValueError("a model of XGBoost counts its rounds wrongly")
+    for tree in trees:
+        _require_xgboost_tree(tree, features, groups)
+
+
+def _require_xgboost_tree(tree: Any, features: int, groups: int) -> None:
+    parameters = tree["tree_param"]
+    count, width = int(parameters["num_nodes"]), int(parameters.get("size_leaf_vector", 1))
+    if int(parameters["num_feature"]) > features and features:
+        raise ValueError("a tree of XGBoost has more features than its model")
+    left, right = np.asarray(tree["left_children"]), np.asarray(tree["right_children"])
+    if len(left) != count or any(len(tree[name]) != count for name in _TREE_ARRAYS):
+        raise ValueError("a tree of XGBoost does not have its nodes")
+    if width not in (0, 1) and (width != groups or len(tree["base_weights"]) != count * width):
+        raise ValueError("a tree of XGBoost does not have a value for each class")
+    for name in ("base_weights", "parents", "split_type", "sum_hessian", "loss_changes"):
+        if width in (0, 1) and name in tree and len(tree[name]) not in (0, count):
+            raise ValueError("a tree of XGBoost does not have its nodes")
+    internal = left != -1
+    if not np.array_equal(internal, right != -1):
+        raise ValueError("a node of a tree of XGBoost has one child only")
+    require_tree(left, right, internal=internal, what="a tree of XGBoost")
+    require_within(np.asarray(tree["split_indices"])[internal], max(features, 1), "a feature that a tree asks for")
+    _require_categories(tree, count)
+
+
+def _require_categories(tree: Any, count: int) -> None:
+    categories = tree.get("categories")
+    if categories is None:
+        return
+    nodes, segments, sizes = (tree[f"categories_{name}"] for name in ("nodes", "segments", "sizes"))
+    if not len(nodes) == len(segments) == len(sizes):
+        raise ValueError("a tree of XGBoost counts its categories wrongly")
+    require_within(nodes, count, "a node with categories")
+    require_within(categories, MOST_CATEGORY, "a category of XGBoost")
+    start, length = np.asarray(segments, dtype=np.int64), np.asarray(sizes, dtype=np.int64)
+    if len(start) and (start.min() < 0 or length.min() < 0 or (start + length).max() > len(categories)):
+        raise ValueError("a tree of XGBoost leads outside its categories")
+    kinds = np.asarray(tree["split_type"]) if len(tree.get("split_type", ())) else np.zeros(count)
+    if set(np.flatnonzero(kinds).tolist()) - set(np.asarray(nodes).tolist()):
+        raise ValueError("a node of XGBoost has no categories")
+
+
+def require_lightgbm(text: str) -> dict[str, str]:
+    """The header's fields of a model of LightGBM in its text form.
+
+    Raises:
+        ValueError: trees are not where the header says, or lead outside themselves.
+    """
+    try:
+        return _require_lightgbm(text)
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"it lacks {error}") from None
+
+
+def _require_lightgbm(text: str) -> dict[str, str]:
+    head, _, rest = text.partition("\n\n")
+    first, *lines = head.splitlines()
+    if first != "tree":
+        raise ValueError("it does not begin with the line 'tree'")
+    header = dict(_fields(lines))
+    features, sizes = int(header["max_feature_idx"]) + 1, [int(size) for size in header.get("tree_sizes", "").split()]
+    classes, in_round = int(header.get("num_class", 1)), int(header.get("num_tree_per_iteration", 1))
+    if not 0 < features <= _MOST_FEATURES or not 0 < classes <= MOST_CLASSES or not 0 < in_round <= MOST_CLASSES:
+        raise ValueError("its sizes are none")
+    # Sizes are counted in bytes from the first tree on.
+    body, start = rest.lstrip("\n").encode(), 0
+    for number, size in enumerate(sizes):
+        if size < 0:
+            raise ValueError(f"a tree of {size} bytes")
+        _require_lightgbm_tree(body[start : start + size].decode("utf-8"), number, features)
+        start += size
+    if not body[start:].lstrip().startswith(b"end of trees"):
+        raise ValueError("its trees do not end where the header says")
+    return header
+
+
+_LIGHTGBM_ARRAYS = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
+
+
+def _require_lightgbm_tree(block: str, number: int, features: int) -> None:
+    first, *lines = block.splitlines()
+    if first != f"Tree={number}":
+        raise ValueError(f"tree {number} is not where the header says")
+    tree = dict(_fields(lines))
+    leaves = int(tree["num_leaves"])
+    if len(tree["leaf_value"].split()) != leaves or leaves < 1:
+        raise ValueError(f"tree {number} has not one value a leaf")
+    _require_linear_leaves(tree, number, leaves, features)
+    if leaves == 1:
+        return
+    if any(len(tree[name].split()) != leaves - 1 for name in _LIGHTGBM_ARRAYS):
+        raise ValueError(f"tree {number} has not one value a split")
+    left, right = ([int(child) for child in tree[name].split()] for name in ("left_child", "right_child"))
+    if sorted(left + right) != sorted([*range(-leaves, 0), *range(1, leaves - 1)]):
+        raise ValueError(f"tree {number} leads outside itself, or in circles")
+    _require_no_circle(left, right, number)
+    if not all(0 <= int(feature) < features for feature in tree["split_feature"].split()):
+        raise ValueError(f"tree {number} asks for features that the model has not")
+    _require_lightgbm_categories(tree, number)
+
+
+def _require_no_circle(left: list[int], right: list[int], number: int) -> None:
+    pending, seen = [0], 0
+    while pending:
+        node = pending.pop()
+        seen += 1
+        pending += [child for child in (left[node], right[node]) if child >= 0]
+    if seen != len(left):
+        raise ValueError(f"tree {number} leads outside itself, or in circles")
+
+
+def _require_lightgbm_categories(tree: Mapping[str, str], number: int) -> None:
+    count = int(tree.get("num_cat", 0))
+    kinds, thresholds = tree["decision_type"].split(), tree["threshold"].split()
+    by_category = [int(float(value)) for kind, value in zip(kinds, thresholds, strict=True) if int(kind) & 1]
+    if not all(0 <= place < count for place in by_category):
+        raise ValueError(f"tree {number} leads outside its categories")
+    if count <= 0:
+        return
+    borders = [int(each) for each in tree["cat_boundaries"].split()]
+    words = tree["cat_threshold"].split()
+    if len(borders) != count + 1 or borders[0] != 0 or borders[-1] != len(words) or borders != sorted(borders):
+        raise ValueError(f"tree {number} leads outside its categories")
+
+
+def _require_linear_leaves(tree: Mapping[str, str], number: int, leaves: int, features: int) -> None:
+    if int(tree.get("is_linear", 0)) == 0:
+        return
+    counts = [int(each) for each in tree["num_features"].split()]
+    asked = [int(each) for each in tree.get("leaf_features", "").split()]
+    weights = tree.get("leaf_coeff", "").split()
+    if len(counts) != leaves or sum(counts) != len(asked) or len(weights) != len(asked):
+        raise ValueError(f"tree {number} does not have a weight for each feature of its leaves")
+    if len(tree["leaf_const"].split()) != leaves or not all(0 <= each < features for each in asked):
+        raise ValueError(f"tree {number} asks for features that the model has not")
+
+
+def _fields(lines: list[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        name, sign, value = line.partition("=")
+        if sign:
+            yield name, value

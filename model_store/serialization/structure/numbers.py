@@ -1,0 +1,196 @@
+"""Numbers that compiled code uses as places: each is looked at before any compiled code sees it.
+
+A tree whose child lies outside its nodes, or leads back, makes a library read other memory or run for ever. All of
+these raise ValueError with words.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+MOST_CLASSES = 1_000_000
+MOST_CATEGORY = 1 << 24
+_NO_CHILD = -1
+
+
+def require_tree(left: Any, right: Any, *, internal: Any, what: str) -> None:
+    """Raises ValueError unless children make one tree below node 0, without a way back.
+
+    Args:
+        left: for each node its left child.
+        right: for each node its right child.
+        internal: for each node whether it has children.
+        what: the tree, in words.
+    """
+    count = len(left)
+    inner = np.flatnonzero(internal)
+    children = np.concatenate([np.asarray(left)[inner], np.asarray(right)[inner]]).astype(np.int64, copy=False)
+    if not count:
+        raise ValueError(f"{what} has no node")
+    if len(children) and (children.min() < 1 or children.max() >= count):
+        raise ValueError(f"{what} leads outside its nodes")
+    # Each node has one way in at most; together with a walk from node 0 this leaves no circle.
+    if len(np.unique(children)) != len(children):
+        raise ValueError(f"{what} leads to one node in two ways")
+    if not _reaches_leaves(np.asarray(left), np.asarray(right), np.asarray(internal), count):
+        raise ValueError(f"{what} leads in a circle")
+
+
+def _reaches_leaves(left: Any, right: Any, internal: Any, count: int) -> bool:
+    """Whether the way from node 0 always ends: level by level, no deeper than there are nodes."""
+    level, seen = np.array([0]), 0
+    while len(level):
+        seen += len(level)
+        if seen > count:
+            return False
+        inner = level[internal[level].astype(bool)]
+        level = np.concatenate([left[inner], right[inner]]).astype(np.int64, copy=False)
+    return True
+
+
+def require_within(values: Any, limit: int, what: str, low: int = 0) -> None:
+    """Raises ValueError unless each value lies from `low` to below `limit`."""
+    found = np.asarray(values)
+    if found.size and (found.min() < low or found.max() >= limit):
+        raise ValueError(f"{what} lies outside its range")
+
+
+def require_sklearn_tree(nodes: Any, values: Any, features: int, outputs: int, classes: int) -> None:
+    """Looks at the arrays of a `sklearn.tree._tree.Tree`."""
+    names = ("left_child", "right_child", "feature", "threshold")
+    if not isinstance(nodes, np.ndarray) or nodes.ndim != 1 or nodes.dtype.names is None:
+        raise ValueError("a tree's nodes are not an array of nodes")
+    if any(name not in nodes.dtype.names for name in names):
+        raise ValueError("a tree's nodes are not an array of nodes")
+    if not isinstance(values, np.ndarray) or values.shape != (len(nodes), outputs, classes):
+        raise ValueError("a tree's values are not as many as its nodes")
+    if nodes.dtype["left_child"].kind != "i" or nodes.dtype["feature"].kind != "i":
+        raise ValueError("a tree's nodes are not an array of nodes")
+    left, right = nodes["left_child"], nodes["right_child"]
+    internal = left != _NO_CHILD
+    if not np.array_equal(internal, right != _NO_CHILD):
+        raise ValueError("a node of a tree has one child only")
+    require_tree(left, right, internal=internal, what="a tree")
+    require_within(nodes["feature"][internal], features, "a feature that a tree asks for")
+
+
+def require_histogram_tree(nodes: Any, bitsets: Any, features: int | None) -> None:
+    """Looks at the arrays of a HistGradientBoosting predictor."""
+    names = ("left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx")
+    if not isinstance(nodes, np.ndarray) or nodes.ndim != 1 or nodes.dtype.names is None:
+        raise ValueError("a predictor's nodes are not an array of nodes")
+    if any(name not in nodes.dtype.names for name in names):
+        raise ValueError("a predictor's nodes are not an array of nodes")
+    if not isinstance(bitsets, np.ndarray) or bitsets.ndim != 2 or bitsets.shape[1] != 8 or bitsets.dtype != np.uint32:
+        raise ValueError("a predictor's categories are not sets of bits")
+    internal = nodes["is_leaf"] == 0
+    require_tree(nodes["left"], nodes["right"], internal=internal, what="a tree")
+    places = nodes["feature_idx"][internal]
+    require_within(places, np.iinfo(np.int64).max if features is None else features, "a feature that a tree asks for")
+    require_within(nodes["bitset_idx"][internal & (nodes["is_categorical"] != 0)], len(bitsets), "a set of categories")
+
+
+def require_neighbours_tree(state: Sequence[Any], *, bounds: int) -> None:
+    """Looks at the state of a KD-tree or a ball tree; `bounds` is how many bounds each node has."""
+    data, places, nodes, node_bounds, leaf_size, levels, count = state[:7]
+    if not all(isinstance(each, np.ndarray) for each in (data, places, nodes, node_bounds)):
+        raise ValueError("a tree of neighbours has no arrays")
+    if data.ndim != 2 or data.dtype.kind != "f" or not data.flags["C_CONTIGUOUS"] or not len(data):
+        raise ValueError("a tree of neighbours has no rows")
+    rows, features = data.shape
+    if places.shape != (rows,) or places.dtype.kind != "i":
+        raise ValueError("a tree of neighbours does not have a place for each row")
+    require_within(places, rows, "a row of a tree of neighbours")
+    numbers = (leaf_size, levels, count, *state[7:11])
+    if not all(type(each) is int and 0 <= each < 1 << 31 for each in numbers) or leaf_size < 1 or not 1 <= levels < 31:
+        raise ValueError("a tree of neighbours has sizes that are none")
+    wanted = ("idx_start", "idx_end", "is_leaf", "radius")
+    if count != (1 << levels) - 1 or nodes.shape != (count,) or nodes.dtype.names != wanted:
+        raise ValueError("a tree of neighbours does not have the nodes of its levels")
+    if node_bounds.shape != (bounds, count, features) or node_bounds.dtype != data.dtype:
+        raise ValueError("a tree of neighbours does not have bounds for its nodes")
+    start, end, leaf = nodes["idx_start"], nodes["idx_end"], nodes["is_leaf"] != 0
+    used = _used_nodes(leaf, count)
+    if len(used) and (start[used].min() < 0 or end[used].max() > rows or (end[used] < start[used]).any()):
+        raise ValueError("a node of a tree of neighbours leads outside its rows")
+
+
+def _used_nodes(leaf: Any, count: int) -> Any:
+    """Nodes that a search can come to; those without children inside are leaves."""
+    found, level = [], np.array([0])
+    while len(level):
+        if level.max() >= count:
+            raise ValueError("a tree of neighbours leads outside its nodes")
+        found.append(level)
+        inner = level[~leaf[level]]
+        level = np.concatenate([2 * inner + 1, 2 * inner + 2])
+    return np.concatenate(found)
+
+
+def require_support_vectors(state: Mapping[str, Any], classes: int) -> None:
+    """Looks at the arrays of a support vector machine of libsvm, which reads them by each other's sizes."""
+    vectors, support = state.get("support_vectors_"), state.get("support_")
+    counts, weights, intercept = state.get("_n_support"), state.get("_dual_coef_"), state.get("_intercept_")
+    if state.get("_sparse"):
+        raise ValueError("a support vector machine of sparse rows")
+    arrays = (vectors, support, counts, weights, intercept)
+    if not all(isinstance(each, np.ndarray) for each in arrays):
+        raise ValueError("a support vector machine has no arrays")
+    if vectors.ndim != 2 or support.shape != (len(vectors),) or weights.ndim != 2:  # type: ignore[union-attr]
+        raise ValueError("a support vector machine's arrays do not fit each other")
+    pairs = classes * (classes - 1) // 2
+    rows = max(1, classes - 1)
+    if counts.ndim != 1 or (counts < 0).any() or len(counts) < min(classes, 2):  # type: ignore[union-attr]
+        raise ValueError("a support vector machine's counts do not fit its classes")
+    total = int(counts[: max(classes, 1)].sum()) if classes > 1 else len(vectors)  # type: ignore[index, arg-type]
+    if total != len(vectors) or weights.shape != (rows, len(vectors)):  # type: ignore[arg-type, union-attr]
+        raise ValueError("a support vector machine's arrays do not fit each other")
+    if intercept.shape != (max(1, pairs),):  # type: ignore[union-attr]
+        raise ValueError("a support vector machine's arrays do not fit each other")
+    for name in ("_probA", "_probB"):
+        found = state.get(name)
+        if found is not None and getattr(found, "size", 0) not in (0, 1, max(1, pairs)):
+            raise ValueError("a support vector machine's arrays do not fit each other")
+    features = state.get("n_features_in_")
+    if state.get("kernel") != "precomputed" and features is not None and vectors.shape[1] != features:  # type: ignore[union-attr]
+        raise ValueError("a support vector machine's vectors do not have its features")
+
+
+def require_sparse(state: Mapping[str, Any], *, by_column: bool) -> None:
+    """Looks at the arrays of a sparse matrix in compressed rows or columns."""
+    shape, pointers = state.get("_shape"), state.get("indptr")
+    places, data = state.get("indices"), state.get("data")
+    if not all(isinstance(each, np.ndarray) and each.ndim == 1 for each in (pointers, places, data)):
+        raise ValueError("a sparse matrix has no arrays")
+    if type(shape) is not tuple or len(shape) != 2 or not all(isinstance(each, int | np.integer) for each in shape):
+        raise ValueError("a sparse matrix has no shape")
+    major, minor = (shape[1], shape[0]) if by_column else shape
+    if len(pointers) != major + 1 or pointers[0] != 0 or (np.diff(pointers) < 0).any():  # type: ignore[arg-type, index]
+        raise ValueError("a sparse matrix does not have its rows")
+    if pointers[-1] > min(len(places), len(data)):  # type: ignore[index, arg-type]
+        raise ValueError("a sparse matrix leads outside its numbers")
+    require_within(places, int(minor), "a column of a sparse matrix")
+
+
+def require_vocabulary(vocabulary: Any, what: str) -> None:
+    """Raises ValueError unless the words of a vocabulary have the places 0, 1, 2 and so on."""
+    if not isinstance(vocabulary, Mapping):
+        raise ValueError(f"{what} is none")
+    try:
+        places = np.fromiter((int(place) for place in vocabulary.values()), dtype=np.int64, count=len(vocabulary))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{what} has places that are none") from None
+    require_within(places, len(vocabulary), f"a place of {what}")
+
+
+def require_spline(knots: Any, coefficients: Any, degree: Any) -> None:
+    """Looks at the arrays of a `scipy.interpolate.BSpline`."""
+    if not isinstance(degree, int | np.integer) or not 0 <= degree < 64:
+        raise ValueError("a spline has no degree")
+    if not isinstance(knots, np.ndarray) or knots.ndim != 1 or not isinstance(coefficients, np.ndarray):
+        raise ValueError("a spline has no knots")
+    if len(knots) < 2 * degree + 2 or len(coefficients) < len(knots) - degree - 1:
+        raise ValueError("a spline does not have a coefficient for its knots")
+    if not np.isfinite(knots).all() or (np.diff(knots) < 0).any():
+        raise ValueError("a spline's knots are not in order")
