@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from model_store.contract.columns import Columns, NeedsOwnLibrary
+from model_store.contract.features import Feature
 from model_store.contract.own import OwnModel, gap_of, is_gap
 from model_store.contract.structure import Structure
 from model_store.serialization.trees import Trees
@@ -43,7 +44,16 @@ def rows_into_leaves(
 
 
 def _with_gaps(own: OwnModel, row: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(gap_of(feature) if is_gap(value) else value for feature, value in zip(own.features, row, strict=True))
+    return tuple(_of_kind(feature, value) for feature, value in zip(own.features, row, strict=True))
+
+
+def _of_kind(feature: Feature, value: Any) -> Any:
+    """A value near the wanted one that a caller can send."""
+    if is_gap(value):
+        return gap_of(feature)
+    if feature.kind == "boolean":
+        return bool(value >= 0.5)
+    return float(round(value)) if feature.kind == "integer" and math.isfinite(value) else value
 
 
 def _leaves_of(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ...]]) -> "np.ndarray[Any, Any]":

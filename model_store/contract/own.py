@@ -14,11 +14,32 @@ import numpy as np
 from model_store.contract.features import Feature
 from model_store.errors import InvalidInput
 
+_EXACT_INTEGERS = 1 << 53
 _GRAIN = 1e-9
 """Of an anomaly detector's largest known score: closer ones have one rank."""
 Row = Sequence[Any]
 """One value a feature: float (a gap is NaN or what it is written as), int, str, bool or None."""
 Output = Literal["predict_proba", "decision_function", "anomaly_score"]
+
+
+class DecidedScore(float):
+    """A score with the decision that the model's own `predict` makes of it."""
+
+    __slots__ = ("fraud",)
+
+    fraud: bool
+
+
+def decided_score(score: float, *, fraud: bool) -> DecidedScore:
+    """A score with a decision."""
+    made = DecidedScore(score)
+    made.fraud = fraud
+    return made
+
+
+def is_fraud(score: float, threshold: float) -> bool:
+    """The decision: the model's own where it comes with the score, else by the threshold."""
+    return score.fraud if type(score) is DecidedScore else score >= threshold
 
 
 class RowRefused(Exception):
@@ -107,6 +128,8 @@ class OwnModel:
         output: which of its methods is asked.
         positive_index: the class whose score is wanted.
         ranks: of an anomaly detector.
+        decided_as: the positive class, where the model's own `predict` decides instead of a threshold.
+        texts: whether it takes a row of texts instead of a table.
     """
 
     def __init__(
@@ -118,10 +141,16 @@ class OwnModel:
         output: Output,
         positive_index: int,
         ranks: AnomalyRanks | None = None,
+        decided_as: Any = None,
+        texts: bool = False,
     ) -> None:
         self.model, self.features, self.framed = model, tuple(features), framed
         self.output, self.positive_index, self.ranks = output, positive_index, ranks
-        self._plain = all(feature.is_numeric or feature.kind == "boolean" for feature in self.features)
+        self._decided_as, self._texts = decided_as, texts
+        self._plain = all(
+            (feature.is_numeric or feature.kind == "boolean") and not _beyond_64_bit_floats(feature)
+            for feature in self.features
+        )
         self.library = type(model).__module__.split(".")[0]
 
     def scores(self, rows: Sequence[Row]) -> "np.ndarray[Any, Any]":
@@ -146,7 +175,8 @@ class OwnModel:
         while pending:
             part = pending.pop()
             try:
-                found += self.scores(part).tolist()
+                scores: list[float] = self.scores(part).tolist()
+                found += scores if self._decided_as is None else self._decided(part, scores)
             except RowRefused as refusal:
                 if len(part) == 1:
                     found.append(refusal)
@@ -154,6 +184,25 @@ class OwnModel:
                     middle = len(part) // 2
                     pending += [part[middle:], part[:middle]]
         return found
+
+    def decisions(self, rows: Sequence[Row], threshold: float) -> "np.ndarray[Any, Any]":
+        """Which rows are fraud.
+
+        Raises:
+            RowRefused: as `scores`.
+        """
+        scores: list[float] = self.scores(rows).tolist()
+        decided = scores if self._decided_as is None else self._decided(rows, scores)
+        return np.array([is_fraud(score, threshold) for score in decided], dtype=bool)
+
+    def _decided(self, rows: Sequence[Row], scores: list[float]) -> list[float]:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                decided = np.asarray(self.model.predict(self.table(rows))) == self._decided_as
+        except Exception as error:
+            raise RowRefused(one_line(error)) from None
+        return [decided_score(score, fraud=bool(fraud)) for score, fraud in zip(scores, decided.tolist(), strict=True)]
 
     def raw_scores(self, rows: Sequence[Row]) -> list[float]:
         """What the model's own method says of the rows that it answers, in their order."""
@@ -185,7 +234,9 @@ class OwnModel:
         return decisions if self.positive_index == 1 else -decisions
 
     def table(self, rows: Sequence[Row]) -> Any:
-        """Rows as the model takes them: a data frame, or an array."""
+        """Rows as the model takes them: a data frame, an array, or texts."""
+        if self._texts:
+            return np.array([row[0] for row in rows], dtype=object)
         if not self.framed:
             return np.array(rows, dtype=np.float64 if self._plain else object).reshape(len(rows), len(self.features))
         import pandas
@@ -231,17 +282,36 @@ def _series(feature: Feature, values: list[Any]) -> Any:
         return pandas.Categorical(gapless, categories=pandas.Index(known + more))
     gap = any(_is_gap(each) for each in values)
     if feature.kind == "time":
-        return pandas.to_datetime(pandas.Series(values, dtype=object), utc=True, format="ISO8601").dt.tz_localize(None)
+        moments = pandas.to_datetime(pandas.Series(values, dtype=object), utc=True, format="ISO8601")
+        if "," in feature.dtype:
+            return moments.astype(feature.dtype)
+        moments = moments.dt.tz_localize(None)
+        return moments.astype(feature.dtype) if feature.dtype else moments
     if feature.kind in ("text",) or (feature.kind == "category" and not feature.is_numeric):
         dtype: Any = feature.dtype or "str"
         if dtype == "object":
             return pandas.Series([None if _is_gap(each) else each for each in values], dtype=object)
         return pandas.Series([math.nan if _is_gap(each) else each for each in values], dtype=dtype)
     if feature.kind == "boolean":
-        return pandas.Series(values, dtype=object if gap else bool)
+        if feature.dtype == "boolean":
+            return pandas.array([None if _is_gap(each) else bool(each) for each in values], dtype="boolean")
+        if not gap:
+            return pandas.Series(values, dtype=bool)
+        missing = None if feature.dtype == "object" else math.nan
+        return pandas.Series([missing if _is_gap(each) else each for each in values], dtype=object)
     if (feature.kind == "integer" or _whole(feature)) and not gap and all(float(each).is_integer() for each in values):
-        return np.array([int(each) for each in values])
+        return np.array([int(each) for each in values], dtype=np.int64 if _fits(values) else object)
     return np.array([math.nan if each is None else each for each in values], dtype=np.float64)
+
+
+def _beyond_64_bit_floats(feature: Feature) -> bool:
+    """Whether it has values that a 64-bit float cannot tell apart."""
+    beyond = (isinstance(each, int) and abs(each) > _EXACT_INTEGERS for each in feature.categories)
+    return feature.dtype.startswith("int") or any(beyond)
+
+
+def _fits(values: Sequence[Any]) -> bool:
+    return all(-(1 << 63) <= int(each) < 1 << 63 for each in values)
 
 
 def _whole(feature: Feature) -> bool:

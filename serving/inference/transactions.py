@@ -300,7 +300,8 @@ def _number(feature: Feature, value: Any, where: str) -> Any:
         number = math.inf
     if not math.isfinite(number):
         raise InvalidRequest("not_finite", f"{where} is not a finite number", where)
-    return value if feature.kind == "integer" else number
+    # Whole numbers stay whole where a library tells them apart past 64-bit floats.
+    return value if feature.kind in ("integer", "category") else number
 
 
 def _shown(text: str) -> str:
