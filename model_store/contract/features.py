@@ -252,7 +252,7 @@ class _Reader:
 
     def _categories(self, column: int, known: list[Any], dtype: str = "") -> None:
         if known and all(isinstance(each, bool) for each in known):
-            self._change(column, kind="boolean")
+            self._change(column, kind="boolean", **({"categories": tuple(known), "dtype": dtype} if dtype else {}))
         elif known:
             usual = tuple(float(each) for each in known if isinstance(each, int | float))
             self._change(column, kind="category", categories=tuple(known), dtype=dtype, usual=usual)
@@ -369,7 +369,7 @@ class _Reader:
                 known = sorted(int(each) for each in info.split(":") if int(each) >= 0)
                 self._change(column, kind="category", categories=tuple(known), usual=tuple(map(float, known)))
         for number, categories in zip(chosen, frame_categories, strict=False):
-            self._change(columns[number], kind="category", categories=tuple(categories), dtype="category")
+            self._categories(columns[number], list(categories), "category")
         self._trees(part, columns)
 
     def _trees(self, part: Any, columns: list[int]) -> None:
@@ -420,6 +420,11 @@ def _xgboost_categories(encoding: Mapping[str, Any]) -> list[Any]:
     if "offsets" not in encoding:
         return list(values)
     content = bytes(each & 0xFF for each in values)
+    if not content.isascii():
+        raise InvalidInput(
+            "XGBoost cuts the names of categories that are not ASCII, so it cannot be told which it means; give them "
+            "ASCII names or numbers, and train again"
+        )
     offsets = encoding["offsets"]
     return [content[start:end].decode("utf-8", "replace") for start, end in itertools.pairwise(offsets)]
 

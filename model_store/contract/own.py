@@ -151,6 +151,11 @@ class OwnModel:
             (feature.is_numeric or feature.kind == "boolean") and not _beyond_64_bit_floats(feature)
             for feature in self.features
         )
+        self._wide = [
+            number
+            for number, feature in enumerate(self.features)
+            if framed and feature.is_numeric and _beyond_64_bit_floats(feature)
+        ]
         self.library = type(model).__module__.split(".")[0]
 
     def scores(self, rows: Sequence[Row]) -> "np.ndarray[Any, Any]":
@@ -159,6 +164,11 @@ class OwnModel:
         Raises:
             RowRefused: the library does not answer, or answers with something that is no number from 0 to 1.
         """
+        if len(apart := self._apart(rows)) > 1:
+            found = np.zeros(len(rows))
+            for numbers in apart:
+                found[numbers] = self.scores([rows[number] for number in numbers])
+            return found
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
@@ -167,6 +177,17 @@ class OwnModel:
         except Exception as error:
             raise RowRefused(one_line(error)) from None
         return self._checked(raw, len(rows))
+
+    def _apart(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Rows with a gap or a fraction beside whole numbers past 64-bit floats: in one column they would cut them."""
+        if not self._wide:
+            return [[]]
+        whole: list[int] = []
+        others: list[int] = []
+        for number, row in enumerate(rows):
+            fits = all(type(row[place]) is int or float(row[place]).is_integer() for place in self._wide)
+            (whole if fits else others).append(number)
+        return [each for each in (whole, others) if each]
 
     def scores_one_by_one(self, rows: Sequence[Row]) -> "list[float | RowRefused]":
         """The scores of rows, and for those that the library does not answer, why not; in batches where it does."""

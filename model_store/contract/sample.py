@@ -3,6 +3,8 @@
 Only what is counted is kept: the deciles of a column and its categories that the model itself knows; never a row.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -174,7 +176,7 @@ def _kind_of(feature: Feature, column: Any, path: Path) -> tuple[Kind, str]:
     if api.is_bool_dtype(column.dtype) or _holds_booleans(column):
         return "boolean", "boolean" if str(column.dtype) == "boolean" else ""
     if api.is_datetime64_any_dtype(column.dtype):
-        return "time", str(column.dtype)
+        return "time", _time_type(feature, column)
     if api.is_numeric_dtype(column.dtype):
         whole = feature.kind == "number" and api.is_integer_dtype(column.dtype) and not column.isna().any()
         return "integer" if whole else feature.kind, ""
@@ -185,6 +187,24 @@ def _kind_of(feature: Feature, column: Any, path: Path) -> tuple[Kind, str]:
     if feature.usual or feature.bins:
         raise InvalidInput(f"{path}: {feature.name} holds texts, the model takes numbers there")
     return "text", ""
+
+
+def _time_type(feature: Feature, column: Any) -> str:
+    """The column's type, in the unit that the model was trained in: Parquet keeps no seconds, a scaler's mean tells.
+
+    The unit matters to whatever takes times as numbers.
+    """
+    own = str(column.dtype)
+    middle = float(np.median(feature.usual)) if feature.usual else 0.0
+    if middle <= 0:
+        return own
+    found = column.dropna()
+    distances = {}
+    for unit in ("s", "ms", "us", "ns"):
+        times = found.dt.as_unit(unit).to_numpy(dtype=f"datetime64[{unit}]").astype(np.int64)
+        distances[unit] = abs(math.log10(max(float(np.median(times)), 1.0) / middle))
+    unit = min(distances, key=lambda each: distances[each])
+    return re.sub(r"\[\w+", f"[{unit}", own) if distances[unit] < 1 else own
 
 
 def _holds_booleans(column: Any) -> bool:

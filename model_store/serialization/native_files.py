@@ -53,6 +53,11 @@ def lightgbm_model(content: bytes) -> "LightGBMModel":
         InvalidInput: its objective gives no probability.
         UnreadableModel: it is not a LightGBM model.
     """
+    if b"\r\n" in content[:4096]:
+        raise UnreadableModel(
+            "not a LightGBM model as LightGBM writes it: its lines end as on Windows, and it counts bytes; copy the "
+            "file without changing its line ends"
+        )
     try:
         text = content.decode("utf-8")
         header = _require_lightgbm(text)

@@ -290,7 +290,8 @@ def _value(feature: Feature, value: Any, where: str) -> Any:
 
 def _number(feature: Feature, value: Any, where: str) -> Any:
     # Booleans are numbers to Python; to a model they are a caller's mistake, unless it knows 0 and 1 alone.
-    if isinstance(value, bool) and (feature.minimum, feature.maximum) == (0, 1):
+    zero_and_one = (feature.minimum, feature.maximum) == (0, 1) or set(feature.categories) == {0, 1}
+    if isinstance(value, bool) and zero_and_one:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest("not_a_number", f"{where} is not a number", where)
