@@ -167,7 +167,7 @@ def contract_of(
         threshold=chosen,
         threshold_origin="given" if given is not None else "estimator" if own is not None else "default",
         framed=framed,
-        features=tuple(merged(features, described, named=_names_itself(model))),
+        features=tuple(merged(features, described, named=_names_itself(model), gap_is_known=hasattr(model, "missing"))),
         decides="threshold" if by_score or given is not None else "model",
         texts=texts,
         versions=dict(versions or {}),
@@ -190,8 +190,16 @@ def _names_itself(model: Any) -> bool:
     return names is not None and [str(each) for each in names] != [f"Column_{n}" for n in range(len(names))]
 
 
-def merged(features: Sequence[Feature], described: Sequence[Mapping[str, Any]], *, named: bool) -> list[Feature]:
+def merged(
+    features: Sequence[Feature], described: Sequence[Mapping[str, Any]], *, named: bool, gap_is_known: bool = False
+) -> list[Feature]:
     """The model's features with what a description adds.
+
+    Args:
+        features: as the model tells them.
+        described: as somebody describes them.
+        named: whether the model names its features.
+        gap_is_known: whether the model tells what it takes for a gap.
 
     Raises:
         InvalidInput: the description has other features, another order, or a type that the model contradicts.
@@ -212,11 +220,20 @@ def merged(features: Sequence[Feature], described: Sequence[Mapping[str, Any]], 
             f"the description has the features in another order than the model: number {place + 1} is "
             f"{names[place]!r} there and {own[place]!r} in the model"
         )
+    if gap_is_known:
+        for known, told in zip(features, given, strict=True):
+            if told.written is not None and told.written != known.written:
+                raise InvalidInput(
+                    f"feature {told.name!r} writes a gap as {told.written!r} in the description; the model takes "
+                    f"{'NaN' if known.written is None else known.written!r} for one"
+                )
     return [_with_description(known, told) for known, told in zip(features, given, strict=True)]
 
 
 def _with_description(known: Feature, told: Feature) -> Feature:
     kind = known.kind
+    if told.kind == "boolean" and known.kind == "number" and any(not 0 <= each <= 1 for each in known.usual):
+        raise InvalidInput(f"feature {told.name!r} is a boolean in the description; the model compares it with others")
     if told.kind != "number" and told.kind != known.kind:
         if known.kind != "number" and not (known.kind == "category" and told.kind in ("text", "integer")):
             raise InvalidInput(

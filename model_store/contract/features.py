@@ -73,6 +73,7 @@ class Feature:
             raise InvalidInput(f"a feature has the name {name!r}; allowed: a text")
         if kind not in KINDS:
             raise InvalidInput(f"feature {name!r} has the type {kind!r}; allowed: {', '.join(KINDS)}")
+        _require_values(name, values)
         more = {
             key: values[key]
             for key in ("gaps", "written", "unknown", "dtype", "minimum", "maximum", "bins")
@@ -88,6 +89,29 @@ class Feature:
         if self.kind == "category":
             return not any(isinstance(each, str) for each in self.categories)
         return self.kind in ("number", "integer")
+
+
+def _require_values(name: str, values: Mapping[str, Any]) -> None:
+    """Raises InvalidInput when a feature of a description or a manifest has values of other kinds."""
+    for key in ("minimum", "maximum"):
+        if not isinstance(values.get(key), int | float | None) or isinstance(values.get(key), bool):
+            raise InvalidInput(f"feature {name!r} has the {key} {values[key]!r}; allowed: a number")
+    if not isinstance(values.get("gaps"), bool | None):
+        raise InvalidInput(f"feature {name!r} has gaps {values['gaps']!r}; allowed: true and false")
+    if not isinstance(values.get("written"), int | float | str | None):
+        raise InvalidInput(f"feature {name!r} writes gaps as {values['written']!r}; allowed: a number or a text")
+    if not isinstance(values.get("categories"), Sequence | None) or isinstance(values.get("categories"), str):
+        raise InvalidInput(f"feature {name!r} has the categories {values['categories']!r}; allowed: a list")
+    bins = values.get("bins")
+    if bins is None:
+        return
+    lists = [bins.get(key) for key in ("edges", "shares")] if isinstance(bins, Mapping) else [None]
+    if not all(isinstance(each, Sequence) and all(_is_number(value) for value in each) for each in lists):
+        raise InvalidInput(f"feature {name!r} has the bins {bins!r}; allowed: edges and shares, lists of numbers"[:300])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def feature_names_of(model: Any) -> tuple[list[str], bool]:

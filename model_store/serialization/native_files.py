@@ -93,6 +93,8 @@ def _require_lightgbm(text: str) -> dict[str, str]:
         raise ValueError(f"a tree of {size_less_than_zero[0]} bytes")
     if not body[start:].lstrip().startswith(b"end of trees"):
         raise ValueError("its trees do not end where the header says")
+    if b"\nparameters:" in body[start:] and b"\nend of parameters\n" not in body[start:]:
+        raise ValueError("its parameters end early")
     return header
 
 

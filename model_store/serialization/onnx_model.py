@@ -206,7 +206,7 @@ def _chosen_outputs(outputs: Sequence[Any]) -> list[str]:
     """The outputs that hold probabilities, by type and name.
 
     Raises:
-        UnreadableModel: there are none, or it cannot be told which.
+        InvalidInput: there are none, or it cannot be told which.
     """
     maps = [each.name for each in outputs if each.type.startswith("seq(map")]
     numbers = [each for each in outputs if each.type in ("tensor(float)", "tensor(double)", "tensor(float16)")]
@@ -221,8 +221,8 @@ def _chosen_outputs(outputs: Sequence[Any]) -> list[str]:
         return [each.name for each in numbers]
     names = ", ".join(each.name for each in outputs)
     if not numbers:
-        raise UnreadableModel(f"the ONNX model's output {names} is a label; export its probabilities too")
-    raise UnreadableModel(
+        raise InvalidInput(f"the ONNX model's output {names} is a label; export its probabilities too")
+    raise InvalidInput(
         f"the ONNX model has the outputs {names}; it cannot be told which are probabilities: export one of them, or "
         "give it a name with 'probabilities'"
     )
