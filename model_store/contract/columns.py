@@ -16,6 +16,7 @@ from model_store.errors import InvalidInput
 Value = float | str | bool | None
 _GAP = "\x00gap"
 """The key of a gap in a table of categories; no JSON text of a caller's equals it."""
+_INFINITE = (math.inf, -math.inf)
 _EXACT_INTEGERS = 1 << 53
 """Beyond it a number may stand for several whole ones."""
 _NUMERIC_OPERATIONS = ("fill", "subtract", "divide", "multiply", "add")
@@ -99,7 +100,10 @@ class Columns:
         for part in self.parts:
             value = row[part.source]
             if isinstance(part, Column):
-                found.append(part.of(value))
+                number = part.of(value)
+                if number in _INFINITE:
+                    raise NeedsOwnLibrary
+                found.append(number)
                 continue
             if value is None or value != value:
                 value = part.fill
