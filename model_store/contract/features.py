@@ -19,7 +19,10 @@ from model_store.errors import InvalidInput
 Kind = Literal["number", "integer", "boolean", "category", "text", "time"]
 KINDS: tuple[Kind, ...] = ("number", "integer", "boolean", "category", "text", "time")
 _TEXT_READERS = ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
+_DICTIONARY_READERS = ("DictVectorizer", "FeatureHasher")
 _MOST_TEXTS = 24
+ANY = "any"
+"""The type of a column that a model is given and does not look at."""
 Value = float | int | str | bool | None
 _MOST_USUAL = 9
 
@@ -128,6 +131,11 @@ def feature_names_of(model: Any) -> tuple[list[str], bool]:
             framed = False
     else:
         count = 1 if takes_texts(model) else _feature_count(model)
+        if count is None and type(list(_members(model))[-1]).__name__ in _DICTIONARY_READERS:
+            raise InvalidInput(
+                f"{type(list(_members(model))[-1]).__name__} takes a dictionary for a row, which is not served; use a "
+                "ColumnTransformer over named columns"
+            )
         if count is None:
             raise InvalidInput(f"{type(model).__name__} does not say how many features it takes; is it fitted?")
         found = ["text"] if takes_texts(model) else [f"feature_{number}" for number in range(count)]
@@ -205,6 +213,8 @@ class _Reader:
 
     def __init__(self, features: list[Feature]) -> None:
         self.features = features
+        self._as_sent = True
+        """Whether the values are still those that callers send."""
 
     def visit(self, part: Any, columns: list[int]) -> list[int] | None:
         """Reads one part.
@@ -243,17 +253,26 @@ class _Reader:
 
     def _pipeline(self, steps: list[Any], columns: list[int]) -> list[int] | None:
         reached: list[int] | None = columns
+        before = self._as_sent
         for step in steps:
             if hasattr(step, "fit_resample") and not hasattr(step, "transform"):
                 continue
             if reached is None:
-                return None
+                break
             reached = self.visit(step, reached)
+            self._as_sent &= step is None or isinstance(step, str) or _READERS.get(type(step).__name__) == "selector"
+        self._as_sent = before
         return reached
 
     def _column_transformer(self, part: Any) -> list[int] | None:
         found: list[int] = []
         complete = True
+        used: set[int] = set()
+        dropped: set[int] = set()
+        for name, transformer, _ in part.transformers_:
+            (dropped if transformer == "drop" else used).update(part._transformer_to_input_indices[name])
+        for column in dropped - used if self._as_sent else ():
+            self._change(column, dtype=ANY)
         for name, transformer, chosen in part.transformers_:
             if transformer == "drop":
                 continue
@@ -288,6 +307,8 @@ class _Reader:
                 self._change(column, kind="text")
             elif isinstance(value, int | float) and value == value:
                 self._usual(column, [value])
+            if not self._as_sent:
+                continue
             if missing is None:
                 self._change(column, dtype="object")
             elif type(missing).__name__ == "NAType":
@@ -371,7 +392,7 @@ class _Reader:
             elif kind == "i":
                 self._change(column, kind="boolean", dtype="boolean")
         missing = part.missing
-        if missing is not None and missing == missing:
+        if missing is not None and missing == missing and self._as_sent:
             for column in columns:
                 self._change(column, written=float(missing))
         self._trees(part, columns)

@@ -88,7 +88,8 @@ def _sides(splits: "np.ndarray[Any, Any]", trees: Trees) -> tuple[Any, ...]:
         near = splits.astype(np.float32)
         low, high = np.float32(-np.inf), np.float32(np.inf)
         return near, np.nextafter(near, low), np.nextafter(near, high)
-    return splits, np.nextafter(splits, -np.inf), np.nextafter(splits, np.inf), splits.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return splits, np.nextafter(splits, -np.inf), np.nextafter(splits, np.inf), splits.astype(np.float32)
 
 
 def _extremes_of(feature: Feature) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from model_store.contract.features import Feature
+from model_store.contract.frames import series_of
 from model_store.errors import InvalidInput
 
 _EXACT_INTEGERS = 1 << 53
@@ -265,7 +266,7 @@ class OwnModel:
         columns = zip(*rows, strict=True) if rows else [()] * len(self.features)
         return pandas.DataFrame(
             {
-                feature.name: _series(feature, list(values))
+                feature.name: series_of(feature, list(values))
                 for feature, values in zip(self.features, columns, strict=True)
             }
         )
@@ -293,50 +294,10 @@ class OwnModel:
         return clipped
 
 
-def _series(feature: Feature, values: list[Any]) -> Any:
-    import pandas
-
-    if feature.dtype == "category":
-        known = list(feature.categories)
-        more = sorted({each for each in values if not _is_gap(each) and each not in known}, key=str)
-        gapless = [None if _is_gap(each) else each for each in values]
-        return pandas.Categorical(gapless, categories=pandas.Index(known + more))
-    gap = any(_is_gap(each) for each in values)
-    if feature.kind == "time":
-        moments = pandas.to_datetime(pandas.Series(values, dtype=object), utc=True, format="ISO8601")
-        if "," in feature.dtype:
-            return moments.astype(feature.dtype)
-        moments = moments.dt.tz_localize(None)
-        return moments.astype(feature.dtype) if feature.dtype else moments
-    if feature.kind in ("text",) or (feature.kind == "category" and not feature.is_numeric):
-        dtype: Any = feature.dtype or "str"
-        if dtype == "object":
-            return pandas.Series([None if _is_gap(each) else each for each in values], dtype=object)
-        return pandas.Series([math.nan if _is_gap(each) else each for each in values], dtype=dtype)
-    if feature.kind == "boolean":
-        if feature.dtype == "boolean":
-            return pandas.array([None if _is_gap(each) else bool(each) for each in values], dtype="boolean")
-        if not gap:
-            return pandas.Series(values, dtype=bool)
-        missing = None if feature.dtype == "object" else math.nan
-        return pandas.Series([missing if _is_gap(each) else each for each in values], dtype=object)
-    if (feature.kind == "integer" or _whole(feature)) and not gap and all(float(each).is_integer() for each in values):
-        return np.array([int(each) for each in values], dtype=np.int64 if _fits(values) else object)
-    return np.array([math.nan if each is None else each for each in values], dtype=np.float64)
-
-
 def _beyond_64_bit_floats(feature: Feature) -> bool:
     """Whether it has values that a 64-bit float cannot tell apart."""
     beyond = (isinstance(each, int) and abs(each) > _EXACT_INTEGERS for each in feature.categories)
     return feature.dtype.startswith("int") or any(beyond)
-
-
-def _fits(values: Sequence[Any]) -> bool:
-    return all(-(1 << 63) <= int(each) < 1 << 63 for each in values)
-
-
-def _whole(feature: Feature) -> bool:
-    return bool(feature.categories) and all(isinstance(each, int) for each in feature.categories)
 
 
 def _is_gap(value: Any) -> bool:

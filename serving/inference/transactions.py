@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from model_store.contract.features import Feature
+from model_store.contract.features import ANY, Feature
 from model_store.contract.own import gap_of
 
 _SHOWN_CHARACTERS = 80
@@ -124,6 +124,8 @@ def _decoder(features: Sequence[Feature]) -> Callable[[bytes], Any] | None:
 
 
 def _json_type(feature: Feature) -> Any:
+    if feature.dtype == ANY:
+        return float | str | bool
     if feature.kind == "integer" or (feature.kind == "category" and feature.is_numeric):
         return int | float
     if feature.kind == "number":
@@ -159,13 +161,14 @@ def _finisher(features: Sequence[Feature]) -> Callable[[tuple[Any, ...]], tuple[
 def _allowed(feature: Feature) -> frozenset[Any] | None:
     """The categories, where the model refuses all others."""
     if feature.kind == "category" and feature.unknown == "refused":
-        return frozenset(feature.categories)
+        # What a gap is written as may be sent as it is.
+        return frozenset((*feature.categories, *(() if feature.written is None else (feature.written,))))
     return None
 
 
 def _is_time(text: str) -> bool:
     try:
-        return datetime.fromisoformat(text) is not None
+        return datetime.fromisoformat(text.upper()) is not None
     except ValueError:
         return False
 
@@ -265,6 +268,8 @@ def _expected(feature: Feature) -> tuple[str, str]:
 
 
 def _value(feature: Feature, value: Any, where: str) -> Any:
+    if feature.dtype == ANY and isinstance(value, str | bool):
+        return value
     code, words = _expected(feature)
     if feature.is_numeric:
         found: Any = _number(feature, value, where)
