@@ -181,6 +181,8 @@ class SecureModelPersistence:
         started, source = time.monotonic(), Path(input_path)
         if is_artifact(source):
             model, before = self.load_model_secure(source)
+        elif Path(output_path).exists() and source.samefile(output_path):
+            raise InvalidInput(f"{output_path}: the model file itself; name another file, the artifact takes its place")
         else:
             model, before = load_model_file(source), describe_model_file(source)
         difference = conversion_difference(model, serializer_named(target_format))

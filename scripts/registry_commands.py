@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conventions import exit_codes
-from model_store.errors import InvalidInput, SignatureInvalid, VersionConflict
+from model_store.errors import InvalidInput, ModelStoreError, SignatureInvalid, VersionConflict
 from scripts.command_line import bordered, facts, progress, show, table
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def register(options: argparse.Namespace) -> int:
     for warning in file.warnings:
         progress(f"{options.file.name}: {warning}")
     described = _described(options.file)
+    if options.label and not options.holdout:
+        raise InvalidInput("--label names a column of --holdout FILE, which is missing")
     model_id = registry.register_model(
         model=file.model,
         model_name=options.name,
@@ -94,7 +96,7 @@ def _contract_lines(contract: Mapping[str, Any]) -> list[str]:
 
 def prove(options: argparse.Namespace) -> int:
     """Answers golden rows under the libraries installed here."""
-    from model_store.registry.proofs import prove_version
+    from model_store.registry.proofs import Proof, prove_version
 
     registry = open_registry()
     if not options.model_id and not options.all:
@@ -104,7 +106,12 @@ def prove(options: argparse.Namespace) -> int:
     rows = []
     for number, model_id in enumerate(model_ids):
         options.working.step(number, len(model_ids), model_id)
-        rows.append(prove_version(registry, model_id).to_dict())
+        try:
+            rows.append(prove_version(registry, model_id).to_dict())
+        except ModelStoreError as error:
+            if not options.all:
+                raise
+            rows.append(Proof(model_id, False, 0, None, str(error)).to_dict())
     show(
         options, rows, table(("model_id", "proven", "rows", "largest_difference", "detail"), rows, empty="no versions")
     )
@@ -397,5 +404,11 @@ def _described(file: Path) -> dict[str, Any]:
     path = file.with_name(f"{file.name}.metrics.json")
     if not path.exists():
         return {}
-    described = json.loads(path.read_text(encoding="utf-8"))
-    return described if isinstance(described, dict) else {}
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InvalidInput(f"{path}: cannot be read as JSON ({error})") from None
+    features = described.get("features") if isinstance(described, dict) else ()
+    if not isinstance(features, list | None) or not all(isinstance(each, dict) for each in features or ()):
+        raise InvalidInput(f"{path}: not a description of a model; allowed: an object with features, a list of objects")
+    return dict(described)

@@ -335,7 +335,7 @@ class ModelDeployment:
                 raise
             said = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
             self.registry.audit.append("force", model_id, forced, environment=str(environment), gates=said)
-            self.say(f"deployed although {said}: {forced}")
+            self.say(f"deploying although {said}: {forced}")
 
     def converge(
         self,

@@ -16,6 +16,9 @@ from model_store.errors import InvalidInput
 Value = float | str | bool | None
 _GAP = "\x00gap"
 """The key of a gap in a table of categories; no JSON text of a caller's equals it."""
+_INFINITE = (math.inf, -math.inf)
+_EXACT_INTEGERS = 1 << 53
+"""Beyond it a number may stand for several whole ones."""
 _NUMERIC_OPERATIONS = ("fill", "subtract", "divide", "multiply", "add")
 
 
@@ -97,15 +100,20 @@ class Columns:
         for part in self.parts:
             value = row[part.source]
             if isinstance(part, Column):
-                found.append(part.of(value))
+                number = part.of(value)
+                if number in _INFINITE:
+                    raise NeedsOwnLibrary
+                found.append(number)
                 continue
             if value is None or value != value:
                 value = part.fill
+            if isinstance(value, float) and abs(value) > _EXACT_INTEGERS:
+                raise NeedsOwnLibrary
             place = part.entries.get(_GAP if value is None else value, part.unknown)
             if place == "own":
                 raise NeedsOwnLibrary
             values = [0.0] * part.width
-            if place is not None:
+            if place is not None and part.width:
                 values[place[0]] = place[1]  # type: ignore[index,assignment]
             found += values
         if self.zero_is_gap:
@@ -151,11 +159,16 @@ def _category_for(part: Table, offset: int, wanted: tuple[float, float], present
     return present
 
 
+def in_json(value: Any) -> Any:
+    """A number as JSON has it; NaN and the infinite ones as texts, which `float` reads."""
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
 def _part_to_dict(part: Column | Table) -> dict[str, Any]:
     if isinstance(part, Column):
-        return {"source": part.source, "operations": [list(each) for each in part.operations]}
-    unknown = list(part.unknown) if isinstance(part.unknown, tuple) else part.unknown
-    entries = [[None if key == _GAP else key, *place] for key, place in part.entries.items()]
+        return {"source": part.source, "operations": [[name, in_json(operand)] for name, operand in part.operations]}
+    unknown = [part.unknown[0], in_json(part.unknown[1])] if isinstance(part.unknown, tuple) else part.unknown
+    entries = [[None if key == _GAP else key, place, in_json(value)] for key, (place, value) in part.entries.items()]
     return {"source": part.source, "width": part.width, "entries": entries, "unknown": unknown, "fill": part.fill}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -11,12 +11,14 @@ from model_store.contract.decision import (
     classes_of,
     own_threshold,
     positive_index,
+    require_one_answer_a_class,
     require_threshold,
 )
-from model_store.contract.features import Feature, features_of, require_unique
+from model_store.contract.features import Feature, features_of, require_unique, takes_texts
 from model_store.contract.own import AnomalyRanks, Output, OwnModel, output_of
 from model_store.errors import InvalidInput, UnreadableModel
 
+Decides = Literal["threshold", "model"]
 ANOMALY_CLASSES = ("usual", "anomaly")
 
 
@@ -36,6 +38,10 @@ class Contract:
     framed: bool
     """Whether the model takes a data frame."""
     features: tuple[Feature, ...]
+    decides: Decides = "threshold"
+    """`model` where no threshold on the score says what the model's own `predict` decides."""
+    texts: bool = False
+    """Whether the model takes a row of texts, one for each transaction, instead of a table."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Library versions as the model's file has them."""
     ranks: AnomalyRanks | None = None
@@ -56,6 +62,8 @@ class Contract:
             output=self.output,
             positive_index=self.positive_index,
             ranks=self.ranks,
+            decided_as=self.positive_class if self.decides == "model" else None,
+            texts=self.texts,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +76,8 @@ class Contract:
             "positive_index": self.positive_index,
             "threshold": self.threshold,
             "threshold_origin": self.threshold_origin,
-            "input": "frame" if self.framed else "array",
+            "decides": self.decides,
+            "input": "texts" if self.texts else "frame" if self.framed else "array",
             "versions": dict(self.versions),
             "ranks": {"inside": list(self.ranks.inside), "outside": list(self.ranks.outside)} if self.ranks else None,
             "golden": dict(self.golden) if self.golden else None,
@@ -91,6 +100,8 @@ class Contract:
                 threshold=require_threshold(values["threshold"]),
                 threshold_origin=str(values["threshold_origin"]),
                 framed=values["input"] == "frame",
+                texts=values["input"] == "texts",
+                decides=values.get("decides", "threshold"),
                 features=tuple(Feature.from_dict(each) for each in features),
                 versions=dict(values["versions"]),
                 ranks=AnomalyRanks(tuple(ranks["inside"]), tuple(ranks["outside"])) if ranks else None,
@@ -98,6 +109,8 @@ class Contract:
             )
         except (KeyError, TypeError, ValueError, InvalidInput) as error:
             raise UnreadableModel(f"the manifest's contract cannot be read ({error})") from None
+        if found.decides not in get_args(Decides):
+            raise UnreadableModel("the manifest's contract has another way to decide than there are")
         if not 0 <= found.positive_index < len(found.classes) or found.output not in _OUTPUTS:
             raise UnreadableModel("the manifest's contract names a class or an output that there is not")
         return found
@@ -136,12 +149,16 @@ def contract_of(
     else:
         classes = classes_of(model)
         index = positive_index(classes, positive_class)
+        if output == "decision_function":
+            require_one_answer_a_class(model, classes)
     own = None if output == "anomaly_score" else own_threshold(model, classes[index])
     given = None if threshold is None else require_threshold(threshold)
-    chosen = next((each for each in (given, own) if each is not None), DEFAULT_THRESHOLD)
+    decided, by_score = own if own is not None else (None, True)
+    chosen = next((each for each in (given, decided) if each is not None), DEFAULT_THRESHOLD)
     if not 0 <= chosen <= 1:
         raise InvalidInput(f"the model's own threshold is {chosen:g}; a threshold lies between 0 and 1")
     features, framed = features_of(model)
+    texts = takes_texts(model)
     return Contract(
         task="anomaly" if output == "anomaly_score" else "binary" if len(classes) == 2 else "multiclass",
         output=output,
@@ -150,7 +167,9 @@ def contract_of(
         threshold=chosen,
         threshold_origin="given" if given is not None else "estimator" if own is not None else "default",
         framed=framed,
-        features=tuple(merged(features, described, named=_names_itself(model))),
+        features=tuple(merged(features, described, named=_names_itself(model), gap_is_known=hasattr(model, "missing"))),
+        decides="threshold" if by_score or given is not None else "model",
+        texts=texts,
         versions=dict(versions or {}),
     )
 
@@ -171,8 +190,16 @@ def _names_itself(model: Any) -> bool:
     return names is not None and [str(each) for each in names] != [f"Column_{n}" for n in range(len(names))]
 
 
-def merged(features: Sequence[Feature], described: Sequence[Mapping[str, Any]], *, named: bool) -> list[Feature]:
+def merged(
+    features: Sequence[Feature], described: Sequence[Mapping[str, Any]], *, named: bool, gap_is_known: bool = False
+) -> list[Feature]:
     """The model's features with what a description adds.
+
+    Args:
+        features: as the model tells them.
+        described: as somebody describes them.
+        named: whether the model names its features.
+        gap_is_known: whether the model tells what it takes for a gap.
 
     Raises:
         InvalidInput: the description has other features, another order, or a type that the model contradicts.
@@ -193,11 +220,20 @@ def merged(features: Sequence[Feature], described: Sequence[Mapping[str, Any]], 
             f"the description has the features in another order than the model: number {place + 1} is "
             f"{names[place]!r} there and {own[place]!r} in the model"
         )
+    if gap_is_known:
+        for known, told in zip(features, given, strict=True):
+            if told.written is not None and told.written != known.written:
+                raise InvalidInput(
+                    f"feature {told.name!r} writes a gap as {told.written!r} in the description; the model takes "
+                    f"{'NaN' if known.written is None else known.written!r} for one"
+                )
     return [_with_description(known, told) for known, told in zip(features, given, strict=True)]
 
 
 def _with_description(known: Feature, told: Feature) -> Feature:
     kind = known.kind
+    if told.kind == "boolean" and known.kind == "number" and any(not 0 <= each <= 1 for each in known.usual):
+        raise InvalidInput(f"feature {told.name!r} is a boolean in the description; the model compares it with others")
     if told.kind != "number" and told.kind != known.kind:
         if known.kind != "number" and not (known.kind == "category" and told.kind in ("text", "integer")):
             raise InvalidInput(

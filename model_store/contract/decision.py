@@ -69,11 +69,12 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def own_threshold(model: Any, positive: Any) -> float | None:
+def own_threshold(model: Any, positive: Any) -> tuple[float, bool] | None:
     """The threshold that an estimator decides by itself; None when it has none of its own.
 
-    Raises:
-        InvalidInput: it decides by a score that is no probability, or for another class.
+    Returns:
+        The threshold, and whether the score of the positive class decides by it. Where another score does (the other
+        class's, or the decision function beside probabilities), only the estimator's own `predict` decides.
     """
     final = _final(model)
     name = type(final).__name__
@@ -85,16 +86,29 @@ def own_threshold(model: Any, positive: Any) -> float | None:
         found, method = final.best_threshold_, final.response_method
     else:
         return None
-    pos_label = getattr(final, "pos_label", None)
-    if pos_label is None:
-        pos_label = getattr(final, "_pos_label", None)
-    if pos_label is not None and pos_label != positive:
-        raise InvalidInput(f"{name} decides about class {pos_label!r}; the class that is fraud is {positive!r}")
-    inner = final.estimator_
-    if method == "decision_function" or (method == "auto" and not hasattr(inner, "predict_proba")):
-        # The contract's score is 1 / (1 + exp(-decision)).
-        return 1 / (1 + math.exp(-float(found))) if abs(float(found)) < 700 else float(found > 0)
-    return float(found)
+    pos_label = next(
+        (each for each in (getattr(final, "pos_label", None), getattr(final, "_pos_label", None)) if each is not None),
+        np.asarray(final.classes_).tolist()[-1],
+    )
+    probabilities = hasattr(final.estimator_, "predict_proba")
+    by_decision = method == "decision_function" or (method == "auto" and not probabilities)
+    chosen = float(found)
+    if by_decision:
+        # The score of a decision function is 1 / (1 + exp(-decision)).
+        chosen = 1 / (1 + math.exp(-chosen)) if abs(chosen) < 700 else float(chosen > 0)
+    if pos_label != positive:
+        chosen = 1 - chosen
+    return chosen, pos_label == positive and by_decision != probabilities
+
+
+def require_one_answer_a_class(model: Any, classes: Sequence[Any]) -> None:
+    """Raises InvalidInput for a decision function that compares pairs of classes, of which none is a class's own."""
+    final = _final(model)
+    if len(classes) > 2 and getattr(final, "decision_function_shape", None) == "ovo":
+        raise InvalidInput(
+            f"{type(final).__name__} compares pairs of classes (decision_function_shape='ovo'), which is no score of "
+            "one class; train it with 'ovr', or with probability=True"
+        )
 
 
 def _final(model: Any) -> Any:

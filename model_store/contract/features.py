@@ -18,6 +18,11 @@ from model_store.errors import InvalidInput
 
 Kind = Literal["number", "integer", "boolean", "category", "text", "time"]
 KINDS: tuple[Kind, ...] = ("number", "integer", "boolean", "category", "text", "time")
+_TEXT_READERS = ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
+_DICTIONARY_READERS = ("DictVectorizer", "FeatureHasher")
+_MOST_TEXTS = 24
+ANY = "any"
+"""The type of a column that a model is given and does not look at."""
 Value = float | int | str | bool | None
 _MOST_USUAL = 9
 
@@ -44,6 +49,8 @@ class Feature:
     """Deciles of the training rows and the share of each bin, for drift."""
     usual: tuple[float, ...] = field(default=(), compare=False)
     """Values that the estimator knows of; for making rows, not part of the contract."""
+    texts: tuple[str, ...] = field(default=(), compare=False)
+    """Texts of words that the estimator knows; likewise."""
 
     def to_dict(self) -> dict[str, Any]:
         """As the manifest's feature schema has it."""
@@ -52,7 +59,7 @@ class Feature:
             found["gaps"] = self.gaps
         for key in ("written", "unknown", "dtype", "minimum", "maximum", "bins"):
             if (value := getattr(self, key)) not in (None, ""):
-                found[key] = value
+                found[key] = str(value) if isinstance(value, float) and math.isinf(value) else value
         if self.categories:
             found["categories"] = list(self.categories)
         return found
@@ -69,11 +76,14 @@ class Feature:
             raise InvalidInput(f"a feature has the name {name!r}; allowed: a text")
         if kind not in KINDS:
             raise InvalidInput(f"feature {name!r} has the type {kind!r}; allowed: {', '.join(KINDS)}")
+        _require_values(name, values)
         more = {
             key: values[key]
             for key in ("gaps", "written", "unknown", "dtype", "minimum", "maximum", "bins")
             if values.get(key) is not None
         }
+        if kind in ("number", "integer") and more.get("written") in ("inf", "-inf"):
+            more["written"] = float(more["written"])
         return cls(name=name, kind=kind, categories=tuple(values.get("categories") or ()), **more)
 
     @property
@@ -82,6 +92,29 @@ class Feature:
         if self.kind == "category":
             return not any(isinstance(each, str) for each in self.categories)
         return self.kind in ("number", "integer")
+
+
+def _require_values(name: str, values: Mapping[str, Any]) -> None:
+    """Raises InvalidInput when a feature of a description or a manifest has values of other kinds."""
+    for key in ("minimum", "maximum"):
+        if not isinstance(values.get(key), int | float | None) or isinstance(values.get(key), bool):
+            raise InvalidInput(f"feature {name!r} has the {key} {values[key]!r}; allowed: a number")
+    if not isinstance(values.get("gaps"), bool | None):
+        raise InvalidInput(f"feature {name!r} has gaps {values['gaps']!r}; allowed: true and false")
+    if not isinstance(values.get("written"), int | float | str | None):
+        raise InvalidInput(f"feature {name!r} writes gaps as {values['written']!r}; allowed: a number or a text")
+    if not isinstance(values.get("categories"), Sequence | None) or isinstance(values.get("categories"), str):
+        raise InvalidInput(f"feature {name!r} has the categories {values['categories']!r}; allowed: a list")
+    bins = values.get("bins")
+    if bins is None:
+        return
+    lists = [bins.get(key) for key in ("edges", "shares")] if isinstance(bins, Mapping) else [None]
+    if not all(isinstance(each, Sequence) and all(_is_number(value) for value in each) for each in lists):
+        raise InvalidInput(f"feature {name!r} has the bins {bins!r}; allowed: edges and shares, lists of numbers"[:300])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def feature_names_of(model: Any) -> tuple[list[str], bool]:
@@ -97,16 +130,32 @@ def feature_names_of(model: Any) -> tuple[list[str], bool]:
         if type(model).__module__.startswith("lightgbm.") and found == [f"Column_{n}" for n in range(len(found))]:
             framed = False
     else:
-        count = _feature_count(model)
+        count = 1 if takes_texts(model) else _feature_count(model)
+        if count is None and type(list(_members(model))[-1]).__name__ in _DICTIONARY_READERS:
+            raise InvalidInput(
+                f"{type(list(_members(model))[-1]).__name__} takes a dictionary for a row, which is not served; use a "
+                "ColumnTransformer over named columns"
+            )
         if count is None:
             raise InvalidInput(f"{type(model).__name__} does not say how many features it takes; is it fitted?")
-        found, framed = [f"feature_{number}" for number in range(count)], False
+        found = ["text"] if takes_texts(model) else [f"feature_{number}" for number in range(count)]
+        framed = False
     require_unique(found)
     return found, framed
 
 
+def takes_texts(model: Any) -> bool:
+    """Whether a model takes a row of texts: its first step reads texts by itself, without a table around them."""
+    if _own_names(model) is not None or _feature_count(model) is not None:
+        return False
+    *_, first = _members(model)
+    return type(first).__name__ in _TEXT_READERS
+
+
 def require_unique(names: Sequence[str]) -> None:
     """Raises InvalidInput when a name stands twice."""
+    if not all(names):
+        raise InvalidInput("the model takes a feature without a name; a caller could not send it")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InvalidInput(f"the model takes two features of the name {twice[0]!r}; a caller could not tell them apart")
@@ -149,7 +198,13 @@ def features_of(model: Any) -> tuple[list[Feature], bool]:
     """
     names, framed = feature_names_of(model)
     reader = _Reader([Feature(name) for name in names])
-    reader.visit(model, list(range(len(names))))
+    try:
+        reader.visit(model, list(range(len(names))))
+    except InvalidInput:
+        raise
+    except Exception:
+        # An estimator of a kind that nobody has seen; its own library answers, and a sample tells the rest.
+        return [Feature(name) for name in names], framed
     return reader.features, framed
 
 
@@ -158,6 +213,8 @@ class _Reader:
 
     def __init__(self, features: list[Feature]) -> None:
         self.features = features
+        self._as_sent = True
+        """Whether the values are still those that callers send."""
 
     def visit(self, part: Any, columns: list[int]) -> list[int] | None:
         """Reads one part.
@@ -172,6 +229,9 @@ class _Reader:
         name = type(part).__name__
         if part is None or isinstance(part, str):
             return columns
+        taken = getattr(part, "n_features_in_", None)
+        if isinstance(taken, int | np.integer) and int(taken) != len(columns):
+            return None
         if steps := getattr(part, "steps", None):
             return self._pipeline([step for _, step in steps], columns)
         if hasattr(part, "transformers_"):
@@ -193,17 +253,26 @@ class _Reader:
 
     def _pipeline(self, steps: list[Any], columns: list[int]) -> list[int] | None:
         reached: list[int] | None = columns
+        before = self._as_sent
         for step in steps:
             if hasattr(step, "fit_resample") and not hasattr(step, "transform"):
                 continue
             if reached is None:
-                return None
+                break
             reached = self.visit(step, reached)
+            self._as_sent &= step is None or isinstance(step, str) or _READERS.get(type(step).__name__) == "selector"
+        self._as_sent = before
         return reached
 
     def _column_transformer(self, part: Any) -> list[int] | None:
         found: list[int] = []
         complete = True
+        used: set[int] = set()
+        dropped: set[int] = set()
+        for name, transformer, _ in part.transformers_:
+            (dropped if transformer == "drop" else used).update(part._transformer_to_input_indices[name])
+        for column in dropped - used if self._as_sent else ():
+            self._change(column, dtype=ANY)
         for name, transformer, chosen in part.transformers_:
             if transformer == "drop":
                 continue
@@ -217,8 +286,8 @@ class _Reader:
 
     def _encoder(self, part: Any, columns: list[int]) -> list[int] | None:
         for column, categories in zip(columns, part.categories_, strict=True):
-            known = [each for each in categories.tolist() if each is not None and each == each]
-            gap = next((each for each in categories.tolist() if each is None or each != each), 0)
+            known = [each for each in categories.tolist() if each is not None and not _is_missing(each)]
+            gap = next((each for each in categories.tolist() if each is None or _is_missing(each)), 0)
             self._categories(column, known)
             if gap is None:
                 self._change(column, dtype="object")
@@ -226,7 +295,7 @@ class _Reader:
 
     def _categories(self, column: int, known: list[Any], dtype: str = "") -> None:
         if known and all(isinstance(each, bool) for each in known):
-            self._change(column, kind="boolean")
+            self._change(column, kind="boolean", **({"categories": tuple(known), "dtype": dtype} if dtype else {}))
         elif known:
             usual = tuple(float(each) for each in known if isinstance(each, int | float))
             self._change(column, kind="category", categories=tuple(known), dtype=dtype, usual=usual)
@@ -238,11 +307,21 @@ class _Reader:
                 self._change(column, kind="text")
             elif isinstance(value, int | float) and value == value:
                 self._usual(column, [value])
+            if not self._as_sent:
+                continue
             if missing is None:
                 self._change(column, dtype="object")
+            elif type(missing).__name__ == "NAType":
+                self._change(column, dtype="string" if isinstance(value, str) else self.features[column].dtype)
             elif isinstance(missing, str) or missing == missing:
                 self._change(column, written=missing if isinstance(missing, str) else float(missing))
-        return None if part.add_indicator else columns
+        kept = np.asarray(part.statistics_).tolist()
+        dropped = {
+            column for column, value in zip(columns, kept, strict=True) if value is not None and _is_missing(value)
+        }
+        if part.add_indicator:
+            return None
+        return columns if part.keep_empty_features else [column for column in columns if column not in dropped]
 
     def _scaler(self, part: Any, columns: list[int]) -> list[int] | None:
         center = next((getattr(part, key) for key in ("mean_", "center_", "data_min_") if hasattr(part, key)), None)
@@ -269,13 +348,24 @@ class _Reader:
         return columns
 
     def _vectorizer(self, part: Any, columns: list[int]) -> None:
+        words = [str(each) for each in sorted(getattr(part, "vocabulary_", None) or ())]
         for column in columns:
-            self._change(column, kind="text")
-        del part
+            self._change(column, kind="text", texts=_texts_of(words))
+
+    def _selector(self, part: Any, columns: list[int]) -> list[int] | None:
+        chosen = [column for column, kept in zip(columns, part.get_support(), strict=True) if kept]
+        for inner in _inner_estimators(part):
+            self.visit(inner, chosen if hasattr(part, "ranking_") else columns)
+        return chosen
 
     def _onnx(self, part: Any, columns: list[int]) -> None:
-        for number in part.text_features:
-            self._change(columns[number], kind="text")
+        for column, kind in zip(columns, part.feature_kinds, strict=True):
+            if kind == "object":
+                self._change(column, kind="text")
+            elif kind == "bool":
+                self._change(column, kind="boolean")
+            elif kind.startswith("int"):
+                self._change(column, kind="integer", dtype=kind)
 
     def _histogram(self, part: Any, columns: list[int]) -> None:
         categorical = part.is_categorical_
@@ -300,9 +390,9 @@ class _Reader:
             elif kind == "int":
                 self._change(column, kind="integer")
             elif kind == "i":
-                self._change(column, kind="boolean")
+                self._change(column, kind="boolean", dtype="boolean")
         missing = part.missing
-        if missing is not None and missing == missing:
+        if missing is not None and missing == missing and self._as_sent:
             for column in columns:
                 self._change(column, written=float(missing))
         self._trees(part, columns)
@@ -324,7 +414,7 @@ class _Reader:
                 known = sorted(int(each) for each in info.split(":") if int(each) >= 0)
                 self._change(column, kind="category", categories=tuple(known), usual=tuple(map(float, known)))
         for number, categories in zip(chosen, frame_categories, strict=False):
-            self._change(columns[number], kind="category", categories=tuple(categories), dtype="category")
+            self._categories(columns[number], list(categories), "category")
         self._trees(part, columns)
 
     def _trees(self, part: Any, columns: list[int]) -> None:
@@ -375,8 +465,29 @@ def _xgboost_categories(encoding: Mapping[str, Any]) -> list[Any]:
     if "offsets" not in encoding:
         return list(values)
     content = bytes(each & 0xFF for each in values)
+    if not content.isascii():
+        raise InvalidInput(
+            "XGBoost cuts the names of categories that are not ASCII, so it cannot be told which it means; give them "
+            "ASCII names or numbers, and train again"
+        )
     offsets = encoding["offsets"]
     return [content[start:end].decode("utf-8", "replace") for start, end in itertools.pairwise(offsets)]
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value stands for a gap: NaN, or one of pandas' own."""
+    return type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+
+
+def _texts_of(words: Sequence[str]) -> tuple[str, ...]:
+    """Texts of known words: each alone, one of them often, and several together."""
+    step = max(1, len(words) // _MOST_TEXTS)
+    some = list(words[::step][:_MOST_TEXTS])
+    if not some:
+        return ()
+    together = [" ".join(some[number::3]) for number in range(3)]
+    often = [" ".join([some[0]] * 3 + some[-1:]), " ".join(some[:2] * 2)]
+    return tuple(dict.fromkeys([*some, *together, *often]))
 
 
 def _inner_estimators(part: Any) -> Iterable[Any]:
@@ -403,6 +514,22 @@ _READERS = {
     **dict.fromkeys(("CountVectorizer", "TfidfVectorizer", "HashingVectorizer"), "vectorizer"),
     "HistGradientBoostingClassifier": "histogram",
     "OnnxModel": "onnx",
+    **dict.fromkeys(
+        (
+            "RFE",
+            "RFECV",
+            "SelectFromModel",
+            "SelectKBest",
+            "SelectPercentile",
+            "SelectFpr",
+            "SelectFdr",
+            "SelectFwe",
+            "VarianceThreshold",
+            "GenericUnivariateSelect",
+            "SequentialFeatureSelector",
+        ),
+        "selector",
+    ),
     **dict.fromkeys(("XGBClassifier", "XGBRFClassifier"), "xgboost"),
     **dict.fromkeys(("RandomForestClassifier", "ExtraTreesClassifier", "GradientBoostingClassifier"), "trees"),
 }

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from model_store.contract.columns import Column, Columns, NeedsOwnLibrary
+from model_store.contract.columns import Column, Columns, NeedsOwnLibrary, in_json
 from model_store.contract.contract import Contract
 from model_store.contract.own import Output
 from model_store.contract.structure import Structure
@@ -59,7 +59,7 @@ class Form:
         about = {
             "format": FORMAT,
             **{key: value for key, value in self.__dict__.items() if key not in ("columns", "graph", "gap_values")},
-            "gap_values": [[number, value] for number, value in self.gap_values.items()],
+            "gap_values": [[number, in_json(value)] for number, value in self.gap_values.items()],
             "columns": self.columns.to_dict() if self.columns else None,
         }
         return json.dumps(about, separators=(",", ":"), allow_nan=False).encode() + b"\n" + self.graph
@@ -91,6 +91,8 @@ def form_of(contract: Contract, structure: Structure) -> Form:
     Raises:
         InvalidInput: it has none; says why.
     """
+    if contract.decides == "model":
+        raise InvalidInput("it decides by another score than the one it gives: its own library answers")
     if structure.columns is None:
         raise InvalidInput(structure.reason)
     columns = structure.columns

@@ -17,7 +17,15 @@ from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
 from model_store.contract.leaves import rows_into_leaves
 from model_store.contract.made_rows import made_rows, unique_rows
-from model_store.contract.own import NoProbability, RowRefused, gap_of, is_gap
+from model_store.contract.own import (
+    DecidedScore,
+    NoProbability,
+    RowRefused,
+    decided_score,
+    gap_of,
+    is_fraud,
+    is_gap,
+)
 from model_store.contract.structure import Structure
 from model_store.errors import InvalidInput, UnreadableModel
 
@@ -39,12 +47,15 @@ class GoldenRows:
 
     def to_bytes(self) -> bytes:
         """As a file holds them, JSON."""
-        values = {
+        values: dict[str, Any] = {
             "rows": self.rows,
             "scores": self.scores,
             "leaves": self.leaves,
             "leaves_reached": self.leaves_reached,
         }
+        decisions = [score.fraud if type(score) is DecidedScore else None for score in self.scores]
+        if any(each is not None for each in decisions):
+            values["decisions"] = decisions
         return json.dumps(values, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
@@ -57,7 +68,8 @@ class GoldenRows:
         try:
             values = json.loads(content)
             rows = tuple(tuple(row) for row in values["rows"])
-            scores = tuple(None if each is None else float(each) for each in values["scores"])
+            decisions = values.get("decisions") or [None] * len(rows)
+            scores = tuple(_score(*each) for each in zip(values["scores"], decisions, strict=True))
             found = cls(rows, scores, values["leaves"], values["leaves_reached"])
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableModel(f"the golden rows cannot be read ({error})") from None
@@ -101,6 +113,7 @@ def golden_rows(contract: Contract, model: Any, structure: Structure, base: tupl
     if structure.trees is not None:
         more, leaves, reached_leaves = rows_into_leaves(structure, own, rows)
         rows = unique_rows([*rows, *more])
+    rows = [row for row in rows if _can_be_sent(contract.features, row)]
     answers = own.scores_one_by_one(rows)
     for answer in answers:
         if isinstance(answer, NoProbability):
@@ -134,12 +147,26 @@ def difference(golden: GoldenRows, answers: Sequence[float | None], threshold: f
         largest = max(largest, abs(own - found))
         if abs(own - found) > TOLERANCE:
             return largest, f"golden row {number} gives {found:.9g}, the model's own answer is {own:.9g}"
-        if (own >= threshold) != (found >= threshold):
+        if is_fraud(own, threshold) != is_fraud(found, threshold):
             return largest, f"golden row {number} is decided otherwise than by the model: {found!r} against {own!r}"
     return largest, ""
 
 
+def _can_be_sent(features: Sequence[Feature], row: Sequence[Any]) -> bool:
+    """Whether a row is JSON: a number past the largest is none, but where the model takes it for a gap."""
+    return not any(
+        isinstance(value, float) and math.isinf(value) and value != feature.written
+        for feature, value in zip(features, row, strict=True)
+    )
+
+
+def _score(value: Any, fraud: bool | None) -> float | None:
+    if value is None:
+        return None
+    return float(value) if fraud is None else decided_score(float(value), fraud=bool(fraud))
+
+
 def _json(value: Any) -> Any:
-    if is_gap(value):
+    if is_gap(value) or (isinstance(value, float) and math.isinf(value)):
         return None
     return value.item() if isinstance(value, np.generic) else value

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from model_store.contract.columns import Columns, NeedsOwnLibrary
+from model_store.contract.features import Feature
 from model_store.contract.own import OwnModel, gap_of, is_gap
 from model_store.contract.structure import Structure
 from model_store.serialization.trees import Trees
@@ -43,26 +44,44 @@ def rows_into_leaves(
 
 
 def _with_gaps(own: OwnModel, row: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(gap_of(feature) if is_gap(value) else value for feature, value in zip(own.features, row, strict=True))
+    return tuple(_of_kind(feature, value) for feature, value in zip(own.features, row, strict=True))
+
+
+def _of_kind(feature: Feature, value: Any) -> Any:
+    """A value near the wanted one that a caller can send."""
+    if is_gap(value):
+        return gap_of(feature)
+    if feature.kind == "boolean":
+        return bool(value >= 0.5)
+    return float(round(value)) if feature.kind == "integer" and math.isfinite(value) else value
 
 
 def _leaves_of(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ...]]) -> "np.ndarray[Any, Any]":
     """The leaves that rows end in; -1 for rows that the steps before the trees refuse."""
-    trees, columns = structure.trees, structure.columns
+    trees = structure.trees
     assert trees is not None  # noqa: S101 - the caller has looked
-    nothing = np.full((len(rows), len(trees.roots)), -1)
     try:
-        if columns is not None:
-            table = np.array([_columns_or_gap(columns, row) for row in rows], dtype=np.float64)
-        else:
-            table = own.table(rows)
-            for step in structure.steps:
-                if step is not None and not isinstance(step, str):
-                    table = step.transform(table)
-            table = np.asarray(table.toarray() if hasattr(table, "toarray") else table, dtype=np.float64)
+        table = _before_the_trees(structure, own, rows)
     except Exception:
-        return nothing
-    return trees.reached(trees.prepared(table)) if table.ndim == 2 and table.shape[1] == trees.width else nothing
+        if len(rows) < 2:
+            return np.full((len(rows), len(trees.roots)), -1)
+        middle = len(rows) // 2
+        return np.concatenate([_leaves_of(structure, own, part) for part in (rows[:middle], rows[middle:])])
+    if table.ndim != 2 or table.shape[1] != trees.width:
+        return np.full((len(rows), len(trees.roots)), -1)
+    return trees.reached(trees.prepared(table))
+
+
+def _before_the_trees(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ...]]) -> "np.ndarray[Any, Any]":
+    columns = structure.columns
+    if columns is not None:
+        return np.array([_columns_or_gap(columns, row) for row in rows], dtype=np.float64)
+    table = own.table(rows)
+    for step in structure.steps:
+        if step is not None and not isinstance(step, str):
+            table = step.transform(table)
+    found: np.ndarray[Any, Any] = np.asarray(table.toarray() if hasattr(table, "toarray") else table, dtype=np.float64)
+    return found
 
 
 def _columns_or_gap(columns: Columns, row: Sequence[Any]) -> list[float]:

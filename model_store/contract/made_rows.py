@@ -52,7 +52,7 @@ def _values_of(feature: Feature, structure: Structure, number: int) -> list[Any]
     if feature.categories:
         return list(feature.categories)
     if feature.kind == "text":
-        return ["", "text", "another text", "Größe 42"]
+        return ["", "text", "another text", "Größe 42", *feature.texts]
     if feature.kind == "time":
         return ["2026-01-01T00:00:00Z", "2026-06-15T12:30:00Z", "2025-12-31T23:59:59Z"]
     found = {*feature.usual, *_split_sides(structure, number), 0.0, 1.0}
@@ -88,7 +88,8 @@ def _sides(splits: "np.ndarray[Any, Any]", trees: Trees) -> tuple[Any, ...]:
         near = splits.astype(np.float32)
         low, high = np.float32(-np.inf), np.float32(np.inf)
         return near, np.nextafter(near, low), np.nextafter(near, high)
-    return splits, np.nextafter(splits, -np.inf), np.nextafter(splits, np.inf), splits.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return splits, np.nextafter(splits, -np.inf), np.nextafter(splits, np.inf), splits.astype(np.float32)
 
 
 def _extremes_of(feature: Feature) -> list[Any]:

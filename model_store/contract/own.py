@@ -12,13 +12,35 @@ from typing import Any, Literal
 import numpy as np
 
 from model_store.contract.features import Feature
+from model_store.contract.frames import series_of
 from model_store.errors import InvalidInput
 
+_EXACT_INTEGERS = 1 << 53
 _GRAIN = 1e-9
 """Of an anomaly detector's largest known score: closer ones have one rank."""
 Row = Sequence[Any]
 """One value a feature: float (a gap is NaN or what it is written as), int, str, bool or None."""
 Output = Literal["predict_proba", "decision_function", "anomaly_score"]
+
+
+class DecidedScore(float):
+    """A score with the decision that the model's own `predict` makes of it."""
+
+    __slots__ = ("fraud",)
+
+    fraud: bool
+
+
+def decided_score(score: float, *, fraud: bool) -> DecidedScore:
+    """A score with a decision."""
+    made = DecidedScore(score)
+    made.fraud = fraud
+    return made
+
+
+def is_fraud(score: float, threshold: float) -> bool:
+    """The decision: the model's own where it comes with the score, else by the threshold."""
+    return score.fraud if type(score) is DecidedScore else score >= threshold
 
 
 class RowRefused(Exception):
@@ -107,6 +129,8 @@ class OwnModel:
         output: which of its methods is asked.
         positive_index: the class whose score is wanted.
         ranks: of an anomaly detector.
+        decided_as: the positive class, where the model's own `predict` decides instead of a threshold.
+        texts: whether it takes a row of texts instead of a table.
     """
 
     def __init__(
@@ -118,10 +142,21 @@ class OwnModel:
         output: Output,
         positive_index: int,
         ranks: AnomalyRanks | None = None,
+        decided_as: Any = None,
+        texts: bool = False,
     ) -> None:
         self.model, self.features, self.framed = model, tuple(features), framed
         self.output, self.positive_index, self.ranks = output, positive_index, ranks
-        self._plain = all(feature.is_numeric or feature.kind == "boolean" for feature in self.features)
+        self._decided_as, self._texts = decided_as, texts
+        self._plain = all(
+            (feature.is_numeric or feature.kind == "boolean") and not _beyond_64_bit_floats(feature)
+            for feature in self.features
+        )
+        self._wide = [
+            number
+            for number, feature in enumerate(self.features)
+            if framed and feature.is_numeric and _beyond_64_bit_floats(feature)
+        ]
         self.library = type(model).__module__.split(".")[0]
 
     def scores(self, rows: Sequence[Row]) -> "np.ndarray[Any, Any]":
@@ -130,6 +165,11 @@ class OwnModel:
         Raises:
             RowRefused: the library does not answer, or answers with something that is no number from 0 to 1.
         """
+        if len(apart := self._apart(rows)) > 1:
+            found = np.zeros(len(rows))
+            for numbers in apart:
+                found[numbers] = self.scores([rows[number] for number in numbers])
+            return found
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
@@ -139,6 +179,17 @@ class OwnModel:
             raise RowRefused(one_line(error)) from None
         return self._checked(raw, len(rows))
 
+    def _apart(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Rows with a gap or a fraction beside whole numbers past 64-bit floats: in one column they would cut them."""
+        if not self._wide:
+            return [[]]
+        whole: list[int] = []
+        others: list[int] = []
+        for number, row in enumerate(rows):
+            fits = all(type(row[place]) is int or float(row[place]).is_integer() for place in self._wide)
+            (whole if fits else others).append(number)
+        return [each for each in (whole, others) if each]
+
     def scores_one_by_one(self, rows: Sequence[Row]) -> "list[float | RowRefused]":
         """The scores of rows, and for those that the library does not answer, why not; in batches where it does."""
         found: list[float | RowRefused] = []
@@ -146,7 +197,8 @@ class OwnModel:
         while pending:
             part = pending.pop()
             try:
-                found += self.scores(part).tolist()
+                scores: list[float] = self.scores(part).tolist()
+                found += scores if self._decided_as is None else self._decided(part, scores)
             except RowRefused as refusal:
                 if len(part) == 1:
                     found.append(refusal)
@@ -154,6 +206,25 @@ class OwnModel:
                     middle = len(part) // 2
                     pending += [part[middle:], part[:middle]]
         return found
+
+    def decisions(self, rows: Sequence[Row], threshold: float) -> "np.ndarray[Any, Any]":
+        """Which rows are fraud.
+
+        Raises:
+            RowRefused: as `scores`.
+        """
+        scores: list[float] = self.scores(rows).tolist()
+        decided = scores if self._decided_as is None else self._decided(rows, scores)
+        return np.array([is_fraud(score, threshold) for score in decided], dtype=bool)
+
+    def _decided(self, rows: Sequence[Row], scores: list[float]) -> list[float]:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                decided = np.asarray(self.model.predict(self.table(rows))) == self._decided_as
+        except Exception as error:
+            raise RowRefused(one_line(error)) from None
+        return [decided_score(score, fraud=bool(fraud)) for score, fraud in zip(scores, decided.tolist(), strict=True)]
 
     def raw_scores(self, rows: Sequence[Row]) -> list[float]:
         """What the model's own method says of the rows that it answers, in their order."""
@@ -185,7 +256,9 @@ class OwnModel:
         return decisions if self.positive_index == 1 else -decisions
 
     def table(self, rows: Sequence[Row]) -> Any:
-        """Rows as the model takes them: a data frame, or an array."""
+        """Rows as the model takes them: a data frame, an array, or texts."""
+        if self._texts:
+            return np.array([row[0] for row in rows], dtype=object)
         if not self.framed:
             return np.array(rows, dtype=np.float64 if self._plain else object).reshape(len(rows), len(self.features))
         import pandas
@@ -193,7 +266,7 @@ class OwnModel:
         columns = zip(*rows, strict=True) if rows else [()] * len(self.features)
         return pandas.DataFrame(
             {
-                feature.name: _series(feature, list(values))
+                feature.name: series_of(feature, list(values))
                 for feature, values in zip(self.features, columns, strict=True)
             }
         )
@@ -221,31 +294,10 @@ class OwnModel:
         return clipped
 
 
-def _series(feature: Feature, values: list[Any]) -> Any:
-    import pandas
-
-    if feature.dtype == "category":
-        known = list(feature.categories)
-        more = sorted({each for each in values if not _is_gap(each) and each not in known}, key=str)
-        gapless = [None if _is_gap(each) else each for each in values]
-        return pandas.Categorical(gapless, categories=pandas.Index(known + more))
-    gap = any(_is_gap(each) for each in values)
-    if feature.kind == "time":
-        return pandas.to_datetime(pandas.Series(values, dtype=object), utc=True, format="ISO8601").dt.tz_localize(None)
-    if feature.kind in ("text",) or (feature.kind == "category" and not feature.is_numeric):
-        dtype: Any = feature.dtype or "str"
-        if dtype == "object":
-            return pandas.Series([None if _is_gap(each) else each for each in values], dtype=object)
-        return pandas.Series([math.nan if _is_gap(each) else each for each in values], dtype=dtype)
-    if feature.kind == "boolean":
-        return pandas.Series(values, dtype=object if gap else bool)
-    if (feature.kind == "integer" or _whole(feature)) and not gap and all(float(each).is_integer() for each in values):
-        return np.array([int(each) for each in values])
-    return np.array([math.nan if each is None else each for each in values], dtype=np.float64)
-
-
-def _whole(feature: Feature) -> bool:
-    return bool(feature.categories) and all(isinstance(each, int) for each in feature.categories)
+def _beyond_64_bit_floats(feature: Feature) -> bool:
+    """Whether it has values that a 64-bit float cannot tell apart."""
+    beyond = (isinstance(each, int) and abs(each) > _EXACT_INTEGERS for each in feature.categories)
+    return feature.dtype.startswith("int") or any(beyond)
 
 
 def _is_gap(value: Any) -> bool:

@@ -4,6 +4,7 @@ proven = prove(model, Claims(positive_class="fraud"))
 proven.contract, proven.golden, proven.form
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from model_store.contract.contract import Contract, contract_of, with_ranks
 from model_store.contract.form import Form, FormRunner, form_of
 from model_store.contract.golden import GoldenRows, difference, golden_rows
 from model_store.contract.made_rows import made_rows
-from model_store.contract.own import RowRefused, is_gap
+from model_store.contract.own import RowRefused, is_gap, one_line
 from model_store.contract.structure import structure_of
 from model_store.errors import InvalidInput, ModelStoreError
 
@@ -66,8 +67,6 @@ def servable(model: Any) -> Any:
 
 
 def _classifier_of(booster: Any, missing: float | None = None) -> Any:
-    import json
-
     from xgboost import XGBClassifier
 
     objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
@@ -112,14 +111,29 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
         contract = with_ranks(contract, model, reference or made_rows(contract, structure, base))
     contract = with_known_gaps(contract, model, base)
     golden = golden_rows(contract, model, structure, base)
+    _require_kept(contract, golden)
     if not form:
         return Proven(contract, golden, None, "no faster form was asked for", 0.0)
     try:
         made = form_of(contract, structure)
         largest = _checked(made, contract, model, golden)
+        made.to_bytes()
     except ModelStoreError as error:
         return Proven(contract, golden, None, str(error), 0.0)
+    except Exception as error:
+        reason = f"its faster form failed ({type(error).__name__}: {one_line(error)})"
+        return Proven(contract, golden, None, reason, 0.0)
     return Proven(contract, golden, made, "", largest)
+
+
+def _require_kept(contract: Contract, golden: GoldenRows) -> None:
+    """Raises InvalidInput unless contract and golden rows are read again as they are written."""
+    try:
+        schema = json.loads(json.dumps([each.to_dict() for each in contract.features], allow_nan=False))
+        Contract.from_dict(json.loads(json.dumps(contract.to_dict(), allow_nan=False)), schema)
+        GoldenRows.from_bytes(golden.to_bytes())
+    except (ModelStoreError, ValueError, TypeError) as error:
+        raise InvalidInput(f"the model's contract cannot be written down: {one_line(error)}") from None
 
 
 def check_model(contract: Contract, golden: GoldenRows, model: Any) -> float:

@@ -3,6 +3,8 @@
 Only what is counted is kept: the deciles of a column and its categories that the model itself knows; never a row.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +22,12 @@ MOST_ROWS = 200_000
 _MOST_CATEGORIES = 1000
 
 
-def read_table(path: Path) -> Any:
+def read_table(path: Path, features: Sequence[Feature] = ()) -> Any:
     """A CSV or Parquet file as a data frame, at most 200,000 rows of it.
+
+    Args:
+        path: the file.
+        features: those that are texts are read as such from a CSV file, digits or not.
 
     Raises:
         FileMissing: there is no such file.
@@ -36,12 +42,25 @@ def read_table(path: Path) -> Any:
     if not parquet and ".csv" not in suffixes:
         raise InvalidInput(f"{path}: not a table; allowed: .csv and .parquet files")
     try:
-        frame = pandas.read_parquet(path).head(MOST_ROWS) if parquet else pandas.read_csv(path, nrows=MOST_ROWS)
+        frame = pandas.read_parquet(path).head(MOST_ROWS) if parquet else _read_csv(path, features)
     except Exception as error:
         raise InvalidInput(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from None
     if not len(frame):
         raise InvalidInput(f"{path}: holds no rows")
     return frame
+
+
+def _read_csv(path: Path, features: Sequence[Feature]) -> Any:
+    import pandas
+
+    texts = {each.name: "str" for each in features if _is_text(each)}
+    return pandas.read_csv(path, nrows=MOST_ROWS, dtype=texts)
+
+
+def _is_text(feature: Feature) -> bool:
+    if any(isinstance(each, bool) for each in feature.categories):
+        return False
+    return feature.kind == "text" or (bool(feature.categories) and not feature.is_numeric)
 
 
 def training_table(path: Path | None) -> Path | None:
@@ -57,7 +76,9 @@ def with_sample(contract: Contract, path: Path) -> Contract:
     Raises:
         FileMissing, InvalidInput: as for `read_table`; or the table lacks a feature; names it.
     """
-    frame = _columns(contract, read_table(path), path)
+    table = read_table(path, contract.features)
+    contract = _with_own_names(contract, [str(each) for each in table.columns])
+    frame = _columns(contract, table, path)
     features = [_with_column(each, frame[each.name], path) for each in contract.features]
     return replace(contract, features=tuple(features))
 
@@ -70,7 +91,7 @@ def rows_of(contract: Contract, frame: Any) -> list[tuple[Any, ...]]:
 
 def sample_rows(contract: Contract, path: Path, most: int) -> list[tuple[Any, ...]]:
     """Some rows of a sample, for what is counted over rows; nothing of them is kept."""
-    frame = _columns(contract, read_table(path), path)
+    frame = _columns(contract, read_table(path, contract.features), path)
     return rows_of(contract, frame.sample(min(most, len(frame)), random_state=0))
 
 
@@ -82,7 +103,7 @@ def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> d
     """
     from sklearn import metrics
 
-    frame = read_table(path)
+    frame = read_table(path, contract.features)
     if label not in frame.columns:
         raise InvalidInput(f"{path}: has no column {label!r}; it has: {', '.join(map(str, frame.columns))}"[:300])
     labels = frame[label]
@@ -91,10 +112,11 @@ def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> d
     if truth.all() or not truth.any():
         raise InvalidInput(f"{path}: {label} is {'always' if truth.all() else 'never'} {positive!r}; both are needed")
     try:
-        scores = contract.own(model).scores(rows_of(contract, _columns(contract, frame, path)))
+        rows = rows_of(contract, _columns(contract, frame, path))
+        own = contract.own(model)
+        scores, decisions = own.scores(rows), own.decisions(rows, contract.threshold)
     except RowRefused as error:
         raise InvalidInput(f"{path}: the model does not answer these rows: {error}") from None
-    decisions = scores >= contract.threshold
     found = {
         "accuracy": metrics.accuracy_score(truth, decisions),
         "precision": metrics.precision_score(truth, decisions, zero_division=0),
@@ -104,6 +126,16 @@ def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> d
         "average_precision": metrics.average_precision_score(truth, scores),
     }
     return {name: round(float(value), 6) for name, value in found.items()}
+
+
+def _with_own_names(contract: Contract, columns: Sequence[str]) -> Contract:
+    """The contract with the table's names where LightGBM has written an underscore for each space in them."""
+    features = list(contract.features)
+    for number, feature in enumerate(features):
+        found = [name for name in columns if name != feature.name and name.replace(" ", "_") == feature.name]
+        if feature.name not in columns and len(found) == 1:
+            features[number] = replace(feature, name=found[0])
+    return replace(contract, features=tuple(features))
 
 
 def _columns(contract: Contract, frame: Any, path: Path) -> Any:
@@ -120,22 +152,10 @@ def _columns(contract: Contract, frame: Any, path: Path) -> Any:
 def _with_column(feature: Feature, column: Any, path: Path) -> Feature:
     import pandas
 
+    kind, dtype = _kind_of(feature, column, path)
+    changes: dict[str, Any] = {"dtype": dtype} if dtype else {}
     gaps = bool(column.isna().any())
-    kind: Kind = feature.kind
-    changes: dict[str, Any] = {}
-    api = pandas.api.types
-    if api.is_bool_dtype(column.dtype):
-        kind = "boolean"
-    elif api.is_datetime64_any_dtype(column.dtype):
-        kind = "time"
-    elif not api.is_numeric_dtype(column.dtype):
-        if feature.kind == "number" and (feature.usual or feature.bins):
-            raise InvalidInput(f"{path}: {feature.name} holds texts, the model takes numbers there")
-        kind = feature.kind if feature.kind in ("category", "text", "boolean", "time") else "text"
-    elif feature.kind == "number" and not gaps and api.is_integer_dtype(column.dtype):
-        kind = "integer"
-    numeric = api.is_numeric_dtype(column.dtype) and not api.is_bool_dtype(column.dtype)
-    if numeric:
+    if kind in ("number", "integer", "category") and pandas.api.types.is_numeric_dtype(column.dtype):
         finite = column.dropna().to_numpy(dtype=np.float64)
         finite = finite[np.isfinite(finite)]
         written = feature.written
@@ -143,8 +163,66 @@ def _with_column(feature: Feature, column: Any, path: Path) -> Feature:
             gaps = gaps or bool((finite == written).any())
             finite = finite[finite != written]
         if len(finite):
-            changes = _counted(finite)
-    return replace(feature, kind=kind, gaps=gaps if feature.gaps is None else feature.gaps, **changes)
+            changes |= _counted(finite)
+    # A sample without a gap says nothing: the model is asked.
+    return replace(feature, kind=kind, gaps=True if gaps and feature.gaps is None else feature.gaps, **changes)
+
+
+def _kind_of(feature: Feature, column: Any, path: Path) -> tuple[Kind, str]:
+    """The kind that a column tells, and the type of column that the model was trained on, where it matters."""
+    import pandas
+
+    api = pandas.api.types
+    if api.is_bool_dtype(column.dtype) or _holds_booleans(column):
+        return "boolean", "boolean" if str(column.dtype) == "boolean" else ""
+    if api.is_datetime64_any_dtype(column.dtype):
+        return "time", _time_type(feature, column)
+    if api.is_numeric_dtype(column.dtype):
+        whole = feature.kind == "number" and api.is_integer_dtype(column.dtype) and not column.isna().any()
+        return "integer" if whole else feature.kind, ""
+    if feature.kind != "number":
+        return feature.kind, ""
+    if _holds_times(column):
+        return "time", ""
+    if feature.usual or feature.bins:
+        raise InvalidInput(f"{path}: {feature.name} holds texts, the model takes numbers there")
+    return "text", ""
+
+
+def _time_type(feature: Feature, column: Any) -> str:
+    """The column's type, in the unit that the model was trained in: Parquet keeps no seconds, a scaler's mean tells.
+
+    The unit matters to whatever takes times as numbers.
+    """
+    own = str(column.dtype)
+    middle = float(np.median(feature.usual)) if feature.usual else 0.0
+    if middle <= 0:
+        return own
+    found = column.dropna()
+    distances = {}
+    for unit in ("s", "ms", "us", "ns"):
+        times = found.dt.as_unit(unit).to_numpy(dtype=f"datetime64[{unit}]").astype(np.int64)
+        distances[unit] = abs(math.log10(max(float(np.median(times)), 1.0) / middle))
+    unit = min(distances, key=lambda each: distances[each])
+    return re.sub(r"\[\w+", f"[{unit}", own) if distances[unit] < 1 else own
+
+
+def _holds_booleans(column: Any) -> bool:
+    """Whether a column of objects holds true and false only, as a CSV file with blanks is read."""
+    if str(column.dtype) != "object":
+        return False
+    found = column.dropna()
+    return bool(len(found)) and all(isinstance(each, bool) for each in found)
+
+
+def _holds_times(column: Any) -> bool:
+    import pandas
+
+    try:
+        pandas.to_datetime(column.dropna().astype(str).head(1000), format="ISO8601", utc=True)
+    except (ValueError, TypeError):
+        return False
+    return bool(column.notna().any())
 
 
 def _counted(values: "np.ndarray[Any, Any]") -> dict[str, Any]:

@@ -31,6 +31,8 @@ def structure_of(model: Any, contract: Contract) -> Structure:
         columns, sparse = columns_of(steps, len(contract.features))
     except InvalidInput as error:
         reasons.append(str(error))
+    except Exception as error:
+        reasons.append(f"its steps cannot be read ({type(error).__name__}: {error})")
     try:
         trees = trees_of(final, contract.positive_index)
     except InvalidInput as error:

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from model_store.errors import FileMissing, InvalidInput, StorageFailed
+
 _READ_BYTES = 1 << 20
 _EXAMPLE_DIRECTORY = "models"
 """Of this program's checkout: where its own example is trained."""
@@ -50,12 +52,25 @@ def parameters_of(model: Any) -> dict[str, Any]:
 
 
 def describe_source(path: Path) -> dict[str, Any]:
-    """Name, SHA-256 and size of the file that a model came from."""
+    """Name, SHA-256 and size of the file that a model came from, or of its training data.
+
+    Raises:
+        FileMissing: there is no such file.
+        InvalidInput: it is a directory.
+        StorageFailed: it cannot be read.
+    """
     state, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            state.update(block)
-            size += len(block)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_READ_BYTES):
+                state.update(block)
+                size += len(block)
+    except FileNotFoundError:
+        raise FileMissing(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path}: a directory; allowed: a file") from None
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be read ({error.strerror or error})") from None
     return {"name": path.name, "sha256": state.hexdigest(), "size_bytes": size}
 
 

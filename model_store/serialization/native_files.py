@@ -53,6 +53,11 @@ def lightgbm_model(content: bytes) -> "LightGBMModel":
         InvalidInput: its objective gives no probability.
         UnreadableModel: it is not a LightGBM model.
     """
+    if b"\r\n" in content[:4096]:
+        raise UnreadableModel(
+            "not a LightGBM model as LightGBM writes it: its lines end as on Windows, and it counts bytes; copy the "
+            "file without changing its line ends"
+        )
     try:
         text = content.decode("utf-8")
         header = _require_lightgbm(text)
@@ -88,6 +93,8 @@ def _require_lightgbm(text: str) -> dict[str, str]:
         raise ValueError(f"a tree of {size_less_than_zero[0]} bytes")
     if not body[start:].lstrip().startswith(b"end of trees"):
         raise ValueError("its trees do not end where the header says")
+    if b"\nparameters:" in body[start:] and b"\nend of parameters\n" not in body[start:]:
+        raise ValueError("its parameters end early")
     return header
 
 

@@ -66,7 +66,7 @@ class OnnxModel:
         self._inputs = [_read_input(each) for each in self._session.get_inputs()]
         batch = self._session.get_inputs()[0].shape[:1]
         self._batch = batch[0] if batch and isinstance(batch[0], int) and batch[0] > 0 else None
-        self._outputs = [each.name for each in self._session.get_outputs()]
+        self._outputs = _chosen_outputs(self._session.get_outputs())
         self.n_features_in_ = sum(each.width for each in self._inputs)
         self._classes: list[Any] | None = None
 
@@ -79,6 +79,11 @@ class OnnxModel:
         for each in self._inputs:
             names += [each.name] if each.width == 1 else [f"{each.name}_{number}" for number in range(each.width)]
         return names if len(self._inputs) > 1 else None
+
+    @property
+    def feature_kinds(self) -> list[str]:
+        """For each feature its type in numpy, such as `float32`, `int64`, `bool` or `object` for texts."""
+        return [_NUMPY_TYPES[each.type] for each in self._inputs for _ in range(each.width)]
 
     @property
     def text_features(self) -> tuple[int, ...]:
@@ -128,19 +133,16 @@ class OnnxModel:
     def _answer(self, rows: "Array") -> "Array":
         import numpy as np
 
-        found = self._session.run(None, self._feed(rows))
-        first = found[-1]
+        found = self._session.run(self._outputs, self._feed(rows))
+        first = found[0]
         if isinstance(first, list):
             keys = list(first[0])
             return np.array([[each[key] for key in keys] for each in first], dtype=np.float64)
-        columns = [each for each in found[1:] if isinstance(each, np.ndarray) and each.size == len(rows)]
-        if len(found) > 2 and len(columns) == len(found) - 1:
-            return np.column_stack([each.reshape(len(rows)) for each in columns]).astype(np.float64)
+        if len(found) > 1:
+            if any(each.size != len(rows) for each in found):
+                raise InvalidInput(f"the ONNX model's outputs {', '.join(self._outputs)} are not one column each")
+            return np.column_stack([each.reshape(len(rows)) for each in found]).astype(np.float64)
         matrix = np.asarray(first)
-        if matrix.dtype.kind not in "f":
-            raise InvalidInput(
-                f"the ONNX model's output {self._outputs[-1]!r} is a label; export its probabilities too"
-            )
         matrix = matrix.reshape(len(rows), -1).astype(np.float64)
         return np.column_stack([1 - matrix[:, 0], matrix[:, 0]]) if matrix.shape[1] == 1 else matrix
 
@@ -156,6 +158,8 @@ class OnnxModel:
                 values = np.array(
                     [["" if value is None else str(value) for value in row] for row in part], dtype=object
                 )
+            elif kind.startswith("int") or kind == "bool":
+                values = np.array([[_whole(value, kind, each.name) for value in row] for row in part], dtype=kind)
             else:
                 with np.errstate(over="ignore", invalid="ignore"):
                     values = np.ascontiguousarray(part.astype(np.float64).astype(kind))
@@ -167,7 +171,7 @@ class OnnxModel:
         shape = self.predict_proba(self._sample()).shape[1]
         if labels is not None and len(labels) == shape:
             return labels
-        found = self._session.run(None, self._feed(self._whole(self._sample())))[-1]
+        found = self._session.run(self._outputs, self._feed(self._whole(self._sample())))[0]
         if isinstance(found, list):
             return list(found[0])
         return list(range(shape))
@@ -183,6 +187,45 @@ class OnnxModel:
         import numpy as np
 
         return rows if self._batch is None else np.repeat(rows, self._batch, axis=0)[: self._batch]
+
+
+def _whole(value: Any, kind: str, name: str) -> int:
+    """A whole number of an input's type.
+
+    Raises:
+        ValueError: it is none, or does not fit.
+    """
+    number = int(value) if isinstance(value, int) else int(float(value))
+    low, high = (0, 1) if kind == "bool" else (-(1 << (int(kind[3:]) - 1)), (1 << (int(kind[3:]) - 1)) - 1)
+    if number != value or not low <= number <= high:
+        raise ValueError(f"input {name} takes whole numbers from {low} to {high}, not {value}")
+    return number
+
+
+def _chosen_outputs(outputs: Sequence[Any]) -> list[str]:
+    """The outputs that hold probabilities, by type and name.
+
+    Raises:
+        InvalidInput: there are none, or it cannot be told which.
+    """
+    maps = [each.name for each in outputs if each.type.startswith("seq(map")]
+    numbers = [each for each in outputs if each.type in ("tensor(float)", "tensor(double)", "tensor(float16)")]
+    if maps:
+        return maps[:1]
+    named = [each.name for each in numbers if "prob" in each.name.lower()]
+    if len(numbers) == 1 or len(named) == 1:
+        return named[:1] if len(named) == 1 else [numbers[0].name]
+    labels = [each for each in outputs if each not in numbers]
+    single = all(not each.shape or len(each.shape) == 1 or each.shape[-1] == 1 for each in numbers)
+    if len(numbers) > 1 and single and labels:
+        return [each.name for each in numbers]
+    names = ", ".join(each.name for each in outputs)
+    if not numbers:
+        raise InvalidInput(f"the ONNX model's output {names} is a label; export its probabilities too")
+    raise InvalidInput(
+        f"the ONNX model has the outputs {names}; it cannot be told which are probabilities: export one of them, or "
+        "give it a name with 'probabilities'"
+    )
 
 
 def _read_input(value: Any) -> _Input:

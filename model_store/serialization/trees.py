@@ -5,6 +5,7 @@ written from, so that form branches as the library does for every value, not onl
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -209,9 +210,15 @@ def _of_lightgbm(model: Any, _positive_index: int) -> Trees:
 
 def _around_zero(threshold: float) -> float:
     """A threshold that sends every value that counts as zero where LightGBM sends zero."""
+    if abs(threshold) >= _LIGHTGBM_INFINITE:
+        # LightGBM writes so what it keeps as infinite: every number goes left, gaps right.
+        return math.copysign(math.inf, threshold)
     if not -ZERO <= threshold <= ZERO:
         return threshold
     return ZERO if threshold >= 0 else float(np.nextafter(-ZERO, -np.inf))
+
+
+_LIGHTGBM_INFINITE: float = 1e300
 
 
 def _lightgbm_tree(structure: dict[str, Any], kinds: dict[int, str]) -> tuple[Any, ...]:

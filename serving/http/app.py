@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from model_store.contract.own import RowRefused
+from model_store.contract.own import RowRefused, is_fraud
 from serving.http.auth import ApiKey
 from serving.http.limits import Buckets, RedisBuckets
 from serving.http.one_row import OneRow
@@ -264,7 +264,7 @@ class Service:
             except RowRefused as refusal:
                 request.undecided = True
                 raise await self._not_answered(body, rows, refusal) from None
-        predictions = [_Prediction(value, value >= threshold) for value in probabilities]
+        predictions = [_Prediction(float(value), is_fraud(value, threshold)) for value in probabilities]
         frauds = sum(prediction.is_fraud for prediction in predictions)
         request.decisions = frauds
         self._state.metrics.decisions(probabilities, frauds)

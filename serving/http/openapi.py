@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from model_store.contract.features import Feature
+from model_store.contract.features import ANY, Feature
 from model_store.contract.own import is_gap
 from serving.http.app import DEVELOPMENT_PATHS, OPEN_PATHS
 from serving.http.state import ServiceState
@@ -159,6 +159,8 @@ def _features(state: ServiceState) -> list[tuple[str, dict[str, Any]]]:
 def _feature(feature: Feature) -> dict[str, Any]:
     kind = "number" if feature.is_numeric else "boolean" if feature.kind == "boolean" else "string"
     schema: dict[str, Any] = {"type": [kind, "null"] if feature.gaps else kind}
+    if feature.dtype == ANY:
+        schema = {"type": ["number", "string", "boolean", "null"], "description": "the model does not look at it"}
     words = []
     if feature.kind == "time":
         schema["format"] = "date-time"

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,8 @@ def load_served_model(settings: ServingSettings) -> ServedModel:
     loaded = _load(settings)
     contract = _contract(loaded)
     threshold = _threshold(settings, loaded.metadata, contract)
+    if settings.decision_threshold is not None:
+        contract = replace(contract, decides="threshold")
     own = contract.own(loaded.legacy_form or loaded.model)
     runtime = Runtime(own, _form_runner(loaded, threshold))
     rows = loaded.golden.for_model(contract.features) if loaded.golden else []

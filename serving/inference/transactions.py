@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from model_store.contract.features import Feature
+from model_store.contract.features import ANY, Feature
 from model_store.contract.own import gap_of
 
 _SHOWN_CHARACTERS = 80
@@ -124,6 +124,8 @@ def _decoder(features: Sequence[Feature]) -> Callable[[bytes], Any] | None:
 
 
 def _json_type(feature: Feature) -> Any:
+    if feature.dtype == ANY:
+        return float | str | bool
     if feature.kind == "integer" or (feature.kind == "category" and feature.is_numeric):
         return int | float
     if feature.kind == "number":
@@ -159,13 +161,14 @@ def _finisher(features: Sequence[Feature]) -> Callable[[tuple[Any, ...]], tuple[
 def _allowed(feature: Feature) -> frozenset[Any] | None:
     """The categories, where the model refuses all others."""
     if feature.kind == "category" and feature.unknown == "refused":
-        return frozenset(feature.categories)
+        # What a gap is written as may be sent as it is.
+        return frozenset((*feature.categories, *(() if feature.written is None else (feature.written,))))
     return None
 
 
 def _is_time(text: str) -> bool:
     try:
-        return datetime.fromisoformat(text) is not None
+        return datetime.fromisoformat(text.upper()) is not None
     except ValueError:
         return False
 
@@ -265,6 +268,8 @@ def _expected(feature: Feature) -> tuple[str, str]:
 
 
 def _value(feature: Feature, value: Any, where: str) -> Any:
+    if feature.dtype == ANY and isinstance(value, str | bool):
+        return value
     code, words = _expected(feature)
     if feature.is_numeric:
         found: Any = _number(feature, value, where)
@@ -290,7 +295,8 @@ def _value(feature: Feature, value: Any, where: str) -> Any:
 
 def _number(feature: Feature, value: Any, where: str) -> Any:
     # Booleans are numbers to Python; to a model they are a caller's mistake, unless it knows 0 and 1 alone.
-    if isinstance(value, bool) and (feature.minimum, feature.maximum) == (0, 1):
+    zero_and_one = (feature.minimum, feature.maximum) == (0, 1) or set(feature.categories) == {0, 1}
+    if isinstance(value, bool) and zero_and_one:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest("not_a_number", f"{where} is not a number", where)
@@ -300,7 +306,8 @@ def _number(feature: Feature, value: Any, where: str) -> Any:
         number = math.inf
     if not math.isfinite(number):
         raise InvalidRequest("not_finite", f"{where} is not a finite number", where)
-    return value if feature.kind == "integer" else number
+    # Whole numbers stay whole where a library tells them apart past 64-bit floats.
+    return value if feature.kind in ("integer", "category") else number
 
 
 def _shown(text: str) -> str:

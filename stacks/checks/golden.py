@@ -103,11 +103,13 @@ def _ask_alone(client: httpx.Client, row: Asked) -> str:
 
 
 def _differs(row: Asked, prediction: dict[str, Any], threshold: float) -> str:
+    from model_store.contract.own import is_fraud
+
     score = row.score if row.score is not None else -1.0
     got = float(prediction["fraud_probability"])
     if abs(got - score) > TOLERANCE:
         return f"{_shown(row)} answers {got}, the model {score}"
-    if bool(prediction["is_fraud"]) is not (score >= threshold):
+    if bool(prediction["is_fraud"]) is not is_fraud(score, threshold):
         return f"{_shown(row)} is decided otherwise than by the model: {got} against a threshold of {threshold}"
     return ""
 

@@ -196,6 +196,24 @@ def fixed_threshold(place: Path) -> Trained:
     return trained(model, data.rows, threshold=0.1)
 
 
+@classes.add("FixedThresholdClassifier, its threshold is of the other class")
+def threshold_of_the_other_class(place: Path) -> Trained:
+    data = numbers()
+    model = FixedThresholdClassifier(LR(), threshold=0.9).fit(data.train, data.named("fraud", "legit"))
+    return trained(
+        model, data.rows, "fraud", threshold=None, decisions=lambda rows: np.asarray(model.predict(rows)) == "fraud"
+    )
+
+
+@classes.add("FixedThresholdClassifier, by the decision function beside probabilities")
+def threshold_of_another_score(place: Path) -> Trained:
+    data = numbers()
+    inner = SVC(probability=True, random_state=0)
+    model = FixedThresholdClassifier(inner, threshold=0.4, response_method="decision_function")
+    model.fit(data.train, data.target)
+    return trained(model, data.rows, threshold=None, decisions=lambda rows: np.asarray(model.predict(rows)) == 1)
+
+
 @classes.add("TunedThresholdClassifierCV")
 def tuned_threshold(place: Path) -> Trained:
     data = numbers()

@@ -39,6 +39,8 @@ class Trained:
     """Options of `register_model`, such as `positive_class`."""
     frauds: Callable[[Any], np.ndarray] | None = None
     """A detector's own decisions; its scores are then compared by their order."""
+    decisions: Callable[[Any], np.ndarray] | None = None
+    """The model's own decisions, where no threshold on its score makes them."""
     refused: Rows | None = None
     """Rows that the estimator refuses; a caller who sends one gets 422."""
 

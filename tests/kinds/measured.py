@@ -86,10 +86,14 @@ def _compare(service: ServedKind, trained: Trained, found: Measured) -> None:
     threshold = _threshold(service, trained, found)
     own = np.asarray(trained.scores(trained.rows), dtype=np.float64)
     answerable = np.flatnonzero(np.isfinite(own))
-    own_frauds = trained.frauds(trained.rows) if trained.frauds else own >= threshold
+    decides = trained.frauds or trained.decisions
+    own_frauds = decides(trained.rows) if decides else own >= threshold
     bodies = service.bodies(trained.rows)
     for way, asked in _ways(answerable):
         answers = _ask(service, [[bodies[number] for number in part] for part in asked], way, threshold, found)
+        by_score = trained.decisions is None and answers is not None
+        if by_score and not np.array_equal(answers.decisions, answers.scores >= threshold):
+            found.problems.append(f"{way}: is_fraud is not fraud_probability >= threshold")
         if answers is not None:
             places = np.concatenate(asked)
             _check(answers, own[places], own_frauds[places], trained, way, found)
@@ -132,8 +136,6 @@ def _ask(
     scores = np.array([item["fraud_probability"] for item in predictions], dtype=np.float64)
     decisions = np.array([item["is_fraud"] for item in predictions], dtype=bool)
     found.asked += len(scores)
-    if not np.array_equal(decisions, scores >= threshold):
-        found.problems.append(f"{way}: is_fraud is not fraud_probability >= threshold")
     return _Answers(scores, decisions)
 
 

@@ -38,8 +38,8 @@ from sklearn.preprocessing import (
 )
 from xgboost import XGBClassifier
 
-from tests.kinds.data import codes, frame, numbers, part, sample_file
-from tests.kinds.kind import Group, Trained, trained
+from tests.kinds.data import Data, codes, frame, numbers, part, sample_file
+from tests.kinds.kind import Group, Trained, probability, trained
 
 encoders = Group("encoders of columns")
 steps = Group("scalers, imputers and other steps")
@@ -288,6 +288,79 @@ _NAMES = {
     "the envelope's own": ["transaction", "transactions", "model_id", "f0"],
     "methods and keywords of Python": ["class", "__init__", "count", "0"],
 }
+
+
+@frames.add("ids of 17 digits")
+def long_ids(place: Path) -> Trained:
+    data = numbers(extremes=False)
+    rng = np.random.default_rng(6)
+    train, rows = (pd.DataFrame({"id": 10**16 + rng.integers(0, 30, len(table)), "x": table[:, 0]})
+                   for table in (np.asarray(data.train), np.asarray(data.rows)))  # fmt: skip
+    target = (train["id"] % 3 == 0).to_numpy().astype(int)
+    columns = ColumnTransformer(
+        [("id", OneHotEncoder(handle_unknown="ignore", min_frequency=3), ["id"])], remainder="passthrough"
+    )
+    return trained(make_pipeline(columns, LR()).fit(train, target), rows)
+
+
+@frames.add("times in seconds, scaled")
+def times_in_seconds(place: Path) -> Trained:
+    data = part(frame(), "when", "amount")
+    train, rows = (table.astype({"when": "datetime64[s]"}) for table in (data.train, data.rows))
+    target = (train["when"] > train["when"].median()).to_numpy().astype(int)
+    columns = ColumnTransformer([("when", StandardScaler(), ["when"]), ("amount", StandardScaler(), ["amount"])])
+    model = make_pipeline(columns, LR()).fit(train, target)
+    path = sample_file(Data(train, target, rows), place)
+    return trained(model, rows, registration={"sample": path})
+
+
+@frames.add("booleans with gaps, one-hot")
+def booleans_with_gaps(place: Path) -> Trained:
+    data = part(frame(), "card_present", "amount")
+    train, rows = (table.astype({"card_present": object}) for table in (data.train, data.rows))
+    for table in (train, rows):
+        table.iloc[::7, 0] = np.nan
+    columns = ColumnTransformer(
+        [("card", OneHotEncoder(handle_unknown="ignore"), ["card_present"])], remainder="passthrough"
+    )
+    return trained(make_pipeline(columns, LR(max_iter=500)).fit(train, data.target), rows)
+
+
+@frames.add("nullable booleans before XGBoost")
+def nullable_booleans(place: Path) -> Trained:
+    data = part(frame(), "card_present", "amount")
+    train, rows = (table.astype({"card_present": "boolean"}) for table in (data.train, data.rows))
+    for table in (train, rows):
+        table.iloc[::7, 0] = pd.NA
+    return trained(XGBClassifier(n_estimators=8, n_jobs=1).fit(train, data.target), rows)
+
+
+@frames.add("ordinal codes with NaN for gaps and unknown, before HistGradientBoosting")
+def ordinal_nan(place: Path) -> Trained:
+    data = part(frame(gaps=True, unseen=True), "merchant", "amount")
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+    columns = ColumnTransformer([("merchant", encoder, ["merchant"])], remainder="passthrough")
+    return trained(
+        make_pipeline(columns, HistGradientBoostingClassifier(max_iter=8)).fit(data.train, data.target), data.rows
+    )
+
+
+@frames.add("a column with one category, its first dropped")
+def one_category(place: Path) -> Trained:
+    data = part(frame(), "merchant", "amount")
+    train, rows = (table.assign(currency="EUR") for table in (data.train, data.rows))
+    columns = ColumnTransformer(
+        [("texts", OneHotEncoder(drop="first"), ["currency", "merchant"])], remainder="passthrough"
+    )
+    return trained(make_pipeline(columns, LR(max_iter=500)).fit(train, data.target), rows)
+
+
+@frames.add("a row of texts")
+def only_texts(place: Path) -> Trained:
+    data = frame()
+    model = make_pipeline(TfidfVectorizer(), LR()).fit(data.train["note"], data.target)
+    found = probability(model)
+    return Trained(model, data.rows[["note"]].rename(columns={"note": "text"}), lambda rows: found(rows["text"]))
 
 
 def _add_names(what: str, names: list[str]) -> None:

@@ -9,7 +9,8 @@ import joblib
 import numpy as np
 import pandas as pd
 import xgboost
-from lightgbm import LGBMRanker, LGBMRegressor
+from lightgbm import LGBMClassifier, LGBMRanker, LGBMRegressor
+from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
@@ -18,6 +19,7 @@ from sklearn.multiclass import OutputCodeClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from xgboost import XGBClassifier, XGBRanker, XGBRegressor
 
 from tests.kinds.data import numbers, three_classes
@@ -72,9 +74,24 @@ _refuse("labels a and b", "positive.class", _fitted(LR(), numbers().named("a", "
 _refuse("three classes of numbers", "positive.class", _fitted(LR(), three_classes().target))
 _refuse("one class only", "class", _fitted(RandomForestClassifier(2), np.zeros(400, dtype=int)))
 _refuse("a class that there is not", "chargeback", _fitted(LR()), "--positive-class", "chargeback")
+_refuse(
+    "pairs of classes",
+    "decision_function_shape|ovr",
+    _fitted(SVC(decision_function_shape="ovo"), three_classes().target),
+    "--positive-class",
+    "2",
+)
+_refuse("XGBoost's categories beyond ASCII", "ASCII", lambda: _categories(["grün", "über"]))
 _refuse("threshold 50", "50", _fitted(LR()), "--threshold", "50")
 _refuse("threshold below 0", "-0.1", _fitted(LR()), "--threshold=-0.1")
 _refuse("threshold nan", "nan", _fitted(LR()), "--threshold", "nan")
+
+
+def _categories(names: list[str]) -> XGBClassifier:
+    data = numbers()
+    table = pd.DataFrame(data.train, columns=list("abcd"))
+    table["kind"] = pd.Categorical([names[value] for value in data.target])
+    return XGBClassifier(n_estimators=2, enable_categorical=True).fit(table, data.target)
 
 
 def _raw(objective: str) -> xgboost.Booster:
@@ -164,3 +181,41 @@ def other_names(place: Path) -> Path:
 @_refuse_file("a description of fewer columns", "age|feature|column")
 def fewer_columns(place: Path) -> Path:
     return _beside(place, ["amount", "distance", "hour"])
+
+
+@_refuse_file("LightGBM's own file, cut near its end", "end early|LightGBM")
+def cut_lightgbm(place: Path) -> Path:
+    data = numbers()
+    path = place / "model.txt"
+    booster = LGBMClassifier(n_estimators=3, verbose=-1).fit(data.train, data.target).booster_
+    path.write_text(booster.model_to_string()[:-400])
+    return path
+
+
+@_refuse_file("ONNX with two outputs that may be probabilities", "cannot be told|probabilit")
+def two_outputs(place: Path) -> Path:
+    path = place / "model.onnx"
+    model = network("Softmax", 2)
+    model.graph.output.append(helper.make_tensor_value_info("active", TensorProto.FLOAT, ["batch", 8]))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@_refuse_file("a description whose gap the model does not know", "gap|-999")
+def other_gap(place: Path) -> Path:
+    data = numbers()
+    path = place / "model.joblib"
+    joblib.dump(XGBClassifier(n_estimators=2).fit(data.train, data.target), path)
+    features = [{"name": f"feature_{number}", "written": -999} for number in range(4)]
+    path.with_name(f"{path.name}.metrics.json").write_text(json.dumps({"features": features}))
+    return path
+
+
+@_refuse_file("a description whose bins are no numbers", "bins")
+def words_for_bins(place: Path) -> Path:
+    data = numbers()
+    path = place / "model.joblib"
+    joblib.dump(LR().fit(data.train, data.target), path)
+    features = [{"name": f"feature_{number}", "bins": {"edges": ["x"], "shares": [1]}} for number in range(4)]
+    path.with_name(f"{path.name}.metrics.json").write_text(json.dumps({"features": features}))
+    return path

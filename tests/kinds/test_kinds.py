@@ -13,7 +13,7 @@ from tests.kinds.kind import Kind, Refused
 from tests.kinds.measured import measure
 from tests.kinds.table import TABLE, kinds_in
 
-_USAGE, _UNTRUSTED = 2, 5
+_USAGE, _NOT_A_MODEL, _UNTRUSTED = 2, 4, 5
 _NAMED_OTHERWISE = {"MultiOutputClassifier": "several answers a row", "ClassifierChain": "a chain of answers"}
 
 
@@ -27,7 +27,7 @@ def test_what_is_served_is_the_model(kind: Kind, tmp_path: Path) -> None:
 @pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused.name)
 def test_what_cannot_be_served_is_refused_by_name(refused: Refused, tmp_path: Path) -> None:
     ended = register_refused(refused, tmp_path)
-    assert ended.code in (_USAGE, _UNTRUSTED), ended
+    assert ended.code in (_USAGE, _NOT_A_MODEL, _UNTRUSTED), ended
     assert re.search(refused.says, ended.errors, re.IGNORECASE), ended.errors
     assert "Traceback" not in ended.errors
     assert not list((tmp_path / "registry").glob("models/*/*/manifest.json"))
