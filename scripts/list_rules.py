@@ -42,6 +42,11 @@ _FORMS: dict[str, dict[str, tuple[str, ...]]] = {
             "float32",
             "float64",
             "longdouble",
+            "number",
+            "integer",
+            "floating",
+            "generic",
+            "inexact",
             "bool",
             "bool_",
             "str_",
@@ -58,6 +63,7 @@ _FORMS: dict[str, dict[str, tuple[str, ...]]] = {
         "pandas.core.indexes.range": ("RangeIndex",),
         "pandas.core.indexes.category": ("CategoricalIndex",),
     },
+    "object, held": {"sklearn.model_selection._split": ("KFold", "StratifiedKFold")},
     "reconstructor": {"copyreg": ("_reconstructor",)},
     "newobj": {"copyreg": ("__newobj__",)},
     "bytearray": {"builtins": ("bytearray",)},
@@ -114,11 +120,12 @@ _FORMS: dict[str, dict[str, tuple[str, ...]]] = {
 """Reviewed one by one: each form looks at arguments and state."""
 _BECAUSE = {
     "held": "types of columns, and bases that arrays begin from; a model holds them and never calls them",
+    "object, held": "repeated splits of a search hold the class of what they repeat",
     "reconstructor": "how protocols 0 and 1 make an object; the class has a rule of its own",
     "newobj": "how protocol 2 makes an object; the class has a rule of its own",
     "bytearray": "bytes, in protocols 0 to 4", "bytes": "no bytes, in protocols 0 to 2",
     "set": "a set, in protocols 0 to 3; its items are plain", "slice": "a range of columns",
-    "range": "whole numbers in a row; takes no memory", "complex": "a number",
+    "range": "whole numbers in a row; takes no memory", "complex": "a complex number, made from two others",
     "encode": "bytes, in protocols 0 to 2, as a text in latin1",
     "mapping": "dictionaries of classes of their own; keys are plain",
     "defaultdict": "a dictionary that makes empty values",
@@ -182,7 +189,11 @@ def main() -> int:
             else:
                 found[form].add(each)
     content = {
-        form: {"because": _BECAUSE[form], "held": form in ("held", "function", "inert"), "names": _by_module(names)}
+        form: {
+            "because": _BECAUSE[form],
+            "held": form in ("held", "object, held", "function", "inert"),
+            "names": _by_module(names),
+        }
         for form, names in sorted(found.items())
     }
     RULES_FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

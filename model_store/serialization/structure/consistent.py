@@ -7,8 +7,6 @@ objects: a forest's trees and its number of features, a vocabulary and the weigh
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from model_store.errors import StructureRefused
 from model_store.serialization.object_graph import objects_of
 from model_store.serialization.structure import numbers
@@ -114,15 +112,7 @@ def _support_vectors(state: Mapping[str, Any]) -> None:
 
 def _one_class(state: Mapping[str, Any]) -> None:
     if "support_vectors_" in state:
-        vectors, weights = state["support_vectors_"], state["_dual_coef_"]
-        if vectors.ndim != 2 or weights.shape != (1, len(vectors)) or state["_intercept_"].shape != (1,):
-            raise ValueError("a support vector machine's arrays do not fit each other")
-        if state["support_"].shape != (len(vectors),) or state["_n_support"].ndim != 1:
-            raise ValueError("a support vector machine's arrays do not fit each other")
-        if int(state["_n_support"][0]) != len(vectors) and int(np.sum(state["_n_support"])) != len(vectors):
-            raise ValueError("a support vector machine's arrays do not fit each other")
-        if state.get("kernel") != "precomputed" and vectors.shape[1] != state.get("n_features_in_"):
-            raise ValueError("a support vector machine's vectors do not have its features")
+        numbers.require_support_vectors(state, 1)
 
 
 def _vocabulary(state: Mapping[str, Any]) -> None:

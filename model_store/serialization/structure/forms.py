@@ -22,6 +22,10 @@ _SHADOWING = frozenset({
 })  # fmt: skip
 
 
+_OWN_ATTRIBUTES = {"_BisectingTree": ("score",), "MetadataRequest": _SHADOWING, "MethodMetadataRequest": _SHADOWING}
+"""Classes that have attributes of these names by right: they are no estimators."""
+
+
 class Form:
     """The form of a global that can be named and held, and nothing else."""
 
@@ -42,6 +46,10 @@ class Form:
         for part in rule.attribute.split("."):
             found = getattr(found, part)
         return found
+
+    def made_by(self, _rule: "Rule") -> bool:
+        """Whether a function of Cython that is not named after the class makes it."""
+        return False
 
     def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
         """The result of a call."""
@@ -113,8 +121,10 @@ def require_attributes(m: "Machine", rule: "Rule", kind: type | None, state: Any
     """Raises StructureRefused unless a state is a dictionary of attributes that hide no method."""
     if type(state) is not dict or len(state) > _MOST_ATTRIBUTES:
         m.refuse("state", f"the state of a {rule.name} is not a dictionary of its attributes", rule.name)
+    own = _OWN_ATTRIBUTES.get(rule.attribute, ())
     for name in state:
-        if type(name) is not str or not name.isidentifier() or name.startswith("__") or name in _SHADOWING:
+        hides = name in _SHADOWING and name not in own
+        if type(name) is not str or not name.isidentifier() or name.startswith("__") or hides:
             m.refuse("attribute", f"a {rule.name} has the attribute {name!r}", rule.name)
         if kind is not None and _is_method(inspect.getattr_static(kind, name, None)):
             m.refuse("attribute", f"the attribute {name!r} of a {rule.name} hides a method", rule.name)
@@ -272,7 +282,7 @@ class CompiledForm(Form):
         if not fits:
             m.refuse("call", f"{rule.name} is called with other arguments than Cython writes", rule.name)
         of = m.rule_for(arguments[0], what="the file makes an object of")
-        if of.attribute.rpartition(".")[2] != name and not of.form.made_by(rule):  # type: ignore[attr-defined]
+        if of.attribute.rpartition(".")[2] != name and not of.form.made_by(rule):
             m.refuse("call", f"{rule.name} makes an object of another class", rule.name)
         made = self.named(rule)(*arguments) if m.real else Made(of.name)
         return m.remember(made, of)
@@ -282,10 +292,6 @@ class CompiledObjectForm(Form):
     """A compiled class that `__pyx_unpickle_…` makes, without a state."""
 
     called = True
-
-    def made_by(self, _rule: "Rule") -> bool:
-        """Whether another function than the one named after it makes it."""
-        return False
 
 
 class EmptyObjectForm(Form):

@@ -173,7 +173,8 @@ class SplineForm(ObjectForm):
 
     def look(self, m: Machine, rule: "Rule", instance: Any, state: dict[str, Any]) -> None:
         """Looks at its knots."""
-        _looked_at(m, rule, numbers.require_spline, state.get("t"), state.get("c"), state.get("k"))
+        knots, coefficients = (state.get(f"_{name}", state.get(name)) for name in "tc")
+        _looked_at(m, rule, numbers.require_spline, knots, coefficients, state.get("k"))
 
 
 class IndexForm(Form):

@@ -235,10 +235,10 @@ class Machine:
                 raise Truncated("the pickle ends early")
             done += count
 
-    def _line(self) -> bytes:
-        line = self.source.readline(_MOST_LINE_BYTES)
+    def _line(self, most: int = _MOST_LINE_BYTES) -> bytes:
+        line = self.source.readline(most)
         if not line.endswith(b"\n"):
-            if len(line) == _MOST_LINE_BYTES:
+            if len(line) == most:
                 self.refuse("size", "a line of text is too long")
             raise Truncated("the pickle ends early")
         return line[:-1]
@@ -368,7 +368,7 @@ def _decoded(m: Machine, data: bytes) -> str:
 
 def _text_unicode(m: Machine) -> None:
     try:
-        m._stack.append(m._line().decode("raw-unicode-escape"))
+        m._stack.append(m._line(m.max_bytes).decode("raw-unicode-escape"))
     except UnicodeDecodeError:
         m.refuse("instruction", "a text cannot be read")
 

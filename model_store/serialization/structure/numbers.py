@@ -129,32 +129,42 @@ def _used_nodes(leaf: Any, count: int) -> Any:
 
 
 def require_support_vectors(state: Mapping[str, Any], classes: int) -> None:
-    """Looks at the arrays of a support vector machine of libsvm, which reads them by each other's sizes."""
-    vectors, support = state.get("support_vectors_"), state.get("support_")
-    counts, weights, intercept = state.get("_n_support"), state.get("_dual_coef_"), state.get("_intercept_")
-    if state.get("_sparse"):
-        raise ValueError("a support vector machine of sparse rows")
-    arrays = (vectors, support, counts, weights, intercept)
-    if not all(isinstance(each, np.ndarray) for each in arrays):
+    """Looks at the arrays of a support vector machine of libsvm, which reads them by each other's sizes.
+
+    Args:
+        state: the estimator's attributes.
+        classes: how many it tells apart; 1 of a regression and of a detector.
+    """
+    vectors, weights = _table_shape(state.get("support_vectors_")), _table_shape(state.get("_dual_coef_"))
+    support, counts, intercept = (state.get(name) for name in ("support_", "_n_support", "_intercept_"))
+    for each in (support, counts, intercept):
+        if not isinstance(each, np.ndarray) or each.ndim != 1:
+            raise ValueError("a support vector machine has no arrays")
+    chosen, pairs, rows = len(support), max(1, classes * (classes - 1) // 2), max(1, classes - 1)  # type: ignore[arg-type]
+    # A kernel between rows, or a function, keeps no vectors.
+    kept = isinstance(state.get("kernel"), str) and state.get("kernel") != "precomputed"
+    total = int(counts[:classes].sum()) if classes > 1 else chosen  # type: ignore[index]
+    fits = (
+        (not kept or vectors[0] == chosen)
+        and weights == (rows, chosen)
+        and intercept.shape == (pairs,)  # type: ignore[union-attr]
+        and (counts >= 0).all()  # type: ignore[operator]
+        and len(counts) >= min(classes, 2)  # type: ignore[arg-type]
+        and total == chosen
+        and all(np.size(state.get(name, ())) in (0, 1, pairs) for name in ("_probA", "_probB"))
+        and (not kept or vectors[1] == state.get("n_features_in_", vectors[1]))
+    )
+    if not fits:
+        raise ValueError("a support vector machine's arrays do not fit each other")
+
+
+def _table_shape(value: Any) -> tuple[int, int]:
+    """The shape of an array or a sparse matrix of two dimensions."""
+    about = getattr(value, "about", {})
+    shape = about.get("state", {}).get("_shape") if about else getattr(value, "shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 2:
         raise ValueError("a support vector machine has no arrays")
-    if vectors.ndim != 2 or support.shape != (len(vectors),) or weights.ndim != 2:  # type: ignore[union-attr]
-        raise ValueError("a support vector machine's arrays do not fit each other")
-    pairs = classes * (classes - 1) // 2
-    rows = max(1, classes - 1)
-    if counts.ndim != 1 or (counts < 0).any() or len(counts) < min(classes, 2):  # type: ignore[union-attr]
-        raise ValueError("a support vector machine's counts do not fit its classes")
-    total = int(counts[: max(classes, 1)].sum()) if classes > 1 else len(vectors)  # type: ignore[index, arg-type]
-    if total != len(vectors) or weights.shape != (rows, len(vectors)):  # type: ignore[arg-type, union-attr]
-        raise ValueError("a support vector machine's arrays do not fit each other")
-    if intercept.shape != (max(1, pairs),):  # type: ignore[union-attr]
-        raise ValueError("a support vector machine's arrays do not fit each other")
-    for name in ("_probA", "_probB"):
-        found = state.get(name)
-        if found is not None and getattr(found, "size", 0) not in (0, 1, max(1, pairs)):
-            raise ValueError("a support vector machine's arrays do not fit each other")
-    features = state.get("n_features_in_")
-    if state.get("kernel") != "precomputed" and features is not None and vectors.shape[1] != features:  # type: ignore[union-attr]
-        raise ValueError("a support vector machine's vectors do not have its features")
+    return int(shape[0]), int(shape[1])
 
 
 def require_sparse(state: Mapping[str, Any], *, by_column: bool) -> None:

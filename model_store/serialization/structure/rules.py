@@ -57,7 +57,8 @@ def rules() -> Mapping[str, Rule]:
     known = {**forms.FORMS, **arrays.FORMS, **libraries.FORMS}
     content = json.loads(RULES_FILE.read_text(encoding="utf-8"))
     found = {}
-    for form, group in content.items():
+    for heading, group in content.items():
+        form = heading.removesuffix(", held")
         for module, names in group["names"].items():
             for name in names:
                 found[f"{module}.{name}"] = Rule(module, name, known[form], group["held"], group["because"])

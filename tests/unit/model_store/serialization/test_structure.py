@@ -1,0 +1,64 @@
+"""Opening a file runs nothing: each way to abuse one is refused by its rule, its near twin loads."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from model_store.errors import ModelStoreError, Truncated, UntrustedType
+from model_store.serialization.structure.forms import FORMS, Form
+from model_store.serialization.structure.rules import rules
+from model_store.serialization.trust import inspect_pickle, load_pickle
+from tests.unit.model_store.serialization.mechanisms import MECHANISMS, Mechanism
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda each: each.name)
+def test_a_mechanism_is_refused_by_its_rule_and_runs_nothing(mechanism: Mechanism, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    content = mechanism.bad(f"touch {canary}")
+    with pytest.raises(UntrustedType) as refused:
+        load_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+    assert refused.value.rule == mechanism.rule, str(refused.value)
+    assert "nothing of it was run" in str(refused.value)
+    found = inspect_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+    assert found["refused"] is not None
+    assert found["refused"]["rule"] == mechanism.rule
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda each: each.name)
+def test_its_near_twin_loads(mechanism: Mechanism) -> None:
+    load_pickle(io.BufferedReader(io.BytesIO(mechanism.good)))  # type: ignore[arg-type]
+    assert inspect_pickle(io.BufferedReader(io.BytesIO(mechanism.good)))["refused"] is None  # type: ignore[arg-type]
+
+
+def test_there_are_many_mechanisms_and_no_two_of_one_name() -> None:
+    assert len({each.name for each in MECHANISMS}) == len(MECHANISMS) >= 60
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04", b"\x80\x04X\xff\x00\x00\x00abc", b"\x80\x04]q"])
+def test_a_pickle_that_ends_early_is_said_to(content: bytes) -> None:
+    with pytest.raises(Truncated):
+        load_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+
+
+def test_any_bytes_end_in_one_of_our_errors() -> None:
+    import random
+
+    generator = random.Random(0)
+    for _ in range(3000):
+        content = bytearray(generator.choice(MECHANISMS).good)
+        for _ in range(generator.randint(1, 4)):
+            content[generator.randrange(len(content))] = generator.randrange(256)
+        try:
+            load_pickle(io.BufferedReader(io.BytesIO(bytes(content))))  # type: ignore[arg-type]
+        except (ModelStoreError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            continue
+
+
+def test_every_rule_says_why_and_has_a_form() -> None:
+    for rule in rules().values():
+        assert isinstance(rule.form, Form)
+        assert len(rule.because) > 10, rule.name
+    assert "granted" in FORMS
+    assert not any(rule.form is FORMS["granted"] for rule in rules().values())
