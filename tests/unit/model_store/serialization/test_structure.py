@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from model_store.errors import ModelStoreError, Truncated, UntrustedType
+from model_store.errors import ModelStoreError, StructureRefused, Truncated, UntrustedType
 from model_store.serialization.structure.forms import FORMS, Form
 from model_store.serialization.structure.rules import rules
 from model_store.serialization.trust import inspect_pickle, load_pickle
 from tests.unit.model_store.serialization.mechanisms import MECHANISMS, Mechanism
+from tests.unit.model_store.serialization.number_mechanisms import NUMBERS, Numbers, content_of, twin_of
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda each: each.name)
@@ -62,3 +63,21 @@ def test_every_rule_says_why_and_has_a_form() -> None:
         assert len(rule.because) > 10, rule.name
     assert "granted" in FORMS
     assert not any(rule.form is FORMS["granted"] for rule in rules().values())
+
+
+@pytest.mark.parametrize("numbers", NUMBERS, ids=lambda each: each.name)
+def test_a_number_that_is_used_as_a_place_is_looked_at(numbers: Numbers) -> None:
+    content = content_of(numbers)
+    with pytest.raises(StructureRefused) as refused:
+        load_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+    assert refused.value.rule in ("numbers", "state"), str(refused.value)
+    found = inspect_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+    assert found["refused"] is not None
+    assert found["refused"]["rule"] == refused.value.rule
+
+
+@pytest.mark.parametrize("numbers", NUMBERS, ids=lambda each: each.name)
+def test_the_model_as_it_was_loads(numbers: Numbers) -> None:
+    content = twin_of(numbers)
+    load_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+    assert inspect_pickle(io.BufferedReader(io.BytesIO(content)))["refused"] is None  # type: ignore[arg-type]

@@ -1,0 +1,200 @@
+"""Trained models with one number changed: what compiled code would read outside its memory with, or never end."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from lightgbm import LGBMClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import OneHotEncoder, SplineTransformer
+from sklearn.svm import SVC, OneClassSVM
+from sklearn.tree import DecisionTreeClassifier
+from xgboost import XGBClassifier
+
+from tests.unit.model_store.serialization.assembler import changed
+
+Change = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One change of one number."""
+
+    name: str
+    train: Callable[[], Any]
+    kind: str
+    """Name of the class whose state is changed."""
+    change: Change
+
+
+NUMBERS: list[Numbers] = []
+
+
+@cache
+def _data() -> tuple[Any, Any]:
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    return rows, (rows[:, 0] + rows[:, 1] > 0).astype(int)
+
+
+def _fitted(model: Any) -> Callable[[], Any]:
+    return lambda: model.fit(*_data())
+
+
+def _in(*path: Any) -> Callable[[Callable[[Any], None]], Change]:
+    """A change of a copy of the array at a path of a state."""
+
+    def changing(change: Callable[[Any], None]) -> Change:
+        def changed_state(state: Any) -> Any:
+            copied = list(state) if isinstance(state, tuple) else dict(state)
+            array = copied[path[0]].copy()
+            change(array)
+            copied[path[0]] = array
+            return tuple(copied) if isinstance(state, tuple) else copied
+
+        return changed_state
+
+    return changing
+
+
+def _set(field: str | None, place: Any, value: Any) -> Callable[[Any], None]:
+    def change(array: Any) -> None:
+        (array if field is None else array[field])[place] = value
+
+    return change
+
+
+def _with(key: str, value: Callable[[Any], Any]) -> Change:
+    return lambda state: {**state, key: value(state[key])}
+
+
+def _add(name: str, train: Callable[[], Any], kind: str, change: Change) -> None:
+    NUMBERS.append(Numbers(name, train, kind, change))
+
+
+_TREE, _FOREST = _fitted(DecisionTreeClassifier(max_depth=3)), _fitted(RandomForestClassifier(2, max_depth=3))
+_add("a tree's child outside its nodes", _TREE, "Tree", _in("nodes")(_set("left_child", 0, 100_000)))
+_add("a tree's child before its nodes", _FOREST, "Tree", _in("nodes")(_set("right_child", 0, -7)))
+_add("a tree whose child is itself", _TREE, "Tree", _in("nodes")(_set("left_child", 0, 0)))
+_add("a tree that leads back", _TREE, "Tree", _in("nodes")(_set("left_child", 1, 1)))
+_add("a node with one child", _TREE, "Tree", _in("nodes")(_set("right_child", 0, -1)))
+_add("a tree's feature outside the row", _TREE, "Tree", _in("nodes")(_set("feature", 0, 1 << 40)))
+_add("fewer values than nodes", _TREE, "Tree", _with("values", lambda values: values[:-1]))
+_add("more nodes than there are", _TREE, "Tree", _with("node_count", lambda count: count + 50))
+_add("a tree of more features than its estimator", _TREE, "DecisionTreeClassifier", _with("n_features_in_", lambda n: n - 1))
+_HISTOGRAM = _fitted(HistGradientBoostingClassifier(max_iter=2))
+_add("a histogram tree's child outside its nodes", _HISTOGRAM, "TreePredictor", _in("nodes")(_set("left", 0, 1 << 30)))
+_add("a histogram tree that leads back", _HISTOGRAM, "TreePredictor", _in("nodes")(_set("right", 0, 0)))
+_add("a histogram tree's feature outside the row", _HISTOGRAM, "TreePredictor", _in("nodes")(_set("feature_idx", 0, 1 << 30)))
+_add("a set of categories that is not there", _HISTOGRAM, "TreePredictor", _in("nodes")(_set("is_categorical", 0, 1)))
+_NEIGHBOURS = _fitted(KNeighborsClassifier(3, algorithm="kd_tree", leaf_size=10))
+_BALLS = _fitted(KNeighborsClassifier(3, algorithm="ball_tree", leaf_size=10))
+_add("a neighbour that is no row", _NEIGHBOURS, "KDTree", _in(1)(_set(None, 0, 1 << 40)))
+_add("a leaf outside the rows", _NEIGHBOURS, "KDTree", _in(2)(_set("idx_end", slice(None), 1 << 40)))
+_add("a node that is never a leaf", _BALLS, "BallTree", _in(2)(_set("is_leaf", slice(None), 0)))
+_add("levels that are not there", _BALLS, "BallTree", lambda state: (*state[:5], 25, *state[6:]))
+_add("rows without an answer", _NEIGHBOURS, "KNeighborsClassifier", _with("_y", lambda answers: answers[:-5]))
+_VECTORS = _fitted(SVC())
+_add("more support vectors than there are", _VECTORS, "SVC", _in("_n_support")(_set(None, 0, 1 << 20)))
+_add("weights of other vectors", _VECTORS, "SVC", _with("_dual_coef_", lambda weights: weights[:, :-3]))
+_add("no intercept", _VECTORS, "SVC", _with("_intercept_", lambda values: values[:0]))
+_add("vectors of fewer features", _VECTORS, "SVC", _with("support_vectors_", lambda rows: np.ascontiguousarray(rows[:, :1])))
+_add("a detector's weights of other vectors", lambda: OneClassSVM().fit(_data()[0]), "OneClassSVM",
+     _with("_dual_coef_", lambda weights: weights[:, :-3]))  # fmt: skip
+_add("a word outside the vocabulary", lambda: CountVectorizer().fit(["a few words", "and more words"]), "CountVectorizer",
+     _with("vocabulary_", lambda words: {**words, "words": 1 << 30}))  # fmt: skip
+_add("more columns than categories", lambda: OneHotEncoder().fit([["a"], ["b"]]), "OneHotEncoder",
+     _with("_n_features_outs", lambda counts: [1 << 20 for _ in counts]))  # fmt: skip
+_SPLINES = _fitted(SplineTransformer(n_knots=4))
+_add("fewer coefficients than knots", _SPLINES, "BSpline", _with("_c", lambda values: values[:1]))
+_add("knots out of order", _SPLINES, "BSpline", _with("_t", lambda knots: knots[::-1].copy()))
+_MATRIX = lambda: scipy.sparse.csr_matrix(np.eye(4))  # noqa: E731 - a kind of model like the others
+_add("a column outside a sparse matrix", _MATRIX, "csr_matrix", _in("indices")(_set(None, 0, 1 << 20)))
+_add("a sparse matrix's rows outside its numbers", _MATRIX, "csr_matrix", _in("indptr")(_set(None, -1, 1 << 20)))
+
+
+def _document(change: Callable[[dict[str, Any]], None]) -> Change:
+    from xgboost import Booster
+
+    def changed_state(state: Any) -> Any:
+        booster = Booster(model_file=bytearray(_raw(state)))
+        document = json.loads(bytes(booster.save_raw("json")))
+        change(document["learner"])
+        return {**state, "handle": bytearray(json.dumps(document).encode())}
+
+    return changed_state
+
+
+def _raw(state: Any) -> bytes:
+    from model_store.serialization.ubjson import read_ubjson
+
+    del read_ubjson
+    booster = XGBClassifier(n_estimators=2, max_depth=3, n_jobs=1).fit(*_data()).get_booster()
+    return bytes(booster.save_raw("ubj"))
+
+
+def _first_tree(name: str, place: int, value: int) -> Callable[[dict[str, Any]], None]:
+    def change(learner: dict[str, Any]) -> None:
+        learner["gradient_booster"]["model"]["trees"][0][name][place] = value
+
+    return change
+
+
+def _set_in(learner_path: tuple[str, ...], value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(learner: dict[str, Any]) -> None:
+        place: Any = learner
+        for step in learner_path[:-1]:
+            place = place[step]
+        place[learner_path[-1]] = value
+
+    return change
+
+
+_XGBOOST = _fitted(XGBClassifier(n_estimators=2, max_depth=3, n_jobs=1))
+_add("XGBoost, a child outside its nodes", _XGBOOST, "Booster", _document(_first_tree("left_children", 0, 100_000)))
+_add("XGBoost, a tree that leads back", _XGBOOST, "Booster", _document(_first_tree("left_children", 0, 0)))
+_add("XGBoost, a feature outside the row", _XGBOOST, "Booster", _document(_first_tree("split_indices", 0, 1 << 20)))
+_add("XGBoost, a tree of a class that there is not", _XGBOOST, "Booster",
+     _document(_set_in(("gradient_booster", "model", "tree_info"), [7, 0])))  # fmt: skip
+_add("XGBoost, more trees than there are", _XGBOOST, "Booster",
+     _document(_set_in(("gradient_booster", "model", "gbtree_model_param", "num_trees"), "9")))  # fmt: skip
+_add("XGBoost, fewer features than its trees ask for", _XGBOOST, "Booster",
+     _document(_set_in(("learner_model_param", "num_feature"), "1")))  # fmt: skip
+_add("XGBoost, an unknown kind", _XGBOOST, "Booster", _document(_set_in(("gradient_booster", "name"), "mine")))
+_LIGHTGBM = _fitted(LGBMClassifier(n_estimators=2, verbose=-1, n_jobs=1))
+
+
+def _line(name: str, change: Callable[[list[str]], list[str]]) -> Change:
+    def changed_state(state: Any) -> Any:
+        lines = state["_handle"].splitlines(keepends=True)
+        for number, line in enumerate(lines):
+            if line.startswith(f"{name}="):
+                values = change(line.strip().partition("=")[2].split())
+                made = f"{name}={' '.join(values)}"
+                # As long as before: the header counts the bytes.
+                lines[number] = made.ljust(len(line) - 1)[: len(line) - 1] + "\n"
+                break
+        return {**state, "_handle": "".join(lines)}
+
+    return changed_state
+
+
+_add("LightGBM, a child outside its nodes", _LIGHTGBM, "Booster", _line("left_child", lambda v: ["9", *v[1:]]))
+_add("LightGBM, a feature outside the row", _LIGHTGBM, "Booster", _line("split_feature", lambda v: ["9", *v[1:]]))
+_add("LightGBM, fewer leaves than values", _LIGHTGBM, "Booster", _line("num_leaves", lambda v: ["2"]))
+_add("LightGBM, no model", _LIGHTGBM, "Booster", lambda state: {**state, "_handle": None})
+
+
+def content_of(numbers: Numbers) -> bytes:
+    """The pickle with the number changed."""
+    return changed(numbers.train(), numbers.kind, numbers.change)
+
+
+def twin_of(numbers: Numbers) -> bytes:
+    """The pickle as it was."""
+    return changed(numbers.train(), numbers.kind, lambda state: state)
