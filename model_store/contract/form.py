@@ -232,7 +232,7 @@ class FormRunner:
         else:
             with np.errstate(over="ignore"):
                 cut = table.astype(self._cut.dtype)
-            if form.value_bits == 32:
+            if form.value_bits == 32 and not np.isfinite(cut).all():
                 own |= (np.isinf(cut) & np.isfinite(table)).any(axis=1)
             if self._prepares:
                 self._prepare(cut)

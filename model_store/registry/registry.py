@@ -16,11 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
+from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from model_store.artifact.reader import open_artifact
 from model_store.errors import (
     AccessDenied,
     ChecksumMismatch,
+    ContextMismatch,
     InvalidInput,
     ModelNotFound,
     ModelStoreError,
@@ -262,7 +263,12 @@ class ModelRegistry:
             IntegrityError: the artifact is not the registered one; names the model version.
         """
         metadata = self.get_metadata(model_id)
-        files = {ARTIFACT_FILE: (metadata.digest, metadata.payload_bytes), **metadata.attachments}
+        files: dict[str, tuple[str, int | None]] = {
+            ARTIFACT_FILE: (metadata.digest, metadata.payload_bytes),
+            **metadata.attachments,
+        }
+        if kept := self.state(model_id).get("golden"):
+            files[GOLDEN_FILE] = (kept["digest"], None)
         for name, (expected, payload_bytes) in files.items():
             try:
                 measured = _measure(self.storage.path(f"{place_of(model_id)}/{name}"), payload_bytes)
@@ -272,6 +278,11 @@ class ModelRegistry:
                 raise ChecksumMismatch(
                     f"{model_id}: the {name} is not the registered one: its digest is {measured}, "
                     f"its manifest says {expected}"
+                )
+        with open_artifact(self.artifact_path(model_id)) as artifact:
+            if metadata.contract is not None and artifact.header.context != context_of(metadata):
+                raise ContextMismatch(
+                    f"{model_id}: the manifest's contract is not the one that the artifact was registered with"
                 )
         return metadata.digest
 
@@ -438,10 +449,12 @@ class ModelRegistry:
         self.storage.compare_and_swap(key, json_bytes(state), before)
 
 
-def _measure(path: Path, payload_bytes: int) -> str:
+def _measure(path: Path, payload_bytes: int | None) -> str:
     if not path.exists():
         raise Truncated("the file is missing")
     with open_artifact(path) as artifact:
+        if payload_bytes is None:
+            return artifact.measure()
         if artifact.payload_bytes < payload_bytes:
             raise Truncated(f"its payload has {artifact.payload_bytes} bytes, not {payload_bytes}")
         if artifact.payload_bytes > payload_bytes:

@@ -264,7 +264,10 @@ class Service:
             except RowRefused as refusal:
                 request.undecided = True
                 raise await self._not_answered(body, rows, refusal) from None
-        predictions = [_Prediction(float(value), is_fraud(value, threshold)) for value in probabilities]
+        if self._state.model.contract.decides == "model":
+            predictions = [_Prediction(float(value), is_fraud(value, threshold)) for value in probabilities]
+        else:
+            predictions = [_Prediction(value, value >= threshold) for value in probabilities]
         frauds = sum(prediction.is_fraud for prediction in predictions)
         request.decisions = frauds
         self._state.metrics.decisions(probabilities, frauds)

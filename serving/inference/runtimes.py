@@ -19,8 +19,8 @@ import numpy as np
 from model_store.contract.form import FormRunner
 from model_store.contract.own import OwnModel, RowRefused
 
-_INLINE_SECONDS = 0.0005
-"""So long the event loop may be held; handing rows to a thread and back costs about as much while it is busy."""
+_INLINE_SECONDS = 0.0015
+"""So long the event loop may be held: as long as reading a few requests; a thread answers what takes longer."""
 _PACE_ROWS, _PACE_ROUNDS = 64, 3
 _ROWS_AT_ONCE = 512
 
@@ -56,7 +56,7 @@ class Runtime:
         return score
 
     def now(self, rows: Rows) -> list[float] | None:
-        """The scores, when the faster form answers all rows in half a millisecond; None when not."""
+        """The scores, when the faster form answers all rows in a millisecond and a half; None when not."""
         if self._form is None or len(rows) > self._inline_rows:
             return None
         if len(rows) == 1:

@@ -336,3 +336,16 @@ def test_statistics_count_what_is_there(registry: ModelRegistry) -> None:
     counted = statistics(registry)
     assert (counted["versions"], counted["by_status"]) == (2, {"archived": 1, "trained": 1})
     assert counted["bytes"] > 0
+
+
+def test_verify_sees_a_contract_that_was_altered(tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path / "registry", keys=Keyring.of(KEY), actor="tester")
+    rows, labels = [[0.0], [1.0]] * 20, [0, 1] * 20
+    model_id = registry.register_model(model=LogisticRegression().fit(rows, labels), model_name="m")
+    assert intact(registry)
+    path = registry.manifest_path(model_id)
+    manifest = json.loads(path.read_text())
+    manifest["contract"]["threshold"] = 0.9
+    path.chmod(0o644)
+    path.write_text(json.dumps(manifest))
+    assert not intact(registry)
