@@ -105,6 +105,10 @@ class UnreadableModel(IntegrityError):
     """Intact bytes that do not make a model."""
 
 
+class EncryptionExpected(IntegrityError):
+    """An artifact that is not encrypted, where an encrypted one was promised."""
+
+
 class SignatureInvalid(IntegrityError):
     """No trusted key signed this manifest."""
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 from model_store.artifact.header import Header
 from model_store.artifact.reader import VerifiedArtifact, is_artifact, open_artifact
 from model_store.artifact.writer import ArtifactWriter, WrittenArtifact
-from model_store.errors import InvalidInput, ModelStoreError
+from model_store.errors import EncryptionExpected, InvalidInput, ModelStoreError
 from model_store.keys.keyring import Keyring, generate_key
 from model_store.serialization.compression import (
     DEFAULT_MAX_BYTES,
@@ -118,6 +118,7 @@ class SecureModelPersistence:
         *,
         expected_digest: str | None = None,
         expected_context: Mapping[str, str] | None = None,
+        encrypted: bool | None = None,
         trusted: Collection[str] = (),
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> tuple[Any, dict[str, Any]]:
@@ -129,7 +130,9 @@ class SecureModelPersistence:
                 encrypted, its authentication are always verified: nothing unverified is ever unpickled.
             expected_digest: the digest of a manifest, `sha256:<hex>`.
             expected_context: the texts that the artifact has to be bound to.
-            trusted: full names of globals to allow beside the allow-list.
+            encrypted: whether the artifact has to be encrypted; when not given, it has to where this persistence has a
+                key, so that nobody can put an open artifact in an encrypted one's place.
+            trusted: full names of globals to allow beside the rules.
             max_bytes: how large the model may be once decompressed.
 
         Returns:
@@ -139,10 +142,16 @@ class SecureModelPersistence:
         Raises:
             FileMissing: there is no such file.
             IntegrityError: the file is not as it was written; the subclasses say how.
+            EncryptionExpected: it is not encrypted.
             KeyNotFound, KeyUnwrap: no key opens it.
             UntrustedType: it names something that is not trusted.
         """
         with open_artifact(Path(filepath)) as artifact:
+            if not artifact.header.slots and (bool(self._keys.providers) if encrypted is None else encrypted):
+                raise EncryptionExpected(
+                    f"{filepath}: not encrypted, where an encrypted artifact was expected; if it is meant to be open, "
+                    "load it with encrypted=False"
+                )
             verified = artifact.verify(self._keys, expected_digest if verify_checksum else None, expected_context)
             serializer = serializer_named(verified.header.serializer)
             with decompressing_reader(verified.payload(), verified.header.compression, max_bytes) as payload:
@@ -160,7 +169,7 @@ class SecureModelPersistence:
 
         Args:
             input_path: an artifact, or a model file from elsewhere, such as `old_model.pkl`, which is read through the
-                allow-list and becomes an artifact that is not encrypted.
+                rules and becomes an artifact, encrypted where this persistence has a key.
             output_path: where to; replaced when it is there.
             target_format: `joblib`, `pickle`, `skops`, `onnx`, `xgboost` or `lightgbm`.
             target_compression: when not given, the input's; of a model file, the default one.
@@ -180,7 +189,7 @@ class SecureModelPersistence:
 
         started, source = time.monotonic(), Path(input_path)
         if is_artifact(source):
-            model, before = self.load_model_secure(source)
+            model, before = self.load_model_secure(source, encrypted=False)
         elif Path(output_path).exists() and source.samefile(output_path):
             raise InvalidInput(f"{output_path}: the model file itself; name another file, the artifact takes its place")
         else:
@@ -191,7 +200,7 @@ class SecureModelPersistence:
             output_path,
             target_compression or before["compression"],
             target_format,
-            encrypt=before["encrypted"],
+            encrypt=before["encrypted"] or (not is_artifact(source) and bool(self._keys.providers)),
             context=before["context"],
         )
         return _conversion_report(source, Path(output_path), before, after, started, difference)

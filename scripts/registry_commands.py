@@ -301,8 +301,10 @@ def inspect(options: argparse.Namespace) -> int:
 
     found = inspect_model_file(options.file)
     lines = [f"{'untrusted' if name in found['untrusted'] else 'trusted':9}  {name}" for name in found["named"]]
+    if refused := found.get("refused"):
+        lines.append(f"refused by the rule {refused['rule']!r}: {refused['message']}")
     show(options, found, "\n".join(lines) or "names nothing")
-    return exit_codes.UNTRUSTED_TYPE if found["untrusted"] else 0
+    return exit_codes.UNTRUSTED_TYPE if found["untrusted"] or refused else 0
 
 
 def convert(options: argparse.Namespace) -> int:

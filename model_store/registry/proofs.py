@@ -126,6 +126,7 @@ def _read_golden(registry: ModelRegistry, metadata: ModelMetadata, digest: str) 
         registry.storage.path(f"{place_of(metadata.model_id)}/{GOLDEN_FILE}"),
         expected_digest=digest,
         expected_context=_context(metadata),
+        encrypted=metadata.encrypted,
     )
     if about["format"] != SerializationFormat.DATA:
         raise UnsupportedFormat(f"{metadata.model_id}: the golden rows are in the format {about['format']}")

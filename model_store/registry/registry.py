@@ -245,6 +245,7 @@ class ModelRegistry:
                 self.artifact_path(model_id),
                 expected_digest=metadata.digest,
                 expected_context=context_of(metadata),
+                encrypted=metadata.encrypted,
                 trusted=trusted,
             )
         except ModelStoreError as error:

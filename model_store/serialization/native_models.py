@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, UnreadableModel
 from model_store.serialization.onnx_model import OnnxModel as OnnxModel  # its home until now
+from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost
+from model_store.serialization.ubjson import read_ubjson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +38,10 @@ class LightGBMModel:
         import lightgbm
         import numpy as np
 
+        try:
+            require_lightgbm(text)
+        except ValueError as error:
+            raise UnreadableModel(f"not a LightGBM model ({error})") from None
         try:
             self.booster = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
@@ -169,6 +175,10 @@ def load_xgboost(content: bytes, model_class: str) -> Any:
     # The library ends the whole process over bytes that are not UBJSON at all; such bytes must not reach it.
     if not (content.startswith(b"{") and content.endswith(b"}")):
         raise UnreadableModel("not an XGBoost model in UBJSON")
+    try:
+        require_xgboost(read_ubjson(content, arrays=True))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableModel(f"not an XGBoost model ({error})") from None
     model = getattr(xgboost, name)()
     try:
         model.load_model(bytearray(content))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, UnreadableModel
+from model_store.serialization.structure.onnx_graph import require_onnx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +56,10 @@ class OnnxModel:
     def __init__(self, content: bytes) -> None:
         import onnxruntime
 
+        try:
+            require_onnx(content)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableModel(f"not an ONNX model that is served: {error}") from None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -124,7 +124,7 @@ def _load(settings: ServingSettings) -> _Loaded:
 
         def data(name: str, digest: str) -> bytes:
             content, _ = persistence.load_model_secure(
-                directory / name, expected_digest=digest, expected_context={**version, "form": name}
+                directory / name, expected_digest=digest, expected_context={**version, "form": name}, encrypted=metadata.encrypted
             )
             return content  # type: ignore[no-any-return]
 
@@ -136,6 +136,7 @@ def _load(settings: ServingSettings) -> _Loaded:
             directory / ARTIFACT_FILE,
             expected_digest=settings.model_sha256,
             expected_context=context_of(metadata),
+            encrypted=metadata.encrypted,
             trusted=settings.trusted_types,
         )
         if metadata.contract is None:

@@ -37,27 +37,28 @@ def _require_booster(booster: Any, features: int, groups: int) -> None:
         if len(booster["model"]["weights"]) != (features + 1) * groups:
             raise ValueError("a linear model of XGBoost does not have a weight for each feature")
         return
-    if name == "dart":
-        model = booster["gbtree"]["model"]
-        if len(booster["weight_drop"]) != len(model["trees"]):
-            raise ValueError("a model of XGBoost does not have a weight for each tree")
-    elif name == "gbtree":
-        model = booster["model"]
-    else:
+    if name not in ("gbtree", "dart"):
         raise ValueError(f"a model of XGBoost of the unknown kind {name!r}")
+    model = (booster["gbtree"] if name == "dart" else booster)["model"]
+    if name == "dart" and len(booster["weight_drop"]) != len(model["trees"]):
+        raise ValueError("a model of XGBoost does not have a weight for each tree")
+    _require_counts(model, groups)
+    for tree in model["trees"]:
+        _require_xgboost_tree(tree, features, groups)
+
+
+def _require_counts(model: Any, groups: int) -> None:
     trees, info = model["trees"], model["tree_info"]
-    if int(model["gbtree_model_param"]["num_trees"]) != len(trees) or len(info) != len(trees):
+    parameters = model["gbtree_model_param"]
+    if int(parameters["num_trees"]) != len(trees) or len(info) != len(trees):
         raise ValueError("a model of XGBoost does not have the trees that it tells of")
-    if len(trees) > _MOST_TREES or not 1 <= int(model["gbtree_model_param"]["num_parallel_tree"]) <= _MOST_TREES:
+    if len(trees) > _MOST_TREES or not 1 <= int(parameters["num_parallel_tree"]) <= _MOST_TREES:
         raise ValueError("a model of XGBoost has sizes that are none")
     require_within(info, groups, "the class of a tree")
-    rounds = model.get("iteration_indptr")
-    if rounds is not None and len(rounds):
-        found = np.asarray(rounds, dtype=np.int64)
-        if found[0] != 0 or found[-1] != len(trees) or (np.diff(found) < 0).any():
-            raise ValueError("a model of XGBoost counts its rounds wrongly")
-    for tree in trees:
-        _require_xgboost_tree(tree, features, groups)
+    told = model.get("iteration_indptr")
+    rounds = np.asarray((0, len(trees)) if told is None or not len(told) else told).astype(np.int64)
+    if rounds[0] != 0 or rounds[-1] != len(trees) or (np.diff(rounds) < 0).any():
+        raise ValueError("a model of XGBoost counts its rounds wrongly")
 
 
 def _require_xgboost_tree(tree: Any, features: int, groups: int) -> None:
@@ -129,6 +130,8 @@ def _require_lightgbm(text: str) -> dict[str, str]:
         start += size
     if not body[start:].lstrip().startswith(b"end of trees"):
         raise ValueError("its trees do not end where the header says")
+    if b"\nparameters:" in body[start:] and b"\nend of parameters\n" not in body[start:]:
+        raise ValueError("its parameters end early")
     return header
 
 

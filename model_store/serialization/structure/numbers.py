@@ -186,7 +186,7 @@ def require_sparse(state: Mapping[str, Any], *, by_column: bool) -> None:
 def require_vocabulary(vocabulary: Any, what: str) -> None:
     """Raises ValueError unless the words of a vocabulary have the places 0, 1, 2 and so on."""
     if not isinstance(vocabulary, Mapping):
-        raise ValueError(f"{what} is none")
+        raise ValueError(f"{what} is none")  # noqa: TRY004 - a fault of the file
     try:
         places = np.fromiter((int(place) for place in vocabulary.values()), dtype=np.int64, count=len(vocabulary))
     except (TypeError, ValueError, OverflowError):

@@ -113,7 +113,12 @@ _add(
     lambda run: pickled(call(made(_SCORER, attributes(_score_func=name("numpy.log1p"))), text(run))),
     _in_a_list(made(_SCORER, attributes(_score_func=name("numpy.log1p")))),
 )  # fmt: skip
-_add("a function that a model may hold", "call", pickled(call(name("numpy.log1p"), of(1.0))), _in_a_list(name("numpy.log1p")))
+_add(
+    "a function that a model may hold",
+    "call",
+    pickled(call(name("numpy.log1p"), of(1.0))),
+    _in_a_list(name("numpy.log1p")),
+)
 _add(
     "a partial function, called", "call",
     lambda run: pickled(call(call(name("functools.partial"), name("numpy.log1p")), text(run))),
@@ -151,12 +156,19 @@ _add("a loss made from a text", "call", pickled(call(name("sklearn.linear_model.
 # --- what is made ------------------------------------------------------------------------------------------------
 
 _add("an object of a function", "make", pickled(name("builtins.set"), EMPTY_TUPLE, NEWOBJ), _MODEL)
-_add("an object of a class that may only be held", "call", pickled(made("numpy.ndarray")), pickled(name("numpy.ndarray")))
+_add(
+    "an object of a class that may only be held", "call", pickled(made("numpy.ndarray")), pickled(name("numpy.ndarray"))
+)
 _add("an object with arguments", "make", pickled(name(LOGISTIC), items(text("l1")), NEWOBJ), _MODEL)
 _add("an object with named arguments", "call",
      pickled(name(LOGISTIC), EMPTY_TUPLE, attributes(C=of(1.0)), b"\x92"), _MODEL)  # fmt: skip
 _add("an old class by its marks", "instruction", pickled(MARK, name(LOGISTIC), b"o"), _MODEL)
-_add("an old class by its name", "instruction", pickled(MARK, b"isklearn.linear_model._logistic\nLogisticRegression\n"), _MODEL)
+_add(
+    "an old class by its name",
+    "instruction",
+    pickled(MARK, b"isklearn.linear_model._logistic\nLogisticRegression\n"),
+    _MODEL,
+)
 _add("an object that no file holds", "instruction", pickled(text("1"), b"Q"), _PLAIN)
 _add("a registered number for a class", "instruction", pickled(b"\x82\x01"), _PLAIN)
 _add("a buffer beside the file", "instruction", pickled(b"\x97"), _PLAIN)
@@ -186,8 +198,18 @@ _add("a class as the model", "held", pickled(name(LOGISTIC)), _MODEL)
 
 _add("items set in an object", "container", pickled(made(LOGISTIC), text("a"), of(1), SETITEM),
      pickled(made("sklearn.utils._bunch.Bunch"), text("a"), of(1), SETITEM))  # fmt: skip
-_add("items appended to an object", "container", pickled(made(LOGISTIC), of(1), APPEND), pickled(EMPTY_LIST, of(1), APPEND))
-_add("items added to a list", "container", pickled(EMPTY_LIST, MARK, of(1), ADDITEMS), pickled(EMPTY_SET, MARK, of(1), ADDITEMS))
+_add(
+    "items appended to an object",
+    "container",
+    pickled(made(LOGISTIC), of(1), APPEND),
+    pickled(EMPTY_LIST, of(1), APPEND),
+)
+_add(
+    "items added to a list",
+    "container",
+    pickled(EMPTY_LIST, MARK, of(1), ADDITEMS),
+    pickled(EMPTY_SET, MARK, of(1), ADDITEMS),
+)
 _add("a key that runs code when it is compared", "key", pickled(EMPTY_DICT, made(LOGISTIC), of(1), SETITEM),
      pickled(EMPTY_DICT, text("a"), of(1), SETITEM))  # fmt: skip
 
@@ -245,9 +267,19 @@ def _array(kind: bytes, shape: Any, content: bytes, order: bytes = b"\x89") -> b
 
 _GOOD_ARRAY = pickled(_array(_F8, (2,), data(bytes(16))))
 _OBJECTS = pickled(_array(_O8, (2,), of(["a", 1])))
-_add("objects that are said to be none", "dtype", pickled(_array(_dtype("O8", 3, "|", None, None, None, -1, -1, 0), (2,), data(bytes(16)))), _OBJECTS)
+_add(
+    "objects that are said to be none",
+    "dtype",
+    pickled(_array(_dtype("O8", 3, "|", None, None, None, -1, -1, 0), (2,), data(bytes(16)))),
+    _OBJECTS,
+)
 _add("a type by an unknown code", "dtype", pickled(_dtype("f8,O8")), pickled(_F8))
-_add("a type that is larger than it is", "dtype", pickled(_dtype("f8", 3, "<", None, None, None, 800, -1, 0)), pickled(_F8))
+_add(
+    "a type that is larger than it is",
+    "dtype",
+    pickled(_dtype("f8", 3, "<", None, None, None, 800, -1, 0)),
+    pickled(_F8),
+)
 _add("fields outside their type", "dtype",
      pickled(call(name("numpy.dtype"), text("V8"), b"\x89", b"\x88"),
              items(whole(3), text("|"), b"N", of(("a",)), EMPTY_DICT + text("a") + items(_F8, whole(64)) + SETITEM,
@@ -255,11 +287,17 @@ _add("fields outside their type", "dtype",
      pickled(of(np.dtype([("a", "<f8")]))))  # fmt: skip
 _add("fewer bytes than an array needs", "array", pickled(_array(_F8, (3,), data(bytes(16)))), _GOOD_ARRAY)
 _add("an array of a negative size", "array", pickled(_array(_F8, (-2,), data(b""))), _GOOD_ARRAY)
-_add("an array of more dimensions than there are", "array", pickled(_array(_F8, (1,) * 40, data(bytes(8)))), _GOOD_ARRAY)
+_add(
+    "an array of more dimensions than there are", "array", pickled(_array(_F8, (1,) * 40, data(bytes(8)))), _GOOD_ARRAY
+)
 _add("bytes for objects", "array", pickled(_array(_O8, (2,), data(bytes(16)))), _OBJECTS)
 _add("fewer objects than an array needs", "array", pickled(_array(_O8, (3,), of(["a", 1]))), _OBJECTS)
-_add("an array begun as another class", "array",
-     pickled(call(name("numpy._core.multiarray._reconstruct"), name(LOGISTIC), of((0,)), data(b"b"))), _GOOD_ARRAY)
+_add(
+    "an array begun as another class",
+    "array",
+    pickled(call(name("numpy._core.multiarray._reconstruct"), name(LOGISTIC), of((0,)), data(b"b"))),
+    _GOOD_ARRAY,
+)
 _add("an array of objects from a buffer", "array",
      pickled(call(name("numpy._core.numeric._frombuffer"), data(bytes(8)), _O8, of((1,)), text("C"))),
      pickled(call(name("numpy._core.numeric._frombuffer"), data(bytes(8)), _F8, of((1,)), text("C"))))  # fmt: skip
@@ -282,9 +320,24 @@ def _joblib(value: Any) -> bytes:
     return file.getvalue()
 
 
-_add("joblib's array with a shape of its own", "array", _joblib(_ARRAY).replace(b"K\x02K\x03\x86", b"J\xff\xff\xff\xffK\x03\x86"), _joblib(_ARRAY))
-_add("joblib's array with more than it writes", "array", _joblib(_ARRAY).replace(b"allow_mmap", b"allow_exec"), _joblib(_ARRAY))
-_add("joblib's array of another class", "array", _joblib(_ARRAY).replace(b"\x8c\x05numpy\x94\x8c\x07ndarray", b"\x8c\x05numpy\x94\x8c\x07float64"), _joblib(_ARRAY))
+_add(
+    "joblib's array with a shape of its own",
+    "array",
+    _joblib(_ARRAY).replace(b"K\x02K\x03\x86", b"J\xff\xff\xff\xffK\x03\x86"),
+    _joblib(_ARRAY),
+)
+_add(
+    "joblib's array with more than it writes",
+    "array",
+    _joblib(_ARRAY).replace(b"allow_mmap", b"allow_exec"),
+    _joblib(_ARRAY),
+)
+_add(
+    "joblib's array of another class",
+    "array",
+    _joblib(_ARRAY).replace(b"\x8c\x05numpy\x94\x8c\x07ndarray", b"\x8c\x05numpy\x94\x8c\x07float64"),
+    _joblib(_ARRAY),
+)
 _add("a pickle in joblib's wrapper that is no array", "array",
      _joblib(np.array(["a", 1], dtype=object)).split(b"\x80\x05")[0] + pickle.dumps([1], protocol=5) + b".",
      _joblib(np.array(["a", 1], dtype=object)))  # fmt: skip

@@ -86,11 +86,21 @@ _add("a node with one child", _TREE, "Tree", _in("nodes")(_set("right_child", 0,
 _add("a tree's feature outside the row", _TREE, "Tree", _in("nodes")(_set("feature", 0, 1 << 40)))
 _add("fewer values than nodes", _TREE, "Tree", _with("values", lambda values: values[:-1]))
 _add("more nodes than there are", _TREE, "Tree", _with("node_count", lambda count: count + 50))
-_add("a tree of more features than its estimator", _TREE, "DecisionTreeClassifier", _with("n_features_in_", lambda n: n - 1))
+_add(
+    "a tree of more features than its estimator",
+    _TREE,
+    "DecisionTreeClassifier",
+    _with("n_features_in_", lambda n: n - 1),
+)
 _HISTOGRAM = _fitted(HistGradientBoostingClassifier(max_iter=2))
 _add("a histogram tree's child outside its nodes", _HISTOGRAM, "TreePredictor", _in("nodes")(_set("left", 0, 1 << 30)))
 _add("a histogram tree that leads back", _HISTOGRAM, "TreePredictor", _in("nodes")(_set("right", 0, 0)))
-_add("a histogram tree's feature outside the row", _HISTOGRAM, "TreePredictor", _in("nodes")(_set("feature_idx", 0, 1 << 30)))
+_add(
+    "a histogram tree's feature outside the row",
+    _HISTOGRAM,
+    "TreePredictor",
+    _in("nodes")(_set("feature_idx", 0, 1 << 30)),
+)
 _add("a set of categories that is not there", _HISTOGRAM, "TreePredictor", _in("nodes")(_set("is_categorical", 0, 1)))
 _NEIGHBOURS = _fitted(KNeighborsClassifier(3, algorithm="kd_tree", leaf_size=10))
 _BALLS = _fitted(KNeighborsClassifier(3, algorithm="ball_tree", leaf_size=10))
@@ -103,7 +113,12 @@ _VECTORS = _fitted(SVC())
 _add("more support vectors than there are", _VECTORS, "SVC", _in("_n_support")(_set(None, 0, 1 << 20)))
 _add("weights of other vectors", _VECTORS, "SVC", _with("_dual_coef_", lambda weights: weights[:, :-3]))
 _add("no intercept", _VECTORS, "SVC", _with("_intercept_", lambda values: values[:0]))
-_add("vectors of fewer features", _VECTORS, "SVC", _with("support_vectors_", lambda rows: np.ascontiguousarray(rows[:, :1])))
+_add(
+    "vectors of fewer features",
+    _VECTORS,
+    "SVC",
+    _with("support_vectors_", lambda rows: np.ascontiguousarray(rows[:, :1])),
+)
 _add("a detector's weights of other vectors", lambda: OneClassSVM().fit(_data()[0]), "OneClassSVM",
      _with("_dual_coef_", lambda weights: weights[:, :-3]))  # fmt: skip
 _add("a word outside the vocabulary", lambda: CountVectorizer().fit(["a few words", "and more words"]), "CountVectorizer",
