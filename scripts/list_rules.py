@@ -183,11 +183,11 @@ def main() -> int:
     left_out: dict[str, set[str]] = defaultdict(set)
     for label, model in _fitted_models():
         for each in _names_in(model) - known:
-            form = _form_of(*each)
-            if form is None:
+            of = _form_of(*each)
+            if of is None:
                 left_out[".".join(each)].add(label)
             else:
-                found[form].add(each)
+                found[of].add(each)
     content = {
         form: {
             "because": _BECAUSE[form],

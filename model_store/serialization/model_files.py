@@ -122,8 +122,8 @@ def describe_model_file(path: Path) -> dict[str, Any]:
     }
 
 
-def inspect_model_file(path: Path) -> dict[str, list[str]]:
-    """What a model file names, without loading it: `named` all, `untrusted` those not on the allow-list.
+def inspect_model_file(path: Path) -> dict[str, Any]:
+    """What a model file names, without loading it: `named` all, `untrusted` those without a rule, `refused` which rule.
 
     Raises:
         FileMissing, InvalidInput, UnreadableModel: as for `load_model_file`.

@@ -61,7 +61,7 @@ class TypeForm(Form):
         if length not in (_STATE_LENGTH, _DATED_STATE_LENGTH):
             m.refuse("dtype", "a type's state is not what numpy writes", rule.name)
         try:
-            expected = [each.__reduce__()[2] for each in _same_types(instance, state)]
+            expected: list[Any] = [each.__reduce__()[2] for each in _same_types(instance, state)]
         except (TypeError, ValueError, KeyError, AttributeError):
             expected = []
         if not any(_same(state, each) for each in expected):
@@ -243,7 +243,8 @@ def require_random_state(m: Machine, rule: "Rule", state: Any, kind: str) -> Non
     if type(inner) is not dict or state.get("bit_generator") != kind:
         m.refuse("random", "a random generator's state is not what numpy writes", rule.name)
     if kind == "MT19937":
-        key, place = inner.get("key"), inner.get("pos")
+        key: Any = inner.get("key")
+        place: Any = inner.get("pos")
         fits = isinstance(key, np.ndarray) and key.shape == (_TWISTER_WORDS,) and key.dtype == np.uint32
         if not fits or not _whole(place) or not 0 <= place <= _TWISTER_WORDS:
             m.refuse("random", "a random generator's place lies outside its words", rule.name)
@@ -309,7 +310,8 @@ class JoblibArrayForm(ObjectForm):
             "subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"
         }:  # fmt: skip
             m.refuse("array", "joblib's wrapper has other fields than joblib writes", rule.name)
-        shape, kind, order = state.get("shape"), state.get("dtype"), state.get("order")
+        shape: Any = state.get("shape")
+        kind, order = state.get("dtype"), state.get("order")
         count = require_shape(m, shape, rule.name)
         if not is_named(state.get("subclass"), "numpy.ndarray"):
             m.refuse("array", "an array of a class of its own", rule.name)

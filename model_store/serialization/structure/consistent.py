@@ -44,7 +44,8 @@ def _attributes(item: Any) -> Mapping[str, Any]:
     if type(item) is Made:
         found: Mapping[str, Any] = item.about.get("state", {})
         return found
-    return vars(item)
+    attributes: Mapping[str, Any] = vars(item)
+    return attributes
 
 
 def _require_small(root: list[Any]) -> None:

@@ -6,7 +6,7 @@ In an inspection numbers are made, everything else is a `Made`.
 
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from model_store.serialization.structure.machine import Made, Named
@@ -458,4 +458,4 @@ FORMS: Mapping[str, Form] = {
 }
 
 
-__all__: Collection[str] = ("FORMS", "Form")
+__all__ = ("FORMS", "Form")

@@ -12,7 +12,7 @@ There is no second reader whose idea of the file could differ: the machine that 
 
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from model_store.errors import StructureRefused, Truncated, UntrustedType
 from model_store.serialization.structure.rules import Rule, full_name_of, rule_of
@@ -108,7 +108,7 @@ class Machine:
                 self.refuse("instruction", f"the instruction {code!r} is not one that Python 3 writes")
             step(self)
 
-    def refuse(self, rule: str, what: str, name: str = "") -> Any:
+    def refuse(self, rule: str, what: str, name: str = "") -> NoReturn:
         """Always raises StructureRefused with the place in the file."""
         raise StructureRefused(rule, what, self.where(), name)
 
@@ -273,7 +273,7 @@ class Machine:
         rule = self._callable.get(id(value))
         if rule is None:
             self.refuse("call", f"{what} something that the file does not name for it", full_name_of(value))
-        return rule  # type: ignore[return-value]
+        return rule
 
 
 def _stop(_machine: Machine) -> None:
@@ -318,7 +318,6 @@ def _digits(m: Machine, line: bytes) -> int:
         return int(line)
     except ValueError:
         m.refuse("instruction", "a whole number is none")
-        raise
 
 
 def _unpacked(layout: str) -> Callable[[Machine], None]:
@@ -363,7 +362,6 @@ def _decoded(m: Machine, data: bytes) -> str:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         m.refuse("instruction", "a text is not in UTF-8")
-        raise
 
 
 def _text_unicode(m: Machine) -> None:
@@ -592,7 +590,6 @@ def _build(m: Machine) -> None:
     found = m._unfinished.pop(id(instance), None)
     if found is None:
         m.refuse("state", "a state is set in something that the file has not just made", full_name_of(instance))
-        return
     rule = found[1]
     m.require_held((state,))
     replaced = rule.form.fill(m, rule, instance, state)

@@ -136,20 +136,21 @@ def require_support_vectors(state: Mapping[str, Any], classes: int) -> None:
         classes: how many it tells apart; 1 of a regression and of a detector.
     """
     vectors, weights = _table_shape(state.get("support_vectors_")), _table_shape(state.get("_dual_coef_"))
-    support, counts, intercept = (state.get(name) for name in ("support_", "_n_support", "_intercept_"))
-    for each in (support, counts, intercept):
+    arrays: list[Any] = [state.get(name) for name in ("support_", "_n_support", "_intercept_")]
+    for each in arrays:
         if not isinstance(each, np.ndarray) or each.ndim != 1:
             raise ValueError("a support vector machine has no arrays")
-    chosen, pairs, rows = len(support), max(1, classes * (classes - 1) // 2), max(1, classes - 1)  # type: ignore[arg-type]
+    support, counts, intercept = arrays
+    chosen, pairs, rows = len(support), max(1, classes * (classes - 1) // 2), max(1, classes - 1)
     # A kernel between rows, or a function, keeps no vectors.
     kept = isinstance(state.get("kernel"), str) and state.get("kernel") != "precomputed"
-    total = int(counts[:classes].sum()) if classes > 1 else chosen  # type: ignore[index]
+    total = int(counts[:classes].sum()) if classes > 1 else chosen
     fits = (
         (not kept or vectors[0] == chosen)
         and weights == (rows, chosen)
-        and intercept.shape == (pairs,)  # type: ignore[union-attr]
-        and (counts >= 0).all()  # type: ignore[operator]
-        and len(counts) >= min(classes, 2)  # type: ignore[arg-type]
+        and intercept.shape == (pairs,)
+        and (counts >= 0).all()
+        and len(counts) >= min(classes, 2)
         and total == chosen
         and all(np.size(state.get(name, ())) in (0, 1, pairs) for name in ("_probA", "_probB"))
         and (not kept or vectors[1] == state.get("n_features_in_", vectors[1]))
@@ -169,16 +170,17 @@ def _table_shape(value: Any) -> tuple[int, int]:
 
 def require_sparse(state: Mapping[str, Any], *, by_column: bool) -> None:
     """Looks at the arrays of a sparse matrix in compressed rows or columns."""
-    shape, pointers = state.get("_shape"), state.get("indptr")
-    places, data = state.get("indices"), state.get("data")
-    if not all(isinstance(each, np.ndarray) and each.ndim == 1 for each in (pointers, places, data)):
+    shape = state.get("_shape")
+    arrays: list[Any] = [state.get(name) for name in ("indptr", "indices", "data")]
+    if not all(isinstance(each, np.ndarray) and each.ndim == 1 for each in arrays):
         raise ValueError("a sparse matrix has no arrays")
+    pointers, places, data = arrays
     if type(shape) is not tuple or len(shape) != 2 or not all(isinstance(each, int | np.integer) for each in shape):
         raise ValueError("a sparse matrix has no shape")
     major, minor = (shape[1], shape[0]) if by_column else shape
-    if len(pointers) != major + 1 or pointers[0] != 0 or (np.diff(pointers) < 0).any():  # type: ignore[arg-type, index]
+    if len(pointers) != major + 1 or pointers[0] != 0 or (np.diff(pointers) < 0).any():
         raise ValueError("a sparse matrix does not have its rows")
-    if pointers[-1] > min(len(places), len(data)):  # type: ignore[index, arg-type]
+    if pointers[-1] > min(len(places), len(data)):
         raise ValueError("a sparse matrix leads outside its numbers")
     require_within(places, int(minor), "a column of a sparse matrix")
 
