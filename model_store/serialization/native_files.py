@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, UnreadableModel
 from model_store.serialization import native_models
-from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost
 from model_store.serialization.ubjson import read_ubjson
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ def xgboost_classifier(content: bytes, *, json_text: bool) -> Any:
         InvalidInput: its objective gives no probability.
         UnreadableModel: it is not an XGBoost model.
     """
+    from model_store.serialization.structure.boosters import require_xgboost
+
     try:
         document = json.loads(content) if json_text else read_ubjson(content, arrays=True)
         objective = document["learner"]["objective"]["name"]
@@ -58,6 +59,8 @@ def lightgbm_model(content: bytes) -> "LightGBMModel":
             "not a LightGBM model as LightGBM writes it: its lines end as on Windows, and it counts bytes; copy the "
             "file without changing its line ends"
         )
+    from model_store.serialization.structure.boosters import require_lightgbm
+
     try:
         text = content.decode("utf-8")
         header = require_lightgbm(text)

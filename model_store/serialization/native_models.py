@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, UnreadableModel
 from model_store.serialization.onnx_model import OnnxModel as OnnxModel  # its home until now
-from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost
-from model_store.serialization.ubjson import read_ubjson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +35,8 @@ class LightGBMModel:
     def __init__(self, text: str) -> None:
         import lightgbm
         import numpy as np
+
+        from model_store.serialization.structure.boosters import require_lightgbm
 
         try:
             require_lightgbm(text)
@@ -175,8 +175,10 @@ def load_xgboost(content: bytes, model_class: str) -> Any:
     # The library ends the whole process over bytes that are not UBJSON at all; such bytes must not reach it.
     if not (content.startswith(b"{") and content.endswith(b"}")):
         raise UnreadableModel("not an XGBoost model in UBJSON")
+    from model_store.serialization.structure.boosters import require_xgboost, xgboost_document
+
     try:
-        require_xgboost(read_ubjson(content, arrays=True))
+        require_xgboost(xgboost_document(content))
     except (ValueError, RecursionError) as error:
         raise UnreadableModel(f"not an XGBoost model ({error})") from None
     model = getattr(xgboost, name)()

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 from model_store.errors import TrailingData, UnreadableModel, UntrustedType
 from model_store.serialization.allow_list import trusted_globals
 from model_store.serialization.held_functions import settle
-from model_store.serialization.structure.consistent import require_consistent
 from model_store.serialization.structure.machine import MOST_BYTES, Machine
 
 REFUSED = frozenset({"scipy._lib._ccallback.LowLevelCallable", "numpy.vectorize"})
@@ -34,6 +33,8 @@ def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = 
         UntrustedType: it names something that no rule knows, or holds something where it would be called.
         StructureRefused: it is not put together as the rules say.
     """
+    from model_store.serialization.structure.consistent import require_consistent
+
     machine = Machine(file, trusted=trusted, max_bytes=max_bytes)
     model = machine.run()
     require_consistent(model)
@@ -50,6 +51,8 @@ def inspect_pickle(file: BinaryIO) -> dict[str, Any]:
     Raises:
         UnreadableModel: it is not a pickle.
     """
+    from model_store.serialization.structure.consistent import require_consistent
+
     machine = Machine(file, real=False)
     refused: dict[str, str] | None = None
     try:
@@ -76,6 +79,8 @@ def load_skops(content: bytes, trusted: Collection[str] = ()) -> Any:
         UnreadableModel: it is not a skops file.
     """
     import skops.io
+
+    from model_store.serialization.structure.consistent import require_consistent
 
     allowed = trusted_globals() | frozenset(trusted)
     for name in skops_types(content):

@@ -124,7 +124,10 @@ def _load(settings: ServingSettings) -> _Loaded:
 
         def data(name: str, digest: str) -> bytes:
             content, _ = persistence.load_model_secure(
-                directory / name, expected_digest=digest, expected_context={**version, "form": name}, encrypted=metadata.encrypted
+                directory / name,
+                expected_digest=digest,
+                expected_context={**version, "form": name},
+                encrypted=metadata.encrypted,
             )
             return content  # type: ignore[no-any-return]
 

@@ -3,16 +3,29 @@
 Both libraries end the process, read other memory or run for ever over numbers that contradict each other.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from model_store.serialization.structure.numbers import MOST_CATEGORY, MOST_CLASSES, require_tree, require_within
+from model_store.serialization.ubjson import read_ubjson
 
 _MOST_FEATURES = 10_000_000
 _MOST_TREES = 10_000_000
 _TREE_ARRAYS = ("right_children", "split_indices", "split_conditions", "default_left")
+
+
+def xgboost_document(content: Any) -> Any:
+    """A model of XGBoost, JSON or UBJSON, as a document.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if bytes(content[:2]).lstrip()[:1] == b"{" and bytes(content[1:2]) in b'"\n\r\t }':
+        return json.loads(bytes(content))
+    return read_ubjson(content, arrays=True)
 
 
 def require_xgboost(document: Any) -> None:

@@ -1,13 +1,12 @@
 """Forms of scikit-learn, XGBoost, LightGBM, pandas and pyarrow: objects with compiled code behind them."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model_store.serialization.structure import numbers
-from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost
+from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost, xgboost_document
 from model_store.serialization.structure.forms import (
     CompiledObjectForm,
     Form,
@@ -16,7 +15,6 @@ from model_store.serialization.structure.forms import (
     require_attributes,
 )
 from model_store.serialization.structure.machine import Machine, Made, Named
-from model_store.serialization.ubjson import read_ubjson
 
 if TYPE_CHECKING:
     from model_store.serialization.structure.rules import Rule
@@ -127,17 +125,6 @@ class XGBoostForm(ObjectForm):
         if type(handle) is not bytearray:
             m.refuse("state", "a booster of XGBoost has no model", rule.name)
         _looked_at(m, rule, require_xgboost, _looked_at(m, rule, xgboost_document, handle))
-
-
-def xgboost_document(content: Any) -> Any:
-    """A model of XGBoost, JSON or UBJSON, as a document.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if bytes(content[:2]).lstrip()[:1] == b"{" and bytes(content[1:2]) in b'"\n\r\t }':
-        return json.loads(bytes(content))
-    return read_ubjson(content, arrays=True)
 
 
 class LightGBMForm(ObjectForm):

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, NoReturn
 
-from model_store.errors import StructureRefused, Truncated, UntrustedType
+from model_store.errors import StructureRefused, UnreadableModel, UntrustedType
 from model_store.serialization.structure.rules import Rule, full_name_of, rule_of
 
 MOST_BYTES = 64 << 30
@@ -94,13 +94,13 @@ class Machine:
         Raises:
             UntrustedType: it names what no rule knows.
             StructureRefused: an instruction does not fit the rules; says which rule, and where.
-            Truncated: it ends early.
+            UnreadableModel: it ends early.
         """
         read, table = self._read, _TABLE
         while True:
             code = read(1)
             if not code:
-                raise Truncated("the pickle ends early")
+                raise UnreadableModel("the pickle ends early")
             step = table[code[0]]
             if step is _stop:
                 return self._result()
@@ -198,7 +198,7 @@ class Machine:
 
         Raises:
             StructureRefused: more than the limit.
-            Truncated: there are fewer.
+            UnreadableModel: there are fewer.
         """
         if count > self.max_bytes:
             self.refuse("size", f"a value of {count} bytes; at most {self.max_bytes} are read")
@@ -211,14 +211,14 @@ class Machine:
                 missing -= len(piece)
             data = b"".join(pieces)
         if len(data) != count:
-            raise Truncated("the pickle ends early")
+            raise UnreadableModel("the pickle ends early")
         return data
 
     def fill(self, buffer: Any) -> None:
         """Fills a buffer from the stream.
 
         Raises:
-            Truncated: the stream ends before.
+            UnreadableModel: the stream ends before.
         """
         view = memoryview(buffer).cast("B")
         readinto = getattr(self.source, "readinto", None)
@@ -232,7 +232,7 @@ class Machine:
                 count = len(data)
                 piece[:count] = data
             if not count:
-                raise Truncated("the pickle ends early")
+                raise UnreadableModel("the pickle ends early")
             done += count
 
     def _line(self, most: int = _MOST_LINE_BYTES) -> bytes:
@@ -240,7 +240,7 @@ class Machine:
         if not line.endswith(b"\n"):
             if len(line) == most:
                 self.refuse("size", "a line of text is too long")
-            raise Truncated("the pickle ends early")
+            raise UnreadableModel("the pickle ends early")
         return line[:-1]
 
     # --- globals -------------------------------------------------------------------------------------------------
@@ -272,7 +272,8 @@ class Machine:
         """
         rule = self._callable.get(id(value))
         if rule is None:
-            self.refuse("call", f"{what} something that the file does not name for it", full_name_of(value))
+            name = full_name_of(value)
+            self.refuse("call", f"{what} {name}, which it does not name for that", name)
         return rule
 
 

@@ -19,6 +19,7 @@ from model_store.artifact.writer import MAGIC, ArtifactWriter
 from model_store.errors import (
     ChecksumMismatch,
     ContextMismatch,
+    EncryptionExpected,
     FileMissing,
     IntegrityError,
     KeyNotFound,
@@ -104,7 +105,7 @@ def test_a_model_comes_back_from_every_combination(
     model = {"weights": np.arange(1000.0).reshape(10, 100), "name": "m", "nested": [np.array(["a", 1], dtype=object)]}
     persistence = SecureModelPersistence(KEY)
     saved = persistence.save_model_secure(model, tmp_path / "a", compression, serializer, encrypt)
-    loaded, metadata = persistence.load_model_secure(tmp_path / "a", expected_digest=saved["digest"])
+    loaded, metadata = persistence.load_model_secure(tmp_path / "a", expected_digest=saved["digest"], encrypted=encrypt)
     assert np.array_equal(loaded["weights"], model["weights"])
     assert list(loaded["nested"][0]) == ["a", 1]
     assert (metadata["compression"], metadata["format"], metadata["encrypted"]) == (compression, serializer, encrypt)
@@ -324,3 +325,10 @@ def test_keys_are_in_no_repr_and_no_error(tmp_path: Path) -> None:
     for text in (repr(keyring), str(refused.value)):
         assert KEY.decode() not in text
         assert OTHER_KEY.decode() not in text
+
+
+def test_an_open_artifact_in_an_encrypted_ones_place_is_refused(tmp_path: Path) -> None:
+    SecureModelPersistence().save_model_secure([1], tmp_path / "a")
+    with pytest.raises(EncryptionExpected, match="encrypted=False"):
+        SecureModelPersistence(KEY).load_model_secure(tmp_path / "a")
+    assert SecureModelPersistence(KEY).load_model_secure(tmp_path / "a", encrypted=False)[0] == [1]

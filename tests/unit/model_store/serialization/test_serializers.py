@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from lightgbm import LGBMClassifier
-from scripts.list_trusted_globals import candidates
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -22,6 +21,7 @@ from model_store import ModelRegistry, SecureModelPersistence, SerializationForm
 from model_store.errors import InvalidInput, ModelStoreError, UntrustedType
 from model_store.serialization.formats import dump_model, load_model
 from model_store.serialization.model_files import inspect_model_file, load_model_file
+from scripts.list_rules import candidates
 
 DATA, TARGET = load_iris(return_X_y=True)
 FRAUD = (TARGET == 1).astype(int)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.errors import ModelStoreError, StructureRefused, Truncated, UntrustedType
+from model_store.errors import ModelStoreError, StructureRefused, UnreadableModel, UntrustedType
 from model_store.serialization.structure.forms import FORMS, Form
 from model_store.serialization.structure.rules import rules
 from model_store.serialization.trust import inspect_pickle, load_pickle
@@ -39,7 +39,7 @@ def test_there_are_many_mechanisms_and_no_two_of_one_name() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04", b"\x80\x04X\xff\x00\x00\x00abc", b"\x80\x04]q"])
 def test_a_pickle_that_ends_early_is_said_to(content: bytes) -> None:
-    with pytest.raises(Truncated):
+    with pytest.raises(UnreadableModel):
         load_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
 
 

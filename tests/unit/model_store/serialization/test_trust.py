@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from model_store import SecureModelPersistence, SerializationFormat
-from model_store.errors import ModelStoreError, UnreadableModel, UntrustedType
+from model_store.errors import ModelStoreError, StructureRefused, UnreadableModel, UntrustedType
 from model_store.serialization.formats import dump_model, load_model
 from model_store.serialization.model_files import inspect_model_file, load_model_file
 from model_store.serialization.trust import load_pickle
@@ -222,7 +222,7 @@ def test_a_function_transformer_hidden_in_the_model_is_found(tmp_path: Path) -> 
 
     array = np.empty(1, dtype=object)
     array[0] = FunctionTransformer(accuracy_score)
-    for hidden in ([{"a": (array,)}], {"a": {frozenset([1]): [FunctionTransformer(accuracy_score)]}}):
+    for hidden in ([{"a": (array,)}], {"a": {(1,): [FunctionTransformer(accuracy_score)]}}):
         joblib.dump(hidden, tmp_path / "model.joblib")
         with pytest.raises(UntrustedType, match="accuracy_score"):
             load_model_file(tmp_path / "model.joblib")
@@ -238,7 +238,7 @@ def test_a_caller_can_trust_a_function_by_name(tmp_path: Path) -> None:
 def test_a_file_cannot_call_a_function_of_the_list(call: str) -> None:
     name = b"sklearn.metrics._classification\naccuracy_score\n"
     content = b"c" + name + b"(I1\nI1\ntR." if call == "R" else b"(c" + name + b"I1\nI1\no."
-    with pytest.raises(UntrustedType, match="accuracy_score"):
+    with pytest.raises(UntrustedType, match=r"accuracy_score|instruction"):
         load_pickle(io.BytesIO(content))
 
 
@@ -294,7 +294,7 @@ def test_every_protocol_of_pickle_is_read(tmp_path: Path, protocol: int) -> None
 
 def test_pandas_index_constructor_makes_indexes_only() -> None:
     content = b"cpandas.core.indexes.base\n_new_Index\n(cbuiltins\ndict\n}tR."
-    with pytest.raises(TypeError, match="indexes only"):
+    with pytest.raises(StructureRefused, match="something else than an index"):
         load_pickle(io.BytesIO(content))
 
 
