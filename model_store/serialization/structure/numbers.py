@@ -24,16 +24,21 @@ def require_tree(left: Any, right: Any, *, internal: Any, what: str) -> None:
         what: the tree, in words.
     """
     count = len(left)
-    inner = np.flatnonzero(internal)
-    children = np.concatenate([np.asarray(left)[inner], np.asarray(right)[inner]]).astype(np.int64, copy=False)
     if not count:
         raise ValueError(f"{what} has no node")
-    if len(children) and (children.min() < 1 or children.max() >= count):
-        raise ValueError(f"{what} leads outside its nodes")
-    # Each node has one way in at most; together with a walk from node 0 this leaves no circle.
-    if len(np.unique(children)) != len(children):
+    inner = np.flatnonzero(internal)
+    children = (np.asarray(left)[inner], np.asarray(right)[inner])
+    seen = np.zeros(count, dtype=bool)
+    for side in children:
+        if len(side) and (side.min() < 1 or side.max() >= count):
+            raise ValueError(f"{what} leads outside its nodes")
+        seen[side] = True
+    # Each node has one way in at most.
+    if np.count_nonzero(seen) != 2 * len(inner):
         raise ValueError(f"{what} leads to one node in two ways")
-    if not _reaches_leaves(np.asarray(left), np.asarray(right), np.asarray(internal), count):
+    # Libraries number children after their parents, which leaves no way back; else the way is walked.
+    forward = all((side > inner).all() for side in children)
+    if not forward and not _reaches_leaves(np.asarray(left), np.asarray(right), np.asarray(internal), count):
         raise ValueError(f"{what} leads in a circle")
 
 
