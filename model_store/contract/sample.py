@@ -70,14 +70,20 @@ def training_table(path: Path | None) -> Path | None:
     return path
 
 
-def with_sample(contract: Contract, path: Path) -> Contract:
+def with_sample(contract: Contract, path: Path, *, underscored: bool = False) -> Contract:
     """The contract with what some training rows tell of its features.
+
+    Args:
+        contract: of the model.
+        path: the file of training rows.
+        underscored: whether the model has written underscores for spaces in its names, as LightGBM does.
 
     Raises:
         FileMissing, InvalidInput: as for `read_table`; or the table lacks a feature; names it.
     """
     table = read_table(path, contract.features)
-    contract = _with_own_names(contract, [str(each) for each in table.columns])
+    if underscored:
+        contract = _with_own_names(contract, [str(each) for each in table.columns])
     frame = _columns(contract, table, path)
     features = [_with_column(each, frame[each.name], path) for each in contract.features]
     return replace(contract, features=tuple(features))
