@@ -12,7 +12,7 @@ _UNFIT = (ModelStatus.TRAINED, ModelStatus.ARCHIVED)
 
 
 def require_fit(settings: StackSettings) -> None:
-    """Does nothing when the config is fit for its environment.
+    """Raises ConfigError unless the config is fit for its environment.
 
     Raises:
         ConfigError: names every key that is not, the value, and what is allowed.
@@ -23,7 +23,7 @@ def require_fit(settings: StackSettings) -> None:
 
 
 def require_validated(settings: StackSettings, model: ModelMetadata) -> None:
-    """Does nothing when the model version may serve in production, or the stack is another one.
+    """Raises ConfigError unless the model version may serve in production; other stacks pass.
 
     Raises:
         ConfigError: it was never validated, or was archived.

@@ -90,7 +90,7 @@ def load_settings() -> StackSettings:
 
 
 def require_platform(environment: str, platform: str, where: str) -> None:
-    """Does nothing when an environment may use a platform.
+    """Raises ConfigError unless an environment may use a platform.
 
     Raises:
         ConfigError: production is on kubernetes only.

@@ -310,7 +310,7 @@ class ModelDeployment:
     def require_gates(
         self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, forced: str
     ) -> None:
-        """Does nothing when a model version passes the gates of the config, or somebody has said why it should anyway.
+        """Raises unless a model version passes the gates of the config, or somebody has said why it should anyway.
 
         Raises:
             GatesFailed: names each gate that it does not pass.

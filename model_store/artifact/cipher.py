@@ -120,7 +120,7 @@ class ChunkWatch:
         return self._gcm.encrypt(_nonce(index, last=False), b"", chunk)
 
     def require(self, index: int, chunk: bytes, mark: bytes) -> None:
-        """Does nothing when the chunk is the one that was marked.
+        """Raises PayloadAuthentication unless the chunk is the one that was marked.
 
         Raises:
             PayloadAuthentication: it is another one.

@@ -137,7 +137,7 @@ class ArtifactReader:
         return VerifiedArtifact(self._descriptor, self._size, self._frame, cipher, watch, marks, digest)
 
     def require_key(self, keys: Keyring) -> None:
-        """Does nothing when a key opens the artifact, or when it is not encrypted; reads the header only.
+        """Raises unless a key opens the artifact, or it is not encrypted; reads the header only.
 
         Raises:
             KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it.

@@ -57,7 +57,7 @@ class RowRefused(Exception):
 
 
 class NoProbability(RowRefused):
-    """The model answers with a number that is no probability."""
+    """The model returned a number outside 0 to 1 in the place of a probability."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,7 @@ class OwnModel:
         while pending:
             part = pending.pop()
             try:
-                scores: list[float] = self.scores(part).tolist()
-                found += scores if self._decided_as is None else self._decided(part, scores)
+                found += self.decided_scores(part)
             except RowRefused as refusal:
                 if len(part) == 1:
                     found.append(refusal)
@@ -207,15 +206,14 @@ class OwnModel:
                     pending += [part[middle:], part[:middle]]
         return found
 
-    def decisions(self, rows: Sequence[Row], threshold: float) -> "np.ndarray[Any, Any]":
-        """Which rows are fraud.
+    def decided_scores(self, rows: Sequence[Row]) -> list[float]:
+        """The scores of rows, each with the decision where the model's own `predict` makes it.
 
         Raises:
             RowRefused: as `scores`.
         """
         scores: list[float] = self.scores(rows).tolist()
-        decided = scores if self._decided_as is None else self._decided(rows, scores)
-        return np.array([is_fraud(score, threshold) for score in decided], dtype=bool)
+        return scores if self._decided_as is None else self._decided(rows, scores)
 
     def _decided(self, rows: Sequence[Row], scores: list[float]) -> list[float]:
         try:

@@ -103,7 +103,8 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
         versions=claims.versions,
     )
     if claims.sample is not None:
-        contract = with_sample(contract, claims.sample)
+        lightgbm = type(model).__module__.startswith("lightgbm.")
+        contract = with_sample(contract, claims.sample, underscored=lightgbm)
     base = base_row(contract, model)
     structure = structure_of(model, contract)
     if contract.output == "anomaly_score":

@@ -14,7 +14,7 @@ import numpy as np
 
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature, Kind
-from model_store.contract.own import RowRefused, gap_of
+from model_store.contract.own import RowRefused, gap_of, is_fraud
 from model_store.errors import FileMissing, InvalidInput
 
 MOST_ROWS = 200_000
@@ -70,14 +70,20 @@ def training_table(path: Path | None) -> Path | None:
     return path
 
 
-def with_sample(contract: Contract, path: Path) -> Contract:
+def with_sample(contract: Contract, path: Path, *, underscored: bool = False) -> Contract:
     """The contract with what some training rows tell of its features.
+
+    Args:
+        contract: of the model.
+        path: the file of training rows.
+        underscored: whether the model has written underscores for spaces in its names, as LightGBM does.
 
     Raises:
         FileMissing, InvalidInput: as for `read_table`; or the table lacks a feature; names it.
     """
     table = read_table(path, contract.features)
-    contract = _with_own_names(contract, [str(each) for each in table.columns])
+    if underscored:
+        contract = _with_own_names(contract, [str(each) for each in table.columns])
     frame = _columns(contract, table, path)
     features = [_with_column(each, frame[each.name], path) for each in contract.features]
     return replace(contract, features=tuple(features))
@@ -113,10 +119,10 @@ def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> d
         raise InvalidInput(f"{path}: {label} is {'always' if truth.all() else 'never'} {positive!r}; both are needed")
     try:
         rows = rows_of(contract, _columns(contract, frame, path))
-        own = contract.own(model)
-        scores, decisions = own.scores(rows), own.decisions(rows, contract.threshold)
+        scores = contract.own(model).decided_scores(rows)
     except RowRefused as error:
         raise InvalidInput(f"{path}: the model does not answer these rows: {error}") from None
+    decisions = [is_fraud(score, contract.threshold) for score in scores]
     found = {
         "accuracy": metrics.accuracy_score(truth, decisions),
         "precision": metrics.precision_score(truth, decisions, zero_division=0),

@@ -65,7 +65,7 @@ class Rights:
     aliases_denied: tuple[str, ...] = ()
 
     def require(self, actor: str, action: str, alias: str | None = None) -> None:
-        """Does nothing when the action is allowed.
+        """Raises AccessDenied unless the action is allowed.
 
         Raises:
             AccessDenied: says which role it needs, or which aliases are allowed.

@@ -39,7 +39,7 @@ class ModelStatus(StrEnum):
         return _TRANSITIONS[self]
 
     def require_transition(self, target: "ModelStatus") -> None:
-        """Does nothing when the target may follow.
+        """Raises unless the target may follow.
 
         Raises:
             IllegalTransition: it may not; lists what may.
@@ -215,7 +215,7 @@ def is_model_name(text: str) -> bool:
 
 
 def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None:
-    """Does nothing when model name, model type and tags are allowed.
+    """Raises unless model name, model type and tags are allowed.
 
     Raises:
         InvalidInput: one is not; says what is allowed.

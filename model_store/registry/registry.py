@@ -297,7 +297,7 @@ class ModelRegistry:
             return tuple(sorted(slot.key_id for slot in artifact.header.slots))
 
     def require_key(self, model_id: str) -> None:
-        """Does nothing when a key at hand opens a model version's artifact, or when it is not encrypted.
+        """Raises unless a key at hand opens a model version's artifact, or it is not encrypted.
 
         Raises:
             ModelNotFound: there is none of this id.
@@ -327,7 +327,7 @@ class ModelRegistry:
             self.storage.compare_and_swap(place, json_bytes(merged([parse_envelope(before), envelope])), before)
 
     def verify_signature(self, model_id: str, public_keys: Sequence["Ed25519PublicKey"]) -> str:
-        """Does nothing when one of the keys signed a model version.
+        """Raises unless one of the keys signed a model version.
 
         Returns:
             The name of the key that did.
@@ -414,7 +414,7 @@ class ModelRegistry:
         return [item for item in self.list_models() if item.source is not None and item.source.sha256 == sha256]
 
     def require_right(self, action: str, subject: str, alias: str | None = None) -> None:
-        """Does nothing when the actor may do something; a refusal is recorded.
+        """Raises unless the actor may do something; a refusal is recorded.
 
         Raises:
             AccessDenied: the actor may not.

@@ -127,7 +127,7 @@ def sign_manifest(manifest: Mapping[str, Any], key: "Ed25519PrivateKey") -> dict
 def verify_envelope(
     envelope: Mapping[str, Any], manifest: Mapping[str, Any], public_keys: Sequence["Ed25519PublicKey"]
 ) -> str:
-    """Does nothing when one of the keys signed this very manifest.
+    """Raises unless one of the keys signed this very manifest.
 
     Returns:
         The name of the key that did.

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from model_store.errors import FileMissing, InvalidInput, StorageFailed
+from model_store.serialization.reading import reading
 
 _READ_BYTES = 1 << 20
 _EXAMPLE_DIRECTORY = "models"
@@ -60,17 +60,10 @@ def describe_source(path: Path) -> dict[str, Any]:
         StorageFailed: it cannot be read.
     """
     state, size = hashlib.sha256(), 0
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_READ_BYTES):
-                state.update(block)
-                size += len(block)
-    except FileNotFoundError:
-        raise FileMissing(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise InvalidInput(f"{path}: a directory; allowed: a file") from None
-    except OSError as error:
-        raise StorageFailed(f"{path}: cannot be read ({error.strerror or error})") from None
+    with reading(path), path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            state.update(block)
+            size += len(block)
     return {"name": path.name, "sha256": state.hexdigest(), "size_bytes": size}
 
 

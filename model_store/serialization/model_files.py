@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from model_store.errors import FileMissing, InvalidInput, ModelStoreError, StorageFailed, UnreadableModel
+from model_store.errors import InvalidInput, ModelStoreError, UnreadableModel
 from model_store.serialization.allow_list import trusted_globals
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, CappedReader
 from model_store.serialization.formats import SerializationFormat, load_model
 from model_store.serialization.found_versions import XGBoostVersion, found_versions
 from model_store.serialization.lineage import describe_source
 from model_store.serialization.native_files import lightgbm_model, xgboost_classifier
+from model_store.serialization.reading import reading
 from model_store.serialization.trust import REFUSED, inspect_pickle, skops_types
 
 _SUFFIXES = {
@@ -159,16 +160,9 @@ def _serializer_of(path: Path) -> tuple[SerializationFormat, str]:
 @contextmanager
 def _opened(path: Path, max_bytes: int, pass_by: Callable[[bytes], None] | None = None) -> Iterator[io.BufferedReader]:
     """The file's content, decompressed when it begins as a compressed file does; `pass_by` sees all of it."""
-    try:
-        with path.open("rb") as file:
-            content: Any = CappedReader(_decompressed(file), max_bytes)
-            yield io.BufferedReader(content if pass_by is None else _WatchedReader(content, pass_by))
-    except FileNotFoundError:
-        raise FileMissing(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise InvalidInput(f"{path}: a directory, not a model file") from None
-    except OSError as error:
-        raise StorageFailed(f"{path}: cannot be read ({error.strerror or error})") from None
+    with reading(path), path.open("rb") as file:
+        content: Any = CappedReader(_decompressed(file), max_bytes)
+        yield io.BufferedReader(content if pass_by is None else _WatchedReader(content, pass_by))
 
 
 def _decompressed(file: BinaryIO) -> Any:

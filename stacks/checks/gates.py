@@ -55,7 +55,7 @@ def require_gates(
     installed: Mapping[str, str],
     unsigned: str = "",
 ) -> None:
-    """Does nothing when a candidate passes every gate; the arguments are those of `failed_gates`.
+    """Raises unless a candidate passes every gate; the arguments are those of `failed_gates`.
 
     Raises:
         GatesFailed: names each gate that it does not pass.

@@ -21,7 +21,7 @@ def in_cluster(file: Path) -> bool:
 
 
 def require_as_asked(file: Path, config: DeploymentConfig, outputs: dict[str, Any]) -> None:
-    """Does nothing when the cluster has what an update asked for, or the stack uses none.
+    """Raises unless the cluster has what an update asked for, or the stack uses none.
 
     Args:
         file: the stack's config.

@@ -262,3 +262,14 @@ def lgb_file_of_a_frame(place: Path) -> Trained:
 
 def _lgb_scores(booster: lightgbm.Booster) -> Callable[[Any], np.ndarray]:
     return lambda rows: np.asarray(booster.predict(rows), dtype=np.float64)
+
+
+@lgb.add("names with spaces, which it writes with underscores")
+def names_with_spaces(place: Path) -> Trained:
+    data = numbers()
+    train, rows = (
+        pd.DataFrame(table, columns=["card type", "amount eur", "c", "d"]) for table in (data.train, data.rows)
+    )
+    model = _lgb().fit(train, data.target)
+    path = sample_file(Data(train, data.target, rows), place)
+    return trained(model, rows, registration={"sample": path})

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxmltools import convert_lightgbm, convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType as ToolsFloatTensorType
 from skl2onnx import convert_sklearn, to_onnx
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -22,12 +22,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from xgboost import XGBClassifier
 
-from tests.kinds.data import frame, numbers, part, three_classes
+from tests.kinds.data import counts, frame, numbers, part, three_classes
 from tests.kinds.kind import Group, Rows, Trained
 
 onnx_files = Group("ONNX files")
 _INPUT = [("input", FloatTensorType([None, 4]))]
-_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(string)": object}
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(string)": object,
+    "tensor(int64)": np.int64,
+}
 
 
 def _asked(
@@ -228,3 +233,21 @@ def softmax(place: Path) -> Trained:
 def batch_of_one(place: Path) -> Trained:
     made = network("Sigmoid", 1, batch=1)
     return _written(place, made, _near_rows(), lambda outputs: outputs[0][:, 0], one_by_one=True)
+
+
+@onnx_files.add("whole numbers in, and nothing else")
+def whole_numbers(place: Path) -> Trained:
+    data = counts()
+    model = LogisticRegression().fit(data.train, data.target)
+    made = convert_sklearn(model, initial_types=[("input", Int64TensorType([None, 4]))], options={"zipmap": False})
+    refused = np.array([[1.0, 2.0, 3.0, 0.7], [np.nan, 1.0, 1.0, 1.0], [1e30, 1.0, 1.0, 1.0]])
+    return _written(place, made, data.rows, _column(1), refused=refused)
+
+
+@onnx_files.add("probabilities before another output of the same range")
+def another_output(place: Path) -> Trained:
+    made = network("Softmax", 2)
+    made.graph.node[-1].output[0] = made.graph.output[0].name = "probabilities"
+    made.graph.node.append(helper.make_node("Sigmoid", ["active"], ["attention"]))
+    made.graph.output.append(helper.make_tensor_value_info("attention", TensorProto.FLOAT, ["batch", 8]))
+    return _written(place, made, _near_rows(), lambda outputs: outputs[0][:, 1])

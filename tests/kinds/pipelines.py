@@ -355,6 +355,13 @@ def one_category(place: Path) -> Trained:
     return trained(make_pipeline(columns, LR(max_iter=500)).fit(train, data.target), rows)
 
 
+@frames.add("a text that the pipeline drops")
+def dropped_text(place: Path) -> Trained:
+    data = part(frame(), "note", "amount")
+    columns = ColumnTransformer([("amount", StandardScaler(), ["amount"])], remainder="drop")
+    return trained(make_pipeline(columns, LR()).fit(data.train, data.target), data.rows)
+
+
 @frames.add("a row of texts")
 def only_texts(place: Path) -> Trained:
     data = frame()

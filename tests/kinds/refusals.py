@@ -201,21 +201,19 @@ def two_outputs(place: Path) -> Path:
     return path
 
 
-@_refuse_file("a description whose gap the model does not know", "gap|-999")
-def other_gap(place: Path) -> Path:
-    data = numbers()
+def _told(place: Path, model: Any, **more: Any) -> Path:
     path = place / "model.joblib"
-    joblib.dump(XGBClassifier(n_estimators=2).fit(data.train, data.target), path)
-    features = [{"name": f"feature_{number}", "written": -999} for number in range(4)]
+    joblib.dump(model.fit(numbers().train, numbers().target), path)
+    features = [{"name": f"feature_{number}", **more} for number in range(4)]
     path.with_name(f"{path.name}.metrics.json").write_text(json.dumps({"features": features}))
     return path
+
+
+@_refuse_file("a description whose gap the model does not know", "gap|-999")
+def other_gap(place: Path) -> Path:
+    return _told(place, XGBClassifier(n_estimators=2), written=-999)
 
 
 @_refuse_file("a description whose bins are no numbers", "bins")
 def words_for_bins(place: Path) -> Path:
-    data = numbers()
-    path = place / "model.joblib"
-    joblib.dump(LR().fit(data.train, data.target), path)
-    features = [{"name": f"feature_{number}", "bins": {"edges": ["x"], "shares": [1]}} for number in range(4)]
-    path.with_name(f"{path.name}.metrics.json").write_text(json.dumps({"features": features}))
-    return path
+    return _told(place, LR(), bins={"edges": ["x"], "shares": [1]})

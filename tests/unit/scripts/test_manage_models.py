@@ -107,6 +107,19 @@ def test_list_prints_ids_in_full_whatever_the_width_of_the_terminal(tool: Tool) 
     assert model_id in tool("list")
 
 
+def test_a_damaged_version_does_not_end_the_proof_of_the_others(tool: Tool) -> None:
+    tool.environment["MODEL_REGISTRY_URL"] = str(tool.directory / "proofs")
+    first, second = _register(tool), _register(tool)
+    (golden,) = (tool.directory / "proofs").glob(f"models/*/{first}/golden")
+    golden.chmod(0o644)
+    golden.write_bytes(golden.read_bytes()[:-40])
+    answered = tool("prove", "--all", "--json", code=4)
+    rows = {row["model_id"]: row for row in json.loads(answered[: answered.rindex("]") + 1])}
+    assert (rows[first]["proven"], rows[second]["proven"]) == (False, True)
+    assert rows[second]["rows"] > rows[first]["rows"] == 0
+    tool.environment["MODEL_REGISTRY_URL"] = str(tool.directory / "registry")
+
+
 def test_convert_and_inspect_work_on_plain_files_and_artifacts(tool: Tool) -> None:
     report = tool.json("convert", "model.joblib", "a.artifact", "--to", "pickle", "--compression", "gzip")
     assert report["target_compression"] == "gzip"
