@@ -19,6 +19,7 @@ _GAP = "\x00gap"
 _INFINITE = (math.inf, -math.inf)
 _EXACT_INTEGERS = 1 << 53
 """Beyond it a number may stand for several whole ones."""
+_NOTHING = (0, 0.0)
 _NUMERIC_OPERATIONS = ("fill", "subtract", "divide", "multiply", "add")
 
 
@@ -44,6 +45,22 @@ class Column:
             else:
                 number += operand
         return number
+
+    def of_many(self, values: Sequence[Value]) -> "np.ndarray[Any, Any]":
+        """The column's values for a feature's values; a gap is NaN."""
+        numbers = np.array(values, dtype=np.float64)
+        for name, operand in self.operations:
+            if name == "fill":
+                numbers[np.isnan(numbers)] = operand
+            elif name == "subtract":
+                numbers -= operand
+            elif name == "divide":
+                numbers /= operand
+            elif name == "multiply":
+                numbers *= operand
+            else:
+                numbers += operand
+        return numbers
 
     def feature_value(self, wanted: float) -> float:
         """A feature's value that comes out near a wanted one; exact but for rounding."""
@@ -71,6 +88,32 @@ class Table:
     """The same for any other category: None leaves all columns zero, `own` leaves the row to the model's library."""
     fill: Value = None
     """What a gap is filled with before it is looked up."""
+
+    def place_of(self, value: Value) -> tuple[int, float] | str | None:
+        """Which of the columns gets which value, as `unknown` says it."""
+        if value is None or value != value:
+            value = self.fill
+        if isinstance(value, float) and abs(value) > _EXACT_INTEGERS:
+            return "own"
+        return self.entries.get(_GAP if value is None else value, self.unknown)
+
+    def put(self, values: Sequence[Value], found: "np.ndarray[Any, Any]", own: "np.ndarray[Any, Any]") -> None:
+        """Puts the columns of a feature's values, and marks the rows that are left to the model's library; in place.
+
+        Args:
+            values: one a row.
+            found: zeros, shape (rows, width).
+            own: shape (rows,).
+        """
+        entry, other = self.entries.get, self.unknown
+        # Texts are what is looked up most, and never a gap.
+        chosen = [entry(value, other) if type(value) is str else self.place_of(value) for value in values]
+        if "own" in chosen:
+            own |= [place == "own" for place in chosen]
+        if self.width:
+            kept = [_NOTHING if place is None or place == "own" else place for place in chosen]
+            places, looked_up = zip(*kept, strict=True)
+            found[np.arange(len(values)), places] = looked_up
 
 
 class NeedsOwnLibrary(Exception):
@@ -105,11 +148,7 @@ class Columns:
                     raise NeedsOwnLibrary
                 found.append(number)
                 continue
-            if value is None or value != value:
-                value = part.fill
-            if isinstance(value, float) and abs(value) > _EXACT_INTEGERS:
-                raise NeedsOwnLibrary
-            place = part.entries.get(_GAP if value is None else value, part.unknown)
+            place = part.place_of(value)
             if place == "own":
                 raise NeedsOwnLibrary
             values = [0.0] * part.width
@@ -119,6 +158,34 @@ class Columns:
         if self.zero_is_gap:
             return [math.nan if value == 0.0 else value for value in found]
         return found
+
+    def many(self, rows: Sequence[Sequence[Value]]) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+        """The columns of several rows, and which of the rows only the model's own library knows how to treat.
+
+        Column by column the same operations in the same order as `one`, so the numbers are the same to the last bit.
+
+        Returns:
+            Numbers, shape (rows, width), and booleans, shape (rows,).
+
+        Raises:
+            TypeError, ValueError, OverflowError: a value is no number where one is wanted.
+        """
+        features = list(zip(*rows, strict=True))
+        found, own = np.zeros((len(rows), self.width)), np.zeros(len(rows), dtype=bool)
+        start = 0
+        with np.errstate(all="ignore"):
+            for part in self.parts:
+                if isinstance(part, Column):
+                    numbers = part.of_many(features[part.source])
+                    own |= np.isinf(numbers)
+                    found[:, start] = numbers
+                    start += 1
+                else:
+                    part.put(features[part.source], found[:, start : start + part.width], own)
+                    start += part.width
+        if self.zero_is_gap:
+            found[found == 0.0] = np.nan
+        return found, own
 
     def feature_row(self, wanted: Mapping[int, tuple[float, float]], row: Sequence[Value]) -> list[Value]:
         """A row of features whose columns come to lie where they are wanted, as far as one row can.

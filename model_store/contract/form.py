@@ -7,6 +7,7 @@ Golden rows check the form when the model is registered and again before a servi
 proof.
 """
 
+import itertools
 import json
 import math
 import struct
@@ -177,7 +178,8 @@ class FormRunner:
         self._columns = form.columns.one if form.columns else None
         self._cut = np.zeros((1, form.width), dtype=np.float32 if form.value_bits == 32 else np.float64)
         self._bytes = memoryview(self._cut.data).cast("B")
-        self._put = struct.Struct(f"={form.width}{'f' if form.value_bits == 32 else 'd'}").pack_into
+        self._code = "f" if form.value_bits == 32 else "d"
+        self._put = struct.Struct(f"={form.width}{self._code}").pack_into
         number_type: Any = np.float32 if form.sum_bits == 32 else np.float64
         self._ready = self._cut if self._cut.dtype == number_type else np.zeros((1, form.width), dtype=number_type)
         self._sums = np.zeros((1, form.targets), dtype=number_type)
@@ -222,7 +224,8 @@ class FormRunner:
         form = self.form
         own = np.zeros(len(rows), dtype=bool)
         try:
-            table = self._table(rows, own)
+            cut = self._cut_at_once(rows) if self._columns is None else None
+            table = self._table(rows, own) if cut is None else cut
         except (TypeError, ValueError, OverflowError):
             return np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
         if form.kind == "linear":
@@ -230,10 +233,11 @@ class FormRunner:
             own |= np.abs(terms).sum(axis=1) > _SAFE_MAGNITUDE
             scores = _logistics(terms.sum(axis=1) + form.intercept)
         else:
-            with np.errstate(over="ignore"):
-                cut = table.astype(self._cut.dtype)
-            if form.value_bits == 32 and not np.isfinite(cut).all():
-                own |= (np.isinf(cut) & np.isfinite(table)).any(axis=1)
+            if cut is None:
+                with np.errstate(over="ignore"):
+                    cut = table.astype(self._cut.dtype)
+                if form.value_bits == 32 and not np.isfinite(cut).all():
+                    own |= (np.isinf(cut) & np.isfinite(table)).any(axis=1)
             if self._prepares:
                 self._prepare(cut)
             sums = np.asarray(
@@ -255,15 +259,21 @@ class FormRunner:
             score = 1.0 - score
         return score if abs(score - self._threshold) > TOLERANCE else None
 
+    def _cut_at_once(self, rows: Sequence[Sequence[Any]]) -> "np.ndarray[Any, Any] | None":
+        """Rows in the form's precision; None when a value is no number or does not fit, and is looked at by itself."""
+        width = self.form.width
+        content = bytearray(len(rows) * width * self._cut.itemsize)
+        try:
+            struct.pack_into(f"={len(rows) * width}{self._code}", content, 0, *itertools.chain.from_iterable(rows))
+        except (OverflowError, struct.error, TypeError):
+            return None
+        return np.frombuffer(content, dtype=self._cut.dtype).reshape(len(rows), width)
+
     def _table(self, rows: Sequence[Sequence[Any]], own: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-        if self._columns is None:
+        if self.form.columns is None:
             return np.array(rows, dtype=np.float64)
-        found = np.zeros((len(rows), self.form.width))
-        for number, row in enumerate(rows):
-            try:
-                found[number] = self._columns(row)
-            except NeedsOwnLibrary:
-                own[number] = True
+        found, left = self.form.columns.many(rows)
+        own |= left
         return found
 
     def _prepare(self, cut: "np.ndarray[Any, Any]") -> None:

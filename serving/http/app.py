@@ -265,10 +265,11 @@ class Service:
                 request.undecided = True
                 raise await self._not_answered(body, rows, refusal) from None
         if self._state.model.contract.decides == "model":
-            predictions = [_Prediction(float(value), is_fraud(value, threshold)) for value in probabilities]
+            verdicts = [is_fraud(value, threshold) for value in probabilities]
         else:
-            predictions = [_Prediction(value, value >= threshold) for value in probabilities]
-        frauds = sum(prediction.is_fraud for prediction in predictions)
+            verdicts = [value >= threshold for value in probabilities]
+        predictions = list(map(_Prediction, map(float, probabilities), verdicts))
+        frauds = sum(verdicts)
         request.decisions = frauds
         self._state.metrics.decisions(probabilities, frauds)
         return _encode({**self._known, "request_id": request.request_id, "predictions": predictions})

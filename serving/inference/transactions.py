@@ -12,6 +12,8 @@ from model_store.contract.features import ANY, Feature
 from model_store.contract.own import gap_of
 
 _SHOWN_CHARACTERS = 80
+_NULL = b"null"
+"""Gaps are missing keys, which the structures fill, or this: a body without it needs no second look for gaps."""
 _AROUND_BYTES, _VALUE_BYTES = 64, 32
 FEEDBACK_FIELDS = ("predicted_fraud", "was_fraud")
 """Of each item of feedback: what the service decided, and what it turned out to be."""
@@ -46,6 +48,7 @@ class TransactionReader:
         self._features, self._max_batch = tuple(features), max_batch
         self.one_row_bytes = _AROUND_BYTES + sum(len(json.dumps(each.name)) + _VALUE_BYTES for each in features)
         """A body with one transaction, written without needless spaces and digits, is no longer than this."""
+        self._checks = any(_allowed(each) is not None or each.kind == "time" for each in self._features)
         self._finish = _finisher(self._features)
         self._decode = _decoder(self._features)
 
@@ -60,7 +63,8 @@ class TransactionReader:
         if content.transactions is not msgspec.UNSET or content.transaction is msgspec.UNSET:
             return None
         row = msgspec.structs.astuple(content.transaction)
-        return row if self._finish is None else self._finish(row)
+        finish = self._finish if self._checks or _NULL in body else None
+        return row if finish is None else finish(row)
 
     def rows(self, body: bytes) -> list[Any]:
         """The transactions of a body as rows.
@@ -85,10 +89,11 @@ class TransactionReader:
             items = many
         else:
             return None
-        rows = [msgspec.structs.astuple(item) for item in items]
-        if self._finish is None:
+        rows = list(map(msgspec.structs.astuple, items))
+        finish = self._finish if self._checks or _NULL in body else None
+        if finish is None:
             return rows
-        finished = [self._finish(row) for row in rows]
+        finished = [finish(row) for row in rows]
         return None if any(row is None for row in finished) else finished
 
 
@@ -96,7 +101,7 @@ def _decoder(features: Sequence[Feature]) -> Callable[[bytes], Any] | None:
     """Reads a body as structures; None when a feature's name cannot be a field's."""
     places = [f"f{number}" for number in range(len(features))]
     fields: list[tuple[str, Any, Any]] = [
-        (place, _json_type(each) | None, None) if each.gaps else (place, _json_type(each), msgspec.NODEFAULT)
+        (place, _json_type(each) | None, gap_of(each)) if each.gaps else (place, _json_type(each), msgspec.NODEFAULT)
         for place, each in zip(places, features, strict=True)
     ]
     try:
@@ -152,7 +157,7 @@ def _finisher(features: Sequence[Feature]) -> Callable[[tuple[Any, ...]], tuple[
             if row[number] is not None and not _is_time(row[number]):
                 return None
         if fills and None in row:
-            return tuple(gap if value is None else value for value, gap in zip(row, gaps, strict=True))
+            return tuple([gap if value is None else value for value, gap in zip(row, gaps, strict=True)])
         return row
 
     return finish
