@@ -22,6 +22,10 @@ MODEL_KMS_KEY = "MODEL_KMS_KEY"
 MODEL_REGISTRY_URL = "MODEL_REGISTRY_URL"
 """Where the registry is."""
 
+OPENING_MEMORY_BYTES = "MODEL_OPENING_MEMORY_BYTES"
+OPENING_SECONDS = "MODEL_OPENING_SECONDS"
+"""What the process that opens a file from outside may take: address space, and time on the clock."""
+
 FRONT_STABLE = "FRONT_STABLE"
 FRONT_CANDIDATE = "FRONT_CANDIDATE"
 FRONT_WEIGHT = "FRONT_WEIGHT"

@@ -16,6 +16,7 @@ ModelStoreError                 1   base of all
 │   ├── ContextMismatch             an intact artifact of another model version
 │   ├── SizeLimit                   more bytes than the caller allows
 │   ├── UnreadableModel             intact bytes that do not make a model
+│   ├── OpeningFailed               the process that read a file from outside did not end as it has to
 │   └── SignatureInvalid            no trusted key signed this manifest
 ├── UntrustedType               5   the file names something that is not on the allow-list
 ├── KeyNotFound                 6   no key that opens the artifact
@@ -105,6 +106,17 @@ class UnreadableModel(IntegrityError):
     """Intact bytes that do not make a model."""
 
 
+class OpeningFailed(IntegrityError):
+    """The process that read a file from outside was ended by it, took too much, or answered nothing of use.
+
+    Args:
+        what: what became of the process.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the file was not taken in: {what}")
+
+
 class EncryptionExpected(IntegrityError):
     """An artifact that is not encrypted, where an encrypted one was promised."""
 
@@ -152,7 +164,7 @@ class StructureRefused(UntrustedType):
             f"the model's file breaks the rule {rule!r}: {what}{at}; nothing of it was run. "
             "No library writes such a file: ask whoever made it to save the model again",
         )
-        self.rule, self.name, self.position = rule, name, position
+        self.rule, self.name, self.position, self.what = rule, name, position, what
 
 
 class KeyNotFound(ModelStoreError):

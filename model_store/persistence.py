@@ -7,8 +7,10 @@ model, metadata = persistence.load_model_secure("model.artifact")
 """
 
 import secrets
+import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -23,7 +25,14 @@ from model_store.serialization.compression import (
     CompressionType,
     decompressing_reader,
 )
-from model_store.serialization.formats import SerializationFormat, dump_model, load_model
+from model_store.serialization.formats import (
+    SerializationFormat,
+    SerializedModel,
+    dump_model,
+    load_model,
+    serializer_named,
+)
+from model_store.serialization.full_names import full_class_name
 from model_store.storage.atomic_file import written_whole
 
 _LIBRARIES = ("joblib", "lightgbm", "numpy", "scikit-learn", "scipy", "xgboost", "xgboost-cpu")
@@ -95,7 +104,7 @@ class SecureModelPersistence:
             message_id=secrets.token_bytes(32),
             serializer=str(serializer_named(format_type or self._default_format)),
             compression=_compression(compression or self._default_compression),
-            model_class=full_class_name(model),
+            model_class=model.model_class if isinstance(model, SerializedModel) else full_class_name(model),
             library_versions=library_versions(),
             context=dict(context or {}),
             encrypted=encrypt,
@@ -184,26 +193,56 @@ class SecureModelPersistence:
             InvalidInput: the model cannot be converted, or predicts something else afterwards; then nothing is written.
             As for `load_model_secure` and `save_model_secure`.
         """
-        from model_store.contract.conversion import conversion_difference
-        from model_store.serialization.model_files import describe_model_file, load_model_file
+        from model_store.confinement.answers import serialized_model
+        from model_store.confinement.jobs import MODEL
+        from model_store.confinement.opening import open_confined
 
-        started, source = time.monotonic(), Path(input_path)
-        if is_artifact(source):
-            model, before = self.load_model_secure(source, encrypted=False)
-        elif Path(output_path).exists() and source.samefile(output_path):
+        started, source, target = time.monotonic(), Path(input_path), serializer_named(target_format)
+        from_artifact = is_artifact(source)
+        if not from_artifact and Path(output_path).exists() and source.samefile(output_path):
             raise InvalidInput(f"{output_path}: the model file itself; name another file, the artifact takes its place")
-        else:
-            model, before = load_model_file(source), describe_model_file(source)
-        difference = conversion_difference(model, serializer_named(target_format))
-        after = self.save_model_secure(
-            model,
-            output_path,
-            target_compression or before["compression"],
-            target_format,
-            encrypt=before["encrypted"] or (not is_artifact(source) and bool(self._keys.providers)),
-            context=before["context"],
-        )
+        with ExitStack() as stack:
+            file, before = stack.enter_context(self._opened_to_convert(source, from_artifact))
+            about = {
+                "path": source.name,
+                "serializer": before["format"] if from_artifact else "",
+                "model_class": before.get("model_class", ""),
+                "target": str(target),
+            }
+            answer = open_confined("convert", about, {MODEL: file})
+            stack.callback(answer.close)
+            model = serialized_model(answer, target)
+            difference = answer.values.get("difference")
+            after = self.save_model_secure(
+                model,
+                output_path,
+                target_compression or before["compression"],
+                target,
+                encrypt=before["encrypted"] or (not from_artifact and bool(self._keys.providers)),
+                context=before["context"],
+            )
+        difference = float(difference) if isinstance(difference, int | float) else None
         return _conversion_report(source, Path(output_path), before, after, started, difference)
+
+    @contextmanager
+    def _opened_to_convert(self, source: Path, from_artifact: bool) -> Iterator[tuple[BinaryIO, dict[str, Any]]]:
+        """A model's bytes for another process: the file as it is, or what an artifact holds, authenticated."""
+        from model_store.confinement.messages import in_memory
+        from model_store.serialization.model_files import describe_model_file
+        from model_store.serialization.reading import reading
+
+        if not from_artifact:
+            before = describe_model_file(source)
+            with reading(source), source.open("rb") as file:
+                yield file, before
+            return
+        with open_artifact(source) as artifact, in_memory("payload") as content:
+            verified = artifact.verify(self._keys)
+            with decompressing_reader(verified.payload(), verified.header.compression, DEFAULT_MAX_BYTES) as payload:
+                shutil.copyfileobj(payload, content, 1 << 20)
+            content.flush()
+            content.seek(0)
+            yield content, _loaded(verified)
 
 
 def _conversion_report(
@@ -230,11 +269,6 @@ def _conversion_report(
         "seconds": round(time.monotonic() - started, 3),
         "largest_difference": difference,
     }
-
-
-def full_class_name(model: Any) -> str:
-    """The full name of an object's class, such as `xgboost.sklearn.XGBClassifier`."""
-    return f"{type(model).__module__}.{type(model).__qualname__}"
 
 
 def library_versions() -> dict[str, str]:
@@ -298,15 +332,3 @@ def _compression(value: CompressionType | str) -> CompressionType:
         return CompressionType(value)
     except ValueError:
         raise InvalidInput(f"compression {value!r} is not allowed; allowed: {', '.join(CompressionType)}") from None
-
-
-def serializer_named(value: SerializationFormat | str) -> SerializationFormat:
-    """The format of a name.
-
-    Raises:
-        InvalidInput: there is none; lists those there are.
-    """
-    try:
-        return SerializationFormat(value)
-    except ValueError:
-        raise InvalidInput(f"format {value!r} is not allowed; allowed: {', '.join(SerializationFormat)}") from None

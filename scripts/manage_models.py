@@ -199,6 +199,8 @@ def _add_files(commands: argparse._SubParsersAction) -> None:  # type: ignore[ty
     example = f"{_PROGRAM} inspect models/xgboost_model.joblib"
     inspect = add_command(commands, "inspect", run.inspect, "show what a model file names, without loading it", example)
     inspect.add_argument("file", type=Path, metavar="FILE")
+    example = f"{_PROGRAM} doctor"
+    add_command(commands, "doctor", run.doctor, "show the walls around the process that opens model files", example)
 
     example = f"{_PROGRAM} convert models/xgboost_model.joblib out.artifact --to pickle --compression gzip"
     convert = add_command(commands, "convert", run.convert, "save a model file or artifact anew", example)

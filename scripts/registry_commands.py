@@ -33,41 +33,44 @@ def resolved(registry: "ModelRegistry", reference: str) -> str:
 
 def register(options: argparse.Namespace) -> int:
     """Registers a model file as a new version."""
+    from model_store.contract.preparing import Wanted
+    from model_store.registry.outside import Said, register_file
     from model_store.registry.signing import read_signing_key
-    from model_store.serialization.model_files import read_model_file
 
     metrics = _metrics(options.metrics)
     signing_key = read_signing_key(options.sign_key) if options.sign_key else None
-    registry = open_registry()
-    file = read_model_file(options.file, trusted=options.trust)
-    for warning in file.warnings:
-        progress(f"{options.file.name}: {warning}")
-    described = _described(options.file)
     if options.label and not options.holdout:
         raise InvalidInput("--label names a column of --holdout FILE, which is missing")
-    model_id = registry.register_model(
-        model=file.model,
-        model_name=options.name,
-        model_type=options.type,
-        description=options.description,
-        tags=[tag.strip() for tag in options.tags.split(",") if tag.strip()],
-        author=options.author,
-        performance_metrics=metrics,
-        source=options.file,
-        training_data=options.training_data,
-        feature_schema=described.get("features"),
+    registry, described = open_registry(), _described(options.file)
+    model_id, warnings = register_file(
+        registry,
+        options.file,
+        options.name,
+        Wanted(
+            model_type=options.type,
+            feature_schema=described.get("features"),
+            format_type=options.format,
+            runtime=not options.no_runtime,
+            positive_class=options.positive_class,
+            threshold=described.get("threshold") if options.threshold is None else options.threshold,
+            sample=options.sample,
+            training_data=options.training_data,
+            holdout=options.holdout,
+            label=options.label,
+            registry_only=options.registry_only,
+        ),
+        Said(
+            description=options.description,
+            tags=[tag.strip() for tag in options.tags.split(",") if tag.strip()],
+            author=options.author,
+            metrics=metrics,
+        ),
+        trusted=options.trust,
         signing_key=signing_key,
-        format_type=options.format,
         compression=options.compression,
-        runtime=not options.no_runtime,
-        positive_class=options.positive_class,
-        threshold=described.get("threshold") if options.threshold is None else options.threshold,
-        sample=options.sample,
-        holdout=options.holdout,
-        label=options.label,
-        versions=file.versions,
-        registry_only=options.registry_only,
     )
+    for warning in warnings:
+        progress(f"{options.file.name}: {warning}")
     metadata = registry.get_metadata(model_id)
     lines = [f"registered {model_id}", f"  version {metadata.version}", f"  digest  {metadata.digest}"]
     if metadata.contract:
@@ -297,14 +300,23 @@ def rotate_key(options: argparse.Namespace) -> int:
 
 def inspect(options: argparse.Namespace) -> int:
     """Shows what a model file names, without loading it."""
-    from model_store.serialization.model_files import inspect_model_file
+    from model_store.registry.outside import inspect_file
 
-    found = inspect_model_file(options.file)
+    found = inspect_file(options.file)
     lines = [f"{'untrusted' if name in found['untrusted'] else 'trusted':9}  {name}" for name in found["named"]]
     if refused := found.get("refused"):
-        lines.append(f"refused by the rule {refused['rule']!r}: {refused['message']}")
+        lines.append(f"refused by the rule {refused['rule']!r}: {refused['message']} ({refused['position']})")
     show(options, found, "\n".join(lines) or "names nothing")
     return exit_codes.UNTRUSTED_TYPE if found["untrusted"] or refused else 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Says which walls this machine raises around the process that opens a file from outside."""
+    from model_store.confinement.opening import walls_here
+
+    rows = walls_here()
+    show(options, rows, table(("name", "stands", "detail"), rows, empty=""))
+    return exit_codes.FAILED if any(not row["stands"] for row in rows) else 0
 
 
 def convert(options: argparse.Namespace) -> int:

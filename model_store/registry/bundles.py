@@ -9,21 +9,27 @@ for.
 import hashlib
 import io
 import json
+import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, KEPT_FILES, MANIFEST_FILE, RUNTIME_FILE, STATE_FILE
 from model_store.artifact.header import canonical_json
-from model_store.artifact.reader import measure_digest
+from model_store.artifact.reader import measure_digest, open_artifact
+from model_store.confinement.answers import are_texts, garbled
+from model_store.confinement.jobs import MODEL
+from model_store.confinement.messages import in_memory
+from model_store.confinement.opening import open_confined
 from model_store.errors import (
     ChecksumMismatch,
-    FileMissing,
+    EncryptionExpected,
     InvalidInput,
+    KeyNotFound,
+    KeyUnwrap,
     ModelNotFound,
     SizeLimit,
-    StorageFailed,
     UnreadableModel,
     VersionConflict,
 )
@@ -32,6 +38,8 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
+from model_store.serialization.compression import DEFAULT_MAX_BYTES, decompressing_reader
+from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import written_whole
 from model_store.storage.base import Storage
 
@@ -91,15 +99,15 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
         VersionConflict: the registry has another model version of this id.
         StorageFailed: the registry cannot be written.
     """
+    with reading(path), path.open("rb") as file:
+        answer = open_confined("unpack", {"members": ["bundle.json", *KEPT_FILES]}, {"bundle": file})
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as bundle:
-            return _import(registry, bundle, reason)
-    except FileNotFoundError:
-        raise FileMissing(f"{path}: there is no such file") from None
-    except tarfile.TarError as error:
-        raise UnreadableModel(f"{path}: not a bundle ({error})") from None
-    except OSError as error:
-        raise StorageFailed(f"{path}: cannot be read ({error.strerror or error})") from None
+        names = answer.values.get("members")
+        if not are_texts(names) or len(names) != len(answer.parts):
+            raise garbled()
+        return _import(registry, dict(zip(names, answer.parts.values(), strict=True)), reason)
+    finally:
+        answer.close()
 
 
 def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_step) -> dict[str, int]:
@@ -179,7 +187,7 @@ def _copy_one(source: Storage, target: Storage, key: str, *, overwrite_changing:
     return True
 
 
-def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> str:
+def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str) -> str:
     described = _json_member(bundle, "bundle.json")
     if described.get("format") != BUNDLE_FORMAT or not isinstance(described.get("members"), dict):
         raise UnreadableModel("not a bundle of this format")
@@ -202,6 +210,8 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
         if measure_digest(staging / ARTIFACT_FILE) != metadata.digest:
             raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
         _require_attachments(staging, metadata)
+        require_encryption(registry, metadata, staging / ARTIFACT_FILE)
+        require_harmless(registry, staging / ARTIFACT_FILE)
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / STATE_FILE, state)
@@ -210,6 +220,44 @@ def _import(registry: ModelRegistry, bundle: tarfile.TarFile, reason: str) -> st
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
     registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
     return metadata.model_id
+
+
+def require_encryption(registry: ModelRegistry, metadata: ModelMetadata, path: Path) -> None:
+    """Raises unless an artifact is encrypted where its manifest says so, and where the registry encrypts.
+
+    Raises:
+        EncryptionExpected: it is not.
+    """
+    with open_artifact(path) as artifact:
+        if artifact.header.slots:
+            return
+    if metadata.encrypted:
+        raise EncryptionExpected(f"{metadata.model_id}: not encrypted, and its manifest says that it is")
+    if registry.encrypts:
+        raise EncryptionExpected(
+            f"{metadata.model_id}: not encrypted, and this registry keeps encrypted artifacts; export it from a "
+            "registry that encrypts, or import it into one that does not"
+        )
+
+
+def require_harmless(registry: ModelRegistry, path: Path) -> None:
+    """Raises what the rules refuse of an artifact, where a key at hand opens it; what no key opens nobody loads here.
+
+    Raises:
+        UntrustedType, StructureRefused, UnreadableModel: the model's bytes are not what the rules allow.
+        OpeningFailed: they ended the child that read them.
+        IntegrityError: the artifact is not intact.
+    """
+    with open_artifact(path) as artifact, in_memory("payload") as content:
+        try:
+            verified = artifact.verify(registry.keys)
+        except (KeyNotFound, KeyUnwrap):
+            return
+        with decompressing_reader(verified.payload(), verified.header.compression, DEFAULT_MAX_BYTES) as payload:
+            shutil.copyfileobj(payload, content, _BLOCK_BYTES)
+        content.flush()
+        content.seek(0)
+        open_confined("check", {"serializer": verified.header.serializer}, {MODEL: content}).close()
 
 
 def _require_attachments(staging: Path, metadata: ModelMetadata) -> None:
@@ -245,7 +293,7 @@ def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:
     return True
 
 
-def _unpack(bundle: tarfile.TarFile, name: str, digest: str, target: Path) -> None:
+def _unpack(bundle: Mapping[str, BinaryIO], name: str, digest: str, target: Path) -> None:
     state = hashlib.sha256()
     with target.open("xb") as file:
         for block in _blocks(_member(bundle, name)):
@@ -255,7 +303,7 @@ def _unpack(bundle: tarfile.TarFile, name: str, digest: str, target: Path) -> No
         raise ChecksumMismatch(f"the bundle's {name} is not the one that was put in")
 
 
-def _json_member(bundle: tarfile.TarFile, name: str) -> dict[str, Any]:
+def _json_member(bundle: Mapping[str, BinaryIO], name: str) -> dict[str, Any]:
     content = _member(bundle, name).read(_MAX_JSON_BYTES + 1)
     if len(content) > _MAX_JSON_BYTES:
         raise SizeLimit(f"the bundle's {name} has more than {_MAX_JSON_BYTES} bytes")
@@ -268,17 +316,14 @@ def _json_member(bundle: tarfile.TarFile, name: str) -> dict[str, Any]:
     return value
 
 
-def _member(bundle: tarfile.TarFile, name: str) -> IO[bytes]:
-    try:
-        content = bundle.extractfile(name)
-    except KeyError:
-        content = None
-    if content is None:
+def _member(bundle: Mapping[str, BinaryIO], name: str) -> BinaryIO:
+    if name not in bundle:
         raise UnreadableModel(f"the bundle has no {name}")
-    return content
+    bundle[name].seek(0)
+    return bundle[name]
 
 
-def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(_BLOCK_BYTES):
         yield block
 

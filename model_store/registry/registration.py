@@ -1,7 +1,7 @@
 """How a model becomes a version: everything is written beside, and then takes its place in one step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from model_store.storage.base import Storage
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from model_store.contract.preparing import Prepared
     from model_store.contract.proving import Proven
 
 
@@ -31,15 +32,11 @@ if TYPE_CHECKING:
 class Candidate:
     """A model on its way into the registry."""
 
-    model: Any
+    prepared: "Prepared"
     persistence: SecureModelPersistence
     known: Mapping[str, Any]
     """The fields of its manifest that are known before it is written."""
     signing_key: "Ed25519PrivateKey | None"
-    proven: "Proven | None" = None
-    """Its contract, golden rows and faster form; None for one that is kept without being served."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """Library versions as the model's file has them."""
 
 
 class Registration:
@@ -89,10 +86,10 @@ class Registration:
         self, candidate: Candidate, model_id: str, version: int, moment: datetime, staging: Path
     ) -> dict[str, Any]:
         version_context = {"model_id": model_id, "model_name": candidate.known["model_name"]}
-        proven, features = candidate.proven, candidate.known["feature_schema"]
+        proven, features = candidate.prepared.proven, candidate.known["feature_schema"]
         contract = self._write_golden(candidate, proven, version_context, staging) if proven else None
         saved = candidate.persistence.save_model_secure(
-            candidate.model,
+            candidate.prepared.model,
             staging / ARTIFACT_FILE,
             encrypt=self._encrypt,
             context={**version_context, **bound_contract(contract, features)},
@@ -110,7 +107,7 @@ class Registration:
             "encrypted": saved["encrypted"],
             "key_fingerprints": saved["key_fingerprints"],
             "model_class": saved["model_class"],
-            "library_versions": {**saved["library_versions"], **candidate.versions},
+            "library_versions": {**saved["library_versions"], **candidate.prepared.versions},
             "runtime": self._write_form(candidate, proven, version_context, staging) if proven else None,
         }
         if contract is not None:

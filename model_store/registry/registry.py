@@ -32,7 +32,7 @@ from model_store.errors import (
 )
 from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
-from model_store.persistence import SecureModelPersistence, serializer_named
+from model_store.persistence import SecureModelPersistence
 from model_store.registry.access import AccessPolicy
 from model_store.registry.audit import AuditLog
 from model_store.registry.index import Index
@@ -47,12 +47,14 @@ from model_store.registry.manifest import (
 )
 from model_store.registry.registration import Candidate, Registration, enter_status
 from model_store.serialization.compression import CompressionType
-from model_store.serialization.formats import SerializationFormat, native_format
-from model_store.serialization.lineage import describe_source, feature_schema_of, lineage_of, model_type_of
+from model_store.serialization.formats import SerializationFormat
+from model_store.serialization.lineage import describe_source, lineage_of
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+    from model_store.contract.preparing import Prepared
 
 
 class ModelRegistry:
@@ -94,6 +96,11 @@ class ModelRegistry:
         if not self._encrypt:
             return Keyring()
         return self._given_keys if self._given_keys is not None else default_keys(default_checkout())
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is registered here is encrypted."""
+        return self._encrypt
 
     def register_model(
         self,
@@ -157,44 +164,79 @@ class ModelRegistry:
             KeyNotFound: artifacts are encrypted and there is no key.
             StorageFailed: the registry cannot be written.
         """
-        from model_store.contract.conversion import require_same, through
-        from model_store.contract.proving import Claims, prove, servable
-        from model_store.contract.sample import holdout_metrics, training_table
+        from model_store.contract.preparing import Wanted, prepare
 
-        model_type = model_type or model_type_of(model)
-        tags = tuple(tags)
-        require_names(model_name, model_type, tags)
+        require_names(model_name, model_type or "Model", tags := tuple(tags))
         metrics = require_metrics(performance_metrics or {})
         self.require_right("register", model_name)
-        model = servable(model)
-        claims = Claims(positive_class, threshold, tuple(feature_schema or ()), sample or training_table(training_data),
-                        versions or {})  # fmt: skip
-        proven = None if registry_only else prove(model, claims, form=runtime)
-        if holdout is not None and proven is not None:
-            if label is None:
-                raise InvalidInput("a holdout needs the name of the column that holds the class: --label COLUMN")
-            metrics |= holdout_metrics(proven.contract, model, holdout, label)
-        features = proven.contract.features if proven else ()
+        prepared = prepare(
+            model,
+            Wanted(
+                model_type=model_type, feature_schema=feature_schema, format_type=format_type, runtime=runtime,
+                positive_class=positive_class, threshold=threshold, sample=sample, training_data=training_data,
+                holdout=holdout, label=label, versions=versions or {}, registry_only=registry_only,
+            ),
+        )  # fmt: skip
+        return self.enter(
+            prepared,
+            model_name,
+            {
+                "description": description,
+                "tags": list(tags),
+                "author": author or self.actor,
+                "performance_metrics": metrics,
+            },
+            source=source,
+            training_data=training_data,
+            signing_key=signing_key,
+            compression=compression,
+        )
+
+    def enter(
+        self,
+        prepared: "Prepared",
+        model_name: str,
+        said: Mapping[str, Any],
+        *,
+        source: Path | None,
+        training_data: Path | None,
+        signing_key: "Ed25519PrivateKey | None",
+        compression: CompressionType | str,
+    ) -> str:
+        """Registers a model that is prepared; `register_model` and `register_file` do both.
+
+        Args:
+            prepared: as `prepare` made it.
+            model_name: its name.
+            said: `description`, `tags`, `author` and `performance_metrics`.
+            source: the file that the model came from.
+            training_data: a file of what it was trained on.
+            signing_key: signs the manifest.
+            compression: of the artifact.
+
+        Returns:
+            The model id.
+
+        Raises:
+            InvalidInput: a name is not what it may be.
+            KeyNotFound: artifacts are encrypted and there is no key.
+            StorageFailed: the registry cannot be written.
+        """
+        require_names(model_name, prepared.model_type, said["tags"])
         known = {
             "model_name": model_name,
-            "model_type": model_type,
-            "description": description,
-            "tags": list(tags),
-            "author": author or self.actor,
-            "performance_metrics": metrics,
-            "feature_schema": [each.to_dict() for each in features]
-            if proven
-            else [dict(item) for item in feature_schema or feature_schema_of(model)],
+            "model_type": prepared.model_type,
+            **said,
+            "performance_metrics": require_metrics({**said["performance_metrics"], **prepared.metrics}),
+            "feature_schema": [dict(each) for each in prepared.feature_schema],
             "source": describe_source(source) if source else None,
-            "lineage": lineage_of(model, training_data, source),
+            "lineage": lineage_of(prepared.parameters, training_data, source),
         }
-        chosen = native_format(model) or serializer_named(format_type)
-        if proven is not None and chosen not in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):
-            _, golden = require_same(proven.contract, proven.golden, through(model, chosen), chosen)
-            proven = replace(proven, golden=golden)
-        persistence = SecureModelPersistence(keys=self.keys, default_compression=compression, default_format=chosen)
+        persistence = SecureModelPersistence(
+            keys=self.keys, default_compression=compression, default_format=prepared.serializer
+        )
         registration = Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
-        return registration.register(Candidate(model, persistence, known, signing_key, proven, dict(versions or {})))
+        return registration.register(Candidate(prepared, persistence, known, signing_key))
 
     def list_models(self, status: ModelStatus | str | None = None, name: str | None = None) -> list[ModelMetadata]:
         """All model versions, or those of a status or a name, oldest first.

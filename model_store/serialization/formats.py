@@ -8,14 +8,19 @@ as they are.
 import importlib.util
 import io
 import pickle
+import shutil
 from collections.abc import Collection
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any, BinaryIO, cast
 
-from model_store.errors import ModelStoreError, TrailingData, UnreadableModel
+from model_store.errors import InvalidInput, ModelStoreError, TrailingData, UnreadableModel
 from model_store.serialization import native_models
 from model_store.serialization.trust import load_pickle, load_skops
+
+
+_COPIED_BYTES = 1 << 20
 
 
 class SerializationFormat(StrEnum):
@@ -31,6 +36,33 @@ class SerializationFormat(StrEnum):
     """Bytes as they are: golden rows and faster forms."""
 
 
+@dataclass(frozen=True)
+class SerializedModel:
+    """A model that is bytes already, since another process has read it.
+
+    Attributes:
+        content: its bytes, a file at any place.
+        serializer: how they were written.
+        model_class: full name of the model's class.
+    """
+
+    content: BinaryIO
+    serializer: SerializationFormat
+    model_class: str
+
+
+def serializer_named(value: SerializationFormat | str) -> SerializationFormat:
+    """The format of a name.
+
+    Raises:
+        InvalidInput: there is none; lists those there are.
+    """
+    try:
+        return SerializationFormat(value)
+    except ValueError:
+        raise InvalidInput(f"format {value!r} is not allowed; allowed: {', '.join(SerializationFormat)}") from None
+
+
 def native_format(model: Any) -> SerializationFormat | None:
     """The only format that holds a model which was loaded from a library's own file; None for estimators."""
     if isinstance(model, native_models.OnnxModel):
@@ -44,7 +76,12 @@ def dump_model(model: Any, target: BinaryIO, serializer: SerializationFormat) ->
     Raises:
         InvalidInput: the format cannot hold this model.
     """
-    if serializer is SerializationFormat.JOBLIB:
+    if isinstance(model, SerializedModel):
+        if model.serializer is not serializer:
+            raise InvalidInput(f"the model is {model.serializer} already; it cannot become {serializer}")
+        model.content.seek(0)
+        shutil.copyfileobj(model.content, target, _COPIED_BYTES)
+    elif serializer is SerializationFormat.JOBLIB:
         _plain_numpy_pickler()(target).dump(model)
     elif serializer is SerializationFormat.PICKLE:
         pickle.dump(model, target, protocol=pickle.HIGHEST_PROTOCOL)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from model_store.errors import InvalidInput
 
@@ -20,3 +21,8 @@ def require_full_names(names: Iterable[object]) -> tuple[str, ...]:
             raise InvalidInput(f"{name!r} is not allowed; allowed: full names such as numpy.mean")
         found[name] = None
     return tuple(found)
+
+
+def full_class_name(model: Any) -> str:
+    """The full name of an object's class, such as `xgboost.sklearn.XGBClassifier`."""
+    return f"{type(model).__module__}.{type(model).__qualname__}"

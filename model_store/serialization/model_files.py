@@ -6,21 +6,19 @@ import io
 import lzma
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from model_store.errors import InvalidInput, ModelStoreError, UnreadableModel
-from model_store.serialization.allow_list import trusted_globals
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, CappedReader
 from model_store.serialization.formats import SerializationFormat, load_model
 from model_store.serialization.found_versions import XGBoostVersion, found_versions
+from model_store.serialization.inspection import inspect_content
 from model_store.serialization.lineage import describe_source
 from model_store.serialization.native_files import lightgbm_model, xgboost_classifier
 from model_store.serialization.reading import reading
-from model_store.serialization.trust import REFUSED, inspect_pickle, skops_types
 
 _SUFFIXES = {
     ".joblib": SerializationFormat.JOBLIB,
@@ -74,15 +72,33 @@ def read_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = 
         UntrustedType: it names something that is not trusted; nothing of it was run.
         UnreadableModel, TrailingData, SizeLimit: it does not make a model.
     """
-    serializer, suffix = _serializer_of(path)
+    with reading(path), path.open("rb") as file:
+        return read_model(file, path, trusted, max_bytes)
+
+
+def read_model(
+    file: BinaryIO, path: Path, trusted: Collection[str] = (), max_bytes: int = DEFAULT_MAX_BYTES
+) -> LoadedModelFile:
+    """Loads an open model file.
+
+    Args:
+        file: at its beginning.
+        path: its name tells how it is written.
+        trusted: full names of globals to allow beside the rules.
+        max_bytes: how large the model may be once decompressed.
+
+    Raises:
+        As `read_model_file`.
+    """
+    serializer, suffix = serializer_of(path)
     version = XGBoostVersion()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with _opened(path, max_bytes, version.pass_by) as file:
-            if serializer in (SerializationFormat.XGBOOST, SerializationFormat.LIGHTGBM):
-                model = _native_model(_content(file), suffix)
-            else:
-                model = load_model(file, serializer, trusted)
+        content = decompressed(file, max_bytes, version.pass_by)
+        if serializer in (SerializationFormat.XGBOOST, SerializationFormat.LIGHTGBM):
+            model = _native_model(_content(content), suffix)
+        else:
+            model = load_model(content, serializer, trusted)
     lines = dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught)
     return LoadedModelFile(model, found_versions(model, caught, version.found), list(lines))
 
@@ -114,7 +130,7 @@ def describe_model_file(path: Path) -> dict[str, Any]:
     """
     source = describe_source(path)
     return {
-        "format": str(_serializer_of(path)[0]),
+        "format": str(serializer_of(path)[0]),
         "compression": None,
         "encrypted": False,
         "context": {},
@@ -124,29 +140,25 @@ def describe_model_file(path: Path) -> dict[str, Any]:
 
 
 def inspect_model_file(path: Path) -> dict[str, Any]:
-    """What a model file names, without loading it: `named` all, `untrusted` those without a rule, `refused` which rule.
+    """What a model file names, without loading it.
+
+    Returns:
+        As `inspection.inspect_content`.
 
     Raises:
         FileMissing, InvalidInput, UnreadableModel: as for `load_model_file`.
     """
-    serializer, _ = _serializer_of(path)
-    with _opened(path, DEFAULT_MAX_BYTES) as file:
-        if serializer in _NAME_NOTHING:
-            return {"named": [], "untrusted": []}
-        if serializer is SerializationFormat.SKOPS:
-            return _inspect_skops(file.read())
-        return inspect_pickle(file)
+    with reading(path), path.open("rb") as file:
+        return inspect_model(file, path)
 
 
-def _inspect_skops(content: bytes) -> dict[str, list[str]]:
-    import skops.io
-
-    named = skops_types(content)
-    needed = set(skops.io.get_untrusted_types(data=content)) - trusted_globals()
-    return {"named": named, "untrusted": sorted(needed | (REFUSED & set(named)))}
+def inspect_model(file: BinaryIO, path: Path) -> dict[str, Any]:
+    """What an open model file names; as `inspect_model_file`."""
+    serializer, _ = serializer_of(path)
+    return inspect_content(decompressed(file, DEFAULT_MAX_BYTES), serializer)
 
 
-def _serializer_of(path: Path) -> tuple[SerializationFormat, str]:
+def serializer_of(path: Path) -> tuple[SerializationFormat, str]:
     """How the file is written, and the suffix that tells so."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     while suffixes and suffixes[-1] in _OUTER_SUFFIXES:
@@ -157,12 +169,12 @@ def _serializer_of(path: Path) -> tuple[SerializationFormat, str]:
     return _SUFFIXES[suffix], suffix
 
 
-@contextmanager
-def _opened(path: Path, max_bytes: int, pass_by: Callable[[bytes], None] | None = None) -> Iterator[io.BufferedReader]:
-    """The file's content, decompressed when it begins as a compressed file does; `pass_by` sees all of it."""
-    with reading(path), path.open("rb") as file:
-        content: Any = CappedReader(_decompressed(file), max_bytes)
-        yield io.BufferedReader(content if pass_by is None else _WatchedReader(content, pass_by))
+def decompressed(
+    file: BinaryIO, max_bytes: int, pass_by: Callable[[bytes], None] | None = None
+) -> io.BufferedReader:
+    """A file's content, decompressed when it begins as a compressed file does; `pass_by` sees all of it."""
+    content: Any = CappedReader(_decompressed(file), max_bytes)
+    return io.BufferedReader(content if pass_by is None else _WatchedReader(content, pass_by))
 
 
 def _decompressed(file: BinaryIO) -> Any:

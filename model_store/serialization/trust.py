@@ -6,20 +6,13 @@ function too many in them is enough to run anything (CVE-2025-71365 went through
 
 import importlib
 import io
-import json
-import zipfile
-from collections.abc import Collection
+import pickle
+from collections.abc import Collection, Mapping
 from typing import Any, BinaryIO
 
-from model_store.errors import TrailingData, UnreadableModel, UntrustedType
-from model_store.serialization.allow_list import trusted_globals
+from model_store.errors import StructureRefused, TrailingData, UnreadableModel, UntrustedType
 from model_store.serialization.held_functions import settle
 from model_store.serialization.structure.machine import MOST_BYTES, Machine
-
-REFUSED = frozenset({"scipy._lib._ccallback.LowLevelCallable", "numpy.vectorize"})
-"""Compile or call what their arguments name: refused in a skops file, although skops itself trusts them."""
-_MAX_SCHEMA_BYTES = 64 << 20
-
 
 def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = MOST_BYTES) -> Any:
     """The model of a pickle, or of a joblib stream: the machine checks each instruction before it carries it out.
@@ -41,8 +34,12 @@ def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = 
     return settle(model, trusted, machine.granted)
 
 
-def inspect_pickle(file: BinaryIO) -> dict[str, Any]:
+def inspect_pickle(file: BinaryIO, trusted: Collection[str] = ()) -> dict[str, Any]:
     """What a pickle or a joblib stream names, and what the rules refuse of it; nothing of it is made.
+
+    Args:
+        file: a pickle.
+        trusted: full names that the caller allows beside the rules.
 
     Returns:
         `named` all full names as far as the file could be read, `untrusted` those without a rule, and `refused` the
@@ -53,14 +50,15 @@ def inspect_pickle(file: BinaryIO) -> dict[str, Any]:
     """
     from model_store.serialization.structure.consistent import require_consistent
 
-    machine = Machine(file, real=False)
+    machine = Machine(file, real=False, trusted=trusted)
     refused: dict[str, str] | None = None
     try:
         require_consistent(machine.run())
         if file.read(1):
             raise TrailingData("there are bytes after the end of the model")
     except UntrustedType as error:
-        refused = {"rule": error.rule, "name": error.name, "position": error.position, "message": str(error)}
+        seen = error.what if isinstance(error, StructureRefused) else str(error)
+        refused = {"rule": error.rule, "name": error.name, "position": error.position, "message": seen}
     except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         raise UnreadableModel(f"not a pickle ({error})") from None
     untrusted = sorted(name for name, rule in machine.named.items() if rule is None)
@@ -68,60 +66,51 @@ def inspect_pickle(file: BinaryIO) -> dict[str, Any]:
 
 
 def load_skops(content: bytes, trusted: Collection[str] = ()) -> Any:
-    """Loads what skops wrote. Types that skops does not trust by itself have to be on the allow-list.
+    """Loads what skops wrote, once its schema was looked at; then a pickle of it has to stand before the same rules.
 
     Args:
-        content: the file; it cannot widen the list.
-        trusted: full names that are allowed beside the list.
+        content: the file; it cannot widen the rules.
+        trusted: full names that are allowed beside them.
 
     Raises:
-        UntrustedType: it names a type that is refused, or one on neither list.
+        UntrustedType: it names a type that no rule knows.
+        StructureRefused: it is not put together as the rules say.
         UnreadableModel: it is not a skops file.
     """
+    from model_store.serialization.structure.skops_schema import inspect_skops
+
+    found = inspect_skops(content, trusted)
+    require_inspected(found, trusted)
     import skops.io
 
-    from model_store.serialization.structure.consistent import require_consistent
-
-    allowed = trusted_globals() | frozenset(trusted)
-    for name in skops_types(content):
-        if name in REFUSED and name not in trusted:
-            raise UntrustedType(name)
     needed = skops.io.get_untrusted_types(data=content)
     for name in needed:
-        if name not in allowed:
+        # The names that skops found by its own way have to have a rule too.
+        if name not in trusted and name not in found["named"]:
             raise UntrustedType(name)
     model = skops.io.loads(content, trusted=needed)
-    require_consistent(model)
+    buffer = io.BytesIO()
+    pickle.dump(model, buffer, protocol=pickle.HIGHEST_PROTOCOL)
+    buffer.seek(0)
+    require_inspected(inspect_pickle(buffer, trusted), trusted)
     return settle(model, trusted, [_imported(*name.rpartition(".")[::2]) for name in needed if name in trusted])
 
 
-def skops_types(content: bytes) -> list[str]:
-    """Full names of the types and functions that a skops file names, without loading it; sorted.
+def require_inspected(found: Mapping[str, Any], trusted: Collection[str] = ()) -> None:
+    """Raises what an inspection has refused.
 
     Raises:
-        UnreadableModel: it is not a skops file.
+        StructureRefused: a rule is broken.
+        UntrustedType: a name has no rule, and the caller does not trust it.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entry = archive.getinfo("schema.json")
-            if entry.file_size > _MAX_SCHEMA_BYTES:
-                raise UnreadableModel("the skops file's schema is too large")
-            schema = json.loads(archive.read(entry))
-    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError) as error:
-        raise UnreadableModel(f"not a skops file ({error})") from None
-    found: set[str] = set()
-    pending = [schema]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            if isinstance(item.get("__class__"), str):
-                found.add(f"{item.get('__module__')}.{item['__class__']}")
-            if isinstance(item.get("function"), str):
-                found.add(f"{item.get('module_path', item.get('__module__'))}.{item['function']}")
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
-    return sorted(found)
+    for name in found["untrusted"]:
+        if name not in trusted:
+            raise UntrustedType(name)
+    refused = found["refused"]
+    if refused and refused["rule"] == UntrustedType.rule:
+        raise UntrustedType(refused["name"], position=refused["position"])
+    if refused:
+        raise StructureRefused(refused["rule"], refused["message"], refused["position"], refused["name"])
 
 
 def _imported(module: str, name: str) -> Any:

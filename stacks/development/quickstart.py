@@ -95,24 +95,20 @@ def _train(checkout: Path, directory: Path, say: Say) -> None:
 
 def _registered(registry: "ModelRegistry", example: _Example, say: Say) -> str:
     """The model id of the example's file, registered now unless the registry knows the very same file."""
+    from model_store.contract.preparing import Wanted
+    from model_store.registry.outside import Said, register_file
     from model_store.serialization.lineage import describe_source
-    from model_store.serialization.model_files import load_model_file
 
     known = registry.find_by_source(describe_source(example.file)["sha256"])
     if known:
         return known[-1].model_id
     about = example.description
-    model_id = registry.register_model(
-        runtime=True,
-        model=load_model_file(example.file),
-        model_name=about["model_name"],
-        model_type=about["model_type"],
-        description=about["description"],
-        tags=("example", "xgboost"),
-        performance_metrics=about["performance_metrics"],
-        source=example.file,
-        feature_schema=about["features"],
-        threshold=about["threshold"],
+    model_id, _ = register_file(
+        registry,
+        example.file,
+        about["model_name"],
+        Wanted(model_type=about["model_type"], feature_schema=about["features"], threshold=about["threshold"]),
+        Said(about["description"], ("example", "xgboost"), metrics=about["performance_metrics"]),
     )
     say(f"registered {model_id}")
     return model_id

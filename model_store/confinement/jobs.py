@@ -1,0 +1,133 @@
+"""What the child does with a file from outside; runs behind the walls and answers with bytes and plain values."""
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from model_store.errors import InvalidInput
+from model_store.serialization.formats import SerializationFormat, dump_model, load_model
+from model_store.serialization.full_names import full_class_name
+
+About = Mapping[str, Any]
+Files = Mapping[str, BinaryIO]
+Parts = list[tuple[str, "bytes | Callable[[Any], None]"]]
+MODEL = "model"
+GOLDEN, FORM = "golden", "form"
+"""Parts of the answer about a model to register."""
+
+
+def _walls(_about: About, _files: Files) -> tuple[dict[str, Any], Parts]:
+    """Nothing: what walls stand is said with every answer."""
+    return {}, []
+
+
+def _inspect(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
+    """What a model file names."""
+    from model_store.serialization.model_files import inspect_model
+
+    return inspect_model(files[MODEL], Path(about["path"])), []
+
+
+def _check(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
+    """Raises what the rules refuse of a model's decompressed bytes."""
+    from model_store.serialization.inspection import inspect_content
+    from model_store.serialization.trust import require_inspected
+
+    file = io.BufferedReader(cast("Any", files[MODEL]))
+    require_inspected(inspect_content(file, SerializationFormat(about["serializer"])))
+    return {}, []
+
+
+def _register(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
+    """Everything that a version of a model will hold."""
+    from model_store.contract.preparing import Wanted, prepare
+    from model_store.serialization.model_files import read_model
+
+    found = read_model(files[MODEL], Path(about["path"]), about["trusted"])
+    paths = {name: Path(value) for name, value in about["paths"].items()}
+    prepared = prepare(found.model, Wanted(**about["wanted"], **paths, versions=found.versions))
+    values: dict[str, Any] = {
+        "model_type": prepared.model_type,
+        "serializer": str(prepared.serializer),
+        "model_class": full_class_name(prepared.model),
+        "metrics": dict(prepared.metrics),
+        "feature_schema": [dict(each) for each in prepared.feature_schema],
+        "parameters": dict(prepared.parameters),
+        "versions": dict(prepared.versions),
+        "warnings": found.warnings,
+        "proven": None,
+    }
+    parts: Parts = []
+    if prepared.proven is not None:
+        values["proven"] = {
+            "contract": prepared.proven.contract.to_dict(),
+            "reason": prepared.proven.reason,
+            "largest_difference": prepared.proven.largest_difference,
+        }
+        parts.append((GOLDEN, prepared.proven.golden.to_bytes()))
+        if prepared.proven.form is not None:
+            parts.append((FORM, prepared.proven.form.to_bytes()))
+    parts.append((MODEL, lambda target: dump_model(prepared.model, target, prepared.serializer)))
+    return values, parts
+
+
+def _convert(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
+    """A model in another format, with the largest difference of its answers."""
+    from model_store.contract.conversion import conversion_difference
+    from model_store.serialization.model_files import read_model
+
+    if about["serializer"]:
+        source = io.BufferedReader(cast("Any", files[MODEL]))
+        model = load_model(source, SerializationFormat(about["serializer"]), (), about["model_class"])
+    else:
+        model = read_model(files[MODEL], Path(about["path"])).model
+    target = SerializationFormat(about["target"])
+    if target is SerializationFormat.DATA:
+        raise InvalidInput("a model cannot become bytes without a format")
+    difference = conversion_difference(model, target)
+    values = {"model_class": full_class_name(model), "difference": difference}
+    return values, [(MODEL, lambda written: dump_model(model, written, target))]
+
+
+def _unpack(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
+    """The members of a bundle."""
+    import tarfile
+
+    from model_store.errors import UnreadableModel
+
+    names, parts = [], []
+    try:
+        bundle = tarfile.open(fileobj=files["bundle"], mode="r:")  # noqa: SIM115 - read while it is answered
+        for name in about["members"]:
+            try:
+                entry = bundle.getmember(name)
+            except KeyError:
+                continue
+            content = bundle.extractfile(entry)
+            if content is None or not entry.isreg():
+                raise UnreadableModel(f"not a bundle ({name} is not a file)")
+            names.append(name)
+            parts.append((f"member_{len(parts)}", _copied(content)))
+    except tarfile.TarError as error:
+        raise UnreadableModel(f"not a bundle ({error})") from None
+    return {"members": names}, parts
+
+
+def _copied(content: Any) -> Callable[[Any], None]:
+    def copy(target: Any) -> None:
+        while block := content.read(1 << 20):
+            target.write(block)
+
+    return copy
+
+
+JOBS: Mapping[str, Callable[[About, Files], tuple[dict[str, Any], Parts]]] = {
+    "walls": _walls,
+    "inspect": _inspect,
+    "check": _check,
+    "register": _register,
+    "convert": _convert,
+    "unpack": _unpack,
+}
+

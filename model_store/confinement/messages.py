@@ -1,0 +1,97 @@
+"""What the child that opens a file and its parent say to each other: one JSON object, then named parts of bytes.
+
+The parent believes none of it: lengths are bounded before memory is taken, texts are cut, and what is in the parts is
+read again by whoever asked.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+_LENGTH = struct.Struct("<Q")
+MOST_JSON_BYTES = 64 << 20
+PIECE = 1 << 20
+
+
+class Garbled(Exception):
+    """What the child says is not what it has to say."""
+
+
+def write_object(target: BinaryIO, value: Mapping[str, Any]) -> None:
+    """Writes one JSON object with its length before it."""
+    content = json.dumps(value, allow_nan=False).encode()
+    target.write(_LENGTH.pack(len(content)) + content)
+
+
+def read_object(read: Callable[[int], bytes]) -> dict[str, Any]:
+    """Reads what `write_object` has written.
+
+    Args:
+        read: gives exactly so many bytes.
+
+    Raises:
+        Garbled: it is something else.
+    """
+    length: int = _LENGTH.unpack(read(_LENGTH.size))[0]
+    if length > MOST_JSON_BYTES:
+        raise Garbled("the answer is too long")
+    try:
+        value = json.loads(read(length), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Garbled("the answer is not JSON") from None
+    if not isinstance(value, dict):
+        raise Garbled("the answer is not an object")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+class PartWriter:
+    """A file that becomes one part of an answer: pieces with their lengths, ended by an empty one."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+
+    def write(self, data: Any) -> int:
+        """Writes a piece."""
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), PIECE):
+            piece = view[start : start + PIECE]
+            self._target.write(_LENGTH.pack(len(piece)))
+            self._target.write(piece)
+        return len(view)
+
+    def flush(self) -> None:
+        """Passes on what is held back."""
+        self._target.flush()
+
+    def end(self) -> None:
+        """Ends the part."""
+        self._target.write(_LENGTH.pack(0))
+
+
+def read_part(read: Callable[[int], bytes], target: BinaryIO, most_bytes: int) -> int:
+    """Copies one part; returns how many bytes are left of what is allowed.
+
+    Raises:
+        Garbled: it is longer than allowed.
+    """
+    while length := int(_LENGTH.unpack(read(_LENGTH.size))[0]):
+        most_bytes -= length
+        if length > PIECE or most_bytes < 0:
+            raise Garbled("the answer is too long")
+        target.write(read(length))
+    return most_bytes
+
+
+def in_memory(name: str) -> BinaryIO:
+    """A file that is on no disk, where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create(name), "w+b")
+    from tempfile import TemporaryFile
+
+    return TemporaryFile()  # noqa: SIM115 - the caller closes it

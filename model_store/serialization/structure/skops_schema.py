@@ -1,0 +1,243 @@
+"""Looks at a skops file before skops does: what its schema names and how, and the bytes beside it.
+
+skops asks whether a type is trusted; here each way to make an object (`__loader__`) has the classes that it may be used
+for, by the same rules as for pickles. Ways that call what the file names (methods, operators, partial functions) have
+none.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NoReturn
+
+from model_store.errors import StructureRefused, UnreadableModel
+from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost, xgboost_document
+from model_store.serialization.structure.forms import (
+    CompiledObjectForm,
+    FunctionForm,
+    HeldForm,
+    InertForm,
+    NumbersForm,
+    ObjectForm,
+    TupleForm,
+)
+from model_store.serialization.structure.libraries import MetricForm, NeighboursForm
+from model_store.serialization.structure.rules import Rule, rule_of
+
+_SCHEMA = "schema.json"
+_MOST_SCHEMA_BYTES = 64 << 20
+_MOST_ENTRIES = 200_000
+_MOST_BYTES = 16 << 30
+_NUMPY_SCALARS = frozenset(
+    f"numpy.{name}"
+    for name in (
+        "bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+        "float64", "longdouble", "complex64", "complex128", "str_", "bytes_", "datetime64", "timedelta64",
+    )
+)  # fmt: skip
+_BIT_GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
+_PLAIN = frozenset(f"builtins.{name}" for name in ("str", "int", "float", "bool", "NoneType", "complex"))
+_TYPES = _NUMPY_SCALARS | _PLAIN | {"builtins.list", "builtins.dict", "builtins.set", "collections.OrderedDict"}
+_EXACT: Mapping[str, frozenset[str]] = {
+    "DictNode": frozenset({"builtins.dict", "collections.OrderedDict"}),
+    "DefaultDictNode": frozenset({"collections.defaultdict"}),
+    "ListNode": frozenset({"builtins.list"}),
+    "SetNode": frozenset({"builtins.set", "builtins.frozenset"}),
+    "BytesNode": frozenset({"builtins.bytes"}),
+    "BytearrayNode": frozenset({"builtins.bytearray"}),
+    "SliceNode": frozenset({"builtins.slice"}),
+    "JsonNode": _PLAIN,
+    "NdArrayNode": _NUMPY_SCALARS | {"numpy.ndarray"},
+    "MaskedArrayNode": frozenset({"numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray"}),
+    "DTypeNode": frozenset({"numpy.dtype"}),
+    "RandomStateNode": frozenset({"numpy.random.RandomState", "numpy.random.mtrand.RandomState"}),
+    "RandomGeneratorNode": frozenset({"numpy.random.Generator", "numpy.random._generator.Generator"}),
+}
+_SPARSE = ("scipy.sparse.", "csr_matrix", "csc_matrix", "csr_array", "csc_array")
+_BOOSTERS = ("xgboost.core.Booster", "lightgbm.basic.Booster")
+_BY_RULE: Mapping[str, tuple[type, ...]] = {
+    "TupleNode": (TupleForm,),
+    "FunctionNode": (FunctionForm, InertForm),
+    "TypeNode": (HeldForm, InertForm),
+    # Trees of neighbours are looked at once they are made, as pickles of them are.
+    "ObjectNode": (ObjectForm, NeighboursForm, MetricForm),
+    "ConstructorFromReduceNode": (NumbersForm, CompiledObjectForm),
+    "LossNode": (NumbersForm, CompiledObjectForm),
+    "TreeNode": (),
+}
+_TREE = "sklearn.tree._tree.Tree"
+
+
+def inspect_skops(content: bytes, trusted: Collection[str] = ()) -> dict[str, Any]:
+    """What a skops file names, and what the rules refuse of it.
+
+    Args:
+        content: the file.
+        trusted: full names that the caller allows beside the rules.
+
+    Returns:
+        As `inspection.inspect_content`.
+
+    Raises:
+        UnreadableModel: it is not a skops file.
+    """
+    found = _Schema(content, frozenset(trusted))
+    refused: dict[str, str] | None = None
+    try:
+        found.look()
+    except StructureRefused as error:
+        refused = {"rule": error.rule, "name": error.name, "position": error.position, "message": error.what}
+    return {"named": sorted(found.named), "untrusted": sorted(found.untrusted), "refused": refused}
+
+
+class _Schema:
+    def __init__(self, content: bytes, trusted: frozenset[str]) -> None:
+        self.named: set[str] = set()
+        self.untrusted: set[str] = set()
+        self._trusted = trusted
+        try:
+            self._archive = zipfile.ZipFile(io.BytesIO(content))
+            entries = self._archive.infolist()
+            names = {entry.filename for entry in entries}
+            size = sum(entry.file_size for entry in entries)
+            if len(names) != len(entries) or len(entries) > _MOST_ENTRIES or size > _MOST_BYTES:
+                raise UnreadableModel("not a skops file (its members are too many, too large or of one name)")
+            entry = self._archive.getinfo(_SCHEMA)
+            if entry.file_size > _MOST_SCHEMA_BYTES:
+                raise UnreadableModel("the skops file's schema is too large")
+            self._root = json.loads(self._archive.read(entry))
+        except UnreadableModel:
+            raise
+        except Exception as error:  # zipfile has errors of many kinds.
+            raise UnreadableModel(f"not a skops file ({type(error).__name__}: {error})") from None
+
+    def look(self) -> None:
+        """Raises StructureRefused at the first node that breaks a rule."""
+        if not isinstance(self._root, dict) or "__loader__" not in self._root:
+            raise UnreadableModel("not a skops file (its schema has no root)")
+        for node, where in _nodes(self._root):
+            loader, name = node.get("__loader__"), f"{node.get('__module__')}.{node.get('__class__')}"
+            self.named.add(name)
+            if name in self._trusted:
+                continue
+            look = _LOOKS.get(str(loader))
+            if look is not None:
+                look(self, node, name, where)
+            elif loader == "CachedNode":
+                continue
+            elif loader in _EXACT:
+                if name not in _EXACT[str(loader)]:
+                    _refuse("loader", f"{loader} makes {name}", where, name)
+            elif loader == "SparseMatrixNode":
+                if not name.startswith(_SPARSE[0]) or not name.endswith(_SPARSE[1:]):
+                    _refuse("loader", f"{loader} makes {name}", where, name)
+            elif loader in _BY_RULE:
+                self._by_rule(str(loader), name, where)
+            else:
+                _refuse("loader", f"the loader {loader!r}, which calls what a file names", where, name)
+            if isinstance(node.get("file"), str) and loader == "NdArrayNode":
+                self._array(node["file"], where)
+
+    def _by_rule(self, loader: str, name: str, where: str) -> None:
+        if loader == "TupleNode" and name == "builtins.tuple":
+            return
+        if loader == "TypeNode" and name in _TYPES:
+            return
+        rule = _rule(name)
+        if rule is None:
+            self.untrusted.add(name)
+        elif not isinstance(rule.form, _BY_RULE[loader]) and not (loader == "TypeNode" and rule.held):
+            _refuse("loader", f"{loader} makes {name}, whose rule is another", where, name)
+
+    def _tree(self, node: Mapping[str, Any], name: str, where: str) -> None:
+        if name != _TREE:
+            _refuse("loader", f"TreeNode makes {name}", where, name)
+
+    def _object(self, node: Mapping[str, Any], name: str, where: str) -> None:
+        if name in _BOOSTERS:
+            self._booster(node, name, where)
+        else:
+            self._by_rule("ObjectNode", name, where)
+
+    def _booster(self, node: Mapping[str, Any], name: str, where: str) -> None:
+        """A booster's own bytes: its library ends the process over bytes that it does not expect."""
+        held = _member(_member(node, "content"), "content").get("handle")
+        try:
+            if name == _BOOSTERS[0] and isinstance(held, dict) and isinstance(held.get("file"), str):
+                require_xgboost(xgboost_document(self._bytes(held["file"])))
+            elif name == _BOOSTERS[1] and isinstance(held, dict) and isinstance(held.get("content"), str):
+                require_lightgbm(str(json.loads(held["content"])))
+            else:
+                raise ValueError("a booster without its model")
+        except (ValueError, RecursionError, OverflowError) as error:
+            _refuse("numbers", f"{name}: {error}", where, name)
+
+    def _generator(self, node: Mapping[str, Any], name: str, where: str) -> None:
+        if name not in _EXACT["RandomGeneratorNode"]:
+            _refuse("loader", f"RandomGeneratorNode makes {name}", where, name)
+        kind = _member(_member(_member(node, "content"), "bit_generator"), "content").get("bit_generator")
+        try:
+            text = json.loads(kind["content"]) if isinstance(kind, dict) else None
+        except (ValueError, TypeError, KeyError):
+            text = None
+        if text not in _BIT_GENERATORS:
+            _refuse("loader", f"a random generator of the kind {text!r}", where, name)
+
+    def _array(self, file: str, where: str) -> None:
+        """As many bytes as shape and type need, and none of them an object."""
+        from numpy.lib import format as npy
+
+        source = io.BytesIO(self._bytes(file))
+        try:
+            version = npy.read_magic(source)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(source)
+            count = 1
+            for length in shape:
+                count *= int(length)
+            left = len(source.getbuffer()) - source.tell()
+            if dtype.hasobject or count < 0 or count * dtype.itemsize != left:
+                raise ValueError(f"an array of {shape} {dtype} in {left} bytes")
+        except (ValueError, TypeError, SyntaxError, EOFError) as error:
+            _refuse("array", " ".join(str(error).split())[:200], where, "numpy.ndarray")
+
+    def _bytes(self, file: str) -> bytes:
+        try:
+            return self._archive.read(file)
+        except Exception as error:
+            raise UnreadableModel(f"not a skops file ({type(error).__name__}: {error})") from None
+
+
+_LOOKS: Mapping[str, Callable[[_Schema, Mapping[str, Any], str, str], None]] = {
+    "ObjectNode": _Schema._object,
+    "TreeNode": _Schema._tree,
+    "RandomGeneratorNode": _Schema._generator,
+}
+
+
+def _nodes(root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every node of a schema, with the way to it."""
+    pending: list[tuple[Any, str]] = [(root, "")]
+    while pending:
+        item, where = pending.pop()
+        if isinstance(item, dict):
+            if "__loader__" in item:
+                yield item, f"schema.json{where}"
+            pending += [(value, f"{where}/{str(key)[:80]}") for key, value in item.items()]
+        elif isinstance(item, list):
+            pending += [(value, f"{where}/{number}") for number, value in enumerate(item)]
+
+
+def _member(node: Any, key: str) -> dict[str, Any]:
+    found = node.get(key) if isinstance(node, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _rule(name: str) -> Rule | None:
+    module, _, attribute = name.rpartition(".")
+    return rule_of(module, attribute)
+
+
+def _refuse(rule: str, what: str, where: str, name: str) -> NoReturn:
+    raise StructureRefused(rule, what, where, name)
