@@ -58,9 +58,7 @@ def _prepared(answer: Answer, trusted: Collection[str]) -> Prepared:
     )
 
 
-def serialized_model(
-    answer: Answer, serializer: SerializationFormat, trusted: Collection[str] = ()
-) -> SerializedModel:
+def serialized_model(answer: Answer, serializer: SerializationFormat, trusted: Collection[str] = ()) -> SerializedModel:
     """The model's bytes, once they were looked at.
 
     Raises:

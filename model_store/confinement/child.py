@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     with os.fdopen(answered, "wb") as target:
         try:
             values, parts = _do(request)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent is told
+        except BaseException as error:
             write_object(target, {"failed": _described(error)})
             return 0
         write_object(
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str]) -> int:
             {"values": values, "parts": [name for name, _ in parts], "walls": [each.__dict__ for each in walls]},
         )
         for _, write in parts:
-            _write_part(target, write)
+            if not _write_part(target, write):
+                break
     return 0
 
 
@@ -44,15 +45,20 @@ def _do(request: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, Any]]]
     return JOBS[request["job"]](request["about"], files)
 
 
-def _write_part(target: BinaryIO, write: Any) -> None:
+def _write_part(target: BinaryIO, write: Any) -> bool:
     from model_store.confinement.messages import PartWriter
 
     part = PartWriter(target)
-    if isinstance(write, bytes):
-        part.write(write)
-    else:
-        write(part)
+    try:
+        if isinstance(write, bytes):
+            part.write(write)
+        else:
+            write(part)
+    except BaseException as error:
+        part.fail(_described(error))
+        return False
     part.end()
+    return True
 
 
 def _described(error: BaseException) -> dict[str, Any]:

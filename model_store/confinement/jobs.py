@@ -45,8 +45,8 @@ def _register(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
     from model_store.serialization.model_files import read_model
 
     found = read_model(files[MODEL], Path(about["path"]), about["trusted"])
-    paths = {name: Path(value) for name, value in about["paths"].items()}
-    prepared = prepare(found.model, Wanted(**about["wanted"], **paths, versions=found.versions))
+    wanted: dict[str, Any] = {**about["wanted"], **{name: Path(value) for name, value in about["paths"].items()}}
+    prepared = prepare(found.model, Wanted(**wanted, versions=found.versions))
     values: dict[str, Any] = {
         "model_type": prepared.model_type,
         "serializer": str(prepared.serializer),
@@ -96,7 +96,8 @@ def _unpack(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
 
     from model_store.errors import UnreadableModel
 
-    names, parts = [], []
+    names: list[str] = []
+    parts: Parts = []
     try:
         bundle = tarfile.open(fileobj=files["bundle"], mode="r:")  # noqa: SIM115 - read while it is answered
         for name in about["members"]:
@@ -130,4 +131,3 @@ JOBS: Mapping[str, Callable[[About, Files], tuple[dict[str, Any], Parts]]] = {
     "convert": _convert,
     "unpack": _unpack,
 }
-

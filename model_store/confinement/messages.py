@@ -11,12 +11,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 _LENGTH = struct.Struct("<Q")
+_FAILED = (1 << 64) - 1
+"""In a length's place: the part cannot be ended, and an object says why."""
 MOST_JSON_BYTES = 64 << 20
 PIECE = 1 << 20
 
 
 class Garbled(Exception):
     """What the child says is not what it has to say."""
+
+
+class PartFailed(Exception):
+    """The child could not end a part of its answer.
+
+    Args:
+        failed: what it says of that.
+    """
+
+    def __init__(self, failed: dict[str, Any]) -> None:
+        super().__init__()
+        self.failed = failed
 
 
 def write_object(target: BinaryIO, value: Mapping[str, Any]) -> None:
@@ -69,6 +83,11 @@ class PartWriter:
         """Passes on what is held back."""
         self._target.flush()
 
+    def fail(self, failed: Mapping[str, Any]) -> None:
+        """Says instead of the rest why there is none."""
+        self._target.write(_LENGTH.pack(_FAILED))
+        write_object(self._target, failed)
+
     def end(self) -> None:
         """Ends the part."""
         self._target.write(_LENGTH.pack(0))
@@ -79,8 +98,11 @@ def read_part(read: Callable[[int], bytes], target: BinaryIO, most_bytes: int) -
 
     Raises:
         Garbled: it is longer than allowed.
+        PartFailed: the child could not end it.
     """
     while length := int(_LENGTH.unpack(read(_LENGTH.size))[0]):
+        if length == _FAILED:
+            raise PartFailed(read_object(read))
         most_bytes -= length
         if length > PIECE or most_bytes < 0:
             raise Garbled("the answer is too long")
@@ -94,4 +116,4 @@ def in_memory(name: str) -> BinaryIO:
         return os.fdopen(os.memfd_create(name), "w+b")
     from tempfile import TemporaryFile
 
-    return TemporaryFile()  # noqa: SIM115 - the caller closes it
+    return TemporaryFile()

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from conventions.variables import OPENING_MEMORY_BYTES, OPENING_SECONDS
 from model_store import errors
-from model_store.confinement.messages import Garbled, in_memory, read_object, read_part, write_object
+from model_store.confinement.messages import Garbled, PartFailed, in_memory, read_object, read_part, write_object
 from model_store.confinement.walls import Limits
 from model_store.errors import InvalidInput, ModelStoreError, OpeningFailed
 from model_store.serialization.compression import DEFAULT_MAX_BYTES
@@ -184,18 +184,15 @@ class _Child:
                 said = read_object(read)
                 if "failed" in said:
                     _raise(said["failed"])
-                values, names = said.get("values"), said.get("parts")
-                if not isinstance(values, dict) or not isinstance(names, list) or len(names) > _MOST_PARTS:
-                    raise Garbled("the answer has another form")
-                for name in names:
-                    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in parts:
-                        raise Garbled("the answer has another form")
+                for name in _part_names(said):
                     parts[name] = in_memory(name)
                     most_bytes = read_part(read, parts[name], most_bytes)
                     parts[name].seek(0)
-            return Answer(values, parts, said.get("walls") or ())
+            return Answer(said["values"], parts, said.get("walls") or ())
         except BaseException as error:
             Answer({}, parts).close()
+            if isinstance(error, PartFailed):
+                _raise(error.failed)
             if isinstance(error, Garbled | EOFError):
                 raise OpeningFailed(self._how_it_ended(error)) from None
             raise
@@ -206,7 +203,9 @@ class _Child:
 
     def _how_it_ended(self, error: Exception) -> str:
         if self._late:
-            return f"it took more than {self._limits.seconds:g} s ({OPENING_SECONDS}); the process that read it was ended"
+            return (
+                f"it took more than {self._limits.seconds:g} s ({OPENING_SECONDS}); the process that read it was ended"
+            )
         if isinstance(error, Garbled):
             return f"the process that read it answered something else than it has to: {error}"
         with suppress(subprocess.TimeoutExpired):
@@ -215,6 +214,17 @@ class _Child:
                 return f"it ended the process that read it (signal {-code})"
             return f"it ended the process that read it (exit code {code})"
         return "the process that read it gave no answer"
+
+
+def _part_names(said: Mapping[str, Any]) -> list[str]:
+    values, names = said.get("values"), said.get("parts")
+    if not isinstance(values, dict) or not isinstance(names, list) or len(names) > _MOST_PARTS:
+        raise Garbled("the answer has another form")
+    if len(set(map(str, names))) != len(names) or not all(
+        isinstance(name, str) and _NAME.fullmatch(name) for name in names
+    ):
+        raise Garbled("the answer has another form")
+    return names
 
 
 def _exactly(read: Callable[[int], bytes]) -> Callable[[int], bytes]:

@@ -108,6 +108,4 @@ def prepare(model: Any, wanted: Wanted) -> Prepared:
         if proven
         else [dict(item) for item in wanted.feature_schema or feature_schema_of(model)]
     )
-    return Prepared(
-        model, model_type, serializer, proven, metrics, schema, parameters_of(model), dict(wanted.versions)
-    )
+    return Prepared(model, model_type, serializer, proven, metrics, schema, parameters_of(model), dict(wanted.versions))

@@ -102,7 +102,7 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
     with reading(path), path.open("rb") as file:
         answer = open_confined("unpack", {"members": ["bundle.json", *KEPT_FILES]}, {"bundle": file})
     try:
-        names = answer.values.get("members")
+        names: Any = answer.values.get("members")
         if not are_texts(names) or len(names) != len(answer.parts):
             raise garbled()
         return _import(registry, dict(zip(names, answer.parts.values(), strict=True)), reason)

@@ -94,9 +94,7 @@ def register_file(
     registry.require_right("register", model_name)
     given = {name: getattr(wanted, name) for name in _PATHS if getattr(wanted, name) is not None}
     plain = {
-        name: value
-        for name, value in vars(wanted).items()
-        if name not in (*_PATHS, "versions") and value is not None
+        name: value for name, value in vars(wanted).items() if name not in (*_PATHS, "versions") and value is not None
     }
     with ExitStack() as stack:
         stack.enter_context(reading(path))

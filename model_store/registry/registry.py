@@ -22,7 +22,6 @@ from model_store.errors import (
     AccessDenied,
     ChecksumMismatch,
     ContextMismatch,
-    InvalidInput,
     ModelNotFound,
     ModelStoreError,
     SignatureInvalid,

@@ -19,7 +19,6 @@ from model_store.errors import InvalidInput, ModelStoreError, TrailingData, Unre
 from model_store.serialization import native_models
 from model_store.serialization.trust import load_pickle, load_skops
 
-
 _COPIED_BYTES = 1 << 20
 
 

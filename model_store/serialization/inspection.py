@@ -1,4 +1,4 @@
-"""What a model's bytes name, and what the rules refuse of them: nothing is made, and no library of models is imported."""
+"""What a model's bytes name, and what the rules refuse of them; nothing is made, no library of models is imported."""
 
 import io
 from collections.abc import Callable, Collection

@@ -30,9 +30,7 @@ def feature_schema_of(model: Any) -> list[dict[str, Any]]:
     return [{"name": str(name), "type": "number"} for name in names] if names is not None else []
 
 
-def lineage_of(
-    parameters: Mapping[str, Any], training_data: Path | None, source: Path | None = None
-) -> dict[str, Any]:
+def lineage_of(parameters: Mapping[str, Any], training_data: Path | None, source: Path | None = None) -> dict[str, Any]:
     """What is known of how a model came to be: the commit, its parameters, and the data it was trained on."""
     return {
         "git_commit": git_commit(source),

@@ -169,9 +169,7 @@ def serializer_of(path: Path) -> tuple[SerializationFormat, str]:
     return _SUFFIXES[suffix], suffix
 
 
-def decompressed(
-    file: BinaryIO, max_bytes: int, pass_by: Callable[[bytes], None] | None = None
-) -> io.BufferedReader:
+def decompressed(file: BinaryIO, max_bytes: int, pass_by: Callable[[bytes], None] | None = None) -> io.BufferedReader:
     """A file's content, decompressed when it begins as a compressed file does; `pass_by` sees all of it."""
     content: Any = CappedReader(_decompressed(file), max_bytes)
     return io.BufferedReader(content if pass_by is None else _WatchedReader(content, pass_by))

@@ -142,23 +142,19 @@ def xgboost_bytes(model: Any) -> bytes:
     Raises:
         InvalidInput: it is not one.
     """
-    import copy
-    import tempfile
-    from pathlib import Path
+    import json
 
     if type(model).__name__ not in _XGBOOST_CLASSES or not type(model).__module__.startswith("xgboost."):
         raise InvalidInput(
             f"{type(model).__name__} is not an XGBoost estimator; allowed: {', '.join(_XGBOOST_CLASSES)}"
         )
+    # In a copy: the model that was handed over stays as it is. The first attribute is the one that `save_model` writes.
+    booster = model.get_booster().copy()
+    booster.set_attr(scikit_learn=json.dumps({"_estimator_type": model._get_type()}))
     missing = getattr(model, "missing", None)
     if missing is not None and not math.isnan(missing):
-        # In a copy: the model that was handed over stays as it is.
-        model = copy.deepcopy(model)
-        model.get_booster().set_attr(**{_MISSING_ATTRIBUTE: repr(float(missing))})
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "model.ubj"
-        model.save_model(path)
-        return path.read_bytes()
+        booster.set_attr(**{_MISSING_ATTRIBUTE: repr(float(missing))})
+    return bytes(booster.save_raw("ubj"))
 
 
 def load_xgboost(content: bytes, model_class: str) -> Any:

@@ -14,6 +14,7 @@ from model_store.errors import StructureRefused, TrailingData, UnreadableModel, 
 from model_store.serialization.held_functions import settle
 from model_store.serialization.structure.machine import MOST_BYTES, Machine
 
+
 def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = MOST_BYTES) -> Any:
     """The model of a pickle, or of a joblib stream: the machine checks each instruction before it carries it out.
 

@@ -98,15 +98,7 @@ class _Schema:
         self._trusted = trusted
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
-            entries = self._archive.infolist()
-            names = {entry.filename for entry in entries}
-            size = sum(entry.file_size for entry in entries)
-            if len(names) != len(entries) or len(entries) > _MOST_ENTRIES or size > _MOST_BYTES:
-                raise UnreadableModel("not a skops file (its members are too many, too large or of one name)")
-            entry = self._archive.getinfo(_SCHEMA)
-            if entry.file_size > _MOST_SCHEMA_BYTES:
-                raise UnreadableModel("the skops file's schema is too large")
-            self._root = json.loads(self._archive.read(entry))
+            self._root = json.loads(_schema_of(self._archive))
         except UnreadableModel:
             raise
         except Exception as error:  # zipfile has errors of many kinds.
@@ -121,23 +113,21 @@ class _Schema:
             self.named.add(name)
             if name in self._trusted:
                 continue
-            look = _LOOKS.get(str(loader))
-            if look is not None:
-                look(self, node, name, where)
-            elif loader == "CachedNode":
-                continue
-            elif loader in _EXACT:
-                if name not in _EXACT[str(loader)]:
-                    _refuse("loader", f"{loader} makes {name}", where, name)
-            elif loader == "SparseMatrixNode":
-                if not name.startswith(_SPARSE[0]) or not name.endswith(_SPARSE[1:]):
-                    _refuse("loader", f"{loader} makes {name}", where, name)
-            elif loader in _BY_RULE:
-                self._by_rule(str(loader), name, where)
-            else:
-                _refuse("loader", f"the loader {loader!r}, which calls what a file names", where, name)
-            if isinstance(node.get("file"), str) and loader == "NdArrayNode":
+            self._look_at(node, str(loader), name, where)
+
+    def _look_at(self, node: Mapping[str, Any], loader: str, name: str, where: str) -> None:
+        if (look := _LOOKS.get(loader)) is not None:
+            look(self, node, name, where)
+        elif loader in _EXACT or loader == "SparseMatrixNode":
+            sparse = name.startswith(_SPARSE[0]) and name.endswith(_SPARSE[1:])
+            if not (name in _EXACT[loader] if loader in _EXACT else sparse):
+                _refuse("loader", f"{loader} makes {name}", where, name)
+            if loader == "NdArrayNode" and isinstance(node.get("file"), str):
                 self._array(node["file"], where)
+        elif loader in _BY_RULE:
+            self._by_rule(loader, name, where)
+        elif loader != "CachedNode":
+            _refuse("loader", f"the loader {loader!r}, which calls what a file names", where, name)
 
     def _by_rule(self, loader: str, name: str, where: str) -> None:
         if loader == "TupleNode" and name == "builtins.tuple":
@@ -162,14 +152,15 @@ class _Schema:
 
     def _booster(self, node: Mapping[str, Any], name: str, where: str) -> None:
         """A booster's own bytes: its library ends the process over bytes that it does not expect."""
-        held = _member(_member(node, "content"), "content").get("handle")
+        state = _member(_member(node, "content"), "content")
+        file, text = _member(state, "handle").get("file"), _member(state, "_handle").get("content")
+        if not isinstance(file if name == _BOOSTERS[0] else text, str):
+            _refuse("numbers", f"{name}: a booster without its model", where, name)
         try:
-            if name == _BOOSTERS[0] and isinstance(held, dict) and isinstance(held.get("file"), str):
-                require_xgboost(xgboost_document(self._bytes(held["file"])))
-            elif name == _BOOSTERS[1] and isinstance(held, dict) and isinstance(held.get("content"), str):
-                require_lightgbm(str(json.loads(held["content"])))
+            if name == _BOOSTERS[0]:
+                require_xgboost(xgboost_document(self._bytes(str(file))))
             else:
-                raise ValueError("a booster without its model")
+                require_lightgbm(str(json.loads(str(text))))
         except (ValueError, RecursionError, OverflowError) as error:
             _refuse("numbers", f"{name}: {error}", where, name)
 
@@ -186,19 +177,8 @@ class _Schema:
 
     def _array(self, file: str, where: str) -> None:
         """As many bytes as shape and type need, and none of them an object."""
-        from numpy.lib import format as npy
-
-        source = io.BytesIO(self._bytes(file))
         try:
-            version = npy.read_magic(source)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = read(source)
-            count = 1
-            for length in shape:
-                count *= int(length)
-            left = len(source.getbuffer()) - source.tell()
-            if dtype.hasobject or count < 0 or count * dtype.itemsize != left:
-                raise ValueError(f"an array of {shape} {dtype} in {left} bytes")
+            _require_array(self._bytes(file))
         except (ValueError, TypeError, SyntaxError, EOFError) as error:
             _refuse("array", " ".join(str(error).split())[:200], where, "numpy.ndarray")
 
@@ -227,6 +207,32 @@ def _nodes(root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
             pending += [(value, f"{where}/{str(key)[:80]}") for key, value in item.items()]
         elif isinstance(item, list):
             pending += [(value, f"{where}/{number}") for number, value in enumerate(item)]
+
+
+def _schema_of(archive: zipfile.ZipFile) -> bytes:
+    entries = archive.infolist()
+    size = sum(entry.file_size for entry in entries)
+    if len({each.filename for each in entries}) != len(entries) or len(entries) > _MOST_ENTRIES or size > _MOST_BYTES:
+        raise UnreadableModel("not a skops file (its members are too many, too large or of one name)")
+    entry = archive.getinfo(_SCHEMA)
+    if entry.file_size > _MOST_SCHEMA_BYTES:
+        raise UnreadableModel("the skops file's schema is too large")
+    return archive.read(entry)
+
+
+def _require_array(content: bytes) -> None:
+    """Raises ValueError unless an array's file has as many bytes as its shape and type need, and holds no objects."""
+    from numpy.lib import format as npy
+
+    source = io.BytesIO(content)
+    read = npy.read_array_header_1_0 if npy.read_magic(source) == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(source)
+    count = 1
+    for length in shape:
+        count *= int(length)
+    left = len(content) - source.tell()
+    if dtype.hasobject or count < 0 or count * dtype.itemsize != left:
+        raise ValueError(f"an array of {shape} {dtype} in {left} bytes")
 
 
 def _member(node: Any, key: str) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def test_a_pickle_tells_the_versions_that_wrote_it_and_warnings_come_once(tmp_pa
 
 def test_native_files_name_nothing(tmp_path: Path) -> None:
     _lightgbm("binary").save_model(tmp_path / "model.txt")
-    assert inspect_model_file(tmp_path / "model.txt") == {"named": [], "untrusted": []}
+    assert inspect_model_file(tmp_path / "model.txt") == {"named": [], "untrusted": [], "refused": None}
 
 
 def test_cleaning_up_leaves_other_json_and_text_files_alone(tmp_path: Path) -> None:
