@@ -69,6 +69,11 @@ class PartWriter:
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
+        self._written = 0
+
+    def tell(self) -> int:
+        """How many bytes were written; joblib lays arrays where they are aligned."""
+        return self._written
 
     def write(self, data: Any) -> int:
         """Writes a piece."""
@@ -77,6 +82,7 @@ class PartWriter:
             piece = view[start : start + PIECE]
             self._target.write(_LENGTH.pack(len(piece)))
             self._target.write(piece)
+        self._written += len(view)
         return len(view)
 
     def flush(self) -> None:

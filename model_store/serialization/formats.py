@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, BinaryIO, cast
 
-from model_store.errors import InvalidInput, ModelStoreError, TrailingData, UnreadableModel
+from model_store.errors import InvalidInput, ModelStoreError, SizeLimit, TrailingData, UnreadableModel
 from model_store.serialization import native_models
 from model_store.serialization.trust import load_pickle, load_skops
 
@@ -113,6 +113,7 @@ def load_model(
     Raises:
         UntrustedType: the bytes name something that is not trusted.
         TrailingData: something follows the model.
+        SizeLimit: it needs more memory than there is.
         UnreadableModel: the bytes do not make a model.
     """
     try:
@@ -120,6 +121,8 @@ def load_model(
         rest = source.read(1)
     except ModelStoreError:
         raise
+    except MemoryError:
+        raise SizeLimit("the model needs more memory than there is") from None
     except Exception as error:
         raise UnreadableModel(f"the model cannot be read ({type(error).__name__}: {error})") from None
     if rest:
