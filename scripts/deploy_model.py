@@ -143,7 +143,7 @@ def _moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; such as 2026-10-09T14:00Z") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time. Example: 2026-10-09T14:00Z") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

@@ -61,7 +61,7 @@ def ensure_engine(say: Callable[[str], None], sources: tuple[str, ...] = SOURCES
         except ToolchainError as error:
             failures.append(f"  {source}: {error}")
             say(f"{source}: {error}")
-    raise EngineUnavailable("the Pulumi engine cannot be had on this machine:\n" + "\n".join(failures))
+    raise EngineUnavailable("the Pulumi engine cannot be installed on this machine:\n" + "\n".join(failures))
 
 
 def _first_ready(sources: tuple[str, ...]) -> Engine | None:

@@ -137,7 +137,7 @@ def ensure(tools: Iterable[Tool], say: Callable[[str], None]) -> dict[str, Path]
     """The directory of each tool's programs, made where there is none yet.
 
     Raises:
-        ToolchainError: one cannot be had; names it, and why each way to it failed.
+        ToolchainError: one cannot be installed; names it, and why each way to it failed.
     """
     return {tool.name: _ensure(tool, say) for tool in tools}
 
@@ -159,7 +159,7 @@ def _ensure(tool: Tool, say: Callable[[str], None]) -> Path:
             say(f"{tool.name}, {way}: {error}")
         else:
             return target
-    raise ToolchainError(f"{tool.name} {tool.version} cannot be had on this machine:\n" + "\n".join(failures))
+    raise ToolchainError(f"{tool.name} {tool.version} cannot be installed on this machine:\n" + "\n".join(failures))
 
 
 def _download(tool: Tool, directory: Path) -> None:

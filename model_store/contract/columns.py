@@ -5,7 +5,8 @@ the same order, so the program's numbers are the pipeline's to the last bit. Ste
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,13 @@ _INFINITE = (math.inf, -math.inf)
 _EXACT_INTEGERS = 1 << 53
 """Beyond it a number may stand for several whole ones."""
 _NOTHING = (0, 0.0)
-_NUMERIC_OPERATIONS = ("fill", "subtract", "divide", "multiply", "add")
+_FILL = "fill"
+_ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
+    "subtract": operator.sub,
+    "divide": operator.truediv,
+    "multiply": operator.mul,
+    "add": operator.add,
+}
 
 
 @dataclass(frozen=True)
@@ -34,32 +41,20 @@ class Column:
         """The column's value for a feature's value."""
         number = math.nan if value is None else float(value)
         for name, operand in self.operations:
-            if name == "fill":
-                number = operand if number != number else number
-            elif name == "subtract":
-                number -= operand
-            elif name == "divide":
-                number /= operand
-            elif name == "multiply":
-                number *= operand
-            else:
-                number += operand
+            if name != _FILL:
+                number = _ARITHMETIC[name](number, operand)
+            elif number != number:
+                number = operand
         return number
 
     def of_many(self, values: Sequence[Value]) -> "np.ndarray[Any, Any]":
         """The column's values for a feature's values; a gap is NaN."""
         numbers = np.array(values, dtype=np.float64)
         for name, operand in self.operations:
-            if name == "fill":
-                numbers[np.isnan(numbers)] = operand
-            elif name == "subtract":
-                numbers -= operand
-            elif name == "divide":
-                numbers /= operand
-            elif name == "multiply":
-                numbers *= operand
+            if name != _FILL:
+                numbers = _ARITHMETIC[name](numbers, operand)
             else:
-                numbers += operand
+                numbers[np.isnan(numbers)] = operand
         return numbers
 
     def feature_value(self, wanted: float) -> float:
@@ -242,7 +237,7 @@ def _part_to_dict(part: Column | Table) -> dict[str, Any]:
 def _part_from_dict(values: Mapping[str, Any]) -> Column | Table:
     if "operations" in values:
         operations = tuple((str(name), float(operand)) for name, operand in values["operations"])
-        if any(name not in _NUMERIC_OPERATIONS for name, _ in operations):
+        if any(name != _FILL and name not in _ARITHMETIC for name, _ in operations):
             raise InvalidInput("the faster form has an operation that this program does not know")
         return Column(int(values["source"]), operations)
     unknown = values["unknown"]

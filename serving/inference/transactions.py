@@ -15,6 +15,7 @@ _SHOWN_CHARACTERS = 80
 _NULL = b"null"
 """Gaps are missing keys, which the structures fill, or this: a body without it needs no second look for gaps."""
 _AROUND_BYTES, _VALUE_BYTES = 64, 32
+_Finish = Callable[[tuple[Any, ...]], tuple[Any, ...] | None]
 FEEDBACK_FIELDS = ("predicted_fraud", "was_fraud")
 """Of each item of feedback: what the service decided, and what it turned out to be."""
 
@@ -48,7 +49,7 @@ class TransactionReader:
         self._features, self._max_batch = tuple(features), max_batch
         self.one_row_bytes = _AROUND_BYTES + sum(len(json.dumps(each.name)) + _VALUE_BYTES for each in features)
         """A body with one transaction, written without needless spaces and digits, is no longer than this."""
-        self._checks = any(_allowed(each) is not None or each.kind == "time" for each in self._features)
+        self._checks = any(_is_checked(each) for each in self._features)
         self._finish = _finisher(self._features)
         self._decode = _decoder(self._features)
 
@@ -63,8 +64,12 @@ class TransactionReader:
         if content.transactions is not msgspec.UNSET or content.transaction is msgspec.UNSET:
             return None
         row = msgspec.structs.astuple(content.transaction)
-        finish = self._finish if self._checks or _NULL in body else None
+        finish = self._finish_for(body)
         return row if finish is None else finish(row)
+
+    def _finish_for(self, body: bytes) -> _Finish | None:
+        """What is left to do with each row of a body; None when nothing is."""
+        return self._finish if self._checks or _NULL in body else None
 
     def rows(self, body: bytes) -> list[Any]:
         """The transactions of a body as rows.
@@ -90,7 +95,7 @@ class TransactionReader:
         else:
             return None
         rows = list(map(msgspec.structs.astuple, items))
-        finish = self._finish if self._checks or _NULL in body else None
+        finish = self._finish_for(body)
         if finish is None:
             return rows
         finished = [finish(row) for row in rows]
@@ -101,7 +106,9 @@ def _decoder(features: Sequence[Feature]) -> Callable[[bytes], Any] | None:
     """Reads a body as structures; None when a feature's name cannot be a field's."""
     places = [f"f{number}" for number in range(len(features))]
     fields: list[tuple[str, Any, Any]] = [
-        (place, _json_type(each) | None, gap_of(each)) if each.gaps else (place, _json_type(each), msgspec.NODEFAULT)
+        (place, _json_type(each) | None, None if _is_checked(each) else gap_of(each))
+        if each.gaps
+        else (place, _json_type(each), msgspec.NODEFAULT)
         for place, each in zip(places, features, strict=True)
     ]
     try:
@@ -140,7 +147,12 @@ def _json_type(feature: Feature) -> Any:
     return str
 
 
-def _finisher(features: Sequence[Feature]) -> Callable[[tuple[Any, ...]], tuple[Any, ...] | None] | None:
+def _is_checked(feature: Feature) -> bool:
+    """Whether a value of the right JSON type may still be refused; a gap is filled after that look."""
+    return feature.kind == "time" or _allowed(feature) is not None
+
+
+def _finisher(features: Sequence[Feature]) -> _Finish | None:
     """Puts gaps as the model takes them; returns None for a row that `parse_rows` has to refuse."""
     gaps = tuple(gap_of(each) for each in features)
     fills = any(gap is not None and each.gaps for gap, each in zip(gaps, features, strict=True))

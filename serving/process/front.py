@@ -240,7 +240,7 @@ class Front:
         return self.candidate
 
     async def _ask(self, side: Side, request: _Request, predicting: bool) -> tuple[_Response | None, _Answer | None]:
-        """A side's answer; None when it cannot be had."""
+        """A side's answer; None when it gives none."""
         started = time.perf_counter()
         response = await self._send(side, request)
         # A prediction changes nothing: it may be asked for again, on a new connection, where the process now is.

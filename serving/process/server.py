@@ -34,7 +34,7 @@ class Served(Protocol):
 
     @property
     def introduction(self) -> dict[str, Any]:
-        """What whoever waits for it is told once it is ready."""
+        """Message for the parent process, sent when ready."""
 
 
 class DrainingServer(uvicorn.Server):

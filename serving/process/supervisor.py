@@ -366,7 +366,7 @@ async def _read_line(descriptor: int) -> str:
 
 
 def _take(lock: int) -> bool:
-    """Takes the lock; whoever only looks whether it is held lets go of it at once, so a few tries tell."""
+    """Takes the lock. Retries: a checker holds it only briefly."""
     deadline = time.monotonic() + _LOCK_ATTEMPT_SECONDS
     while True:
         try:

@@ -34,7 +34,7 @@ def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
 
     Raises:
         EngineMissing: there is no `pulumi` to run.
-        DeploymentFailed: state or secrets cannot be had, such as for want of credentials.
+        DeploymentFailed: the state or its secrets cannot be read, such as without credentials.
     """
     from pulumi import automation
 

@@ -10,7 +10,7 @@ KEY = generate_key()
 
 
 def register(registry: ModelRegistry, value: Any = 1, name: str = "m", **arguments: Any) -> str:
-    """Registers a value that is no model."""
+    """Registers a plain value in a model's place."""
     return registry.register_model(model=value, model_name=name, model_type="T", registry_only=True, **arguments)
 
 
