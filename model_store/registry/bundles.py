@@ -309,7 +309,7 @@ def _json_member(bundle: Mapping[str, BinaryIO], name: str) -> dict[str, Any]:
         raise SizeLimit(f"the bundle's {name} has more than {_MAX_JSON_BYTES} bytes")
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise UnreadableModel(f"the bundle's {name} is not a JSON object")

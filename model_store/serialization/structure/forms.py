@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from model_store.serialization.structure.machine import Made, Named
+from model_store.serialization.structure.machine import Made, Named, shown
 
 if TYPE_CHECKING:
     from model_store.serialization.structure.machine import Machine
@@ -125,7 +125,7 @@ def require_attributes(m: "Machine", rule: "Rule", kind: type | None, state: Any
     for name in state:
         hides = name in _SHADOWING and name not in own
         if type(name) is not str or not name.isidentifier() or name.startswith("__") or hides:
-            m.refuse("attribute", f"a {rule.name} has the attribute {name!r}", rule.name)
+            m.refuse("attribute", f"a {rule.name} has the attribute {shown(name)}", rule.name)
         if kind is not None and _is_method(inspect.getattr_static(kind, name, None)):
             m.refuse("attribute", f"the attribute {name!r} of a {rule.name} hides a method", rule.name)
 

@@ -29,7 +29,7 @@ def _looked_at(m: Machine, rule: "Rule", look: Any, *arguments: Any, **named: An
     """What a look at numbers finds; its ValueError becomes a refusal."""
     try:
         return look(*arguments, **named)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         return m.refuse("numbers", f"{rule.name}: {error}", rule.name)
 
 

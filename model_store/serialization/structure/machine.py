@@ -23,6 +23,8 @@ _MOST_INTEGER_BYTES = 64
 _MOST_DIGITS = 128
 _MOST_LINE_BYTES = 1 << 16
 _PIECE = 1 << 20
+_BUFFER_AT_ONCE = 64 << 20
+_MOST_SHOWN = 80
 _HIGHEST_PROTOCOL = 5
 _BIG_TUPLE = 64
 _DEEPEST = 8
@@ -52,6 +54,14 @@ class Named:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+def shown(value: Any) -> str:
+    """A value of the file's for a message: a short text as it is, of others the type only.
+
+    To write out what holds itself many times can take for ever.
+    """
+    return repr(value[:_MOST_SHOWN]) if type(value) is str else f"of the type {type(value).__name__}"
 
 
 class Machine:
@@ -376,15 +386,14 @@ def _bytearray8(m: Machine) -> None:
     count = int.from_bytes(m.take(8), "little")
     if count > m.max_bytes:
         m.refuse("size", f"a value of {count} bytes; at most {m.max_bytes} are read")
-    if m.real:
-        try:
-            data = bytearray(count)
-        except MemoryError:
-            m.refuse("size", f"there is no memory for a value of {count} bytes")
-            raise
+    if m.real and count <= _BUFFER_AT_ONCE:
+        data = bytearray(count)
         m.fill(data)
     else:
-        data = bytearray(m.take(count))
+        # The file may end long before: memory is taken as its bytes come.
+        data = bytearray()
+        while len(data) < count:
+            data += m.take(min(count - len(data), _BUFFER_AT_ONCE))
     m._stack.append(data)
 
 

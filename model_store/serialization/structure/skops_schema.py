@@ -29,6 +29,8 @@ _SCHEMA = "schema.json"
 _MOST_SCHEMA_BYTES = 64 << 20
 _MOST_ENTRIES = 200_000
 _MOST_BYTES = 16 << 30
+_MOST_STEP = 1 << 20
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NUMPY_SCALARS = frozenset(
     f"numpy.{name}"
     for name in (
@@ -96,6 +98,7 @@ class _Schema:
         self.named: set[str] = set()
         self.untrusted: set[str] = set()
         self._trusted = trusted
+        self._arrays: set[str] = set()
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
             self._root = json.loads(_schema_of(self._archive))
@@ -109,13 +112,16 @@ class _Schema:
         if not isinstance(self._root, dict) or "__loader__" not in self._root:
             raise UnreadableModel("not a skops file (its schema has no root)")
         for node, where in _nodes(self._root):
-            loader, name = node.get("__loader__"), f"{node.get('__module__')}.{node.get('__class__')}"
+            loader, module, kind = (node.get(key) for key in ("__loader__", "__module__", "__class__"))
+            if not isinstance(loader, str) or not isinstance(module, str) or not isinstance(kind, str):
+                _refuse("loader", "a node whose loader or class is not named by a text", where, "")
+            name = f"{module}.{kind}"
             self.named.add(name)
             if name in self._trusted:
                 continue
-            self._look_at(node, str(loader), name, where)
+            self._look_at(node, loader, name, where)
 
-    def _look_at(self, node: Mapping[str, Any], loader: str, name: str, where: str) -> None:
+    def _look_at(self, node: Mapping[str, Any], loader: str, name: str, where: "_Way") -> None:
         if (look := _LOOKS.get(loader)) is not None:
             look(self, node, name, where)
         elif loader in _EXACT or loader == "SparseMatrixNode":
@@ -129,7 +135,7 @@ class _Schema:
         elif loader != "CachedNode":
             _refuse("loader", f"the loader {loader!r}, which calls what a file names", where, name)
 
-    def _by_rule(self, loader: str, name: str, where: str) -> None:
+    def _by_rule(self, loader: str, name: str, where: "_Way") -> None:
         if loader == "TupleNode" and name == "builtins.tuple":
             return
         if loader == "TypeNode" and name in _TYPES:
@@ -140,17 +146,17 @@ class _Schema:
         elif not isinstance(rule.form, _BY_RULE[loader]) and not (loader == "TypeNode" and rule.held):
             _refuse("loader", f"{loader} makes {name}, whose rule is another", where, name)
 
-    def _tree(self, node: Mapping[str, Any], name: str, where: str) -> None:
+    def _tree(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         if name != _TREE:
             _refuse("loader", f"TreeNode makes {name}", where, name)
 
-    def _object(self, node: Mapping[str, Any], name: str, where: str) -> None:
+    def _object(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         if name in _BOOSTERS:
             self._booster(node, name, where)
         else:
             self._by_rule("ObjectNode", name, where)
 
-    def _booster(self, node: Mapping[str, Any], name: str, where: str) -> None:
+    def _booster(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         """A booster's own bytes: its library ends the process over bytes that it does not expect."""
         state = _member(_member(node, "content"), "content")
         file, text = _member(state, "handle").get("file"), _member(state, "_handle").get("content")
@@ -164,19 +170,22 @@ class _Schema:
         except (ValueError, RecursionError, OverflowError) as error:
             _refuse("numbers", f"{name}: {error}", where, name)
 
-    def _generator(self, node: Mapping[str, Any], name: str, where: str) -> None:
+    def _generator(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         if name not in _EXACT["RandomGeneratorNode"]:
             _refuse("loader", f"RandomGeneratorNode makes {name}", where, name)
         kind = _member(_member(_member(node, "content"), "bit_generator"), "content").get("bit_generator")
         try:
             text = json.loads(kind["content"]) if isinstance(kind, dict) else None
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             text = None
-        if text not in _BIT_GENERATORS:
-            _refuse("loader", f"a random generator of the kind {text!r}", where, name)
+        if not isinstance(text, str) or text not in _BIT_GENERATORS:
+            _refuse("loader", "a random generator of an unknown kind", where, name)
 
-    def _array(self, file: str, where: str) -> None:
-        """As many bytes as shape and type need, and none of them an object."""
+    def _array(self, file: str, where: "_Way") -> None:
+        """As many bytes as shape and type need, and none of them an object; each file is looked at once."""
+        if file in self._arrays:
+            return
+        self._arrays.add(file)
         try:
             _require_array(self._bytes(file))
         except (ValueError, TypeError, SyntaxError, EOFError) as error:
@@ -184,29 +193,32 @@ class _Schema:
 
     def _bytes(self, file: str) -> bytes:
         try:
-            return self._archive.read(file)
+            return _content_of(self._archive, self._archive.getinfo(file))
         except Exception as error:
             raise UnreadableModel(f"not a skops file ({type(error).__name__}: {error})") from None
 
 
-_LOOKS: Mapping[str, Callable[[_Schema, Mapping[str, Any], str, str], None]] = {
+_Way = tuple[Any, ...]
+"""To a value of a schema: the way to what holds it, and its key there."""
+
+_LOOKS: Mapping[str, Callable[[_Schema, Mapping[str, Any], str, _Way], None]] = {
     "ObjectNode": _Schema._object,
     "TreeNode": _Schema._tree,
     "RandomGeneratorNode": _Schema._generator,
 }
 
 
-def _nodes(root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+def _nodes(root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], _Way]]:
     """Every node of a schema, with the way to it."""
-    pending: list[tuple[Any, str]] = [(root, "")]
+    pending: list[tuple[Any, _Way]] = [(root, ())]
     while pending:
         item, where = pending.pop()
         if isinstance(item, dict):
             if "__loader__" in item:
-                yield item, f"schema.json{where}"
-            pending += [(value, f"{where}/{str(key)[:80]}") for key, value in item.items()]
+                yield item, where
+            pending += [(value, (where, key)) for key, value in item.items()]
         elif isinstance(item, list):
-            pending += [(value, f"{where}/{number}") for number, value in enumerate(item)]
+            pending += [(value, (where, number)) for number, value in enumerate(item)]
 
 
 def _schema_of(archive: zipfile.ZipFile) -> bytes:
@@ -217,7 +229,19 @@ def _schema_of(archive: zipfile.ZipFile) -> bytes:
     entry = archive.getinfo(_SCHEMA)
     if entry.file_size > _MOST_SCHEMA_BYTES:
         raise UnreadableModel("the skops file's schema is too large")
-    return archive.read(entry)
+    return _content_of(archive, entry)
+
+
+def _content_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """A member, in steps: it may hold more than its entry says, which is neither unpacked nor returned.
+
+    Raises:
+        UnreadableModel: it is compressed in another way than skops does.
+    """
+    if entry.compress_type not in _COMPRESSIONS:
+        raise UnreadableModel("not a skops file (a member is compressed in another way)")
+    with archive.open(entry) as member:
+        return b"".join(iter(lambda: member.read(_MOST_STEP), b""))
 
 
 def _require_array(content: bytes) -> None:
@@ -245,5 +269,9 @@ def _rule(name: str) -> Rule | None:
     return rule_of(module, attribute)
 
 
-def _refuse(rule: str, what: str, where: str, name: str) -> NoReturn:
-    raise StructureRefused(rule, what, where, name)
+def _refuse(rule: str, what: str, where: _Way, name: str) -> NoReturn:
+    keys: list[str] = []
+    while where:
+        where, key = where
+        keys.append(f"/{str(key)[:80]}")
+    raise StructureRefused(rule, what, f"schema.json{''.join(reversed(keys))}", name)
