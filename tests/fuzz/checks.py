@@ -187,11 +187,11 @@ def bundle(data: bytes) -> None:
             names = ("bundle.json", "manifest.json")
             members = {name: io.BytesIO(each) for name, each in zip(names, data.split(SEPARATOR), strict=False)}
         with suppress(ModelStoreError):
-            described = bundles._json_member(members, "bundle.json")
+            bundles._json_member(members, "bundle.json")
             manifest = bundles._json_member(members, "manifest.json")
             metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
+            bundles._require_kinds(metadata)
             bundles._require_own_place(metadata)
-            assert isinstance(described, dict)
 
 
 def _unpacked(data: bytes) -> dict[str, Any]:

@@ -163,6 +163,9 @@ def _bundles() -> Iterator[bytes]:
     members = {"manifest.json": "0" * 64, "artifact": "0" * 64}
     described = {"format": "fraud-detection-bundle/1", "model_id": "a_XGBoost_20261009_123456", "members": members}
     manifest: dict[str, Any] = dict.fromkeys(_manifest_fields(), "")
+    manifest |= dict.fromkeys(("performance_metrics", "library_versions", "lineage"), {})
+    manifest["runtime"] = {"digest": "sha256:" + "0" * 64, "payload_bytes": 1}
+    manifest["contract"] = {"golden": {"digest": "sha256:" + "0" * 64, "payload_bytes": 1}}
     manifest |= {"model_id": described["model_id"], "model_name": "a", "version": 1, "tags": [], "feature_schema": []}
     contents = [json.dumps(each).encode() for each in (described, manifest)]
     yield SEPARATOR.join(contents)

@@ -17,6 +17,8 @@ _MOST_FEATURES = 10_000_000
 _MOST_TREES = 10_000_000
 _PRINTABLE = re.compile(r"[ -~\n]*")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|inf|nan)"
+_NUMBERS = re.compile(rf"(?:{_NUMBER}(?: +{_NUMBER})*)?")
 _PLACE = re.compile(r"[0-9]{1,9}(\.[0-9]*)?")
 _TREE_ARRAYS = ("right_children", "split_indices", "split_conditions", "default_left")
 
@@ -139,6 +141,8 @@ def _require_lightgbm(text: str) -> dict[str, str]:
     if "\0" in text or "\r" in head:
         raise ValueError("it has characters that LightGBM takes for the end of a text or of a line")
     header = _fields(line for line in lines if line != "average_output")
+    if "Tree" in header:
+        raise ValueError("it has a tree before its header ends")
     features, sizes = _whole(header["max_feature_idx"]) + 1, _wholes(header["tree_sizes"])
     classes, in_round = _whole(header.get("num_class", "1")), _whole(header.get("num_tree_per_iteration", "1"))
     if not 0 < features <= _MOST_FEATURES or not 0 < classes <= MOST_CLASSES or not 0 < in_round <= MOST_CLASSES:
@@ -168,7 +172,9 @@ def _require_objective(objective: str, classes: int, in_round: int) -> None:
         raise ValueError(f"its objective {name} has another number of classes than its header")
 
 
-_LIGHTGBM_ARRAYS = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
+_OF_SPLITS = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
+_MAYBE_OF_SPLITS = ("split_gain", "internal_value", "internal_weight", "internal_count")
+_MAYBE_OF_LEAVES = ("leaf_weight", "leaf_count")
 
 
 def _require_lightgbm_tree(block: str, number: int, features: int) -> None:
@@ -179,13 +185,12 @@ def _require_lightgbm_tree(block: str, number: int, features: int) -> None:
         raise ValueError(f"tree {number} is not where the header says")
     tree = _fields(lines)
     leaves = _whole(tree["num_leaves"])
-    if len(tree["leaf_value"].split()) != leaves or leaves < 1:
+    if leaves < 1:
         raise ValueError(f"tree {number} has not one value a leaf")
+    _require_arrays(tree, number, leaves)
     _require_linear_leaves(tree, number, leaves, features)
     if leaves == 1:
         return
-    if any(len(tree[name].split()) != leaves - 1 for name in _LIGHTGBM_ARRAYS):
-        raise ValueError(f"tree {number} has not one value a split")
     left, right = (_wholes(tree[name]) for name in ("left_child", "right_child"))
     if sorted(left + right) != sorted([*range(-leaves, 0), *range(1, leaves - 1)]):
         raise ValueError(f"tree {number} leads outside itself, or in circles")
@@ -193,6 +198,19 @@ def _require_lightgbm_tree(block: str, number: int, features: int) -> None:
     if not all(0 <= feature < features for feature in _wholes(tree["split_feature"])):
         raise ValueError(f"tree {number} asks for features that the model has not")
     _require_lightgbm_categories(tree, number)
+
+
+def _require_arrays(tree: Mapping[str, str], number: int, leaves: int) -> None:
+    """As many numbers as there are leaves or splits: LightGBM ends the process over fewer, and over other texts."""
+    needed = {"leaf_value": leaves, **(dict.fromkeys(_OF_SPLITS, leaves - 1) if leaves > 1 else {})}
+    optional = {**dict.fromkeys(_MAYBE_OF_LEAVES, leaves), **dict.fromkeys(_MAYBE_OF_SPLITS, leaves - 1)}
+    for name, count in {**needed, **optional}.items():
+        if name not in needed and not tree.get(name):
+            continue
+        if len(tree[name].split()) != count or not _are_numbers(tree[name]):
+            raise ValueError(f"tree {number} has not one value a {'leaf' if 'leaf' in name else 'split'} ({name})")
+    if not _are_numbers(tree.get("shrinkage", "1")):
+        raise ValueError(f"tree {number} has a shrinkage that is not a number")
 
 
 def _require_no_circle(left: list[int], right: list[int], number: int) -> None:
@@ -226,6 +244,8 @@ def _require_linear_leaves(tree: Mapping[str, str], number: int, leaves: int, fe
     weights = tree.get("leaf_coeff", "").split()
     if len(counts) != leaves or min(counts) < 0 or sum(counts) != len(asked) or len(weights) != len(asked):
         raise ValueError(f"tree {number} does not have a weight for each feature of its leaves")
+    if not all(_are_numbers(tree.get(name, "")) for name in ("leaf_const", "leaf_coeff")):
+        raise ValueError(f"tree {number} has weights of its leaves that are not numbers")
     if len(tree["leaf_const"].split()) != leaves or not all(0 <= each < features for each in asked):
         raise ValueError(f"tree {number} asks for features that the model has not")
 
@@ -249,6 +269,10 @@ def _whole(text: str) -> int:
 
 def _wholes(text: str) -> list[int]:
     return [_whole(each) for each in text.split(" ") if each]
+
+
+def _are_numbers(text: str) -> bool:
+    return _NUMBERS.fullmatch(text.strip(" ")) is not None
 
 
 def _category(text: str) -> int:

@@ -188,7 +188,7 @@ class _Schema:
         self._arrays.add(file)
         try:
             _require_array(self._bytes(file))
-        except (ValueError, TypeError, SyntaxError, EOFError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             _refuse("array", " ".join(str(error).split())[:200], where, "numpy.ndarray")
 
     def _bytes(self, file: str) -> bytes:
@@ -250,7 +250,10 @@ def _require_array(content: bytes) -> None:
 
     source = io.BytesIO(content)
     read = npy.read_array_header_1_0 if npy.read_magic(source) == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read(source)
+    try:
+        shape, _, dtype = read(source)
+    except Exception as error:  # The header is read as Python's own literals, which fail in many ways.
+        raise ValueError(f"an array's file without a header ({type(error).__name__})") from None
     count = 1
     for length in shape:
         count *= int(length)
