@@ -6,8 +6,7 @@ that are kept.
 
 import importlib
 import io
-import json
-import math
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,7 +17,7 @@ import numpy as np
 
 from conventions.artifact_files import KEPT_FILES
 from model_store.confinement import answers, jobs, opening
-from model_store.confinement.messages import PartWriter, write_object
+from model_store.confinement.messages import PartWriter
 from model_store.confinement.walls import Limits
 from model_store.contract import contract, form, golden, proving  # noqa: F401 - what `answers` imports when it is asked
 from model_store.errors import ModelStoreError
@@ -122,7 +121,7 @@ def answer(data: bytes) -> None:
     """What the parent reads of a child: the stream itself, or an object and parts that a stream is made of."""
     stream = data[1:] if data[:1] == b"\x00" else answer_stream(data)
     with watched(imports=True), suppress(ModelStoreError):
-        answered = _child(stream).answer(1 << 24)
+        answered = _answered(stream)
         try:
             for wall in answered.walls:
                 opening._line(wall.get("detail"))
@@ -153,30 +152,16 @@ class _Process:
         pass
 
 
-def _child(stream: bytes) -> Any:
-    """The parent's side of a child that has written so much, and has ended."""
-    import os
-
-    reader = os.memfd_create("answer")
-    os.write(reader, stream)
-    os.lseek(reader, 0, os.SEEK_SET)
+def _answered(stream: bytes) -> opening.Answer:
+    """What the parent makes of a child that has written so much, and has ended."""
     child = cast("Any", object.__new__(opening._Child))
-    child._answer, child._limits, child._late, child._process = reader, Limits(), False, _Process()
-    return _Answering(child, reader)
-
-
-@dataclass
-class _Answering:
-    child: Any
-    reader: int
-
-    def answer(self, most_bytes: int) -> Any:
-        import os
-
-        try:
-            return self.child.answer(most_bytes)
-        finally:
-            os.close(self.reader)
+    child._answer, child._limits, child._late, child._process = os.memfd_create("answer"), Limits(), False, _Process()
+    try:
+        os.write(child._answer, stream)
+        os.lseek(child._answer, 0, os.SEEK_SET)
+        return cast("opening.Answer", child.answer(1 << 24))
+    finally:
+        os.close(child._answer)
 
 
 def bundle(data: bytes) -> None:
@@ -224,4 +209,3 @@ TARGETS: Mapping[str, Target] = {
     "answer": Target(answer),
     "bundle": Target(bundle, 32_768),
 }
-__all__ = ("SEPARATOR", "TARGETS", "answer_stream", "json", "math", "skops_file", "write_object")

@@ -1,7 +1,7 @@
 """Writes inputs to begin with: hand-written pickles, and small models as the libraries save them.
 
-    python -m tests.fuzz.seeds DIRECTORY                       # one directory a target below it
-    python -m tests.fuzz.doors onnx -merge=1 tests/fuzz/corpus/onnx DIRECTORY/onnx
+python -m tests.fuzz.seeds DIRECTORY                       # one directory a target below it
+python -m tests.fuzz.doors onnx -merge=1 tests/fuzz/corpus/onnx DIRECTORY/onnx
 """
 
 import hashlib
@@ -163,7 +163,7 @@ def _bundles() -> Iterator[bytes]:
     members = {"manifest.json": "0" * 64, "artifact": "0" * 64}
     described = {"format": "fraud-detection-bundle/1", "model_id": "a_XGBoost_20261009_123456", "members": members}
     manifest: dict[str, Any] = dict.fromkeys(_manifest_fields(), "")
-    manifest |= dict.fromkeys(("performance_metrics", "library_versions", "lineage"), {})
+    manifest |= {key: {} for key in ("performance_metrics", "library_versions", "lineage")}
     manifest["runtime"] = {"digest": "sha256:" + "0" * 64, "payload_bytes": 1}
     manifest["contract"] = {"golden": {"digest": "sha256:" + "0" * 64, "payload_bytes": 1}}
     manifest |= {"model_id": described["model_id"], "model_name": "a", "version": 1, "tags": [], "feature_schema": []}
