@@ -38,6 +38,11 @@ def require_validated(settings: StackSettings, model: ModelMetadata) -> None:
 
 def _problems(settings: StackSettings) -> Iterator[str]:
     deployment = settings.deployment
+    if settings.trusted_types and deployment.environment != "development":
+        yield (
+            f"{config_keys.TRUSTED_TYPES}: {', '.join(settings.trusted_types)} is not allowed; allowed in "
+            f"{deployment.environment}: none, since only models whose structure the rules know are served there"
+        )
     if settings.cloud is None or settings.image is None:
         return
     if not deployment.api_endpoint.startswith("https://"):

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
 
     asked, answered = (int(each) for each in arguments)
     with os.fdopen(asked, "rb") as source:
-        request = read_object(source.read)
+        request = read_object(source.read, constants=True)
     limits = Limits(**request["limits"])
     walls = raise_walls([Path(each) for each in request["readable"]], limits)
     with os.fdopen(answered, "wb") as target:

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
+from model_store.errors import InvalidInput
+
 _LENGTH = struct.Struct("<Q")
 _FAILED = (1 << 64) - 1
 """In a length's place: the part cannot be ended, and an object says why."""
@@ -33,17 +35,33 @@ class PartFailed(Exception):
         self.failed = failed
 
 
-def write_object(target: BinaryIO, value: Mapping[str, Any]) -> None:
-    """Writes one JSON object with its length before it."""
-    content = json.dumps(value, allow_nan=False).encode()
+def write_object(target: BinaryIO, value: Mapping[str, Any], *, constants: bool = False) -> None:
+    """Writes one JSON object with its length before it.
+
+    Args:
+        target: receives it.
+        value: plain values, and numpy's scalars.
+        constants: whether numbers may be infinite or none; an answer's may not.
+
+    Raises:
+        InvalidInput: a value is of another kind.
+    """
+    content = json.dumps(value, allow_nan=constants, default=_plain).encode()
     target.write(_LENGTH.pack(len(content)) + content)
 
 
-def read_object(read: Callable[[int], bytes]) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        return value.item()
+    raise InvalidInput(f"{value!r} is a {type(value).__name__}; allowed: texts, numbers, booleans and lists of them")
+
+
+def read_object(read: Callable[[int], bytes], *, constants: bool = False) -> dict[str, Any]:
     """Reads what `write_object` has written.
 
     Args:
         read: gives exactly so many bytes.
+        constants: whether numbers may be infinite or none.
 
     Raises:
         Garbled: it is something else.
@@ -52,7 +70,7 @@ def read_object(read: Callable[[int], bytes]) -> dict[str, Any]:
     if length > MOST_JSON_BYTES:
         raise Garbled("the answer is too long")
     try:
-        value = json.loads(read(length), parse_constant=_no_constant)
+        value = json.loads(read(length), parse_constant=float if constants else _no_constant)
     except (ValueError, RecursionError):
         raise Garbled("the answer is not JSON") from None
     if not isinstance(value, dict):

@@ -126,7 +126,7 @@ class _Child:
         self._late = False
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         environment |= {
-            "PYTHONPATH": os.pathsep.join(each for each in sys.path if each),
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(str(Path(each).absolute()) for each in sys.path)),
             "PYTHONDONTWRITEBYTECODE": "1",
             # Its semaphores would be files.
             "JOBLIB_MULTIPROCESSING": "0",
@@ -167,7 +167,7 @@ class _Child:
     def tell(self, request: Mapping[str, Any]) -> None:
         """Hands over the request."""
         with os.fdopen(os.dup(self._request), "wb") as target, suppress(BrokenPipeError):
-            write_object(target, request)
+            write_object(target, request, constants=True)
         os.close(self._request)
         self._request = -1
 

@@ -286,7 +286,7 @@ class ModelRegistry:
                 self.artifact_path(model_id),
                 expected_digest=metadata.digest,
                 expected_context=context_of(metadata),
-                encrypted=metadata.encrypted,
+                encrypted=metadata.encrypted or self._encrypt,
                 trusted=trusted,
             )
         except ModelStoreError as error:

@@ -7,6 +7,7 @@ In an inspection numbers are made, everything else is a `Made`.
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from model_store.serialization.structure.machine import Made, Named, shown
@@ -126,11 +127,13 @@ def require_attributes(m: "Machine", rule: "Rule", kind: type | None, state: Any
         hides = name in _SHADOWING and name not in own
         if type(name) is not str or not name.isidentifier() or name.startswith("__") or hides:
             m.refuse("attribute", f"a {rule.name} has the attribute {shown(name)}", rule.name)
-        if kind is not None and _is_method(inspect.getattr_static(kind, name, None)):
+        if kind is not None and _has_method(kind, name):
             m.refuse("attribute", f"the attribute {name!r} of a {rule.name} hides a method", rule.name)
 
 
-def _is_method(found: Any) -> bool:
+@lru_cache(maxsize=4096)
+def _has_method(kind: type, name: str) -> bool:
+    found = inspect.getattr_static(kind, name, None)
     return found is not None and (callable(found) or hasattr(type(found), "__get__"))
 
 

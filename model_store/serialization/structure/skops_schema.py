@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NoReturn
 
 from model_store.errors import StructureRefused, UnreadableModel
+from model_store.serialization.structure import numbers
 from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost, xgboost_document
 from model_store.serialization.structure.forms import (
     CompiledObjectForm,
@@ -99,6 +100,8 @@ class _Schema:
         self.untrusted: set[str] = set()
         self._trusted = trusted
         self._arrays: set[str] = set()
+        self._trees: set[tuple[Any, ...]] = set()
+        """Files that were looked at already; nothing keeps a schema from naming one many times."""
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
             self._root = json.loads(_schema_of(self._archive))
@@ -147,8 +150,34 @@ class _Schema:
             _refuse("loader", f"{loader} makes {name}, whose rule is another", where, name)
 
     def _tree(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
+        """A tree's nodes: compiled code follows them without a look."""
         if name != _TREE:
             _refuse("loader", f"TreeNode makes {name}", where, name)
+        state = _member(_member(node, "content"), "content")
+        begun: Any = _member(_member(node, "__reduce__"), "args").get("content")
+        try:
+            features, classes, outputs = begun
+            files = (state["nodes"]["file"], state["values"]["file"], classes["file"])
+            tree = (*files, features["content"], outputs["content"])
+            if tree in self._trees:
+                return
+            self._trees.add(tree)
+            numbers.require_sklearn_tree(
+                self._read_array(state["nodes"]),
+                self._read_array(state["values"]),
+                features=int(json.loads(features["content"])),
+                outputs=int(json.loads(outputs["content"])),
+                classes=int(self._read_array(classes).max()),
+            )
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+            _refuse("numbers", f"{name}: {' '.join(str(error).split())[:200]}", where, name)
+
+    def _read_array(self, node: Mapping[str, Any]) -> Any:
+        import numpy as np
+
+        content = self._bytes(str(node["file"]))
+        _require_array(content)
+        return np.load(io.BytesIO(content), allow_pickle=False)
 
     def _object(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         if name in _BOOSTERS:

@@ -61,7 +61,7 @@ def of(value: Any) -> bytes:
     return pickle.dumps(value, protocol=3)[2:-1]
 
 
-class Changing(pickle._Pickler):  # type: ignore[misc]
+class Changing(pickle.Pickler):
     """Pickles a model with the states of some objects changed on the way.
 
     Args:

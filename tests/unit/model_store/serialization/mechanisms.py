@@ -46,6 +46,20 @@ _TREE = "sklearn.tree._tree.Tree"
 _SCORER = "sklearn.metrics._scorer._Scorer"
 
 
+CODE, LATER, STATE = "code at load", "held and called later", "state"
+INSTRUCTIONS, SIZES, NESTING, MEMORY = "instructions", "sizes", "nesting", "memory"
+_FAMILY_OF_RULE = {
+    **dict.fromkeys(("name", "call", "make", "container"), CODE),
+    "held": LATER,
+    **dict.fromkeys(("state", "attribute"), STATE),
+    **dict.fromkeys(("instruction", "memo", "stack", "leftover", "protocol"), INSTRUCTIONS),
+    "size": SIZES,
+    "nesting": NESTING,
+    **dict.fromkeys(("dtype", "array", "scalar", "random", "unfinished"), MEMORY),
+}
+"""The family of a mechanism whose entry names none. The rule `key` is in two families, so its entries name theirs."""
+
+
 @dataclass(frozen=True)
 class Mechanism:
     """One way."""
@@ -56,13 +70,16 @@ class Mechanism:
     """Given a shell command, which must never run."""
     good: bytes
     """Loads."""
+    family: str
+    """What the way is for: `code at load` runs code, `memory` reads or writes outside an array, and so on."""
 
 
 MECHANISMS: list[Mechanism] = []
 
 
-def _add(title: str, rule: str, bad: bytes | Callable[[str], bytes], good: bytes) -> None:
-    MECHANISMS.append(Mechanism(title, rule, bad if callable(bad) else lambda _: bad, good))
+def _add(title: str, rule: str, bad: bytes | Callable[[str], bytes], good: bytes, *, family: str | None = None) -> None:
+    found = family or _FAMILY_OF_RULE[rule]
+    MECHANISMS.append(Mechanism(title, rule, bad if callable(bad) else lambda _: bad, good, found))
 
 
 def _in_a_list(*parts: bytes) -> bytes:
@@ -128,7 +145,7 @@ _add("a text, called", "call", pickled(call(text("os.system"), text("x"))), _PLA
 _add("a number's type, called", "call", pickled(call(name("numpy.float64"), of(1.0))), pickled(name("numpy.float64")))
 _add("a list made from a range without an end", "call",
      pickled(call(name("builtins.list"), call(name("builtins.range"), b"\x8a\x05" + (3 << 30).to_bytes(5, "little")))),
-     pickled(call(name("builtins.range"), whole(0), whole(10), whole(1))))  # fmt: skip
+     pickled(call(name("builtins.range"), whole(0), whole(10), whole(1))), family=SIZES)  # fmt: skip
 _add("arguments that are no tuple", "call", pickled(name("builtins.set"), of([1]), REDUCE), _PLAIN)
 _add("a class called like a function", "call", pickled(call(name(LOGISTIC))), _MODEL)
 _add(
@@ -138,18 +155,18 @@ _add(
 )  # fmt: skip
 _add(
     "a default that makes anything", "call", pickled(call(name("collections.defaultdict"), name("numpy.log1p"))),
-    pickled(call(name("collections.defaultdict"), name("builtins.list"))),
+    pickled(call(name("collections.defaultdict"), name("builtins.list"))), family=LATER
 )  # fmt: skip
 _add("another encoding than bytes have", "call", pickled(call(name("_codecs.encode"), text("x"), text("zip"))),
      pickled(call(name("_codecs.encode"), text("x"), text("latin1"))))  # fmt: skip
 _add("a stand-in for what is none", "call", pickled(call(name("model_store.stand_ins.named_function"), text("os.system"))),
-     _in_a_list(call(name("model_store.stand_ins.named_function"), text("numpy.log1p"))))  # fmt: skip
+     _in_a_list(call(name("model_store.stand_ins.named_function"), text("numpy.log1p"))), family=LATER)  # fmt: skip
 _add("an empty object of another module's class", "call",
      pickled(call(name("sklearn.neighbors._kd_tree.newObj"), name(LOGISTIC))),
-     pickled(of({"a": 1})))  # fmt: skip
+     pickled(of({"a": 1})), family=MEMORY)  # fmt: skip
 _add("another class than Cython's function makes", "call",
      pickled(call(name("sklearn._loss._loss.__pyx_unpickle_CyHalfMultinomialLoss"), name(LOGISTIC), whole(1), b"N")),
-     _PLAIN)  # fmt: skip
+     _PLAIN, family=MEMORY)  # fmt: skip
 _add("a loss made from a text", "call", pickled(call(name("sklearn.linear_model._sgd_fast.Hinge"), text("1"))),
      pickled(call(name("sklearn.linear_model._sgd_fast.Hinge"), of(1.0))))  # fmt: skip
 
@@ -157,7 +174,11 @@ _add("a loss made from a text", "call", pickled(call(name("sklearn.linear_model.
 
 _add("an object of a function", "make", pickled(name("builtins.set"), EMPTY_TUPLE, NEWOBJ), _MODEL)
 _add(
-    "an object of a class that may only be held", "call", pickled(made("numpy.ndarray")), pickled(name("numpy.ndarray"))
+    "an object of a class that may only be held",
+    "call",
+    pickled(made("numpy.ndarray")),
+    pickled(name("numpy.ndarray")),
+    family=MEMORY,
 )
 _add("an object with arguments", "make", pickled(name(LOGISTIC), items(text("l1")), NEWOBJ), _MODEL)
 _add("an object with named arguments", "call",
@@ -211,7 +232,7 @@ _add(
     pickled(EMPTY_SET, MARK, of(1), ADDITEMS),
 )
 _add("a key that runs code when it is compared", "key", pickled(EMPTY_DICT, made(LOGISTIC), of(1), SETITEM),
-     pickled(EMPTY_DICT, text("a"), of(1), SETITEM))  # fmt: skip
+     pickled(EMPTY_DICT, text("a"), of(1), SETITEM), family=CODE)  # fmt: skip
 
 
 def _bomb(depth: int) -> bytes:
@@ -219,7 +240,7 @@ def _bomb(depth: int) -> bytes:
 
 
 _add("a key that takes for ever to be compared", "key", pickled(EMPTY_DICT, _bomb(60), of(1), SETITEM),
-     pickled(EMPTY_DICT, items(text("a"), of(1)), of(1), SETITEM))  # fmt: skip
+     pickled(EMPTY_DICT, items(text("a"), of(1)), of(1), SETITEM), family=NESTING)  # fmt: skip
 
 
 def _doubling(depth: int) -> bytes:
@@ -311,7 +332,7 @@ _add("a random generator's place outside its words", "random",
      pickle.dumps(np.random.RandomState(0)))  # fmt: skip
 _add("a random generator of one's own", "random",
      pickled(call(name("numpy.random._pickle.__bit_generator_ctor"), text("Mine"))),
-     pickled(call(name("numpy.random._pickle.__bit_generator_ctor"), text("MT19937"))))  # fmt: skip
+     pickled(call(name("numpy.random._pickle.__bit_generator_ctor"), text("MT19937"))), family=CODE)  # fmt: skip
 
 
 def _joblib(value: Any) -> bytes:
@@ -340,7 +361,7 @@ _add(
 )
 _add("a pickle in joblib's wrapper that is no array", "array",
      _joblib(np.array(["a", 1], dtype=object)).split(b"\x80\x05")[0] + pickle.dumps([1], protocol=5) + b".",
-     _joblib(np.array(["a", 1], dtype=object)))  # fmt: skip
+     _joblib(np.array(["a", 1], dtype=object)), family=CODE)  # fmt: skip
 
 
 def mechanisms() -> Iterator[Mechanism]:

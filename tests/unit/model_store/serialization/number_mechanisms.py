@@ -31,6 +31,8 @@ class Numbers:
     kind: str
     """Name of the class whose state is changed."""
     change: Change
+    rule: str = "numbers"
+    family: str = "numbers"
 
 
 NUMBERS: list[Numbers] = []
@@ -73,8 +75,8 @@ def _with(key: str, value: Callable[[Any], Any]) -> Change:
     return lambda state: {**state, key: value(state[key])}
 
 
-def _add(name: str, train: Callable[[], Any], kind: str, change: Change) -> None:
-    NUMBERS.append(Numbers(name, train, kind, change))
+def _add(name: str, train: Callable[[], Any], kind: str, change: Change, *, rule: str = "numbers") -> None:
+    NUMBERS.append(Numbers(name, train, kind, change, rule))
 
 
 _TREE, _FOREST = _fitted(DecisionTreeClassifier(max_depth=3)), _fitted(RandomForestClassifier(2, max_depth=3))
@@ -202,7 +204,7 @@ def _line(name: str, change: Callable[[list[str]], list[str]]) -> Change:
 _add("LightGBM, a child outside its nodes", _LIGHTGBM, "Booster", _line("left_child", lambda v: ["9", *v[1:]]))
 _add("LightGBM, a feature outside the row", _LIGHTGBM, "Booster", _line("split_feature", lambda v: ["9", *v[1:]]))
 _add("LightGBM, fewer leaves than values", _LIGHTGBM, "Booster", _line("num_leaves", lambda v: ["2"]))
-_add("LightGBM, no model", _LIGHTGBM, "Booster", lambda state: {**state, "_handle": None})
+_add("LightGBM, no model", _LIGHTGBM, "Booster", lambda state: {**state, "_handle": None}, rule="state")
 
 
 def content_of(numbers: Numbers) -> bytes:

@@ -18,10 +18,10 @@ def test_a_mechanism_is_refused_by_its_rule_and_runs_nothing(mechanism: Mechanis
     canary = tmp_path / "canary"
     content = mechanism.bad(f"touch {canary}")
     with pytest.raises(UntrustedType) as refused:
-        load_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+        load_pickle(io.BufferedReader(io.BytesIO(content)))
     assert refused.value.rule == mechanism.rule, str(refused.value)
     assert "nothing of it was run" in str(refused.value)
-    found = inspect_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+    found = inspect_pickle(io.BufferedReader(io.BytesIO(content)))
     assert found["refused"] is not None
     assert found["refused"]["rule"] == mechanism.rule
     assert not canary.exists()
@@ -29,8 +29,8 @@ def test_a_mechanism_is_refused_by_its_rule_and_runs_nothing(mechanism: Mechanis
 
 @pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda each: each.name)
 def test_its_near_twin_loads(mechanism: Mechanism) -> None:
-    load_pickle(io.BufferedReader(io.BytesIO(mechanism.good)))  # type: ignore[arg-type]
-    assert inspect_pickle(io.BufferedReader(io.BytesIO(mechanism.good)))["refused"] is None  # type: ignore[arg-type]
+    load_pickle(io.BufferedReader(io.BytesIO(mechanism.good)))
+    assert inspect_pickle(io.BufferedReader(io.BytesIO(mechanism.good)))["refused"] is None
 
 
 def test_there_are_many_mechanisms_and_no_two_of_one_name() -> None:
@@ -40,7 +40,7 @@ def test_there_are_many_mechanisms_and_no_two_of_one_name() -> None:
 @pytest.mark.parametrize("content", [b"", b"\x80\x04", b"\x80\x04X\xff\x00\x00\x00abc", b"\x80\x04]q"])
 def test_a_pickle_that_ends_early_is_said_to(content: bytes) -> None:
     with pytest.raises(UnreadableModel):
-        load_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+        load_pickle(io.BufferedReader(io.BytesIO(content)))
 
 
 def test_any_bytes_end_in_one_of_our_errors() -> None:
@@ -52,7 +52,7 @@ def test_any_bytes_end_in_one_of_our_errors() -> None:
         for _ in range(generator.randint(1, 4)):
             content[generator.randrange(len(content))] = generator.randrange(256)
         try:
-            load_pickle(io.BufferedReader(io.BytesIO(bytes(content))))  # type: ignore[arg-type]
+            load_pickle(io.BufferedReader(io.BytesIO(bytes(content))))
         except (ModelStoreError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
             continue
 
@@ -69,9 +69,9 @@ def test_every_rule_says_why_and_has_a_form() -> None:
 def test_a_number_that_is_used_as_a_place_is_looked_at(numbers: Numbers) -> None:
     content = content_of(numbers)
     with pytest.raises(StructureRefused) as refused:
-        load_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
-    assert refused.value.rule in ("numbers", "state"), str(refused.value)
-    found = inspect_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
+        load_pickle(io.BufferedReader(io.BytesIO(content)))
+    assert refused.value.rule == numbers.rule, str(refused.value)
+    found = inspect_pickle(io.BufferedReader(io.BytesIO(content)))
     assert found["refused"] is not None
     assert found["refused"]["rule"] == refused.value.rule
 
@@ -79,5 +79,5 @@ def test_a_number_that_is_used_as_a_place_is_looked_at(numbers: Numbers) -> None
 @pytest.mark.parametrize("numbers", NUMBERS, ids=lambda each: each.name)
 def test_the_model_as_it_was_loads(numbers: Numbers) -> None:
     content = twin_of(numbers)
-    load_pickle(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
-    assert inspect_pickle(io.BufferedReader(io.BytesIO(content)))["refused"] is None  # type: ignore[arg-type]
+    load_pickle(io.BufferedReader(io.BytesIO(content)))
+    assert inspect_pickle(io.BufferedReader(io.BytesIO(content)))["refused"] is None
