@@ -2,11 +2,10 @@
 """Feeds a reader of bytes from outside with mutated bytes, guided by coverage (atheris, libFuzzer).
 
     python -m tests.fuzz.doors onnx -max_total_time=600        # ten minutes; any flag of libFuzzer
-    python -m tests.fuzz.doors --list                          # the targets
 
 Whatever the bytes are, a reader returns or raises what it promises to raise, in a little time and memory; anything else
-ends the run with the input that did it, in `tests/fuzz/regressions/<target>`. New inputs go to a directory of their own
-where libFuzzer is given one; the kept ones are in `tests/fuzz/corpus/<target>`.
+ends the run with the input that did it, in `tests/fuzz/regressions/<target>`. The kept inputs are in
+`tests/fuzz/corpus/<target>`; what a run finds goes to the first directory among its arguments, if there is one.
 """
 
 import sys
@@ -25,9 +24,6 @@ CORPUS, REGRESSIONS = _HERE / "corpus", _HERE / "regressions"
 def main() -> None:
     """Runs until a limit among the flags, or an input that breaks a promise."""
     name, *flags = sys.argv[1:]
-    if name == "--list":
-        print(*TARGETS)
-        return
     target, kept, broken = TARGETS[name], CORPUS / name, REGRESSIONS / name
     if name == "pickle-loaded":
         import_what_rules_name()
