@@ -32,7 +32,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as found:
         # libFuzzer writes what it finds into the first directory.
         directories = [] if any(not each.startswith("-") for each in flags) else [found, str(kept)]
-        atheris.Setup([sys.argv[0], *usual, *flags, *directories], target.check)
+        # To merge, libFuzzer starts this program again, through a shell.
+        command = f"{sys.executable} -m tests.fuzz.doors {name}"
+        atheris.Setup([command, *usual, *flags, *directories], target.check)
         atheris.Fuzz()
 
 
