@@ -8,7 +8,7 @@ CACHE := $(or $(FRAUD_DETECTION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fr
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz schema requirements clean
+.PHONY: help setup up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz fuzz-smoke fuzz-corpus schema requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,8 +120,25 @@ test-service: setup  ## the status page in Chromium, where there is one; ten sec
 	@$(BIN)/python -m pytest -rs tests/browser
 	@SOAK_SECONDS=10 $(BIN)/python -m pytest -s tests/soak
 
-fuzz: setup  ## feed mutated artifacts to the reader for five minutes
-	@$(BIN)/python -m tests.fuzz.fuzz_artifact -max_total_time=300 -print_final_stats=1
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS := $(notdir $(wildcard tests/fuzz/corpus/*))
+
+fuzz: setup  ## feed mutated bytes to every reader of bytes from outside, FUZZ_SECONDS (600) each; keeps what is new in .run/fuzz/
+	@$(BIN)/python -m tests.fuzz.fuzz_artifact -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p .run/fuzz/$$target; echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
+	  $(BIN)/python -m tests.fuzz.doors $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+	    .run/fuzz/$$target tests/fuzz/corpus/$$target || exit 1; \
+	done
+
+fuzz-smoke: setup  ## the same for a minute in all
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$$((60 / ($(words $(FUZZ_TARGETS)) + 1)))
+
+fuzz-corpus: setup  ## put what `make fuzz` has found, as far as it reaches new code, into tests/fuzz/corpus/
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p .run/fuzz/$$target; \
+	  $(BIN)/python -m tests.fuzz.doors $$target -merge=1 tests/fuzz/corpus/$$target .run/fuzz/$$target || exit 1; \
+	done
 
 schema: setup  ## write config/deployment.schema.json anew
 	@$(BIN)/python -m infra.schema

@@ -110,7 +110,7 @@ def _unpack(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
                 raise UnreadableModel(f"not a bundle ({name} is not a file)")
             names.append(name)
             parts.append((f"member_{len(parts)}", _copied(content)))
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:  # Sizes in headers can be of any length.
         raise UnreadableModel(f"not a bundle ({error})") from None
     return {"members": names}, parts
 

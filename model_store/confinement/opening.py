@@ -188,7 +188,7 @@ class _Child:
                     parts[name] = in_memory(name)
                     most_bytes = read_part(read, parts[name], most_bytes)
                     parts[name].seek(0)
-            return Answer(said["values"], parts, said.get("walls") or ())
+            return Answer(said["values"], parts, _walls(said))
         except BaseException as error:
             Answer({}, parts).close()
             if isinstance(error, PartFailed):
@@ -225,6 +225,13 @@ def _part_names(said: Mapping[str, Any]) -> list[str]:
     ):
         raise Garbled("the answer has another form")
     return names
+
+
+def _walls(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    walls = said.get("walls", [])
+    if not isinstance(walls, list) or not all(isinstance(each, dict) for each in walls):
+        raise Garbled("the answer has another form")
+    return walls
 
 
 def _exactly(read: Callable[[int], bytes]) -> Callable[[int], bytes]:

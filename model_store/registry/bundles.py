@@ -46,6 +46,9 @@ from model_store.storage.base import Storage
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
 _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
+_TEXTS = ("model_id", "model_name", "model_type", "description", "author", "created_at", "digest", "serializer",
+          "compression", "model_class")  # fmt: skip
+_OBJECTS = ("performance_metrics", "library_versions", "lineage", "runtime", "contract")
 
 
 def bundle_file(model_id: str, path: Path) -> Path:
@@ -198,6 +201,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
     metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
     if metadata.model_id != described.get("model_id"):
         raise UnreadableModel("the bundle and its manifest name different model versions")
+    _require_kinds(metadata)
     _require_own_place(metadata)
     registry.require_right("import", metadata.model_id)
     if _is_there(registry, metadata):
@@ -267,6 +271,24 @@ def _require_attachments(staging: Path, metadata: ModelMetadata) -> None:
             raise ChecksumMismatch(f"the bundle's {name} is not the one that its manifest describes")
 
 
+def _require_kinds(metadata: ModelMetadata) -> None:
+    """Fields of the kinds that everything asks them as.
+
+    Raises:
+        UnreadableModel: one is of another kind.
+    """
+    for name in _TEXTS:
+        if not isinstance(getattr(metadata, name), str):
+            raise UnreadableModel(f"the bundle's manifest: {name} is not a text")
+    for name in _OBJECTS:
+        if not isinstance(getattr(metadata, name), Mapping | None):
+            raise UnreadableModel(f"the bundle's manifest: {name} is not an object")
+    try:
+        metadata.attachments  # noqa: B018 - raises where digests and sizes are of other kinds
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise UnreadableModel("the bundle's manifest does not describe its files") from None
+
+
 def _require_own_place(metadata: ModelMetadata) -> None:
     """A name and a number that lead to the version's own place in the registry, and nowhere else.
 
@@ -309,7 +331,7 @@ def _json_member(bundle: Mapping[str, BinaryIO], name: str) -> dict[str, Any]:
         raise SizeLimit(f"the bundle's {name} has more than {_MAX_JSON_BYTES} bytes")
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise UnreadableModel(f"the bundle's {name} is not a JSON object")

@@ -176,10 +176,13 @@ class ModelMetadata:
             odd = sorted(set(manifest) ^ expected)
             raise UnreadableModel(f"the manifest's fields are not the expected ones: {', '.join(odd)}")
         values = dict(manifest)
-        values["tags"] = tuple(values["tags"])
-        values["key_fingerprints"] = tuple(values["key_fingerprints"])
-        values["feature_schema"] = tuple(values["feature_schema"])
-        values["source"] = Source(**values["source"]) if values["source"] else None
+        try:
+            values["tags"] = tuple(values["tags"])
+            values["key_fingerprints"] = tuple(values["key_fingerprints"])
+            values["feature_schema"] = tuple(values["feature_schema"])
+            values["source"] = Source(**values["source"]) if values["source"] else None
+        except TypeError as error:
+            raise UnreadableModel(f"the manifest has a field of another kind ({error})") from None
         values["status"] = status
         # What the frozen class's own constructor does with every field given, ten times as fast: there are many.
         made = object.__new__(cls)

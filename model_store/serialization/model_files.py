@@ -171,7 +171,7 @@ def serializer_of(path: Path) -> tuple[SerializationFormat, str]:
 
 def decompressed(file: BinaryIO, max_bytes: int, pass_by: Callable[[bytes], None] | None = None) -> io.BufferedReader:
     """A file's content, decompressed when it begins as a compressed file does; `pass_by` sees all of it."""
-    content: Any = CappedReader(_decompressed(file), max_bytes)
+    content: Any = CappedReader(_TypedErrors(_decompressed(file)), max_bytes)
     return io.BufferedReader(content if pass_by is None else _WatchedReader(content, pass_by))
 
 
@@ -191,6 +191,26 @@ def _decompressed(file: BinaryIO) -> Any:
 
         return lz4.frame.LZ4FrameFile(file)
     return file
+
+
+class _TypedErrors(io.RawIOBase):
+    """Raises UnreadableModel where a compressed file is broken: each compression has errors of its own."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            return int(self._source.readinto(buffer) or 0)
+        except ModelStoreError:
+            raise
+        except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # The file cannot be read.
+            raise UnreadableModel(f"the file does not decompress ({error})") from None
 
 
 class _WatchedReader(io.RawIOBase):

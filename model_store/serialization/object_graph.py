@@ -19,5 +19,6 @@ def objects_of(model: Any) -> Iterator[Any]:
         seen[id(item)] = item
         yield item
         if type(item).__module__ == "numpy" and getattr(getattr(item, "dtype", None), "hasobject", False):
-            pending.append(item.tolist())
+            # Flat: an array of no elements can have a shape of many empty rows.
+            pending.append(item.ravel().tolist())
         pending.extend(gc.get_referents(item))

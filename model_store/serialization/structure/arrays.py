@@ -6,14 +6,14 @@ its shape and type need. So no state can turn bytes into pointers.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model_store.serialization.structure.forms import Form, ObjectForm, is_named
-from model_store.serialization.structure.machine import Machine, Made
+from model_store.serialization.structure.machine import Machine, Made, shown
 
 if TYPE_CHECKING:
     from model_store.serialization.structure.rules import Rule
@@ -50,7 +50,7 @@ class TypeForm(Form):
         code = arguments[0] if arguments else None
         flags = arguments[1:]
         if type(code) is not str or not _CODE.fullmatch(code) or len(arguments) > 3:
-            m.refuse("dtype", f"a type {code!r}", rule.name)
+            m.refuse("dtype", f"a type {shown(code)}", rule.name)
         if not all(type(flag) in (bool, int) and flag in (0, 1) for flag in flags):
             m.refuse("dtype", "a type with other flags than numpy writes", rule.name)
         return m.remember(np.dtype(code, align=False, copy=True), rule)
@@ -62,7 +62,7 @@ class TypeForm(Form):
             m.refuse("dtype", "a type's state is not what numpy writes", rule.name)
         try:
             expected: list[Any] = [each.__reduce__()[2] for each in _same_types(instance, state)]
-        except (TypeError, ValueError, KeyError, AttributeError):
+        except (TypeError, ValueError, LookupError, AttributeError):
             expected = []
         if not any(_same(state, each) for each in expected):
             m.refuse("dtype", "a type's state contradicts the type", rule.name)
@@ -160,7 +160,9 @@ class BufferForm(Form):
             m.refuse("array", "an array of objects is made from bytes", rule.name)
         require_content(m, shape, kind, data, rule.name)
         if axes and axes[0] is not None:
-            if type(axes[0]) is not tuple or sorted(axes[0]) != list(range(len(shape))) or order != "K":
+            # Only whole numbers are compared: to compare tuples that hold each other can take for ever.
+            fits = type(axes[0]) is tuple and all(type(axis) is int for axis in axes[0]) and order == "K"
+            if not fits or sorted(axes[0]) != list(range(len(shape))):
                 m.refuse("array", "an array's axes are not those of its shape", rule.name)
             return np.frombuffer(data, dtype=kind).reshape(shape, order="C").transpose(axes[0])
         if order not in (*_ORDERS, "A"):
@@ -234,7 +236,7 @@ class BitGeneratorForm(Form):
         """Sets numbers within the generator's bounds."""
         state = state[0] if type(state) is tuple and len(state) == 2 else state
         require_random_state(m, rule, state, type(instance).__name__)
-        instance.state = state
+        _set_random_state(m, rule, lambda: setattr(instance, "state", state))
 
 
 def require_random_state(m: Machine, rule: "Rule", state: Any, kind: str) -> None:
@@ -276,7 +278,14 @@ class GeneratorForm(Form):
         require_random_state(m, rule, state, "MT19937")
         if state.get("has_gauss", 0) not in (0, 1) or not isinstance(state.get("gauss", 0.0), int | float):
             m.refuse("random", "a random generator's state is not what numpy writes", rule.name)
-        instance.__setstate__(state)
+        _set_random_state(m, rule, lambda: instance.__setstate__(state))
+
+
+def _set_random_state(m: Machine, rule: "Rule", set_state: Callable[[], None]) -> None:
+    try:
+        set_state()
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        m.refuse("random", f"a random generator does not take its state ({error})", rule.name)
 
 
 class SeedForm(Form):

@@ -4,7 +4,8 @@ Both libraries end the process, read other memory or run for ever over numbers t
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from model_store.serialization.ubjson import read_ubjson
 
 _MOST_FEATURES = 10_000_000
 _MOST_TREES = 10_000_000
+_PRINTABLE = re.compile(r"[ -~\n]*")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|inf|nan)"
+_NUMBERS = re.compile(rf"(?:{_NUMBER}(?: +{_NUMBER})*)?")
+_PLACE = re.compile(r"[0-9]{1,9}(\.[0-9]*)?")
 _TREE_ARRAYS = ("right_children", "split_indices", "split_conditions", "default_left")
 
 
@@ -40,7 +46,7 @@ def require_xgboost(document: Any) -> None:
         if not 0 <= features <= _MOST_FEATURES or not 0 <= groups <= MOST_CLASSES:
             raise ValueError("a model of XGBoost has sizes that are none")
         _require_booster(learner["gradient_booster"], features, groups)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"a model of XGBoost lacks {error}") from None
 
 
@@ -115,25 +121,35 @@ def _require_categories(tree: Any, count: int) -> None:
 def require_lightgbm(text: str) -> dict[str, str]:
     """The header's fields of a model of LightGBM in its text form.
 
+    A text that LightGBM could read otherwise than it is read here is refused: a field given twice, digits and spaces
+    of other scripts, other ends of lines.
+
     Raises:
         ValueError: trees are not where the header says, or lead outside themselves.
     """
     try:
         return _require_lightgbm(text)
-    except (KeyError, IndexError) as error:
+    except (LookupError, OverflowError) as error:
         raise ValueError(f"it lacks {error}") from None
 
 
 def _require_lightgbm(text: str) -> dict[str, str]:
     head, _, rest = text.partition("\n\n")
-    first, *lines = head.splitlines()
+    first, *lines = head.split("\n")
     if first != "tree":
         raise ValueError("it does not begin with the line 'tree'")
-    header = dict(_fields(lines))
-    features, sizes = int(header["max_feature_idx"]) + 1, [int(size) for size in header.get("tree_sizes", "").split()]
-    classes, in_round = int(header.get("num_class", 1)), int(header.get("num_tree_per_iteration", 1))
+    if "\0" in text or "\r" in head:
+        raise ValueError("it has characters that LightGBM takes for the end of a text or of a line")
+    header = _fields(line for line in lines if line != "average_output")
+    if "Tree" in header:
+        raise ValueError("it has a tree before its header ends")
+    features, sizes = _whole(header["max_feature_idx"]) + 1, _wholes(header["tree_sizes"])
+    classes, in_round = _whole(header.get("num_class", "1")), _whole(header.get("num_tree_per_iteration", "1"))
     if not 0 < features <= _MOST_FEATURES or not 0 < classes <= MOST_CLASSES or not 0 < in_round <= MOST_CLASSES:
         raise ValueError("its sizes are none")
+    _require_objective(header.get("objective", ""), classes, in_round)
+    if not sizes:
+        raise ValueError("it has no trees")
     # Sizes are counted in bytes from the first tree on.
     body, start = rest.lstrip("\n").encode(), 0
     for number, size in enumerate(sizes):
@@ -148,29 +164,53 @@ def _require_lightgbm(text: str) -> dict[str, str]:
     return header
 
 
-_LIGHTGBM_ARRAYS = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
+def _require_objective(objective: str, classes: int, in_round: int) -> None:
+    """As many classes as the header has: LightGBM writes so many answers."""
+    name, *parts = objective.split(" ")
+    told = [_whole(part.removeprefix("num_class:")) for part in parts if part.startswith("num_class:")]
+    if any(count not in (classes, in_round) or classes != in_round for count in told):
+        raise ValueError(f"its objective {name} has another number of classes than its header")
+
+
+_OF_SPLITS = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
+_MAYBE_OF_SPLITS = ("split_gain", "internal_value", "internal_weight", "internal_count")
+_MAYBE_OF_LEAVES = ("leaf_weight", "leaf_count")
 
 
 def _require_lightgbm_tree(block: str, number: int, features: int) -> None:
-    first, *lines = block.splitlines()
+    if not _PRINTABLE.fullmatch(block):
+        raise ValueError(f"tree {number} has characters that LightGBM does not write")
+    first, *lines = block.rstrip("\n").split("\n")
     if first != f"Tree={number}":
         raise ValueError(f"tree {number} is not where the header says")
-    tree = dict(_fields(lines))
-    leaves = int(tree["num_leaves"])
-    if len(tree["leaf_value"].split()) != leaves or leaves < 1:
+    tree = _fields(lines)
+    leaves = _whole(tree["num_leaves"])
+    if leaves < 1:
         raise ValueError(f"tree {number} has not one value a leaf")
+    _require_arrays(tree, number, leaves)
     _require_linear_leaves(tree, number, leaves, features)
     if leaves == 1:
         return
-    if any(len(tree[name].split()) != leaves - 1 for name in _LIGHTGBM_ARRAYS):
-        raise ValueError(f"tree {number} has not one value a split")
-    left, right = ([int(child) for child in tree[name].split()] for name in ("left_child", "right_child"))
+    left, right = (_wholes(tree[name]) for name in ("left_child", "right_child"))
     if sorted(left + right) != sorted([*range(-leaves, 0), *range(1, leaves - 1)]):
         raise ValueError(f"tree {number} leads outside itself, or in circles")
     _require_no_circle(left, right, number)
-    if not all(0 <= int(feature) < features for feature in tree["split_feature"].split()):
+    if not all(0 <= feature < features for feature in _wholes(tree["split_feature"])):
         raise ValueError(f"tree {number} asks for features that the model has not")
     _require_lightgbm_categories(tree, number)
+
+
+def _require_arrays(tree: Mapping[str, str], number: int, leaves: int) -> None:
+    """As many numbers as there are leaves or splits: LightGBM ends the process over fewer, and over other texts."""
+    needed = {"leaf_value": leaves, **(dict.fromkeys(_OF_SPLITS, leaves - 1) if leaves > 1 else {})}
+    optional = {**dict.fromkeys(_MAYBE_OF_LEAVES, leaves), **dict.fromkeys(_MAYBE_OF_SPLITS, leaves - 1)}
+    for name, count in {**needed, **optional}.items():
+        if name not in needed and not tree.get(name):
+            continue
+        if len(tree[name].split()) != count or not _are_numbers(tree[name]):
+            raise ValueError(f"tree {number} has not one value a {'leaf' if 'leaf' in name else 'split'} ({name})")
+    if not _are_numbers(tree.get("shrinkage", "1")):
+        raise ValueError(f"tree {number} has a shrinkage that is not a number")
 
 
 def _require_no_circle(left: list[int], right: list[int], number: int) -> None:
@@ -184,33 +224,58 @@ def _require_no_circle(left: list[int], right: list[int], number: int) -> None:
 
 
 def _require_lightgbm_categories(tree: Mapping[str, str], number: int) -> None:
-    count = int(tree.get("num_cat", 0))
-    kinds, thresholds = tree["decision_type"].split(), tree["threshold"].split()
-    by_category = [int(float(value)) for kind, value in zip(kinds, thresholds, strict=True) if int(kind) & 1]
+    count = _whole(tree.get("num_cat", "0"))
+    kinds, thresholds = _wholes(tree["decision_type"]), tree["threshold"].split()
+    by_category = [_category(value) for kind, value in zip(kinds, thresholds, strict=True) if kind & 1]
     if not all(0 <= place < count for place in by_category):
         raise ValueError(f"tree {number} leads outside its categories")
     if count <= 0:
         return
-    borders = [int(each) for each in tree["cat_boundaries"].split()]
+    borders = _wholes(tree["cat_boundaries"])
     words = tree["cat_threshold"].split()
     if len(borders) != count + 1 or borders[0] != 0 or borders[-1] != len(words) or borders != sorted(borders):
         raise ValueError(f"tree {number} leads outside its categories")
 
 
 def _require_linear_leaves(tree: Mapping[str, str], number: int, leaves: int, features: int) -> None:
-    if int(tree.get("is_linear", 0)) == 0:
+    if _whole(tree.get("is_linear", "0")) == 0:
         return
-    counts = [int(each) for each in tree["num_features"].split()]
-    asked = [int(each) for each in tree.get("leaf_features", "").split()]
+    counts, asked = _wholes(tree["num_features"]), _wholes(tree.get("leaf_features", ""))
     weights = tree.get("leaf_coeff", "").split()
-    if len(counts) != leaves or sum(counts) != len(asked) or len(weights) != len(asked):
+    if len(counts) != leaves or min(counts) < 0 or sum(counts) != len(asked) or len(weights) != len(asked):
         raise ValueError(f"tree {number} does not have a weight for each feature of its leaves")
+    if not all(_are_numbers(tree.get(name, "")) for name in ("leaf_const", "leaf_coeff")):
+        raise ValueError(f"tree {number} has weights of its leaves that are not numbers")
     if len(tree["leaf_const"].split()) != leaves or not all(0 <= each < features for each in asked):
         raise ValueError(f"tree {number} asks for features that the model has not")
 
 
-def _fields(lines: list[str]) -> Iterator[tuple[str, str]]:
+def _fields(lines: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
     for line in lines:
         name, sign, value = line.partition("=")
-        if sign:
-            yield name, value
+        if not sign or not name or name in found:
+            raise ValueError(f"the line {line[:80]!r} is no field, or gives one again")
+        found[name] = value
+    return found
+
+
+def _whole(text: str) -> int:
+    """A whole number as LightGBM writes it; Python reads more."""
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not a whole number")
+    return int(text)
+
+
+def _wholes(text: str) -> list[int]:
+    return [_whole(each) for each in text.split(" ") if each]
+
+
+def _are_numbers(text: str) -> bool:
+    return _NUMBERS.fullmatch(text.strip(" ")) is not None
+
+
+def _category(text: str) -> int:
+    if not _PLACE.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not a place of categories")
+    return int(float(text))

@@ -4,7 +4,7 @@ What compiled code reads without looking is checked as a whole here, since it li
 objects: a forest's trees and its number of features, a vocabulary and the weights of its words.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model_store.errors import StructureRefused
@@ -22,9 +22,10 @@ def require_consistent(model: Any) -> None:
     Args:
         model: as it was loaded, or inspected.
     """
+    sizes: dict[int, int] = {}
     for item in objects_of(model):
-        if type(item) is list:
-            _require_small(item)
+        if type(item) in (list, tuple):
+            _require_small(item, sizes)
             continue
         name = _class_name(item)
         look = _LOOKS.get(name)
@@ -32,7 +33,7 @@ def require_consistent(model: Any) -> None:
             continue
         try:
             look(_attributes(item))
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise StructureRefused("numbers", f"{name}: {error}", name=name) from None
 
 
@@ -48,9 +49,13 @@ def _attributes(item: Any) -> Mapping[str, Any]:
     return attributes
 
 
-def _require_small(root: list[Any]) -> None:
-    """Raises StructureRefused when lists in lists would become too large an array, or lie in each other."""
-    sizes: dict[int, int] = {}
+def _require_small(root: Sequence[Any], sizes: dict[int, int]) -> None:
+    """Raises StructureRefused when lists in lists would become too large an array, or lie in each other.
+
+    Args:
+        root: a list or a tuple.
+        sizes: of those that were looked at already, by their ids; each is looked at once.
+    """
     open_now: set[int] = set()
     pending: list[tuple[Any, bool]] = [(root, False)]
     while pending:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from model_store.serialization.structure.machine import Made, Named
+from model_store.serialization.structure.machine import Made, Named, shown
 
 if TYPE_CHECKING:
     from model_store.serialization.structure.machine import Machine
@@ -126,7 +126,7 @@ def require_attributes(m: "Machine", rule: "Rule", kind: type | None, state: Any
     for name in state:
         hides = name in _SHADOWING and name not in own
         if type(name) is not str or not name.isidentifier() or name.startswith("__") or hides:
-            m.refuse("attribute", f"a {rule.name} has the attribute {name!r}", rule.name)
+            m.refuse("attribute", f"a {rule.name} has the attribute {shown(name)}", rule.name)
         if kind is not None and _has_method(kind, name):
             m.refuse("attribute", f"the attribute {name!r} of a {rule.name} hides a method", rule.name)
 

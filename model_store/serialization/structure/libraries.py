@@ -29,7 +29,7 @@ def _looked_at(m: Machine, rule: "Rule", look: Any, *arguments: Any, **named: An
     """What a look at numbers finds; its ValueError becomes a refusal."""
     try:
         return look(*arguments, **named)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         return m.refuse("numbers", f"{rule.name}: {error}", rule.name)
 
 
@@ -176,7 +176,16 @@ class IndexForm(Form):
                  "pandas.core.indexes.range.RangeIndex", "pandas.core.indexes.category.CategoricalIndex")  # fmt: skip
         if len(arguments) != 2 or type(arguments[1]) is not dict or not any(is_named(arguments[0], k) for k in kinds):
             m.refuse("call", f"{rule.name} makes something else than an index", rule.name)
+        if not all(_fits_index(key, value) for key, value in arguments[1].items()):
+            m.refuse("call", "an index of columns is not made from an array or a range", rule.name)
         return self.named(rule)(*arguments) if m.real else Made("pandas.Index")
+
+
+def _fits_index(key: Any, value: Any) -> bool:
+    """Whether pandas writes it so; of lists and ranges it would make an array, however large."""
+    if key == "data":
+        return isinstance(value, np.ndarray) or type(value) is Made or type(value).__module__.startswith("pandas.")
+    return key == "name" or (key in ("start", "stop", "step") and type(value) is int)
 
 
 class TextTypeForm(Form):

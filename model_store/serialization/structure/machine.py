@@ -23,10 +23,14 @@ _MOST_INTEGER_BYTES = 64
 _MOST_DIGITS = 128
 _MOST_LINE_BYTES = 1 << 16
 _PIECE = 1 << 20
+_BUFFER_AT_ONCE = 64 << 20
+_MOST_SHOWN = 80
 _HIGHEST_PROTOCOL = 5
 _BIG_TUPLE = 64
 _DEEPEST = 8
-_PLAIN = frozenset({str, int, float, bool, bytes, complex, type(None)})
+_PLAIN = frozenset({str, float, bool, bytes, type(None)})
+_KEY_BITS = 64
+"""Of a whole number as a key: among larger ones, as among complex ones, any number can be made to have one hash."""
 _NO_MARK = object()
 
 
@@ -52,6 +56,14 @@ class Named:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+def shown(value: Any) -> str:
+    """A value of the file's for a message: a short text as it is, of others the type only.
+
+    To write out what holds itself many times can take for ever.
+    """
+    return repr(value[:_MOST_SHOWN]) if type(value) is str else f"of the type {type(value).__name__}"
 
 
 class Machine:
@@ -158,14 +170,18 @@ class Machine:
     def require_keys(self, keys: Iterable[Any]) -> None:
         """Raises StructureRefused unless each key is a plain value: others take code, or long, to be compared."""
         for key in keys:
-            if type(key) not in _PLAIN and not self._is_plain(key):
+            if type(key) is not str and not self._is_plain(key):
                 self.refuse("key", "a dictionary or a set has a key that is not a plain value")
 
     def _is_plain(self, key: Any, depth: int = 0) -> bool:
+        if type(key) is int:
+            return key.bit_length() <= _KEY_BITS
         if type(key) in _PLAIN:
             return True
         if type(key) is tuple:
-            return depth < 2 and len(key) <= _BIG_TUPLE and all(self._is_plain(item, depth + 1) for item in key)
+            # Counted with the items of its own tuples: one that lies in the memo can be used very often.
+            count = len(key) + sum(len(item) for item in key if type(item) is tuple)
+            return depth < 2 and count <= _BIG_TUPLE and all(self._is_plain(item, depth + 1) for item in key)
         if type(key) is Made:
             return bool(key.about.get("scalar"))
         return type(key).__module__ == "numpy" and hasattr(type(key), "dtype") and getattr(key, "ndim", 1) == 0
@@ -376,15 +392,14 @@ def _bytearray8(m: Machine) -> None:
     count = int.from_bytes(m.take(8), "little")
     if count > m.max_bytes:
         m.refuse("size", f"a value of {count} bytes; at most {m.max_bytes} are read")
-    if m.real:
-        try:
-            data = bytearray(count)
-        except MemoryError:
-            m.refuse("size", f"there is no memory for a value of {count} bytes")
-            raise
+    if m.real and count <= _BUFFER_AT_ONCE:
+        data = bytearray(count)
         m.fill(data)
     else:
-        data = bytearray(m.take(count))
+        # The file may end long before: memory is taken as its bytes come.
+        data = bytearray()
+        while len(data) < count:
+            data += m.take(min(count - len(data), _BUFFER_AT_ONCE))
     m._stack.append(data)
 
 

@@ -30,6 +30,8 @@ def require_tree(left: Any, right: Any, *, internal: Any, what: str) -> None:
     children = (np.asarray(left)[inner], np.asarray(right)[inner])
     seen = np.zeros(count, dtype=bool)
     for side in children:
+        if side.dtype.kind not in "iu":
+            raise ValueError(f"{what} has children that are not whole numbers")
         if len(side) and (side.min() < 1 or side.max() >= count):
             raise ValueError(f"{what} leads outside its nodes")
         seen[side] = True
@@ -57,7 +59,8 @@ def _reaches_leaves(left: Any, right: Any, internal: Any, count: int) -> bool:
 def require_within(values: Any, limit: int, what: str, low: int = 0) -> None:
     """Raises ValueError unless each value lies from `low` to below `limit`."""
     found = np.asarray(values)
-    if found.size and (found.min() < low or found.max() >= limit):
+    # Asked so that a number that is none (NaN) lies outside.
+    if found.size and not (found.min() >= low and found.max() < limit):
         raise ValueError(f"{what} lies outside its range")
 
 

@@ -73,9 +73,9 @@ class _Walk:
         domain, operator = "", ""
         for number, value in self._read(content):
             if number == _NODE_DOMAIN:
-                domain = bytes(value).decode("utf-8")
+                domain = _text(value)
             elif number == _NODE_OPERATOR:
-                operator = bytes(value).decode("utf-8")
+                operator = _text(value)
             elif number == _NODE_ATTRIBUTES:
                 self._attribute(value, depth)
         if domain not in DOMAINS:
@@ -132,6 +132,12 @@ class _Walk:
                 yield number, 0
             else:
                 raise ValueError("it is not a file of Protocol Buffers")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, memoryview):
+        raise ValueError("a name in it is not a text")  # noqa: TRY004 - a fault of the file
+    return bytes(value).decode("utf-8")
 
 
 def _varint(content: memoryview, place: int) -> tuple[int, int]:

@@ -30,6 +30,8 @@ _SCHEMA = "schema.json"
 _MOST_SCHEMA_BYTES = 64 << 20
 _MOST_ENTRIES = 200_000
 _MOST_BYTES = 16 << 30
+_MOST_STEP = 1 << 20
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NUMPY_SCALARS = frozenset(
     f"numpy.{name}"
     for name in (
@@ -97,6 +99,9 @@ class _Schema:
         self.named: set[str] = set()
         self.untrusted: set[str] = set()
         self._trusted = trusted
+        self._arrays: set[str] = set()
+        self._trees: set[tuple[Any, ...]] = set()
+        """Files that were looked at already; nothing keeps a schema from naming one many times."""
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
             self._root = json.loads(_schema_of(self._archive))
@@ -110,13 +115,16 @@ class _Schema:
         if not isinstance(self._root, dict) or "__loader__" not in self._root:
             raise UnreadableModel("not a skops file (its schema has no root)")
         for node, where in _nodes(self._root):
-            loader, name = node.get("__loader__"), f"{node.get('__module__')}.{node.get('__class__')}"
+            loader, module, kind = (node.get(key) for key in ("__loader__", "__module__", "__class__"))
+            if not isinstance(loader, str) or not isinstance(module, str) or not isinstance(kind, str):
+                _refuse("loader", "a node whose loader or class is not named by a text", where, "")
+            name = f"{module}.{kind}"
             self.named.add(name)
             if name in self._trusted:
                 continue
-            self._look_at(node, str(loader), name, where)
+            self._look_at(node, loader, name, where)
 
-    def _look_at(self, node: Mapping[str, Any], loader: str, name: str, where: str) -> None:
+    def _look_at(self, node: Mapping[str, Any], loader: str, name: str, where: "_Way") -> None:
         if (look := _LOOKS.get(loader)) is not None:
             look(self, node, name, where)
         elif loader in _EXACT or loader == "SparseMatrixNode":
@@ -130,7 +138,7 @@ class _Schema:
         elif loader != "CachedNode":
             _refuse("loader", f"the loader {loader!r}, which calls what a file names", where, name)
 
-    def _by_rule(self, loader: str, name: str, where: str) -> None:
+    def _by_rule(self, loader: str, name: str, where: "_Way") -> None:
         if loader == "TupleNode" and name == "builtins.tuple":
             return
         if loader == "TypeNode" and name in _TYPES:
@@ -141,14 +149,19 @@ class _Schema:
         elif not isinstance(rule.form, _BY_RULE[loader]) and not (loader == "TypeNode" and rule.held):
             _refuse("loader", f"{loader} makes {name}, whose rule is another", where, name)
 
-    def _tree(self, node: Mapping[str, Any], name: str, where: str) -> None:
+    def _tree(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         """A tree's nodes: compiled code follows them without a look."""
         if name != _TREE:
             _refuse("loader", f"TreeNode makes {name}", where, name)
         state = _member(_member(node, "content"), "content")
-        begun = _member(_member(node, "__reduce__"), "args").get("content")
+        begun: Any = _member(_member(node, "__reduce__"), "args").get("content")
         try:
-            features, classes, outputs = begun if isinstance(begun, list) else ()
+            features, classes, outputs = begun
+            files = (state["nodes"]["file"], state["values"]["file"], classes["file"])
+            tree = (*files, features["content"], outputs["content"])
+            if tree in self._trees:
+                return
+            self._trees.add(tree)
             numbers.require_sklearn_tree(
                 self._read_array(state["nodes"]),
                 self._read_array(state["values"]),
@@ -156,7 +169,7 @@ class _Schema:
                 outputs=int(json.loads(outputs["content"])),
                 classes=int(self._read_array(classes).max()),
             )
-        except (ValueError, TypeError, KeyError, OverflowError, SyntaxError, EOFError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
             _refuse("numbers", f"{name}: {' '.join(str(error).split())[:200]}", where, name)
 
     def _read_array(self, node: Mapping[str, Any]) -> Any:
@@ -166,13 +179,13 @@ class _Schema:
         _require_array(content)
         return np.load(io.BytesIO(content), allow_pickle=False)
 
-    def _object(self, node: Mapping[str, Any], name: str, where: str) -> None:
+    def _object(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         if name in _BOOSTERS:
             self._booster(node, name, where)
         else:
             self._by_rule("ObjectNode", name, where)
 
-    def _booster(self, node: Mapping[str, Any], name: str, where: str) -> None:
+    def _booster(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         """A booster's own bytes: its library ends the process over bytes that it does not expect."""
         state = _member(_member(node, "content"), "content")
         file, text = _member(state, "handle").get("file"), _member(state, "_handle").get("content")
@@ -186,49 +199,55 @@ class _Schema:
         except (ValueError, RecursionError, OverflowError) as error:
             _refuse("numbers", f"{name}: {error}", where, name)
 
-    def _generator(self, node: Mapping[str, Any], name: str, where: str) -> None:
+    def _generator(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         if name not in _EXACT["RandomGeneratorNode"]:
             _refuse("loader", f"RandomGeneratorNode makes {name}", where, name)
         kind = _member(_member(_member(node, "content"), "bit_generator"), "content").get("bit_generator")
         try:
             text = json.loads(kind["content"]) if isinstance(kind, dict) else None
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             text = None
-        if text not in _BIT_GENERATORS:
-            _refuse("loader", f"a random generator of the kind {text!r}", where, name)
+        if not isinstance(text, str) or text not in _BIT_GENERATORS:
+            _refuse("loader", "a random generator of an unknown kind", where, name)
 
-    def _array(self, file: str, where: str) -> None:
-        """As many bytes as shape and type need, and none of them an object."""
+    def _array(self, file: str, where: "_Way") -> None:
+        """As many bytes as shape and type need, and none of them an object; each file is looked at once."""
+        if file in self._arrays:
+            return
+        self._arrays.add(file)
         try:
             _require_array(self._bytes(file))
-        except (ValueError, TypeError, SyntaxError, EOFError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             _refuse("array", " ".join(str(error).split())[:200], where, "numpy.ndarray")
 
     def _bytes(self, file: str) -> bytes:
         try:
-            return self._archive.read(file)
+            return _content_of(self._archive, self._archive.getinfo(file))
         except Exception as error:
             raise UnreadableModel(f"not a skops file ({type(error).__name__}: {error})") from None
 
 
-_LOOKS: Mapping[str, Callable[[_Schema, Mapping[str, Any], str, str], None]] = {
+_Way = tuple[Any, ...]
+"""To a value of a schema: the way to what holds it, and its key there."""
+
+_LOOKS: Mapping[str, Callable[[_Schema, Mapping[str, Any], str, _Way], None]] = {
     "ObjectNode": _Schema._object,
     "TreeNode": _Schema._tree,
     "RandomGeneratorNode": _Schema._generator,
 }
 
 
-def _nodes(root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+def _nodes(root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], _Way]]:
     """Every node of a schema, with the way to it."""
-    pending: list[tuple[Any, str]] = [(root, "")]
+    pending: list[tuple[Any, _Way]] = [(root, ())]
     while pending:
         item, where = pending.pop()
         if isinstance(item, dict):
             if "__loader__" in item:
-                yield item, f"schema.json{where}"
-            pending += [(value, f"{where}/{str(key)[:80]}") for key, value in item.items()]
+                yield item, where
+            pending += [(value, (where, key)) for key, value in item.items()]
         elif isinstance(item, list):
-            pending += [(value, f"{where}/{number}") for number, value in enumerate(item)]
+            pending += [(value, (where, number)) for number, value in enumerate(item)]
 
 
 def _schema_of(archive: zipfile.ZipFile) -> bytes:
@@ -239,7 +258,19 @@ def _schema_of(archive: zipfile.ZipFile) -> bytes:
     entry = archive.getinfo(_SCHEMA)
     if entry.file_size > _MOST_SCHEMA_BYTES:
         raise UnreadableModel("the skops file's schema is too large")
-    return archive.read(entry)
+    return _content_of(archive, entry)
+
+
+def _content_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """A member, in steps: it may hold more than its entry says, which is neither unpacked nor returned.
+
+    Raises:
+        UnreadableModel: it is compressed in another way than skops does.
+    """
+    if entry.compress_type not in _COMPRESSIONS:
+        raise UnreadableModel("not a skops file (a member is compressed in another way)")
+    with archive.open(entry) as member:
+        return b"".join(iter(lambda: member.read(_MOST_STEP), b""))
 
 
 def _require_array(content: bytes) -> None:
@@ -248,7 +279,10 @@ def _require_array(content: bytes) -> None:
 
     source = io.BytesIO(content)
     read = npy.read_array_header_1_0 if npy.read_magic(source) == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read(source)
+    try:
+        shape, _, dtype = read(source)
+    except Exception as error:  # The header is read as Python's own literals, which fail in many ways.
+        raise ValueError(f"an array's file without a header ({type(error).__name__})") from None
     count = 1
     for length in shape:
         count *= int(length)
@@ -267,5 +301,9 @@ def _rule(name: str) -> Rule | None:
     return rule_of(module, attribute)
 
 
-def _refuse(rule: str, what: str, where: str, name: str) -> NoReturn:
-    raise StructureRefused(rule, what, where, name)
+def _refuse(rule: str, what: str, where: _Way, name: str) -> NoReturn:
+    keys: list[str] = []
+    while where:
+        where, key = where
+        keys.append(f"/{str(key)[:80]}")
+    raise StructureRefused(rule, what, f"schema.json{''.join(reversed(keys))}", name)
