@@ -26,9 +26,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
+from model_store.serialization.allow_list import RULES_FILE  # noqa: E402
 from model_store.serialization.held_functions import PURE_FUNCTIONS, PURE_SCIPY_FUNCTIONS  # noqa: E402
 from model_store.serialization.names import Global, present_name  # noqa: E402
-from model_store.serialization.structure.rules import RULES_FILE  # noqa: E402
 from scripts.ordinary_models import ordinary_models  # noqa: E402
 
 _LIBRARIES = ("imblearn", "joblib.numpy_pickle", "lightgbm", "numpy", "pandas", "scipy", "sklearn", "xgboost")

@@ -1,16 +1,51 @@
-"""What a file may name, in parts, for those who ask for names only; the rules are in `structure/rules.json`."""
+"""What a file may name, as data: `structure/rules.json`. What each name may be used for, `structure/rules.py` says."""
 
+import json
+from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
+from typing import NamedTuple
 
 from model_store.serialization.names import Global
-from model_store.serialization.structure.rules import rules
+
+RULES_FILE = Path(__file__).with_name("structure") / "rules.json"
+
+
+class Listed(NamedTuple):
+    """One name of the file.
+
+    Attributes:
+        module: where it is.
+        attribute: its name there.
+        form: the name of the form that it may be used in.
+        held: whether a model may hold the class or function itself.
+        because: why it is there.
+    """
+
+    module: str
+    attribute: str
+    form: str
+    held: bool
+    because: str
+
+
+@cache
+def listed() -> Mapping[str, Listed]:
+    """Everything that the file lists, by the full name."""
+    return {f"{each.module}.{each.attribute}": each for each in _listed()}
+
+
+def _listed() -> Iterator[Listed]:
+    for heading, group in json.loads(RULES_FILE.read_text(encoding="utf-8")).items():
+        form = heading.removesuffix(", held")
+        for module, names in group["names"].items():
+            for name in names:
+                yield Listed(module, name, form, group["held"], group["because"])
 
 
 @cache
 def _of_form(form: str) -> frozenset[Global]:
-    from model_store.serialization.structure.forms import FORMS
-
-    return frozenset((rule.module, rule.attribute) for rule in rules().values() if rule.form is FORMS[form])
+    return frozenset((each.module, each.attribute) for each in listed().values() if each.form == form)
 
 
 def stand_in_classes() -> frozenset[Global]:
@@ -26,4 +61,4 @@ def stand_in_functions() -> frozenset[Global]:
 @cache
 def trusted_globals() -> frozenset[str]:
     """Full names of everything that a file may name by default."""
-    return frozenset(rules())
+    return frozenset(listed())

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from model_store.errors import StructureRefused, TrailingData, UnreadableModel, UntrustedType
 from model_store.serialization.held_functions import settle
 from model_store.serialization.structure.machine import MOST_BYTES, Machine
+from model_store.serialization.structure.rules import rules
 
 
 def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = MOST_BYTES) -> Any:
@@ -29,7 +30,7 @@ def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = 
     """
     from model_store.serialization.structure.consistent import require_consistent
 
-    machine = Machine(file, trusted=trusted, max_bytes=max_bytes)
+    machine = Machine(file, rules(), trusted=trusted, max_bytes=max_bytes)
     model = machine.run()
     require_consistent(model)
     return settle(model, trusted, machine.granted)
@@ -51,7 +52,7 @@ def inspect_pickle(file: BinaryIO, trusted: Collection[str] = ()) -> dict[str, A
     """
     from model_store.serialization.structure.consistent import require_consistent
 
-    machine = Machine(file, real=False, trusted=trusted)
+    machine = Machine(file, rules(), real=False, trusted=trusted)
     refused: dict[str, str] | None = None
     try:
         require_consistent(machine.run())

@@ -58,7 +58,7 @@ def import_what_rules_name() -> None:
     """Imports every module of the rules, so that an import while a model is read is one too many."""
     if _imported:
         return
-    for rule in rules().values():
+    for rule in rules().by_name.values():
         with suppress(ImportError, AttributeError):  # names of other versions
             importlib.import_module(rule.module)
             rule.form.named(rule)

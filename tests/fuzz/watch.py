@@ -59,7 +59,9 @@ def _is_unknown(arguments: tuple[Any, ...]) -> bool:
     from model_store.serialization.structure.rules import rules
 
     package = str(arguments[0]).partition(".")[0]
-    return package not in _KNOWN_PACKAGES and not any(rule.module.startswith(package) for rule in rules().values())
+    return package not in _KNOWN_PACKAGES and not any(
+        rule.module.startswith(package) for rule in rules().by_name.values()
+    )
 
 
 def _writes(arguments: tuple[Any, ...]) -> bool:

@@ -8,15 +8,14 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from model_store.serialization.structure.forms import Form, ObjectForm, is_named
-from model_store.serialization.structure.machine import Machine, Made, shown
-
-if TYPE_CHECKING:
-    from model_store.serialization.structure.rules import Rule
+from model_store.serialization.structure.machine import Machine
+from model_store.serialization.structure.rule import Rule
+from model_store.serialization.structure.values import Made, shown
 
 _CODE = re.compile(r"[<>|=]?(b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|O8?|[SUV]\d{1,9}|[Mm]8(\[\d{0,4}[a-zA-Z]{1,2}\])?)")
 _STATE_LENGTH, _DATED_STATE_LENGTH = 8, 9
@@ -45,7 +44,7 @@ class TypeForm(Form):
     called = True
     takes_globals = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """A type by its code, as numpy writes it."""
         code = arguments[0] if arguments else None
         flags = arguments[1:]
@@ -55,7 +54,7 @@ class TypeForm(Form):
             m.refuse("dtype", "a type with other flags than numpy writes", rule.name)
         return m.remember(np.dtype(code, align=False, copy=True), rule)
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Compares the state with that of the same type made here."""
         length = len(state) if type(state) is tuple else 0
         if length not in (_STATE_LENGTH, _DATED_STATE_LENGTH):
@@ -116,14 +115,14 @@ class EmptyArrayForm(Form):
     called = True
     takes_globals = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The empty array."""
         fits = len(arguments) == 3 and is_named(arguments[0], "numpy.ndarray")
         if not fits or arguments[1] != (0,) or arguments[2] not in (b"b", "b"):
             m.refuse("array", "an array is not begun as numpy writes it", rule.name)
         return m.remember(np.ndarray((0,), "b"), rule)
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets shape, type and data that belong together."""
         if type(state) is not tuple or len(state) != 5 or type(state[0]) is not int:
             m.refuse("array", "an array's state is not what numpy writes", rule.name)
@@ -151,7 +150,7 @@ class BufferForm(Form):
 
     called = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The array."""
         if not 4 <= len(arguments) <= 5 or type(arguments[0]) not in (bytes, bytearray):
             m.refuse("array", "an array is not written as numpy writes it", rule.name)
@@ -177,7 +176,7 @@ class ScalarForm(Form):
 
     called = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The number."""
         if len(arguments) != 2 or not isinstance(arguments[0], np.dtype) or arguments[0].hasobject:
             m.refuse("scalar", "a number is not written as numpy writes it", rule.name)
@@ -195,14 +194,14 @@ class MaskedForm(Form):
     called = True
     takes_globals = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An empty one."""
         fits = len(arguments) == 4 and is_named(arguments[1], "numpy.ndarray") and arguments[2] == (0,)
         if not fits or arguments[3] not in (b"b", "b") or not _is_masked(arguments[0]):
             m.refuse("array", "an array with gaps is not begun as numpy writes it", rule.name)
         return m.remember(np.ma.MaskedArray(np.ndarray((0,), "b"), mask=np.ndarray((0,), "?")), rule)
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets shape, type, data and gaps that belong together."""
         if type(state) is not tuple or len(state) != 7:
             m.refuse("array", "an array's state is not what numpy writes", rule.name)
@@ -224,7 +223,7 @@ class BitGeneratorForm(Form):
     takes_globals = True
     kinds: Mapping[str, Any] = {"MT19937": np.random.MT19937, "PCG64": np.random.PCG64}
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """A new source."""
         kind = arguments[0] if arguments else None
         name = kind if type(kind) is str else getattr(kind, "__name__", getattr(kind, "name", "")).rpartition(".")[2]
@@ -232,14 +231,14 @@ class BitGeneratorForm(Form):
             m.refuse("random", "an unknown kind of random generator", rule.name)
         return m.remember(self.kinds[name](0), rule)
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets numbers within the generator's bounds."""
         state = state[0] if type(state) is tuple and len(state) == 2 else state
         require_random_state(m, rule, state, type(instance).__name__)
         _set_random_state(m, rule, lambda: setattr(instance, "state", state))
 
 
-def require_random_state(m: Machine, rule: "Rule", state: Any, kind: str) -> None:
+def require_random_state(m: Machine, rule: Rule, state: Any, kind: str) -> None:
     """Raises StructureRefused unless a random generator's state lies within its bounds."""
     inner = state.get("state") if type(state) is dict else None
     if type(inner) is not dict or state.get("bit_generator") != kind:
@@ -263,7 +262,7 @@ class GeneratorForm(Form):
 
     called = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The generator."""
         if not arguments or not isinstance(arguments[0], np.random.BitGenerator) or len(arguments) > 2:
             m.refuse("random", "a random generator without a source", rule.name)
@@ -271,7 +270,7 @@ class GeneratorForm(Form):
         made = np.random.RandomState(arguments[0]) if legacy else np.random.Generator(arguments[0])
         return m.remember(made, rule)
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets the state of a `RandomState`."""
         if not isinstance(instance, np.random.RandomState):
             m.refuse("state", f"a {rule.name} takes no state", rule.name)
@@ -281,7 +280,7 @@ class GeneratorForm(Form):
         _set_random_state(m, rule, lambda: instance.__setstate__(state))
 
 
-def _set_random_state(m: Machine, rule: "Rule", set_state: Callable[[], None]) -> None:
+def _set_random_state(m: Machine, rule: Rule, set_state: Callable[[], None]) -> None:
     try:
         set_state()
     except (ValueError, TypeError, LookupError, OverflowError) as error:
@@ -294,11 +293,11 @@ class SeedForm(Form):
     called = True
     takes_globals = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """A seed of its own."""
         return m.remember(np.random.SeedSequence(0), rule)
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Looks at the state, and leaves the seed as it is."""
         if type(state) is not tuple or len(state) > 6:
             m.refuse("state", "a seed's state is not what numpy writes", rule.name)
@@ -309,11 +308,11 @@ class JoblibArrayForm(ObjectForm):
 
     needs_state = True
 
-    def empty(self, m: Machine, rule: "Rule") -> Any:
+    def empty(self, m: Machine, rule: Rule) -> Any:
         """The wrapper."""
         return Made(rule.name)
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Reads the array that follows."""
         if type(state) is not dict or not set(state) <= {
             "subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"
@@ -341,7 +340,7 @@ class JoblibArrayForm(ObjectForm):
         return array if kind.isnative else array.astype(kind.newbyteorder("="))
 
     @staticmethod
-    def _skip_padding(m: Machine, rule: "Rule", alignment: Any) -> None:
+    def _skip_padding(m: Machine, rule: Rule, alignment: Any) -> None:
         if alignment is None:
             return
         if type(alignment) is not int or not 0 < alignment <= _PADDING_LIMIT:
@@ -352,7 +351,7 @@ class JoblibArrayForm(ObjectForm):
         m.take(length)
 
     @staticmethod
-    def _objects(m: Machine, rule: "Rule", kind: "np.dtype[Any]", shape: Any) -> Any:
+    def _objects(m: Machine, rule: Rule, kind: "np.dtype[Any]", shape: Any) -> Any:
         nested = m.nested()
         array = nested.run()
         if not isinstance(array, np.ndarray) or array.dtype != kind or array.shape != shape:

@@ -10,7 +10,7 @@ from typing import Any
 from model_store.errors import StructureRefused
 from model_store.serialization.object_graph import objects_of
 from model_store.serialization.structure import numbers
-from model_store.serialization.structure.machine import Made
+from model_store.serialization.structure.values import Made
 
 _MOST_EXPANDED = 50_000_000
 """Values of lists in lists, counted as often as they are reached."""

@@ -4,17 +4,15 @@ A form looks at arguments and states before it uses them, and uses them only thr
 In an inspection numbers are made, everything else is a `Made`.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from model_store.serialization.structure.machine import Made, Named, shown
-
-if TYPE_CHECKING:
-    from model_store.serialization.structure.machine import Machine
-    from model_store.serialization.structure.rules import Rule
+from model_store.serialization.stand_ins import named_function, stand_in_class
+from model_store.serialization.structure.machine import Machine
+from model_store.serialization.structure.rule import Form, Rule
+from model_store.serialization.structure.values import Made, Named, shown
 
 _MOST_ATTRIBUTES = 10_000
 _SHADOWING = frozenset({
@@ -27,48 +25,6 @@ _OWN_ATTRIBUTES = {"_BisectingTree": ("score",), "MetadataRequest": _SHADOWING, 
 """Classes that have attributes of these names by right: they are no estimators."""
 
 
-class Form:
-    """The form of a global that can be named and held, and nothing else."""
-
-    called = False
-    """Whether it can stand where something is called or made."""
-    takes_globals = False
-    """Whether its arguments can be classes that a model cannot hold."""
-    takes_names = False
-    """Whether it is made with named arguments."""
-    mapping = False
-    """Whether items can be set in what it makes."""
-    needs_state = False
-    """Whether what it makes is unsafe before it has got a state."""
-
-    def named(self, rule: "Rule") -> Any:
-        """What the name stands for."""
-        found: Any = importlib.import_module(rule.module)
-        for part in rule.attribute.split("."):
-            found = getattr(found, part)
-        return found
-
-    def made_by(self, _rule: "Rule") -> bool:
-        """Whether a function of Cython that is not named after the class makes it."""
-        return False
-
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
-        """The result of a call."""
-        return m.refuse("call", f"{rule.name} is called", rule.name)
-
-    def new(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
-        """A new object of a class, without a state."""
-        return m.refuse("make", f"an object of {rule.name} is made", rule.name)
-
-    def new_named(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """A new object of a class from named arguments."""
-        return m.refuse("make", f"an object of {rule.name} is made", rule.name)
-
-    def fill(self, m: "Machine", rule: "Rule", instance: Any, state: Any) -> Any:
-        """Sets a state; returns what takes the instance's place, or None."""
-        return m.refuse("state", f"a {rule.name} takes no state", rule.name)
-
-
 class HeldForm(Form):
     """A class or a constant that a model holds, such as a column's type."""
 
@@ -76,10 +32,8 @@ class HeldForm(Form):
 class FunctionForm(Form):
     """A function that a model holds: what the file gets is its name."""
 
-    def named(self, rule: "Rule") -> Any:
+    def named(self, rule: Rule) -> Any:
         """A name that cannot be called."""
-        from model_store.serialization.stand_ins import named_function
-
         return named_function(rule.name)
 
 
@@ -88,20 +42,20 @@ class ObjectForm(Form):
 
     called = True
 
-    def new(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def new(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An object without attributes."""
         if arguments:
             m.refuse("make", f"an object of {rule.name} is made from arguments", rule.name)
         return m.remember(self.empty(m, rule), rule)
 
-    def empty(self, m: "Machine", rule: "Rule") -> Any:
+    def empty(self, m: Machine, rule: Rule) -> Any:
         """The object, or what stands for it."""
         if not m.real:
             return Made(rule.name)
         kind = self.named(rule)
         return kind.__new__(kind)
 
-    def fill(self, m: "Machine", rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets the attributes."""
         require_attributes(m, rule, None if type(instance) is Made else type(instance), state)
         self.look(m, rule, instance, state)
@@ -114,11 +68,11 @@ class ObjectForm(Form):
         else:
             vars(instance).update(state)
 
-    def look(self, m: "Machine", rule: "Rule", instance: Any, state: dict[str, Any]) -> None:
+    def look(self, m: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
         """Looks at a state before a library reads it."""
 
 
-def require_attributes(m: "Machine", rule: "Rule", kind: type | None, state: Any) -> None:
+def require_attributes(m: Machine, rule: Rule, kind: type | None, state: Any) -> None:
     """Raises StructureRefused unless a state is a dictionary of attributes that hide no method."""
     if type(state) is not dict or len(state) > _MOST_ATTRIBUTES:
         m.refuse("state", f"the state of a {rule.name} is not a dictionary of its attributes", rule.name)
@@ -142,7 +96,7 @@ class MappingForm(ObjectForm):
 
     mapping = True
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """Empty, or from a list of pairs, as protocols 0 to 2 write it."""
         made = self.empty(m, rule)
         if arguments:
@@ -154,7 +108,7 @@ class MappingForm(ObjectForm):
                 made.update(pairs)
         return m.remember(made, rule)
 
-    def empty(self, m: "Machine", rule: "Rule") -> Any:
+    def empty(self, m: Machine, rule: Rule) -> Any:
         """An empty one."""
         return self.named(rule)() if m.real else Made(rule.name)
 
@@ -168,7 +122,7 @@ class DefaultDictForm(Form):
     factories = ("builtins.list", "builtins.int", "builtins.float", "builtins.dict", "builtins.set",
                  "builtins.str", "collections.OrderedDict")  # fmt: skip
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An empty one."""
         if len(arguments) != 1 or not any(is_named(arguments[0], name) for name in self.factories):
             m.refuse("call", "a defaultdict makes something else than an empty value", rule.name)
@@ -190,7 +144,7 @@ class ReconstructorForm(Form):
     called = True
     takes_globals = True
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An object of a class that a rule lets the file make."""
         if len(arguments) != 3:
             m.refuse("call", f"{rule.name} is called with other arguments than Python writes", rule.name)
@@ -214,7 +168,7 @@ class NewObjectForm(Form):
     called = True
     takes_globals = True
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An object of a class that a rule lets the file make."""
         if not arguments:
             m.refuse("call", f"{rule.name} is called with other arguments than Python writes", rule.name)
@@ -232,7 +186,7 @@ class PlainCallForm(Form):
         self._check = check
         self._keys = keys
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The value."""
         if not self._check(arguments):
             m.refuse("call", f"{rule.name} is called with other arguments than Python writes", rule.name)
@@ -246,7 +200,7 @@ class NumbersForm(Form):
 
     called = True
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The object."""
         if len(arguments) > 3 or not all(type(each) in (int, float, bool) for each in arguments):
             m.refuse("call", f"{rule.name} is made from something else than numbers", rule.name)
@@ -258,7 +212,7 @@ class TupleForm(Form):
 
     called = True
 
-    def new(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def new(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The tuple."""
         if not m.real:
             return Made(rule.name, items=arguments)
@@ -278,7 +232,7 @@ class CompiledForm(Form):
     called = True
     takes_globals = True
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The object."""
         name = rule.attribute.removeprefix("__pyx_unpickle_")
         fits = len(arguments) == 3 and type(arguments[1]) is int and arguments[2] in (None, ())
@@ -303,7 +257,7 @@ class EmptyObjectForm(Form):
     called = True
     takes_globals = True
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The object, which gets a state next."""
         if len(arguments) != 1:
             m.refuse("call", f"{rule.name} is called with other arguments than scikit-learn writes", rule.name)
@@ -319,26 +273,24 @@ class InertForm(Form):
     called = True
     takes_names = True
 
-    def named(self, rule: "Rule") -> Any:
+    def named(self, rule: Rule) -> Any:
         """The inert class."""
-        from model_store.serialization.stand_ins import stand_in_class
-
         return stand_in_class(rule.name)
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """A stand-in."""
         return self.new_named(m, rule, arguments, {})
 
-    def new(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def new(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """A stand-in."""
         return self.new_named(m, rule, arguments, {})
 
-    def new_named(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def new_named(self, m: Machine, rule: Rule, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """A stand-in."""
         made = self.named(rule)(*arguments, **named) if m.real else Made(rule.name)
         return m.remember(made, rule)
 
-    def fill(self, m: "Machine", rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Keeps the state."""
         if m.real:
             instance.state = state
@@ -349,12 +301,10 @@ class StandInForm(Form):
 
     called = True
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The stand-in of a name that has a rule of the kind."""
-        from model_store.serialization.structure.rules import rules
-
         name = arguments[0] if arguments else None
-        of = rules().get(name) if type(name) is str else None
+        of = m.rules.by_name.get(name) if type(name) is str else None
         wanted = FunctionForm if rule.attribute == "named_function" else InertForm
         fits = of is not None and isinstance(of.form, wanted)
         if rule.attribute == "revived":
@@ -380,22 +330,22 @@ class GrantedForm(Form):
     takes_names = True
     takes_globals = True
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The result."""
         return m.remember(self.named(rule)(*arguments) if m.real else Made(rule.name), rule)
 
-    def new(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def new(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """A new object."""
         return self.new_named(m, rule, arguments, {})
 
-    def new_named(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def new_named(self, m: Machine, rule: Rule, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """A new object."""
         if not m.real:
             return m.remember(Made(rule.name), rule)
         kind = self.named(rule)
         return m.remember(kind.__new__(kind, *arguments, **named), rule)
 
-    def fill(self, m: "Machine", rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets the state."""
         if not m.real:
             instance.about["state"] = state

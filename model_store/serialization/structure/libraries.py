@@ -1,7 +1,7 @@
 """Forms of scikit-learn, XGBoost, LightGBM, pandas and pyarrow: objects with compiled code behind them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +14,9 @@ from model_store.serialization.structure.forms import (
     is_named,
     require_attributes,
 )
-from model_store.serialization.structure.machine import Machine, Made, Named
-
-if TYPE_CHECKING:
-    from model_store.serialization.structure.rules import Rule
+from model_store.serialization.structure.machine import Machine
+from model_store.serialization.structure.rule import Rule
+from model_store.serialization.structure.values import Made, Named
 
 _TREE_STATE = {"max_depth", "node_count", "nodes", "values"}
 _NEIGHBOURS_STATE = 13
@@ -25,7 +24,7 @@ _MOST_OUTPUTS = 10_000
 _TEXT_BUFFERS = 3
 
 
-def _looked_at(m: Machine, rule: "Rule", look: Any, *arguments: Any, **named: Any) -> Any:
+def _looked_at(m: Machine, rule: Rule, look: Any, *arguments: Any, **named: Any) -> Any:
     """What a look at numbers finds; its ValueError becomes a refusal."""
     try:
         return look(*arguments, **named)
@@ -39,7 +38,7 @@ class TreeForm(Form):
     called = True
     needs_state = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An empty tree."""
         fits = len(arguments) == 3 and isinstance(arguments[1], np.ndarray) and arguments[1].dtype.kind in "iu"
         if not fits or not all(isinstance(each, int) and each > 0 for each in arguments[::2]):
@@ -54,7 +53,7 @@ class TreeForm(Form):
         m.note(made, about)
         return m.remember(made, rule)
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets nodes and values that make one tree."""
         if type(state) is not dict or set(state) != _TREE_STATE:
             m.refuse("state", "a tree's state is not what scikit-learn writes", rule.name)
@@ -78,7 +77,7 @@ class NeighboursForm(Form):
     def __init__(self, bounds: int) -> None:
         self._bounds = bounds
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets arrays that belong together."""
         if type(state) is not tuple or len(state) != _NEIGHBOURS_STATE:
             m.refuse("state", f"the state of a {rule.name} is not what scikit-learn writes", rule.name)
@@ -101,7 +100,7 @@ class MetricForm(Form):
 
     called = True
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets its numbers."""
         fits = type(state) is tuple and len(state) == 3 and isinstance(state[0], float | int)
         if not fits or not all(isinstance(each, np.ndarray) and each.dtype == np.float64 for each in state[1:]):
@@ -119,7 +118,7 @@ class XGBoostForm(ObjectForm):
 
     needs_state = True
 
-    def look(self, m: Machine, rule: "Rule", instance: Any, state: dict[str, Any]) -> None:
+    def look(self, m: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
         """Looks at the model's numbers."""
         handle = state.get("handle")
         if type(handle) is not bytearray:
@@ -132,7 +131,7 @@ class LightGBMForm(ObjectForm):
 
     needs_state = True
 
-    def look(self, m: Machine, rule: "Rule", instance: Any, state: dict[str, Any]) -> None:
+    def look(self, m: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
         """Looks at the model's numbers."""
         found = [state[name] for name in ("_handle", "handle") if name in state]
         if len(found) != 1 or type(found[0]) is not str:
@@ -148,7 +147,7 @@ class SparseForm(ObjectForm):
     def __init__(self, *, by_column: bool) -> None:
         self._by_column = by_column
 
-    def look(self, m: Machine, rule: "Rule", instance: Any, state: dict[str, Any]) -> None:
+    def look(self, m: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
         """Looks at its places."""
         _looked_at(m, rule, numbers.require_sparse, state, by_column=self._by_column)
 
@@ -158,7 +157,7 @@ class SplineForm(ObjectForm):
 
     needs_state = True
 
-    def look(self, m: Machine, rule: "Rule", instance: Any, state: dict[str, Any]) -> None:
+    def look(self, m: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
         """Looks at its knots."""
         knots, coefficients = (state.get(f"_{name}", state.get(name)) for name in "tc")
         _looked_at(m, rule, numbers.require_spline, knots, coefficients, state.get("k"))
@@ -170,7 +169,7 @@ class IndexForm(Form):
     called = True
     takes_globals = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The index."""
         kinds = ("pandas.Index", "pandas.RangeIndex", "pandas.CategoricalIndex", "pandas.core.indexes.base.Index",
                  "pandas.core.indexes.range.RangeIndex", "pandas.core.indexes.category.CategoricalIndex")  # fmt: skip
@@ -193,7 +192,7 @@ class TextTypeForm(Form):
 
     called = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The type."""
         if not arguments or len(arguments) > 2 or arguments[0] not in ("python", "pyarrow", "pyarrow_numpy"):
             m.refuse("call", "a type of texts is not written as pandas writes it", rule.name)
@@ -205,17 +204,17 @@ class PandasArrayForm(CompiledObjectForm):
 
     needs_state = True
 
-    def made_by(self, rule: "Rule") -> bool:
+    def made_by(self, rule: Rule) -> bool:
         """Whether it is the class above that makes it."""
         return rule.attribute == "__pyx_unpickle_NDArrayBacked"
 
-    def new(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def new(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An empty one."""
         if arguments:
             m.refuse("make", f"an object of {rule.name} is made from arguments", rule.name)
         return m.remember(_empty(self, m, rule), rule)
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets type and array."""
         if type(state) is not tuple or not 2 <= len(state) <= 3 or not any(isinstance(x, np.ndarray) for x in state):
             m.refuse("state", f"the state of a {rule.name} is not what pandas writes", rule.name)
@@ -228,7 +227,7 @@ class PandasArrayForm(CompiledObjectForm):
             instance.__setstate__(state)
 
 
-def _empty(form: Form, m: Machine, rule: "Rule") -> Any:
+def _empty(form: Form, m: Machine, rule: Rule) -> Any:
     if not m.real:
         return Made(rule.name)
     kind = form.named(rule)
@@ -240,7 +239,7 @@ class ArrowTextsForm(Form):
 
     called = True
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The array, after a look at its buffers."""
         if len(arguments) != 1 or type(arguments[0]) is not tuple or len(arguments[0]) != 7:
             m.refuse("call", "an Arrow array is not written as pyarrow writes it", rule.name)
@@ -270,7 +269,7 @@ class ArrowPartForm(Form):
     def __init__(self, kind: type) -> None:
         self._kind = kind
 
-    def call(self, m: Machine, rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, m: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The part."""
         if len(arguments) != 1 or type(arguments[0]) is not self._kind:
             m.refuse("call", f"{rule.name} is called with other arguments than pyarrow writes", rule.name)
@@ -280,7 +279,7 @@ class ArrowPartForm(Form):
 class PlainObjectForm(ObjectForm):
     """An object of pandas whose state is a dictionary with names of its own."""
 
-    def fill(self, m: Machine, rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, m: Machine, rule: Rule, instance: Any, state: Any) -> Any:
         """Sets the attributes."""
         require_attributes(m, rule, None, state)
         if type(instance) is not Made:

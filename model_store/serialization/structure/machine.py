@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, NoReturn
 
 from model_store.errors import StructureRefused, UnreadableModel, UntrustedType
-from model_store.serialization.structure.rules import Rule, full_name_of, rule_of
+from model_store.serialization.structure.rule import Rule, Rulebook
+from model_store.serialization.structure.values import Made, Named, full_name_of
 
 MOST_BYTES = 64 << 30
 """Of one value; the stream's own limit is usually lower."""
@@ -24,7 +25,6 @@ _MOST_DIGITS = 128
 _MOST_LINE_BYTES = 1 << 16
 _PIECE = 1 << 20
 _BUFFER_AT_ONCE = 64 << 20
-_MOST_SHOWN = 80
 _HIGHEST_PROTOCOL = 5
 _BIG_TUPLE = 64
 _DEEPEST = 8
@@ -34,52 +34,28 @@ _KEY_BITS = 64
 _NO_MARK = object()
 
 
-class Made:
-    """In an inspection: stands for an object that a load would make.
-
-    Args:
-        name: full name of its class.
-        about: what rules about other objects ask, such as an array's shape.
-    """
-
-    __slots__ = ("about", "name")
-
-    def __init__(self, name: str, **about: Any) -> None:
-        self.name = name
-        self.about = about
-
-
-class Named:
-    """In an inspection: stands for a class or a function."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-def shown(value: Any) -> str:
-    """A value of the file's for a message: a short text as it is, of others the type only.
-
-    To write out what holds itself many times can take for ever.
-    """
-    return repr(value[:_MOST_SHOWN]) if type(value) is str else f"of the type {type(value).__name__}"
-
-
 class Machine:
     """Reads one pickle.
 
     Args:
         source: where it begins.
+        rules: by which it is read.
         real: whether objects are made; an inspection makes none.
         trusted: full names that the caller allows beside the rules.
         max_bytes: of one value.
     """
 
     def __init__(
-        self, source: BinaryIO, *, real: bool = True, trusted: Iterable[str] = (), max_bytes: int = MOST_BYTES
+        self,
+        source: BinaryIO,
+        rules: Rulebook,
+        *,
+        real: bool = True,
+        trusted: Iterable[str] = (),
+        max_bytes: int = MOST_BYTES,
     ) -> None:
         self.source = source
+        self.rules = rules
         self.real = real
         self.trusted = frozenset(trusted)
         self.max_bytes = max_bytes
@@ -198,7 +174,7 @@ class Machine:
         """A machine for a pickle inside this one, under the same rules."""
         if self._depth >= _DEEPEST:
             self.refuse("nesting", "pickles lie in pickles too deeply")
-        found = type(self)(self.source, real=self.real, trusted=self.trusted, max_bytes=self.max_bytes)
+        found = type(self)(self.source, self.rules, real=self.real, trusted=self.trusted, max_bytes=self.max_bytes)
         found.named, found.granted, found._depth = self.named, self.granted, self._depth + 1
         return found
 
@@ -264,9 +240,9 @@ class Machine:
     def _push_global(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
             self.refuse("instruction", "a global is named by something that is not text")
-        rule = rule_of(module, name)
+        rule = self.rules.of(module, name)
         if (full_name := rule.name if rule else f"{module}.{name}") in self.trusted:
-            rule = Rule.granted(module, name)
+            rule = self.rules.grant(module, name)
         self.named[full_name] = rule
         if rule is None:
             raise UntrustedType(full_name, position=self.where())

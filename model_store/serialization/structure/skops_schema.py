@@ -24,7 +24,8 @@ from model_store.serialization.structure.forms import (
     TupleForm,
 )
 from model_store.serialization.structure.libraries import MetricForm, NeighboursForm
-from model_store.serialization.structure.rules import Rule, rule_of
+from model_store.serialization.structure.rule import Rule
+from model_store.serialization.structure.rules import rules
 
 _SCHEMA = "schema.json"
 _MOST_SCHEMA_BYTES = 64 << 20
@@ -298,7 +299,7 @@ def _member(node: Any, key: str) -> dict[str, Any]:
 
 def _rule(name: str) -> Rule | None:
     module, _, attribute = name.rpartition(".")
-    return rule_of(module, attribute)
+    return rules().of(module, attribute)
 
 
 def _refuse(rule: str, what: str, where: _Way, name: str) -> NoReturn:

@@ -58,11 +58,11 @@ def test_any_bytes_end_in_one_of_our_errors() -> None:
 
 
 def test_every_rule_says_why_and_has_a_form() -> None:
-    for rule in rules().values():
+    for rule in rules().by_name.values():
         assert isinstance(rule.form, Form)
         assert len(rule.because) > 10, rule.name
     assert "granted" in FORMS
-    assert not any(rule.form is FORMS["granted"] for rule in rules().values())
+    assert not any(rule.form is FORMS["granted"] for rule in rules().by_name.values())
 
 
 @pytest.mark.parametrize("numbers", NUMBERS, ids=lambda each: each.name)
