@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 from model_store.errors import StructureRefused, TrailingData, UnreadableModel, UntrustedType
 from model_store.serialization.held_functions import settle
 from model_store.serialization.structure.machine import MOST_BYTES, Machine
-from model_store.serialization.structure.rules import rules
 
 
 def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = MOST_BYTES) -> Any:
@@ -29,6 +28,7 @@ def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = 
         StructureRefused: it is not put together as the rules say.
     """
     from model_store.serialization.structure.consistent import require_consistent
+    from model_store.serialization.structure.rules import rules
 
     machine = Machine(file, rules(), trusted=trusted, max_bytes=max_bytes)
     model = machine.run()
@@ -51,6 +51,7 @@ def inspect_pickle(file: BinaryIO, trusted: Collection[str] = ()) -> dict[str, A
         UnreadableModel: it is not a pickle.
     """
     from model_store.serialization.structure.consistent import require_consistent
+    from model_store.serialization.structure.rules import rules
 
     machine = Machine(file, rules(), real=False, trusted=trusted)
     refused: dict[str, str] | None = None
