@@ -101,6 +101,8 @@ def load_model(
     serializer: SerializationFormat,
     trusted: Collection[str] = (),
     model_class: str = "",
+    *,
+    versions: dict[str, str] | None = None,
 ) -> Any:
     """Reads a model's bytes, to the last one.
 
@@ -109,6 +111,7 @@ def load_model(
         serializer: how they were written.
         trusted: full names that are allowed beside the allow-list.
         model_class: full name of the model's class, which XGBoost's own format needs.
+        versions: gets library → version that wrote its part of the bytes, as that part says.
 
     Raises:
         UntrustedType: the bytes name something that is not trusted.
@@ -117,7 +120,7 @@ def load_model(
         UnreadableModel: the bytes do not make a model.
     """
     try:
-        model = _load(source, serializer, trusted, model_class)
+        model = _load(source, serializer, trusted, model_class, versions)
         rest = source.read(1)
     except ModelStoreError:
         raise
@@ -131,15 +134,19 @@ def load_model(
 
 
 def _load(
-    source: io.BufferedReader, serializer: SerializationFormat, trusted: Collection[str], model_class: str
+    source: io.BufferedReader,
+    serializer: SerializationFormat,
+    trusted: Collection[str],
+    model_class: str,
+    versions: dict[str, str] | None,
 ) -> Any:
     if serializer in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):
-        return load_pickle(cast("BinaryIO", source), trusted)
+        return load_pickle(cast("BinaryIO", source), trusted, versions=versions)
     content = source.read()
     if serializer is SerializationFormat.DATA:
         return content
     if serializer is SerializationFormat.SKOPS:
-        return load_skops(content, trusted)
+        return load_skops(content, trusted, versions=versions)
     if serializer is SerializationFormat.ONNX:
         return native_models.OnnxModel(content)
     if serializer is SerializationFormat.XGBOOST:

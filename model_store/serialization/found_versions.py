@@ -1,58 +1,27 @@
 """Versions of the libraries that wrote a model file, as the file itself tells them."""
 
-import re
+from collections.abc import Mapping
 from typing import Any
 from warnings import WarningMessage
 
 from model_store.serialization.object_graph import objects_of
 
-_XGBOOST_UBJSON = re.compile(rb"version\[#L\0{7}\x03([iUIlL][^}]{2,26}?)}", re.DOTALL)
-_XGBOOST_JSON = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]')
-_OVERLAP_BYTES = 64
 
-
-class XGBoostVersion:
-    """Looks for the version that XGBoost writes into every model, in bytes that pass by."""
-
-    def __init__(self) -> None:
-        self.found: str | None = None
-        self._end = b""
-
-    def pass_by(self, data: bytes) -> None:
-        """Looks at the next bytes of the file."""
-        if self.found is None:
-            self.found = _xgboost_version(window := self._end + data)
-            self._end = window[-_OVERLAP_BYTES:]
-
-
-def _xgboost_version(content: bytes) -> str | None:
-    if found := _XGBOOST_JSON.search(content):
-        return ".".join(part.decode() for part in found.groups())
-    if found := _XGBOOST_UBJSON.search(content):
-        from model_store.serialization.ubjson import read_ubjson
-
-        try:
-            return ".".join(map(str, read_ubjson(b"[" + found[1] + b"]")))
-        except ValueError:
-            return None
-    return None
-
-
-def found_versions(model: Any, warnings: list[WarningMessage], xgboost_version: str | None) -> dict[str, str]:
+def found_versions(model: Any, warnings: list[WarningMessage], said: Mapping[str, str]) -> dict[str, str]:
     """Library → version.
 
     Args:
         model: as it was loaded.
         warnings: what the libraries warned of meanwhile; scikit-learn tells its version so, when it is another one.
-        xgboost_version: what `XGBoostVersion` found in the file.
+        said: what parts of the file say of the libraries that wrote them, as `load_model` gives it.
     """
     found: dict[str, str] = {}
     for item in objects_of(model):
         package = (type(item).__module__ or "").partition(".")[0]
         if package == "sklearn":
             found["scikit-learn"] = _sklearn_version(warnings)
-        elif package == "xgboost" and xgboost_version:
-            found["xgboost"] = xgboost_version
+        elif package == "xgboost" and "xgboost" in said:
+            found["xgboost"] = said["xgboost"]
         elif package == "lightgbm" and type(item).__name__ == "Booster":
             found["lightgbm"] = _lightgbm_version(item)
         elif type(item).__name__ == "OnnxModel":

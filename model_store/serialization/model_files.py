@@ -6,7 +6,7 @@ import io
 import lzma
 import warnings
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from model_store.errors import InvalidInput, ModelStoreError, UnreadableModel
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, CappedReader
 from model_store.serialization.formats import SerializationFormat, load_model
-from model_store.serialization.found_versions import XGBoostVersion, found_versions
+from model_store.serialization.found_versions import found_versions
 from model_store.serialization.inspection import inspect_content
 from model_store.serialization.lineage import describe_source
 from model_store.serialization.native_files import lightgbm_model, xgboost_classifier
@@ -91,22 +91,22 @@ def read_model(
         As `read_model_file`.
     """
     serializer, suffix = serializer_of(path)
-    version = XGBoostVersion()
+    versions: dict[str, str] = {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        content = decompressed(file, max_bytes, version.pass_by)
+        content = decompressed(file, max_bytes)
         if serializer in (SerializationFormat.XGBOOST, SerializationFormat.LIGHTGBM):
-            model = _native_model(_content(content), suffix)
+            model = _native_model(_content(content), suffix, versions)
         else:
-            model = load_model(content, serializer, trusted)
+            model = load_model(content, serializer, trusted, versions=versions)
     lines = dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught)
-    return LoadedModelFile(model, found_versions(model, caught, version.found), list(lines))
+    return LoadedModelFile(model, found_versions(model, caught, versions), list(lines))
 
 
-def _native_model(content: bytes, suffix: str) -> Any:
+def _native_model(content: bytes, suffix: str, versions: dict[str, str]) -> Any:
     if suffix == ".txt":
         return lightgbm_model(content)
-    return xgboost_classifier(content, json_text=suffix == ".json")
+    return xgboost_classifier(content, json_text=suffix == ".json", versions=versions)
 
 
 def _content(file: io.BufferedReader) -> bytes:
@@ -169,10 +169,9 @@ def serializer_of(path: Path) -> tuple[SerializationFormat, str]:
     return _SUFFIXES[suffix], suffix
 
 
-def decompressed(file: BinaryIO, max_bytes: int, pass_by: Callable[[bytes], None] | None = None) -> io.BufferedReader:
-    """A file's content, decompressed when it begins as a compressed file does; `pass_by` sees all of it."""
-    content: Any = CappedReader(_TypedErrors(_decompressed(file)), max_bytes)
-    return io.BufferedReader(content if pass_by is None else _WatchedReader(content, pass_by))
+def decompressed(file: BinaryIO, max_bytes: int) -> io.BufferedReader:
+    """A file's content, decompressed when it begins as a compressed file does."""
+    return io.BufferedReader(CappedReader(_TypedErrors(_decompressed(file)), max_bytes))
 
 
 def _decompressed(file: BinaryIO) -> Any:
@@ -211,25 +210,6 @@ class _TypedErrors(io.RawIOBase):
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # The file cannot be read.
             raise UnreadableModel(f"the file does not decompress ({error})") from None
-
-
-class _WatchedReader(io.RawIOBase):
-    """Shows what is read to somebody."""
-
-    def __init__(self, source: io.RawIOBase, pass_by: Callable[[bytes], None]) -> None:
-        self._source = source
-        self._pass_by = pass_by
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._source.tell()
-
-    def readinto(self, buffer: Any, /) -> int:
-        count = self._source.readinto(buffer) or 0
-        self._pass_by(bytes(memoryview(buffer)[:count]))
-        return int(count)
 
 
 class _ZlibReader(io.RawIOBase):

@@ -18,12 +18,13 @@ _NO_PROBABILITY = ("binary:logitraw",)
 _LIGHTGBM_PROBABILITIES = ("binary", "multiclass", "multiclassova", "cross_entropy")
 
 
-def xgboost_classifier(content: bytes, *, json_text: bool) -> Any:
+def xgboost_classifier(content: bytes, *, json_text: bool, versions: dict[str, str] | None = None) -> Any:
     """An `XGBClassifier` from what `save_model` wrote.
 
     Args:
         content: the file.
         json_text: whether it has to be JSON; UBJSON otherwise.
+        versions: gets the version of XGBoost that wrote it, as it says.
 
     Raises:
         InvalidInput: its objective gives no probability.
@@ -34,7 +35,7 @@ def xgboost_classifier(content: bytes, *, json_text: bool) -> Any:
     try:
         document = json.loads(content) if json_text else read_ubjson(content, arrays=True)
         objective = document["learner"]["objective"]["name"]
-        require_xgboost(document)
+        version = require_xgboost(document)
     except (ValueError, RecursionError) as error:
         raise UnreadableModel(f"not an XGBoost model in {'JSON' if json_text else 'UBJSON'} ({error})") from None
     except (KeyError, TypeError, IndexError):
@@ -44,6 +45,8 @@ def xgboost_classifier(content: bytes, *, json_text: bool) -> Any:
             f"an XGBoost model with the objective {objective} gives no probability of a class; "
             "allowed: binary: and multi: objectives, without binary:logitraw"
         )
+    if versions is not None and version:
+        versions["xgboost"] = version
     return native_models.load_xgboost(content.strip() if json_text else content, _XGBOOST_CLASSIFIER)
 
 

@@ -15,13 +15,20 @@ from model_store.serialization.held_functions import settle
 from model_store.serialization.structure.machine import MOST_BYTES, Machine
 
 
-def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = MOST_BYTES) -> Any:
+def load_pickle(
+    file: BinaryIO,
+    trusted: Collection[str] = (),
+    max_bytes: int = MOST_BYTES,
+    *,
+    versions: dict[str, str] | None = None,
+) -> Any:
     """The model of a pickle, or of a joblib stream: the machine checks each instruction before it carries it out.
 
     Args:
         file: a pickle.
         trusted: full names that are allowed beside the rules.
         max_bytes: of one value.
+        versions: gets library → version that wrote its part of the file, as that part says.
 
     Raises:
         UntrustedType: it names something that no rule knows, or holds something where it would be called.
@@ -33,6 +40,8 @@ def load_pickle(file: BinaryIO, trusted: Collection[str] = (), max_bytes: int = 
     machine = Machine(file, rules(), trusted=trusted, max_bytes=max_bytes)
     model = machine.run()
     require_consistent(model)
+    if versions is not None:
+        versions.update(machine.versions)
     return settle(model, trusted, machine.granted)
 
 
@@ -68,12 +77,13 @@ def inspect_pickle(file: BinaryIO, trusted: Collection[str] = ()) -> dict[str, A
     return {"named": sorted(machine.named), "untrusted": untrusted, "refused": refused}
 
 
-def load_skops(content: bytes, trusted: Collection[str] = ()) -> Any:
+def load_skops(content: bytes, trusted: Collection[str] = (), *, versions: dict[str, str] | None = None) -> Any:
     """Loads what skops wrote, once its schema was looked at; then a pickle of it has to stand before the same rules.
 
     Args:
         content: the file; it cannot widen the rules.
         trusted: full names that are allowed beside them.
+        versions: as of `load_pickle`.
 
     Raises:
         UntrustedType: it names a type that no rule knows.
@@ -92,6 +102,8 @@ def load_skops(content: bytes, trusted: Collection[str] = ()) -> Any:
         if name not in trusted and name not in found["named"]:
             raise UntrustedType(name)
     model = skops.io.loads(content, trusted=needed)
+    if versions is not None:
+        versions.update(found["versions"])
     buffer = io.BytesIO()
     pickle.dump(model, buffer, protocol=pickle.HIGHEST_PROTOCOL)
     buffer.seek(0)

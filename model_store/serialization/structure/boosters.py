@@ -15,6 +15,7 @@ from model_store.serialization.ubjson import read_ubjson
 
 _MOST_FEATURES = 10_000_000
 _MOST_TREES = 10_000_000
+_VERSION_PARTS, _HIGHEST_VERSION = 3, 9999
 _PRINTABLE = re.compile(r"[ -~\n]*")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|inf|nan)"
@@ -34,8 +35,15 @@ def xgboost_document(content: Any) -> Any:
     return read_ubjson(content, arrays=True)
 
 
-def require_xgboost(document: Any) -> None:
-    """Raises ValueError unless a model of XGBoost, as its JSON or UBJSON gives it, is consistent."""
+def require_xgboost(document: Any) -> str:
+    """The version of XGBoost that wrote a model, as the model itself says; empty when it says none.
+
+    Args:
+        document: the model, as its JSON or UBJSON gives it.
+
+    Raises:
+        ValueError: its numbers contradict each other.
+    """
     model = document["Model"] if isinstance(document, Mapping) and "Model" in document else document
     try:
         learner = model["learner"]
@@ -46,8 +54,15 @@ def require_xgboost(document: Any) -> None:
         if not 0 <= features <= _MOST_FEATURES or not 0 <= groups <= MOST_CLASSES:
             raise ValueError("a model of XGBoost has sizes that are none")
         _require_booster(learner["gradient_booster"], features, groups)
+        return _version(model.get("version"))
     except (LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"a model of XGBoost lacks {error}") from None
+
+
+def _version(parts: Any) -> str:
+    if not isinstance(parts, list) or len(parts) != _VERSION_PARTS or not all(type(each) is int for each in parts):
+        return ""
+    return ".".join(str(each) for each in parts) if all(0 <= each <= _HIGHEST_VERSION for each in parts) else ""
 
 
 def _require_booster(booster: Any, features: int, groups: int) -> None:

@@ -123,7 +123,9 @@ class XGBoostForm(ObjectForm):
         handle = state.get("handle")
         if type(handle) is not bytearray:
             m.refuse("state", "a booster of XGBoost has no model", rule.name)
-        _looked_at(m, rule, require_xgboost, _looked_at(m, rule, xgboost_document, handle))
+        version = _looked_at(m, rule, require_xgboost, _looked_at(m, rule, xgboost_document, handle))
+        if version:
+            m.versions["xgboost"] = version
 
 
 class LightGBMForm(ObjectForm):

@@ -63,6 +63,8 @@ class Machine:
         """Full names that the file has named, each with its rule."""
         self.granted: list[Any] = []
         """What the caller's own names brought in."""
+        self.versions: dict[str, str] = {}
+        """Library → version that wrote its part of the file, as that part says."""
         self._read = source.read
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
@@ -175,7 +177,8 @@ class Machine:
         if self._depth >= _DEEPEST:
             self.refuse("nesting", "pickles lie in pickles too deeply")
         found = type(self)(self.source, self.rules, real=self.real, trusted=self.trusted, max_bytes=self.max_bytes)
-        found.named, found.granted, found._depth = self.named, self.granted, self._depth + 1
+        found.named, found.granted, found.versions = self.named, self.granted, self.versions
+        found._depth = self._depth + 1
         return found
 
     def remember(self, instance: Any, rule: Rule) -> Any:

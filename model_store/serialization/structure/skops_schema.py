@@ -81,7 +81,7 @@ def inspect_skops(content: bytes, trusted: Collection[str] = ()) -> dict[str, An
         trusted: full names that the caller allows beside the rules.
 
     Returns:
-        As `inspection.inspect_content`.
+        As `inspection.inspect_content`, and `versions`, library → version that wrote its part of the file.
 
     Raises:
         UnreadableModel: it is not a skops file.
@@ -92,13 +92,19 @@ def inspect_skops(content: bytes, trusted: Collection[str] = ()) -> dict[str, An
         found.look()
     except StructureRefused as error:
         refused = {"rule": error.rule, "name": error.name, "position": error.position, "message": error.what}
-    return {"named": sorted(found.named), "untrusted": sorted(found.untrusted), "refused": refused}
+    return {
+        "named": sorted(found.named),
+        "untrusted": sorted(found.untrusted),
+        "refused": refused,
+        "versions": found.versions,
+    }
 
 
 class _Schema:
     def __init__(self, content: bytes, trusted: frozenset[str]) -> None:
         self.named: set[str] = set()
         self.untrusted: set[str] = set()
+        self.versions: dict[str, str] = {}
         self._trusted = trusted
         self._arrays: set[str] = set()
         self._trees: set[tuple[Any, ...]] = set()
@@ -194,7 +200,8 @@ class _Schema:
             _refuse("numbers", f"{name}: a booster without its model", where, name)
         try:
             if name == _BOOSTERS[0]:
-                require_xgboost(xgboost_document(self._bytes(str(file))))
+                if version := require_xgboost(xgboost_document(self._bytes(str(file)))):
+                    self.versions["xgboost"] = version
             else:
                 require_lightgbm(str(json.loads(str(text))))
         except (ValueError, RecursionError, OverflowError) as error:
