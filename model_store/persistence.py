@@ -10,7 +10,8 @@ import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -273,14 +274,18 @@ def _conversion_report(
 
 def library_versions() -> dict[str, str]:
     """Versions of the installed libraries that models are made with."""
+    return dict(_installed())
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Looked up once: what a process has imported does not become another version either."""
     from importlib import metadata as installed  # it costs a listing more than the listing itself
 
     found = {}
     for name in _LIBRARIES:
-        try:
+        with suppress(installed.PackageNotFoundError):
             found[name] = installed.version(name)
-        except installed.PackageNotFoundError:
-            continue
     return found
 
 
