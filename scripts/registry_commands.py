@@ -34,7 +34,7 @@ def resolved(registry: "ModelRegistry", reference: str) -> str:
 def register(options: argparse.Namespace) -> int:
     """Registers a model file as a new version."""
     from model_store.contract.preparing import Wanted
-    from model_store.registry.outside import Said, register_file
+    from model_store.registry.outside import VersionDetails, register_file
     from model_store.registry.signing import read_signing_key
 
     metrics = _metrics(options.metrics)
@@ -59,7 +59,7 @@ def register(options: argparse.Namespace) -> int:
             label=options.label,
             registry_only=options.registry_only,
         ),
-        Said(
+        VersionDetails(
             description=options.description,
             tags=[tag.strip() for tag in options.tags.split(",") if tag.strip()],
             author=options.author,

@@ -3,12 +3,11 @@
 import os
 import pickle
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.store.contestants import contestant
+from benchmarks.store.timing import timed
 
 ADDED = ("none", "gzip", "zstd")
 _ROUNDS = 7
@@ -30,14 +29,14 @@ def measure_added(model_path: Path, compression: str, directory: Path) -> dict[s
     for number in range(_ROUNDS):
         for name in names[number % 3 :] + names[: number % 3]:
             target = directory / name.replace("/", "-")
-            taken[name]["save"].append(_timed(lambda name=name, target=target: ways[name].save(model, target)))  # type: ignore[misc]
+            taken[name]["save"].append(timed(lambda name=name, target=target: ways[name].save(model, target)))  # type: ignore[misc]
         for name in names[number % 3 :] + names[: number % 3]:
             target = directory / name.replace("/", "-")
-            taken[name]["load"].append(_timed(lambda name=name, target=target: ways[name].load(target)))  # type: ignore[misc]
+            taken[name]["load"].append(timed(lambda name=name, target=target: ways[name].load(target)))  # type: ignore[misc]
         for name in names[number % 3 :] + names[: number % 3]:
             target = directory / name.replace("/", "-")
             _out_of_the_cache(target)
-            taken[name]["cold"].append(_timed(lambda name=name, target=target: ways[name].load(target)))  # type: ignore[misc]
+            taken[name]["cold"].append(timed(lambda name=name, target=target: ways[name].load(target)))  # type: ignore[misc]
     for name in names:
         (directory / name.replace("/", "-")).unlink()
     medians = {
@@ -77,9 +76,3 @@ def _out_of_the_cache(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started

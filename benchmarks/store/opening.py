@@ -27,6 +27,7 @@ import joblib
 
 from benchmarks.store.models import prepare
 from benchmarks.store.run import RESULTS
+from benchmarks.store.timing import timed
 from model_store import Keyring, ModelRegistry
 from model_store.confinement.opening import open_confined
 from model_store.contract.preparing import Wanted
@@ -113,14 +114,14 @@ def _measured(name: str, path: Path, library: Callable[[Path], Any], repeat: int
     for _ in range(repeat):
         for way, work in (("library", library), ("rules", load_model_file), ("inspected", inspect_model_file)):
             gc.collect()
-            taken[way].append(_timed(lambda work=work: work(path)))  # type: ignore[misc]
+            taken[way].append(timed(lambda work=work: work(path)))  # type: ignore[misc]
     medians = {way: statistics.median(each) for way, each in taken.items()}
     return Row(name, path.stat().st_size / 1e6, **medians)
 
 
 def _starts(repeat: int) -> float:
     """Of a child that says what walls it stands behind, and ends."""
-    return statistics.median(_timed(lambda: open_confined("walls", {}, {})) for _ in range(max(repeat, 5)))
+    return statistics.median(timed(lambda: open_confined("walls", {}, {})) for _ in range(max(repeat, 5)))
 
 
 def _entering(directory: Path, repeat: int) -> dict[str, float]:
@@ -137,18 +138,10 @@ def _entering(directory: Path, repeat: int) -> dict[str, float]:
 
     registry.enter = timed_enter  # type: ignore[method-assign]
     whole = [
-        _timed(lambda: register_file(registry, directory / _EXAMPLE_FILE, "example", Wanted(positive_class="1")))
+        timed(lambda: register_file(registry, directory / _EXAMPLE_FILE, "example", Wanted(positive_class="1")))
         for _ in range(max(repeat, 5))
     ]
     return {"whole": statistics.median(whole), "registry": statistics.median(entered)}
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    kept = work()
-    taken = time.perf_counter() - started
-    del kept
-    return taken
 
 
 def _write(rows: list[Row], starts: float, entering: dict[str, float]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.store.run import RESULTS
+from benchmarks.store.timing import timed
 from conventions.artifact_files import ARTIFACT_FILE
 
 _MEGABYTE = 1 << 20
@@ -88,15 +89,15 @@ def _ours(root: Path, versions: int) -> dict[str, Any]:
         )
 
     model_id = register()
-    taken = [_timed(register) for _ in range(10)]
+    taken = [timed(register) for _ in range(10)]
     _multiply(root, model_id, versions)
     time.sleep(0.3)
     fresh = ModelRegistry(root, keys=Keyring())
-    without_index = _timed(fresh.list_models)
-    from_cache_file = _timed(ModelRegistry(root, keys=Keyring()).list_models)
-    in_process = statistics.median(_timed(fresh.list_models) for _ in range(5))
+    without_index = timed(fresh.list_models)
+    from_cache_file = timed(ModelRegistry(root, keys=Keyring()).list_models)
+    in_process = statistics.median(timed(fresh.list_models) for _ in range(5))
     searched = statistics.median(
-        _timed(lambda: search(fresh.list_models(status="trained"), metrics=["accuracy>0.95"], sort="-accuracy"))
+        timed(lambda: search(fresh.list_models(status="trained"), metrics=["accuracy>0.95"], sort="-accuracy"))
         for _ in range(5)
     )
     return {
@@ -133,12 +134,6 @@ def _mlflow(python: str, directory: Path) -> dict[str, Any]:
         raise SystemExit(f"error: MLflow under {python} failed:\n{answer.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     return result
-
-
-def _timed(work: Any) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _write(ours: dict[str, Any], theirs: dict[str, Any] | None) -> None:

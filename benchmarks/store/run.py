@@ -19,7 +19,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from benchmarks.store.added import ADDED, added_table, measure_added
 from benchmarks.store.contestants import contestant
 from benchmarks.store.mlflow_model import measure_mlflow
 from benchmarks.store.models import prepare
+from benchmarks.store.timing import timed
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 _SLOW = ("bz2", "lzma")
@@ -137,10 +137,10 @@ def _measure(name: str, model_path: Path, directory: Path, repeat: int) -> dict[
     target = directory / "saved"
     _reset_peak()
     before = _memory_bytes("VmRSS")
-    saves = [_timed(lambda: way.save(holder[0], target)) for _ in range(repeat)]
+    saves = [timed(lambda: way.save(holder[0], target)) for _ in range(repeat)]
     extra = max(0, _memory_bytes("VmHWM") - before)
     holder.clear()
-    loads = [_timed(lambda: way.load(target)) for _ in range(repeat)]
+    loads = [timed(lambda: way.load(target)) for _ in range(repeat)]
     return {
         "name": name,
         "raw_bytes": model_path.stat().st_size,
@@ -149,12 +149,6 @@ def _measure(name: str, model_path: Path, directory: Path, repeat: int) -> dict[
         "load_seconds": min(loads),
         "extra_save_bytes": extra,
     }
-
-
-def _timed(work: Any) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _memory_bytes(name: str) -> int:

@@ -27,7 +27,7 @@ _PATHS = ("sample", "training_data", "holdout")
 
 
 @dataclass(frozen=True)
-class Said:
+class VersionDetails:
     """What people say of a version."""
 
     description: str = ""
@@ -63,7 +63,7 @@ def register_file(
     path: Path,
     model_name: str,
     wanted: Wanted,
-    said: Said | None = None,
+    details: VersionDetails | None = None,
     *,
     trusted: Collection[str] = (),
     signing_key: "Ed25519PrivateKey | None" = None,
@@ -76,7 +76,7 @@ def register_file(
         path: a file as `read_model_file` takes it.
         model_name: a letter, then letters, digits, `_` and `-`.
         wanted: what is asked of the model.
-        said: what people say of it.
+        details: what people say of it.
         trusted: full names that are allowed beside the rules.
         signing_key: signs the manifest.
         compression: of the artifact.
@@ -89,8 +89,8 @@ def register_file(
         OpeningFailed: the file ended the child that read it, or took too much.
         AccessDenied, InvalidInput, KeyNotFound, StorageFailed: as for `ModelRegistry.register_model`.
     """
-    said = said or Said()
-    _require_names(model_name, wanted, said)
+    details = details or VersionDetails()
+    _require_names(model_name, wanted, details)
     registry.require_right("register", model_name)
     given = {name: getattr(wanted, name) for name in _PATHS if getattr(wanted, name) is not None}
     plain = {
@@ -119,10 +119,10 @@ def register_file(
             prepared,
             model_name,
             {
-                "description": said.description,
-                "tags": list(said.tags),
-                "author": said.author or registry.actor,
-                "performance_metrics": require_metrics(said.metrics),
+                "description": details.description,
+                "tags": list(details.tags),
+                "author": details.author or registry.actor,
+                "performance_metrics": require_metrics(details.metrics),
             },
             source=path,
             training_data=wanted.training_data,
@@ -132,11 +132,11 @@ def register_file(
     return model_id, ["".join(letter if letter.isprintable() else " " for letter in each) for each in warnings]
 
 
-def _require_names(model_name: str, wanted: Wanted, said: Said) -> None:
+def _require_names(model_name: str, wanted: Wanted, details: VersionDetails) -> None:
     """Raises InvalidInput for what cannot be registered whatever the file holds."""
     from model_store.registry.manifest import require_names
     from model_store.serialization.formats import serializer_named
 
-    require_names(model_name, wanted.model_type or "Model", said.tags)
-    require_metrics(said.metrics)
+    require_names(model_name, wanted.model_type or "Model", details.tags)
+    require_metrics(details.metrics)
     serializer_named(wanted.format_type)

@@ -7,21 +7,21 @@ from warnings import WarningMessage
 from model_store.serialization.object_graph import objects_of
 
 
-def found_versions(model: Any, warnings: list[WarningMessage], said: Mapping[str, str]) -> dict[str, str]:
+def found_versions(model: Any, warnings: list[WarningMessage], from_file: Mapping[str, str]) -> dict[str, str]:
     """Library → version.
 
     Args:
         model: as it was loaded.
         warnings: what the libraries warned of meanwhile; scikit-learn tells its version so, when it is another one.
-        said: what parts of the file say of the libraries that wrote them, as `load_model` gives it.
+        from_file: what parts of the file tell of the libraries that wrote them, as `load_model` gives it.
     """
     found: dict[str, str] = {}
     for item in objects_of(model):
         package = (type(item).__module__ or "").partition(".")[0]
         if package == "sklearn":
             found["scikit-learn"] = _sklearn_version(warnings)
-        elif package == "xgboost" and "xgboost" in said:
-            found["xgboost"] = said["xgboost"]
+        elif package == "xgboost" and "xgboost" in from_file:
+            found["xgboost"] = from_file["xgboost"]
         elif package == "lightgbm" and type(item).__name__ == "Booster":
             found["lightgbm"] = _lightgbm_version(item)
         elif type(item).__name__ == "OnnxModel":

@@ -96,7 +96,7 @@ def _train(checkout: Path, directory: Path, say: Say) -> None:
 def _registered(registry: "ModelRegistry", example: _Example, say: Say) -> str:
     """The model id of the example's file, registered now unless the registry knows the very same file."""
     from model_store.contract.preparing import Wanted
-    from model_store.registry.outside import Said, register_file
+    from model_store.registry.outside import VersionDetails, register_file
     from model_store.serialization.lineage import describe_source
 
     known = registry.find_by_source(describe_source(example.file)["sha256"])
@@ -108,7 +108,7 @@ def _registered(registry: "ModelRegistry", example: _Example, say: Say) -> str:
         example.file,
         about["model_name"],
         Wanted(model_type=about["model_type"], feature_schema=about["features"], threshold=about["threshold"]),
-        Said(about["description"], ("example", "xgboost"), metrics=about["performance_metrics"]),
+        VersionDetails(about["description"], ("example", "xgboost"), metrics=about["performance_metrics"]),
     )
     say(f"registered {model_id}")
     return model_id

@@ -1,6 +1,7 @@
 """Model files in the libraries' own formats: what loads, what is refused by name, what never reaches a library."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,34 @@ def test_a_pickle_tells_the_versions_that_wrote_it_and_warnings_come_once(tmp_pa
     assert found.versions["scikit-learn"] == old
     assert len(found.warnings) == len(set(found.warnings)) == 3  # One each for scaler, regression and pipeline.
     assert not any("\n" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("way", ["a compressed pickle", "skops", "JSON"])
+def test_xgboost_tells_its_version_in_every_form(tmp_path: Path, way: str) -> None:
+    import skops.io
+
+    model = xgboost.XGBClassifier(n_estimators=2).fit(ROWS, BINARY)
+    path = tmp_path / {"a compressed pickle": "model.joblib", "skops": "model.skops", "JSON": "model.json"}[way]
+    if way == "a compressed pickle":
+        joblib.dump({"padding": np.zeros(1 << 20), "model": model}, path, compress=("gzip", 3))
+    elif way == "skops":
+        skops.io.dump(model, path)
+    else:
+        model.save_model(path)
+    assert read_model_file(path).versions["xgboost"] == xgboost.__version__
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("[1,0,0]", {"xgboost": "1.0.0"}), ("[3,2,-1]", {}), ("[3,2,99999999]", {})]
+)
+def test_only_a_version_that_is_one_is_told(tmp_path: Path, version: str, told: dict[str, str]) -> None:
+    path = tmp_path / "model.json"
+    xgboost.XGBClassifier(n_estimators=2).fit(ROWS, BINARY).save_model(path)
+    text, count = re.subn(r'"version":\[[\d,]+\]', f'"version":{version}', path.read_text())
+    assert count == 1
+    path.write_text(text)
+    found = read_model_file(path).versions
+    assert {name: each for name, each in found.items() if name == "xgboost"} == told
 
 
 def test_native_files_name_nothing(tmp_path: Path) -> None:
