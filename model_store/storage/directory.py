@@ -192,14 +192,17 @@ class DirectoryStorage:
     def staged(self, name: str) -> Iterator[Path | None]:
         """A fresh directory to fill; None when another process is filling one of this name right now.
 
-        Removed at the end of the block, unless `publish` gave it its place.
+        Removed at the end of the block, unless `publish` gave it its place. It lies in a directory that claims the
+        name: that one stays until the end, so what is removed there is never another process's.
         """
-        staging = self._root / _STAGING / name
+        claim = self._root / _STAGING / name
+        staging = claim / "filled"
         try:
-            staging.parent.mkdir(parents=True, exist_ok=True)
+            claim.parent.mkdir(parents=True, exist_ok=True)
+            claim.mkdir()
             staging.mkdir()
         except FileExistsError:
-            if not staging.parent.is_dir():
+            if not claim.parent.is_dir():
                 raise StorageFailed(f"{self._root}: not a directory that a registry can be kept in") from None
             yield None
             return
@@ -208,7 +211,7 @@ class DirectoryStorage:
         try:
             yield staging
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(claim, ignore_errors=True)
 
     def publish(self, staging: Path, key: str) -> bool:
         """Gives a filled directory its place, whole; false when the place is taken.
