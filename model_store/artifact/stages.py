@@ -10,7 +10,7 @@ _WAITING = 4
 
 
 class Stage(Generic[_Item]):
-    """A thread that does one step for each item.
+    """A thread that does one step for each item; a single item is done by who waits for it, without a thread.
 
     Args:
         name: of the thread.
@@ -18,11 +18,12 @@ class Stage(Generic[_Item]):
     """
 
     def __init__(self, name: str, step: Callable[[_Item], object]) -> None:
+        self._name = name
         self._step = step
+        self._first: tuple[_Item] | None = None
         self._queue: queue.Queue[tuple[_Item] | None] = queue.Queue(_WAITING)
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def put(self, item: _Item) -> None:
         """Hands an item on; waits while four are waiting.
@@ -31,7 +32,15 @@ class Stage(Generic[_Item]):
             What the step raised for an earlier item.
         """
         self._raise_failure()
-        self._queue.put((item,))
+        if self._thread is not None:
+            self._queue.put((item,))
+        elif self._first is None:
+            self._first = (item,)
+        else:
+            self._queue.put(self._first)
+            self._queue.put((item,))
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
 
     def finish(self) -> None:
         """Waits until every item is done.
@@ -39,12 +48,15 @@ class Stage(Generic[_Item]):
         Raises:
             What the step raised for one.
         """
+        if self._thread is None and self._first is not None:
+            first, self._first = self._first, None
+            self._step(first[0])
         self.abandon()
         self._raise_failure()
 
     def abandon(self) -> None:
         """Ends the thread, whatever came of its items."""
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
 

@@ -5,12 +5,14 @@ category and one that the model does not know, gaps, zeros, sentinels, extremes,
 32 bits. A row that the model's library does not answer is kept as such: a service has to refuse it too.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from model_store.contract.contract import Contract
@@ -46,17 +48,24 @@ class GoldenRows:
     leaves_reached: int | None = None
 
     def to_bytes(self) -> bytes:
-        """As a file holds them, JSON."""
+        """As a file holds them, JSON.
+
+        Raises:
+            ValueError: it holds a number or a text that JSON does not have.
+        """
+        numbers = (value for value in itertools.chain(self.scores, *self.rows) if isinstance(value, float))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("a golden row with a number that is not finite")
         values: dict[str, Any] = {
             "rows": self.rows,
-            "scores": self.scores,
+            "scores": [None if score is None else float(score) for score in self.scores],
             "leaves": self.leaves,
             "leaves_reached": self.leaves_reached,
         }
         decisions = [score.fraud if type(score) is DecidedScore else None for score in self.scores]
         if any(each is not None for each in decisions):
             values["decisions"] = decisions
-        return json.dumps(values, separators=(",", ":"), allow_nan=False).encode()
+        return msgspec.json.encode(values)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "GoldenRows":

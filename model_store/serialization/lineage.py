@@ -74,18 +74,12 @@ def git_commit(source: Path | None = None) -> str | None:
     None outside a repository, and in this program's own checkout, where only a file that it keeps itself is at home.
     """
     directory = source.resolve().parent if source else Path.cwd()
-    root = _git(directory, "rev-parse", "--show-toplevel")
-    if root is None:
-        return None
-    if Path(root).resolve() == Path(__file__).resolve().parents[2] and directory.name != _EXAMPLE_DIRECTORY:
-        return None
-    return _git(directory, "rev-parse", "HEAD")
-
-
-def _git(directory: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(directory), *arguments]
+    command = ["git", "-C", str(directory), "rev-parse", "HEAD", "--show-toplevel"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip()
+    commit, root = answer.stdout.rstrip("\n").split("\n", 1)
+    if Path(root).resolve() == Path(__file__).resolve().parents[2] and directory.name != _EXAMPLE_DIRECTORY:
+        return None
+    return commit
