@@ -85,9 +85,23 @@ PURE_OTHERS = frozenset(
         "sklearn.utils.validation.check_array",
     }
 )
+_NAMED_ARGUMENTS = frozenset(
+    {
+        "a_max", "a_min", "accept_sparse", "axis", "axes", "copy", "ddof", "decimals", "discont", "ensure_2d",
+        "ensure_all_finite", "ensure_min_features", "ensure_min_samples", "estimator", "force_all_finite", "input_name",
+        "keepdims", "kind", "max", "min", "n", "nan", "neginf", "posinf", "period", "stable", "tol", "x1", "x2",
+    }
+)  # fmt: skip
+"""Of pure functions. Not among them: where results are put, of what type and shape they are, and which are left out
+(`out`, `dtype`, `shape`, `where`): with those an answer can be other memory, or larger than any memory."""
+_SIZED_BY_ARGUMENT = frozenset({"numpy.ones_like", "numpy.zeros_like", "numpy.asarray", "numpy.ascontiguousarray"})
+"""Functions whose second argument is a type or a shape."""
+_ONLY_HELD = frozenset({"sklearn.cluster._kmeans._kmeans_single_lloyd"})
+"""Pure, but called on prepared arrays only: no transformer calls it on what a request holds."""
 _PARTIAL_STATE = 4
 """Function, arguments, named arguments, attributes."""
-_CALLED = ("func", "inverse_func")
+_CALLED = {"func": "kw_args", "inverse_func": "inv_kw_args"}
+"""Functions of a transformer, each with the named arguments that it gets."""
 _READ_FILES = ("filename", "file")
 
 
@@ -110,8 +124,8 @@ def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] =
     for item in objects_of(model):
         _put_back(item)
         if isinstance(item, function_transformers):
-            for attribute in _CALLED:
-                _require_known(getattr(item, attribute, None), granted)
+            for attribute, arguments in _CALLED.items():
+                _require_known(getattr(item, attribute, None), getattr(item, arguments, None), granted)
         if isinstance(item, vectorizers) and item.input in _READ_FILES:
             name = f"{_name_of(item)}(input={item.input!r})"
             if name not in trusted:
@@ -147,15 +161,23 @@ def _partial(inert: StandIn) -> Any:
     return partial(real_function(function.full_name), *arguments, **(named or {}))
 
 
-def _require_known(function: Any, granted: Collection[Any]) -> None:
+def _require_known(function: Any, arguments: Any, granted: Collection[Any]) -> None:
+    """Raises UntrustedType unless a transformer calls a granted function, or a pure one harmlessly."""
+    given: tuple[Any, ...] = ()
+    named = dict(arguments or {})
     if type(function) is partial:
-        function = function.func
-    if function is None or _is_pure(function) or any(function is known or type(function) is known for known in granted):
+        given, named, function = function.args, {**function.keywords, **named}, function.func
+    if function is None or any(function is known or type(function) is known for known in granted):
         return
     if isinstance(function, StandIn) and isinstance(function.state, tuple) and function.state:
         function = function.state[0]
     name = function.full_name if isinstance(function, NamedFunction) else _name_of(function)
-    raise UntrustedType(name, "which a FunctionTransformer calls on every prediction")
+    if not _is_pure(function) or name in _ONLY_HELD:
+        raise UntrustedType(name, "which a FunctionTransformer calls on every prediction")
+    unknown = sorted(str(each) for each in set(named) - _NAMED_ARGUMENTS)
+    if unknown or (given and name in _SIZED_BY_ARGUMENT):
+        what = ", ".join(unknown) or "a type or a shape"
+        raise UntrustedType(name, f"which a FunctionTransformer calls with {what}")
 
 
 def _name_of(value: Any) -> str:

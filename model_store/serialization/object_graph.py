@@ -10,6 +10,8 @@ _NEVER_ENTERED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, byte
 
 def objects_of(model: Any) -> Iterator[Any]:
     """Every object that the model consists of, each once."""
+    import numpy as np
+
     seen: dict[int, Any] = {}
     pending = [model]
     while pending:
@@ -18,7 +20,7 @@ def objects_of(model: Any) -> Iterator[Any]:
             continue
         seen[id(item)] = item
         yield item
-        if type(item).__module__ == "numpy" and getattr(getattr(item, "dtype", None), "hasobject", False):
-            # Flat: an array of no elements can have a shape of many empty rows.
-            pending.append(item.ravel().tolist())
+        if isinstance(item, np.ndarray) and item.dtype.hasobject:
+            # Flat: an array of no elements can have a shape of many empty rows. Its own view: one with gaps hides some.
+            pending.append(item.view(np.ndarray).ravel().tolist())
         pending.extend(gc.get_referents(item))

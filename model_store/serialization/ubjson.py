@@ -108,8 +108,10 @@ class _Reader:
         return np.frombuffer(self._content[start : self.position], dtype=_ARRAYS.get(kind, "S1"))
 
     def _object(self, depth: int) -> dict[str, Any]:
-        found = {}
+        found: dict[str, Any] = {}
         while not self._next_is("}"):
             key = self._text()
+            if key in found:
+                raise ValueError(f"the key {key[:80]!r} is given twice")
             found[key] = self.value(self.marker(), depth + 1)
         return found

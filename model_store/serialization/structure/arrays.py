@@ -63,9 +63,11 @@ class TypeForm(Form):
             expected: list[Any] = [each.__reduce__()[2] for each in _same_types(instance, state)]
         except (TypeError, ValueError, LookupError, AttributeError):
             expected = []
-        if not any(_same(state, each) for each in expected):
+        own = next((each for each in expected if _same(state, each)), None)
+        if own is None:
             m.refuse("dtype", "a type's state contradicts the type", rule.name)
-        instance.__setstate__(state)
+        # Its own state, not the file's: that one's dictionary of fields could still be changed.
+        instance.__setstate__(own)
 
 
 def _same_types(instance: "np.dtype[Any]", state: tuple[Any, ...]) -> "list[np.dtype[Any]]":

@@ -21,6 +21,8 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|inf|nan)"
 _NUMBERS = re.compile(rf"(?:{_NUMBER}(?: +{_NUMBER})*)?")
 _PLACE = re.compile(r"[0-9]{1,9}(\.[0-9]*)?")
+_TEXT_AND_COLON = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*(:?)', re.DOTALL)
+_NO_PARENT = (2147483647, -1)
 _TREE_ARRAYS = ("right_children", "split_indices", "split_conditions", "default_left")
 
 
@@ -31,8 +33,23 @@ def xgboost_document(content: Any) -> Any:
         ValueError: it is neither.
     """
     if bytes(content[:2]).lstrip()[:1] == b"{" and bytes(content[1:2]) in b'"\n\r\t }':
-        return json.loads(bytes(content))
+        return _read_json(bytes(content))
     return read_ubjson(content, arrays=True)
+
+
+def _read_json(content: bytes) -> Any:
+    """A document whose keys XGBoost reads as they are read here: each once, without escapes."""
+    for text in _TEXT_AND_COLON.finditer(content):
+        if text[2] and b"\\" in text[1]:
+            raise ValueError("a key is written with an escape")
+    return json.loads(content, object_pairs_hook=_keys_once)
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found
 
 
 def require_xgboost(document: Any) -> str:
@@ -112,8 +129,19 @@ def _require_xgboost_tree(tree: Any, features: int, groups: int) -> None:
     if not np.array_equal(internal, right != -1):
         raise ValueError("a node of a tree of XGBoost has one child only")
     require_tree(left, right, internal=internal, what="a tree of XGBoost")
+    _require_parents(tree, left, right, internal)
     require_within(np.asarray(tree["split_indices"])[internal], max(features, 1), "a feature that a tree asks for")
     _require_categories(tree, count)
+
+
+def _require_parents(tree: Any, left: Any, right: Any, internal: Any) -> None:
+    parents = np.asarray(tree.get("parents", ()))
+    if not len(parents):
+        return
+    inner = np.flatnonzero(internal)
+    fits = parents[0] in _NO_PARENT and all((parents[side[inner]] == inner).all() for side in (left, right))
+    if not fits:
+        raise ValueError("a node of a tree of XGBoost has another parent than the one that leads to it")
 
 
 def _require_categories(tree: Any, count: int) -> None:
@@ -124,6 +152,8 @@ def _require_categories(tree: Any, count: int) -> None:
     if not len(nodes) == len(segments) == len(sizes):
         raise ValueError("a tree of XGBoost counts its categories wrongly")
     require_within(nodes, count, "a node with categories")
+    if (np.diff(np.asarray(nodes)) <= 0).any():
+        raise ValueError("the nodes of XGBoost with categories are not in order")
     require_within(categories, MOST_CATEGORY, "a category of XGBoost")
     start, length = np.asarray(segments, dtype=np.int64), np.asarray(sizes, dtype=np.int64)
     if len(start) and (start.min() < 0 or length.min() < 0 or (start + length).max() > len(categories)):
@@ -162,9 +192,11 @@ def _require_lightgbm(text: str) -> dict[str, str]:
     classes, in_round = _whole(header.get("num_class", "1")), _whole(header.get("num_tree_per_iteration", "1"))
     if not 0 < features <= _MOST_FEATURES or not 0 < classes <= MOST_CLASSES or not 0 < in_round <= MOST_CLASSES:
         raise ValueError("its sizes are none")
+    if in_round != classes:
+        raise ValueError(f"it has {in_round} trees a round and {classes} classes")
     _require_objective(header.get("objective", ""), classes, in_round)
-    if not sizes:
-        raise ValueError("it has no trees")
+    if not sizes or len(sizes) % in_round:
+        raise ValueError("it does not have a tree for each class in each round")
     # Sizes are counted in bytes from the first tree on.
     body, start = rest.lstrip("\n").encode(), 0
     for number, size in enumerate(sizes):
@@ -174,9 +206,30 @@ def _require_lightgbm(text: str) -> dict[str, str]:
         start += size
     if not body[start:].lstrip().startswith(b"end of trees"):
         raise ValueError("its trees do not end where the header says")
-    if b"\nparameters:" in body[start:] and b"\nend of parameters\n" not in body[start:]:
-        raise ValueError("its parameters end early")
+    _require_lightgbm_end(body[start:].decode("utf-8"))
     return header
+
+
+def _require_lightgbm_end(text: str) -> None:
+    """Raises ValueError unless LightGBM and its Python library can read what follows the trees."""
+    _, found, parameters = text.partition("\nparameters:")
+    if found:
+        parameters, ended, _ = parameters.partition("\nend of parameters\n")
+        if not ended:
+            raise ValueError("its parameters end early")
+        # The library puts them into JSON as they are.
+        if not _PRINTABLE.fullmatch(parameters) or '"' in parameters or "\\" in parameters:
+            raise ValueError("its parameters have characters that LightGBM does not write")
+    _, found, categories = text.rpartition("\npandas_categorical:")
+    if not found:
+        return
+    try:
+        values = json.loads(categories.partition("\n")[0])
+    except (ValueError, RecursionError):
+        raise ValueError("its categories of pandas are not JSON") from None
+    fits = values is None or (isinstance(values, list) and all(isinstance(each, list) for each in values))
+    if not fits or any(isinstance(value, list | dict) for each in values or () for value in each):
+        raise ValueError("its categories of pandas are not lists of values")
 
 
 def _require_objective(objective: str, classes: int, in_round: int) -> None:

@@ -15,6 +15,7 @@ from model_store.serialization.structure.rule import Form, Rule
 from model_store.serialization.structure.values import Made, Named, shown
 
 _MOST_ATTRIBUTES = 10_000
+MOST_IN_RANGE = 1_000_000
 _SHADOWING = frozenset({
     "fit", "predict", "predict_proba", "predict_log_proba", "decision_function", "transform", "inverse_transform",
     "score", "score_samples", "get_params", "set_params", "get_booster", "get_feature_names_out",
@@ -374,7 +375,10 @@ def _is_bytearray(arguments: tuple[Any, ...]) -> bool:
 def _is_range(arguments: tuple[Any, ...]) -> bool:
     if not 1 <= len(arguments) <= 3 or not all(type(each) is int for each in arguments):
         return False
-    return len(arguments) < 3 or arguments[2] != 0
+    if len(arguments) == 3 and arguments[2] == 0:
+        return False
+    # A range takes a few bytes in the file, and an array of any size once a library has made one of it.
+    return not range(*arguments)[MOST_IN_RANGE:]
 
 
 def _is_slice(arguments: tuple[Any, ...]) -> bool:

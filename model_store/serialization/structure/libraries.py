@@ -8,6 +8,7 @@ import numpy as np
 from model_store.serialization.structure import numbers
 from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost, xgboost_document
 from model_store.serialization.structure.forms import (
+    MOST_IN_RANGE,
     CompiledObjectForm,
     Form,
     ObjectForm,
@@ -22,6 +23,7 @@ _TREE_STATE = {"max_depth", "node_count", "nodes", "values"}
 _NEIGHBOURS_STATE = 13
 _MOST_OUTPUTS = 10_000
 _TEXT_BUFFERS = 3
+_RANGE = {"start": 0, "stop": 0, "step": 1}
 
 
 def _looked_at(m: Machine, rule: Rule, look: Any, *arguments: Any, **named: Any) -> Any:
@@ -83,12 +85,26 @@ class NeighboursForm(Form):
             m.refuse("state", f"the state of a {rule.name} is not what scikit-learn writes", rule.name)
         _looked_at(m, rule, numbers.require_neighbours_tree, state, bounds=self._bounds)
         metric, weights = state[11], state[12]
+        self._require_metric(m, rule, metric, state[0].shape[1])
         if ".metrics._dist_metrics." not in f".{_class_name(metric)}.".replace("sklearn.", ".", 1):
             m.refuse("numbers", f"a {rule.name} has no distance", rule.name)
         if weights is not None and (not isinstance(weights, np.ndarray) or weights.shape != (len(state[0]),)):
             m.refuse("numbers", f"a {rule.name} does not have a weight for each row", rule.name)
         if type(instance) is not Made:
             instance.__setstate__(state)
+
+    @staticmethod
+    def _require_metric(m: Machine, rule: Rule, metric: Any, features: int) -> None:
+        """Raises StructureRefused unless a distance has a weight for each feature, where it weighs them."""
+        get_state = getattr(metric, "__getstate__", None)
+        state = metric.about.get("state") if type(metric) is Made else get_state() if get_state else None
+        if type(state) is not tuple or len(state) != 3:
+            m.refuse("numbers", f"a {rule.name} has no distance", rule.name)
+        _, vector, matrix = state
+        name = _class_name(metric).rpartition(".")[2]
+        sizes = (features,) if name.startswith("SEuclidean") else (0, 1, features)
+        if len(vector) not in sizes or (name.startswith("Mahalanobis") and matrix.shape != (features, features)):
+            m.refuse("numbers", f"the distance of a {rule.name} does not fit its features", rule.name)
 
 
 def _class_name(value: Any) -> str:
@@ -109,7 +125,9 @@ class MetricForm(Form):
         square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
         if vector.ndim != 1 or not square or (matrix.size > 1 and vector.size > 1 and len(vector) != len(matrix)):
             m.refuse("numbers", "a distance's matrix does not fit its vector", rule.name)
-        if type(instance) is not Made:
+        if type(instance) is Made:
+            instance.about["state"] = state
+        else:
             instance.__setstate__(state)
 
 
@@ -179,6 +197,9 @@ class IndexForm(Form):
             m.refuse("call", f"{rule.name} makes something else than an index", rule.name)
         if not all(_fits_index(key, value) for key, value in arguments[1].items()):
             m.refuse("call", "an index of columns is not made from an array or a range", rule.name)
+        first, last, step = (arguments[1].get(name, default) for name, default in _RANGE.items())
+        if step == 0 or range(first, last, step)[MOST_IN_RANGE:]:
+            m.refuse("size", "an index of columns is longer than a model has columns", rule.name)
         return self.named(rule)(*arguments) if m.real else Made("pandas.Index")
 
 

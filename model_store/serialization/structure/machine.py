@@ -31,6 +31,8 @@ _DEEPEST = 8
 _PLAIN = frozenset({str, float, bool, bytes, type(None)})
 _KEY_BITS = 64
 """Of a whole number as a key: among larger ones, as among complex ones, any number can be made to have one hash."""
+_KEY_KINDS = "biufSUmM"
+_MOST_TUPLE_KEYS = 5_000
 _NO_MARK = object()
 
 
@@ -75,6 +77,7 @@ class Machine:
         self._kept: list[Any] = []
         self._notes: dict[int, dict[str, Any]] = {}
         self._depth = 0
+        self._tuple_keys = 0
 
     # --- the run -------------------------------------------------------------------------------------------------
 
@@ -157,12 +160,19 @@ class Machine:
         if type(key) in _PLAIN:
             return True
         if type(key) is tuple:
+            # Tuples of chosen numbers have one hash: among so few that does not take long.
+            self._tuple_keys += not depth
+            if self._tuple_keys > _MOST_TUPLE_KEYS:
+                return False
             # Counted with the items of its own tuples: one that lies in the memo can be used very often.
             count = len(key) + sum(len(item) for item in key if type(item) is tuple)
             return depth < 2 and count <= _BIG_TUPLE and all(self._is_plain(item, depth + 1) for item in key)
         if type(key) is Made:
             return bool(key.about.get("scalar"))
-        return type(key).__module__ == "numpy" and hasattr(type(key), "dtype") and getattr(key, "ndim", 1) == 0
+        kind = getattr(key, "dtype", None)
+        if type(key).__module__ != "numpy" or getattr(key, "ndim", 1) != 0 or kind is None:
+            return False
+        return kind.kind in _KEY_KINDS and (kind.kind in "SU" or kind.itemsize <= _KEY_BITS // 8)
 
     def note(self, instance: Any, about: dict[str, Any]) -> None:
         """Keeps what a form has learned of an object until it is filled."""

@@ -158,13 +158,23 @@ def require_support_vectors(state: Mapping[str, Any], classes: int) -> None:
         and weights == (rows, chosen)
         and intercept.shape == (pairs,)
         and (counts >= 0).all()
-        and len(counts) >= min(classes, 2)
+        and len(counts) == max(classes, 2)
         and total == chosen
-        and all(np.size(state.get(name, ())) in (0, 1, pairs) for name in ("_probA", "_probB"))
+        and all(np.size(state.get(name, ())) in (0, pairs) for name in ("_probA", "_probB"))
+        and (isinstance(dual := state.get("_dual_coef_"), np.ndarray) or _stored(dual) == rows * chosen)
         and (not kept or vectors[1] == state.get("n_features_in_", vectors[1]))
     )
     if not fits:
         raise ValueError("a support vector machine's arrays do not fit each other")
+    if not kept:
+        require_within(support, int(state["shape_fit_"][0]), "a row that a support vector machine was trained on")
+
+
+def _stored(matrix: Any) -> int:
+    """How many numbers a sparse matrix holds."""
+    about = getattr(matrix, "about", {})
+    data = about.get("state", {}).get("data", ()) if about else matrix.data
+    return len(data)
 
 
 def _table_shape(value: Any) -> tuple[int, int]:

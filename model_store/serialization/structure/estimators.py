@@ -1,0 +1,313 @@
+"""Looks at scikit-learn's estimators, class by class: attributes that compiled code uses as places, sizes or counts.
+
+Each look gets an object's attributes and raises ValueError, with words, unless they fit each other.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from model_store.serialization.structure import numbers
+from model_store.serialization.structure.patterns import require_pattern
+from model_store.serialization.structure.values import Made
+
+_MOST_ROUNDS = 100_000
+_MOST_THREADS = 1024
+_MOST_HASHED = (1 << 31) - 1
+_MOST_COMBINED = 10_000_000
+_MOST_DEGREE = 64
+_METRIC_PARAMETERS = frozenset({"p", "w", "V", "VI"})
+
+
+def attributes_of(item: Any) -> Mapping[str, Any]:
+    """An object's attributes, also where an inspection has made none."""
+    if type(item) is Made:
+        found: Mapping[str, Any] = item.about.get("state", {})
+        return found
+    attributes: Mapping[str, Any] = vars(item)
+    return attributes
+
+
+def require_counts(name: str, state: Mapping[str, Any]) -> None:
+    """Looks at what objects of every class can have: threads, rounds at each answer, members that are trees.
+
+    Raises:
+        ValueError: a count is so large that an answer would take for ever, or a tree asks for more than it is given.
+    """
+    for attribute in ("n_jobs", "_n_threads"):
+        count = state.get(attribute)
+        if isinstance(count, int | np.integer) and not -_MOST_THREADS <= count <= _MOST_THREADS:
+            raise ValueError(f"{attribute} is {count}")
+    for attribute in _ROUNDS.get(name, ()):
+        count = state.get(attribute)
+        if count is not None and not (isinstance(count, int | np.integer) and count <= _MOST_ROUNDS):
+            raise ValueError(f"{attribute} is more than {_MOST_ROUNDS}, or not a whole number")
+    if "_impl" in state:
+        raise ValueError("the kind of its calculation is not its class's own")
+    if "estimators_" in state and "n_features_in_" in state:
+        _require_members(state)
+
+
+_ROUNDS: Mapping[str, tuple[str, ...]] = {
+    "NMF": ("max_iter",),
+    "MiniBatchNMF": ("max_iter", "transform_max_iter"),
+    "LatentDirichletAllocation": ("max_doc_update_iter",),
+    **dict.fromkeys(
+        ("DictionaryLearning", "MiniBatchDictionaryLearning", "SparseCoder", "SparsePCA", "MiniBatchSparsePCA"),
+        ("max_iter", "transform_max_iter", "method_max_iter"),
+    ),
+    "IterativeImputer": ("max_iter", "n_iter_"),
+    "AdditiveChi2Sampler": ("sample_steps",),
+    "MLPClassifier": ("n_layers_",),
+    "MLPRegressor": ("n_layers_",),
+}
+"""Attributes that say how often something is repeated for each answer."""
+
+
+def _require_members(state: Mapping[str, Any]) -> None:
+    members, chosen = state["estimators_"], state.get("estimators_features_")
+    features = _whole(state["n_features_in_"], "its number of features")
+    items: Iterable[Any] = members.ravel().tolist() if isinstance(members, np.ndarray) else members
+    for number, member in enumerate(items):
+        asked = _tree_features(member)
+        given = features if chosen is None else len(chosen[number])
+        if asked is not None and asked > given:
+            raise ValueError("a tree asks for more features than it is given")
+
+
+def _tree_features(member: Any) -> int | None:
+    """How many features a tree estimator's tree takes; None of something else."""
+    if not (type(member) is Made or hasattr(member, "__dict__")):
+        return None
+    tree = attributes_of(member).get("tree_")
+    found = tree.about.get("features") if type(tree) is Made else getattr(tree, "n_features", None)
+    return None if found is None else int(found)
+
+
+def _whole(value: Any, what: str) -> int:
+    if type(value) is not int and not isinstance(value, np.integer):
+        raise ValueError(f"{what} is not a whole number")
+    return int(value)
+
+
+def _tree(state: Mapping[str, Any]) -> None:
+    tree, features = state.get("tree_"), state.get("n_features_in_")
+    if tree is None:
+        return
+    found = tree.about.get("features") if type(tree) is Made else getattr(tree, "n_features", None)
+    if found is None or found > _whole(features, "its number of features"):
+        raise ValueError("a tree asks for more features than its estimator takes")
+
+
+def _gradient_boosting(state: Mapping[str, Any]) -> None:
+    members = state.get("estimators_")
+    if members is None:
+        return
+    classes = state.get("classes_")
+    columns = 1 if classes is None or len(classes) <= 2 else len(classes)
+    if not isinstance(members, np.ndarray) or members.ndim != 2 or members.shape[1] != columns:
+        raise ValueError("it does not have a tree for each class in each round")
+    if any(_tree_features(member) is None for member in members.ravel().tolist()):
+        raise ValueError("a member is not a tree")
+
+
+def _predictor(state: Mapping[str, Any]) -> None:
+    numbers.require_histogram_tree(state["nodes"], state["raw_left_cat_bitsets"], None)
+
+
+def _histogram_boosting(state: Mapping[str, Any]) -> None:
+    if "_predictors" not in state:
+        return
+    features = _whole(state.get("_n_features", state.get("n_features_in_")), "its number of features")
+    mapper = state.get("_bin_mapper")
+    known = attributes_of(mapper).get("is_categorical_") if mapper is not None else None
+    for iteration in state["_predictors"]:
+        for predictor in iteration:
+            inner = attributes_of(predictor)
+            numbers.require_histogram_tree(inner["nodes"], inner["raw_left_cat_bitsets"], features)
+    if known is not None and (getattr(known, "shape", None) != (features,) or known.dtype != np.uint8):
+        raise ValueError("its categories do not belong to its features")
+
+
+def _bin_mapper(state: Mapping[str, Any]) -> None:
+    kinds, thresholds = state.get("is_categorical_"), state.get("bin_thresholds_")
+    if kinds is not None and thresholds is not None and len(kinds) != len(thresholds):
+        raise ValueError("its features do not have their thresholds")
+
+
+def _support_vectors(state: Mapping[str, Any]) -> None:
+    if "support_vectors_" in state:
+        numbers.require_support_vectors(state, len(state["classes_"]))
+
+
+def _one_class(state: Mapping[str, Any]) -> None:
+    if "support_vectors_" in state:
+        numbers.require_support_vectors(state, 1)
+
+
+def _vocabulary(state: Mapping[str, Any]) -> None:
+    for name in ("vocabulary_", "_vocabulary"):
+        if state.get(name) is not None:
+            numbers.require_vocabulary(state[name], "a vocabulary")
+    _patterns(state)
+
+
+def _patterns(state: Mapping[str, Any]) -> None:
+    if state.get("token_pattern") is not None:
+        require_pattern(state["token_pattern"])
+
+
+def _hashed(state: Mapping[str, Any]) -> None:
+    if not 1 <= _whole(state.get("n_features", 1), "its number of columns") <= _MOST_HASHED:
+        raise ValueError("its number of columns is not one")
+    _patterns(state)
+
+
+def _categories(state: Mapping[str, Any]) -> None:
+    for each in state.get("categories_", ()):
+        if not isinstance(each, np.ndarray) and not _is_of_pandas(each):
+            raise ValueError("the categories of a column are not an array")
+
+
+def _is_of_pandas(value: Any) -> bool:
+    return (value.name if type(value) is Made else type(value).__module__).startswith("pandas.")
+
+
+def _one_hot(state: Mapping[str, Any]) -> None:
+    _categories(state)
+    categories, outputs = state.get("categories_"), state.get("_n_features_outs")
+    if categories is None:
+        return
+    if len(categories) != state.get("n_features_in_", len(categories)):
+        raise ValueError("an encoder does not have categories for each column")
+    if outputs is None:
+        return
+    pairs = zip(outputs, categories, strict=True)
+    if any(not 0 <= int(count) <= len(each) + 1 for count, each in pairs):
+        raise ValueError("an encoder does not have as many columns as its categories need")
+
+
+def _neighbours(state: Mapping[str, Any]) -> None:
+    rows, labels = state.get("_fit_X"), state.get("_y")
+    tree = state.get("_tree")
+    count = getattr(rows, "shape", (None,))[0]
+    if labels is not None and count is not None:
+        _require_labels(labels, count, state.get("classes_"))
+    if tree is not None and type(tree) is not Made and count is not None and tree.data.shape != rows.shape:  # type: ignore[union-attr]
+        raise ValueError("its tree is not one of its rows")
+    for name in ("effective_metric_params_", "metric_params"):
+        _require_metric_parameters(state.get(name), getattr(rows, "shape", (0, 0))[-1])
+
+
+def _require_labels(labels: Any, count: int, classes: Any) -> None:
+    if len(labels) != count:
+        raise ValueError("its rows do not have an answer each")
+    if classes is None:
+        return
+    columns = [labels] if labels.ndim == 1 else list(labels.T)
+    kinds = classes if isinstance(classes, list) and len(columns) > 1 else [classes]
+    for column, known in zip(columns, kinds, strict=len(columns) > 1):
+        if column.dtype.kind not in "iu":
+            raise ValueError("an answer of a row is not a class's number")
+        numbers.require_within(column, len(known[0] if isinstance(known, list) else known), "a row's class")
+
+
+def _require_metric_parameters(parameters: Any, features: int) -> None:
+    if parameters is None:
+        return
+    if not isinstance(parameters, dict) or not set(parameters) <= _METRIC_PARAMETERS:
+        raise ValueError("its distance has other parameters than p, w, V and VI")
+    for name, value in parameters.items():
+        shape = (features, features) if name == "VI" else (features,)
+        if name != "p" and value is not None and np.shape(value) != shape and np.shape(value) != (features,) * 2:
+            raise ValueError(f"its distance's {name} does not have a number for each feature")
+
+
+def _clusters(state: Mapping[str, Any]) -> None:
+    centers = state.get("cluster_centers_")
+    if centers is not None and np.shape(centers)[1:] != (_whole(state["n_features_in_"], "its number of features"),):
+        raise ValueError("its centers do not have a number for each feature")
+    root, seen = state.get("_bisecting_tree"), 0
+    pending = [root] if root is not None else []
+    while pending:
+        node = attributes_of(pending.pop())
+        pending += [child for child in (node.get("left"), node.get("right")) if child is not None]
+        seen += 1
+        if seen > _MOST_COMBINED or (centers is not None and seen > 2 * len(centers)):
+            raise ValueError("its tree leads in a circle")
+
+
+def _birch(state: Mapping[str, Any]) -> None:
+    names = ("subcluster_centers_", "_subcluster_norms", "subcluster_labels_")
+    counts = {len(state[name]) for name in names if state.get(name) is not None}
+    if len(counts) > 1:
+        raise ValueError("its clusters do not have a center, a length and a label each")
+
+
+def _polynomial(state: Mapping[str, Any]) -> None:
+    if "_max_degree" not in state:
+        return
+    least, most = _whole(state["_min_degree"], "its degree"), _whole(state["_max_degree"], "its degree")
+    features = _whole(state["n_features_in_"], "its number of features")
+    if not 0 <= least <= most <= _MOST_DEGREE:
+        raise ValueError(f"its degree is above {_MOST_DEGREE}")
+    if sum(math.comb(features + degree - 1, degree) for degree in range(least, most + 1)) > _MOST_COMBINED:
+        raise ValueError(f"it makes more than {_MOST_COMBINED} columns")
+
+
+def _imputer(state: Mapping[str, Any]) -> None:
+    if len(state.get("imputation_sequence_", ())) > _MOST_ROUNDS:
+        raise ValueError(f"it fills gaps in more than {_MOST_ROUNDS} steps")
+
+
+def _sparse(state: Mapping[str, Any], *, by_column: bool) -> None:
+    if "indptr" in state:
+        numbers.require_sparse(state, by_column=by_column)
+
+
+def _spline(state: Mapping[str, Any]) -> None:
+    knots, coefficients = (state.get(f"_{name}", state.get(name)) for name in "tc")
+    numbers.require_spline(knots, coefficients, state.get("k"))
+
+
+LOOKS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
+    **dict.fromkeys(
+        ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor"), _tree
+    ),
+    "TreePredictor": _predictor,
+    "HistGradientBoostingClassifier": _histogram_boosting,
+    "HistGradientBoostingRegressor": _histogram_boosting,
+    "_BinMapper": _bin_mapper,
+    "SVC": _support_vectors,
+    "NuSVC": _support_vectors,
+    "OneClassSVM": _one_class,
+    "SVR": _one_class,
+    "NuSVR": _one_class,
+    "GradientBoostingClassifier": _gradient_boosting,
+    "GradientBoostingRegressor": _gradient_boosting,
+    "HashingVectorizer": _hashed,
+    "FeatureHasher": _hashed,
+    **dict.fromkeys(("OrdinalEncoder", "TargetEncoder"), _categories),
+    **dict.fromkeys(("KMeans", "MiniBatchKMeans", "BisectingKMeans"), _clusters),
+    "Birch": _birch,
+    "PolynomialFeatures": _polynomial,
+    "IterativeImputer": _imputer,
+    **dict.fromkeys(("csr_matrix", "csr_array"), partial(_sparse, by_column=False)),
+    **dict.fromkeys(("csc_matrix", "csc_array"), partial(_sparse, by_column=True)),
+    "BSpline": _spline,
+    "CountVectorizer": _vocabulary,
+    "TfidfVectorizer": _vocabulary,
+    "DictVectorizer": _vocabulary,
+    "OneHotEncoder": _one_hot,
+    **dict.fromkeys(
+        (
+            "KNeighborsClassifier", "KNeighborsRegressor", "RadiusNeighborsClassifier", "RadiusNeighborsRegressor",
+            "NearestNeighbors", "LocalOutlierFactor", "KNNImputer",
+        ),
+        _neighbours,
+    ),
+}  # fmt: skip
+"""Looks by the class's name."""
