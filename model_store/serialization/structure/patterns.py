@@ -123,11 +123,11 @@ def _literals(parts: list[Any]) -> set[str]:
 def _takes(part: Any, character: str) -> bool:
     operation, value = part
     if operation is code.LITERAL:
-        return ord(character) == value
+        return bool(ord(character) == value)
     if operation is code.RANGE:
         return bool(value[0] <= ord(character) <= value[1])
     if operation is code.CATEGORY:
-        return re.fullmatch(_CATEGORIES[value], character) is not None
+        return bool(re.fullmatch(_CATEGORIES[value], character))
     return False
 
 

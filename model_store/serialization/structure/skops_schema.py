@@ -5,6 +5,7 @@ for, by the same rules as for pickles. Ways that call what the file names (metho
 none.
 """
 
+import hashlib
 import io
 import json
 import zipfile
@@ -43,6 +44,12 @@ _NUMPY_SCALARS = frozenset(
 _BIT_GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
 _PLAIN = frozenset(f"builtins.{name}" for name in ("str", "int", "float", "bool", "NoneType", "complex"))
 _TYPES = _NUMPY_SCALARS | _PLAIN | {"builtins.list", "builtins.dict", "builtins.set", "collections.OrderedDict"}
+_KEY_TYPES = _NUMPY_SCALARS | _PLAIN
+_FACTORIES = frozenset(("TypeNode", f"builtins.{name}") for name in ("list", "dict", "int", "float", "set", "str")) | {
+    ("JsonNode", "builtins.str"),
+    ("JsonNode", "builtins.NoneType"),
+}
+"""Of defaultdicts, each with its loader; skops writes none as a text of JSON."""
 _EXACT: Mapping[str, frozenset[str]] = {
     "DictNode": frozenset({"builtins.dict", "collections.OrderedDict"}),
     "DefaultDictNode": frozenset({"collections.defaultdict"}),
@@ -121,6 +128,7 @@ class _Schema:
         """Raises StructureRefused at the first node that breaks a rule."""
         if not isinstance(self._root, dict) or "__loader__" not in self._root:
             raise UnreadableModel("not a skops file (its schema has no root)")
+        _require_one_meaning(self._root)
         for node, where in _nodes(self._root):
             loader, module, kind = (node.get(key) for key in ("__loader__", "__module__", "__class__"))
             if not isinstance(loader, str) or not isinstance(module, str) or not isinstance(kind, str):
@@ -140,9 +148,13 @@ class _Schema:
                 _refuse("loader", f"{loader} makes {name}", where, name)
             if loader == "NdArrayNode" and isinstance(node.get("file"), str):
                 self._array(node["file"], where)
+            if loader == "DictNode":
+                _require_key_types(node, where, name)
+            elif loader == "DefaultDictNode":
+                _require_factory(node, where, name)
         elif loader in _BY_RULE:
             self._by_rule(loader, name, where)
-        elif loader != "CachedNode":
+        else:
             _refuse("loader", f"the loader {loader!r}, which calls what a file names", where, name)
 
     def _by_rule(self, loader: str, name: str, where: "_Way") -> None:
@@ -164,6 +176,13 @@ class _Schema:
         begun: Any = _member(_member(node, "__reduce__"), "args").get("content")
         try:
             features, classes, outputs = begun
+            _require_loaders(state, nodes="NdArrayNode", values="NdArrayNode", max_depth=None, node_count=None)
+            _require_loaders(
+                {"features": features, "classes": classes, "outputs": outputs},
+                features="JsonNode",
+                classes="NdArrayNode",
+                outputs="JsonNode",
+            )
             files = (state["nodes"]["file"], state["values"]["file"], classes["file"])
             tree = (*files, features["content"], outputs["content"])
             if tree in self._trees:
@@ -187,6 +206,9 @@ class _Schema:
         return np.load(io.BytesIO(content), allow_pickle=False)
 
     def _object(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
+        for key in _member(_member(node, "content"), "content"):
+            if not key.isidentifier() or key.startswith("__"):
+                _refuse("attribute", f"a {name} has the attribute {key[:80]!r}", where, name)
         if name in _BOOSTERS:
             self._booster(node, name, where)
         else:
@@ -195,7 +217,10 @@ class _Schema:
     def _booster(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         """A booster's own bytes: its library ends the process over bytes that it does not expect."""
         state = _member(_member(node, "content"), "content")
-        file, text = _member(state, "handle").get("file"), _member(state, "_handle").get("content")
+        handle = _member(state, "handle" if name == _BOOSTERS[0] else "_handle")
+        if handle.get("__loader__") != ("BytearrayNode" if name == _BOOSTERS[0] else "JsonNode"):
+            _refuse("numbers", f"{name}: a booster without its model", where, name)
+        file, text = handle.get("file"), handle.get("content")
         if not isinstance(file if name == _BOOSTERS[0] else text, str):
             _refuse("numbers", f"{name}: a booster without its model", where, name)
         try:
@@ -256,6 +281,59 @@ def _nodes(root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], _Way]]:
             pending += [(value, (where, key)) for key, value in item.items()]
         elif isinstance(item, list):
             pending += [(value, (where, number)) for number, value in enumerate(item)]
+
+
+def _require_one_meaning(root: dict[str, Any]) -> None:
+    """Raises StructureRefused unless nodes of one id are equal: skops takes the first for all of them."""
+    digests: dict[int, bytes] = {}
+    first: dict[Any, bytes] = {}
+    pending: list[tuple[Any, bool]] = [(root, False)]
+    while pending:
+        item, seen = pending.pop()
+        if not isinstance(item, dict | list):
+            continue
+        parts = list(item.values()) if isinstance(item, dict) else item
+        if not seen:
+            pending.append((item, True))
+            pending += [(part, False) for part in parts]
+            continue
+        keys = list(item) if isinstance(item, dict) else None
+        text = json.dumps([keys, [None if isinstance(part, dict | list) else part for part in parts]])
+        state = hashlib.sha256(text.encode())
+        for part in parts:
+            state.update(digests.get(id(part), b"-"))
+        digests[id(item)] = state.digest()
+        if isinstance(item, dict) and (number := item.get("__id__")) is not None:
+            if type(number) is not int:
+                raise StructureRefused("loader", "a node's id is not a whole number")
+            if first.setdefault(number, state.digest()) != state.digest():
+                raise StructureRefused("loader", f"two nodes with the id {number} are not the same")
+
+
+def _require_loaders(holder: Mapping[str, Any], /, **loaders: str | None) -> None:
+    """Raises ValueError unless nodes are read by the loaders that skops writes for them; None for any."""
+    for name, loader in loaders.items():
+        if loader is not None and _member(holder, name).get("__loader__") != loader:
+            raise ValueError(f"its {name} is not read by {loader}")
+
+
+def _require_key_types(node: Mapping[str, Any], where: "_Way", name: str) -> None:
+    """Raises StructureRefused unless a dictionary's keys are made by plain types: skops calls what stands there."""
+    kinds = _member(node, "key_types")
+    content = kinds.get("content")
+    fits = kinds.get("__loader__") == "ListNode" and isinstance(content, list)
+    for each in content if fits and content else ():
+        kind = f"{each.get('__module__')}.{each.get('__class__')}" if isinstance(each, dict) else ""
+        fits = fits and kind in _KEY_TYPES and each.get("__loader__") == "TypeNode"
+    if not fits:
+        _refuse("key", "a dictionary's keys are made by something else than a plain type", where, name)
+
+
+def _require_factory(node: Mapping[str, Any], where: "_Way", name: str) -> None:
+    factory = _member(_member(node, "content"), "default_factory")
+    kind = f"{factory.get('__module__')}.{factory.get('__class__')}"
+    if (factory.get("__loader__"), kind) not in _FACTORIES:
+        _refuse("call", "a defaultdict makes something else than an empty value", where, name)
 
 
 def _schema_of(archive: zipfile.ZipFile) -> bytes:
