@@ -6,7 +6,7 @@ refused unless it is known.
 """
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from model_store.errors import UntrustedType
 from model_store.serialization import allow_list
 from model_store.serialization.object_graph import objects_of
 from model_store.serialization.stand_ins import NamedFunction, StandIn, StandInClass, real_function
+from model_store.serialization.structure.values import Made, Named, full_name_of
 
 PURE_FUNCTIONS = [
     "abs",
@@ -78,7 +79,6 @@ PURE_SCIPY_FUNCTIONS = [
 PURE_OTHERS = frozenset(
     {
         "scipy._lib.array_api_compat.numpy._aliases.asarray",
-        "sklearn.cluster._kmeans._kmeans_single_lloyd",
         "sklearn.feature_extraction.text.strip_accents_ascii",
         "sklearn.feature_extraction.text.strip_accents_unicode",
         "sklearn.feature_extraction.text.strip_tags",
@@ -94,10 +94,10 @@ _NAMED_ARGUMENTS = frozenset(
 )  # fmt: skip
 """Of pure functions. Not among them: where results are put, of what type and shape they are, and which are left out
 (`out`, `dtype`, `shape`, `where`): with those an answer can be other memory, or larger than any memory."""
+_NUMBER_TYPES = frozenset({"numpy.float64", "numpy.float32"})
+"""Types that a function may be told to make of what it gets; of others an array can be of any size."""
 _SIZED_BY_ARGUMENT = frozenset({"numpy.ones_like", "numpy.zeros_like", "numpy.asarray", "numpy.ascontiguousarray"})
 """Functions whose second argument is a type or a shape."""
-_ONLY_HELD = frozenset({"sklearn.cluster._kmeans._kmeans_single_lloyd"})
-"""Pure, but called on prepared arrays only: no transformer calls it on what a request holds."""
 _PARTIAL_STATE = 4
 """Function, arguments, named arguments, attributes."""
 _CALLED = {"func": "kw_args", "inverse_func": "inv_kw_args"}
@@ -124,13 +124,41 @@ def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] =
     for item in objects_of(model):
         _put_back(item)
         if isinstance(item, function_transformers):
-            for attribute, arguments in _CALLED.items():
-                _require_known(getattr(item, attribute, None), getattr(item, arguments, None), granted)
-        if isinstance(item, vectorizers) and item.input in _READ_FILES:
-            name = f"{_name_of(item)}(input={item.input!r})"
-            if name not in trusted:
-                raise UntrustedType(name, "which reads the files that requests name")
+            _require_known_calls(vars(item), granted)
+        if isinstance(item, vectorizers):
+            _require_no_files(_name_of(item), vars(item), trusted)
     return model
+
+
+def require_known_calls(model: Any, trusted: Collection[str] = ()) -> None:
+    """Raises UntrustedType as `settle` would, for a model of which an inspection has made nothing.
+
+    Args:
+        model: what an inspection holds in its place.
+        trusted: full names that the caller trusts.
+    """
+    for item in objects_of(model):
+        if type(item) is not Made:
+            continue
+        kind, state = item.name.rpartition(".")[2], item.about.get("state", {})
+        if kind == "FunctionTransformer":
+            _require_known_calls(state, (), trusted)
+        elif kind in ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer"):
+            _require_no_files(item.name, state, trusted)
+
+
+def _require_known_calls(state: Mapping[str, Any], granted: Collection[Any], trusted: Collection[str] = ()) -> None:
+    for attribute, arguments in _CALLED.items():
+        function = state.get(attribute)
+        if function is not None and not any(function is known or type(function) is known for known in granted):
+            _require_known(function, state.get(arguments), trusted)
+
+
+def _require_no_files(kind: str, state: Mapping[str, Any], trusted: Collection[str]) -> None:
+    told = state.get("input", "content")
+    name = f"{kind}(input={told!r})" if type(told) is str else kind
+    if (type(told) is not str or told in _READ_FILES) and name not in trusted:
+        raise UntrustedType(name, "which reads the files that requests name")
 
 
 def _loaded(module: str, *names: str) -> tuple[Any, ...]:
@@ -152,32 +180,48 @@ def _put_back(item: Any) -> None:
 
 
 def _partial(inert: StandIn) -> Any:
-    """A pure function with some of its arguments; the stand-in itself for any other function."""
-    if not (isinstance(inert.state, tuple) and len(inert.state) == _PARTIAL_STATE):
+    """A pure function with some of its arguments, where they are harmless; else the stand-in itself."""
+    function, given, named = _parts_of(inert)
+    if type(function) is not NamedFunction or not _is_pure_name(function.full_name):
         return inert
-    function, arguments, named, _ = inert.state
-    if not (type(function) is NamedFunction and _is_pure_name(function.full_name) and type(arguments) is tuple):
+    if _unknown_arguments(named) or (given and function.full_name in _SIZED_BY_ARGUMENT):
         return inert
-    return partial(real_function(function.full_name), *arguments, **(named or {}))
+    return partial(real_function(function.full_name), *given, **named)
 
 
-def _require_known(function: Any, arguments: Any, granted: Collection[Any]) -> None:
-    """Raises UntrustedType unless a transformer calls a granted function, or a pure one harmlessly."""
-    given: tuple[Any, ...] = ()
-    named = dict(arguments or {})
+def _parts_of(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """A function, and the arguments that it is given beforehand."""
     if type(function) is partial:
-        given, named, function = function.args, {**function.keywords, **named}, function.func
-    if function is None or any(function is known or type(function) is known for known in granted):
+        return function.func, function.args, function.keywords
+    kept = function.about.get("kept") if type(function) is Made else getattr(function, "state", None)
+    if isinstance(function, StandIn | Made) and isinstance(kept, tuple) and len(kept) == _PARTIAL_STATE:
+        inner, given, named, _ = kept
+        return inner, given if type(given) is tuple else (), named if type(named) is dict else {}
+    return function, (), {}
+
+
+def _require_known(function: Any, arguments: Any, trusted: Collection[str] = ()) -> None:
+    """Raises UntrustedType unless a transformer calls a pure function harmlessly."""
+    function, given, named = _parts_of(function)
+    by_name = type(function) in (NamedFunction, Named)
+    name = str(getattr(function, "full_name", None) or getattr(function, "name", "")) if by_name else _name_of(function)
+    if name in trusted:
         return
-    if isinstance(function, StandIn) and isinstance(function.state, tuple) and function.state:
-        function = function.state[0]
-    name = function.full_name if isinstance(function, NamedFunction) else _name_of(function)
-    if not _is_pure(function) or name in _ONLY_HELD:
+    if not (_is_pure_name(name) if by_name else _is_pure(function)):
         raise UntrustedType(name, "which a FunctionTransformer calls on every prediction")
-    unknown = sorted(str(each) for each in set(named) - _NAMED_ARGUMENTS)
+    unknown = _unknown_arguments({**named, **(arguments or {})})
     if unknown or (given and name in _SIZED_BY_ARGUMENT):
-        what = ", ".join(unknown) or "a type or a shape"
-        raise UntrustedType(name, f"which a FunctionTransformer calls with {what}")
+        raise UntrustedType(name, f"which a FunctionTransformer calls with {', '.join(unknown) or 'a type or a shape'}")
+
+
+def _unknown_arguments(named: Mapping[str, Any]) -> list[str]:
+    """Names of arguments that can do harm, sorted."""
+    kinds = named.get("dtype")
+    listed = kinds if type(kinds) in (list, tuple) else [kinds]
+    is_of_numbers = bool(listed) and {full_name_of(kind) for kind in listed} <= _NUMBER_TYPES
+    return sorted(
+        str(name) for name in named if name not in _NAMED_ARGUMENTS and not (name == "dtype" and is_of_numbers)
+    )
 
 
 def _name_of(value: Any) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, BinaryIO
 
 from model_store.errors import StructureRefused, TrailingData, UnreadableModel, UntrustedType
-from model_store.serialization.held_functions import settle
+from model_store.serialization.held_functions import require_known_calls, settle
 from model_store.serialization.structure.machine import MOST_BYTES, Machine
 
 
@@ -64,7 +64,9 @@ def inspect_pickle(file: BinaryIO, trusted: Collection[str] = ()) -> dict[str, A
     machine = Machine(file, rules(), real=False, trusted=trusted)
     refused: dict[str, str] | None = None
     try:
-        require_consistent(machine.run())
+        model = machine.run()
+        require_consistent(model)
+        require_known_calls(model, trusted)
         if file.read(1):
             raise TrailingData("there are bytes after the end of the model")
     except UntrustedType as error:
@@ -89,10 +91,11 @@ def load_skops(content: bytes, trusted: Collection[str] = (), *, versions: dict[
         StructureRefused: it is not put together as the rules say.
         UnreadableModel: it is not a skops file.
     """
-    from model_store.serialization.structure.skops_schema import inspect_skops
+    from model_store.serialization.structure.skops_schema import inspect_skops, without_ids
 
     found = inspect_skops(content, trusted)
     require_inspected(found, trusted)
+    content = without_ids(content)
     import skops.io
 
     needed = skops.io.get_untrusted_types(data=content)

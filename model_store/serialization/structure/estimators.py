@@ -185,8 +185,8 @@ def _one_hot(state: Mapping[str, Any]) -> None:
         raise ValueError("an encoder does not have categories for each column")
     if outputs is None:
         return
-    pairs = zip(outputs, categories, strict=True)
-    if any(not 0 <= int(count) <= len(each) + 1 for count, each in pairs):
+    known = [(count, each) for count, each in zip(outputs, categories, strict=True) if type(each) is not Made]
+    if any(not 0 <= int(count) <= len(each) + 1 for count, each in known):
         raise ValueError("an encoder does not have as many columns as its categories need")
 
 

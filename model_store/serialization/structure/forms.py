@@ -295,6 +295,8 @@ class InertForm(Form):
         """Keeps the state."""
         if m.real:
             instance.state = state
+        else:
+            instance.about["kept"] = state
 
 
 class StandInForm(Form):

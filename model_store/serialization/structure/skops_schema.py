@@ -5,7 +5,6 @@ for, by the same rules as for pickles. Ways that call what the file names (metho
 none.
 """
 
-import hashlib
 import io
 import json
 import zipfile
@@ -48,6 +47,7 @@ _KEY_TYPES = _NUMPY_SCALARS | _PLAIN
 _FACTORIES = frozenset(("TypeNode", f"builtins.{name}") for name in ("list", "dict", "int", "float", "set", "str")) | {
     ("JsonNode", "builtins.str"),
     ("JsonNode", "builtins.NoneType"),
+    ("TypeNode", "collections.OrderedDict"),
 }
 """Of defaultdicts, each with its loader; skops writes none as a text of JSON."""
 _EXACT: Mapping[str, frozenset[str]] = {
@@ -107,6 +107,24 @@ def inspect_skops(content: bytes, trusted: Collection[str] = ()) -> dict[str, An
     }
 
 
+def without_ids(content: bytes) -> bytes:
+    """A skops file whose nodes have no ids: skops takes the first node of an id for every other one of it."""
+    source, target = zipfile.ZipFile(io.BytesIO(content)), io.BytesIO()
+    root = json.loads(_schema_of(source))
+    pending = [root]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict) and "__loader__" in item:
+            item.pop("__id__", None)
+        pending += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    with zipfile.ZipFile(target, "w") as archive:
+        for entry in source.infolist():
+            if entry.filename != _SCHEMA:
+                archive.writestr(entry.filename, _content_of(source, entry))
+        archive.writestr(_SCHEMA, json.dumps(root))
+    return target.getvalue()
+
+
 class _Schema:
     def __init__(self, content: bytes, trusted: frozenset[str]) -> None:
         self.named: set[str] = set()
@@ -128,7 +146,6 @@ class _Schema:
         """Raises StructureRefused at the first node that breaks a rule."""
         if not isinstance(self._root, dict) or "__loader__" not in self._root:
             raise UnreadableModel("not a skops file (its schema has no root)")
-        _require_one_meaning(self._root)
         for node, where in _nodes(self._root):
             loader, module, kind = (node.get(key) for key in ("__loader__", "__module__", "__class__"))
             if not isinstance(loader, str) or not isinstance(module, str) or not isinstance(kind, str):
@@ -281,33 +298,6 @@ def _nodes(root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], _Way]]:
             pending += [(value, (where, key)) for key, value in item.items()]
         elif isinstance(item, list):
             pending += [(value, (where, number)) for number, value in enumerate(item)]
-
-
-def _require_one_meaning(root: dict[str, Any]) -> None:
-    """Raises StructureRefused unless nodes of one id are equal: skops takes the first for all of them."""
-    digests: dict[int, bytes] = {}
-    first: dict[Any, bytes] = {}
-    pending: list[tuple[Any, bool]] = [(root, False)]
-    while pending:
-        item, seen = pending.pop()
-        if not isinstance(item, dict | list):
-            continue
-        parts = list(item.values()) if isinstance(item, dict) else item
-        if not seen:
-            pending.append((item, True))
-            pending += [(part, False) for part in parts]
-            continue
-        keys = list(item) if isinstance(item, dict) else None
-        text = json.dumps([keys, [None if isinstance(part, dict | list) else part for part in parts]])
-        state = hashlib.sha256(text.encode())
-        for part in parts:
-            state.update(digests.get(id(part), b"-"))
-        digests[id(item)] = state.digest()
-        if isinstance(item, dict) and (number := item.get("__id__")) is not None:
-            if type(number) is not int:
-                raise StructureRefused("loader", "a node's id is not a whole number")
-            if first.setdefault(number, state.digest()) != state.digest():
-                raise StructureRefused("loader", f"two nodes with the id {number} are not the same")
 
 
 def _require_loaders(holder: Mapping[str, Any], /, **loaders: str | None) -> None:
