@@ -217,11 +217,9 @@ def _require_known(function: Any, arguments: Any, trusted: Collection[str] = ())
 def _unknown_arguments(named: Mapping[str, Any]) -> list[str]:
     """Names of arguments that can do harm, sorted."""
     kinds = named.get("dtype")
-    listed = kinds if type(kinds) in (list, tuple) else [kinds]
-    is_of_numbers = bool(listed) and {full_name_of(kind) for kind in listed} <= _NUMBER_TYPES
-    return sorted(
-        str(name) for name in named if name not in _NAMED_ARGUMENTS and not (name == "dtype" and is_of_numbers)
-    )
+    listed = list(kinds) if isinstance(kinds, list | tuple) else [kinds]
+    harmless = _NAMED_ARGUMENTS | ({"dtype"} if listed and set(map(full_name_of, listed)) <= _NUMBER_TYPES else set())
+    return sorted(str(name) for name in named if name not in harmless)
 
 
 def _name_of(value: Any) -> str:

@@ -197,6 +197,33 @@ def _tree_changed(members: dict[str, bytes]) -> None:
 
 _add("skops, a tree's child outside its nodes", ".skops", "numbers",
      lambda: _rezipped(_skops_tree(), _tree_changed), _skops_tree)  # fmt: skip
+
+
+def _calls_for_keys(kind: str, module: str, name: str) -> Callable[[Document], None]:
+    """Keys of a dictionary made by something that skops would call with each."""
+    kinds = _node("ListNode", "builtins", "list", content=[_node(kind, module, name)])
+    return _attribute({**_EMPTY, "content": {"a": _json(1)}, "key_types": kinds})
+
+
+def _cached(schema: Document) -> None:
+    """The booster's model is one that skops has read before, under the id of another node."""
+    state = schema["content"]["content"]["_Booster"]["content"]["content"]
+    state["handle"] = {**state["handle"], "__loader__": "CachedNode"}
+
+
+def _dunder(schema: Document) -> None:
+    schema["content"]["content"]["__reduce_ex__"] = _node("FunctionNode", "numpy", "log1p")
+    kinds = schema["content"]["key_types"]["content"]
+    kinds.append(kinds[0])
+
+
+_add("skops, a class called for each key", ".skops", "key",
+     _schema(_calls_for_keys("TypeNode", "joblib.memory", "Memory")), _skops)  # fmt: skip
+_add("skops, a function called for each key", ".skops", "key",
+     _schema(_calls_for_keys("FunctionNode", "sklearn.metrics._scorer", "get_scorer")), _skops)  # fmt: skip
+_add("skops, a booster's model by another node's id", ".skops", "numbers", _schema(_cached, _skops_booster),
+     _skops_booster)  # fmt: skip
+_add("skops, an attribute that Python calls", ".skops", "attribute", _schema(_dunder), _skops)
 _add("skops, two members of one name", ".skops", "",
      lambda: _rezipped(_skops(), lambda _: None, twice="schema.json"), _skops)  # fmt: skip
 _add("skops, no schema", ".skops", "", lambda: _rezipped(_skops(), lambda members: members.pop("schema.json")), _skops)
@@ -257,6 +284,68 @@ _add("ONNX, such operators in a function", ".onnx", "onnx", _graph(_in_a_functio
 _add("ONNX, graphs in graphs without an end", ".onnx", "onnx", _graph(_deep), _onnx)
 _add("ONNX, a version of the future", ".onnx", "onnx",
      _graph(lambda model: setattr(model.opset_import[0], "version", 1 << 20)), _onnx)  # fmt: skip
+
+
+def _loop(model: Any) -> None:
+    from onnx import TensorProto, helper
+
+    asked = model.graph.input[0].name
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+        ],
+        [helper.make_tensor_value_info("goes", TensorProto.BOOL, [])],
+    )
+    model.graph.node.append(helper.make_node("Cast", [asked], ["rounds"], to=TensorProto.INT64))
+    model.graph.node.append(helper.make_node("Loop", ["rounds", ""], [], body=body))
+
+
+def _sized(model: Any) -> None:
+    from onnx import TensorProto, helper
+
+    model.graph.node.append(helper.make_node("Cast", [model.graph.input[0].name], ["size"], to=TensorProto.INT64))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["size"], ["many"]))
+
+
+def _large(model: Any) -> None:
+    import onnx
+    from onnx import helper
+
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1 << 34]), "size"))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["size"], ["many"]))
+
+
+def _words(model: Any) -> None:
+    from onnx import TensorProto, helper
+
+    model.graph.node.append(helper.make_node("Cast", [model.graph.input[0].name], ["words"], to=TensorProto.INT64))
+    model.graph.node.append(
+        helper.make_node(
+            "TfIdfVectorizer", ["words"], ["counts"], max_gram_length=1, max_skip_count=0, min_gram_length=1, mode="TF",
+            ngram_counts=[0], ngram_indexes=[1 << 28], pool_int64s=[1],
+        )
+    )  # fmt: skip
+
+
+def _own_function(model: Any) -> None:
+    function = model.functions.add(name="f", domain="ai.onnx.ml")
+    function.node.add(op_type="Identity", input=["x"], output=["y"])
+
+
+def _disordered(model: Any) -> None:
+    model.graph.node.insert(0, model.graph.node[-1])
+    del model.graph.node[-1]
+
+
+_add("ONNX, as many rounds as it is asked for", ".onnx", "onnx", _graph(_loop), _onnx)
+_add("ONNX, as many values as it is asked for", ".onnx", "onnx", _graph(_sized), _onnx)
+_add("ONNX, more values than any memory", ".onnx", "onnx", _graph(_large), _onnx)
+_add("ONNX, a word's column far outside", ".onnx", "onnx", _graph(_words), _onnx)
+_add("ONNX, a function of its own", ".onnx", "onnx", _graph(_own_function), _onnx)
+_add("ONNX, nodes out of order", ".onnx", "onnx", _graph(_disordered), _onnx)
 _add("ONNX, cut", ".onnx", "onnx", lambda: _onnx()[:-20], _onnx)
 
 # --- XGBoost and LightGBM ----------------------------------------------------------------------------------------
@@ -300,6 +389,41 @@ _add("XGBoost's JSON, a feature outside the row", ".json", "xgboost", _document(
      _xgboost_json)  # fmt: skip
 _add("XGBoost's JSON, an unknown kind", ".json", "xgboost",
      _document(lambda learner: learner["gradient_booster"].update(name="mine")), _xgboost_json)  # fmt: skip
+
+
+def _named_twice(key: str) -> Callable[[], bytes]:
+    """A tree's children twice, the first of them outside the nodes: which one counts differs from reader to reader."""
+
+    def make() -> bytes:
+        document = json.loads(_xgboost_json())
+        children = json.dumps(document["learner"]["gradient_booster"]["model"]["trees"][0]["left_children"])
+        bad = json.dumps([1 << 28, *json.loads(children)[1:]])
+        found = f'"left_children": {children}'
+        return json.dumps(document).replace(found, f'"left_children": {bad}, "{key}": {children}', 1).encode()
+
+    return make
+
+
+def _twice_in_ubjson() -> bytes:
+    content = _xgboost_ubj()
+    key = b"L" + (13).to_bytes(8, "big") + b"left_children"
+    start = content.index(key)
+    end = content.index(b"L" + (12).to_bytes(8, "big") + b"loss_changes", start)
+    part = content[start:end]
+    return content[:start] + part + content[start:]
+
+
+def _unordered_categories(learner: Document) -> None:
+    tree = learner["gradient_booster"]["model"]["trees"][0]
+    tree["split_type"][:2] = [1, 1]
+    tree.update(categories_nodes=[1, 0], categories_segments=[0, 1], categories_sizes=[1, 1], categories=[1, 2])
+
+
+_add("XGBoost's JSON, a key twice", ".json", "xgboost", _named_twice("left_children"), _xgboost_json)
+_add("XGBoost's JSON, a key with an escape", ".json", "xgboost", _named_twice("left\\u005fchildren"), _xgboost_json)
+_add("XGBoost's UBJSON, a key twice", ".ubj", "xgboost", _twice_in_ubjson, _xgboost_ubj)
+_add("XGBoost's JSON, parents of other nodes", ".json", "xgboost", _document(_tree("parents", 1 << 29)), _xgboost_json)
+_add("XGBoost's JSON, categories out of order", ".json", "xgboost", _document(_unordered_categories), _xgboost_json)
 _add("XGBoost's UBJSON, cut", ".ubj", "xgboost", lambda: _xgboost_ubj()[:-40], _xgboost_ubj)
 _add("XGBoost's UBJSON, a length without an end", ".ubj", "xgboost",
      lambda: _xgboost_ubj().replace(b"$l#L", b"$l#L\x7f", 1), _xgboost_ubj)  # fmt: skip
@@ -331,4 +455,8 @@ _add("LightGBM's text, a child outside its nodes", ".txt", "lightgbm",
 _add("LightGBM's text, a feature outside the row", ".txt", "lightgbm",
      _line("split_feature", lambda values: ["9", *values[1:]]), _lightgbm)  # fmt: skip
 _add("LightGBM's text, fewer leaves than values", ".txt", "lightgbm", _line("num_leaves", lambda _: ["2"]), _lightgbm)
+_add("LightGBM's text, other trees a round than classes", ".txt", "lightgbm",
+     lambda: _lightgbm().replace(b"num_tree_per_iteration=1\n", b"num_tree_per_iteration=3\n"), _lightgbm)  # fmt: skip
+_add("LightGBM's text, categories that are not JSON", ".txt", "lightgbm",
+     lambda: _lightgbm().rpartition(b"pandas_categorical:")[0] + b"pandas_categorical:[[\n", _lightgbm)  # fmt: skip
 _add("LightGBM's text, cut", ".txt", "lightgbm", lambda: _lightgbm()[: len(_lightgbm()) // 2], _lightgbm)

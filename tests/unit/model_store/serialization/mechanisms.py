@@ -8,10 +8,13 @@ import pickle
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import joblib
 import numpy as np
+from sklearn.cluster._kmeans import _kmeans_single_lloyd
+from sklearn.preprocessing import FunctionTransformer
 
 from tests.unit.model_store.serialization.assembler import (
     ADDITEMS,
@@ -362,6 +365,34 @@ _add(
 _add("a pickle in joblib's wrapper that is no array", "array",
      _joblib(np.array(["a", 1], dtype=object)).split(b"\x80\x05")[0] + pickle.dumps([1], protocol=5) + b".",
      _joblib(np.array(["a", 1], dtype=object)), family=CODE)  # fmt: skip
+
+
+def _chosen_hashes(count: int) -> bytes:
+    """Keys that are complex numbers of one hash each."""
+    kind = _dtype("c16", 3, "<", None, None, None, -1, -1, 0)
+    pairs = ((-1000003.0 * number, float(number)) for number in range(1, count + 1))
+    scalar = name("numpy._core.multiarray.scalar")
+    keys = (call(scalar, kind, data(struct.pack("<dd", *pair))) + of(None) + SETITEM for pair in pairs)
+    return pickled(EMPTY_DICT, *keys)
+
+
+def _transformed(function: Any, **more: Any) -> bytes:
+    return pickle.dumps(FunctionTransformer(function, **more), protocol=4)
+
+
+_add("a complex number as a key", "key", _chosen_hashes(3),
+     pickled(EMPTY_DICT, call(name("numpy._core.multiarray.scalar"), _F8, data(bytes(8))), of(None), SETITEM),
+     family=NESTING)  # fmt: skip
+_add("a range of any length", "call", pickled(call(name("builtins.range"), of(3_000_000_000))),
+     pickled(call(name("builtins.range"), of(300))), family=SIZES)  # fmt: skip
+_add("a function told where not to write", "name", _transformed(np.log1p, kw_args={"where": False}),
+     _transformed(np.log1p), family=MEMORY)  # fmt: skip
+_add("a function told how much to make", "name", _transformed(np.ones_like, kw_args={"shape": (1 << 40,)}),
+     _transformed(np.ones_like), family=SIZES)  # fmt: skip
+_add("the same, told beforehand", "name", _transformed(partial(np.nan_to_num, out=np.zeros(1))),
+     _transformed(partial(np.nan_to_num, nan=0.0)), family=MEMORY)  # fmt: skip
+_add("a library's inner function", "name", _transformed(_kmeans_single_lloyd, kw_args={"n_threads": 1}),
+     _transformed(np.log1p), family=MEMORY)  # fmt: skip
 
 
 def mechanisms() -> Iterator[Mechanism]:

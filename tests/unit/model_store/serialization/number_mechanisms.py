@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from lightgbm import LGBMClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.cluster import Birch, KMeans
+from sklearn.decomposition import NMF, LatentDirichletAllocation
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
+from sklearn.feature_extraction import FeatureHasher
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.metrics import DistanceMetric
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import OneHotEncoder, SplineTransformer
-from sklearn.svm import SVC, OneClassSVM
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, SplineTransformer
+from sklearn.svm import SVC, SVR, OneClassSVM
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from xgboost import XGBClassifier
 
 from tests.unit.model_store.serialization.assembler import changed
@@ -205,6 +214,148 @@ _add("LightGBM, a child outside its nodes", _LIGHTGBM, "Booster", _line("left_ch
 _add("LightGBM, a feature outside the row", _LIGHTGBM, "Booster", _line("split_feature", lambda v: ["9", *v[1:]]))
 _add("LightGBM, fewer leaves than values", _LIGHTGBM, "Booster", _line("num_leaves", lambda v: ["2"]))
 _add("LightGBM, no model", _LIGHTGBM, "Booster", lambda state: {**state, "_handle": None}, rule="state")
+
+
+def _trees_a_round(state: Any) -> Any:
+    return {**state, "_handle": state["_handle"].replace("num_tree_per_iteration=1\n", "num_tree_per_iteration=3\n")}
+
+
+def _members(change: Callable[[Any], Any]) -> Change:
+    return _with("estimators_", change)
+
+
+def _wider(members: Any) -> Any:
+    return np.repeat(members, 1000, axis=1)
+
+
+def _other_tree(members: Any) -> Any:
+    wide = np.random.default_rng(0).normal(size=(50, 40))
+    found = members.copy()
+    found[0, 0] = DecisionTreeRegressor(max_depth=2).fit(wide, wide[:, 39])
+    return found
+
+
+def _masked(value: Any) -> Any:
+    held = np.empty(1, dtype=object)
+    held[0] = value
+    return np.ma.MaskedArray(held, mask=[False])
+
+
+_add("LightGBM, other trees a round than classes", _LIGHTGBM, "Booster", _trees_a_round)
+_add(
+    "LightGBM, categories of pandas that are not JSON",
+    _LIGHTGBM,
+    "Booster",
+    lambda state: {
+        **state,
+        "_handle": state["_handle"].rpartition("pandas_categorical:")[0] + "pandas_categorical:[[\n",
+    },
+)
+_add(
+    "LightGBM, parameters that are not JSON's",
+    _LIGHTGBM,
+    "Booster",
+    lambda state: {**state, "_handle": state["_handle"].replace("[objective: binary]", '[objective: bi"na\\y]')},
+)
+_add("XGBoost, a parent that does not lead there", _XGBOOST, "Booster", _document(_first_tree("parents", 1, 1 << 29)))
+_BOOSTED = _fitted(GradientBoostingClassifier(n_estimators=2))
+_add("a boosted model with more trees a round than classes", _BOOSTED, "GradientBoostingClassifier", _members(_wider))
+_add("a boosted model with a tree of more features", _BOOSTED, "GradientBoostingClassifier", _members(_other_tree))
+_add(
+    "a forest with a tree of more features", _FOREST, "RandomForestClassifier", _with("n_features_in_", lambda n: n - 1)
+)
+_ROWS = _fitted(KNeighborsClassifier(3, algorithm="brute"))
+_add("a row of a class that there is not", _ROWS, "KNeighborsClassifier", _in("_y")(_set(None, 0, 1 << 40)))
+_add(
+    "a distance with lengths calculated before",
+    _ROWS,
+    "KNeighborsClassifier",
+    _with("effective_metric_params_", lambda _: {"Y_norm_squared": np.zeros(1)}),
+)
+_add(
+    "a distance with a weight for other features",
+    _NEIGHBOURS,
+    "KDTree",
+    lambda state: (*state[:11], DistanceMetric.get_metric("seuclidean", V=np.ones(1)), *state[12:]),
+)
+_add(
+    "a distance with a matrix for other features",
+    _BALLS,
+    "BallTree",
+    lambda state: (*state[:11], DistanceMetric.get_metric("mahalanobis", VI=np.eye(1)), *state[12:]),
+)
+_add(
+    "a vector machine that counts more classes",
+    _VECTORS,
+    "SVC",
+    _with("_n_support", lambda counts: np.append(counts, np.zeros(500, np.int32))),
+)
+_add("a vector machine of another kind inside", _fitted(SVR()), "SVR", lambda state: {**state, "_impl": "c_svc"})
+_PRECOMPUTED = lambda: SVC(kernel="precomputed").fit(_data()[0] @ _data()[0].T, _data()[1])  # noqa: E731
+_add("a support vector that is no row", _PRECOMPUTED, "SVC", _in("support_")(_set(None, 0, 1 << 29)))
+_SPARSE_VECTORS = lambda: SVC(kernel="linear").fit(scipy.sparse.csr_matrix(_data()[0]), _data()[1])  # noqa: E731
+_add(
+    "sparse weights of fewer vectors",
+    _SPARSE_VECTORS,
+    "SVC",
+    _with("_dual_coef_", lambda weights: scipy.sparse.csr_matrix(weights.shape)),
+)
+_add(
+    "probabilities of one pair for three classes",
+    lambda: SVC(probability=True).fit(_data()[0], np.arange(200) % 3),
+    "SVC",
+    _with("_probA", lambda _: np.zeros(1)),
+)
+_CLUSTERS = lambda: KMeans(3, n_init=1).fit(_data()[0])  # noqa: E731
+_add("clusters in a million threads", _CLUSTERS, "KMeans", _with("_n_threads", lambda _: 1_000_000))
+_add("centers of fewer features", _CLUSTERS, "KMeans", _with("cluster_centers_", lambda rows: rows[:, :1].copy()))
+_add(
+    "clusters without a length each",
+    lambda: Birch().fit(_data()[0]),
+    "Birch",
+    _with("_subcluster_norms", lambda n: n[:1]),
+)
+_HASHED = lambda: FeatureHasher(16)  # noqa: E731
+_add("words hashed into no column", _HASHED, "FeatureHasher", _with("n_features", lambda _: 0))
+_add(
+    "topics sought without an end",
+    lambda: LatentDirichletAllocation(2, max_iter=1).fit(np.abs(_data()[0])),
+    "LatentDirichletAllocation",
+    _with("max_doc_update_iter", lambda _: 10**15),
+)
+_add(
+    "factors sought without an end",
+    lambda: NMF(2, max_iter=5, tol=0.5).fit(np.abs(_data()[0])),
+    "NMF",
+    _with("max_iter", lambda _: 10**15),
+)
+_add(
+    "products of a very high degree",
+    _fitted(PolynomialFeatures(2)),
+    "PolynomialFeatures",
+    _with("_max_degree", lambda _: 10**9),
+)
+_add("answers from a million processes", _FOREST, "RandomForestClassifier", _with("n_jobs", lambda _: 1_000_000))
+_add(
+    "a pattern that takes for ever",
+    lambda: CountVectorizer().fit(["a few words"]),
+    "CountVectorizer",
+    _with("token_pattern", lambda _: r"(a|a|aa)+$"),
+)
+_add(
+    "members hidden in an array with gaps",
+    lambda: VotingClassifier([("a", DecisionTreeClassifier(max_depth=2))]).fit(*_data()),
+    "VotingClassifier",
+    _with("estimators_", lambda members: _masked(members[0])),
+    rule="array",
+)
+_add(
+    "a number of features that has a gap",
+    _TREE,
+    "DecisionTreeClassifier",
+    _with("n_features_in_", lambda _: np.ma.MaskedArray([1], mask=[True])),
+    rule="numbers",
+)
 
 
 def content_of(numbers: Numbers) -> bytes:

@@ -106,7 +106,7 @@ def test_a_pickle_is_refused_at_every_door(mechanism: Mechanism, tmp_path: Path)
 def test_numbers_that_are_places_are_looked_at_at_every_door(numbers: Numbers, tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(content_of(numbers))
-    _refused_everywhere(numbers, path, tmp_path, "state" if numbers.name == "LightGBM, no model" else "numbers")
+    _refused_everywhere(numbers, path, tmp_path, numbers.rule)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda each: each.name)

@@ -2,13 +2,28 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from model_store.errors import ModelStoreError, StructureRefused, UnreadableModel, UntrustedType
 from model_store.serialization.structure.forms import FORMS, Form
 from model_store.serialization.structure.rules import rules
 from model_store.serialization.trust import inspect_pickle, load_pickle
+from tests.unit.model_store.serialization.assembler import (
+    APPEND,
+    BUILD,
+    EMPTY_DICT,
+    EMPTY_LIST,
+    SETITEM,
+    call,
+    items,
+    name,
+    of,
+    pickled,
+    text,
+)
 from tests.unit.model_store.serialization.mechanisms import MECHANISMS, Mechanism
 from tests.unit.model_store.serialization.number_mechanisms import NUMBERS, Numbers, content_of, twin_of
 
@@ -31,6 +46,19 @@ def test_a_mechanism_is_refused_by_its_rule_and_runs_nothing(mechanism: Mechanis
 def test_its_near_twin_loads(mechanism: Mechanism) -> None:
     load_pickle(io.BufferedReader(io.BytesIO(mechanism.good)))
     assert inspect_pickle(io.BufferedReader(io.BytesIO(mechanism.good)))["refused"] is None
+
+
+@pytest.mark.parametrize("field", [(np.dtype("O"), 0), [np.dtype("i8"), 0]])
+def test_a_type_keeps_the_fields_that_were_looked_at(field: Any) -> None:
+    """The stream changes the dictionary of a type's fields once the type is filled: memory as an object's address."""
+    fields = EMPTY_DICT + b"q\xf1" + text("a") + of((np.dtype("i8"), 0)) + SETITEM
+    state = items(of(3), text("|"), of(None), of(("a",)), fields, of(8), of(1), of(16))
+    typed = call(name("numpy.dtype"), text("V8"), b"\x89", b"\x88") + state + BUILD
+    later = b"h\xf1" + text("a") + of(field) + SETITEM + b"0"
+    content = pickled(EMPTY_LIST, typed, b"q\xf2", b"0", later, b"h\xf2", APPEND)
+    (loaded,) = load_pickle(io.BufferedReader(io.BytesIO(content)))
+    assert not loaded.hasobject
+    assert loaded == np.dtype([("a", "<i8")])
 
 
 def test_there_are_many_mechanisms_and_no_two_of_one_name() -> None:
