@@ -20,6 +20,8 @@ from model_store.serialization.structure.values import Made, Named, full_name_of
 
 MOST_BYTES = 64 << 30
 """Of one value; the stream's own limit is usually lower."""
+MOST_INSTRUCTIONS = 20_000_000
+"""Of a pickle with those in it. A vocabulary of 200,000 words has half a million, a forest a few hundred."""
 _MOST_INTEGER_BYTES = 64
 _MOST_DIGITS = 128
 _MOST_LINE_BYTES = 1 << 16
@@ -78,6 +80,7 @@ class Machine:
         self._notes: dict[int, dict[str, Any]] = {}
         self._depth = 0
         self._tuple_keys = 0
+        self._budget = [MOST_INSTRUCTIONS]
 
     # --- the run -------------------------------------------------------------------------------------------------
 
@@ -90,16 +93,18 @@ class Machine:
             UnreadableModel: it ends early.
         """
         read, table = self._read, _TABLE
-        while True:
+        for number in range(self._budget[0]):
             code = read(1)
             if not code:
                 raise UnreadableModel("the pickle ends early")
             step = table[code[0]]
             if step is _stop:
+                self._budget[0] -= number
                 return self._result()
             if step is None:
                 self.refuse("instruction", f"the instruction {code!r} is not one that Python 3 writes")
             step(self)
+        return self.refuse("size", f"there are more than {MOST_INSTRUCTIONS} instructions")
 
     def refuse(self, rule: str, what: str, name: str = "") -> NoReturn:
         """Always raises StructureRefused with the place in the file."""
@@ -188,7 +193,7 @@ class Machine:
             self.refuse("nesting", "pickles lie in pickles too deeply")
         found = type(self)(self.source, self.rules, real=self.real, trusted=self.trusted, max_bytes=self.max_bytes)
         found.named, found.granted, found.versions = self.named, self.granted, self.versions
-        found._depth = self._depth + 1
+        found._depth, found._budget = self._depth + 1, self._budget
         return found
 
     def remember(self, instance: Any, rule: Rule) -> Any:

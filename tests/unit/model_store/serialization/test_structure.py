@@ -109,3 +109,10 @@ def test_the_model_as_it_was_loads(numbers: Numbers) -> None:
     content = twin_of(numbers)
     load_pickle(io.BufferedReader(io.BytesIO(content)))
     assert inspect_pickle(io.BufferedReader(io.BytesIO(content)))["refused"] is None
+
+
+def test_a_pickle_of_too_many_instructions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model_store.serialization.structure.machine.MOST_INSTRUCTIONS", 1000)
+    content = pickled(b"](", b"]" * 1000, b"e")
+    assert inspect_pickle(io.BufferedReader(io.BytesIO(content)))["refused"]["rule"] == "size"
+    assert inspect_pickle(io.BufferedReader(io.BytesIO(content.replace(b"]" * 900, b"]" * 800))))["refused"] is None
