@@ -14,7 +14,6 @@ from model_store.contract.own import gap_of
 _SHOWN_CHARACTERS = 80
 _NULL = b"null"
 """Gaps are missing keys, which the structures fill, or this: a body without it needs no second look for gaps."""
-_AROUND_BYTES, _VALUE_BYTES = 64, 32
 _Finish = Callable[[tuple[Any, ...]], tuple[Any, ...] | None]
 FEEDBACK_FIELDS = ("predicted_fraud", "was_fraud")
 """Of each item of feedback: what the service decided, and what it turned out to be."""
@@ -47,25 +46,9 @@ class TransactionReader:
 
     def __init__(self, features: Sequence[Feature], max_batch: int) -> None:
         self._features, self._max_batch = tuple(features), max_batch
-        self.one_row_bytes = _AROUND_BYTES + sum(len(json.dumps(each.name)) + _VALUE_BYTES for each in features)
-        """A body with one transaction, written without needless spaces and digits, is no longer than this."""
         self._checks = any(_is_checked(each) for each in self._features)
         self._finish = _finisher(self._features)
         self._decode = _decoder(self._features)
-
-    def one_row(self, body: bytes) -> Any:
-        """The row of a body with one transaction and nothing wrong; None for any other body."""
-        if self._decode is None:
-            return None
-        try:
-            content = self._decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        if content.transactions is not msgspec.UNSET or content.transaction is msgspec.UNSET:
-            return None
-        row = msgspec.structs.astuple(content.transaction)
-        finish = self._finish_for(body)
-        return row if finish is None else finish(row)
 
     def _finish_for(self, body: bytes) -> _Finish | None:
         """What is left to do with each row of a body; None when nothing is."""

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from xgboost import XGBClassifier
 
 from model_store import ModelRegistry
+from model_store.contract.form import FormRunner
 from model_store.errors import UntrustedType
 from model_store.serialization.model_files import load_model_file
 from tests.kinds.catalogue import kind_named
@@ -160,3 +161,20 @@ def test_a_function_of_another_library_is_not_trusted(tmp_path: Path) -> None:
     joblib.dump(model, file)
     with pytest.raises(UntrustedType, match=r"fspath|FunctionTransformer"):
         load_model_file(file)
+
+
+@pytest.mark.parametrize("body", ["transaction", "transactions"])
+def test_a_form_that_fails_is_answered_and_counted_as_an_error(
+    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any) -> Any:
+        raise RuntimeError("the runtime is out of memory")
+
+    model = kind_named("scikit-learn classifiers", "LogisticRegression").train(tmp_path)
+    with served(model, tmp_path) as service:
+        (row,) = service.bodies(model.rows[:1])
+        for name in ("one", "many"):
+            monkeypatch.setattr(FormRunner, name, fail)
+        status, answer = service.post({body: row if body == "transaction" else [row, row]})
+        assert (status, answer["error"]["code"]) == (500, "internal")
+        assert service.get("/status")["total"]["errors"] == 1

@@ -104,7 +104,7 @@ def test_metrics_are_published_by_version_only_where_a_rollout_needs_them() -> N
     }
     for variables, versions in (({}, {None}), ({"METRICS_BY_VERSION": "1"}, {None, "m_A_20260101_000000"})):
         metrics = ServiceMetrics(ServingSettings.from_environment({**environment, **variables}), DriftWatch([]))
-        metrics.one_row([1.0], 0.9, 3.0, fraud=True)
+        metrics.request(200, 3.0, [[1.0]], [0.9], 1)
         data = metrics.take_minute()
         named = [{each["Name"]: each["Value"] for each in item["Dimensions"]} for item in data]
         assert {each.get("ModelVersion") for each in named} == versions
