@@ -97,7 +97,7 @@ class FrontSettings:
 
 
 @dataclass
-class Side:
+class Variant:
     """One of the two versions: where it is, and what it did."""
 
     name: str
@@ -163,12 +163,12 @@ class Front:
     def __init__(self, settings: FrontSettings) -> None:
         self._settings = settings
         self.draining = False
-        self.stable = Side("stable", settings.model_id, settings.stable)
+        self.stable = Variant("stable", settings.model_id, settings.stable)
         self.candidate = (
-            Side("candidate", settings.candidate_model_id, settings.candidate) if settings.candidate else None
+            Variant("candidate", settings.candidate_model_id, settings.candidate) if settings.candidate else None
         )
-        for side in self._sides():
-            side.find()
+        for variant in self._variants():
+            variant.find()
         self._session: aiohttp.ClientSession | None = None
         self._turn = 0
         self._since = time.time()
@@ -216,16 +216,16 @@ class Front:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: _Request) -> _Response:
-        side = self._side_of(request)
+        variant = self._variant_of(request)
         predicting = request.path == "/predict" and request.method == "POST"
-        response, answer = await self._ask(side, request, predicting)
-        if response is None and side is self.candidate:
+        response, answer = await self._ask(variant, request, predicting)
+        if response is None and variant is self.candidate:
             response, answer = await self._ask(self.stable, request, predicting)
-        if predicting and side is self.stable and self.candidate is not None and self._settings.shadow:
+        if predicting and variant is self.stable and self.candidate is not None and self._settings.shadow:
             self._copy(request, answer)
         return response or _nobody()
 
-    def _side_of(self, request: _Request) -> Side:
+    def _variant_of(self, request: _Request) -> Variant:
         if self.candidate is None:
             return self.stable
         named = next((value for name, value in request.headers if name == "x-model-id"), None)
@@ -239,24 +239,26 @@ class Front:
         self._turn -= _ALL
         return self.candidate
 
-    async def _ask(self, side: Side, request: _Request, predicting: bool) -> tuple[_Response | None, _Answer | None]:
-        """A side's answer; None when it gives none."""
+    async def _ask(
+        self, variant: Variant, request: _Request, predicting: bool
+    ) -> tuple[_Response | None, _Answer | None]:
+        """A variant's answer; None when it gives none."""
         started = time.perf_counter()
-        response = await self._send(side, request)
+        response = await self._send(variant, request)
         # A prediction changes nothing: it may be asked for again, on a new connection, where the process now is.
         if response is None and (predicting or request.method in ("GET", "HEAD")):
-            side.find()
-            response = await self._send(side, request)
+            variant.find()
+            response = await self._send(variant, request)
         status = _NO_ANSWER if response is None else response.status
         answer = _decisions(response) if predicting and response is not None else None
         if predicting:
             undecided = response is not None and any(name.lower() == b"x-undecided" for name, _ in response.headers)
-            side.note(status, (time.perf_counter() - started) * 1000, answer, undecided=undecided)
+            variant.note(status, (time.perf_counter() - started) * 1000, answer, undecided=undecided)
         return response, answer
 
-    async def _send(self, side: Side, request: _Request) -> _Response | None:
+    async def _send(self, variant: Variant, request: _Request) -> _Response | None:
         assert self._session is not None  # noqa: S101 - made before the first request
-        url = URL(side.origin + request.target, encoded=True)
+        url = URL(variant.origin + request.target, encoded=True)
         try:
             async with self._session.request(
                 request.method, url, headers=request.headers, data=request.body or None, allow_redirects=False
@@ -266,7 +268,7 @@ class Front:
                 headers.append((b"content-length", b"%d" % len(body)))
                 return _Response(answer.status, headers, body)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            said = {"side": side.name, "model_id": side.model_id, "error": f"{type(error).__name__}: {error}"}
+            said = {"side": variant.name, "model_id": variant.model_id, "error": f"{type(error).__name__}: {error}"}
             service_log.warning("no answer", extra={"fields": said})
             return None
 
@@ -287,7 +289,7 @@ class Front:
             self._compared += len(differing)
             self._differing += sum(differing)
 
-    def _sides(self) -> list[Side]:
+    def _variants(self) -> list[Variant]:
         return [self.stable, *([self.candidate] if self.candidate else [])]
 
     async def _write_often(self) -> None:
@@ -302,7 +304,7 @@ class Front:
             "seconds": time.time() - self._since,
             "weight": self._settings.weight,
             "shadow": self._settings.shadow,
-            "sides": {side.name: side.counts() for side in self._sides()},
+            "sides": {variant.name: variant.counts() for variant in self._variants()},
             "compared": self._compared,
             "differing": self._differing,
             "left_out": self._left_out,

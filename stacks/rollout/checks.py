@@ -22,7 +22,7 @@ _NEVER_ZERO = 0.001
 
 
 @dataclass(frozen=True)
-class SideNumbers:
+class VariantMetrics:
     """What one version did during a step."""
 
     model_id: str
@@ -138,8 +138,8 @@ class Limits:
 
 
 def judge(
-    stable: SideNumbers,
-    candidate: SideNumbers,
+    stable: VariantMetrics,
+    candidate: VariantMetrics,
     limits: Limits,
     alarms: tuple[str, ...] = (),
     *,
@@ -167,7 +167,7 @@ def judge(
     return Verdict(tuple(findings))
 
 
-def _by_thresholds(candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _by_thresholds(candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     checks = limits.checks
     errors = Test(_NEVER_ZERO, limits.error_rate, checks.wrong_decision)
     said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against the alarm's {limits.error_rate:.2%}"
@@ -175,14 +175,14 @@ def _by_thresholds(candidate: SideNumbers, limits: Limits) -> Iterator[CheckFind
     yield _slow(candidate, limits, limits.latency_p95_ms, f"the alarm's {limits.latency_p95_ms:g} ms")
 
 
-def _errors(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _errors(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     checks = limits.checks
     test = Test(_rate(stable.errors, stable.requests), checks.error_rate, checks.wrong_decision)
     said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against stable's {stable.error_rate:.2%}"
     yield CheckFinding("errors", test.finding(candidate.errors, candidate.requests), said)
 
 
-def _latency(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _latency(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     usual = stable.percentile(0.95)
     if usual is not None:
         ratio = limits.checks.latency_ratio
@@ -190,14 +190,14 @@ def _latency(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Ite
         yield _slow(candidate, limits, max(usual * ratio, usual + _LEAST_MS), against)
 
 
-def _slow(candidate: SideNumbers, limits: Limits, milliseconds: float, against: str) -> CheckFinding:
+def _slow(candidate: VariantMetrics, limits: Limits, milliseconds: float, against: str) -> CheckFinding:
     test = Test(_SLOW_SHARE, _SLOW_MARGIN, limits.checks.wrong_decision)
     beyond, measured = candidate.slower_than(milliseconds), sum(candidate.latencies.values())
     said = f"{beyond} of {measured} requests slower than {against}"
     return CheckFinding("latency", test.finding(beyond, measured), said)
 
 
-def _decisions(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _decisions(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     if stable.decisions < _NEEDED_OF_STABLE:
         return  # it answers errors: the check of those decides
     margin, wrong = limits.checks.decision_rate, limits.checks.wrong_decision / 2
@@ -212,7 +212,7 @@ def _decisions(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> I
     yield CheckFinding("decisions", _worst(more, fewer), said)
 
 
-def _accuracy(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _accuracy(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     """Where both have feedback; it may come weeks later, so nothing waits for it."""
     known, known_candidate = stable.right + stable.wrong, candidate.right + candidate.wrong
     if known < _NEEDED_OF_STABLE or not known_candidate:
@@ -223,11 +223,11 @@ def _accuracy(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> It
     yield CheckFinding("accuracy", Finding.WORSE if finding is Finding.WORSE else Finding.AS_GOOD, said)
 
 
-def _drift(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _drift(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     """Against its own training sample, and against stable's index: where both have moved, it is the world that has."""
     if not limits.drift_watched:
         return
-    waiting = [side.model_id for side in (candidate, stable) if side.drift is None]
+    waiting = [variant.model_id for variant in (candidate, stable) if variant.drift is None]
     if candidate.drift is None or (stable.drift is None and limits.stable_drift_watched):
         said = f"not known yet of {' and '.join(waiting)}: it takes 500 transactions"
         yield CheckFinding("drift", Finding.UNDECIDED, said)

@@ -16,7 +16,7 @@ from infra.cloud_config import CloudConfig
 from infra.rollout_config import RolloutConfig
 from stacks.checks.alerts import measured
 from stacks.errors import EndpointSilent
-from stacks.rollout.checks import SideNumbers
+from stacks.rollout.checks import VariantMetrics
 
 _PERIOD_SECONDS = 60
 _ALARM = "ALARM"
@@ -26,8 +26,8 @@ _ALARM = "ALARM"
 class RolloutNumbers:
     """Both versions' numbers since the weight was last changed."""
 
-    stable: SideNumbers
-    candidate: SideNumbers
+    stable: VariantMetrics
+    candidate: VariantMetrics
     seconds: float = 0.0
     weight: int | None = None
     """Percent that the route gives the candidate as it runs; None where that is not known."""
@@ -57,17 +57,20 @@ class FrontNumbers:
 
     def read(self, stable_id: str, rollout: RolloutConfig) -> RolloutNumbers:
         """The numbers as they are now; nothing has happened where there is no front, or another weight's."""
-        nothing = RolloutNumbers(SideNumbers(stable_id), SideNumbers(rollout.candidate))
+        nothing = RolloutNumbers(VariantMetrics(stable_id), VariantMetrics(rollout.candidate))
         try:
             content = json.loads((self._run / self._name / FRONT_FILE).read_text(encoding="utf-8"))
-            sides = content["sides"]
+            variants = content["sides"]
         except (OSError, ValueError, KeyError):
             return nothing
-        if sides["stable"]["model_id"] != stable_id or sides.get("candidate", {}).get("model_id") != rollout.candidate:
+        if (
+            variants["stable"]["model_id"] != stable_id
+            or variants.get("candidate", {}).get("model_id") != rollout.candidate
+        ):
             return nothing
         return RolloutNumbers(
-            self._more(_side(sides["stable"]), rollout.slot),
-            self._more(_side(sides["candidate"]), rollout.other_slot),
+            self._more(_variant(variants["stable"]), rollout.slot),
+            self._more(_variant(variants["candidate"]), rollout.other_slot),
             seconds=float(content["seconds"]),
             weight=int(content["weight"]),
             compared=int(content["compared"]),
@@ -81,14 +84,14 @@ class FrontNumbers:
         except (OSError, ValueError, KeyError):
             return None
 
-    def _more(self, side: SideNumbers, slot: str) -> SideNumbers:
+    def _more(self, variant: VariantMetrics, slot: str) -> VariantMetrics:
         """With drift and accuracy, where the process tells."""
         try:
             status = json.loads((self._run / f"{self._name}-{slot}" / STATUS_FILE).read_text(encoding="utf-8"))
             numbers = measured(f"http://127.0.0.1:{int(status['serving']['port'])}", self._key)
         except (OSError, ValueError, KeyError, TypeError, EndpointSilent):
-            return side
-        return _with_gauges(side, numbers["gauges"], int(numbers["feedback"]))
+            return variant
+        return _with_gauges(variant, numbers["gauges"], int(numbers["feedback"]))
 
 
 class CloudNumbers:
@@ -118,8 +121,8 @@ class CloudNumbers:
         if rollout.weight <= rollout.steps[0]:
             begin += timedelta(minutes=1)
         if begin > datetime.now(UTC):
-            return RolloutNumbers(SideNumbers(stable_id), SideNumbers(rollout.candidate), seconds)
-        return RolloutNumbers(self._side(stable_id, begin), self._side(rollout.candidate, begin), seconds)
+            return RolloutNumbers(VariantMetrics(stable_id), VariantMetrics(rollout.candidate), seconds)
+        return RolloutNumbers(self._variant(stable_id, begin), self._variant(rollout.candidate, begin), seconds)
 
     def alarms(self) -> tuple[str, ...]:
         """Names of the deployment's alarms that are on."""
@@ -130,12 +133,12 @@ class CloudNumbers:
         # Not every server of this interface heeds both conditions.
         return tuple(sorted(each["AlarmName"] for each in found if each["StateValue"] == _ALARM))
 
-    def _side(self, model_id: str, since: datetime) -> SideNumbers:
+    def _variant(self, model_id: str, since: datetime) -> VariantMetrics:
         counts = {
             name: int(self._statistic(model_id, name, "Sum", since) or 0)
             for name in (metric_names.REQUESTS, metric_names.ERRORS, metric_names.DECISIONS, metric_names.FRAUDS)
         }
-        side = SideNumbers(
+        variant = VariantMetrics(
             model_id,
             requests=counts[metric_names.REQUESTS],
             errors=counts[metric_names.ERRORS],
@@ -144,7 +147,7 @@ class CloudNumbers:
             latencies=self._latencies(model_id, since),
         )
         drift = self._statistic(model_id, metric_names.DRIFT, "Maximum", since)
-        return side if drift is None else replace(side, drift=drift)
+        return variant if drift is None else replace(variant, drift=drift)
 
     def _latencies(self, model_id: str, since: datetime) -> Mapping[int, int]:
         """How many requests were how slow: what each percentile from 1 to 99 is, times the requests between two."""
@@ -189,17 +192,17 @@ class CloudNumbers:
         return list(answer["Datapoints"])
 
 
-def _side(content: Mapping[str, Any]) -> SideNumbers:
+def _variant(content: Mapping[str, Any]) -> VariantMetrics:
     counts = {name: int(content[name]) for name in ("requests", "errors", "decisions", "frauds")}
     latencies = {int(step): int(count) for step, count in content["latencies"].items()}
-    return SideNumbers(str(content["model_id"]), **counts, latencies=latencies)
+    return VariantMetrics(str(content["model_id"]), **counts, latencies=latencies)
 
 
-def _with_gauges(side: SideNumbers, gauges: Mapping[str, float], feedback: int) -> SideNumbers:
+def _with_gauges(variant: VariantMetrics, gauges: Mapping[str, float], feedback: int) -> VariantMetrics:
     accuracy = gauges.get(metric_names.ACCURACY)
     right = round(accuracy * feedback) if accuracy is not None else 0
     return replace(
-        side,
+        variant,
         drift=gauges.get(metric_names.DRIFT),
         right=right,
         wrong=feedback - right if accuracy is not None else 0,

@@ -45,7 +45,7 @@ def _answer(
     stub.add_response("get_metric_statistics", {"Label": metric, "Datapoints": points}, expected)
 
 
-def _side(stub: Stubber, model_id: str, milliseconds: float, start: datetime = _MINUTE) -> None:
+def _variant(stub: Stubber, model_id: str, milliseconds: float, start: datetime = _MINUTE) -> None:
     for metric, value in _COUNTS.items():
         _answer(stub, metric, model_id, [{"Sum": value / 2}, {"Sum": value / 2}], start=start, Statistics=["Sum"])
     _answer(stub, "Latency", model_id, [{"SampleCount": 1000.0}], start=start, Statistics=["SampleCount"])
@@ -59,8 +59,8 @@ def _side(stub: Stubber, model_id: str, milliseconds: float, start: datetime = _
 
 def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[CloudNumbers, Stubber]) -> None:
     watch, stub = cloud
-    _side(stub, "stable", 10.0)
-    _side(stub, "candidate", 30.0)
+    _variant(stub, "stable", 10.0)
+    _variant(stub, "candidate", 30.0)
     with stub:
         found = watch.read("stable", RolloutConfig(strategy="canary", candidate="candidate", weight=25), _SINCE)
     assert (found.stable.requests, found.stable.errors, found.stable.frauds) == (1000, 5, 20)
@@ -72,8 +72,8 @@ def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[Clo
 
 def test_the_first_step_is_judged_from_the_next_minute_on(cloud: tuple[CloudNumbers, Stubber]) -> None:
     watch, stub = cloud
-    _side(stub, "stable", 10.0, _MINUTE + timedelta(minutes=1))
-    _side(stub, "candidate", 10.0, _MINUTE + timedelta(minutes=1))
+    _variant(stub, "stable", 10.0, _MINUTE + timedelta(minutes=1))
+    _variant(stub, "candidate", 10.0, _MINUTE + timedelta(minutes=1))
     first = RolloutConfig(strategy="canary", candidate="candidate", weight=5)
     with stub:
         assert watch.read("stable", first, _SINCE).candidate.requests == 1000
