@@ -66,7 +66,7 @@ def declare_on_this_machine(settings: StackSettings, versions: Versions) -> dict
             checkout=str(CHECKOUT),
             trusted_types=settings.trusted_types,
             slots=LocalSlots(rollout.slot, _local(other) if other else None, rollout.weight, rollout.shadow)
-            if rollout.fronted
+            if rollout.has_two_slots
             else None,
         ),
     )

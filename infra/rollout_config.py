@@ -98,7 +98,7 @@ class RolloutConfig:
         return self.candidate or self.kept
 
     @property
-    def fronted(self) -> bool:
+    def has_two_slots(self) -> bool:
         """Whether two versions may have to serve beside each other."""
         return self.strategy != "rolling"
 
@@ -116,7 +116,7 @@ def slot_name(name: str, slot: Slot, what: str) -> str:
 
 def rollout_outputs(rollout: RolloutConfig) -> dict[str, Any]:
     """The stack's outputs about its rollout; none for strategy rolling."""
-    if not rollout.fronted:
+    if not rollout.has_two_slots:
         return {}
     return {
         "slot": rollout.slot,
@@ -146,7 +146,7 @@ def parse_rollout_config(value: Any, where: str, model_version: str, platform: s
         config = TypeAdapter(RolloutConfig).validate_python(_plain(value))
     except ValidationError as error:
         raise ConfigError("\n".join(_sentence(where, problem) for problem in error.errors())) from None
-    if config.fronted and platform == "docker":
+    if config.has_two_slots and platform == "docker":
         raise ConfigError(
             f"{where}.strategy: {config.strategy!r} is not allowed; allowed on platform docker: 'rolling'"
         )

@@ -45,7 +45,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 
-class Front:
+class AwsGateway:
     """A WSGI application in front of moto's."""
 
     def __init__(self) -> None:
@@ -212,7 +212,7 @@ def _timed(value: Any, name: str = "") -> Any:
 def _mend_moto() -> None:
     """Two things that moto 5 gets wrong.
 
-    It denies by a policy's Deny whatever the condition says, where `Front` has looked already; and it fails over a
+    It denies by a policy's Deny whatever the condition says, where `AwsGateway` has looked already; and it fails over a
     principal that is a text when it looks for the right to write access logs.
     """
     from moto.iam.access_control import PermissionResult
@@ -246,7 +246,7 @@ def main() -> int:
 
 async def _serve(options: argparse.Namespace) -> None:
     """Connections are kept, as AWS keeps them."""
-    application: Any = WSGIMiddleware(cast("Any", OnlyOnce(Front())), workers=_THREADS)
+    application: Any = WSGIMiddleware(cast("Any", OnlyOnce(AwsGateway())), workers=_THREADS)
     shared: dict[str, Any] = {"host": "127.0.0.1", "log_level": "error", "lifespan": "off", "timeout_keep_alive": 600}
     shared["timeout_graceful_shutdown"] = 1
     secure = uvicorn.Config(

@@ -34,7 +34,7 @@ def deployed(
         keep_minutes=options.keep_minutes,
     )
     forced = options.reason if options.force else ""
-    if wanted.fronted:
+    if wanted.has_two_slots:
         return rollouts.deploy(config, wanted, shadow=options.shadow, forced=forced)
     if options.shadow:
         raise ConfigError("--shadow: needs --strategy blue_green or canary: there is no candidate otherwise")

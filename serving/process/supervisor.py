@@ -70,7 +70,7 @@ class Request:
     """Variables of the serving process."""
     ready_timeout_seconds: float
     module: str = "serving"
-    """What runs: the service, or the front before two of them."""
+    """What runs: the service, or the traffic splitter before two of them."""
 
     @classmethod
     def read(cls, path: Path) -> "Request":

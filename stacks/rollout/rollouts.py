@@ -30,7 +30,7 @@ from stacks.history import Intent, message_for
 from stacks.model_deployment import ModelDeploymentConfig
 from stacks.rollout.checks import Decision, Limits, Verdict, judge
 from stacks.rollout.deployer import Deployer, DeployOutcome
-from stacks.rollout.numbers import CloudNumbers, FrontNumbers, RolloutNumbers
+from stacks.rollout.metrics import CloudMetrics, RolloutMetrics, TrafficSplitterMetrics
 from stacks.rollout.state import RolloutStatus, require_no_rollout, require_rollout
 
 _POLL_SECONDS = 1.0
@@ -93,8 +93,8 @@ class Rollouts:
         now = require_no_rollout(self._file(environment), environment)
         stable = self._stable(environment)
         wanted = replace(rollout, slot=now.slot, candidate="", weight=0, shadow=False, kept="", kept_until="")
-        if not wanted.fronted or stable in ("", model_id) or not self._deployments.list_deployments(environment):
-            kept = now if wanted.fronted else wanted
+        if not wanted.has_two_slots or stable in ("", model_id) or not self._deployments.list_deployments(environment):
+            kept = now if wanted.has_two_slots else wanted
             first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until)
             return self._deployments.deploy(config, forced=forced, rollout=first)
         self._deployments.require_gates(model_id, environment, config, forced)
@@ -188,7 +188,7 @@ class Rollouts:
         current, target = self._deployments.rollback_target(environment, to, at)
         config, stable = self._deployments.deployed_config(environment), self._stable(environment)
         message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
-        if not rollout.fronted or target == stable:
+        if not rollout.has_two_slots or target == stable:
             return self._deployments.converge(environment, target, config, message)
         if rollout.kept != target:
             beside = replace(rollout, candidate=target, kept="", kept_until="")
@@ -321,18 +321,18 @@ class Rollouts:
         rollout: RolloutConfig,
         stable: str,
         since: datetime,
-    ) -> tuple[RolloutNumbers, tuple[str, ...]]:
+    ) -> tuple[RolloutMetrics, tuple[str, ...]]:
         file = self._file(environment)
         if not in_cluster(file):
-            front = FrontNumbers(self._deployments.checkout, config.deployment_name, self._api_key_file)
-            found = front.read(stable, rollout)
-            return replace(found, weight=front.weight()), ()
+            splitter = TrafficSplitterMetrics(self._deployments.checkout, config.deployment_name, self._api_key_file)
+            found = splitter.read(stable, rollout)
+            return replace(found, weight=splitter.weight()), ()
         cloud = parse_object(read_config(file).get(CLOUD), CLOUD, CloudConfig, file.name)
-        watch = CloudNumbers(cloud, config.environment, config.deployment_name)
+        watch = CloudMetrics(cloud, config.environment, config.deployment_name)
         return watch.read(stable, rollout, since), watch.alarms()
 
     def _verdict(
-        self, numbers: RolloutNumbers, alarms: tuple[str, ...], config: DeploymentConfig, rollout: RolloutConfig
+        self, numbers: RolloutMetrics, alarms: tuple[str, ...], config: DeploymentConfig, rollout: RolloutConfig
     ) -> Verdict:
         thresholds = config.monitoring_config.alert_thresholds
         alone = rollout.weight == _ALL

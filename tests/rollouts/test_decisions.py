@@ -1,4 +1,4 @@
-"""Candidates are promoted or withdrawn by what they do: real engine, real front, real models, real traffic."""
+"""Candidates are promoted or withdrawn by what they do: real engine, traffic splitter, models and traffic."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What the stable version and the candidate did on the same traffic: from the front of this machine, or CloudWatch."""
+"""Metrics of the stable version and the candidate on the same traffic, from the traffic splitter or CloudWatch."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 from conventions import metric_names
 from conventions.latency import NEAR_ZERO_MS, STEPS
-from conventions.run_files import FRONT_FILE, STATUS_FILE
+from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from infra.cloud_config import CloudConfig
 from infra.rollout_config import RolloutConfig
 from stacks.checks.alerts import measured
@@ -23,7 +23,7 @@ _ALARM = "ALARM"
 
 
 @dataclass(frozen=True)
-class RolloutNumbers:
+class RolloutMetrics:
     """Both versions' numbers since the weight was last changed."""
 
     stable: VariantMetrics
@@ -43,8 +43,8 @@ class RolloutNumbers:
         return self.candidate.requests / total if total else None
 
 
-class FrontNumbers:
-    """Read from the run directories of this machine's front and slots.
+class TrafficSplitterMetrics:
+    """Read from the run directories of this machine's traffic splitter and slots.
 
     Args:
         checkout: the project's root.
@@ -55,11 +55,11 @@ class FrontNumbers:
     def __init__(self, checkout: Path, deployment_name: str, api_key_file: Path) -> None:
         self._run, self._name, self._key = checkout / ".run", deployment_name, api_key_file
 
-    def read(self, stable_id: str, rollout: RolloutConfig) -> RolloutNumbers:
-        """The numbers as they are now; nothing has happened where there is no front, or another weight's."""
-        nothing = RolloutNumbers(VariantMetrics(stable_id), VariantMetrics(rollout.candidate))
+    def read(self, stable_id: str, rollout: RolloutConfig) -> RolloutMetrics:
+        """The numbers as they are now; nothing has happened where there is no traffic splitter, or another weight's."""
+        nothing = RolloutMetrics(VariantMetrics(stable_id), VariantMetrics(rollout.candidate))
         try:
-            content = json.loads((self._run / self._name / FRONT_FILE).read_text(encoding="utf-8"))
+            content = self._content()
             variants = content["sides"]
         except (OSError, ValueError, KeyError):
             return nothing
@@ -68,7 +68,7 @@ class FrontNumbers:
             or variants.get("candidate", {}).get("model_id") != rollout.candidate
         ):
             return nothing
-        return RolloutNumbers(
+        return RolloutMetrics(
             self._more(_variant(variants["stable"]), rollout.slot),
             self._more(_variant(variants["candidate"]), rollout.other_slot),
             seconds=float(content["seconds"]),
@@ -78,11 +78,15 @@ class FrontNumbers:
         )
 
     def weight(self) -> int | None:
-        """The weight that the front divides by; None where there is none."""
+        """The weight that the traffic splitter divides by; None where there is none."""
         try:
-            return int(json.loads((self._run / self._name / FRONT_FILE).read_text(encoding="utf-8"))["weight"])
+            return int(self._content()["weight"])
         except (OSError, ValueError, KeyError):
             return None
+
+    def _content(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self._run / self._name / TRAFFIC_SPLITTER_FILE).read_text(encoding="utf-8"))
+        return found
 
     def _more(self, variant: VariantMetrics, slot: str) -> VariantMetrics:
         """With drift and accuracy, where the process tells."""
@@ -94,7 +98,7 @@ class FrontNumbers:
         return _with_gauges(variant, numbers["gauges"], int(numbers["feedback"]))
 
 
-class CloudNumbers:
+class CloudMetrics:
     """Read from CloudWatch, where each version publishes under its own name too.
 
     Args:
@@ -110,7 +114,7 @@ class CloudNumbers:
         self._namespace = cloud.metrics_namespace
         self._environment, self._name = environment, deployment_name
 
-    def read(self, stable_id: str, rollout: RolloutConfig, since: datetime) -> RolloutNumbers:
+    def read(self, stable_id: str, rollout: RolloutConfig, since: datetime) -> RolloutMetrics:
         """The numbers since a time, to the minute, since that is how CloudWatch keeps them.
 
         The minute in which a step began counts too: it may hold some of the step before, of the same versions. That of
@@ -121,8 +125,8 @@ class CloudNumbers:
         if rollout.weight <= rollout.steps[0]:
             begin += timedelta(minutes=1)
         if begin > datetime.now(UTC):
-            return RolloutNumbers(VariantMetrics(stable_id), VariantMetrics(rollout.candidate), seconds)
-        return RolloutNumbers(self._variant(stable_id, begin), self._variant(rollout.candidate, begin), seconds)
+            return RolloutMetrics(VariantMetrics(stable_id), VariantMetrics(rollout.candidate), seconds)
+        return RolloutMetrics(self._variant(stable_id, begin), self._variant(rollout.candidate, begin), seconds)
 
     def alarms(self) -> tuple[str, ...]:
         """Names of the deployment's alarms that are on."""

@@ -12,7 +12,7 @@ from infra.rollout_config import RolloutConfig
 from serving.observability.drift import DriftWatch
 from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
-from stacks.rollout.numbers import CloudNumbers
+from stacks.rollout.metrics import CloudMetrics
 
 _SINCE = datetime(2026, 10, 9, 14, 0, 30, tzinfo=UTC)
 _MINUTE = datetime(2026, 10, 9, 14, 0, tzinfo=UTC)
@@ -20,13 +20,13 @@ _COUNTS = {"Requests": 1000.0, "Errors": 5.0, "Decisions": 995.0, "Frauds": 20.0
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> tuple[CloudNumbers, Stubber]:
+def cloud(monkeypatch: pytest.MonkeyPatch) -> tuple[CloudMetrics, Stubber]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
     client = boto3.client("cloudwatch", region_name="eu-central-1")
     monkeypatch.setattr(boto3, "client", lambda *_args, **_more: client)
     config = CloudConfig(region="eu-central-1", registry_bucket="models")
-    return CloudNumbers(config, "production", "prod"), Stubber(client)
+    return CloudMetrics(config, "production", "prod"), Stubber(client)
 
 
 def _answer(
@@ -57,7 +57,7 @@ def _variant(stub: Stubber, model_id: str, milliseconds: float, start: datetime 
     _answer(stub, "Drift", model_id, [{"Maximum": 0.1}, {"Maximum": 0.2}], start=start, Statistics=["Maximum"])
 
 
-def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[CloudNumbers, Stubber]) -> None:
+def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[CloudMetrics, Stubber]) -> None:
     watch, stub = cloud
     _variant(stub, "stable", 10.0)
     _variant(stub, "candidate", 30.0)
@@ -70,7 +70,7 @@ def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[Clo
     assert found.candidate.drift == 0.2
 
 
-def test_the_first_step_is_judged_from_the_next_minute_on(cloud: tuple[CloudNumbers, Stubber]) -> None:
+def test_the_first_step_is_judged_from_the_next_minute_on(cloud: tuple[CloudMetrics, Stubber]) -> None:
     watch, stub = cloud
     _variant(stub, "stable", 10.0, _MINUTE + timedelta(minutes=1))
     _variant(stub, "candidate", 10.0, _MINUTE + timedelta(minutes=1))
@@ -81,7 +81,7 @@ def test_the_first_step_is_judged_from_the_next_minute_on(cloud: tuple[CloudNumb
         assert watch.read("stable", first, datetime.now(UTC)).stable.requests == 0, "nothing is asked yet"
 
 
-def test_the_alarms_that_are_on_are_those_of_the_deployment(cloud: tuple[CloudNumbers, Stubber]) -> None:
+def test_the_alarms_that_are_on_are_those_of_the_deployment(cloud: tuple[CloudMetrics, Stubber]) -> None:
     watch, stub = cloud
     asked = {"AlarmNamePrefix": "prod-", "StateValue": "ALARM"}
     states = {"prod-error-rate": "ALARM", "prod-cpu": "OK", "prod-drift": "INSUFFICIENT_DATA"}

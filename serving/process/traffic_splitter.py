@@ -1,12 +1,12 @@
-"""`python -m serving.front`: one address for two model versions, the stable one and a candidate, on one machine.
+"""`python -m serving.traffic_splitter`: one address on one machine for two model versions, stable and candidate.
 
 Each prediction goes to the candidate or to the stable one as the weight says; everything else goes to the stable one.
 A request that names a model version in `X-Model-Id` goes to that. With the shadow on, the candidate is sent a copy of
 every prediction, and its answer is compared and thrown away. What the candidate cannot answer, for it is not there, the
 stable version does.
 
-What both did is written to `front.json` in the run directory, twice a second. A new weight is a new front on the same
-socket, started by the supervisor; so the counts are those of one weight.
+What both did is written to `front.json` in the run directory, twice a second. A new weight is a new splitter on the
+same socket, started by the supervisor; so the counts are those of one weight.
 
 It is for trying a rollout where there is no cluster: there a Gateway's HTTPRoute does the same.
 """
@@ -30,7 +30,7 @@ from yarl import URL
 
 from conventions import variables
 from conventions.latency import NEAR_ZERO_MS, STEPS
-from conventions.run_files import FRONT_FILE, STATUS_FILE
+from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from serving.observability.logs import configure_logs, service_log
 from serving.process.server import report, serve
 
@@ -62,8 +62,8 @@ _ANSWERS = msgspec.json.Decoder(_Answer)
 
 
 @dataclass(frozen=True)
-class FrontSettings:
-    """What the front is told by its environment."""
+class TrafficSplitterSettings:
+    """What the traffic splitter is told by its environment."""
 
     directory: Path
     """Its run directory."""
@@ -80,7 +80,7 @@ class FrontSettings:
     port: int
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FrontSettings":
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "TrafficSplitterSettings":
         """Reads the settings."""
         candidate = environment.get(variables.FRONT_CANDIDATE)
         return cls(
@@ -153,14 +153,14 @@ class _Response:
     body: bytes
 
 
-class Front:
+class TrafficSplitter:
     """The application, and its state.
 
     Args:
-        settings: of the front.
+        settings: of the splitter.
     """
 
-    def __init__(self, settings: FrontSettings) -> None:
+    def __init__(self, settings: TrafficSplitterSettings) -> None:
         self._settings = settings
         self.draining = False
         self.stable = Variant("stable", settings.model_id, settings.stable)
@@ -188,7 +188,7 @@ class Front:
 
     @property
     def introduction(self) -> dict[str, Any]:
-        """What stands behind the front."""
+        """What stands behind the splitter."""
         return {"model_id": self._settings.model_id}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -309,10 +309,10 @@ class Front:
             "differing": self._differing,
             "left_out": self._left_out,
         }
-        staging = self._settings.directory / f".{FRONT_FILE}.{os.getpid()}"
+        staging = self._settings.directory / f".{TRAFFIC_SPLITTER_FILE}.{os.getpid()}"
         with contextlib.suppress(OSError):
             staging.write_text(json.dumps(content) + "\n", encoding="utf-8")
-            staging.replace(self._settings.directory / FRONT_FILE)
+            staging.replace(self._settings.directory / TRAFFIC_SPLITTER_FILE)
 
 
 async def _read(receive: Any) -> bytes | None:
@@ -364,23 +364,25 @@ def _too_large() -> _Response:
 
 
 def main() -> int:
-    """Runs the front; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m serving.front", description="one address for two versions")
+    """Runs the traffic splitter; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.traffic_splitter", description="one address for two versions"
+    )
     parser.add_argument("--listen-fd", type=int)
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--watch-stdin", action="store_true")
     options = parser.parse_args()
     configure_logs(os.environ.get(variables.LOG_LEVEL) or "INFO")
-    front = Front(FrontSettings.from_environment())
-    if not front.stable.origin:
-        message = f"no process serves {front.stable.model_id} in {front.stable.directory}"
+    splitter = TrafficSplitter(TrafficSplitterSettings.from_environment())
+    if not splitter.stable.origin:
+        message = f"no process serves {splitter.stable.model_id} in {splitter.stable.directory}"
         service_log.error(message)
         if options.ready_fd is not None:
             report(options.ready_fd, {"status": "failed", "code": "NoStable", "error": message})
         return 1
     serve(
-        front,
-        front,
+        splitter,
+        splitter,
         listen_descriptor=options.listen_fd,
         ready_descriptor=options.ready_fd,
         watch_stdin=options.watch_stdin,
