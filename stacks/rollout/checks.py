@@ -8,7 +8,7 @@ from typing import Any
 
 from conventions.latency import STEPS
 from infra.rollout_config import RolloutChecks
-from stacks.rollout.sequential import Finding, Test
+from stacks.rollout.sequential_test import Finding, SequentialTest
 
 _NEEDED_OF_STABLE = 500
 """Of stable's requests: with fewer, its own shares are too uncertain to compare with."""
@@ -169,7 +169,7 @@ def judge(
 
 def _by_thresholds(candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     checks = limits.checks
-    errors = Test(_NEVER_ZERO, limits.error_rate, checks.wrong_decision)
+    errors = SequentialTest(_NEVER_ZERO, limits.error_rate, checks.wrong_decision)
     said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against the alarm's {limits.error_rate:.2%}"
     yield CheckFinding("errors", errors.finding(candidate.errors, candidate.requests), said)
     yield _slow(candidate, limits, limits.latency_p95_ms, f"the alarm's {limits.latency_p95_ms:g} ms")
@@ -177,7 +177,7 @@ def _by_thresholds(candidate: VariantMetrics, limits: Limits) -> Iterator[CheckF
 
 def _errors(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     checks = limits.checks
-    test = Test(_rate(stable.errors, stable.requests), checks.error_rate, checks.wrong_decision)
+    test = SequentialTest(_rate(stable.errors, stable.requests), checks.error_rate, checks.wrong_decision)
     said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against stable's {stable.error_rate:.2%}"
     yield CheckFinding("errors", test.finding(candidate.errors, candidate.requests), said)
 
@@ -191,7 +191,7 @@ def _latency(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) 
 
 
 def _slow(candidate: VariantMetrics, limits: Limits, milliseconds: float, against: str) -> CheckFinding:
-    test = Test(_SLOW_SHARE, _SLOW_MARGIN, limits.checks.wrong_decision)
+    test = SequentialTest(_SLOW_SHARE, _SLOW_MARGIN, limits.checks.wrong_decision)
     beyond, measured = candidate.slower_than(milliseconds), sum(candidate.latencies.values())
     said = f"{beyond} of {measured} requests slower than {against}"
     return CheckFinding("latency", test.finding(beyond, measured), said)
@@ -202,12 +202,12 @@ def _decisions(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits
         return  # it answers errors: the check of those decides
     margin, wrong = limits.checks.decision_rate, limits.checks.wrong_decision / 2
     expected = _rate(stable.frauds, stable.decisions)
-    more = Test(expected, margin, wrong).finding(candidate.frauds, candidate.decisions)
+    more = SequentialTest(expected, margin, wrong).finding(candidate.frauds, candidate.decisions)
     # Fewer frauds are more transactions that are let through; fewer by more than there are cannot be.
     passed, fewer = candidate.decisions - candidate.frauds, Finding.AS_GOOD
     if stable.fraud_rate > margin:
         usual = _rate(stable.decisions - stable.frauds, stable.decisions)
-        fewer = Test(usual, margin, wrong).finding(passed, candidate.decisions)
+        fewer = SequentialTest(usual, margin, wrong).finding(passed, candidate.decisions)
     said = f"{candidate.fraud_rate:.2%} decided as fraud of {candidate.decisions}, stable's {stable.fraud_rate:.2%}"
     yield CheckFinding("decisions", _worst(more, fewer), said)
 
@@ -217,7 +217,7 @@ def _accuracy(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits)
     known, known_candidate = stable.right + stable.wrong, candidate.right + candidate.wrong
     if known < _NEEDED_OF_STABLE or not known_candidate:
         return
-    test = Test(_rate(stable.wrong, known), limits.checks.accuracy, limits.checks.wrong_decision)
+    test = SequentialTest(_rate(stable.wrong, known), limits.checks.accuracy, limits.checks.wrong_decision)
     finding = test.finding(candidate.wrong, known_candidate)
     said = f"{candidate.accuracy:.2%} right of {known_candidate} with feedback, stable's {stable.accuracy:.2%}"
     yield CheckFinding("accuracy", Finding.WORSE if finding is Finding.WORSE else Finding.AS_GOOD, said)

@@ -10,7 +10,7 @@ from benchmarks.rollouts.simulate import KINDS, run
 from infra.errors import ConfigError
 from infra.rollout_config import RolloutChecks, RolloutConfig, parse_rollout_config
 from stacks.rollout.checks import Decision, Limits, VariantMetrics, judge
-from stacks.rollout.sequential import Finding, Test
+from stacks.rollout.sequential_test import Finding, SequentialTest
 
 _LIMITS = Limits(RolloutChecks(), drift=0.25, error_rate=0.05, latency_p95_ms=100.0)
 
@@ -29,7 +29,7 @@ def _variant(
 def test_more_bad_outcomes_never_make_a_candidate_look_better(
     expected: float, margin: float, bad: int, good: int
 ) -> None:
-    test = Test(expected, margin, 0.01)
+    test = SequentialTest(expected, margin, 0.01)
     order = [Finding.AS_GOOD, Finding.UNDECIDED, Finding.WORSE]
     few, more = test.finding(bad, bad + good), test.finding(bad + 1, bad + good + 1)
     assert order.index(few) <= order.index(more)
@@ -37,7 +37,7 @@ def test_more_bad_outcomes_never_make_a_candidate_look_better(
 
 
 def test_the_number_of_requests_that_a_decision_takes_is_what_it_says() -> None:
-    test = Test(0.001, 0.02, 0.01)
+    test = SequentialTest(0.001, 0.02, 0.01)
     needed = test.requests_if_none_is_bad
     assert test.finding(0, needed) is Finding.AS_GOOD
     assert test.finding(0, needed - 1) is Finding.UNDECIDED
