@@ -7,8 +7,8 @@ import pulumi
 from components.model_artifact import ModelArtifactArgs
 from conventions import config_keys
 from conventions.artifact_files import KEPT_FILES
+from infra.environment_policy import require_validated
 from infra.errors import ConfigError
-from infra.fitness import require_validated
 from infra.settings import StackSettings
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError, SignatureInvalid

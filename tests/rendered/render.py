@@ -133,13 +133,13 @@ def render(stack: str, *, references: bool = False, changes: Mapping[str, str] |
     from infra.artifact import Versions
     from infra.cloud import declare_cloud
     from infra.container import declare_container
-    from infra.fitness import require_fit
+    from infra.environment_policy import require_environment_policy
     from infra.preflight import Account
     from infra.program import declare_on_this_machine
     from infra.settings import load_settings
 
     settings = load_settings()
-    require_fit(settings)
+    require_environment_policy(settings)
     in_cluster = settings.platform == "kubernetes"
 
     def model(model_id: str, digest: str) -> ModelArtifactArgs:
