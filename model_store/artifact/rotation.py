@@ -13,7 +13,7 @@ from model_store.artifact.writer import framed
 from model_store.errors import InvalidInput
 from model_store.keys.keyring import Keyring
 from model_store.keys.slot import KeyProvider
-from model_store.storage.atomic_file import written_whole
+from model_store.storage.atomic_file import atomic_write
 
 
 def rotate_artifact(path: Path, keys: Keyring, new_keys: Sequence[KeyProvider]) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def rotate_artifact(path: Path, keys: Keyring, new_keys: Sequence[KeyProvider]) 
         if not artifact.header.encrypted:
             raise InvalidInput(f"{path}: the artifact is not encrypted, so it has no key to rotate")
         artifact.verify(keys)
-        with written_whole(path) as target:
+        with atomic_write(path) as target:
             for part in _rewritten(artifact, keys, new_keys):
                 target.write(part)
     return tuple(key.key_id for key in new_keys)

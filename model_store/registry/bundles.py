@@ -40,7 +40,7 @@ from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, decompressing_reader
 from model_store.serialization.reading import reading
-from model_store.storage.atomic_file import written_whole
+from model_store.storage.atomic_file import atomic_write
 from model_store.storage.base import Storage
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
@@ -81,7 +81,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     members = [registry.storage.path(place) for place in places if registry.storage.exists(place)]
     digests = {member.name: _sha256(member) for member in members}
     described = canonical_json({"format": BUNDLE_FORMAT, "model_id": model_id, "members": digests})
-    with written_whole(path) as target, tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as bundle:
+    with atomic_write(path) as target, tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as bundle:
         bundle.addfile(_entry("bundle.json", len(described)), io.BytesIO(described))
         for member in members:
             with member.open("rb") as content:

@@ -15,7 +15,7 @@ _SYNC_BYTES = 1 << 24
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the path's place at the end of the block, synced to the disk.
 
     When the block fails, nothing is left, and what was at the path stays.

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
-from model_store.storage.atomic_file import sync_directory, written_whole
+from model_store.storage.atomic_file import atomic_write, sync_directory
 
 _STAGING = ".staging"
 _BLOCK_BYTES = 1 << 20
@@ -62,7 +62,7 @@ class DirectoryStorage:
         """
         if source == self.path(key):
             return
-        with written_whole(self.path(key)) as target, source.open("rb") as content:
+        with atomic_write(self.path(key)) as target, source.open("rb") as content:
             shutil.copyfileobj(content, target, _BLOCK_BYTES)
 
     def changes(self, key: str) -> list[tuple[str, int, bool]]:
@@ -185,7 +185,7 @@ class DirectoryStorage:
         with self._lock(key):
             if _etag(self.read(key)) != _etag(expected):
                 raise VersionConflict(f"{self.path(key)}: somebody else changed it first; look at it and try again")
-            with written_whole(self.path(key)) as file:
+            with atomic_write(self.path(key)) as file:
                 file.write(content)
 
     @contextmanager
