@@ -92,7 +92,7 @@ class Index:
             for model_id, (changed_ns, metadata) in self._entries.items()
         }
         content = {"version": _CACHE_VERSION, "shared": shared, "models": models}
-        self._storage.hint(CACHE_KEY, msgspec.json.encode(content))
+        self._storage.put_best_effort(CACHE_KEY, msgspec.json.encode(content))
 
 
 @contextmanager

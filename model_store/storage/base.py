@@ -39,7 +39,7 @@ class Storage(Protocol):
     def replace_file(self, key: str, source: Path) -> None:
         """Puts a file in the place of an object, whole."""
 
-    def hint(self, key: str, content: bytes) -> None:
+    def put_best_effort(self, key: str, content: bytes) -> None:
         """Writes something that may be lost."""
 
     def keys(self, prefix: str) -> list[str]:

@@ -132,7 +132,7 @@ class DirectoryStorage:
                 staging.unlink()
         return True
 
-    def hint(self, key: str, content: bytes) -> None:
+    def put_best_effort(self, key: str, content: bytes) -> None:
         """Writes something that can be told from the rest and is only there to find it faster; may be lost."""
         target = self.path(key)
         staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")

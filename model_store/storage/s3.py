@@ -141,7 +141,7 @@ class S3Storage:
         with self._failures(key, "written"):
             obstore.put(self._store, self._full(key), source)
 
-    def hint(self, key: str, content: bytes) -> None:
+    def put_best_effort(self, key: str, content: bytes) -> None:
         """Writes something that may be lost."""
         import obstore
 
