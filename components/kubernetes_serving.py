@@ -10,7 +10,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from components.pod_rights import pod_policy, pod_trust_policy
-from components.pod_rules import aws_token, names_and_https, nobody, nothing_more
+from components.pod_rules import aws_token, container_security_context, dns_and_https_egress, pod_security_context
 from components.trusted_types import trusted_variables
 from conventions import variables
 
@@ -241,7 +241,7 @@ class KubernetesServing(pulumi.ComponentResource):
                         "automount_service_account_token": False,
                         "enable_service_links": False,
                         "termination_grace_period_seconds": _PRE_STOP_SECONDS + _DRAIN_SECONDS + 15,
-                        "security_context": nobody(),
+                        "security_context": pod_security_context(),
                         "topology_spread_constraints": [
                             {
                                 "max_skew": 1,
@@ -289,7 +289,7 @@ class KubernetesServing(pulumi.ComponentResource):
             "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
             "env": [{"name": name, "value": value} for name, value in self._environment(slot, role_arn).items()],
             "resources": {"requests": {**limits, **devices}, "limits": {**limits, **devices}},
-            "security_context": nothing_more(),
+            "security_context": container_security_context(),
             # Three questions: has it loaded its model, may it have traffic, does it still answer at all.
             "startup_probe": _probe("/health/ready", period_seconds=5, timeout_seconds=3, failure_threshold=60),
             "readiness_probe": _probe("/health/ready", period_seconds=min(interval, 10), timeout_seconds=3),
@@ -397,7 +397,7 @@ class KubernetesServing(pulumi.ComponentResource):
                         "ports": [{"protocol": "TCP", "port": PORT}],
                     }
                 ],
-                "egress": names_and_https(),
+                "egress": dns_and_https_egress(),
             },
             opts=self._child(),
         )

@@ -9,7 +9,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from components.pod_rights import pod_trust_policy
-from components.pod_rules import aws_token, names_and_https, nobody, nothing_more
+from components.pod_rules import aws_token, container_security_context, dns_and_https_egress, pod_security_context
 from conventions import variables
 
 _TOKEN = "/var/run/secrets/fraud-detection/aws"  # noqa: S105 - a directory
@@ -77,7 +77,7 @@ class RegistryBackup(pulumi.ComponentResource):
             spec={
                 "pod_selector": {"match_labels": {"app.kubernetes.io/name": self._object}},
                 "policy_types": ["Ingress", "Egress"],
-                "egress": names_and_https(),
+                "egress": dns_and_https_egress(),
             },
             opts=child,
         )
@@ -138,7 +138,7 @@ class RegistryBackup(pulumi.ComponentResource):
             "args": [pulumi.Output.concat("s3://", args.backup.name)],
             "env": [{"name": name, "value": value} for name, value in told.items()],
             "resources": {"requests": limits, "limits": limits},
-            "security_context": nothing_more(),
+            "security_context": container_security_context(),
             "volume_mounts": [
                 {"name": "aws-token", "mount_path": _TOKEN, "read_only": True},
                 {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a directory of the pod's own
@@ -151,7 +151,7 @@ class RegistryBackup(pulumi.ComponentResource):
                 "automount_service_account_token": False,
                 "enable_service_links": False,
                 "restart_policy": "Never",
-                "security_context": nobody(),
+                "security_context": pod_security_context(),
                 "containers": [container],
                 "volumes": [aws_token(), {"name": "tmp", "empty_dir": {"size_limit": "2Gi"}}],
             },

@@ -223,7 +223,7 @@ class TrafficSplitter:
             response, answer = await self._ask(self.stable, request, predicting)
         if predicting and variant is self.stable and self.candidate is not None and self._settings.shadow:
             self._copy(request, answer)
-        return response or _nobody()
+        return response or _unavailable()
 
     def _variant_of(self, request: _Request) -> Variant:
         if self.candidate is None:
@@ -355,7 +355,7 @@ def _error(status: int, code: str, message: str) -> _Response:
     return _Response(status, headers, body)
 
 
-def _nobody() -> _Response:
+def _unavailable() -> _Response:
     return _error(503, "unavailable", "no process answers behind this address at the moment")
 
 
