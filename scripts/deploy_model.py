@@ -202,7 +202,7 @@ def _watch(options: argparse.Namespace) -> int:
     def draw() -> "Table":
         return metrics_table(options.environment, *deployments.measure(options.environment, options.api_key_file))
 
-    options.working.stop()
+    options.status_line.stop()
     console = Console()
     if options.json or not console.is_terminal:
         numbers, alerts = deployments.measure(options.environment, options.api_key_file)

@@ -96,7 +96,7 @@ def add_rollout_commands(commands: Any, program: str, key_help: str, make: Make,
         from scripts.live_tables import as_text, rollout_table
 
         rollouts = rollouts_of(make(), options)
-        options.working.stop()
+        options.status_line.stop()
         console = Console()
         if options.json or not options.follow or not console.is_terminal:
             status = rollouts.status(options.environment)
