@@ -279,10 +279,10 @@ class Service:
             raise _Refused(422, error.code, str(error), where=error.field, headers=headers) from None
         request.rows = rows
         runtime, threshold = self._state.model.runtime, self._state.model.threshold
-        scores = runtime.now(rows)
+        scores = runtime.predict_inline(rows)
         if scores is None:
             try:
-                scores = await runtime.soon(rows)
+                scores = await runtime.predict_async(rows)
             except RowRefused as refusal:
                 request.undecided = True
                 raise await self._not_answered(body, rows, refusal) from None

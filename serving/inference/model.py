@@ -266,7 +266,7 @@ def _warm_up(model: ServedModel) -> None:
     model_id = model.metadata.model_id
     try:
         for _ in range(_WARM_UP_ROUNDS):
-            model.runtime.now([row])
+            model.runtime.predict_inline([row])
         (score,) = model.runtime.compute([row])
     except Exception as error:
         raise ModelUnusable(f"{model_id} gives no probabilities ({type(error).__name__}: {error})") from None

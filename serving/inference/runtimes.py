@@ -46,7 +46,7 @@ class Runtime:
         self._inline_rows = 1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._waiting: list[tuple[Rows, asyncio.Future[list[float]]]] = []
-        self._working: asyncio.Task[None] | None = None
+        self._batching: asyncio.Task[None] | None = None
 
     def one(self, row: Sequence[Any]) -> float | None:
         """The score of one row, when the faster form answers it."""
@@ -55,7 +55,7 @@ class Runtime:
         self.by_form += 1
         return score
 
-    def now(self, rows: Rows) -> list[float] | None:
+    def predict_inline(self, rows: Rows) -> list[float] | None:
         """The scores, when the faster form answers all rows in a millisecond and a half; None when not."""
         if self._form is None or len(rows) > self._inline_rows:
             return None
@@ -95,7 +95,7 @@ class Runtime:
             found[number] = score
         return found
 
-    async def soon(self, rows: Rows) -> list[float]:
+    async def predict_async(self, rows: Rows) -> list[float]:
         """The scores, calculated beside the event loop together with those of other requests that wait.
 
         Nobody waits for others to come; everybody waits for at most one batch before the own.
@@ -106,8 +106,8 @@ class Runtime:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[float]] = loop.create_future()
         self._waiting.append((rows, future))
-        if self._working is None or self._working.done():
-            self._working = loop.create_task(self._work())
+        if self._batching is None or self._batching.done():
+            self._batching = loop.create_task(self._work())
         return await future
 
     async def refused_feature(self, row: Sequence[Any], answered: Sequence[Any]) -> int | None:
