@@ -53,10 +53,10 @@ class Row:
     @property
     def cells(self) -> str:
         """As a line of the table."""
-        added = (self.rules - self.library) * 1000
+        overhead = (self.rules - self.library) * 1000
         return (
             f"| {self.name} | {self.megabytes:.1f} MB | {self.library * 1000:,.0f} ms | {self.rules * 1000:,.0f} ms "
-            f"| {self.rules / self.library:.2f} ({added:+,.0f} ms) | {self.inspected * 1000:,.0f} ms |"
+            f"| {self.rules / self.library:.2f} ({overhead:+,.0f} ms) | {self.inspected * 1000:,.0f} ms |"
         )
 
 
