@@ -28,7 +28,7 @@ from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 
-from sandbox.once import OnlyOnce, read_to_the_end
+from sandbox.idempotency import IdempotentRequests, read_to_the_end
 from sandbox.percentiles import answer_percentiles
 from sandbox.policies import denied
 
@@ -246,7 +246,7 @@ def main() -> int:
 
 async def _serve(options: argparse.Namespace) -> None:
     """Connections are kept, as AWS keeps them."""
-    application: Any = WSGIMiddleware(cast("Any", OnlyOnce(AwsGateway())), workers=_THREADS)
+    application: Any = WSGIMiddleware(cast("Any", IdempotentRequests(AwsGateway())), workers=_THREADS)
     shared: dict[str, Any] = {"host": "127.0.0.1", "log_level": "error", "lifespan": "off", "timeout_keep_alive": 600}
     shared["timeout_graceful_shutdown"] = 1
     secure = uvicorn.Config(
