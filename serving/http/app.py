@@ -14,7 +14,7 @@ import msgspec
 
 from model_store.contract.own import RowRefused, is_fraud
 from serving.http.auth import ApiKey
-from serving.http.limits import Buckets, RedisBuckets
+from serving.http.rate_limit import Buckets, RedisBuckets
 from serving.http.state import ServiceState
 from serving.inference.transactions import InvalidRequest, TransactionReader, parse_feedback
 from serving.observability.logs import service_log

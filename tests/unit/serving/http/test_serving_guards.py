@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from serving.http.auth import ApiKey, hash_api_key, new_api_key
-from serving.http.limits import Buckets
+from serving.http.rate_limit import Buckets
 from tests.service import GOOD, Service, Setting, listening, started
 
 
