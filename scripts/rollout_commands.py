@@ -33,12 +33,14 @@ def deployed(
         interval_seconds=options.interval,
         keep_minutes=options.keep_minutes,
     )
-    forced = options.reason if options.force else ""
+    override_reason = options.reason if options.force else ""
     if wanted.has_two_slots:
-        return rollouts.deploy(config, wanted, shadow=options.shadow, forced=forced)
+        return rollouts.deploy(config, wanted, shadow=options.shadow, override_reason=override_reason)
     if options.shadow:
         raise ConfigError("--shadow: needs --strategy blue_green or canary: there is no candidate otherwise")
-    return deployments.deploy(config, auto_rollback=not options.no_auto_rollback, forced=forced, rollout=wanted)
+    return deployments.deploy(
+        config, auto_rollback=not options.no_auto_rollback, override_reason=override_reason, rollout=wanted
+    )
 
 
 def rollouts_of(deployments: "ModelDeployment", options: argparse.Namespace) -> "Rollouts":

@@ -122,7 +122,7 @@ class ModelDeployment:
         *,
         detail: str = "",
         auto_rollback: bool = True,
-        forced: str = "",
+        override_reason: str = "",
         rollout: RolloutConfig | None = None,
     ) -> DeployOutcome:
         """Deploys a model version in place of the present one; returns when its endpoint answers.
@@ -135,7 +135,7 @@ class ModelDeployment:
             detail: added to the message in the stack's history.
             auto_rollback: whether a cluster goes back to the version before when this one does not get healthy; on
                 this machine the version before goes on serving anyway.
-            forced: why it is deployed although it does not pass a gate; recorded in the audit log.
+            override_reason: why it is deployed although it does not pass a gate; recorded in the audit log.
             rollout: of the stack from now on; as it is when not given. `Rollouts` deploys step by step.
 
         Raises:
@@ -153,7 +153,7 @@ class ModelDeployment:
         environment = DeploymentEnvironment.named(config.environment)
         model_id = Aliases(self.registry).resolve(config.model_id)
         require_no_rollout(stack_config_file(self.checkout, environment), environment)
-        self.require_gates(model_id, environment, config, forced)
+        self.require_gates(model_id, environment, config, override_reason)
         message = message_for(Intent.DEPLOY, model_id, detail)
         return self.converge(environment, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout)
 
@@ -308,7 +308,7 @@ class ModelDeployment:
         return len(locks)
 
     def require_gates(
-        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, forced: str
+        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, override_reason: str
     ) -> None:
         """Raises unless a model version passes the gates of the config, or somebody has said why it should anyway.
 
@@ -331,11 +331,11 @@ class ModelDeployment:
             candidate = with_proofs(self.registry.get_metadata(model_id), self.registry.state(model_id), installed)
             require_gates(candidate, deployed, config.gates, installed, unsigned)
         except GatesFailed as refusal:
-            if not forced:
+            if not override_reason:
                 raise
             said = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
-            self.registry.audit.append("force", model_id, forced, environment=str(environment), gates=said)
-            self.say(f"deploying although {said}: {forced}")
+            self.registry.audit.append("force", model_id, override_reason, environment=str(environment), gates=said)
+            self.say(f"deploying although {said}: {override_reason}")
 
     def converge(
         self,

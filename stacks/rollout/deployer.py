@@ -41,7 +41,7 @@ class Deployer(Protocol):
         """The registry that deployments take their model versions from."""
 
     def deploy(
-        self, config: ModelDeploymentConfig, *, forced: str = "", rollout: RolloutConfig | None = None
+        self, config: ModelDeploymentConfig, *, override_reason: str = "", rollout: RolloutConfig | None = None
     ) -> DeployOutcome:
         """Deploys a model version in place of the present one."""
 
@@ -57,7 +57,7 @@ class Deployer(Protocol):
         """Makes an environment what a config says."""
 
     def require_gates(
-        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, forced: str
+        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, override_reason: str
     ) -> None:
         """Refuses a model version that does not pass the environment's gates."""
 

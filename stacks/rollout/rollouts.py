@@ -68,7 +68,7 @@ class Rollouts:
         rollout: RolloutConfig,
         *,
         shadow: bool = False,
-        forced: str = "",
+        override_reason: str = "",
     ) -> DeployOutcome:
         """Takes a model version through a rollout; returns when it is the stable one.
 
@@ -78,7 +78,7 @@ class Rollouts:
             config: the model version, and how to deploy it.
             rollout: strategy, steps and checks; slots and weights are the stack's own.
             shadow: whether the candidate is sent copies first, and answers only once it has passed the checks on them.
-            forced: as for `ModelDeployment.deploy`.
+            override_reason: as for `ModelDeployment.deploy`.
 
         Raises:
             RolloutInProgress: another candidate is being tried.
@@ -96,8 +96,8 @@ class Rollouts:
         if not wanted.has_two_slots or stable in ("", model_id) or not self._deployments.list_deployments(environment):
             kept = now if wanted.has_two_slots else wanted
             first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until)
-            return self._deployments.deploy(config, forced=forced, rollout=first)
-        self._deployments.require_gates(model_id, environment, config, forced)
+            return self._deployments.deploy(config, override_reason=override_reason, rollout=first)
+        self._deployments.require_gates(model_id, environment, config, override_reason)
         candidate = replace(wanted, candidate=model_id, shadow=shadow)
         self._change(environment, stable, config, candidate, f"candidate {model_id} beside it")
         return self._drive(environment, config)
