@@ -30,7 +30,7 @@ class ClusterVersion:
     """`s3://bucket/models/<name>/<model id>`."""
     digest: pulumi.Input[str]
     runtime_digest: pulumi.Input[str] = ""
-    """Of the model's second form, which is served where it is given."""
+    """Of the model's optimized form, which is served where it is given."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class ModelArtifactArgs:
     measured_digest: str
     """The artifact's digest as it was measured just now, `sha256:<hex>`."""
     runtime_digest: str = ""
-    """The digest of its second form, which is served where it is there; empty when there is none."""
+    """The digest of its optimized form, which is served where it is there; empty when there is none."""
     files: tuple[str, ...] = ()
     """Paths of the files that make the model version, for a bucket."""
     revision: str = ""

@@ -127,7 +127,7 @@ class _Running:
             raise SystemExit(f"error: {self.peer.name}: its answers differ from the model's by {largest}")
 
     def finish(self) -> None:
-        """Memory, and what the service says of its faster form."""
+        """Memory, and what the service says of its optimized form."""
         self.result["memory_bytes"] = memory_of(self._process.pid)
         if self.peer.name == "this service":
             answered = _get(self.peer, self.port, "/model")["answered"]

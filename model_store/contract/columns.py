@@ -238,7 +238,7 @@ def _part_from_dict(values: Mapping[str, Any]) -> Column | Table:
     if "operations" in values:
         operations = tuple((str(name), float(operand)) for name, operand in values["operations"])
         if any(name != _FILL and name not in _ARITHMETIC for name, _ in operations):
-            raise InvalidInput("the faster form has an operation that this program does not know")
+            raise InvalidInput("the optimized form has an operation that this program does not know")
         return Column(int(values["source"]), operations)
     unknown = values["unknown"]
     return Table(
@@ -287,7 +287,7 @@ def _applied(step: Any, parts: list[Column | Table], sparse: bool) -> tuple[list
                 parts, sparse = _applied(each, parts, sparse)
         return parts, sparse
     if sparse:
-        raise InvalidInput(f"{name} on a sparse matrix has no exact faster form")
+        raise InvalidInput(f"{name} on a sparse matrix has no exact optimized form")
     if name in _ENCODERS:
         plain = [_plain(part, step) for part in parts]
         return _ENCODERS[name](step, plain), name == "OneHotEncoder" and bool(step.sparse_output)
@@ -303,14 +303,14 @@ def _applied(step: Any, parts: list[Column | Table], sparse: bool) -> tuple[list
 
 
 def _no_program(step: Any) -> InvalidInput:
-    return InvalidInput(f"{type(step).__name__} has no exact faster form")
+    return InvalidInput(f"{type(step).__name__} has no exact optimized form")
 
 
 def _plain(part: Column | Table, step: Any, *, filled: bool = False) -> Column:
     if isinstance(part, Table):
-        raise InvalidInput(f"{type(step).__name__} after an encoder has no exact faster form")
+        raise InvalidInput(f"{type(step).__name__} after an encoder has no exact optimized form")
     if not filled and any(name != "fill" for name, _ in part.operations):
-        raise InvalidInput(f"{type(step).__name__} after a scaler has no exact faster form")
+        raise InvalidInput(f"{type(step).__name__} after a scaler has no exact optimized form")
     return part
 
 
@@ -332,10 +332,10 @@ def _column_transformer(step: Any, parts: list[Column | Table]) -> tuple[list[Co
 
 def _imputer(step: Any) -> list[list[tuple[str, float]]]:
     if step.add_indicator or (step.keep_empty_features is False and any(each != each for each in step.statistics_)):
-        raise InvalidInput("SimpleImputer with an indicator or empty features has no exact faster form")
+        raise InvalidInput("SimpleImputer with an indicator or empty features has no exact optimized form")
     missing = step.missing_values
     if missing is not None and not (isinstance(missing, float) and math.isnan(missing)):
-        raise InvalidInput(f"SimpleImputer of {missing!r} has no exact faster form")
+        raise InvalidInput(f"SimpleImputer of {missing!r} has no exact optimized form")
     return [[("fill", each)] for each in step.statistics_]
 
 
@@ -348,7 +348,7 @@ def _impute(step: Any, parts: list[Column]) -> list[Column | Table]:
 
 def _one_hot(step: Any, parts: list[Column]) -> list[Column | Table]:
     if getattr(step, "_infrequent_enabled", False):
-        raise InvalidInput("a one-hot encoder with infrequent categories has no exact faster form")
+        raise InvalidInput("a one-hot encoder with infrequent categories has no exact optimized form")
     found: list[Column | Table] = []
     for number, (part, categories) in enumerate(zip(parts, step.categories_, strict=True)):
         dropped = None if step.drop_idx_ is None else step.drop_idx_[number]
@@ -364,7 +364,7 @@ def _one_hot(step: Any, parts: list[Column]) -> list[Column | Table]:
 
 def _ordinal(step: Any, parts: list[Column]) -> list[Column | Table]:
     if getattr(step, "_infrequent_enabled", False):
-        raise InvalidInput("an ordinal encoder with infrequent categories has no exact faster form")
+        raise InvalidInput("an ordinal encoder with infrequent categories has no exact optimized form")
     found: list[Column | Table] = []
     for part, categories in zip(parts, step.categories_, strict=True):
         entries = {_key(category): (0, float(code)) for code, category in enumerate(categories)}
@@ -377,7 +377,7 @@ def _ordinal(step: Any, parts: list[Column]) -> list[Column | Table]:
 
 def _target(step: Any, parts: list[Column]) -> list[Column | Table]:
     if step.target_type_ == "multiclass":
-        raise InvalidInput("a target encoder of several classes has no exact faster form")
+        raise InvalidInput("a target encoder of several classes has no exact optimized form")
     return [
         Table(
             part.source, 1,
@@ -409,7 +409,7 @@ def _standard(step: Any) -> list[list[tuple[str, float]]]:
 
 def _min_max(step: Any) -> list[list[tuple[str, float]]]:
     if step.clip:
-        raise InvalidInput("MinMaxScaler with clipping has no exact faster form")
+        raise InvalidInput("MinMaxScaler with clipping has no exact optimized form")
     return _pairs(step.n_features_in_, ("multiply", step.scale_), ("add", step.min_))
 
 

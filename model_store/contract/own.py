@@ -1,6 +1,6 @@
 """A model's own answers: rows as callers send them, through the model's own library, as scores from 0 to 1 in 64 bits.
 
-This is what everything else is measured by: golden rows hold these answers, faster forms have to give them.
+This is what everything else is measured by: golden rows hold these answers, optimized forms have to give them.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What golden rows and faster forms are made from: a pipeline's columns and the last step's trees."""
+"""What golden rows and optimized forms are made from: a pipeline's columns and the last step's trees."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from model_store.serialization.trees import Trees, trees_of
 
 @dataclass(frozen=True)
 class Structure:
-    """What golden rows and faster forms are made from: a pipeline's columns and the last step's trees."""
+    """What golden rows and optimized forms are made from: a pipeline's columns and the last step's trees."""
 
     columns: Columns | None
     """None where the steps before the last have no exact program."""

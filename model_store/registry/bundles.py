@@ -1,7 +1,7 @@
 """Model versions that leave a registry and enter another: bundles, backups.
 
 A bundle is a tar file with `bundle.json` (the SHA-256 of every other member), `manifest.json`, `artifact`,
-`runtime` when it has a second form, `signature.json` when signed. Digests, signatures and lineage stay what they
+`runtime` when it has an optimized form, `signature.json` when signed. Digests, signatures and lineage stay what they
 are, and everything is verified before anything is taken in. The artifact stays encrypted for the keys it was encrypted
 for.
 """

@@ -132,7 +132,7 @@ class Registration:
     def _write_form(
         self, candidate: Candidate, proven: "Proven", context: Mapping[str, str], staging: Path
     ) -> dict[str, Any]:
-        """Writes the faster form, where there is one; returns what the manifest says of it."""
+        """Writes the optimized form, where there is one; returns what the manifest says of it."""
         if proven.form is None:
             return {"format": "native", "reason": proven.reason}
         from model_store.contract.golden import TOLERANCE

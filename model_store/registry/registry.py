@@ -143,7 +143,7 @@ class ModelRegistry:
             signing_key: signs the manifest.
             compression: of the artifact.
             format_type: of the artifact.
-            runtime: whether a faster form is made where there is one that provably answers as the model does.
+            runtime: whether an optimized form is made where there is one that provably answers as the model does.
             positive_class: the class that is fraud; needed where the classes do not say so.
             threshold: fraud from this score on, 0 to 1; the estimator's own when not given, else 0.5.
             sample: CSV or Parquet file with some training rows: fills what an estimator does not know. No row is kept.

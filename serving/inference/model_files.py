@@ -19,7 +19,7 @@ def model_files(uri: str, *, runtime: bool) -> Iterator[Path]:
 
     Args:
         uri: a path, a `file://` URL, or `s3://bucket/prefix`, which is fetched into a directory that goes away again.
-        runtime: whether the faster form will be read.
+        runtime: whether the optimized form will be read.
 
     Raises:
         FileMissing: the bucket does not have them.

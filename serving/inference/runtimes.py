@@ -1,8 +1,8 @@
-"""What answers: a faster form where every branch of it is the model's own, and the model's own library for the rest.
+"""What answers: an optimized form where its every branch is the model's own, the model's own library for the rest.
 
 | model | runtime | where it runs |
 |---|---|---|
-| has a faster form | ONNX Runtime or the model's weights, one thread | on the event loop; long batches not |
+| has an optimized form | ONNX Runtime or the model's weights, one thread | on the event loop; long batches not |
 | everything else, and rows that a form leaves alone | the model's own library | beside the event loop, with others |
 
 A row that the library does not answer is one caller's: the others of the same micro-batch are answered.
@@ -32,7 +32,7 @@ class Runtime:
 
     Args:
         own: the model with its own library.
-        form: its faster form; None when it has none.
+        form: its optimized form; None when it has none.
     """
 
     def __init__(self, own: OwnModel, form: FormRunner | None = None) -> None:
@@ -42,21 +42,21 @@ class Runtime:
         self.inline = form is not None
         """Whether one row takes less time than handing it to a thread."""
         self.by_form = self.by_own = 0
-        """Rows answered by the faster form, and by the model's own library."""
+        """Rows answered by the optimized form, and by the model's own library."""
         self._inline_rows = 1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._waiting: list[tuple[Rows, asyncio.Future[list[float]]]] = []
         self._batching: asyncio.Task[None] | None = None
 
     def one(self, row: Sequence[Any]) -> float | None:
-        """The score of one row, when the faster form answers it."""
+        """The score of one row, when the optimized form answers it."""
         if self._form is None or (score := self._form.one(row)) is None:
             return None
         self.by_form += 1
         return score
 
     def predict_inline(self, rows: Rows) -> list[float] | None:
-        """The scores, when the faster form answers all rows in a millisecond and a half; None when not."""
+        """The scores, when the optimized form answers all rows in a millisecond and a half; None when not."""
         if self._form is None or len(rows) > self._inline_rows:
             return None
         if len(rows) == 1:

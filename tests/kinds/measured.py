@@ -30,9 +30,9 @@ class Measured:
     form: str = ""
     """The form that answers, or why the kind is not served."""
     reason: str = ""
-    """Why there is no faster form."""
+    """Why there is no optimized form."""
     share: float | None = None
-    """Of the rows asked, those that a faster form answered."""
+    """Of the rows asked, those that an optimized form answered."""
     asked: int = 0
     largest_difference: float = float("nan")
     decisions_that_differ: int = 0

@@ -94,7 +94,7 @@ class ServedKind:
 
 
 def faster_share(service: ServedKind) -> float | None:
-    """The share of the scores so far that a faster form gave; None where there is no faster form."""
+    """The share of the scores so far that an optimized form gave; None where there is no optimized form."""
     answered = service.get("/model")["answered"]
     total = answered["faster_form"] + answered["own_library"]
     if not (service.manifest["runtime"] or {}).get("digest"):

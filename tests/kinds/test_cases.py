@@ -1,7 +1,7 @@
 """What others reported of similar tools: the ways of registering, and the files, that the catalogue does not vary.
 
 Which column is fraud, precision, gaps and sentinels, text and categories, thresholds and detectors are kinds of the
-catalogue; here are the same models registered in other formats, without a faster form, and as other files.
+catalogue; here are the same models registered in other formats, without an optimized form, and as other files.
 """
 
 from dataclasses import replace

@@ -67,11 +67,11 @@ async def _everybody_at_once(runtime: Runtime) -> list[float]:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
-@pytest.mark.parametrize("form", ["own library", "faster form"])
+@pytest.mark.parametrize("form", ["own library", "optimized form"])
 def test_the_answers_are_the_models_own(model: Any, form: str) -> None:
     fitted = _fitted(model)
     expected = fitted.predict_proba(ROWS.astype(np.float64))[:, 1]
-    runtime = _runtime(fitted, form=form == "faster form")
+    runtime = _runtime(fitted, form=form == "optimized form")
     np.testing.assert_allclose(runtime.compute(ROWS.tolist()), expected, atol=TOLERANCE)
     np.testing.assert_allclose(run_in_a_loop_of_its_own(_everybody_at_once(runtime)), expected, atol=TOLERANCE)
     for row, value in zip(ROWS.tolist()[:5], expected, strict=False):
@@ -161,7 +161,7 @@ def test_requests_that_wait_are_calculated_together() -> None:
     assert len(sizes) < 20
 
 
-def test_a_model_that_answers_otherwise_than_its_kind_has_no_faster_form() -> None:
+def test_a_model_that_answers_otherwise_than_its_kind_has_no_optimized_form() -> None:
     class Odd(LogisticRegression):
         def predict_proba(self, rows: Any) -> Any:
             return super().predict_proba(rows) / 2
