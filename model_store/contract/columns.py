@@ -84,8 +84,8 @@ class Table:
     fill: Value = None
     """What a gap is filled with before it is looked up."""
 
-    def place_of(self, value: Value) -> tuple[int, float] | str | None:
-        """Which of the columns gets which value, as `unknown` says it."""
+    def lookup(self, value: Value) -> tuple[int, float] | str | None:
+        """The column that a value sets and what it is set to; the same answers as `unknown`."""
         if value is None or value != value:
             value = self.fill
         if isinstance(value, float) and abs(value) > _EXACT_INTEGERS:
@@ -102,13 +102,13 @@ class Table:
         """
         entry, other = self.entries.get, self.unknown
         # Texts are what is looked up most, and never a gap.
-        chosen = [entry(value, other) if type(value) is str else self.place_of(value) for value in values]
+        chosen = [entry(value, other) if type(value) is str else self.lookup(value) for value in values]
         if "own" in chosen:
-            own |= [place == "own" for place in chosen]
+            own |= [cell == "own" for cell in chosen]
         if self.width:
-            kept = [_NOTHING if place is None or place == "own" else place for place in chosen]
-            places, looked_up = zip(*kept, strict=True)
-            found[np.arange(len(values)), places] = looked_up
+            kept = [_NOTHING if cell is None or cell == "own" else cell for cell in chosen]
+            columns, looked_up = zip(*kept, strict=True)
+            found[np.arange(len(values)), columns] = looked_up
 
 
 class NeedsOwnLibrary(Exception):
@@ -143,12 +143,12 @@ class Columns:
                     raise NeedsOwnLibrary
                 found.append(number)
                 continue
-            place = part.place_of(value)
-            if place == "own":
+            cell = part.lookup(value)
+            if cell == "own":
                 raise NeedsOwnLibrary
             values = [0.0] * part.width
-            if place is not None and part.width:
-                values[place[0]] = place[1]  # type: ignore[index,assignment]
+            if cell is not None and part.width:
+                values[cell[0]] = cell[1]  # type: ignore[index,assignment]
             found += values
         if self.zero_is_gap:
             return [math.nan if value == 0.0 else value for value in found]
@@ -214,8 +214,8 @@ class Columns:
 
 def _category_for(part: Table, offset: int, wanted: tuple[float, float], present: Value) -> Value:
     for target in wanted:
-        for category, (place, value) in part.entries.items():
-            here = value if place == offset else 0.0
+        for category, (column, value) in part.entries.items():
+            here = value if column == offset else 0.0
             if here == target or (target != target and here == 0.0):
                 return None if category == _GAP else category
     return present
@@ -230,7 +230,7 @@ def _part_to_dict(part: Column | Table) -> dict[str, Any]:
     if isinstance(part, Column):
         return {"source": part.source, "operations": [[name, in_json(operand)] for name, operand in part.operations]}
     unknown = [part.unknown[0], in_json(part.unknown[1])] if isinstance(part.unknown, tuple) else part.unknown
-    entries = [[None if key == _GAP else key, place, in_json(value)] for key, (place, value) in part.entries.items()]
+    entries = [[None if key == _GAP else key, column, in_json(value)] for key, (column, value) in part.entries.items()]
     return {"source": part.source, "width": part.width, "entries": entries, "unknown": unknown, "fill": part.fill}
 
 
@@ -244,7 +244,7 @@ def _part_from_dict(values: Mapping[str, Any]) -> Column | Table:
     return Table(
         source=int(values["source"]),
         width=int(values["width"]),
-        entries={_GAP if key is None else key: (int(place), float(value)) for key, place, value in values["entries"]},
+        entries={_GAP if key is None else key: (int(column), float(value)) for key, column, value in values["entries"]},
         unknown=(int(unknown[0]), float(unknown[1])) if isinstance(unknown, list) else unknown,
         fill=values["fill"],
     )
@@ -353,7 +353,7 @@ def _one_hot(step: Any, parts: list[Column]) -> list[Column | Table]:
     for number, (part, categories) in enumerate(zip(parts, step.categories_, strict=True)):
         dropped = None if step.drop_idx_ is None else step.drop_idx_[number]
         kept = [index for index in range(len(categories)) if index != dropped]
-        entries = {_key(categories[index]): (place, 1.0) for place, index in enumerate(kept)}
+        entries = {_key(categories[index]): (column, 1.0) for column, index in enumerate(kept)}
         if dropped is not None:
             # A dropped category is all zeros: which is the same as a zero in the first column.
             entries[_key(categories[dropped])] = (0, 0.0)

@@ -33,7 +33,7 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.layout import place_of, storage_at, write_json
+from model_store.registry.layout import storage_at, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registration import enter_status
@@ -77,8 +77,8 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     registry.require_right("export", model_id)
     path = bundle_file(model_id, path)
     registry.audit.append("export", model_id, file=path.name)
-    places = [f"{place_of(model_id)}/{name}" for name in KEPT_FILES]
-    members = [registry.storage.path(place) for place in places if registry.storage.exists(place)]
+    keys = [f"{version_prefix(model_id)}/{name}" for name in KEPT_FILES]
+    members = [registry.storage.path(key) for key in keys if registry.storage.exists(key)]
     digests = {member.name: _sha256(member) for member in members}
     described = canonical_json({"format": BUNDLE_FORMAT, "model_id": model_id, "members": digests})
     with atomic_write(path) as target, tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as bundle:
@@ -220,7 +220,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / STATE_FILE, state)
         registry.audit.append("import", metadata.model_id, reason, digest=metadata.digest)
-        if not registry.storage.publish(staging, place_of(metadata.model_id)):
+        if not registry.storage.publish(staging, version_prefix(metadata.model_id)):
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
     registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
     return metadata.model_id

@@ -35,8 +35,8 @@ def bound_contract(contract: Mapping[str, Any] | None, features: Sequence[Mappin
     return {"contract": f"sha256:{hashlib.sha256(content).hexdigest()}"}
 
 
-def place_of(model_id: str) -> str:
-    """The key below which a model version's files lie.
+def version_prefix(model_id: str) -> str:
+    """The prefix of the keys of a model version's files.
 
     Raises:
         ModelNotFound: it is not a model id.

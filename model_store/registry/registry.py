@@ -35,7 +35,7 @@ from model_store.persistence import SecureModelPersistence
 from model_store.registry.access import AccessPolicy
 from model_store.registry.audit import AuditLog
 from model_store.registry.index import Index
-from model_store.registry.layout import context_of, json_bytes, now, place_of, storage_at, user_name
+from model_store.registry.layout import context_of, json_bytes, now, storage_at, user_name, version_prefix
 from model_store.registry.manifest import (
     ModelMetadata,
     ModelStatus,
@@ -313,7 +313,7 @@ class ModelRegistry:
             files[GOLDEN_FILE] = (kept["digest"], None)
         for name, (expected, payload_bytes) in files.items():
             try:
-                measured = _measure(self.storage.path(f"{place_of(model_id)}/{name}"), payload_bytes)
+                measured = _measure(self.storage.path(f"{version_prefix(model_id)}/{name}"), payload_bytes)
             except ModelStoreError as error:
                 raise type(error)(f"{model_id}: the {name} is not intact: {error}") from None
             if measured != expected:
@@ -361,11 +361,11 @@ class ModelRegistry:
         metadata = self.get_metadata(model_id)
         self.require_right("sign", model_id)
         self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
-        place = f"{place_of(model_id)}/{SIGNATURE_FILE}"
+        file = f"{version_prefix(model_id)}/{SIGNATURE_FILE}"
         envelope = sign_manifest(metadata.manifest(), key)
-        if not self.storage.put_if_absent(place, json_bytes(envelope)):
-            before = self.storage.read(place)
-            self.storage.compare_and_swap(place, json_bytes(merged([parse_envelope(before), envelope])), before)
+        if not self.storage.put_if_absent(file, json_bytes(envelope)):
+            before = self.storage.read(file)
+            self.storage.compare_and_swap(file, json_bytes(merged([parse_envelope(before), envelope])), before)
 
     def verify_signature(self, model_id: str, public_keys: Sequence["Ed25519PublicKey"]) -> str:
         """Raises unless one of the keys signed a model version.
@@ -381,7 +381,7 @@ class ModelRegistry:
 
         metadata = self.get_metadata(model_id)
         try:
-            content = self.storage.read(f"{place_of(model_id)}/{SIGNATURE_FILE}")
+            content = self.storage.read(f"{version_prefix(model_id)}/{SIGNATURE_FILE}")
         except ModelNotFound:
             raise SignatureInvalid(f"{model_id} is not signed") from None
         try:
@@ -436,11 +436,11 @@ class ModelRegistry:
 
     def artifact_path(self, model_id: str) -> Path:
         """The artifact's file."""
-        return self.storage.path(f"{place_of(model_id)}/{ARTIFACT_FILE}")
+        return self.storage.path(f"{version_prefix(model_id)}/{ARTIFACT_FILE}")
 
     def manifest_path(self, model_id: str) -> Path:
         """The manifest's file."""
-        return self.storage.path(f"{place_of(model_id)}/{MANIFEST_FILE}")
+        return self.storage.path(f"{version_prefix(model_id)}/{MANIFEST_FILE}")
 
     def state(self, model_id: str) -> dict[str, Any]:
         """A model version's state: `status`, `history`, `deployments`.
@@ -474,7 +474,7 @@ class ModelRegistry:
             UnreadableModel: the file is not JSON.
         """
         try:
-            content = self.storage.read(f"{place_of(model_id)}/{file}")
+            content = self.storage.read(f"{version_prefix(model_id)}/{file}")
         except ModelNotFound:
             raise ModelNotFound(f"there is no model version {model_id!r} in {self.storage.location}") from None
         try:
@@ -484,7 +484,7 @@ class ModelRegistry:
         return value
 
     def _change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
-        key = f"{place_of(model_id)}/{STATE_FILE}"
+        key = f"{version_prefix(model_id)}/{STATE_FILE}"
         before = self.storage.read(key)
         state = json.loads(before)
         change(state)
