@@ -100,9 +100,9 @@ def cluster_client(kubernetes: KubernetesConfig, where: str) -> Any:
             context=kubernetes.context or None, client_configuration=configuration
         )
     except (config.ConfigException, OSError, KeyError, TypeError) as error:
-        said = str(error).split("\n", maxsplit=1)[0]
+        detail = str(error).split("\n", maxsplit=1)[0]
         raise ConfigError(
-            f"{where}: {config_keys.KUBERNETES}: the kubeconfig {_kubeconfig()} names no usable cluster ({said}); "
+            f"{where}: {config_keys.KUBERNETES}: the kubeconfig {_kubeconfig()} names no usable cluster ({detail}); "
             "set KUBECONFIG; nothing was changed"
         ) from None
     configuration.retries = 1

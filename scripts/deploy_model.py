@@ -81,13 +81,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _deployments() -> "ModelDeployment":
     from stacks import ModelDeployment
 
-    return ModelDeployment(CHECKOUT, say=progress)
+    return ModelDeployment(CHECKOUT, log=progress)
 
 
 def _up(options: argparse.Namespace) -> int:
     from stacks.development.quickstart import bring_up
 
-    outcome = bring_up(_deployments(), CHECKOUT, options.environment, say=progress)
+    outcome = bring_up(_deployments(), CHECKOUT, options.environment, log=progress)
     return _print_outcome(outcome, options, with_call=True)
 
 

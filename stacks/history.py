@@ -174,8 +174,8 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
     started = _utc(update.start_time)
     model_id = _value(update, MODEL_VERSION)
     config = _parsed(_value(update, DEPLOYMENT))
-    said = _MESSAGE.match(update.message or "")
-    intent = Intent(said["intent"]) if said and said["model_id"] == model_id else Intent.UP
+    marked = _MESSAGE.match(update.message or "")
+    intent = Intent(marked["intent"]) if marked and marked["model_id"] == model_id else Intent.UP
     rollout = _parsed(_value(update, ROLLOUT))
     name = config.get("deployment_name", "unnamed")
     return Deployment(

@@ -133,16 +133,16 @@ CONTROL_PLANE = (
 )
 
 
-def ensure(tools: Iterable[Tool], say: Callable[[str], None]) -> dict[str, Path]:
+def ensure(tools: Iterable[Tool], log: Callable[[str], None]) -> dict[str, Path]:
     """The directory of each tool's programs, made where there is none yet.
 
     Raises:
         ToolchainError: one cannot be installed; names it, and why each way to it failed.
     """
-    return {tool.name: _ensure(tool, say) for tool in tools}
+    return {tool.name: _ensure(tool, log) for tool in tools}
 
 
-def _ensure(tool: Tool, say: Callable[[str], None]) -> Path:
+def _ensure(tool: Tool, log: Callable[[str], None]) -> Path:
     if (ready := tool.directory()) is not None:
         return ready
     failures = []
@@ -151,12 +151,12 @@ def _ensure(tool: Tool, say: Callable[[str], None]) -> Path:
         ways.insert(0, ("download", tool.downloaded_entry(), lambda directory: _download(tool, directory)))
     for way, target, make in ways:
         try:
-            with cache.exclusive(target, say):
+            with cache.exclusive(target, log):
                 if not target.exists():
                     cache.publish(target, make)
         except ToolchainError as error:
             failures.append(f"  {way}: {error}")
-            say(f"{tool.name}, {way}: {error}")
+            log(f"{tool.name}, {way}: {error}")
         else:
             return target
     raise ToolchainError(f"{tool.name} {tool.version} cannot be installed on this machine:\n" + "\n".join(failures))

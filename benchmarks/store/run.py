@@ -79,7 +79,7 @@ class _Results:
     def take(self, row: dict[str, Any]) -> None:
         """Takes how one way saves and loads one model."""
         self._rows[row["model"], row["name"]] = row
-        _say(row)
+        _log(row)
         self._write()
 
     def take_overhead(self, row: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ def _reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _say(row: dict[str, Any]) -> None:
+def _log(row: dict[str, Any]) -> None:
     sys.stderr.write(
         f"{row['model']:8} {row['name']:22} save {row['save_seconds']:7.3f} s  load {row['load_seconds']:7.3f} s  "
         f"file {row['file_bytes'] / 1e6:8.1f} MB  extra {row['extra_save_bytes'] / (1 << 20):7.1f} MiB\n"

@@ -195,7 +195,7 @@ class ModelRegistry:
         self,
         prepared: "Prepared",
         model_name: str,
-        said: Mapping[str, Any],
+        fields: Mapping[str, Any],
         *,
         source: Path | None,
         training_data: Path | None,
@@ -207,7 +207,7 @@ class ModelRegistry:
         Args:
             prepared: as `prepare` made it.
             model_name: its name.
-            said: `description`, `tags`, `author` and `performance_metrics`.
+            fields: `description`, `tags`, `author` and `performance_metrics`.
             source: the file that the model came from.
             training_data: a file of what it was trained on.
             signing_key: signs the manifest.
@@ -221,12 +221,12 @@ class ModelRegistry:
             KeyNotFound: artifacts are encrypted and there is no key.
             StorageFailed: the registry cannot be written.
         """
-        require_names(model_name, prepared.model_type, said["tags"])
+        require_names(model_name, prepared.model_type, fields["tags"])
         known = {
             "model_name": model_name,
             "model_type": prepared.model_type,
-            **said,
-            "performance_metrics": require_metrics({**said["performance_metrics"], **prepared.metrics}),
+            **fields,
+            "performance_metrics": require_metrics({**fields["performance_metrics"], **prepared.metrics}),
             "feature_schema": [dict(each) for each in prepared.feature_schema],
             "source": describe_source(source) if source else None,
             "lineage": lineage_of(prepared.parameters, training_data, source),

@@ -247,8 +247,8 @@ class S3Storage:
         except FileNotFoundError:
             raise
         except (BaseError, OSError) as error:
-            said = " ".join(str(error).split())[:300]
-            raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({said})") from None
+            detail = " ".join(str(error).split())[:300]
+            raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({detail})") from None
 
 
 def _store(bucket: str) -> "S3Store":

@@ -268,8 +268,8 @@ class TrafficSplitter:
                 headers.append((b"content-length", b"%d" % len(body)))
                 return _Response(answer.status, headers, body)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            said = {"side": variant.name, "model_id": variant.model_id, "error": f"{type(error).__name__}: {error}"}
-            service_log.warning("no answer", extra={"fields": said})
+            fields = {"side": variant.name, "model_id": variant.model_id, "error": f"{type(error).__name__}: {error}"}
+            service_log.warning("no answer", extra={"fields": fields})
             return None
 
     def _copy(self, request: _Request, answered: _Answer | None) -> None:

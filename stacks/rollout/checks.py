@@ -96,7 +96,7 @@ class CheckFinding:
 
     name: str
     finding: Finding
-    said: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Verdict:
     def reason(self) -> str:
         """Why it is withdrawn, or what is still waited for."""
         wanted = Finding.WORSE if self.decision is Decision.WITHDRAW else Finding.UNDECIDED
-        return "; ".join(f"{each.name}: {each.said}" for each in self.findings if each.finding is wanted)
+        return "; ".join(f"{each.name}: {each.detail}" for each in self.findings if each.finding is wanted)
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def judge(
     if alone:
         findings += _by_thresholds(candidate, limits)
     elif stable.requests < _NEEDED_OF_STABLE:
-        said = f"stable has answered {stable.requests} requests, {_NEEDED_OF_STABLE} are needed to compare with"
-        findings.append(CheckFinding("requests", Finding.UNDECIDED, said))
+        detail = f"stable has answered {stable.requests} requests, {_NEEDED_OF_STABLE} are needed to compare with"
+        findings.append(CheckFinding("requests", Finding.UNDECIDED, detail))
     else:
         findings += [*_errors(stable, candidate, limits), *_latency(stable, candidate, limits)]
         findings += [*_decisions(stable, candidate, limits), *_accuracy(stable, candidate, limits)]
@@ -170,16 +170,16 @@ def judge(
 def _by_thresholds(candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     checks = limits.checks
     errors = SequentialTest(_NEVER_ZERO, limits.error_rate, checks.wrong_decision)
-    said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against the alarm's {limits.error_rate:.2%}"
-    yield CheckFinding("errors", errors.finding(candidate.errors, candidate.requests), said)
+    detail = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against the alarm's {limits.error_rate:.2%}"
+    yield CheckFinding("errors", errors.finding(candidate.errors, candidate.requests), detail)
     yield _slow(candidate, limits, limits.latency_p95_ms, f"the alarm's {limits.latency_p95_ms:g} ms")
 
 
 def _errors(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     checks = limits.checks
     test = SequentialTest(_rate(stable.errors, stable.requests), checks.error_rate, checks.wrong_decision)
-    said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against stable's {stable.error_rate:.2%}"
-    yield CheckFinding("errors", test.finding(candidate.errors, candidate.requests), said)
+    detail = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against stable's {stable.error_rate:.2%}"
+    yield CheckFinding("errors", test.finding(candidate.errors, candidate.requests), detail)
 
 
 def _latency(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
@@ -193,8 +193,8 @@ def _latency(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) 
 def _slow(candidate: VariantMetrics, limits: Limits, milliseconds: float, against: str) -> CheckFinding:
     test = SequentialTest(_SLOW_SHARE, _SLOW_MARGIN, limits.checks.wrong_decision)
     beyond, measured = candidate.slower_than(milliseconds), sum(candidate.latencies.values())
-    said = f"{beyond} of {measured} requests slower than {against}"
-    return CheckFinding("latency", test.finding(beyond, measured), said)
+    detail = f"{beyond} of {measured} requests slower than {against}"
+    return CheckFinding("latency", test.finding(beyond, measured), detail)
 
 
 def _decisions(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
@@ -208,8 +208,8 @@ def _decisions(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits
     if stable.fraud_rate > margin:
         usual = _rate(stable.decisions - stable.frauds, stable.decisions)
         fewer = SequentialTest(usual, margin, wrong).finding(passed, candidate.decisions)
-    said = f"{candidate.fraud_rate:.2%} decided as fraud of {candidate.decisions}, stable's {stable.fraud_rate:.2%}"
-    yield CheckFinding("decisions", _worst(more, fewer), said)
+    detail = f"{candidate.fraud_rate:.2%} decided as fraud of {candidate.decisions}, stable's {stable.fraud_rate:.2%}"
+    yield CheckFinding("decisions", _worst(more, fewer), detail)
 
 
 def _accuracy(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
@@ -219,8 +219,8 @@ def _accuracy(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits)
         return
     test = SequentialTest(_rate(stable.wrong, known), limits.checks.accuracy, limits.checks.wrong_decision)
     finding = test.finding(candidate.wrong, known_candidate)
-    said = f"{candidate.accuracy:.2%} right of {known_candidate} with feedback, stable's {stable.accuracy:.2%}"
-    yield CheckFinding("accuracy", Finding.WORSE if finding is Finding.WORSE else Finding.AS_GOOD, said)
+    detail = f"{candidate.accuracy:.2%} right of {known_candidate} with feedback, stable's {stable.accuracy:.2%}"
+    yield CheckFinding("accuracy", Finding.WORSE if finding is Finding.WORSE else Finding.AS_GOOD, detail)
 
 
 def _drift(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
@@ -229,13 +229,13 @@ def _drift(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) ->
         return
     waiting = [variant.model_id for variant in (candidate, stable) if variant.drift is None]
     if candidate.drift is None or (stable.drift is None and limits.stable_drift_watched):
-        said = f"not known yet of {' and '.join(waiting)}: it takes 500 transactions"
-        yield CheckFinding("drift", Finding.UNDECIDED, said)
+        detail = f"not known yet of {' and '.join(waiting)}: it takes 500 transactions"
+        yield CheckFinding("drift", Finding.UNDECIDED, detail)
         return
     usual = stable.drift or 0.0
     worse = candidate.drift > usual + limits.drift
-    said = f"index {candidate.drift:.2f}, stable's {usual:.2f}; at most {limits.drift:g} more is allowed"
-    yield CheckFinding("drift", Finding.WORSE if worse else Finding.AS_GOOD, said)
+    detail = f"index {candidate.drift:.2f}, stable's {usual:.2f}; at most {limits.drift:g} more is allowed"
+    yield CheckFinding("drift", Finding.WORSE if worse else Finding.AS_GOOD, detail)
 
 
 def _worst(*findings: Finding) -> Finding:

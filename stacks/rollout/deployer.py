@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
-from stacks.engine.run import Say
+from stacks.engine.run import Log
 from stacks.environments import DeploymentEnvironment
 from stacks.history import Deployment
 from stacks.model_deployment import ModelDeploymentConfig
@@ -34,7 +34,7 @@ class Deployer(Protocol):
     """Changes the stacks of a checkout."""
 
     checkout: Path
-    say: Say
+    log: Log
 
     @property
     def registry(self) -> "ModelRegistry":

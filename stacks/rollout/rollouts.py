@@ -50,7 +50,7 @@ class Rollouts:
 
     def __init__(self, deployments: Deployer, api_key_file: Path | None = None, watch: Watch | None = None) -> None:
         self._deployments = deployments
-        self._say = deployments.say
+        self._log = deployments.log
         self._api_key_file = api_key_file or deployments.checkout / ".secrets" / "api_key"
         self._watch = watch or (lambda _status: None)
 
@@ -154,8 +154,8 @@ class Rollouts:
         rollout = require_rollout(self._file(environment), environment)
         self._deployments.unlock(environment)
         config = self._deployments.deployed_config(environment)
-        said = f"{rollout.candidate} withdrawn: {reason}"
-        outcome = self._change(environment, self._stable(environment), config, _without_candidate(rollout), said)
+        detail = f"{rollout.candidate} withdrawn: {reason}"
+        outcome = self._change(environment, self._stable(environment), config, _without_candidate(rollout), detail)
         self._stop_what_no_stack_has(environment, config, rollout.other_slot)
         return outcome
 
@@ -253,8 +253,8 @@ class Rollouts:
         self, environment: DeploymentEnvironment, config: DeploymentConfig, rollout: RolloutConfig, weight: int
     ) -> None:
         changed = replace(rollout, weight=weight)
-        said = f"candidate {rollout.candidate} at {weight} %"
-        self._change(environment, self._stable(environment), config, changed, said)
+        detail = f"candidate {rollout.candidate} at {weight} %"
+        self._change(environment, self._stable(environment), config, changed, detail)
 
     def _settle(self, environment: DeploymentEnvironment) -> None:
         """Waits until the checks have decided about this step.
@@ -285,7 +285,7 @@ class Rollouts:
                 )
             if waited - told >= 10 * _POLL_SECONDS:
                 told = waited
-                self._say(f"{rollout.weight} % for {waited:.0f} s: {status.reason or 'all checks passed'}")
+                self._log(f"{rollout.weight} % for {waited:.0f} s: {status.reason or 'all checks passed'}")
             time.sleep(_POLL_SECONDS)
 
     def _promote(self, environment: DeploymentEnvironment, config: DeploymentConfig, how: str) -> DeployOutcome:
@@ -300,12 +300,12 @@ class Rollouts:
         stable: str,
         config: DeploymentConfig,
         rollout: RolloutConfig,
-        said: str,
+        detail: str,
     ) -> DeployOutcome:
         """One step; one that fails in a cluster is taken back there too."""
         before = self.settings(environment)
-        self._say(said)
-        message = message_for(Intent.ROLLOUT, stable, said)
+        self._log(detail)
+        message = message_for(Intent.ROLLOUT, stable, detail)
         try:
             return self._deployments.converge(environment, stable, config, message, rollout=rollout)
         except DeploymentFailed:

@@ -24,9 +24,9 @@ def test_the_endpoint_answers_predictions_of_the_model_that_was_deployed(deploye
 def test_a_second_up_changes_nothing_and_says_so(deployed: Deployed) -> None:
     deployed.checkout.ensure(deployed.first)
     process = deployed.checkout.status()["serving"]["pid"]
-    said = deployed.checkout.deploy_model("up", "development").stdout
-    assert "nothing to change" in said
-    assert deployed.first in said
+    output = deployed.checkout.deploy_model("up", "development").stdout
+    assert "nothing to change" in output
+    assert deployed.first in output
     assert deployed.checkout.status()["serving"]["pid"] == process
 
 

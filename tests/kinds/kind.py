@@ -69,7 +69,7 @@ class Refused:
     name: str
     make: Callable[[Path], tuple[Path, list[str]]]
     """Writes a file into a directory; returns its path and the command line's further arguments."""
-    says: str
+    message: str
     """A regular expression that the message matches."""
 
 

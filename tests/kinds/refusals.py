@@ -30,13 +30,13 @@ REFUSED: list[Refused] = []
 LR = LogisticRegression
 
 
-def _refuse(name: str, says: str, make: Callable[[], Any], *arguments: str) -> None:
+def _refuse(name: str, message: str, make: Callable[[], Any], *arguments: str) -> None:
     def written(place: Path) -> tuple[Path, list[str]]:
         path = place / "model.joblib"
         joblib.dump(make(), path)
         return path, list(arguments)
 
-    REFUSED.append(Refused(name, written, says))
+    REFUSED.append(Refused(name, written, message))
 
 
 def _fitted(model: Any, target: np.ndarray | None = None, **more: Any) -> Callable[[], Any]:
@@ -102,9 +102,9 @@ def _raw(objective: str) -> xgboost.Booster:
     return xgboost.train({"objective": objective}, matrix, 2)
 
 
-def _refuse_file(name: str, says: str) -> Callable[[Callable[[Path], Path]], Callable[[Path], Path]]:
+def _refuse_file(name: str, message: str) -> Callable[[Callable[[Path], Path]], Callable[[Path], Path]]:
     def added(write: Callable[[Path], Path]) -> Callable[[Path], Path]:
-        REFUSED.append(Refused(name, lambda place: (write(place), []), says))
+        REFUSED.append(Refused(name, lambda place: (write(place), []), message))
         return write
 
     return added

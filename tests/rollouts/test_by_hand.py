@@ -122,9 +122,9 @@ def test_killed_at_any_moment_status_tells_the_truth_and_resume_finishes(
 
 def test_what_cannot_be_is_refused_before_anything_changes(endpoint: Checkout, candidates: dict[str, str]) -> None:
     before = endpoint.stack_file.read_text()
-    said = deploy(endpoint, candidates["equal"], "--strategy", "canary", "--steps", "50,20", code=9).stderr
-    assert "steps that grow and end with 100" in said
-    assert "Traceback" not in said
-    said = deploy(endpoint, candidates["equal"], "--strategy", "rolling", "--shadow", code=9).stderr
-    assert "--shadow" in said
+    output = deploy(endpoint, candidates["equal"], "--strategy", "canary", "--steps", "50,20", code=9).stderr
+    assert "steps that grow and end with 100" in output
+    assert "Traceback" not in output
+    output = deploy(endpoint, candidates["equal"], "--strategy", "rolling", "--shadow", code=9).stderr
+    assert "--shadow" in output
     assert endpoint.stack_file.read_text() == before

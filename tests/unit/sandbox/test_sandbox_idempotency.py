@@ -54,8 +54,8 @@ def test_calls_that_are_not_told_apart_or_change_nothing_are_asked_each_time(cal
 def test_a_failure_is_asked_anew_and_the_success_after_it_is_kept() -> None:
     inner = _Counting("503 Busy", "409 Conflict")
     application = IdempotentRequests(inner)
-    said = [_ask(application, "a") for _ in range(4)]
-    assert said == [(503, "1 asked"), (409, "2 asked"), (200, "3 asked"), (200, "3 asked")]
+    output = [_ask(application, "a") for _ in range(4)]
+    assert output == [(503, "1 asked"), (409, "2 asked"), (200, "3 asked"), (200, "3 asked")]
 
 
 def test_a_call_that_is_sent_again_while_it_is_carried_out_waits_for_the_answer() -> None:

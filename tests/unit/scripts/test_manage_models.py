@@ -35,10 +35,10 @@ class Tool:
         completed = subprocess.run(
             command, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=120
         )
-        said = f"{completed.stdout}\n{completed.stderr}"
-        assert completed.returncode == code, said
-        assert "Traceback" not in said
-        return completed.stdout if code == 0 else said
+        output = f"{completed.stdout}\n{completed.stderr}"
+        assert completed.returncode == code, output
+        assert "Traceback" not in output
+        return completed.stdout if code == 0 else output
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "--json"))

@@ -147,12 +147,12 @@ def test_the_wrapper_tells_the_engine_where_state_and_passphrase_are(empty_machi
     (empty_machine / ".secrets" / "passphrase").write_text("p")
     wrapper = write_wrapper(ensure_engine(print), programs, empty_machine)
     environment = {"PATH": os.defpath}
-    said = subprocess.run([wrapper, "up"], env=environment, capture_output=True, text=True, check=True).stdout
-    assert f"PULUMI_BACKEND_URL=file://{empty_machine}/.state\n" in said
-    assert f"PULUMI_CONFIG_PASSPHRASE_FILE={empty_machine}/.secrets/passphrase\n" in said
+    output = subprocess.run([wrapper, "up"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert f"PULUMI_BACKEND_URL=file://{empty_machine}/.state\n" in output
+    assert f"PULUMI_CONFIG_PASSPHRASE_FILE={empty_machine}/.secrets/passphrase\n" in output
     environment["PULUMI_BACKEND_URL"] = "s3://mine"
-    said = subprocess.run([wrapper, "up"], env=environment, capture_output=True, text=True, check=True).stdout
-    assert "PULUMI_BACKEND_URL=s3://mine\n" in said
+    output = subprocess.run([wrapper, "up"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert "PULUMI_BACKEND_URL=s3://mine\n" in output
 
 
 def test_the_wrapper_is_never_taken_for_an_engine(empty_machine: Path, release: Path) -> None:

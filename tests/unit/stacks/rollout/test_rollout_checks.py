@@ -122,7 +122,7 @@ def test_over_two_hundred_simulated_rollouts_wrong_decisions_are_rare() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ({"strategy": "canary", "steps": [50, 20, 100]}, "steps that grow"),
         ({"strategy": "canary", "steps": [5, 50]}, "end with 100"),
@@ -138,10 +138,10 @@ def test_over_two_hundred_simulated_rollouts_wrong_decisions_are_rare() -> None:
         ([], "allowed: an object"),
     ],
 )
-def test_what_is_impossible_is_refused_with_what_is_allowed(value: object, said: str) -> None:
+def test_what_is_impossible_is_refused_with_what_is_allowed(value: object, message: str) -> None:
     with pytest.raises(ConfigError, match="rollout") as refused:
         parse_rollout_config(value, "Pulumi.dev.yaml: rollout", "m_A_20260101_000000", "local")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_platform_that_cannot_is_told_so() -> None:
