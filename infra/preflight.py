@@ -72,18 +72,18 @@ def look_at_cluster(kubernetes: KubernetesConfig, where: str) -> None:
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
-    place = _kubeconfig()
+    path = _kubeconfig()
     try:
         api = cluster_client(kubernetes, where)
         client.CoreV1Api(api).get_api_resources(_request_timeout=_TIMEOUT_SECONDS)
     except ApiException as error:
         raise ConfigError(
-            f"the cluster of {place} refuses the user ({error.status} {error.reason}): the kubeconfig has expired or "
+            f"the cluster of {path} refuses the user ({error.status} {error.reason}): the kubeconfig has expired or "
             "lacks rights; nothing was changed"
         ) from None
     except HTTPError as error:
         reason = getattr(error, "reason", error)
-        raise ConfigError(f"the cluster of {place} cannot be reached ({reason}); nothing was changed") from None
+        raise ConfigError(f"the cluster of {path} cannot be reached ({reason}); nothing was changed") from None
 
 
 def cluster_client(kubernetes: KubernetesConfig, where: str) -> Any:

@@ -192,11 +192,11 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sentence(where: str, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    place = f"{where}.{key}" if key else where
+    path = f"{where}.{key}" if key else where
     kind = problem["type"]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         known = RolloutChecks if len(problem["loc"]) > 1 else RolloutConfig
-        return f"{place}: unknown key; allowed: {', '.join(known.__dataclass_fields__)}"
+        return f"{path}: unknown key; allowed: {', '.join(known.__dataclass_fields__)}"
     if kind == "value_error":
-        return f"{place}: is not possible; allowed: {problem['ctx']['error']}"
-    return f"{place}: {problem.get('input')!r} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        return f"{path}: is not possible; allowed: {problem['ctx']['error']}"
+    return f"{path}: {problem.get('input')!r} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"

@@ -222,12 +222,12 @@ def _mend_moto() -> None:
 
     def may_log(target_bucket: FakeBucket, target_prefix: str | None) -> bool:
         statements = json.loads(target_bucket.policy or b'{"Statement": []}')["Statement"]
-        place = f"arn:aws:s3:::{target_bucket.name}/{target_prefix or ''}*"
+        resource = f"arn:aws:s3:::{target_bucket.name}/{target_prefix or ''}*"
         return any(
             statement["Effect"] == "Allow"
             and statement["Principal"] == {"Service": "logging.s3.amazonaws.com"}
             and statement["Action"] == "s3:PutObject"
-            and statement["Resource"] == place
+            and statement["Resource"] == resource
             for statement in statements
         )
 

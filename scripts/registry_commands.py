@@ -388,9 +388,9 @@ def cleanup(options: argparse.Namespace) -> int:
     from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()
-    place = options.directory.resolve()
+    directory = options.directory.resolve()
     root = Path(registry.storage.location).resolve()
-    if place in (root, root / "models"):
+    if directory in (root, root / "models"):
         going, kept = clean_registry(
             registry, options.keep_latest, dry_run=options.dry_run, in_use=versions_in_use(CHECKOUT)
         )

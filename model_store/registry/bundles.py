@@ -202,7 +202,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
     if metadata.model_id != described.get("model_id"):
         raise UnreadableModel("the bundle and its manifest name different model versions")
     _require_kinds(metadata)
-    _require_own_place(metadata)
+    _require_own_prefix(metadata)
     registry.require_right("import", metadata.model_id)
     if _is_there(registry, metadata):
         return metadata.model_id
@@ -289,7 +289,7 @@ def _require_kinds(metadata: ModelMetadata) -> None:
         raise UnreadableModel("the bundle's manifest does not describe its files") from None
 
 
-def _require_own_place(metadata: ModelMetadata) -> None:
+def _require_own_prefix(metadata: ModelMetadata) -> None:
     """A name and a number that lead to the version's own place in the registry, and nowhere else.
 
     Raises:

@@ -297,12 +297,12 @@ class Service:
     async def _not_answered(self, body: bytes, rows: list[Any], refusal: RowRefused) -> _Refused:
         """What a caller is told whose transaction the model's own library does not answer."""
         index = refusal.index or 0
-        place = f"transactions[{index}]" if b'"transactions"' in body else "transaction"
+        path = f"transactions[{index}]" if b'"transactions"' in body else "transaction"
         model = self._state.model
         number = None
         if model.answered_row is not None:
             number = await model.runtime.refused_feature(rows[index], model.answered_row)
-        where = place if number is None else f"{place}.{model.contract.features[number].name}"
+        where = path if number is None else f"{path}.{model.contract.features[number].name}"
         return _Refused(
             422, "not_answered", f"{where}: the model does not answer: {refusal}", where=where, headers=_UNDECIDED
         )

@@ -344,11 +344,11 @@ def rotate_when_full(log: Path, most: int = _LOG_BYTES) -> bool:
     """
     if log.stat().st_size < most:
         return False
-    places = [log.with_name(f"{log.name}.{number}") for number in range(1, _ROTATED_LOGS + 1)]
-    for older, newer in zip(reversed(places[1:]), reversed(places[:-1]), strict=True):
+    rotated = [log.with_name(f"{log.name}.{number}") for number in range(1, _ROTATED_LOGS + 1)]
+    for older, newer in zip(reversed(rotated[1:]), reversed(rotated[:-1]), strict=True):
         if newer.exists():
             newer.replace(older)
-    shutil.copyfile(log, places[0])
+    shutil.copyfile(log, rotated[0])
     os.truncate(log, 0)
     return True
 

@@ -176,7 +176,7 @@ def bundle(data: bytes) -> None:
             manifest = bundles._json_member(members, "manifest.json")
             metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
             bundles._require_kinds(metadata)
-            bundles._require_own_place(metadata)
+            bundles._require_own_prefix(metadata)
 
 
 def _unpacked(data: bytes) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def _skops() -> Iterator[bytes]:
             schema = archive.read("schema.json")
             files = [name for name in archive.namelist() if name != "schema.json"][:2]
             parts = [schema]
-            for name, place in zip(files, (b"0.npy", b"1.bin"), strict=False):
-                parts[0] = parts[0].replace(name.encode(), place)
+            for name, member in zip(files, (b"0.npy", b"1.bin"), strict=False):
+                parts[0] = parts[0].replace(name.encode(), member)
                 parts.append(archive.read(name))
             yield SEPARATOR.join(parts)
 

@@ -30,8 +30,8 @@ _ONNX = {"format_type": "onnx"}
 _NATIVE = {"runtime": False}
 
 
-def _assert_served(model: Trained, place: Path, **registration: Any) -> None:
-    found = measure_trained(model, place, **registration)
+def _assert_served(model: Trained, directory: Path, **registration: Any) -> None:
+    found = measure_trained(model, directory, **registration)
     assert not found.problems, "\n".join(found.problems)
 
 

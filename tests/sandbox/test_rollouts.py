@@ -38,8 +38,8 @@ class _Canary:
 def _route(cloud: Cloud, stack: str = _STACK) -> dict[str, int]:
     """Percent of the requests by Service."""
     api, name = cloud.kubernetes("CustomObjectsApi"), deployment_name(stack)
-    place = ("gateway.networking.k8s.io", "v1", _namespace(stack), "httproutes", name)
-    found = api.get_namespaced_custom_object(*place)
+    route = ("gateway.networking.k8s.io", "v1", _namespace(stack), "httproutes", name)
+    found = api.get_namespaced_custom_object(*route)
     (rule,) = [rule for rule in found["spec"]["rules"] if not rule["matches"][0].get("headers")]
     return {each["name"].removeprefix(name) or "-blue": each["weight"] for each in rule["backendRefs"]}
 

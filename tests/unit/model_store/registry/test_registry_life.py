@@ -194,8 +194,8 @@ def test_any_change_of_a_signed_manifest_or_of_the_envelope_is_found(tmp_path: P
     envelope = sign_manifest(manifest, key)
     assert verify_envelope(envelope, manifest, [key.public_key()])
     text = json.dumps(envelope)
-    for place in range(0, len(text), 7):
-        changed = text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :]
+    for position in range(0, len(text), 7):
+        changed = text[:position] + chr(ord(text[position]) ^ 1) + text[position + 1 :]
         try:
             parsed = json.loads(changed)
         except ValueError:
