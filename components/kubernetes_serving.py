@@ -89,7 +89,7 @@ class KubernetesServingArgs:
 
 
 class _Slot:
-    """One of the two places for a version: what everything in it is called. Blue's names are the deployment's own."""
+    """One of the two slots for a version, and the names of its resources. Blue's names are the deployment's own."""
 
     def __init__(self, name: str, args: KubernetesServingArgs, slot: str, version: ClusterVersion) -> None:
         suffix = "" if slot == "blue" else f"-{slot}"
@@ -220,7 +220,7 @@ class KubernetesServing(pulumi.ComponentResource):
         secrets = pulumi.Output.all(args.model_key, args.api_keys).apply(lambda both: _fingerprint(*both))
         return kubernetes.apps.v1.Deployment(
             f"{slot.resource}-deployment",
-            # Whoever changed a field by hand does not keep it: the stack says what runs.
+            # A field that was changed by hand is overwritten: the stack says what runs.
             metadata=self._metadata(slot, {"pulumi.com/patchForce": "true"}),
             spec={
                 # `replicas` is the autoscaler's alone.
@@ -374,7 +374,7 @@ class KubernetesServing(pulumi.ComponentResource):
         )
 
     def _deny_policy(self) -> None:
-        """Nothing at all for pods that no other rule is for."""
+        """Denies all traffic of pods that no other policy selects."""
         kubernetes.networking.v1.NetworkPolicy(
             f"{self._name}-deny",
             metadata={**self._metadata(), "name": f"{self._args.deployment_name}-deny"},
@@ -383,7 +383,7 @@ class KubernetesServing(pulumi.ComponentResource):
         )
 
     def _allow_policy(self, slot: _Slot) -> None:
-        """Nothing in but from the gateway, nothing out but names and HTTPS."""
+        """Allows traffic in from the gateway, and out to DNS and HTTPS."""
         gateway = {"match_labels": {"kubernetes.io/metadata.name": self._args.route_namespace}}
         kubernetes.networking.v1.NetworkPolicy(
             f"{slot.resource}-allow",

@@ -18,7 +18,7 @@ class ModelArtifactArgs:
     measured_digest: str
     """The artifact's digest as it was measured just now, `sha256:<hex>`."""
     runtime_digest: str = ""
-    """The digest of its optimized form, which is served where it is there; empty when there is none."""
+    """The digest of its optimized form, which is served where there is one; empty without one."""
     files: tuple[str, ...] = ()
     """Paths of the files that make the model version, for a bucket."""
     revision: str = ""
@@ -74,7 +74,7 @@ class ModelArtifact(pulumi.ComponentResource):
         import pulumi_aws as aws  # takes a second to load, which a directory need not wait for
 
         # Each version has resources of its own: the next one comes beside it, and it is kept when it leaves the stack.
-        # How long it is locked is the bucket's rule: what S3 reports of it is no difference.
+        # How long it is locked is the bucket's rule: what S3 reports of it is not a difference.
         opts = pulumi.ResourceOptions(
             parent=self,
             retain_on_delete=True,

@@ -1,4 +1,4 @@
-"""Files of a run directory, by which a supervisor, its traffic splitter and whoever asks them understand each other."""
+"""Files of a run directory, through which a supervisor, its traffic splitter and their clients communicate."""
 
 REQUESTED_FILE = "requested.json"
 """What should run."""

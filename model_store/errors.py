@@ -163,7 +163,7 @@ class StructureRefused(UntrustedType):
         ModelStoreError.__init__(
             self,
             f"the model's file breaks the rule {rule!r}: {what}{at}; nothing of it was run. "
-            "No library writes such a file: ask whoever made it to save the model again",
+            "No library writes such a file: ask its author to save the model again",
         )
         self.rule, self.name, self.position, self.what = rule, name, position, what
 

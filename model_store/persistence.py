@@ -68,7 +68,7 @@ class SecureModelPersistence:
 
     @staticmethod
     def generate_encryption_key() -> bytes:
-        """A new key: 32 random bytes as URL-safe base64. Whoever has it can read what it encrypts."""
+        """A new key: 32 random bytes as URL-safe base64. Its holder can read what it encrypts."""
         return generate_key()
 
     def save_model_secure(

@@ -149,5 +149,5 @@ def _steps(text: str) -> tuple[int, ...]:
 def _seconds(text: str) -> int:
     parts = re.fullmatch(r"(\d+)([smh]?)", text)
     if parts is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length of time; such as 30s, 5m or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; allowed: such as 30s, 5m or 1h")
     return int(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[parts[2]]

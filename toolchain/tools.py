@@ -43,7 +43,7 @@ def _kubernetes_schema(build: GoBuild, directory: Path) -> None:
 
 @dataclass(frozen=True)
 class Tool:
-    """Some programs that belong together, and the ways to have them."""
+    """Some programs that belong together, and the ways to install them."""
 
     name: str
     """Such as `aws-provider`; the cache's kind."""
@@ -66,7 +66,7 @@ class Tool:
         return cache.entry(self.name, f"download-{cache.digest(_site().encode(), self.version.encode())}")
 
     def directory(self) -> Path | None:
-        """Where the programs lie by now; None when they are still to be had."""
+        """Where the programs lie by now; None while they are not installed."""
         if not self.programs:
             return entry if (entry := self.built_entry()).exists() else None
         on_path = {Path(found).parent for name in self.programs if (found := shutil.which(name))}

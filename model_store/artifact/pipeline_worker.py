@@ -65,7 +65,7 @@ class PipelineWorker(Generic[_Item]):
             raise self._failure
 
     def _run(self) -> None:
-        # After a failure items are only taken away: whoever puts them must not wait for ever.
+        # After a failure items are only discarded, so that `put` never blocks.
         while (holder := self._queue.get()) is not None:
             if self._failure is None:
                 try:

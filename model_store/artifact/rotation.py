@@ -19,7 +19,7 @@ from model_store.storage.atomic_file import atomic_write
 def rotate_artifact(path: Path, keys: Keyring, new_keys: Sequence[KeyProvider]) -> tuple[str, ...]:
     """Replaces an artifact's key slots; whole or not at all.
 
-    The old keys open it no longer. Whoever kept a copy of the old file and an old key can still read that copy.
+    The old keys no longer open the file. A kept copy of the old file can still be read with an old key.
 
     Args:
         path: an encrypted artifact.

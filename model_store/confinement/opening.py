@@ -35,7 +35,7 @@ class Answer:
 
     values: dict[str, Any]
     parts: dict[str, BinaryIO] = field(default_factory=dict)
-    """Files at their beginnings; whoever asked closes them."""
+    """Files at their beginnings; the caller closes them."""
     walls: Sequence[Mapping[str, Any]] = ()
 
     def close(self) -> None:

@@ -163,7 +163,7 @@ class Columns:
             Numbers, shape (rows, width), and booleans, shape (rows,).
 
         Raises:
-            TypeError, ValueError, OverflowError: a value is no number where one is wanted.
+            TypeError, ValueError, OverflowError: a value is not a number where one is wanted.
         """
         features = list(zip(*rows, strict=True))
         found, own = np.zeros((len(rows), self.width)), np.zeros(len(rows), dtype=bool)

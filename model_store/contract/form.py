@@ -260,7 +260,7 @@ class FormRunner:
         return score if abs(score - self._threshold) > TOLERANCE else None
 
     def _cut_at_once(self, rows: Sequence[Sequence[Any]]) -> "np.ndarray[Any, Any] | None":
-        """Rows in the form's precision; None when a value is no number or does not fit, and is looked at by itself."""
+        """Rows in the form's precision; None when a value is not a number or does not fit: then one by one."""
         width = self.form.width
         content = bytearray(len(rows) * width * self._cut.itemsize)
         try:

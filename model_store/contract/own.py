@@ -163,7 +163,7 @@ class OwnModel:
         """The scores of rows, each from 0 to 1.
 
         Raises:
-            RowRefused: the library does not answer, or answers with something that is no number from 0 to 1.
+            RowRefused: the library does not answer, or answers with something that is not a number from 0 to 1.
         """
         if len(apart := self._apart(rows)) > 1:
             found = np.zeros(len(rows))

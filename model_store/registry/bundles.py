@@ -69,7 +69,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
 
     Raises:
         AccessDenied: the actor's role does not allow it.
-        ModelNotFound: there is none of this id.
+        ModelNotFound: no model version has this id.
         IntegrityError: its artifact is not the registered one.
         StorageFailed: the file cannot be written.
     """

@@ -28,7 +28,7 @@ def context_of(metadata: ModelMetadata) -> dict[str, str]:
 
 
 def bound_contract(contract: Mapping[str, Any] | None, features: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What binds an artifact to a contract: whoever has the artifact's digest has those of contract and golden rows."""
+    """Binds an artifact to its contract: the artifact's digest covers the digests of contract and golden rows."""
     if contract is None:
         return {}
     content = canonical_json({"contract": contract, "features": list(features)})

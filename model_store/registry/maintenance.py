@@ -114,7 +114,7 @@ def delete_model(
 
     Raises:
         AccessDenied: the actor's role does not allow it.
-        ModelNotFound: there is none of this id.
+        ModelNotFound: no model version has this id.
         InUse: it is deployed, has an alias, or is what a rollback may go back to.
         StorageFailed: it cannot be removed.
     """

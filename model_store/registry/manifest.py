@@ -70,7 +70,7 @@ def status_named(value: ModelStatus | str) -> ModelStatus:
     """The status of a name.
 
     Raises:
-        InvalidInput: there is none; lists those there are.
+        InvalidInput: no status has this name; lists those there are.
     """
     try:
         return ModelStatus(value)
@@ -130,7 +130,7 @@ class ModelMetadata:
 
     @property
     def runtime_digest(self) -> str:
-        """The digest of the optimized form; empty when there is none."""
+        """The digest of the optimized form; empty without one."""
         return str((self.runtime or {}).get("digest", ""))
 
     @property

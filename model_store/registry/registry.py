@@ -69,7 +69,7 @@ class ModelRegistry:
         policy: who may do what; when not given, the file that `MODEL_ACCESS_POLICY` names.
 
     Raises:
-        InvalidInput: a location of another kind, or a policy file that is none.
+        InvalidInput: a location of another kind, or a file that is not a policy.
     """
 
     def __init__(
@@ -253,7 +253,7 @@ class ModelRegistry:
         """What is known of a model version.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             UnreadableModel: its manifest or state is damaged.
         """
         manifest = self.read_json(model_id, MANIFEST_FILE)
@@ -274,7 +274,7 @@ class ModelRegistry:
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             IntegrityError, KeyNotFound, KeyUnwrap, UntrustedType: as for `SecureModelPersistence.load_model_secure`.
         """
         metadata = self.get_metadata(model_id)
@@ -301,7 +301,7 @@ class ModelRegistry:
             The digest.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             IntegrityError: the artifact is not the registered one; names the model version.
         """
         metadata = self.get_metadata(model_id)
@@ -332,7 +332,7 @@ class ModelRegistry:
         """The keys that open a model version's artifact now: fingerprints and ARNs, sorted; none when not encrypted.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
         """
         with open_artifact(self.artifact_path(model_id)) as artifact:
             return tuple(sorted(slot.key_id for slot in artifact.header.slots))
@@ -341,7 +341,7 @@ class ModelRegistry:
         """Raises unless a key at hand opens a model version's artifact, or it is not encrypted.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it; names those that would.
         """
         with open_artifact(self.artifact_path(model_id)) as artifact:
@@ -352,7 +352,7 @@ class ModelRegistry:
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             VersionConflict: somebody else signed at the same time.
             StorageFailed: the registry cannot be written.
         """
@@ -374,7 +374,7 @@ class ModelRegistry:
             The name of the key that did.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             SignatureInvalid: none did.
         """
         from model_store.registry.signing import parse_envelope, verify_envelope
@@ -399,7 +399,7 @@ class ModelRegistry:
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             InvalidInput: there is no such status.
             IllegalTransition: the present status does not lead there.
             VersionConflict: somebody else changed it at the same time.
@@ -419,7 +419,7 @@ class ModelRegistry:
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             VersionConflict: somebody else changed it at the same time.
             StorageFailed: the registry cannot be written.
         """
@@ -446,7 +446,7 @@ class ModelRegistry:
         """A model version's state: `status`, `history`, `deployments`.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
         """
         return self.read_json(model_id, STATE_FILE)
 

@@ -1,4 +1,4 @@
-"""What a registry asks of the place that keeps its files."""
+"""What a registry needs of the storage of its files."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Storage(Protocol):
-    """What a registry asks of the place that keeps its files; keys are paths such as `models/a/b/manifest.json`."""
+    """What a registry needs of the storage of its files; keys are paths such as `models/a/b/manifest.json`."""
 
     @property
     def location(self) -> str:
@@ -28,7 +28,7 @@ class Storage(Protocol):
         """How many objects lie right below a key."""
 
     def read(self, key: str) -> bytes:
-        """An object's content; ModelNotFound when there is none."""
+        """An object's content; ModelNotFound when it does not exist."""
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
         """Writes an object that is not there yet; false when it is."""
@@ -40,7 +40,7 @@ class Storage(Protocol):
         """Puts a file in the place of an object, whole."""
 
     def put_best_effort(self, key: str, content: bytes) -> None:
-        """Writes something that may be lost."""
+        """Writes an object that may be lost; a failure is ignored."""
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of all objects below a prefix, sorted."""

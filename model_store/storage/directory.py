@@ -1,7 +1,7 @@
 """Where a registry keeps its files: a directory, with the three operations that keep it whole.
 
-Objects are written once (put-if-absent), or replaced only by whoever saw the present content (compare-and-swap); a
-crash at any point leaves the old content or the new.
+Objects are written once (put-if-absent), or replaced only by a writer that saw the present content
+(compare-and-swap); a crash at any point leaves the old content or the new.
 """
 
 import hashlib
@@ -97,7 +97,7 @@ class DirectoryStorage:
         """An object's content.
 
         Raises:
-            ModelNotFound: there is none.
+            ModelNotFound: the file does not exist.
             StorageFailed: it cannot be read.
         """
         try:
@@ -133,7 +133,7 @@ class DirectoryStorage:
         return True
 
     def put_best_effort(self, key: str, content: bytes) -> None:
-        """Writes something that can be told from the rest and is only there to find it faster; may be lost."""
+        """Writes a file that may be lost, since the others have what it says and it only speeds up finding that."""
         target = self.path(key)
         staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
         with suppress(OSError):

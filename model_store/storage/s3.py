@@ -88,7 +88,7 @@ class S3Storage:
         """An object's content.
 
         Raises:
-            ModelNotFound: there is none.
+            ModelNotFound: the object does not exist.
             StorageFailed: it cannot be read.
         """
         return self._get(key)[0]
@@ -142,7 +142,7 @@ class S3Storage:
             obstore.put(self._store, self._full(key), source)
 
     def put_best_effort(self, key: str, content: bytes) -> None:
-        """Writes something that may be lost."""
+        """Writes an object that may be lost; a failure is ignored."""
         import obstore
 
         with suppress(Exception):

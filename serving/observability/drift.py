@@ -52,7 +52,7 @@ class DriftWatch:
         found = {}
         for number, name in self._names.items():
             values = np.array([row[number] for row in self._rows], dtype=float)
-            # A gap is no value; how many there are is not what the bins count.
+            # A gap is not a value; the bins do not count gaps.
             values = values[~np.isnan(values)]
             if len(values) >= _MIN_ROWS:
                 found[name] = _stability_index(np.searchsorted(self._edges[number], values), self._then[number])

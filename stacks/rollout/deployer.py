@@ -1,4 +1,4 @@
-"""What a rollout asks of whoever changes the stacks; `ModelDeployment` is that."""
+"""The interface through which rollouts change the stacks; `ModelDeployment` implements it."""
 
 from dataclasses import dataclass
 from datetime import datetime

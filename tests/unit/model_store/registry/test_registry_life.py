@@ -230,7 +230,7 @@ def test_a_bundle_carries_a_version_with_its_digest_signature_and_lineage(
     assert other.get_metadata(model_id).manifest() == registry.get_metadata(model_id).manifest()
     assert other.verify_signature(model_id, [key.public_key()])
     assert other.load_model(model_id)[0] == {"x": 1}
-    assert import_model(other, tmp_path / "m.bundle") == model_id, "again is no error"
+    assert import_model(other, tmp_path / "m.bundle") == model_id, "again is not an error"
     assert intact(other)
     assert register(other) != model_id
     assert other.list_models()[-1].version == 2

@@ -55,7 +55,7 @@ def _runtime(model: Any, *, form: bool) -> Runtime:
 
 
 def _around(model: Any, features: int) -> Runtime:
-    """A runtime of something that is no estimator."""
+    """A runtime of something that is not an estimator."""
     names = tuple(Feature(name=str(number), gaps=False) for number in range(features))
     contract = Contract("binary", "predict_proba", (0, 1), 1, 0.5, "default", False, names)
     return Runtime(contract.own(model))
