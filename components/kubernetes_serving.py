@@ -30,7 +30,7 @@ class ClusterVersion:
     """`s3://bucket/models/<name>/<model id>`."""
     digest: pulumi.Input[str]
     runtime_digest: pulumi.Input[str] = ""
-    """Of the model's optimized form, which is served where it is given."""
+    """The digest of the model's optimized form, which is served where it is given."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class KubernetesServingArgs:
     deployment_name: str
     """Names every object."""
     namespace: str
-    """Of this endpoint alone; made here."""
+    """The namespace of this endpoint alone; made here."""
     environment: str
     image: pulumi.Input[str]
-    """By digest, `repository@sha256:…`."""
+    """The service's image by digest, `repository@sha256:…`."""
     version: ClusterVersion
     """The stable version."""
     bucket_arn: pulumi.Input[str]
@@ -69,12 +69,12 @@ class KubernetesServingArgs:
     deployers_group: str
     """Group of the cluster's users who may look after this deployment; empty for none."""
     slot: str = "blue"
-    """Where the stable version is: `blue` or `green`."""
+    """The slot of the stable version: `blue` or `green`."""
     other: ClusterVersion | None = None
     """What is in the other slot, at full size."""
     metrics_by_version: bool = True
-    """Whether metrics are published for each model version too, which a rollout is decided by. Always, so that a first
-    rollout changes nothing about stable's pods."""
+    """Whether metrics are published for each model version too, which a rollout is decided by. Always on, so that the
+    first rollout leaves stable's pods as they are."""
     metrics_namespace: str = ""
     """CloudWatch namespace that the service publishes to; empty for none."""
     log_level: str = "INFO"
@@ -113,12 +113,12 @@ class KubernetesServing(pulumi.ComponentResource):
 
     namespace: pulumi.Output[str]
     service: pulumi.Output[str]
-    """Of the stable version."""
+    """The Service of the stable version."""
     other_service: pulumi.Output[str] | None
-    """Of the other slot's version; None when it holds none."""
+    """The Service of the other slot's version; None when the slot is empty."""
     role_arn: pulumi.Output[str]
     deployment: kubernetes.apps.v1.Deployment
-    """Of the stable version."""
+    """The Deployment of the stable version."""
 
     def __init__(self, name: str, args: KubernetesServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fraud-detection:kubernetes_serving:KubernetesServing", name, {}, opts)

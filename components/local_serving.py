@@ -21,7 +21,7 @@ class LocalVersion:
     digest: pulumi.Input[str]
     """The artifact's digest, `sha256:<hex>`; the service refuses any other."""
     runtime_digest: pulumi.Input[str] = ""
-    """Of the model's optimized form, which is served where it is given."""
+    """The digest of the model's optimized form, which is served where it is given."""
 
 
 @dataclass(frozen=True)

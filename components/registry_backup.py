@@ -30,13 +30,13 @@ class RegistryBackupArgs:
 
     deployment_name: str
     namespace: pulumi.Input[str]
-    """In which the job runs."""
+    """The namespace in which the job runs."""
     namespace_name: str
-    """The same, known beforehand: who may take the job's role."""
+    """The same as plain text, for the trust policy of the job's role."""
     image: pulumi.Input[str]
-    """By digest; the service's, which holds the library."""
+    """The service's image, by digest; it holds the library."""
     schedule: str
-    """As cron has it, UTC: `17 3 * * *`."""
+    """A cron expression, UTC: `17 3 * * *`."""
     registry: BackupBucket
     backup: BackupBucket
     region: str

@@ -69,7 +69,7 @@ class RolloutConfig:
     """How long the version before stays at full size after a switch, so that the way back is a switch."""
     checks: RolloutChecks = Field(default_factory=RolloutChecks)
     slot: Slot = "blue"
-    """Where the stable version is."""
+    """The slot of the stable version."""
     candidate: str = ""
     """Model version in the other slot that is to become stable; empty: there is none."""
     weight: Annotated[StrictInt, Field(ge=0, le=_ALL)] = 0
@@ -79,7 +79,7 @@ class RolloutConfig:
     kept: str = ""
     """Model version in the other slot that was stable before; empty: there is none."""
     kept_until: str = ""
-    """When it may go: RFC 3339, UTC."""
+    """The time from which the kept version may go: RFC 3339, UTC."""
 
     @model_validator(mode="after")
     def _require_possible(self) -> Self:

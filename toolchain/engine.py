@@ -25,7 +25,7 @@ class Engine:
     program: Path
     """The `pulumi` executable."""
     version: str
-    """Such as `3.259.0`."""
+    """The engine's version, such as `3.259.0`."""
     source: str
     """`path`, `download` or `build`."""
     made: bool

@@ -46,7 +46,7 @@ class Tool:
     """Some programs that belong together, and the ways to install them."""
 
     name: str
-    """Such as `aws-provider`; the cache's kind."""
+    """The cache's kind, such as `aws-provider`."""
     version: str
     build: GoBuild
     release: str = ""

@@ -38,7 +38,7 @@ class Behaviour:
     fraud_rate: float = 0.02
     median_ms: float = 5.0
     spread: float = 0.4
-    """Of the logarithm of the latency."""
+    """The spread of the latency's logarithm."""
 
 
 STABLE = Behaviour()
@@ -61,7 +61,7 @@ class Outcome:
     weight: int
     """Percent at which it was decided."""
     candidate_requests: int
-    """That the candidate had answered by then."""
+    """Requests that the candidate had answered by then."""
     undecided: bool = False
 
 

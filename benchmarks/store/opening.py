@@ -120,7 +120,7 @@ def _measured(name: str, path: Path, library: Callable[[Path], Any], repeat: int
 
 
 def _starts(repeat: int) -> float:
-    """Of a child that says what walls it stands behind, and ends."""
+    """Seconds of a child that reports its walls and ends."""
     return statistics.median(timed(lambda: open_confined("walls", {}, {})) for _ in range(max(repeat, 5)))
 
 

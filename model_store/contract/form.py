@@ -39,7 +39,7 @@ class Form:
 
     kind: Literal["onnx", "linear"]
     columns: Columns | None
-    """None when the features are the columns."""
+    """The program of the columns; None when the features are the columns."""
     width: int
     value_bits: int
     sum_bits: int

@@ -14,7 +14,7 @@ class Structure:
     """What golden rows and optimized forms are made from: a pipeline's columns and the last step's trees."""
 
     columns: Columns | None
-    """None where the steps before the last have no exact program."""
+    """The program of the columns; None where the steps before the last have no exact one."""
     sparse: bool
     trees: Trees | None
     final: Any

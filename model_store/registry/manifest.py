@@ -107,7 +107,7 @@ class ModelMetadata:
     size_bytes: int
     """Of the artifact file as it was registered; other key slots make it longer or shorter."""
     payload_bytes: int
-    """Of the serialized and compressed model inside the artifact."""
+    """The size of the serialized and compressed model inside the artifact."""
     serializer: str
     compression: str
     encrypted: bool

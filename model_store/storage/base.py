@@ -10,7 +10,7 @@ class Storage(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, for people."""
+        """The location of the storage, for people."""
 
     def path(self, key: str) -> Path:
         """An object as a file of this machine; fetched where it lies elsewhere."""

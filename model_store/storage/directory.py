@@ -33,7 +33,7 @@ class DirectoryStorage:
 
     @property
     def location(self) -> str:
-        """Where it is, for people."""
+        """The location of the storage, for people."""
         return str(self._root)
 
     def path(self, key: str) -> Path:
@@ -55,7 +55,7 @@ class DirectoryStorage:
         return self.path(key).exists()
 
     def replace_file(self, key: str, source: Path) -> None:
-        """Puts a file in the place of an object, whole; nothing to do when it is that object's own file.
+        """Puts a file in the place of an object, whole; returns at once when it is that object's own file.
 
         Raises:
             StorageFailed: it cannot be written.

@@ -36,9 +36,9 @@ class _Counts:
     decisions: int = 0
     frauds: int = 0
     outcomes: "Counter[tuple[bool, bool]]" = field(default_factory=Counter)
-    """By what was decided and what it turned out to be."""
+    """Decisions with feedback, by what was decided and what it turned out to be."""
     latencies: "Counter[int]" = field(default_factory=Counter)
-    """By step."""
+    """Requests, by step of latency."""
 
     def copy(self) -> "_Counts":
         return replace(self, outcomes=Counter(self.outcomes), latencies=Counter(self.latencies))

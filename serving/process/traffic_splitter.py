@@ -66,11 +66,11 @@ class TrafficSplitterSettings:
     """What the traffic splitter is told by its environment."""
 
     directory: Path
-    """Its run directory."""
+    """The run directory of the splitter."""
     stable: Path
     """Run directory of the process that serves the stable version."""
     candidate: Path | None
-    """Likewise of the candidate; None when there is none."""
+    """The run directory of the candidate's process; None without a candidate."""
     model_id: str
     candidate_model_id: str
     weight: int
@@ -126,7 +126,7 @@ class Variant:
             self.frauds += sum(each.is_fraud for each in answer.predictions)
 
     def counts(self) -> dict[str, Any]:
-        """As `front.json` has it."""
+        """The counts as `front.json` has them."""
         return {
             "model_id": self.model_id,
             "requests": self.requests,

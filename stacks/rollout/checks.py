@@ -128,13 +128,13 @@ class Limits:
     drift: float
     """Population stability index."""
     error_rate: float
-    """The alarm's, for when stable has no traffic to compare with."""
+    """The alarm's threshold, for when stable has no traffic to compare with."""
     latency_p95_ms: float
-    """Likewise."""
+    """The alarm's threshold, for the same case."""
     drift_watched: bool = False
     """Whether the candidate's manifest says what its features looked like in training."""
     stable_drift_watched: bool = False
-    """Likewise of stable's."""
+    """Whether the stable version's manifest says so too."""
 
 
 def judge(

@@ -34,7 +34,7 @@ class RolloutMetrics:
     compared: int = 0
     """Transactions that both decided, with the shadow on."""
     differing: int = 0
-    """Of those: that they decided differently."""
+    """Transactions that both decided, and differently."""
 
     @property
     def candidate_share(self) -> float | None:
@@ -89,7 +89,7 @@ class TrafficSplitterMetrics:
         return found
 
     def _more(self, variant: VariantMetrics, slot: str) -> VariantMetrics:
-        """With drift and accuracy, where the process tells."""
+        """The metrics with drift and accuracy, where the process tells."""
         try:
             status = json.loads((self._run / f"{self._name}-{slot}" / STATUS_FILE).read_text(encoding="utf-8"))
             numbers = measured(f"http://127.0.0.1:{int(status['serving']['port'])}", self._key)
