@@ -289,7 +289,7 @@ def _array(kind: bytes, shape: Any, content: bytes, order: bytes = b"\x89") -> b
 _GOOD_ARRAY = pickled(_array(_F8, (2,), data(bytes(16))))
 _OBJECTS = pickled(_array(_O8, (2,), of(["a", 1])))
 _add(
-    "objects that are output to be none",
+    "objects that are said to be none",
     "dtype",
     pickled(_array(_dtype("O8", 3, "|", None, None, None, -1, -1, 0), (2,), data(bytes(16)))),
     _OBJECTS,
