@@ -32,7 +32,7 @@ class DockerServingArgs:
     cpu_shares: int
     """1024 for one core."""
     model_runtime_digest: pulumi.Input[str] = ""
-    """Of the model's second form, which is served where it is given."""
+    """The digest of the model's optimized form, which is served where it is given."""
     health_check_interval: int = 30
     """Seconds."""
     log_level: str = "INFO"

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from components.pod_rights import pod_policy, pod_trust_policy
-from components.pod_rules import aws_token, names_and_https, nobody, nothing_more
+from components.pod_rules import aws_token, container_security_context, dns_and_https_egress, pod_security_context
 from components.trusted_types import trusted_variables
 from conventions import variables
 
@@ -30,7 +30,7 @@ class ClusterVersion:
     """`s3://bucket/models/<name>/<model id>`."""
     digest: pulumi.Input[str]
     runtime_digest: pulumi.Input[str] = ""
-    """Of the model's second form, which is served where it is given."""
+    """The digest of the model's optimized form, which is served where it is given."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class KubernetesServingArgs:
     deployment_name: str
     """Names every object."""
     namespace: str
-    """Of this endpoint alone; made here."""
+    """The namespace of this endpoint alone; made here."""
     environment: str
     image: pulumi.Input[str]
-    """By digest, `repository@sha256:…`."""
+    """The service's image by digest, `repository@sha256:…`."""
     version: ClusterVersion
     """The stable version."""
     bucket_arn: pulumi.Input[str]
@@ -69,12 +69,12 @@ class KubernetesServingArgs:
     deployers_group: str
     """Group of the cluster's users who may look after this deployment; empty for none."""
     slot: str = "blue"
-    """Where the stable version is: `blue` or `green`."""
+    """The slot of the stable version: `blue` or `green`."""
     other: ClusterVersion | None = None
     """What is in the other slot, at full size."""
     metrics_by_version: bool = True
-    """Whether metrics are published for each model version too, which a rollout is decided by. Always, so that a first
-    rollout changes nothing about stable's pods."""
+    """Whether metrics are published for each model version too, which a rollout is decided by. Always on, so that the
+    first rollout leaves stable's pods as they are."""
     metrics_namespace: str = ""
     """CloudWatch namespace that the service publishes to; empty for none."""
     log_level: str = "INFO"
@@ -89,7 +89,7 @@ class KubernetesServingArgs:
 
 
 class _Slot:
-    """One of the two places for a version: what everything in it is called. Blue's names are the deployment's own."""
+    """One of the two slots for a version, and the names of its resources. Blue's names are the deployment's own."""
 
     def __init__(self, name: str, args: KubernetesServingArgs, slot: str, version: ClusterVersion) -> None:
         suffix = "" if slot == "blue" else f"-{slot}"
@@ -113,12 +113,12 @@ class KubernetesServing(pulumi.ComponentResource):
 
     namespace: pulumi.Output[str]
     service: pulumi.Output[str]
-    """Of the stable version."""
+    """The Service of the stable version."""
     other_service: pulumi.Output[str] | None
-    """Of the other slot's version; None when it holds none."""
+    """The Service of the other slot's version; None when the slot is empty."""
     role_arn: pulumi.Output[str]
     deployment: kubernetes.apps.v1.Deployment
-    """Of the stable version."""
+    """The Deployment of the stable version."""
 
     def __init__(self, name: str, args: KubernetesServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fraud-detection:kubernetes_serving:KubernetesServing", name, {}, opts)
@@ -220,7 +220,7 @@ class KubernetesServing(pulumi.ComponentResource):
         secrets = pulumi.Output.all(args.model_key, args.api_keys).apply(lambda both: _fingerprint(*both))
         return kubernetes.apps.v1.Deployment(
             f"{slot.resource}-deployment",
-            # Whoever changed a field by hand does not keep it: the stack says what runs.
+            # A field that was changed by hand is overwritten: the stack says what runs.
             metadata=self._metadata(slot, {"pulumi.com/patchForce": "true"}),
             spec={
                 # `replicas` is the autoscaler's alone.
@@ -241,7 +241,7 @@ class KubernetesServing(pulumi.ComponentResource):
                         "automount_service_account_token": False,
                         "enable_service_links": False,
                         "termination_grace_period_seconds": _PRE_STOP_SECONDS + _DRAIN_SECONDS + 15,
-                        "security_context": nobody(),
+                        "security_context": pod_security_context(),
                         "topology_spread_constraints": [
                             {
                                 "max_skew": 1,
@@ -289,7 +289,7 @@ class KubernetesServing(pulumi.ComponentResource):
             "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
             "env": [{"name": name, "value": value} for name, value in self._environment(slot, role_arn).items()],
             "resources": {"requests": {**limits, **devices}, "limits": {**limits, **devices}},
-            "security_context": nothing_more(),
+            "security_context": container_security_context(),
             # Three questions: has it loaded its model, may it have traffic, does it still answer at all.
             "startup_probe": _probe("/health/ready", period_seconds=5, timeout_seconds=3, failure_threshold=60),
             "readiness_probe": _probe("/health/ready", period_seconds=min(interval, 10), timeout_seconds=3),
@@ -374,7 +374,7 @@ class KubernetesServing(pulumi.ComponentResource):
         )
 
     def _deny_policy(self) -> None:
-        """Nothing at all for pods that no other rule is for."""
+        """Denies all traffic of pods that no other policy selects."""
         kubernetes.networking.v1.NetworkPolicy(
             f"{self._name}-deny",
             metadata={**self._metadata(), "name": f"{self._args.deployment_name}-deny"},
@@ -383,7 +383,7 @@ class KubernetesServing(pulumi.ComponentResource):
         )
 
     def _allow_policy(self, slot: _Slot) -> None:
-        """Nothing in but from the gateway, nothing out but names and HTTPS."""
+        """Allows traffic in from the gateway, and out to DNS and HTTPS."""
         gateway = {"match_labels": {"kubernetes.io/metadata.name": self._args.route_namespace}}
         kubernetes.networking.v1.NetworkPolicy(
             f"{slot.resource}-allow",
@@ -397,7 +397,7 @@ class KubernetesServing(pulumi.ComponentResource):
                         "ports": [{"protocol": "TCP", "port": PORT}],
                     }
                 ],
-                "egress": names_and_https(),
+                "egress": dns_and_https_egress(),
             },
             opts=self._child(),
         )

@@ -21,12 +21,12 @@ class LocalVersion:
     digest: pulumi.Input[str]
     """The artifact's digest, `sha256:<hex>`; the service refuses any other."""
     runtime_digest: pulumi.Input[str] = ""
-    """Of the model's second form, which is served where it is given."""
+    """The digest of the model's optimized form, which is served where it is given."""
 
 
 @dataclass(frozen=True)
 class LocalSlots:
-    """Two slots behind a front, in place of one process."""
+    """Two slots behind a traffic splitter, in place of one process."""
 
     stable: str
     """The slot that the stable version is in: `blue` or `green`."""
@@ -62,19 +62,19 @@ class LocalServingArgs:
     ready_timeout_seconds: float = 120.0
     """How long a process may take to load its model before the update fails and the process before it goes on."""
     slots: LocalSlots | None = None
-    """One process without a front when None."""
+    """One process without a traffic splitter when None."""
     trusted_types: tuple[str, ...] = ()
     """Full names that the service trusts beyond the allow-list, such as `numpy.mean`."""
 
 
 class LocalServing(pulumi.ComponentResource):
-    """One supervised process that serves one model version, or two behind a front that divides the requests.
+    """One supervised process that serves one model version, or two behind a traffic splitter that divides the requests.
 
     Guarantees: an update counts as done once `/health/ready` answers with the expected model id; no connection is
     refused meanwhile, since one listening socket outlives the processes; a process that does not get ready fails the
     update and leaves the one before it serving; a process that has died is found by the next preview, update or
-    refresh. With slots, what is in a slot is ready before the front sends it anything, the front is changed before a
-    slot is emptied, and a version that becomes stable goes on in the process that it is in.
+    refresh. With slots, what is in a slot is ready before the traffic splitter sends it anything, the splitter is
+    changed before a slot is emptied, and a version that becomes stable goes on in the process that it is in.
     """
 
     id_: pulumi.Output[str]
@@ -88,13 +88,13 @@ class LocalServing(pulumi.ComponentResource):
         if args.slots is None:
             process = self._process("", args.version, {"port": args.port})
         else:
-            process = self._front(args.slots)
+            process = self._traffic_splitter(args.slots)
         self.id_ = process.id
         self.url = process.url
         self.model_id = process.model_id
         self.register_outputs({"id": self.id_, "url": self.url, "model_id": self.model_id})
 
-    def _front(self, slots: LocalSlots) -> LocalProcess:
+    def _traffic_splitter(self, slots: LocalSlots) -> LocalProcess:
         stable_slot, other_slot = ("blue", "green") if slots.stable == "blue" else ("green", "blue")
         behind = [self._slot(stable_slot, self._args.version)]
         told: dict[str, pulumi.Input[str]] = {
@@ -109,11 +109,11 @@ class LocalServing(pulumi.ComponentResource):
                 variables.FRONT_WEIGHT: str(slots.weight),
                 variables.FRONT_SHADOW: "1" if slots.shadow else "",
             }
-        more = {"port": self._args.port, "module": "serving.front", "variables": told}
+        more = {"port": self._args.port, "module": "serving.traffic_splitter", "variables": told}
         return self._process("", self._args.version, more, behind)
 
     def _slot(self, slot: str, version: LocalVersion) -> LocalProcess:
-        # On any free port of this machine alone: the front finds it in the slot's run directory.
+        # On any free port of this machine alone: the traffic splitter finds it in the slot's run directory.
         return self._process(f"-{slot}", version, {"host": "127.0.0.1", "port": 0, "run_name": self._run_name(slot)})
 
     def _process(

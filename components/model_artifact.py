@@ -18,7 +18,7 @@ class ModelArtifactArgs:
     measured_digest: str
     """The artifact's digest as it was measured just now, `sha256:<hex>`."""
     runtime_digest: str = ""
-    """The digest of its second form, which is served where it is there; empty when there is none."""
+    """The digest of its optimized form, which is served where there is one; empty without one."""
     files: tuple[str, ...] = ()
     """Paths of the files that make the model version, for a bucket."""
     revision: str = ""
@@ -70,34 +70,34 @@ class ModelArtifact(pulumi.ComponentResource):
         self.uri = pulumi.Output.from_input(args.uri) if bucket is None else self._uploaded(name, args, bucket)
         self.register_outputs({"model_id": self.model_id, "uri": self.uri, "digest": self.digest})
 
-    def _uploaded(self, name: str, args: ModelArtifactArgs, place: ArtifactBucket) -> pulumi.Output[str]:
+    def _uploaded(self, name: str, args: ModelArtifactArgs, target: ArtifactBucket) -> pulumi.Output[str]:
         import pulumi_aws as aws  # takes a second to load, which a directory need not wait for
 
         # Each version has resources of its own: the next one comes beside it, and it is kept when it leaves the stack.
-        # How long it is locked is the bucket's rule: what S3 reports of it is no difference.
+        # How long it is locked is the bucket's rule: what S3 reports of it is not a difference.
         opts = pulumi.ResourceOptions(
             parent=self,
             retain_on_delete=True,
             ignore_changes=["source", "object_lock_mode", "object_lock_retain_until_date"],
-            depends_on=list(place.ready),
+            depends_on=list(target.ready),
         )
         objects = []
         for path in args.files:
             file = path.rsplit("/", 1)[-1]
             made = aws.s3.BucketObjectv2(
                 f"{name}-{args.model_id}-{file}",
-                bucket=place.bucket,
+                bucket=target.bucket,
                 key=f"{args.uri}/{file}",
                 source=pulumi.FileAsset(path),
                 source_hash=args.revision,
                 server_side_encryption="aws:kms",
-                kms_key_id=place.key_arn,
+                kms_key_id=target.key_arn,
                 bucket_key_enabled=True,
                 checksum_algorithm="SHA256",
                 opts=opts,
             )
             objects.append(made)
         # The address is known once the files are there: what reads them comes after.
-        return pulumi.Output.all(place.bucket, *(item.id for item in objects)).apply(
+        return pulumi.Output.all(target.bucket, *(item.id for item in objects)).apply(
             lambda known: f"s3://{known[0]}/{args.uri}"
         )

@@ -5,7 +5,7 @@ from typing import Any
 from conventions.artifact_files import SERVED_FILES
 
 TOKEN_AUDIENCE = "sts.amazonaws.com"  # noqa: S105 - an audience, no secret
-"""Of the tokens that pods take their role with."""
+"""The audience of the tokens with which pods take their role."""
 
 
 def pod_trust_policy(oidc_provider_arn: str, subject: str) -> dict[str, Any]:

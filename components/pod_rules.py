@@ -1,4 +1,4 @@
-"""What every pod of this project keeps to: nobody's rights, a read-only root, names and HTTPS and nothing else."""
+"""Security contexts and egress of every pod: no root, no capabilities, a read-only root, DNS and HTTPS alone."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ _USER = 10_001
 _TOKEN_SECONDS = 3600
 
 
-def nobody() -> dict[str, Any]:
-    """A pod's security context: no root, the kernel's calls filtered."""
+def pod_security_context() -> dict[str, Any]:
+    """A pod's security context: not root, system calls filtered by the runtime's seccomp profile."""
     return {
         "run_as_non_root": True,
         "run_as_user": _USER,
@@ -19,8 +19,8 @@ def nobody() -> dict[str, Any]:
     }
 
 
-def nothing_more() -> dict[str, Any]:
-    """A container's security context: no capabilities and no way to more, a root that is only read."""
+def container_security_context() -> dict[str, Any]:
+    """A container's security context: no capabilities, no privilege escalation, a read-only root."""
     return {
         "allow_privilege_escalation": False,
         "privileged": False,
@@ -37,8 +37,8 @@ def aws_token() -> dict[str, Any]:
     return {"name": "aws-token", "projected": {"default_mode": 0o440, "sources": [token]}}
 
 
-def names_and_https() -> list[dict[str, Any]]:
-    """A network policy's way out: the cluster's names, and HTTPS to anywhere but a machine's own credentials."""
+def dns_and_https_egress() -> list[dict[str, Any]]:
+    """Egress rules of a network policy: the cluster's DNS, and HTTPS to anywhere but the metadata service."""
     cluster_dns = {
         "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
         "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},

@@ -272,7 +272,7 @@ def _signal_supervisor(directory: Path, number: signal.Signals) -> None:
 
 
 def _is_ours(directory: Path, host: str, port: int) -> bool:
-    """Whether it is this deployment that listens there, or a server of its killed supervisor that is letting go."""
+    """Whether the listener is this deployment, or a server of its killed supervisor that is closing."""
     serving = (_status(directory) or {}).get("serving") or {}
     if (serving.get("host"), serving.get("port")) != (host, port):
         return False

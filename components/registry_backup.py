@@ -9,7 +9,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from components.pod_rights import pod_trust_policy
-from components.pod_rules import aws_token, names_and_https, nobody, nothing_more
+from components.pod_rules import aws_token, container_security_context, dns_and_https_egress, pod_security_context
 from conventions import variables
 
 _TOKEN = "/var/run/secrets/fraud-detection/aws"  # noqa: S105 - a directory
@@ -30,13 +30,13 @@ class RegistryBackupArgs:
 
     deployment_name: str
     namespace: pulumi.Input[str]
-    """In which the job runs."""
+    """The namespace in which the job runs."""
     namespace_name: str
-    """The same, known beforehand: who may take the job's role."""
+    """The same as plain text, for the trust policy of the job's role."""
     image: pulumi.Input[str]
-    """By digest; the service's, which holds the library."""
+    """The service's image, by digest; it holds the library."""
     schedule: str
-    """As cron has it, UTC: `17 3 * * *`."""
+    """A cron expression, UTC: `17 3 * * *`."""
     registry: BackupBucket
     backup: BackupBucket
     region: str
@@ -77,7 +77,7 @@ class RegistryBackup(pulumi.ComponentResource):
             spec={
                 "pod_selector": {"match_labels": {"app.kubernetes.io/name": self._object}},
                 "policy_types": ["Ingress", "Egress"],
-                "egress": names_and_https(),
+                "egress": dns_and_https_egress(),
             },
             opts=child,
         )
@@ -138,7 +138,7 @@ class RegistryBackup(pulumi.ComponentResource):
             "args": [pulumi.Output.concat("s3://", args.backup.name)],
             "env": [{"name": name, "value": value} for name, value in told.items()],
             "resources": {"requests": limits, "limits": limits},
-            "security_context": nothing_more(),
+            "security_context": container_security_context(),
             "volume_mounts": [
                 {"name": "aws-token", "mount_path": _TOKEN, "read_only": True},
                 {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a directory of the pod's own
@@ -151,7 +151,7 @@ class RegistryBackup(pulumi.ComponentResource):
                 "automount_service_account_token": False,
                 "enable_service_links": False,
                 "restart_policy": "Never",
-                "security_context": nobody(),
+                "security_context": pod_security_context(),
                 "containers": [container],
                 "volumes": [aws_token(), {"name": "tmp", "empty_dir": {"size_limit": "2Gi"}}],
             },

@@ -22,8 +22,8 @@ class RegistryBucketArgs:
     """The account that owns bucket and key."""
     partition: pulumi.Input[str] = "aws"
     rollback_window_days: int = 90
-    """For so many days nothing that was written can be removed, whoever asks (object lock, mode GOVERNANCE); what is
-    replaced is kept twice as long."""
+    """For so many days nobody can remove what was written (object lock, mode GOVERNANCE); replaced objects are kept
+    twice as long."""
     log_retention_days: int = 365
     protect: bool = True
     """Whether bucket and key refuse to be deleted."""

@@ -83,8 +83,8 @@ def trust_policy(role: str, account_id: str, partition: str) -> dict[str, Any]:
 def role_policy(role: str, bucket_arn: str, key_arn: str) -> dict[str, Any]:
     """What a role may do.
 
-    Everybody reads, and appends to the audit log: what the library refuses and what it lets through is recorded by
-    whoever asked. A publisher adds model versions, a promoter changes statuses and aliases, an admin deletes too.
+    Everybody reads, and appends to the audit log: the caller records what the library refused and what it
+    allowed. A publisher adds model versions, a promoter changes statuses and aliases, an admin deletes too.
     """
     writes = {
         "reader": [],

@@ -24,7 +24,7 @@ class ServingRouteArgs:
     candidate_weight: int = 0
     """Percent of the requests, 0 to 100."""
     candidate_model_id: pulumi.Input[str] = ""
-    """Whoever sends it as `X-Model-Id` is answered by the candidate."""
+    """A request with this `X-Model-Id` goes to the candidate."""
     https_listener: str = "https"
     http_listener: str = "http"
     request_timeout: str = "30s"
@@ -73,7 +73,7 @@ def _route(
 
 
 def _rules(args: ServingRouteArgs) -> list[dict[str, Any]]:
-    """By weight; whoever names a model version in a header gets that one, to look at it before it has traffic."""
+    """By weight; a request that names a model version in a header goes to that one, to try it before it has traffic."""
     stable: dict[str, Any] = {"name": args.stable_service, "port": 80, "weight": 100 - args.candidate_weight}
     path = {"path": {"type": "PathPrefix", "value": "/"}}
     timeouts = {"request": args.request_timeout}

@@ -3,7 +3,7 @@
 MANIFEST_FILE = "manifest.json"
 ARTIFACT_FILE = "artifact"
 RUNTIME_FILE = "runtime"
-"""The faster form, where there is one."""
+"""The optimized form, where there is one."""
 GOLDEN_FILE = "golden"
 """The golden rows."""
 SIGNATURE_FILE = "signature.json"

@@ -1,6 +1,6 @@
 """The names, units and dimensions of what the service publishes; alarms and dashboards are built from these alone.
 
-Imports nothing, so that whoever declares an alarm can read it.
+Imports nothing, so that the declarations of alarms can read it.
 """
 
 NAMESPACE = "FraudDetection"

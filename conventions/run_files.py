@@ -1,4 +1,4 @@
-"""Files of a run directory, by which a supervisor, its front and whoever asks them understand each other."""
+"""Files of a run directory, through which a supervisor, its traffic splitter and their clients communicate."""
 
 REQUESTED_FILE = "requested.json"
 """What should run."""
@@ -7,5 +7,5 @@ STATUS_FILE = "status.json"
 PID_FILE = "supervisor.pid"
 LOCK_FILE = "supervisor.lock"
 """Locked for as long as the supervisor lives."""
-FRONT_FILE = "front.json"
-"""What a front has done."""
+TRAFFIC_SPLITTER_FILE = "front.json"
+"""What a traffic splitter has done."""

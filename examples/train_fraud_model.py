@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: --transactions {options.transactions}: at least {_FEWEST_TRANSACTIONS} are needed\n")
         return 2
     started = time.monotonic()
-    _say(f"simulating {options.transactions} transactions")
+    _log(f"simulating {options.transactions} transactions")
     transactions = simulate(options.transactions, options.seed)
     names, values = features_of(transactions)
     parts = _split(transactions)
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"error: {options.output}: cannot be written ({error.strerror})\n")
         return 8
-    _say(f"done after {time.monotonic() - started:.1f} s")
+    _log(f"done after {time.monotonic() - started:.1f} s")
     if options.json:
         sys.stdout.write(json.dumps(reports, indent=2) + "\n")
     else:
@@ -87,7 +87,7 @@ def _train(
 ) -> dict[str, Any]:
     from xgboost import XGBClassifier
 
-    _say(f"training {file} ({parameters['n_estimators']} trees)")
+    _log(f"training {file} ({parameters['n_estimators']} trees)")
     labels = transactions.is_fraud.astype(int)
     model = XGBClassifier(**parameters, tree_method="hist", n_jobs=2, random_state=options.seed, eval_metric="logloss")
     model.fit(values[parts["training"]], labels[parts["training"]])
@@ -183,7 +183,7 @@ def _write(path: Path, content: bytes) -> None:
     staging.replace(path)
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

@@ -7,12 +7,12 @@ import pulumi
 from components.model_artifact import ModelArtifactArgs
 from conventions import config_keys
 from conventions.artifact_files import KEPT_FILES
+from infra.environment_policy import require_validated
 from infra.errors import ConfigError
-from infra.fitness import require_validated
 from infra.settings import StackSettings
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError, SignatureInvalid
-from model_store.registry.layout import place_of
+from model_store.registry.layout import version_prefix
 from model_store.registry.signing import SignaturePolicy, parse_public_key
 
 
@@ -73,18 +73,18 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelA
 
 
 def _uri(registry: ModelRegistry, settings: StackSettings, model_id: str) -> str:
-    place = place_of(model_id)
+    prefix = version_prefix(model_id)
     if settings.platform != "kubernetes":
         return registry.artifact_path(model_id).parent.resolve().as_uri()
-    return f"{registry.storage.location}/{place}" if _in_the_bucket(registry, settings) else place
+    return f"{registry.storage.location}/{prefix}" if _in_the_bucket(registry, settings) else prefix
 
 
 def _files(registry: ModelRegistry, settings: StackSettings, model_id: str) -> tuple[str, ...]:
     """What has to be uploaded: nothing, when the registry is the stack's own bucket."""
     if settings.platform != "kubernetes" or _in_the_bucket(registry, settings):
         return ()
-    place = place_of(model_id)
-    keys = [f"{place}/{name}" for name in KEPT_FILES]
+    prefix = version_prefix(model_id)
+    keys = [f"{prefix}/{name}" for name in KEPT_FILES]
     return tuple(str(registry.storage.path(key).resolve()) for key in keys if registry.storage.exists(key))
 
 

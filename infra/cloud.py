@@ -191,8 +191,8 @@ def _backup(
 def _artifact(
     name: str, model: ModelArtifactArgs, registry: RegistryBucket, opts: pulumi.ResourceOptions
 ) -> ModelArtifact:
-    place = ArtifactBucket(registry.bucket, registry.key_arn, tuple(registry.ready)) if model.files else None
-    return ModelArtifact(name, model, place, opts)
+    target = ArtifactBucket(registry.bucket, registry.key_arn, tuple(registry.ready)) if model.files else None
+    return ModelArtifact(name, model, target, opts)
 
 
 @dataclass(frozen=True)

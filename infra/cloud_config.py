@@ -109,20 +109,20 @@ def parse_object(value: Any, key: str, kind: type[_Config], where: str) -> _Conf
     Raises:
         ConfigError: it is missing or does not fit; names the key, the value and what is allowed.
     """
-    place = f"{where}: {key}"
+    path = f"{where}: {key}"
     if value is None:
-        raise ConfigError(f"{place}: this key is required on this platform; see docs/configuration.md")
+        raise ConfigError(f"{path}: this key is required on this platform; see docs/configuration.md")
     if not isinstance(value, dict):
-        raise ConfigError(f"{place}: {value!r} is not allowed; allowed: an object")
+        raise ConfigError(f"{path}: {value!r} is not allowed; allowed: an object")
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentence(place, problem, kind) for problem in error.errors())) from None
+        raise ConfigError("\n".join(_sentence(path, problem, kind) for problem in error.errors())) from None
 
 
-def _sentence(place: str, problem: Any, kind: type[Any]) -> str:
+def _sentence(path: str, problem: Any, kind: type[Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    where = f"{place}.{key}" if key else place
+    where = f"{path}.{key}" if key else path
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{where}: unknown key; allowed: {', '.join(kind.__dataclass_fields__)}"
     if problem["type"] == "missing":

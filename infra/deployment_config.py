@@ -200,18 +200,18 @@ def json_schema() -> dict[str, Any]:
 
 def _sentence(where: str, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    place = f"{where}: {key}" if key else where
+    path = f"{where}: {key}" if key else where
     kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{place}: unknown key; allowed: {', '.join(_known_keys(problem['loc'][:-1]))}"
+        return f"{path}: unknown key; allowed: {', '.join(_known_keys(problem['loc'][:-1]))}"
     if kind == "missing":
-        return f"{place}: this key is required"
+        return f"{path}: this key is required"
     if kind == "value_error":
-        return f"{place}: {value!r} is not allowed; allowed: {context['error']}"
+        return f"{path}: {value!r} is not allowed; allowed: {context['error']}"
     if kind == "dataclass_type":
-        return f"{place}: {value!r} is not allowed; allowed: a mapping"
+        return f"{path}: {value!r} is not allowed; allowed: a mapping"
     allowed = _ALLOWED.get(context.get("pattern", ""), _lower_first(problem["msg"]))
-    return f"{place}: {value!r} is not allowed; allowed: {allowed}"
+    return f"{path}: {value!r} is not allowed; allowed: {allowed}"
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

@@ -72,18 +72,18 @@ def look_at_cluster(kubernetes: KubernetesConfig, where: str) -> None:
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
-    place = _kubeconfig()
+    path = _kubeconfig()
     try:
         api = cluster_client(kubernetes, where)
         client.CoreV1Api(api).get_api_resources(_request_timeout=_TIMEOUT_SECONDS)
     except ApiException as error:
         raise ConfigError(
-            f"the cluster of {place} refuses the user ({error.status} {error.reason}): the kubeconfig has expired or "
+            f"the cluster of {path} refuses the user ({error.status} {error.reason}): the kubeconfig has expired or "
             "lacks rights; nothing was changed"
         ) from None
     except HTTPError as error:
         reason = getattr(error, "reason", error)
-        raise ConfigError(f"the cluster of {place} cannot be reached ({reason}); nothing was changed") from None
+        raise ConfigError(f"the cluster of {path} cannot be reached ({reason}); nothing was changed") from None
 
 
 def cluster_client(kubernetes: KubernetesConfig, where: str) -> Any:
@@ -100,9 +100,9 @@ def cluster_client(kubernetes: KubernetesConfig, where: str) -> Any:
             context=kubernetes.context or None, client_configuration=configuration
         )
     except (config.ConfigException, OSError, KeyError, TypeError) as error:
-        said = str(error).split("\n", maxsplit=1)[0]
+        detail = str(error).split("\n", maxsplit=1)[0]
         raise ConfigError(
-            f"{where}: {config_keys.KUBERNETES}: the kubeconfig {_kubeconfig()} names no usable cluster ({said}); "
+            f"{where}: {config_keys.KUBERNETES}: the kubeconfig {_kubeconfig()} names no usable cluster ({detail}); "
             "set KUBECONFIG; nothing was changed"
         ) from None
     configuration.retries = 1

@@ -7,8 +7,8 @@ import pulumi
 from components.local_serving import LocalServing, LocalServingArgs, LocalSlots, LocalVersion
 from components.model_artifact import ModelArtifact
 from infra.artifact import Versions, resolve_versions
+from infra.environment_policy import require_environment_policy
 from infra.errors import ConfigError
-from infra.fitness import require_fit
 from infra.rollout_config import rollout_outputs, slot_name
 from infra.settings import CHECKOUT, StackSettings, load_settings
 
@@ -17,7 +17,7 @@ def program() -> None:
     """Declares one stack: the model version of its config, served as its deployment says."""
     try:
         settings = load_settings()
-        require_fit(settings)
+        require_environment_policy(settings)
         outputs = _PLATFORMS[settings.platform](settings, resolve_versions(settings))
     except ConfigError as error:
         raise pulumi.RunError(str(error)) from None
@@ -66,7 +66,7 @@ def declare_on_this_machine(settings: StackSettings, versions: Versions) -> dict
             checkout=str(CHECKOUT),
             trusted_types=settings.trusted_types,
             slots=LocalSlots(rollout.slot, _local(other) if other else None, rollout.weight, rollout.shadow)
-            if rollout.fronted
+            if rollout.has_two_slots
             else None,
         ),
     )

@@ -69,7 +69,7 @@ class RolloutConfig:
     """How long the version before stays at full size after a switch, so that the way back is a switch."""
     checks: RolloutChecks = Field(default_factory=RolloutChecks)
     slot: Slot = "blue"
-    """Where the stable version is."""
+    """The slot of the stable version."""
     candidate: str = ""
     """Model version in the other slot that is to become stable; empty: there is none."""
     weight: Annotated[StrictInt, Field(ge=0, le=_ALL)] = 0
@@ -79,7 +79,7 @@ class RolloutConfig:
     kept: str = ""
     """Model version in the other slot that was stable before; empty: there is none."""
     kept_until: str = ""
-    """When it may go: RFC 3339, UTC."""
+    """The time from which the kept version may go: RFC 3339, UTC."""
 
     @model_validator(mode="after")
     def _require_possible(self) -> Self:
@@ -98,7 +98,7 @@ class RolloutConfig:
         return self.candidate or self.kept
 
     @property
-    def fronted(self) -> bool:
+    def has_two_slots(self) -> bool:
         """Whether two versions may have to serve beside each other."""
         return self.strategy != "rolling"
 
@@ -116,7 +116,7 @@ def slot_name(name: str, slot: Slot, what: str) -> str:
 
 def rollout_outputs(rollout: RolloutConfig) -> dict[str, Any]:
     """The stack's outputs about its rollout; none for strategy rolling."""
-    if not rollout.fronted:
+    if not rollout.has_two_slots:
         return {}
     return {
         "slot": rollout.slot,
@@ -146,7 +146,7 @@ def parse_rollout_config(value: Any, where: str, model_version: str, platform: s
         config = TypeAdapter(RolloutConfig).validate_python(_plain(value))
     except ValidationError as error:
         raise ConfigError("\n".join(_sentence(where, problem) for problem in error.errors())) from None
-    if config.fronted and platform == "docker":
+    if config.has_two_slots and platform == "docker":
         raise ConfigError(
             f"{where}.strategy: {config.strategy!r} is not allowed; allowed on platform docker: 'rolling'"
         )
@@ -192,11 +192,11 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sentence(where: str, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    place = f"{where}.{key}" if key else where
+    path = f"{where}.{key}" if key else where
     kind = problem["type"]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         known = RolloutChecks if len(problem["loc"]) > 1 else RolloutConfig
-        return f"{place}: unknown key; allowed: {', '.join(known.__dataclass_fields__)}"
+        return f"{path}: unknown key; allowed: {', '.join(known.__dataclass_fields__)}"
     if kind == "value_error":
-        return f"{place}: is not possible; allowed: {problem['ctx']['error']}"
-    return f"{place}: {problem.get('input')!r} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        return f"{path}: is not possible; allowed: {problem['ctx']['error']}"
+    return f"{path}: {problem.get('input')!r} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"

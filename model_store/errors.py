@@ -130,17 +130,18 @@ class UntrustedType(ModelStoreError):
 
     Args:
         name: the global's full name, such as `os.system`.
-        place: where it is held and would be called, in words; nothing when the name itself is not on the list.
+        location: where it is held and would be called, in words; nothing when the name itself is not on the list.
     """
 
     exit_code = exit_codes.UNTRUSTED_TYPE
 
     rule = "name"
 
-    def __init__(self, name: str, place: str = "", position: str = "") -> None:
+    def __init__(self, name: str, location: str = "", position: str = "") -> None:
         at = f" ({position})" if position else ""
+        named = f"{name}, {location}," if location else f"{name},"
         super().__init__(
-            f"the model names {name}{f', {place},' if place else ','} which is not trusted{at}; nothing of it was run. "
+            f"the model names {named} which is not trusted{at}; nothing of it was run. "
             f"If you know it to be harmless, trust it by name: trusted=[{name!r}]"
         )
         self.name = name
@@ -162,7 +163,7 @@ class StructureRefused(UntrustedType):
         ModelStoreError.__init__(
             self,
             f"the model's file breaks the rule {rule!r}: {what}{at}; nothing of it was run. "
-            "No library writes such a file: ask whoever made it to save the model again",
+            "No library writes such a file: ask its author to save the model again",
         )
         self.rule, self.name, self.position, self.what = rule, name, position, what
 

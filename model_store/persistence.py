@@ -34,7 +34,7 @@ from model_store.serialization.formats import (
     serializer_named,
 )
 from model_store.serialization.full_names import full_class_name
-from model_store.storage.atomic_file import written_whole
+from model_store.storage.atomic_file import atomic_write
 
 _LIBRARIES = ("joblib", "lightgbm", "numpy", "scikit-learn", "scipy", "xgboost", "xgboost-cpu")
 
@@ -68,7 +68,7 @@ class SecureModelPersistence:
 
     @staticmethod
     def generate_encryption_key() -> bytes:
-        """A new key: 32 random bytes as URL-safe base64. Whoever has it can read what it encrypts."""
+        """A new key: 32 random bytes as URL-safe base64. Its holder can read what it encrypts."""
         return generate_key()
 
     def save_model_secure(
@@ -111,7 +111,7 @@ class SecureModelPersistence:
             encrypted=encrypt,
         )
         key = self._keys.primary if encrypt else None
-        with written_whole(Path(filepath)) as file:
+        with atomic_write(Path(filepath)) as file:
             writer = ArtifactWriter(file, header, key)
             try:
                 serialized_bytes = _write_payload(model, writer, header)

@@ -28,7 +28,7 @@ from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 
-from sandbox.once import OnlyOnce, read_to_the_end
+from sandbox.idempotency import IdempotentRequests, read_to_the_end
 from sandbox.percentiles import answer_percentiles
 from sandbox.policies import denied
 
@@ -45,7 +45,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 
-class Front:
+class AwsGateway:
     """A WSGI application in front of moto's."""
 
     def __init__(self) -> None:
@@ -212,7 +212,7 @@ def _timed(value: Any, name: str = "") -> Any:
 def _mend_moto() -> None:
     """Two things that moto 5 gets wrong.
 
-    It denies by a policy's Deny whatever the condition says, where `Front` has looked already; and it fails over a
+    It denies by a policy's Deny whatever the condition says, where `AwsGateway` has looked already; and it fails over a
     principal that is a text when it looks for the right to write access logs.
     """
     from moto.iam.access_control import PermissionResult
@@ -222,12 +222,12 @@ def _mend_moto() -> None:
 
     def may_log(target_bucket: FakeBucket, target_prefix: str | None) -> bool:
         statements = json.loads(target_bucket.policy or b'{"Statement": []}')["Statement"]
-        place = f"arn:aws:s3:::{target_bucket.name}/{target_prefix or ''}*"
+        resource = f"arn:aws:s3:::{target_bucket.name}/{target_prefix or ''}*"
         return any(
             statement["Effect"] == "Allow"
             and statement["Principal"] == {"Service": "logging.s3.amazonaws.com"}
             and statement["Action"] == "s3:PutObject"
-            and statement["Resource"] == place
+            and statement["Resource"] == resource
             for statement in statements
         )
 
@@ -246,7 +246,7 @@ def main() -> int:
 
 async def _serve(options: argparse.Namespace) -> None:
     """Connections are kept, as AWS keeps them."""
-    application: Any = WSGIMiddleware(cast("Any", OnlyOnce(Front())), workers=_THREADS)
+    application: Any = WSGIMiddleware(cast("Any", IdempotentRequests(AwsGateway())), workers=_THREADS)
     shared: dict[str, Any] = {"host": "127.0.0.1", "log_level": "error", "lifespan": "off", "timeout_keep_alive": 600}
     shared["timeout_graceful_shutdown"] = 1
     secure = uvicorn.Config(

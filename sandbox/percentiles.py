@@ -35,7 +35,7 @@ def percentile(values: Sequence[float], share: float) -> float:
         values: in ascending order, at least one.
         share: percent, 0 to 100.
     """
-    place = (len(values) - 1) * share / 100
-    below = math.floor(place)
+    rank = (len(values) - 1) * share / 100
+    below = math.floor(rank)
     above = min(below + 1, len(values) - 1)
-    return values[below] + (values[above] - values[below]) * (place - below)
+    return values[below] + (values[above] - values[below]) * (rank - below)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from conventions import exit_codes
-from scripts.working import Working
+from scripts.status_line import StatusLine
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -19,9 +19,9 @@ def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) ->
         The exit code.
     """
     options = parser.parse_args(arguments)
-    options.working = Working(options.title)
+    options.status_line = StatusLine(options.title)
     try:
-        with options.working:
+        with options.status_line:
             return int(options.run(options))
     except KeyboardInterrupt:
         complain("interrupted; run the same command again to go on")
@@ -69,7 +69,7 @@ def add_command(commands: Any, name: str, run: Command, summary: str, example: s
 
 def show(options: argparse.Namespace, value: object, text: str) -> None:
     """Prints a result: as JSON when asked for, else as text. It stays in `options.shown`."""
-    options.working.stop()
+    options.status_line.stop()
     options.shown = value
     sys.stdout.write((json.dumps(value, indent=2) if options.json else text) + "\n")
 

@@ -81,13 +81,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _deployments() -> "ModelDeployment":
     from stacks import ModelDeployment
 
-    return ModelDeployment(CHECKOUT, say=progress)
+    return ModelDeployment(CHECKOUT, log=progress)
 
 
 def _up(options: argparse.Namespace) -> int:
     from stacks.development.quickstart import bring_up
 
-    outcome = bring_up(_deployments(), CHECKOUT, options.environment, say=progress)
+    outcome = bring_up(_deployments(), CHECKOUT, options.environment, log=progress)
     return _print_outcome(outcome, options, with_call=True)
 
 
@@ -202,7 +202,7 @@ def _watch(options: argparse.Namespace) -> int:
     def draw() -> "Table":
         return metrics_table(options.environment, *deployments.measure(options.environment, options.api_key_file))
 
-    options.working.stop()
+    options.status_line.stop()
     console = Console()
     if options.json or not console.is_terminal:
         numbers, alerts = deployments.measure(options.environment, options.api_key_file)

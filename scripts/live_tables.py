@@ -49,7 +49,7 @@ def rollout_table(status: "RolloutStatus") -> "Table":
     for column in ("since the last change", "stable", "candidate"):
         drawn.add_column(column, overflow="fold")
     for name, key, unit in _ROWS if status.numbers else ():
-        drawn.add_row(name, *(_shown(status.numbers[side][key], unit) for side in ("stable", "candidate")))
+        drawn.add_row(name, *(_shown(status.numbers[variant][key], unit) for variant in ("stable", "candidate")))
     share = status.candidate_share
     if share is not None and rollout.candidate:
         drawn.add_row("share of the requests", f"{1 - share:.1%}", f"{share:.1%}")

@@ -94,8 +94,8 @@ def _header(content: bytes, change: Callable[[bytes], bytes]) -> bytes:
     return content[:8] + len(changed).to_bytes(4, "big") + changed + content[12 + length :]
 
 
-def _flip(content: bytes, place: int) -> bytes:
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+def _flip(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
 
 
 def _artifact(payload: bytes, compression: CompressionType, *, encrypted: bool) -> tuple[bytes, str]:

@@ -86,7 +86,7 @@ def _add_register(commands: argparse._SubParsersAction) -> None:  # type: ignore
         help="record this file's name and digest; a table serves as --sample",
     )
     register.add_argument(
-        "--no-runtime", action="store_true", help="make no faster form; the model's own library answers"
+        "--no-runtime", action="store_true", help="make no optimized form; the model's own library answers"
     )
     register.add_argument(
         "--positive-class", metavar="CLASS", help="the class that is fraud, where the classes do not say"

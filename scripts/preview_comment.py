@@ -4,7 +4,7 @@
 Says what would be changed, replaced and deleted, and from which model version to which, with the metrics of both.
 Reads only; the registry is the one of MODEL_REGISTRY_URL, else the checkout's.
 
-exit codes: 0 the preview went through, 9 it was refused or failed (the Markdown says why), 2 the input is no preview
+exit codes: 0 the preview went through, 9 it was refused or failed (the Markdown says why), 2 the input is not a preview
 """
 
 import argparse
@@ -81,7 +81,7 @@ def _by_kind(steps: list[dict[str, Any]]) -> dict[str, list[str]]:
         if kind == "delete" and step.get("oldState", {}).get("retainOnDelete"):
             kind = "keep"
         state = step.get("newState") or step.get("oldState") or {}
-        # What only groups other resources is no change of its own.
+        # A component that only groups other resources is not a change of its own.
         if kind in dict(_SECTIONS) and (kind, urn) not in seen and state.get("custom", True):
             seen.add((kind, urn))
             found.setdefault(kind, []).append(_line(step))

@@ -108,7 +108,7 @@ def prove(options: argparse.Namespace) -> int:
     model_ids = wanted or [model.model_id for model in registry.list_models()]
     rows = []
     for number, model_id in enumerate(model_ids):
-        options.working.step(number, len(model_ids), model_id)
+        options.status_line.step(number, len(model_ids), model_id)
         try:
             rows.append(prove_version(registry, model_id).to_dict())
         except ModelStoreError as error:
@@ -226,7 +226,7 @@ def verify(options: argparse.Namespace) -> int:
 
     registry = open_registry()
     wanted = [resolved(registry, each) for each in options.model_id]
-    findings = list(verify_everything(registry, wanted, options.working.step))
+    findings = list(verify_everything(registry, wanted, options.status_line.step))
     if options.public_key and options.policy != SignaturePolicy.OFF:
         versions = [item.subject for item in findings if "@" not in item.subject and item.subject != "audit"]
         findings += [_signature_finding(registry, model_id, options, Finding) for model_id in versions]
@@ -291,7 +291,7 @@ def rotate_key(options: argparse.Namespace) -> int:
     registry = open_registry()
     new_keys: Keyring = Keyring.from_files(*options.new_key)
     model_ids = [resolved(registry, each) for each in options.model_id]
-    rotated = rotate_keys(registry, model_ids, new_keys.providers, options.working.step)
+    rotated = rotate_keys(registry, model_ids, new_keys.providers, options.status_line.step)
     names = [key.key_id for key in new_keys.providers]
     answer = {"rotated": rotated, "keys": names}
     show(options, answer, f"{len(rotated)} artifact(s) are encrypted for {', '.join(names)} now")
@@ -355,7 +355,7 @@ def backup(options: argparse.Namespace) -> int:
     """Copies the registry to another place."""
     from model_store.registry import bundles
 
-    counts = bundles.backup(open_registry(), options.destination, options.working.step)
+    counts = bundles.backup(open_registry(), options.destination, options.status_line.step)
     show(options, counts, f"{options.destination}: {counts['copied']} copied, {counts['present']} there already")
     return 0
 
@@ -364,7 +364,7 @@ def restore(options: argparse.Namespace) -> int:
     """Copies from a backup what the registry does not have."""
     from model_store.registry import bundles
 
-    counts = bundles.restore(open_registry(), options.source, options.working.step)
+    counts = bundles.restore(open_registry(), options.source, options.status_line.step)
     show(options, counts, f"{options.source}: {counts['copied']} restored, {counts['present']} there already")
     return 0
 
@@ -388,9 +388,9 @@ def cleanup(options: argparse.Namespace) -> int:
     from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()
-    place = options.directory.resolve()
+    directory = options.directory.resolve()
     root = Path(registry.storage.location).resolve()
-    if place in (root, root / "models"):
+    if directory in (root, root / "models"):
         going, kept = clean_registry(
             registry, options.keep_latest, dry_run=options.dry_run, in_use=versions_in_use(CHECKOUT)
         )

@@ -33,12 +33,14 @@ def deployed(
         interval_seconds=options.interval,
         keep_minutes=options.keep_minutes,
     )
-    forced = options.reason if options.force else ""
-    if wanted.fronted:
-        return rollouts.deploy(config, wanted, shadow=options.shadow, forced=forced)
+    override_reason = options.reason if options.force else ""
+    if wanted.has_two_slots:
+        return rollouts.deploy(config, wanted, shadow=options.shadow, override_reason=override_reason)
     if options.shadow:
         raise ConfigError("--shadow: needs --strategy blue_green or canary: there is no candidate otherwise")
-    return deployments.deploy(config, auto_rollback=not options.no_auto_rollback, forced=forced, rollout=wanted)
+    return deployments.deploy(
+        config, auto_rollback=not options.no_auto_rollback, override_reason=override_reason, rollout=wanted
+    )
 
 
 def rollouts_of(deployments: "ModelDeployment", options: argparse.Namespace) -> "Rollouts":
@@ -96,7 +98,7 @@ def add_rollout_commands(commands: Any, program: str, key_help: str, make: Make,
         from scripts.live_tables import as_text, rollout_table
 
         rollouts = rollouts_of(make(), options)
-        options.working.stop()
+        options.status_line.stop()
         console = Console()
         if options.json or not options.follow or not console.is_terminal:
             status = rollouts.status(options.environment)
@@ -147,5 +149,5 @@ def _steps(text: str) -> tuple[int, ...]:
 def _seconds(text: str) -> int:
     parts = re.fullmatch(r"(\d+)([smh]?)", text)
     if parts is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length of time; such as 30s, 5m or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; allowed: such as 30s, 5m or 1h")
     return int(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[parts[2]]

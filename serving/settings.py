@@ -32,7 +32,7 @@ class ServingSettings:
     model_sha256: str
     """The artifact's digest, `sha256:<hex>`; any other is refused."""
     model_runtime_sha256: str
-    """The digest of the model's second form, which is then what answers; empty: the artifact itself does."""
+    """The digest of the model's optimized form, which then answers; empty: the artifact itself answers."""
     model_key_file: Path | None
     """File with the key of an encrypted artifact."""
     api_keys_file: Path

@@ -17,7 +17,7 @@ from stacks.checks.health import Check, HealthReport, check_health
 from stacks.checks.signatures import why_unsigned
 from stacks.engine.cluster_state import in_cluster, pod_checks, require_as_asked, why_not_ready
 from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
-from stacks.engine.run import Say, forget_pending_creations, run_destroy, run_up
+from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
 from stacks.engine.stack_config import changed_config, read_config
 from stacks.engine.workspace import existing_environments, select_stack, stack_config_file
 from stacks.environments import DeploymentEnvironment
@@ -50,18 +50,18 @@ class ModelDeployment:
     Args:
         checkout: the project's root; the one this package lies in when not given.
         registry: where model versions are; the checkout's own when not given.
-        say: told the progress, line by line; silent when not given.
+        log: told the progress, line by line; silent when not given.
     """
 
     def __init__(
         self,
         checkout: Path | None = None,
         registry: "ModelRegistry | None" = None,
-        say: Say | None = None,
+        log: Log | None = None,
     ) -> None:
         self.checkout = checkout or CHECKOUT
         self._registry = registry
-        self.say = say or (lambda _line: None)
+        self.log = log or (lambda _line: None)
 
     @property
     def registry(self) -> "ModelRegistry":
@@ -122,7 +122,7 @@ class ModelDeployment:
         *,
         detail: str = "",
         auto_rollback: bool = True,
-        forced: str = "",
+        override_reason: str = "",
         rollout: RolloutConfig | None = None,
     ) -> DeployOutcome:
         """Deploys a model version in place of the present one; returns when its endpoint answers.
@@ -135,7 +135,7 @@ class ModelDeployment:
             detail: added to the message in the stack's history.
             auto_rollback: whether a cluster goes back to the version before when this one does not get healthy; on
                 this machine the version before goes on serving anyway.
-            forced: why it is deployed although it does not pass a gate; recorded in the audit log.
+            override_reason: why it is deployed although it does not pass a gate; recorded in the audit log.
             rollout: of the stack from now on; as it is when not given. `Rollouts` deploys step by step.
 
         Raises:
@@ -153,7 +153,7 @@ class ModelDeployment:
         environment = DeploymentEnvironment.named(config.environment)
         model_id = Aliases(self.registry).resolve(config.model_id)
         require_no_rollout(stack_config_file(self.checkout, environment), environment)
-        self.require_gates(model_id, environment, config, forced)
+        self.require_gates(model_id, environment, config, override_reason)
         message = message_for(Intent.DEPLOY, model_id, detail)
         return self.converge(environment, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout)
 
@@ -288,7 +288,7 @@ class ModelDeployment:
             stack = select_stack(self.checkout, wanted)
             if not stack.outputs() and not _has_resources(stack):
                 return False
-            run_destroy(stack, self.say)
+            run_destroy(stack, self.log)
         return True
 
     def unlock(self, environment: DeploymentEnvironment | str) -> int:
@@ -302,13 +302,13 @@ class ModelDeployment:
         wanted = DeploymentEnvironment.named(environment)
         locks = remove_stale_locks(self.checkout, wanted)
         for lock in locks:
-            self.say(f"removed the lock of a run that has died ({lock})")
+            self.log(f"removed the lock of a run that has died ({lock})")
         if locks:
             forget_pending_creations(select_stack(self.checkout, wanted))
         return len(locks)
 
     def require_gates(
-        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, forced: str
+        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, override_reason: str
     ) -> None:
         """Raises unless a model version passes the gates of the config, or somebody has said why it should anyway.
 
@@ -331,11 +331,11 @@ class ModelDeployment:
             candidate = with_proofs(self.registry.get_metadata(model_id), self.registry.state(model_id), installed)
             require_gates(candidate, deployed, config.gates, installed, unsigned)
         except GatesFailed as refusal:
-            if not forced:
+            if not override_reason:
                 raise
-            said = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
-            self.registry.audit.append("force", model_id, forced, environment=str(environment), gates=said)
-            self.say(f"deploying although {said}: {forced}")
+            detail = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
+            self.registry.audit.append("force", model_id, override_reason, environment=str(environment), gates=detail)
+            self.log(f"deploying although {detail}: {override_reason}")
 
     def converge(
         self,
@@ -371,15 +371,15 @@ class ModelDeployment:
             before = read_config(file).get(MODEL_VERSION)
             try:
                 with changed_config(file, model_id, config, rollout):
-                    result = run_up(stack, environment, message, self.say)
+                    result = run_up(stack, environment, message, self.log)
                     require_as_asked(file, config, result.outputs)
             except DeploymentFailed as error:
                 reason = f"{error}{why_not_ready(file, config)}"
                 if not auto_rollback or before in (None, model_id) or not in_cluster(file):
                     raise DeploymentFailed(reason) from None
-                self.say(f"{model_id} did not get healthy; going back to {before}")
+                self.log(f"{model_id} did not get healthy; going back to {before}")
                 back = message_for(Intent.ROLLBACK, str(before), f"{model_id} did not get healthy")
-                run_up(stack, environment, back, self.say)
+                run_up(stack, environment, back, self.log)
                 raise DeploymentFailed(f"{reason}; {environment} went back to {before}") from None
             current = current_deployment(self._history(environment, stack), environment)
             outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)

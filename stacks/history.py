@@ -152,30 +152,30 @@ def versions_behind(history: Iterable[Deployment]) -> list[str]:
     Args:
         history: deployments, newest first.
     """
-    trail: list[str] = []
+    version_stack: list[str] = []
     for deployment in reversed(list(history)):
         model_id = deployment.model_id
-        if trail and trail[-1] == model_id:
+        if version_stack and version_stack[-1] == model_id:
             continue
-        went_back = deployment.intent is Intent.ROLLBACK and model_id in trail
-        stepped_back = deployment.intent is Intent.UP and trail[-2:-1] == [model_id]
+        went_back = deployment.intent is Intent.ROLLBACK and model_id in version_stack
+        stepped_back = deployment.intent is Intent.UP and version_stack[-2:-1] == [model_id]
         if went_back or stepped_back:
-            del trail[_last_index(trail, model_id) + 1 :]
+            del version_stack[_last_index(version_stack, model_id) + 1 :]
         else:
-            trail.append(model_id)
-    return trail[-2::-1]
+            version_stack.append(model_id)
+    return version_stack[-2::-1]
 
 
-def _last_index(trail: list[str], model_id: str) -> int:
-    return len(trail) - 1 - trail[::-1].index(model_id)
+def _last_index(version_stack: list[str], model_id: str) -> int:
+    return len(version_stack) - 1 - version_stack[::-1].index(model_id)
 
 
 def _deployment(environment: DeploymentEnvironment, update: Any, number: int) -> Deployment:
     started = _utc(update.start_time)
     model_id = _value(update, MODEL_VERSION)
     config = _parsed(_value(update, DEPLOYMENT))
-    said = _MESSAGE.match(update.message or "")
-    intent = Intent(said["intent"]) if said and said["model_id"] == model_id else Intent.UP
+    marked = _MESSAGE.match(update.message or "")
+    intent = Intent(marked["intent"]) if marked and marked["model_id"] == model_id else Intent.UP
     rollout = _parsed(_value(update, ROLLOUT))
     name = config.get("deployment_name", "unnamed")
     return Deployment(

@@ -14,7 +14,7 @@ class ModelDeploymentConfig(DeploymentConfig):
     """A model version, and how an environment serves it."""
 
     model_id: str
-    """By id, `name@alias` or `name:number`."""
+    """The model version: its id, `name@alias` or `name:number`."""
 
     @classmethod
     def of(cls, model_id: str, deployment: DeploymentConfig) -> "ModelDeploymentConfig":

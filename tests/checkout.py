@@ -70,17 +70,17 @@ class Checkout:
             timeout=240,
             stdin=subprocess.DEVNULL,
         )
-        said = f"{completed.stdout}\n{completed.stderr}"
-        assert completed.returncode == code, f"{command} ended with {completed.returncode}, expected {code}:\n{said}"
+        output = f"{completed.stdout}\n{completed.stderr}"
+        assert completed.returncode == code, f"{command} ended with {completed.returncode}, expected {code}:\n{output}"
         return completed
 
     def fails(self, *command: str, **environment: str) -> str:
         """Runs a command that has to fail, and returns what it said."""
         variables = {**self.environment, **environment}
         completed = subprocess.run(command, cwd=self.root, env=variables, capture_output=True, text=True, timeout=240)
-        said = f"{completed.stdout}\n{completed.stderr}"
-        assert completed.returncode != 0, f"{command} did not fail:\n{said}"
-        return said
+        output = f"{completed.stdout}\n{completed.stderr}"
+        assert completed.returncode != 0, f"{command} did not fail:\n{output}"
+        return output
 
     def deploy_model(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "scripts/deploy_model.py", *arguments, code=code)

@@ -28,8 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     sources = tuple(options.only) if options.only else SOURCES
     try:
-        engine = ensure_engine(_say, sources)
-        others = ensure(_wanted(options.with_), _say)
+        engine = ensure_engine(_log, sources)
+        others = ensure(_wanted(options.with_), _log)
     except ToolchainError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -52,7 +52,7 @@ def _wanted(kinds: list[str]) -> list[Tool]:
     return [*(CONTROL_PLANE if "control-plane" in kinds else ()), *(PROVIDERS if "providers" in kinds else ())]
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

@@ -60,14 +60,14 @@ def publish(target: Path, fill: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
-def exclusive(target: Path, say: Callable[[str], None]) -> Iterator[None]:
+def exclusive(target: Path, log: Callable[[str], None]) -> Iterator[None]:
     """Holds the entry's lock; says so when another process has it, and waits."""
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(target.parent / f"{target.name}.lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        say("another process is preparing the same thing; waiting for it")
+        log("another process is preparing the same thing; waiting for it")
         lock.acquire()
     try:
         yield

@@ -25,7 +25,7 @@ class Engine:
     program: Path
     """The `pulumi` executable."""
     version: str
-    """Such as `3.259.0`."""
+    """The engine's version, such as `3.259.0`."""
     source: str
     """`path`, `download` or `build`."""
     made: bool
@@ -36,11 +36,11 @@ class Engine:
         return {**asdict(self), "program": str(self.program)}
 
 
-def ensure_engine(say: Callable[[str], None], sources: tuple[str, ...] = SOURCES) -> Engine:
+def ensure_engine(log: Callable[[str], None], sources: tuple[str, ...] = SOURCES) -> Engine:
     """Returns an engine, making one when there is none.
 
     Args:
-        say: told in one line what is being tried and why something did not work.
+        log: told in one line what is being tried and why something did not work.
         sources: the ways to try, out of `path`, `download` and `build`, in order.
 
     Raises:
@@ -57,10 +57,10 @@ def ensure_engine(say: Callable[[str], None], sources: tuple[str, ...] = SOURCES
     failures = []
     for source in sources:
         try:
-            return ways[source](say)
+            return ways[source](log)
         except ToolchainError as error:
             failures.append(f"  {source}: {error}")
-            say(f"{source}: {error}")
+            log(f"{source}: {error}")
     raise EngineUnavailable("the Pulumi engine cannot be installed on this machine:\n" + "\n".join(failures))
 
 
@@ -79,11 +79,11 @@ def _entry(source: str) -> Path:
     return cache.entry("engine", f"{source}-{cache.digest(*inputs)}")
 
 
-def _from_path(say: Callable[[str], None]) -> Engine:
+def _from_path(log: Callable[[str], None]) -> Engine:
     found = _find_on_path()
     if found is None:
         raise ToolchainError(f"no `pulumi` {MINIMUM_ENGINE_VERSION} or newer on PATH")
-    say(f"using {found.program}")
+    log(f"using {found.program}")
     return found
 
 
@@ -115,18 +115,18 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.split("."))
 
 
-def _downloaded(say: Callable[[str], None]) -> Engine:
+def _downloaded(log: Callable[[str], None]) -> Engine:
     archive_name()
-    return _made("download", download_engine, say)
+    return _made("download", download_engine, log)
 
 
-def _built(say: Callable[[str], None]) -> Engine:
-    return _made("build", ENGINE.build, say)
+def _built(log: Callable[[str], None]) -> Engine:
+    return _made("build", ENGINE.build, log)
 
 
-def _made(source: str, make: Callable[[Path], None], say: Callable[[str], None]) -> Engine:
+def _made(source: str, make: Callable[[Path], None], log: Callable[[str], None]) -> Engine:
     target = _entry(source)
-    with cache.exclusive(target, say):
+    with cache.exclusive(target, log):
         if not target.exists():
             cache.publish(target, make)
     return Engine(target / "pulumi", ENGINE_VERSION, source, made=True)

@@ -20,11 +20,11 @@ def main() -> int:
     """Installs the requirements and the checkout itself; returns the exit code."""
     requirements = Path(sys.argv[1])
     if _uv_is_there() or _install_uv(requirements):
-        _say(f"installing {requirements}")
+        _log(f"installing {requirements}")
         code = _run("uv", "pip", "sync", "--quiet", "--require-hashes", "--python", sys.executable, str(requirements))
         if code == 0:
             return _install_checkout("uv", "pip", "install", "--quiet", "--python", sys.executable)
-        _say("uv could not install them; trying pip")
+        _log("uv could not install them; trying pip")
     if _run("pip", "install", "--quiet", "--require-hashes", "-r", str(requirements)) != 0:
         sys.stderr.write(f"error: {requirements} cannot be installed; the messages above say why\n")
         return 1
@@ -33,7 +33,7 @@ def main() -> int:
 
 def _install_uv(requirements: Path) -> bool:
     """Installs uv as the requirements pin it; whether it is there afterwards."""
-    _say("installing the installer (uv)")
+    _log("installing the installer (uv)")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
         pinned.write(_pin_of("uv", requirements.read_text(encoding="utf-8")))
         pinned.flush()
@@ -63,7 +63,7 @@ def _run(module: str, *arguments: str) -> int:
     return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

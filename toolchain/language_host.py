@@ -43,10 +43,10 @@ class DirectoryLanguageServer(LanguageServer):
 
 
 def _run_program(program_directory: str, entry_point: str) -> None:
-    place = Path(program_directory) / (entry_point or ".")
+    path = Path(program_directory) / (entry_point or ".")
     sys.path.insert(0, program_directory)
     os.chdir(program_directory)
-    runpy.run_path(str(place), run_name="__main__")
+    runpy.run_path(str(path), run_name="__main__")
 
 
 def main() -> None:

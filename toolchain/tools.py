@@ -43,10 +43,10 @@ def _kubernetes_schema(build: GoBuild, directory: Path) -> None:
 
 @dataclass(frozen=True)
 class Tool:
-    """Some programs that belong together, and the ways to have them."""
+    """Some programs that belong together, and the ways to install them."""
 
     name: str
-    """Such as `aws-provider`; the cache's kind."""
+    """The cache's kind, such as `aws-provider`."""
     version: str
     build: GoBuild
     release: str = ""
@@ -66,7 +66,7 @@ class Tool:
         return cache.entry(self.name, f"download-{cache.digest(_site().encode(), self.version.encode())}")
 
     def directory(self) -> Path | None:
-        """Where the programs lie by now; None when they are still to be had."""
+        """Where the programs lie by now; None while they are not installed."""
         if not self.programs:
             return entry if (entry := self.built_entry()).exists() else None
         on_path = {Path(found).parent for name in self.programs if (found := shutil.which(name))}
@@ -133,16 +133,16 @@ CONTROL_PLANE = (
 )
 
 
-def ensure(tools: Iterable[Tool], say: Callable[[str], None]) -> dict[str, Path]:
+def ensure(tools: Iterable[Tool], log: Callable[[str], None]) -> dict[str, Path]:
     """The directory of each tool's programs, made where there is none yet.
 
     Raises:
         ToolchainError: one cannot be installed; names it, and why each way to it failed.
     """
-    return {tool.name: _ensure(tool, say) for tool in tools}
+    return {tool.name: _ensure(tool, log) for tool in tools}
 
 
-def _ensure(tool: Tool, say: Callable[[str], None]) -> Path:
+def _ensure(tool: Tool, log: Callable[[str], None]) -> Path:
     if (ready := tool.directory()) is not None:
         return ready
     failures = []
@@ -151,12 +151,12 @@ def _ensure(tool: Tool, say: Callable[[str], None]) -> Path:
         ways.insert(0, ("download", tool.downloaded_entry(), lambda directory: _download(tool, directory)))
     for way, target, make in ways:
         try:
-            with cache.exclusive(target, say):
+            with cache.exclusive(target, log):
                 if not target.exists():
                     cache.publish(target, make)
         except ToolchainError as error:
             failures.append(f"  {way}: {error}")
-            say(f"{tool.name}, {way}: {error}")
+            log(f"{tool.name}, {way}: {error}")
         else:
             return target
     raise ToolchainError(f"{tool.name} {tool.version} cannot be installed on this machine:\n" + "\n".join(failures))

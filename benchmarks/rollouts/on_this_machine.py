@@ -48,7 +48,7 @@ def _measure(checkout: Checkout) -> list[dict[str, Any]]:
     steps: list[tuple[str, str, tuple[str, ...]]] = [
         ("rolling: deploy", new, (*deploy, "rolling")),
         ("rolling: rollback", old, back),
-        ("blue-green: deploy (first, so the front comes too)", new, (*deploy, "blue_green")),
+        ("blue-green: deploy (first, so the traffic splitter comes too)", new, (*deploy, "blue_green")),
         ("blue-green: rollback while the version before is kept", old, back),
         ("blue-green: deploy", new, (*deploy, "blue_green")),
         ("blue-green: rollback", old, back),

@@ -23,7 +23,7 @@ from scipy.stats import binomtest
 
 from conventions.latency import STEPS
 from infra.rollout_config import RolloutChecks, RolloutConfig
-from stacks.rollout.checks import Decision, Limits, SideNumbers, judge
+from stacks.rollout.checks import Decision, Limits, VariantMetrics, judge
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 _MOST_SECONDS = 3600
@@ -38,7 +38,7 @@ class Behaviour:
     fraud_rate: float = 0.02
     median_ms: float = 5.0
     spread: float = 0.4
-    """Of the logarithm of the latency."""
+    """The spread of the latency's logarithm."""
 
 
 STABLE = Behaviour()
@@ -61,7 +61,7 @@ class Outcome:
     weight: int
     """Percent at which it was decided."""
     candidate_requests: int
-    """That the candidate had answered by then."""
+    """Requests that the candidate had answered by then."""
     undecided: bool = False
 
 
@@ -77,15 +77,15 @@ def simulate(candidate: Behaviour, random: np.random.Generator, per_second: int,
     limits = Limits(config.checks, drift=0.25, error_rate=0.01, latency_p95_ms=500.0)
     served = 0
     for weight in config.steps:
-        sides = [_Side("stable", STABLE), _Side("candidate", candidate)]
+        variants = [_Variant("stable", STABLE), _Variant("candidate", candidate)]
         for _second in range(_MOST_SECONDS):
             share = round(per_second * weight / 100)
-            sides[0].take(per_second - share, random)
-            sides[1].take(share, random)
-            verdict = judge(sides[0].numbers(), sides[1].numbers(), limits, alone=weight == _ALL)
+            variants[0].take(per_second - share, random)
+            variants[1].take(share, random)
+            verdict = judge(variants[0].numbers(), variants[1].numbers(), limits, alone=weight == _ALL)
             if verdict.decision is not Decision.WAIT:
                 break
-        served += sides[1].requests
+        served += variants[1].requests
         if verdict.decision is Decision.WITHDRAW:
             return Outcome(promoted=False, weight=weight, candidate_requests=served)
         if verdict.decision is Decision.WAIT:
@@ -93,7 +93,7 @@ def simulate(candidate: Behaviour, random: np.random.Generator, per_second: int,
     return Outcome(promoted=True, weight=100, candidate_requests=served)
 
 
-class _Side:
+class _Variant:
     def __init__(self, name: str, behaviour: Behaviour) -> None:
         self._name, self._behaviour = name, behaviour
         self.requests = self._errors = self._frauds = 0
@@ -109,8 +109,8 @@ class _Side:
         steps, counts = np.unique(np.floor(logarithms * STEPS).astype(int), return_counts=True)
         self._latencies.update(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
 
-    def numbers(self) -> SideNumbers:
-        return SideNumbers(
+    def numbers(self) -> VariantMetrics:
+        return VariantMetrics(
             self._name,
             requests=self.requests,
             errors=self._errors,

@@ -77,7 +77,7 @@ def _table(results: list[dict[str, Any]]) -> str:
             f"| {half['p99_ms'] / half['p50_ms']:.1f} |"
         )
     if ours is not None and "faster_share" in ours:
-        lines += ["", f"Share of the transactions that a faster form answered: {ours['faster_share']:.1%}."]
+        lines += ["", f"Share of the transactions that an optimized form answered: {ours['faster_share']:.1%}."]
     return "\n".join(lines) + "\n"
 
 

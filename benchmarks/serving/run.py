@@ -53,14 +53,14 @@ def main() -> int:
             rows = prepare(files, _python("mlflow", ("mlflow", "xgboost-cpu")) if with_mlflow else None)
             everyone = peers(files, lambda name: str(Path(_environment(name)) / "bin" / name))
             chosen = [peer for peer in everyone if _chosen(peer.name, wanted)]
-            results = _measure_in_turns(chosen, _place, load, rows, files, options)
+            results = _measure_in_turns(chosen, _environment_name, load, rows, files, options)
         if options.model in ("mixed", "both"):
             python = _python("mlflow-mixed", mlflow_packages()) if with_mlflow else None
             transactions, scores = prepare_mixed(files, python)
-            everyone = mixed_peers(files, lambda place, name: str(Path(_environment(place)) / "bin" / name))
+            everyone = mixed_peers(files, lambda peer, name: str(Path(_environment(peer)) / "bin" / name))
             chosen = [peer for peer in everyone if _chosen(peer.name, wanted)]
-            place = lambda peer: f"{_place(peer)}-mixed"  # noqa: E731
-            mixed = _measure_in_turns(chosen, place, load, transactions, files, options, scores)
+            environment_name = lambda peer: f"{_environment_name(peer)}-mixed"  # noqa: E731
+            mixed = _measure_in_turns(chosen, environment_name, load, transactions, files, options, scores)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
     write_report(results, mixed, machine, partial=bool(options.only) or options.model != "both")
     return 0
@@ -76,12 +76,12 @@ def _environment(name: str) -> str:
 
 def _python(name: str, packages: tuple[str, ...]) -> str:
     """A peer's own Python, with its packages installed once."""
-    place = Path(_environment(name))
-    stamp, wanted = place / ".installed", hashlib.sha256(" ".join(packages).encode()).hexdigest()
-    python = str(place / "bin" / "python")
+    environment = Path(_environment(name))
+    stamp, wanted = environment / ".installed", hashlib.sha256(" ".join(packages).encode()).hexdigest()
+    python = str(environment / "bin" / "python")
     if not stamp.exists() or stamp.read_text() != wanted:
         uv = str(Path(sys.executable).with_name("uv"))
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place)], check=True)
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)], check=True)
         subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *packages], check=True)
         stamp.write_text(wanted)
     return python
@@ -127,7 +127,7 @@ class _Running:
             raise SystemExit(f"error: {self.peer.name}: its answers differ from the model's by {largest}")
 
     def finish(self) -> None:
-        """Memory, and what the service says of its faster form."""
+        """Memory, and what the service says of its optimized form."""
         self.result["memory_bytes"] = memory_of(self._process.pid)
         if self.peer.name == "this service":
             answered = _get(self.peer, self.port, "/model")["answered"]
@@ -144,7 +144,7 @@ class _Running:
 
 def _measure_in_turns(
     chosen: list[Peer],
-    place: Callable[[Peer], str],
+    environment_name: Callable[[Peer], str],
     load: Path,
     rows: list[Any],
     files: Path,
@@ -156,7 +156,9 @@ def _measure_in_turns(
     body = files / "body.json"
     try:
         for peer in chosen:
-            running.append(_Running(peer, _python(place(peer), peer.packages) if peer.packages else None, files))
+            running.append(
+                _Running(peer, _python(environment_name(peer), peer.packages) if peer.packages else None, files)
+            )
             if scores is not None:
                 running[-1].require_scores(rows, scores)
         for count in _ROWS:
@@ -199,7 +201,7 @@ def _get(peer: Peer, port: int, path: str) -> Any:
         return json.loads(answer.read())
 
 
-def _place(peer: Peer) -> str:
+def _environment_name(peer: Peer) -> str:
     return peer.name.split(",")[0].lower().replace(" ", "-")
 
 

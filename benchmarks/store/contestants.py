@@ -51,7 +51,7 @@ def _bare(name: str, compression: str) -> Contestant:
     from model_store.artifact.writer import ArtifactWriter
     from model_store.serialization.compression import CompressingWriter, CompressionType, decompressing_reader
     from model_store.serialization.formats import SerializationFormat, dump_model, load_model
-    from model_store.storage.atomic_file import written_whole
+    from model_store.storage.atomic_file import atomic_write
 
     chosen = CompressionType(compression)
 
@@ -62,7 +62,7 @@ def _bare(name: str, compression: str) -> Contestant:
 
     def save(model: Any, path: Path) -> None:
         header = Header(bytes(32), "joblib", chosen, "a.B", {}, {}, encrypted=False)
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             writer = Writer(file, header, None)
             compressed = CompressingWriter(cast("Any", writer), chosen)
             dump_model(model, cast("Any", compressed), SerializationFormat.JOBLIB)

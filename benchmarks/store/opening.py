@@ -53,10 +53,10 @@ class Row:
     @property
     def cells(self) -> str:
         """As a line of the table."""
-        added = (self.rules - self.library) * 1000
+        overhead = (self.rules - self.library) * 1000
         return (
             f"| {self.name} | {self.megabytes:.1f} MB | {self.library * 1000:,.0f} ms | {self.rules * 1000:,.0f} ms "
-            f"| {self.rules / self.library:.2f} ({added:+,.0f} ms) | {self.inspected * 1000:,.0f} ms |"
+            f"| {self.rules / self.library:.2f} ({overhead:+,.0f} ms) | {self.inspected * 1000:,.0f} ms |"
         )
 
 
@@ -120,7 +120,7 @@ def _measured(name: str, path: Path, library: Callable[[Path], Any], repeat: int
 
 
 def _starts(repeat: int) -> float:
-    """Of a child that says what walls it stands behind, and ends."""
+    """Seconds of a child that reports its walls and ends."""
     return statistics.median(timed(lambda: open_confined("walls", {}, {})) for _ in range(max(repeat, 5)))
 
 

@@ -113,18 +113,18 @@ def _ours(root: Path, versions: int) -> dict[str, Any]:
 
 def _multiply(root: Path, model_id: str, versions: int) -> None:
     """Puts copies of one version beside it; their artifacts are links, since listing does not read them."""
-    place = root / "models" / "m" / model_id
-    manifest = json.loads((place / "manifest.json").read_text())
-    state = (place / "state.json").read_bytes()
+    directory = root / "models" / "m" / model_id
+    manifest = json.loads((directory / "manifest.json").read_text())
+    state = (directory / "state.json").read_bytes()
     for number in range(versions):
         moment = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
         copied = f"m_KNeighborsClassifier_{moment:%Y%m%d_%H%M%S}"
-        target = place.parent / copied
+        target = directory.parent / copied
         target.mkdir()
         manifest |= {"model_id": copied, "version": 1000 + number, "created_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
         (target / "manifest.json").write_text(json.dumps(manifest))
         (target / "state.json").write_bytes(state)
-        (target / ARTIFACT_FILE).hardlink_to(place / ARTIFACT_FILE)
+        (target / ARTIFACT_FILE).hardlink_to(directory / ARTIFACT_FILE)
 
 
 def _mlflow(python: str, directory: Path) -> dict[str, Any]:

@@ -22,10 +22,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.store.added import ADDED, added_table, measure_added
 from benchmarks.store.contestants import contestant
 from benchmarks.store.mlflow_model import measure_mlflow
 from benchmarks.store.models import prepare
+from benchmarks.store.overhead import COMPRESSIONS, measure_overhead, overhead_table
 from benchmarks.store.timing import timed
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -40,7 +40,7 @@ def main() -> int:
         print(json.dumps(_measure(options.one, Path(options.model), Path(options.directory), options.repeat)))
         return 0
     if options.added:
-        print(json.dumps(measure_added(Path(options.model), options.added, Path(options.directory))))
+        print(json.dumps(measure_overhead(Path(options.model), options.added, Path(options.directory))))
         return 0
     results = _Results(options)
     with tempfile.TemporaryDirectory(dir=options.work) as work:
@@ -48,13 +48,13 @@ def main() -> int:
         for model, megabytes in (("xgboost", 5), ("forest", options.forest), ("arrays", options.arrays)):
             path = prepare(model, directory, megabytes)
             fast = options.part != "slow" and not options.only
-            for compression in ADDED if model != "xgboost" and fast else ():
-                results.take_added({"model": model, **_added_in_child(compression, path, directory)})
+            for compression in COMPRESSIONS if model != "xgboost" and fast else ():
+                results.take_overhead({"model": model, **_overhead_in_child(compression, path, directory)})
             for name in _names():
-                once = _is_slow(model, name)
-                if options.part == ("fast" if once else "slow") or not name.startswith(options.only):
+                is_slow = _is_slow(model, name)
+                if options.part == ("fast" if is_slow else "slow") or not name.startswith(options.only):
                     continue
-                results.take({"model": model, **_in_child(name, path, directory, 1 if once else options.repeat)})
+                results.take({"model": model, **_in_child(name, path, directory, 1 if is_slow else options.repeat)})
             if options.mlflow_python and model != "arrays" and fast:
                 results.take({"model": model, **measure_mlflow(options.mlflow_python, path, directory)})
     return 0
@@ -70,21 +70,21 @@ class _Results:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
-        self._added: dict[tuple[str, str], dict[str, Any]] = {}
+        self._overhead: dict[tuple[str, str], dict[str, Any]] = {}
         if options.part != "all" or options.only:
             before = json.loads((RESULTS / "store.json").read_text(encoding="utf-8"))
             self._rows = {(row["model"], row["name"]): row for row in before["rows"]}
-            self._added = {(row["model"], row["compression"]): row for row in before["added"]}
+            self._overhead = {(row["model"], row["compression"]): row for row in before["added"]}
 
     def take(self, row: dict[str, Any]) -> None:
         """Takes how one way saves and loads one model."""
         self._rows[row["model"], row["name"]] = row
-        _say(row)
+        _log(row)
         self._write()
 
-    def take_added(self, row: dict[str, Any]) -> None:
+    def take_overhead(self, row: dict[str, Any]) -> None:
         """Takes what checksum and cipher add to one model's saves and loads."""
-        self._added[row["model"], row["compression"]] = row
+        self._overhead[row["model"], row["compression"]] = row
         sys.stderr.write(f"{row}\n")
         self._write()
 
@@ -93,10 +93,11 @@ class _Results:
         rows = sorted(
             self._rows.values(), key=lambda row: (_MODELS.index(row["model"]), order.get(row["name"], len(order)))
         )
-        added = sorted(
-            self._added.values(), key=lambda row: (_MODELS.index(row["model"]), ADDED.index(row["compression"]))
+        overhead = sorted(
+            self._overhead.values(),
+            key=lambda row: (_MODELS.index(row["model"]), COMPRESSIONS.index(row["compression"])),
         )
-        _write(rows, added, self._options)
+        _write(rows, overhead, self._options)
 
 
 def _is_slow(model: str, name: str) -> bool:
@@ -118,7 +119,7 @@ def _in_child(name: str, model: Path, directory: Path, repeat: int) -> dict[str,
     return result
 
 
-def _added_in_child(compression: str, model: Path, directory: Path) -> dict[str, Any]:
+def _overhead_in_child(compression: str, model: Path, directory: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.store.run", "--added", compression, "--model", str(model)]
     answer = subprocess.run([*command, "--directory", str(directory)], capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
@@ -163,14 +164,14 @@ def _reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _say(row: dict[str, Any]) -> None:
+def _log(row: dict[str, Any]) -> None:
     sys.stderr.write(
         f"{row['model']:8} {row['name']:22} save {row['save_seconds']:7.3f} s  load {row['load_seconds']:7.3f} s  "
         f"file {row['file_bytes'] / 1e6:8.1f} MB  extra {row['extra_save_bytes'] / (1 << 20):7.1f} MiB\n"
     )
 
 
-def _write(rows: list[dict[str, Any]], added: list[dict[str, Any]], options: argparse.Namespace) -> None:
+def _write(rows: list[dict[str, Any]], overhead: list[dict[str, Any]], options: argparse.Namespace) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
     record: dict[str, Any] = {
@@ -178,9 +179,9 @@ def _write(rows: list[dict[str, Any]], added: list[dict[str, Any]], options: arg
         "arguments": {"forest": options.forest, "arrays": options.arrays},
         "rows": rows,
     }
-    record["added"] = added
+    record["added"] = overhead
     (RESULTS / "store.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "store.md").write_text(_table(rows, machine) + added_table(added), encoding="utf-8")
+    (RESULTS / "store.md").write_text(_table(rows, machine) + overhead_table(overhead), encoding="utf-8")
     _picture(rows)
 
 

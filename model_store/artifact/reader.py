@@ -72,7 +72,7 @@ class _Frame:
     def chunk_count(self) -> int:
         return max(1, -(-(self.body_end - self.body_start) // self.stored_chunk_bytes))
 
-    def place_of(self, index: int) -> tuple[int, int]:
+    def chunk_location(self, index: int) -> tuple[int, int]:
         """Offset and length of a stored chunk."""
         start = self.body_start + index * self.stored_chunk_bytes
         return start, min(self.stored_chunk_bytes, self.body_end - start)
@@ -159,7 +159,7 @@ class ArtifactReader:
     def stored_chunks(self) -> Iterator[tuple[bytes, bytes]]:
         """Each chunk as it is stored, with its SHA-256."""
         for index in range(self._frame.chunk_count):
-            stored = _read_at(self._descriptor, *self._frame.place_of(index))
+            stored = _read_at(self._descriptor, *self._frame.chunk_location(index))
             yield stored, chunk_digest(stored)
 
     @property
@@ -192,7 +192,7 @@ class ArtifactReader:
         return [digest for digest, _ in looks], [mark for _, mark in looks]
 
     def _look_at(self, index: int, cipher: ChunkCipher | None, watch: ChunkWatch | None) -> tuple[bytes, bytes]:
-        stored = _read_at(self._descriptor, *self._frame.place_of(index))
+        stored = _read_at(self._descriptor, *self._frame.chunk_location(index))
         if cipher is not None:
             cipher.open(index, stored, last=index == self._frame.chunk_count - 1)
         return chunk_digest(stored), watch.mark(index, stored) if watch is not None else b""
@@ -233,7 +233,7 @@ class VerifiedArtifact:
         frame = self._frame
         if index >= frame.chunk_count:
             return None
-        stored = _read_at(self._descriptor, *frame.place_of(index))
+        stored = _read_at(self._descriptor, *frame.chunk_location(index))
         if self._cipher is not None:
             return self._cipher.open(index, stored, last=index == frame.chunk_count - 1)
         if self._watch is not None:
@@ -321,7 +321,7 @@ def _frame_of(descriptor: int, size: int, framed: bytes, header: Header) -> _Fra
         raise Truncated("the file ends before its first chunk does")
     both = os.pread(descriptor, extra, len(framed))
     frame = _Frame(header, framed + both[:DIGEST_BYTES], both[:DIGEST_BYTES], both[DIGEST_BYTES:], body_start, body_end)
-    _, last_length = frame.place_of(frame.chunk_count - 1)
+    _, last_length = frame.chunk_location(frame.chunk_count - 1)
     if header.encrypted and (last_length < TAG_BYTES or (last_length == TAG_BYTES and frame.chunk_count > 1)):
         raise Truncated("the file ends within a chunk")
     return frame

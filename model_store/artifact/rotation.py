@@ -13,13 +13,13 @@ from model_store.artifact.writer import framed
 from model_store.errors import InvalidInput
 from model_store.keys.keyring import Keyring
 from model_store.keys.slot import KeyProvider
-from model_store.storage.atomic_file import written_whole
+from model_store.storage.atomic_file import atomic_write
 
 
 def rotate_artifact(path: Path, keys: Keyring, new_keys: Sequence[KeyProvider]) -> tuple[str, ...]:
     """Replaces an artifact's key slots; whole or not at all.
 
-    The old keys open it no longer. Whoever kept a copy of the old file and an old key can still read that copy.
+    The old keys no longer open the file. A kept copy of the old file can still be read with an old key.
 
     Args:
         path: an encrypted artifact.
@@ -40,7 +40,7 @@ def rotate_artifact(path: Path, keys: Keyring, new_keys: Sequence[KeyProvider]) 
         if not artifact.header.encrypted:
             raise InvalidInput(f"{path}: the artifact is not encrypted, so it has no key to rotate")
         artifact.verify(keys)
-        with written_whole(path) as target:
+        with atomic_write(path) as target:
             for part in _rewritten(artifact, keys, new_keys):
                 target.write(part)
     return tuple(key.key_id for key in new_keys)

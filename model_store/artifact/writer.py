@@ -18,7 +18,7 @@ from model_store.artifact.cipher import (
     trailer,
 )
 from model_store.artifact.header import CHUNK_BYTES, Header
-from model_store.artifact.stages import Stage
+from model_store.artifact.pipeline_worker import PipelineWorker
 from model_store.errors import SizeLimit
 from model_store.keys.slot import KeyProvider
 
@@ -62,9 +62,9 @@ class ArtifactWriter(io.RawIOBase):
         self._payload_bytes = 0
         self._target.write(self._prefix)
         self._sealed = 0
-        self._writing: Stage[bytes | memoryview] = Stage("artifact-writer", self._target.write)
-        self._hashing: Stage[bytes | memoryview] = Stage("artifact-hasher", self._hash)
-        self._sealing: Stage[tuple[bytes | memoryview, bool]] = Stage("artifact-sealer", self._seal)
+        self._writing: PipelineWorker[bytes | memoryview] = PipelineWorker("artifact-writer", self._target.write)
+        self._hashing: PipelineWorker[bytes | memoryview] = PipelineWorker("artifact-hasher", self._hash)
+        self._sealing: PipelineWorker[tuple[bytes | memoryview, bool]] = PipelineWorker("artifact-sealer", self._seal)
 
     def _prepare_encryption(self, header: Header, key: KeyProvider) -> tuple[Header, bytes]:
         file_key = new_file_key()

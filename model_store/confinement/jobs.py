@@ -18,7 +18,7 @@ GOLDEN, FORM = "golden", "form"
 
 
 def _walls(_about: About, _files: Files) -> tuple[dict[str, Any], Parts]:
-    """Nothing: what walls stand is said with every answer."""
+    """Returns nothing of its own: every answer reports the walls."""
     return {}, []
 
 

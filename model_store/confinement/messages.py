@@ -1,7 +1,7 @@
 """What the child that opens a file and its parent say to each other: one JSON object, then named parts of bytes.
 
 The parent believes none of it: lengths are bounded before memory is taken, texts are cut, and what is in the parts is
-read again by whoever asked.
+read again by the caller.
 """
 
 import json
@@ -108,7 +108,7 @@ class PartWriter:
         self._target.flush()
 
     def fail(self, failed: Mapping[str, Any]) -> None:
-        """Says instead of the rest why there is none."""
+        """Says why there is no answer, in place of one."""
         self._target.write(_LENGTH.pack(_FAILED))
         write_object(self._target, failed)
 

@@ -35,7 +35,7 @@ class Answer:
 
     values: dict[str, Any]
     parts: dict[str, BinaryIO] = field(default_factory=dict)
-    """Files at their beginnings; whoever asked closes them."""
+    """Files at their beginnings; the caller closes them."""
     walls: Sequence[Mapping[str, Any]] = ()
 
     def close(self) -> None:
@@ -181,14 +181,14 @@ class _Child:
         try:
             with os.fdopen(os.dup(self._answer), "rb") as source:
                 read = _exactly(source.read)
-                said = read_object(read)
-                if "failed" in said:
-                    _raise(said["failed"])
-                for name in _part_names(said):
+                message = read_object(read)
+                if "failed" in message:
+                    _raise(message["failed"])
+                for name in _part_names(message):
                     parts[name] = in_memory(name)
                     most_bytes = read_part(read, parts[name], most_bytes)
                     parts[name].seek(0)
-            return Answer(said["values"], parts, _walls(said))
+            return Answer(message["values"], parts, _walls(message))
         except BaseException as error:
             Answer({}, parts).close()
             if isinstance(error, PartFailed):
@@ -216,8 +216,8 @@ class _Child:
         return "the process that read it gave no answer"
 
 
-def _part_names(said: Mapping[str, Any]) -> list[str]:
-    values, names = said.get("values"), said.get("parts")
+def _part_names(message: Mapping[str, Any]) -> list[str]:
+    values, names = message.get("values"), message.get("parts")
     if not isinstance(values, dict) or not isinstance(names, list) or len(names) > _MOST_PARTS:
         raise Garbled("the answer has another form")
     if len(set(map(str, names))) != len(names) or not all(
@@ -227,8 +227,8 @@ def _part_names(said: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _walls(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    walls = said.get("walls", [])
+def _walls(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    walls = message.get("walls", [])
     if not isinstance(walls, list) or not all(isinstance(each, dict) for each in walls):
         raise Garbled("the answer has another form")
     return walls

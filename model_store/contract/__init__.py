@@ -1,1 +1,1 @@
-"""What a model takes and gives: features, classes, threshold, the golden rows that prove it, and its faster form."""
+"""What a model takes and gives: features, classes, threshold, the golden rows that prove it, and its optimized form."""

@@ -84,8 +84,8 @@ class Table:
     fill: Value = None
     """What a gap is filled with before it is looked up."""
 
-    def place_of(self, value: Value) -> tuple[int, float] | str | None:
-        """Which of the columns gets which value, as `unknown` says it."""
+    def lookup(self, value: Value) -> tuple[int, float] | str | None:
+        """The column that a value sets and what it is set to; the same answers as `unknown`."""
         if value is None or value != value:
             value = self.fill
         if isinstance(value, float) and abs(value) > _EXACT_INTEGERS:
@@ -102,13 +102,13 @@ class Table:
         """
         entry, other = self.entries.get, self.unknown
         # Texts are what is looked up most, and never a gap.
-        chosen = [entry(value, other) if type(value) is str else self.place_of(value) for value in values]
+        chosen = [entry(value, other) if type(value) is str else self.lookup(value) for value in values]
         if "own" in chosen:
-            own |= [place == "own" for place in chosen]
+            own |= [cell == "own" for cell in chosen]
         if self.width:
-            kept = [_NOTHING if place is None or place == "own" else place for place in chosen]
-            places, looked_up = zip(*kept, strict=True)
-            found[np.arange(len(values)), places] = looked_up
+            kept = [_NOTHING if cell is None or cell == "own" else cell for cell in chosen]
+            columns, looked_up = zip(*kept, strict=True)
+            found[np.arange(len(values)), columns] = looked_up
 
 
 class NeedsOwnLibrary(Exception):
@@ -143,12 +143,12 @@ class Columns:
                     raise NeedsOwnLibrary
                 found.append(number)
                 continue
-            place = part.place_of(value)
-            if place == "own":
+            cell = part.lookup(value)
+            if cell == "own":
                 raise NeedsOwnLibrary
             values = [0.0] * part.width
-            if place is not None and part.width:
-                values[place[0]] = place[1]  # type: ignore[index,assignment]
+            if cell is not None and part.width:
+                values[cell[0]] = cell[1]  # type: ignore[index,assignment]
             found += values
         if self.zero_is_gap:
             return [math.nan if value == 0.0 else value for value in found]
@@ -163,7 +163,7 @@ class Columns:
             Numbers, shape (rows, width), and booleans, shape (rows,).
 
         Raises:
-            TypeError, ValueError, OverflowError: a value is no number where one is wanted.
+            TypeError, ValueError, OverflowError: a value is not a number where one is wanted.
         """
         features = list(zip(*rows, strict=True))
         found, own = np.zeros((len(rows), self.width)), np.zeros(len(rows), dtype=bool)
@@ -214,8 +214,8 @@ class Columns:
 
 def _category_for(part: Table, offset: int, wanted: tuple[float, float], present: Value) -> Value:
     for target in wanted:
-        for category, (place, value) in part.entries.items():
-            here = value if place == offset else 0.0
+        for category, (column, value) in part.entries.items():
+            here = value if column == offset else 0.0
             if here == target or (target != target and here == 0.0):
                 return None if category == _GAP else category
     return present
@@ -230,7 +230,7 @@ def _part_to_dict(part: Column | Table) -> dict[str, Any]:
     if isinstance(part, Column):
         return {"source": part.source, "operations": [[name, in_json(operand)] for name, operand in part.operations]}
     unknown = [part.unknown[0], in_json(part.unknown[1])] if isinstance(part.unknown, tuple) else part.unknown
-    entries = [[None if key == _GAP else key, place, in_json(value)] for key, (place, value) in part.entries.items()]
+    entries = [[None if key == _GAP else key, column, in_json(value)] for key, (column, value) in part.entries.items()]
     return {"source": part.source, "width": part.width, "entries": entries, "unknown": unknown, "fill": part.fill}
 
 
@@ -238,13 +238,13 @@ def _part_from_dict(values: Mapping[str, Any]) -> Column | Table:
     if "operations" in values:
         operations = tuple((str(name), float(operand)) for name, operand in values["operations"])
         if any(name != _FILL and name not in _ARITHMETIC for name, _ in operations):
-            raise InvalidInput("the faster form has an operation that this program does not know")
+            raise InvalidInput("the optimized form has an operation that this program does not know")
         return Column(int(values["source"]), operations)
     unknown = values["unknown"]
     return Table(
         source=int(values["source"]),
         width=int(values["width"]),
-        entries={_GAP if key is None else key: (int(place), float(value)) for key, place, value in values["entries"]},
+        entries={_GAP if key is None else key: (int(column), float(value)) for key, column, value in values["entries"]},
         unknown=(int(unknown[0]), float(unknown[1])) if isinstance(unknown, list) else unknown,
         fill=values["fill"],
     )
@@ -287,7 +287,7 @@ def _applied(step: Any, parts: list[Column | Table], sparse: bool) -> tuple[list
                 parts, sparse = _applied(each, parts, sparse)
         return parts, sparse
     if sparse:
-        raise InvalidInput(f"{name} on a sparse matrix has no exact faster form")
+        raise InvalidInput(f"{name} on a sparse matrix has no exact optimized form")
     if name in _ENCODERS:
         plain = [_plain(part, step) for part in parts]
         return _ENCODERS[name](step, plain), name == "OneHotEncoder" and bool(step.sparse_output)
@@ -303,14 +303,14 @@ def _applied(step: Any, parts: list[Column | Table], sparse: bool) -> tuple[list
 
 
 def _no_program(step: Any) -> InvalidInput:
-    return InvalidInput(f"{type(step).__name__} has no exact faster form")
+    return InvalidInput(f"{type(step).__name__} has no exact optimized form")
 
 
 def _plain(part: Column | Table, step: Any, *, filled: bool = False) -> Column:
     if isinstance(part, Table):
-        raise InvalidInput(f"{type(step).__name__} after an encoder has no exact faster form")
+        raise InvalidInput(f"{type(step).__name__} after an encoder has no exact optimized form")
     if not filled and any(name != "fill" for name, _ in part.operations):
-        raise InvalidInput(f"{type(step).__name__} after a scaler has no exact faster form")
+        raise InvalidInput(f"{type(step).__name__} after a scaler has no exact optimized form")
     return part
 
 
@@ -332,10 +332,10 @@ def _column_transformer(step: Any, parts: list[Column | Table]) -> tuple[list[Co
 
 def _imputer(step: Any) -> list[list[tuple[str, float]]]:
     if step.add_indicator or (step.keep_empty_features is False and any(each != each for each in step.statistics_)):
-        raise InvalidInput("SimpleImputer with an indicator or empty features has no exact faster form")
+        raise InvalidInput("SimpleImputer with an indicator or empty features has no exact optimized form")
     missing = step.missing_values
     if missing is not None and not (isinstance(missing, float) and math.isnan(missing)):
-        raise InvalidInput(f"SimpleImputer of {missing!r} has no exact faster form")
+        raise InvalidInput(f"SimpleImputer of {missing!r} has no exact optimized form")
     return [[("fill", each)] for each in step.statistics_]
 
 
@@ -348,12 +348,12 @@ def _impute(step: Any, parts: list[Column]) -> list[Column | Table]:
 
 def _one_hot(step: Any, parts: list[Column]) -> list[Column | Table]:
     if getattr(step, "_infrequent_enabled", False):
-        raise InvalidInput("a one-hot encoder with infrequent categories has no exact faster form")
+        raise InvalidInput("a one-hot encoder with infrequent categories has no exact optimized form")
     found: list[Column | Table] = []
     for number, (part, categories) in enumerate(zip(parts, step.categories_, strict=True)):
         dropped = None if step.drop_idx_ is None else step.drop_idx_[number]
         kept = [index for index in range(len(categories)) if index != dropped]
-        entries = {_key(categories[index]): (place, 1.0) for place, index in enumerate(kept)}
+        entries = {_key(categories[index]): (column, 1.0) for column, index in enumerate(kept)}
         if dropped is not None:
             # A dropped category is all zeros: which is the same as a zero in the first column.
             entries[_key(categories[dropped])] = (0, 0.0)
@@ -364,7 +364,7 @@ def _one_hot(step: Any, parts: list[Column]) -> list[Column | Table]:
 
 def _ordinal(step: Any, parts: list[Column]) -> list[Column | Table]:
     if getattr(step, "_infrequent_enabled", False):
-        raise InvalidInput("an ordinal encoder with infrequent categories has no exact faster form")
+        raise InvalidInput("an ordinal encoder with infrequent categories has no exact optimized form")
     found: list[Column | Table] = []
     for part, categories in zip(parts, step.categories_, strict=True):
         entries = {_key(category): (0, float(code)) for code, category in enumerate(categories)}
@@ -377,7 +377,7 @@ def _ordinal(step: Any, parts: list[Column]) -> list[Column | Table]:
 
 def _target(step: Any, parts: list[Column]) -> list[Column | Table]:
     if step.target_type_ == "multiclass":
-        raise InvalidInput("a target encoder of several classes has no exact faster form")
+        raise InvalidInput("a target encoder of several classes has no exact optimized form")
     return [
         Table(
             part.source, 1,
@@ -409,7 +409,7 @@ def _standard(step: Any) -> list[list[tuple[str, float]]]:
 
 def _min_max(step: Any) -> list[list[tuple[str, float]]]:
     if step.clip:
-        raise InvalidInput("MinMaxScaler with clipping has no exact faster form")
+        raise InvalidInput("MinMaxScaler with clipping has no exact optimized form")
     return _pairs(step.n_features_in_, ("multiply", step.scale_), ("add", step.min_))
 
 

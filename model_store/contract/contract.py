@@ -215,10 +215,10 @@ def merged(
         if sorted(names) != sorted(own):
             odd = sorted(set(names) ^ set(own))
             raise InvalidInput(f"the description and the model do not name the same features: {', '.join(odd)}")
-        place = next(number for number, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
+        position = next(number for number, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
         raise InvalidInput(
-            f"the description has the features in another order than the model: number {place + 1} is "
-            f"{names[place]!r} there and {own[place]!r} in the model"
+            f"the description has the features in another order than the model: number {position + 1} is "
+            f"{names[position]!r} there and {own[position]!r} in the model"
         )
     if gap_is_known:
         for known, told in zip(features, given, strict=True):

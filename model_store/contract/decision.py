@@ -106,8 +106,8 @@ def require_one_answer_a_class(model: Any, classes: Sequence[Any]) -> None:
     final = _final(model)
     if len(classes) > 2 and getattr(final, "decision_function_shape", None) == "ovo":
         raise InvalidInput(
-            f"{type(final).__name__} compares pairs of classes (decision_function_shape='ovo'), which is no score of "
-            "one class; train it with 'ovr', or with probability=True"
+            f"{type(final).__name__} compares pairs of classes (decision_function_shape='ovo'), which is not a score "
+            "of one class; train it with 'ovr', or with probability=True"
         )
 
 

@@ -1,4 +1,4 @@
-"""A faster form of a model: the pipeline's columns as a program, the last step's trees in ONNX or its weights in numpy.
+"""An optimized form: the pipeline's columns as a program, the last step's trees in ONNX or its weights in numpy.
 
 A form exists only where every branch is provably the model's own: values are cut to the model's precision, thresholds
 keep theirs, sums are in the model's order. What a form does not cover (a value that does not survive its precision, a
@@ -35,11 +35,11 @@ _ERRORS_ONLY = 3
 
 @dataclass(frozen=True)
 class Form:
-    """A faster form as it is stored."""
+    """An optimized form as it is stored."""
 
     kind: Literal["onnx", "linear"]
     columns: Columns | None
-    """None when the features are the columns."""
+    """The program of the columns; None when the features are the columns."""
     width: int
     value_bits: int
     sum_bits: int
@@ -76,18 +76,18 @@ class Form:
         try:
             values = json.loads(line)
             if values.pop("format") != FORMAT:
-                raise UnreadableModel("the faster form is of another program's format")
+                raise UnreadableModel("the optimized form is of another program's format")
             columns = values.pop("columns")
             values["gap_values"] = {int(number): float(value) for number, value in values["gap_values"]}
             for key in ("zero_is_gap", "gap_is_zero", "weights"):
                 values[key] = tuple(values[key])
             return cls(**values, columns=Columns.from_dict(columns) if columns else None, graph=graph)
         except (KeyError, TypeError, ValueError, InvalidInput) as error:
-            raise UnreadableModel(f"the faster form cannot be read ({error})") from None
+            raise UnreadableModel(f"the optimized form cannot be read ({error})") from None
 
 
 def form_of(contract: Contract, structure: Structure) -> Form:
-    """The faster form of a model.
+    """The optimized form of a model.
 
     Raises:
         InvalidInput: it has none; says why.
@@ -109,7 +109,7 @@ def form_of(contract: Contract, structure: Structure) -> Form:
         )  # fmt: skip
     trees = structure.trees
     if len(trees.left) > _MOST_NODES:
-        raise InvalidInput(f"its trees have {len(trees.left)} nodes; a faster form has at most {_MOST_NODES}")
+        raise InvalidInput(f"its trees have {len(trees.left)} nodes; an optimized form has at most {_MOST_NODES}")
     if columns.width != trees.width:
         raise InvalidInput("the steps before the last one have another number of columns than its trees")
     if structure.sparse:
@@ -139,7 +139,7 @@ def _for_sparse(columns: Columns, final: Any) -> Columns:
         return Columns(columns.parts, zero_is_gap=True)
     if package == "sklearn":
         return columns
-    raise InvalidInput(f"{type(final).__name__} on a sparse matrix has no exact faster form")
+    raise InvalidInput(f"{type(final).__name__} on a sparse matrix has no exact optimized form")
 
 
 _LOGISTIC = ("LogisticRegression", "LogisticRegressionCV")
@@ -260,7 +260,7 @@ class FormRunner:
         return score if abs(score - self._threshold) > TOLERANCE else None
 
     def _cut_at_once(self, rows: Sequence[Sequence[Any]]) -> "np.ndarray[Any, Any] | None":
-        """Rows in the form's precision; None when a value is no number or does not fit, and is looked at by itself."""
+        """Rows in the form's precision; None when a value is not a number or does not fit: then one by one."""
         width = self.form.width
         content = bytearray(len(rows) * width * self._cut.itemsize)
         try:
@@ -307,7 +307,7 @@ def _session(graph: bytes) -> Any:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise UnreadableModel(f"the faster form's graph cannot be read ({type(error).__name__})") from None
+        raise UnreadableModel(f"the optimized form's graph cannot be read ({type(error).__name__})") from None
 
 
 def _logistic(total: float) -> float:

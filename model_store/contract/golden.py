@@ -162,7 +162,7 @@ def difference(golden: GoldenRows, answers: Sequence[float | None], threshold: f
 
 
 def _can_be_sent(features: Sequence[Feature], row: Sequence[Any]) -> bool:
-    """Whether a row is JSON: a number past the largest is none, but where the model takes it for a gap."""
+    """Whether a row can be sent as JSON: an infinite number cannot, unless the model takes it for a gap."""
     return not any(
         isinstance(value, float) and math.isinf(value) and value != feature.written
         for feature, value in zip(features, row, strict=True)

@@ -71,14 +71,14 @@ def _split_sides(structure: Structure, number: int) -> Iterable[float]:
     if trees is None or columns is None:
         return []
     found: set[float] = set()
-    place = 0
+    position = 0
     for part in columns.parts:
         width = 1 if isinstance(part, Column) else part.width
         if part.source == number and isinstance(part, Column):
-            splits = np.unique(trees.threshold[(trees.left >= 0) & (trees.feature == place)])
+            splits = np.unique(trees.threshold[(trees.left >= 0) & (trees.feature == position)])
             for side in _sides(splits, trees):
                 found.update(part.feature_value(float(value)) for value in side)
-        place += width
+        position += width
     return [value for value in found if math.isfinite(value)]
 
 

@@ -1,6 +1,6 @@
 """A model's own answers: rows as callers send them, through the model's own library, as scores from 0 to 1 in 64 bits.
 
-This is what everything else is measured by: golden rows hold these answers, faster forms have to give them.
+This is what everything else is measured by: golden rows hold these answers, optimized forms have to give them.
 """
 
 import math
@@ -107,14 +107,14 @@ class AnomalyRanks:
 
 def _rank(scores: "np.ndarray[Any, Any]", knots: tuple[float, ...]) -> "np.ndarray[Any, Any]":
     """The share of the knots below each score, linear between them; the last twentieth at either end is the tails'."""
-    places = np.unique(np.asarray(knots))
-    if len(places) == 1:
-        places = np.array([places[0] - 1, places[0] + 1]) if places[0] else np.array([0.0, 1.0])
-    between = np.interp(scores, places, np.linspace(0.05, 0.95, len(places)))
-    spread = max(float(places[-1] - places[0]), 1e-12)
+    points = np.unique(np.asarray(knots))
+    if len(points) == 1:
+        points = np.array([points[0] - 1, points[0] + 1]) if points[0] else np.array([0.0, 1.0])
+    between = np.interp(scores, points, np.linspace(0.05, 0.95, len(points)))
+    spread = max(float(points[-1] - points[0]), 1e-12)
     with np.errstate(over="ignore"):
-        beyond = np.maximum(scores - places[-1], 0) / spread
-        before = np.maximum(places[0] - scores, 0) / spread
+        beyond = np.maximum(scores - points[-1], 0) / spread
+        before = np.maximum(points[0] - scores, 0) / spread
     found: np.ndarray[Any, Any] = between + 0.05 * (1 - 1 / (1 + beyond)) - 0.05 * (1 - 1 / (1 + before))
     return found
 
@@ -163,7 +163,7 @@ class OwnModel:
         """The scores of rows, each from 0 to 1.
 
         Raises:
-            RowRefused: the library does not answer, or answers with something that is no number from 0 to 1.
+            RowRefused: the library does not answer, or answers with something that is not a number from 0 to 1.
         """
         if len(apart := self._apart(rows)) > 1:
             found = np.zeros(len(rows))
@@ -186,7 +186,7 @@ class OwnModel:
         whole: list[int] = []
         others: list[int] = []
         for number, row in enumerate(rows):
-            fits = all(type(row[place]) is int or float(row[place]).is_integer() for place in self._wide)
+            fits = all(type(row[column]) is int or float(row[column]).is_integer() for column in self._wide)
             (whole if fits else others).append(number)
         return [each for each in (whole, others) if each]
 

@@ -25,7 +25,7 @@ class Wanted:
         model_type: such as `XGBoost`; told from the estimator when not given.
         feature_schema: one object a feature; adds to what the estimator tells.
         format_type: of the artifact.
-        runtime: whether a faster form is made where there is one that provably answers as the model does.
+        runtime: whether an optimized form is made where there is one that provably answers as the model does.
         positive_class: the class that is fraud.
         threshold: fraud from this score on, 0 to 1.
         sample: CSV or Parquet file with some training rows.
@@ -58,7 +58,7 @@ class Prepared:
         model: an estimator, or a `SerializedModel` of one that another process has read.
         model_type: its type.
         serializer: the format of its artifact.
-        proven: contract, golden rows and faster form; None for one that is kept without being served.
+        proven: contract, golden rows and optimized form; None for one that is kept without being served.
         metrics: calculated from the holdout.
         feature_schema: one object a feature.
         parameters: those that the estimator was made with.

@@ -1,4 +1,4 @@
-"""From a fitted model to everything that is registered with it: contract, golden rows, faster form.
+"""From a fitted model to everything that is registered with it: contract, golden rows, optimized form.
 
 proven = prove(model, Claims(positive_class="fraud"))
 proven.contract, proven.golden, proven.form
@@ -43,9 +43,9 @@ class Proven:
     golden: GoldenRows
     form: Form | None
     reason: str
-    """Why there is no faster form; empty when there is one."""
+    """Why there is no optimized form; empty when there is one."""
     largest_difference: float
-    """Of the faster form from the model's own answers to the golden rows."""
+    """Of the optimized form from the model's own answers to the golden rows."""
 
 
 def servable(model: Any) -> Any:
@@ -88,7 +88,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
     Args:
         model: fitted, as `servable` returns it.
         claims: what is said of it.
-        form: whether a faster form is made where there is an exact one.
+        form: whether an optimized form is made where there is an exact one.
 
     Raises:
         InvalidInput: what is claimed contradicts the model, or it cannot be served; says why.
@@ -114,7 +114,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
     golden = golden_rows(contract, model, structure, base)
     _require_kept(contract, golden)
     if not form:
-        return Proven(contract, golden, None, "no faster form was asked for", 0.0)
+        return Proven(contract, golden, None, "no optimized form was asked for", 0.0)
     try:
         made = form_of(contract, structure)
         largest = _checked(made, contract, model, golden)
@@ -122,7 +122,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
     except ModelStoreError as error:
         return Proven(contract, golden, None, str(error), 0.0)
     except Exception as error:
-        reason = f"its faster form failed ({type(error).__name__}: {one_line(error)})"
+        reason = f"its optimized form failed ({type(error).__name__}: {one_line(error)})"
         return Proven(contract, golden, None, reason, 0.0)
     return Proven(contract, golden, made, "", largest)
 
@@ -187,7 +187,7 @@ def _checked(form: Form, contract: Contract, model: Any, golden: GoldenRows) -> 
             raise InvalidInput(f"golden row {number} has another answer alone than among others")
     largest, wrong = difference(kept, answers, contract.threshold)
     if wrong:
-        raise InvalidInput(f"its faster form is not the model: {wrong}")
+        raise InvalidInput(f"its optimized form is not the model: {wrong}")
     return float(largest)
 
 

@@ -18,7 +18,7 @@ from model_store.contract.own import RowRefused, gap_of, is_fraud
 from model_store.errors import FileMissing, InvalidInput
 
 MOST_ROWS = 200_000
-"""Of a sample; more are not read."""
+"""Rows of a sample that are read at most."""
 _MOST_CATEGORIES = 1000
 
 

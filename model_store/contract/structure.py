@@ -1,4 +1,4 @@
-"""What golden rows and faster forms are made from: a pipeline's columns and the last step's trees."""
+"""What golden rows and optimized forms are made from: a pipeline's columns and the last step's trees."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,10 @@ from model_store.serialization.trees import Trees, trees_of
 
 @dataclass(frozen=True)
 class Structure:
-    """What golden rows and faster forms are made from: a pipeline's columns and the last step's trees."""
+    """What golden rows and optimized forms are made from: a pipeline's columns and the last step's trees."""
 
     columns: Columns | None
-    """None where the steps before the last have no exact program."""
+    """The program of the columns; None where the steps before the last have no exact one."""
     sparse: bool
     trees: Trees | None
     final: Any

@@ -8,8 +8,8 @@
       }
     }
 
-On a directory the library itself holds the policy; whoever can write the directory by other means is not bound by
-it. On S3 the roles are IAM policies. Without a policy file everybody is an admin.
+On a directory the library itself holds the policy; a user who can write the directory by other means is not bound
+by it. On S3 the roles are IAM policies. Without a policy file everybody is an admin.
 """
 
 import json

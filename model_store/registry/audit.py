@@ -67,7 +67,7 @@ class AuditLog:
             )
             content = canonical_json(record.to_dict())
             if self._storage.put_if_absent(_key(record.sequence), content):
-                self._storage.hint("audit/head", str(record.sequence).encode())
+                self._storage.put_best_effort("audit/head", str(record.sequence).encode())
                 return
             sequence += 1
             previous = _digest(self._storage.read(_key(sequence)))

@@ -1,7 +1,7 @@
 """Model versions that leave a registry and enter another: bundles, backups.
 
 A bundle is a tar file with `bundle.json` (the SHA-256 of every other member), `manifest.json`, `artifact`,
-`runtime` when it has a second form, `signature.json` when signed. Digests, signatures and lineage stay what they
+`runtime` when it has an optimized form, `signature.json` when signed. Digests, signatures and lineage stay what they
 are, and everything is verified before anything is taken in. The artifact stays encrypted for the keys it was encrypted
 for.
 """
@@ -33,14 +33,14 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.layout import place_of, storage_at, write_json
+from model_store.registry.layout import storage_at, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, decompressing_reader
 from model_store.serialization.reading import reading
-from model_store.storage.atomic_file import written_whole
+from model_store.storage.atomic_file import atomic_write
 from model_store.storage.base import Storage
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
@@ -69,7 +69,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
 
     Raises:
         AccessDenied: the actor's role does not allow it.
-        ModelNotFound: there is none of this id.
+        ModelNotFound: no model version has this id.
         IntegrityError: its artifact is not the registered one.
         StorageFailed: the file cannot be written.
     """
@@ -77,11 +77,11 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     registry.require_right("export", model_id)
     path = bundle_file(model_id, path)
     registry.audit.append("export", model_id, file=path.name)
-    places = [f"{place_of(model_id)}/{name}" for name in KEPT_FILES]
-    members = [registry.storage.path(place) for place in places if registry.storage.exists(place)]
+    keys = [f"{version_prefix(model_id)}/{name}" for name in KEPT_FILES]
+    members = [registry.storage.path(key) for key in keys if registry.storage.exists(key)]
     digests = {member.name: _sha256(member) for member in members}
     described = canonical_json({"format": BUNDLE_FORMAT, "model_id": model_id, "members": digests})
-    with written_whole(path) as target, tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as bundle:
+    with atomic_write(path) as target, tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as bundle:
         bundle.addfile(_entry("bundle.json", len(described)), io.BytesIO(described))
         for member in members:
             with member.open("rb") as content:
@@ -202,7 +202,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
     if metadata.model_id != described.get("model_id"):
         raise UnreadableModel("the bundle and its manifest name different model versions")
     _require_kinds(metadata)
-    _require_own_place(metadata)
+    _require_own_prefix(metadata)
     registry.require_right("import", metadata.model_id)
     if _is_there(registry, metadata):
         return metadata.model_id
@@ -220,7 +220,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / STATE_FILE, state)
         registry.audit.append("import", metadata.model_id, reason, digest=metadata.digest)
-        if not registry.storage.publish(staging, place_of(metadata.model_id)):
+        if not registry.storage.publish(staging, version_prefix(metadata.model_id)):
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
     registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
     return metadata.model_id
@@ -289,7 +289,7 @@ def _require_kinds(metadata: ModelMetadata) -> None:
         raise UnreadableModel("the bundle's manifest does not describe its files") from None
 
 
-def _require_own_place(metadata: ModelMetadata) -> None:
+def _require_own_prefix(metadata: ModelMetadata) -> None:
     """A name and a number that lead to the version's own place in the registry, and nowhere else.
 
     Raises:

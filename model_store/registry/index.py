@@ -85,14 +85,14 @@ class Index:
 
     def _save(self) -> None:
         assert self._entries is not None  # noqa: S101 - the caller has loaded them
-        places: dict[bytes, int] = {}
+        positions: dict[bytes, int] = {}
         shared: list[Any] = []
         models = {
-            model_id: [changed_ns, str(metadata.status), _packed(metadata.manifest(), places, shared)]
+            model_id: [changed_ns, str(metadata.status), _packed(metadata.manifest(), positions, shared)]
             for model_id, (changed_ns, metadata) in self._entries.items()
         }
         content = {"version": _CACHE_VERSION, "shared": shared, "models": models}
-        self._storage.hint(CACHE_KEY, msgspec.json.encode(content))
+        self._storage.put_best_effort(CACHE_KEY, msgspec.json.encode(content))
 
 
 @contextmanager
@@ -107,13 +107,13 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _packed(manifest: dict[str, Any], places: dict[bytes, int], shared: list[Any]) -> dict[str, Any]:
+def _packed(manifest: dict[str, Any], positions: dict[bytes, int], shared: list[Any]) -> dict[str, Any]:
     for name in _SHARED:
         text = msgspec.json.encode(manifest[name], order="sorted")
-        if text not in places:
-            places[text] = len(shared)
+        if text not in positions:
+            positions[text] = len(shared)
             shared.append(manifest[name])
-        manifest[name] = places[text]
+        manifest[name] = positions[text]
     return manifest
 
 

@@ -28,15 +28,15 @@ def context_of(metadata: ModelMetadata) -> dict[str, str]:
 
 
 def bound_contract(contract: Mapping[str, Any] | None, features: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What binds an artifact to a contract: whoever has the artifact's digest has those of contract and golden rows."""
+    """Binds an artifact to its contract: the artifact's digest covers the digests of contract and golden rows."""
     if contract is None:
         return {}
     content = canonical_json({"contract": contract, "features": list(features)})
     return {"contract": f"sha256:{hashlib.sha256(content).hexdigest()}"}
 
 
-def place_of(model_id: str) -> str:
-    """The key below which a model version's files lie.
+def version_prefix(model_id: str) -> str:
+    """The prefix of the keys of a model version's files.
 
     Raises:
         ModelNotFound: it is not a model id.

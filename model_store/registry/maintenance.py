@@ -14,7 +14,7 @@ from model_store.artifact.rotation import rotate_artifact
 from model_store.errors import InUse, ModelStoreError
 from model_store.keys.slot import KeyProvider
 from model_store.registry.aliases import Aliases
-from model_store.registry.layout import place_of
+from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
@@ -114,7 +114,7 @@ def delete_model(
 
     Raises:
         AccessDenied: the actor's role does not allow it.
-        ModelNotFound: there is none of this id.
+        ModelNotFound: no model version has this id.
         InUse: it is deployed, has an alias, or is what a rollback may go back to.
         StorageFailed: it cannot be removed.
     """
@@ -123,7 +123,7 @@ def delete_model(
     if kept := reasons_to_keep(registry, in_use=in_use).get(model_id):
         raise InUse(f"{model_id} {kept}; it cannot be deleted")
     registry.audit.append("delete", model_id, reason)
-    registry.storage.remove(place_of(model_id))
+    registry.storage.remove(version_prefix(model_id))
 
 
 def cleanup(
@@ -155,7 +155,7 @@ def cleanup(
         for model_id in going:
             registry.require_right("delete", model_id)
             registry.audit.append("delete", model_id, f"cleanup, the latest {keep_latest} are kept")
-            registry.storage.remove(place_of(model_id))
+            registry.storage.remove(version_prefix(model_id))
     return going, {model_id: reasons[model_id] for model_id in old if model_id in reasons}
 
 
@@ -187,10 +187,10 @@ def rotate_keys(
         names = [key.key_id for key in new_keys]
         registry.audit.append("rotate-key", model.model_id, keys=names)
         for name in (ARTIFACT_FILE, *model.attachments):
-            place = f"{place_of(model.model_id)}/{name}"
-            path = registry.storage.path(place)
+            key = f"{version_prefix(model.model_id)}/{name}"
+            path = registry.storage.path(key)
             rotate_artifact(path, registry.keys, new_keys)
-            registry.storage.replace_file(place, path)
+            registry.storage.replace_file(key, path)
         rotated.append(model.model_id)
     return rotated
 

@@ -13,7 +13,7 @@ from typing import Any
 from conventions.artifact_files import GOLDEN_FILE, RUNTIME_FILE
 from model_store.errors import IllegalTransition, InvalidInput, UnreadableModel
 
-"""Artifact files in a model version's place beside the artifact: its faster form and its golden rows."""
+"""Artifact files in a model version's place beside the artifact: its optimized form and its golden rows."""
 # A dot stands between other characters: a name is a directory's name, never `..`, and never hidden.
 _NAME_PATTERN = r"[A-Za-z](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9])){0,62}"
 _TYPE_PATTERN = r"[A-Za-z][A-Za-z0-9-]{0,62}"
@@ -70,7 +70,7 @@ def status_named(value: ModelStatus | str) -> ModelStatus:
     """The status of a name.
 
     Raises:
-        InvalidInput: there is none; lists those there are.
+        InvalidInput: no status has this name; lists those there are.
     """
     try:
         return ModelStatus(value)
@@ -107,7 +107,7 @@ class ModelMetadata:
     size_bytes: int
     """Of the artifact file as it was registered; other key slots make it longer or shorter."""
     payload_bytes: int
-    """Of the serialized and compressed model inside the artifact."""
+    """The size of the serialized and compressed model inside the artifact."""
     serializer: str
     compression: str
     encrypted: bool
@@ -120,7 +120,7 @@ class ModelMetadata:
     lineage: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from, as far as it is known: `git_commit`, `parameters`, `training_data` (name, SHA-256, size)."""
     runtime: Mapping[str, Any] | None = None
-    """The second form that is served: `format` (`onnx` or `native`) and, for ONNX, its `digest`, `size_bytes`,
+    """The optimized form that is served: `format` (`onnx` or `native`) and, for ONNX, its `digest`, `size_bytes`,
     `payload_bytes`, `largest_difference` from the model, `tolerance` and `sample_rows`; for `native`, the `reason`.
     None: not made."""
     contract: Mapping[str, Any] | None = None
@@ -130,7 +130,7 @@ class ModelMetadata:
 
     @property
     def runtime_digest(self) -> str:
-        """The digest of the second form; empty when there is none."""
+        """The digest of the optimized form; empty without one."""
         return str((self.runtime or {}).get("digest", ""))
 
     @property

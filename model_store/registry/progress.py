@@ -7,4 +7,4 @@ Step = Callable[[int, int, str], None]
 
 
 def no_step(_done: int, _total: int, _what: str) -> None:
-    """For callers that do not want to know."""
+    """A progress callback that ignores what it is told."""

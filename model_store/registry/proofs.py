@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from conventions.artifact_files import GOLDEN_FILE
 from model_store.errors import InvalidInput, UnsupportedFormat
 from model_store.persistence import SecureModelPersistence, library_versions
-from model_store.registry.layout import now, place_of
+from model_store.registry.layout import now, version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.registry.registry import ModelRegistry
 from model_store.serialization.formats import SerializationFormat
@@ -107,7 +107,7 @@ def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract"
             encrypt=metadata.encrypted,
             context=_context(metadata),
         )
-        registry.storage.replace_file(f"{place_of(model_id)}/{GOLDEN_FILE}", file)
+        registry.storage.replace_file(f"{version_prefix(model_id)}/{GOLDEN_FILE}", file)
 
     def record(state: dict[str, Any]) -> None:
         state["golden"] = {
@@ -123,7 +123,7 @@ def _read_golden(registry: ModelRegistry, metadata: ModelMetadata, digest: str) 
     from model_store.contract.golden import GoldenRows
 
     content, about = SecureModelPersistence(keys=registry.keys).load_model_secure(
-        registry.storage.path(f"{place_of(metadata.model_id)}/{GOLDEN_FILE}"),
+        registry.storage.path(f"{version_prefix(metadata.model_id)}/{GOLDEN_FILE}"),
         expected_digest=digest,
         expected_context=_context(metadata),
         encrypted=metadata.encrypted,

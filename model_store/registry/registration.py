@@ -16,7 +16,7 @@ from conventions.artifact_files import (
 )
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.audit import AuditLog
-from model_store.registry.layout import bound_contract, now, place_of, rfc3339, write_json
+from model_store.registry.layout import bound_contract, now, rfc3339, version_prefix, write_json
 from model_store.registry.manifest import ModelStatus, new_model_id
 from model_store.serialization.formats import SerializationFormat
 from model_store.storage.base import Storage
@@ -72,15 +72,15 @@ class Registration:
             moment += timedelta(seconds=1)
 
     def _try_to_register(self, candidate: Candidate, model_id: str, version: int, moment: datetime) -> bool:
-        place = place_of(model_id)
-        if self._storage.exists(place):
+        prefix = version_prefix(model_id)
+        if self._storage.exists(prefix):
             return False
         with self._storage.staged(model_id) as staging:
             if staging is None:
                 return False
             manifest = self._write_version(candidate, model_id, version, moment, staging)
             self._audit.append("register", model_id, digest=manifest["digest"], version=manifest["version"])
-            return self._storage.publish(staging, place)
+            return self._storage.publish(staging, prefix)
 
     def _write_version(
         self, candidate: Candidate, model_id: str, version: int, moment: datetime, staging: Path
@@ -132,7 +132,7 @@ class Registration:
     def _write_form(
         self, candidate: Candidate, proven: "Proven", context: Mapping[str, str], staging: Path
     ) -> dict[str, Any]:
-        """Writes the faster form, where there is one; returns what the manifest says of it."""
+        """Writes the optimized form, where there is one; returns what the manifest says of it."""
         if proven.form is None:
             return {"format": "native", "reason": proven.reason}
         from model_store.contract.golden import TOLERANCE

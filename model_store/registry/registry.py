@@ -35,7 +35,7 @@ from model_store.persistence import SecureModelPersistence
 from model_store.registry.access import AccessPolicy
 from model_store.registry.audit import AuditLog
 from model_store.registry.index import Index
-from model_store.registry.layout import context_of, json_bytes, now, place_of, storage_at, user_name
+from model_store.registry.layout import context_of, json_bytes, now, storage_at, user_name, version_prefix
 from model_store.registry.manifest import (
     ModelMetadata,
     ModelStatus,
@@ -69,7 +69,7 @@ class ModelRegistry:
         policy: who may do what; when not given, the file that `MODEL_ACCESS_POLICY` names.
 
     Raises:
-        InvalidInput: a location of another kind, or a policy file that is none.
+        InvalidInput: a location of another kind, or a file that is not a policy.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class ModelRegistry:
             signing_key: signs the manifest.
             compression: of the artifact.
             format_type: of the artifact.
-            runtime: whether a faster form is made where there is one that provably answers as the model does.
+            runtime: whether an optimized form is made where there is one that provably answers as the model does.
             positive_class: the class that is fraud; needed where the classes do not say so.
             threshold: fraud from this score on, 0 to 1; the estimator's own when not given, else 0.5.
             sample: CSV or Parquet file with some training rows: fills what an estimator does not know. No row is kept.
@@ -195,7 +195,7 @@ class ModelRegistry:
         self,
         prepared: "Prepared",
         model_name: str,
-        said: Mapping[str, Any],
+        fields: Mapping[str, Any],
         *,
         source: Path | None,
         training_data: Path | None,
@@ -207,7 +207,7 @@ class ModelRegistry:
         Args:
             prepared: as `prepare` made it.
             model_name: its name.
-            said: `description`, `tags`, `author` and `performance_metrics`.
+            fields: `description`, `tags`, `author` and `performance_metrics`.
             source: the file that the model came from.
             training_data: a file of what it was trained on.
             signing_key: signs the manifest.
@@ -221,12 +221,12 @@ class ModelRegistry:
             KeyNotFound: artifacts are encrypted and there is no key.
             StorageFailed: the registry cannot be written.
         """
-        require_names(model_name, prepared.model_type, said["tags"])
+        require_names(model_name, prepared.model_type, fields["tags"])
         known = {
             "model_name": model_name,
             "model_type": prepared.model_type,
-            **said,
-            "performance_metrics": require_metrics({**said["performance_metrics"], **prepared.metrics}),
+            **fields,
+            "performance_metrics": require_metrics({**fields["performance_metrics"], **prepared.metrics}),
             "feature_schema": [dict(each) for each in prepared.feature_schema],
             "source": describe_source(source) if source else None,
             "lineage": lineage_of(prepared.parameters, training_data, source),
@@ -253,7 +253,7 @@ class ModelRegistry:
         """What is known of a model version.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             UnreadableModel: its manifest or state is damaged.
         """
         manifest = self.read_json(model_id, MANIFEST_FILE)
@@ -274,7 +274,7 @@ class ModelRegistry:
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             IntegrityError, KeyNotFound, KeyUnwrap, UntrustedType: as for `SecureModelPersistence.load_model_secure`.
         """
         metadata = self.get_metadata(model_id)
@@ -301,7 +301,7 @@ class ModelRegistry:
             The digest.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             IntegrityError: the artifact is not the registered one; names the model version.
         """
         metadata = self.get_metadata(model_id)
@@ -313,7 +313,7 @@ class ModelRegistry:
             files[GOLDEN_FILE] = (kept["digest"], None)
         for name, (expected, payload_bytes) in files.items():
             try:
-                measured = _measure(self.storage.path(f"{place_of(model_id)}/{name}"), payload_bytes)
+                measured = _measure(self.storage.path(f"{version_prefix(model_id)}/{name}"), payload_bytes)
             except ModelStoreError as error:
                 raise type(error)(f"{model_id}: the {name} is not intact: {error}") from None
             if measured != expected:
@@ -332,7 +332,7 @@ class ModelRegistry:
         """The keys that open a model version's artifact now: fingerprints and ARNs, sorted; none when not encrypted.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
         """
         with open_artifact(self.artifact_path(model_id)) as artifact:
             return tuple(sorted(slot.key_id for slot in artifact.header.slots))
@@ -341,7 +341,7 @@ class ModelRegistry:
         """Raises unless a key at hand opens a model version's artifact, or it is not encrypted.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it; names those that would.
         """
         with open_artifact(self.artifact_path(model_id)) as artifact:
@@ -352,7 +352,7 @@ class ModelRegistry:
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             VersionConflict: somebody else signed at the same time.
             StorageFailed: the registry cannot be written.
         """
@@ -361,11 +361,11 @@ class ModelRegistry:
         metadata = self.get_metadata(model_id)
         self.require_right("sign", model_id)
         self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
-        place = f"{place_of(model_id)}/{SIGNATURE_FILE}"
+        file = f"{version_prefix(model_id)}/{SIGNATURE_FILE}"
         envelope = sign_manifest(metadata.manifest(), key)
-        if not self.storage.put_if_absent(place, json_bytes(envelope)):
-            before = self.storage.read(place)
-            self.storage.compare_and_swap(place, json_bytes(merged([parse_envelope(before), envelope])), before)
+        if not self.storage.put_if_absent(file, json_bytes(envelope)):
+            before = self.storage.read(file)
+            self.storage.compare_and_swap(file, json_bytes(merged([parse_envelope(before), envelope])), before)
 
     def verify_signature(self, model_id: str, public_keys: Sequence["Ed25519PublicKey"]) -> str:
         """Raises unless one of the keys signed a model version.
@@ -374,14 +374,14 @@ class ModelRegistry:
             The name of the key that did.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             SignatureInvalid: none did.
         """
         from model_store.registry.signing import parse_envelope, verify_envelope
 
         metadata = self.get_metadata(model_id)
         try:
-            content = self.storage.read(f"{place_of(model_id)}/{SIGNATURE_FILE}")
+            content = self.storage.read(f"{version_prefix(model_id)}/{SIGNATURE_FILE}")
         except ModelNotFound:
             raise SignatureInvalid(f"{model_id} is not signed") from None
         try:
@@ -399,7 +399,7 @@ class ModelRegistry:
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             InvalidInput: there is no such status.
             IllegalTransition: the present status does not lead there.
             VersionConflict: somebody else changed it at the same time.
@@ -419,7 +419,7 @@ class ModelRegistry:
 
         Raises:
             AccessDenied: the actor's role does not allow it.
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
             VersionConflict: somebody else changed it at the same time.
             StorageFailed: the registry cannot be written.
         """
@@ -436,17 +436,17 @@ class ModelRegistry:
 
     def artifact_path(self, model_id: str) -> Path:
         """The artifact's file."""
-        return self.storage.path(f"{place_of(model_id)}/{ARTIFACT_FILE}")
+        return self.storage.path(f"{version_prefix(model_id)}/{ARTIFACT_FILE}")
 
     def manifest_path(self, model_id: str) -> Path:
         """The manifest's file."""
-        return self.storage.path(f"{place_of(model_id)}/{MANIFEST_FILE}")
+        return self.storage.path(f"{version_prefix(model_id)}/{MANIFEST_FILE}")
 
     def state(self, model_id: str) -> dict[str, Any]:
         """A model version's state: `status`, `history`, `deployments`.
 
         Raises:
-            ModelNotFound: there is none of this id.
+            ModelNotFound: no model version has this id.
         """
         return self.read_json(model_id, STATE_FILE)
 
@@ -474,7 +474,7 @@ class ModelRegistry:
             UnreadableModel: the file is not JSON.
         """
         try:
-            content = self.storage.read(f"{place_of(model_id)}/{file}")
+            content = self.storage.read(f"{version_prefix(model_id)}/{file}")
         except ModelNotFound:
             raise ModelNotFound(f"there is no model version {model_id!r} in {self.storage.location}") from None
         try:
@@ -484,7 +484,7 @@ class ModelRegistry:
         return value
 
     def _change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
-        key = f"{place_of(model_id)}/{STATE_FILE}"
+        key = f"{version_prefix(model_id)}/{STATE_FILE}"
         before = self.storage.read(key)
         state = json.loads(before)
         change(state)

@@ -1,8 +1,8 @@
 """Signatures over manifests: Ed25519 in a DSSE envelope around an in-toto statement.
 
-The statement's subject is the model version with its artifact's digest, its predicate the manifest, so that whoever
-trusts the signer can trust both. Terms and encoding are those of DSSE (secure-systems-lab/dsse, protocol version 1)
-and in-toto (Statement v1).
+The statement's subject is the model version with its artifact's digest, its predicate the manifest, so that trust in
+the signer is trust in both. Terms and encoding are those of DSSE (secure-systems-lab/dsse, protocol version 1) and
+in-toto (Statement v1).
 """
 
 import base64

@@ -1,1 +1,1 @@
-"""Where a registry keeps its files: a directory or S3; files are written whole or not at all."""
+"""Where a registry keeps its files: a directory or S3; files are written atomically."""

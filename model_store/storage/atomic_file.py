@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written atomically: whole or not at all."""
 
 import io
 import os
@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 from model_store.errors import StorageFailed
 
 _SYNC_BYTES = 1 << 24
-"""After so many bytes they are sent to the disk: it works beside whoever makes the rest, not after it."""
+"""After so many bytes they are synced, so that the disk works while the rest is being made, not after it."""
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the path's place at the end of the block, synced to the disk.
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file to write that replaces the one at the path at the end of the block, synced to the disk.
 
     When the block fails, nothing is left, and what was at the path stays.
 

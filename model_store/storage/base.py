@@ -1,4 +1,4 @@
-"""What a registry asks of the place that keeps its files."""
+"""What a registry needs of the storage of its files."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class Storage(Protocol):
-    """What a registry asks of the place that keeps its files; keys are paths such as `models/a/b/manifest.json`."""
+    """What a registry needs of the storage of its files; keys are paths such as `models/a/b/manifest.json`."""
 
     @property
     def location(self) -> str:
-        """Where it is, for people."""
+        """The location of the storage, for people."""
 
     def path(self, key: str) -> Path:
         """An object as a file of this machine; fetched where it lies elsewhere."""
@@ -28,7 +28,7 @@ class Storage(Protocol):
         """How many objects lie right below a key."""
 
     def read(self, key: str) -> bytes:
-        """An object's content; ModelNotFound when there is none."""
+        """An object's content; ModelNotFound when it does not exist."""
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
         """Writes an object that is not there yet; false when it is."""
@@ -39,8 +39,8 @@ class Storage(Protocol):
     def replace_file(self, key: str, source: Path) -> None:
         """Puts a file in the place of an object, whole."""
 
-    def hint(self, key: str, content: bytes) -> None:
-        """Writes something that may be lost."""
+    def put_best_effort(self, key: str, content: bytes) -> None:
+        """Writes an object that may be lost; a failure is ignored."""
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of all objects below a prefix, sorted."""

@@ -1,7 +1,7 @@
 """Where a registry keeps its files: a directory, with the three operations that keep it whole.
 
-Objects are written once (put-if-absent), or replaced only by whoever saw the present content (compare-and-swap); a
-crash at any point leaves the old content or the new.
+Objects are written once (put-if-absent), or replaced only by a writer that saw the present content
+(compare-and-swap); a crash at any point leaves the old content or the new.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
-from model_store.storage.atomic_file import sync_directory, written_whole
+from model_store.storage.atomic_file import atomic_write, sync_directory
 
 _STAGING = ".staging"
 _BLOCK_BYTES = 1 << 20
@@ -33,7 +33,7 @@ class DirectoryStorage:
 
     @property
     def location(self) -> str:
-        """Where it is, for people."""
+        """The location of the storage, for people."""
         return str(self._root)
 
     def path(self, key: str) -> Path:
@@ -55,14 +55,14 @@ class DirectoryStorage:
         return self.path(key).exists()
 
     def replace_file(self, key: str, source: Path) -> None:
-        """Puts a file in the place of an object, whole; nothing to do when it is that object's own file.
+        """Puts a file in the place of an object, whole; returns at once when it is that object's own file.
 
         Raises:
             StorageFailed: it cannot be written.
         """
         if source == self.path(key):
             return
-        with written_whole(self.path(key)) as target, source.open("rb") as content:
+        with atomic_write(self.path(key)) as target, source.open("rb") as content:
             shutil.copyfileobj(content, target, _BLOCK_BYTES)
 
     def changes(self, key: str) -> list[tuple[str, int, bool]]:
@@ -97,7 +97,7 @@ class DirectoryStorage:
         """An object's content.
 
         Raises:
-            ModelNotFound: there is none.
+            ModelNotFound: the file does not exist.
             StorageFailed: it cannot be read.
         """
         try:
@@ -132,8 +132,8 @@ class DirectoryStorage:
                 staging.unlink()
         return True
 
-    def hint(self, key: str, content: bytes) -> None:
-        """Writes something that can be told from the rest and is only there to find it faster; may be lost."""
+    def put_best_effort(self, key: str, content: bytes) -> None:
+        """Writes a file that may be lost, since the others have what it says and it only speeds up finding that."""
         target = self.path(key)
         staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
         with suppress(OSError):
@@ -185,7 +185,7 @@ class DirectoryStorage:
         with self._lock(key):
             if _etag(self.read(key)) != _etag(expected):
                 raise VersionConflict(f"{self.path(key)}: somebody else changed it first; look at it and try again")
-            with written_whole(self.path(key)) as file:
+            with atomic_write(self.path(key)) as file:
                 file.write(content)
 
     @contextmanager

@@ -88,7 +88,7 @@ class S3Storage:
         """An object's content.
 
         Raises:
-            ModelNotFound: there is none.
+            ModelNotFound: the object does not exist.
             StorageFailed: it cannot be read.
         """
         return self._get(key)[0]
@@ -141,8 +141,8 @@ class S3Storage:
         with self._failures(key, "written"):
             obstore.put(self._store, self._full(key), source)
 
-    def hint(self, key: str, content: bytes) -> None:
-        """Writes something that may be lost."""
+    def put_best_effort(self, key: str, content: bytes) -> None:
+        """Writes an object that may be lost; a failure is ignored."""
         import obstore
 
         with suppress(Exception):
@@ -247,8 +247,8 @@ class S3Storage:
         except FileNotFoundError:
             raise
         except (BaseError, OSError) as error:
-            said = " ".join(str(error).split())[:300]
-            raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({said})") from None
+            detail = " ".join(str(error).split())[:300]
+            raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({detail})") from None
 
 
 def _store(bucket: str) -> "S3Store":

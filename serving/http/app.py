@@ -7,15 +7,14 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from model_store.contract.own import RowRefused, is_fraud
 from serving.http.auth import ApiKey
-from serving.http.limits import Buckets, RedisBuckets
-from serving.http.one_row import OneRow
+from serving.http.rate_limit import Buckets, RedisBuckets
 from serving.http.state import ServiceState
 from serving.inference.transactions import InvalidRequest, TransactionReader, parse_feedback
 from serving.observability.logs import service_log
@@ -46,6 +45,13 @@ class _Prediction(msgspec.Struct, gc=False):
     is_fraud: bool
 
 
+class _Predictions(msgspec.Struct, gc=False):
+    model_id: str
+    threshold: float
+    request_id: str
+    predictions: list[_Prediction]
+
+
 class _Refused(Exception):
     def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -55,27 +61,34 @@ class _Refused(Exception):
 
 
 class _Request:
-    """What is known of one request."""
+    """One request: its headers, and what is counted and logged of it once it is answered."""
 
-    __slots__ = ("authorization", "decisions", "given_key", "key", "length", "path", "request_id", "undecided")
+    __slots__ = (
+        "authorization",
+        "frauds",
+        "given_key",
+        "key",
+        "length",
+        "path",
+        "request_id",
+        "rows",
+        "scores",
+        "undecided",
+    )
 
     def __init__(self, scope: Scope) -> None:
         self.path: str = scope["path"]
         self.key: ApiKey | None = None
-        self.decisions: int | None = None
+        self.rows: Sequence[Any] = ()
+        self.scores: Sequence[float] = ()
+        self.frauds: int | None = None
         self.undecided = False
-        self.given_key = self.authorization = self.length = b""
-        self.request_id = ""
-        for name, value in scope["headers"]:
-            if name == b"x-api-key":
-                self.given_key = value
-            elif name == b"authorization":
-                self.authorization = value
-            elif name == b"content-length":
-                self.length = value
-            elif name == b"x-request-id" and 0 < len(value) <= _MAX_REQUEST_ID and value.isascii():
-                text = value.decode("ascii")
-                self.request_id = text if text.isprintable() else ""
+        headers = dict(scope["headers"])
+        self.given_key: bytes = headers.get(b"x-api-key", b"")
+        self.authorization: bytes = headers.get(b"authorization", b"")
+        self.length: bytes = headers.get(b"content-length", b"")
+        given_id: bytes = headers.get(b"x-request-id", b"")
+        self.request_id = _readable_id(given_id) if given_id else ""
 
 
 class Service:
@@ -104,24 +117,16 @@ class Service:
         )
         prefix = secrets.token_hex(8)
         self._ids = (f"{prefix}{number:016x}" for number in itertools.count())
-        self._known = {"model_id": state.model.metadata.model_id, "threshold": state.model.threshold}
+        self._model_id = state.model.metadata.model_id
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
-        lean = tracing is None and self._shared is None and state.model.runtime.inline
-        self._one_row = OneRow(state, self._reader, self._buckets, self._reading) if lean else None
         self._actions = {"/predict": self._predict, "/feedback": self._feedback}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
             return
-        if self._one_row is not None and scope["path"] == "/predict" and scope["method"] == "POST":
-            first = await self._lean(scope, receive, send)
-            if first is None:
-                return
-            if first:
-                receive = _again(first, receive)
         started = time.perf_counter()
         request = _Request(scope)
         request.request_id = request.request_id or next(self._ids)
@@ -139,53 +144,71 @@ class Service:
         if request.path not in OPEN_PATHS:
             self._note(request, scope["method"], status, (time.perf_counter() - started) * 1000)
 
-    async def _lean(self, scope: Scope, receive: Receive, send: Send) -> dict[str, Any] | None:
-        assert self._one_row is not None  # noqa: S101 - the caller has looked
-        self._ensure_sweeper()
-        try:
-            return await self._one_row.answer(scope, receive, send)
-        except asyncio.CancelledError:
-            if not self._came_too_late():
-                raise
-            refused = _too_slow()
-            request_id = next(self._ids)
-            await _send_error(send, refused, request_id)
-            return None
-
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
+        """Sends the answer to a request; returns its status."""
+        status = 200
+        headers: tuple[tuple[bytes, bytes], ...] = ()
         try:
-            await self._admit(request)
-            action = self._actions.get(request.path)
+            key = self._authorize(request)
+            if key is not None:
+                shared = self._shared
+                wait = self._buckets.take(key) if shared is None else await shared.take(key)
+                self._require_capacity(request, key, wait)
+            action = self._action(scope)
             if action is None:
                 return await self._page(scope, receive, send, request)
-            if scope["method"] != "POST":
-                refused = _Refused(405, "method_not_allowed", f"{request.path} takes POST", headers=_ALLOW_POST)
-                return await _send_error(send, refused, request.request_id)
             content = await action(await self._body(receive), request)
-            return await _send(send, 200, content, request.request_id)
         except _Refused as refused:
-            return await _send_error(send, refused, request.request_id)
+            status, content, headers = refused.status, _error(refused, request), refused.headers
         except Exception:
             service_log.exception("a request failed", extra={"fields": {"request_id": request.request_id}})
             failed = _Refused(500, "internal", "the service failed; its log has the request id")
-            return await _send_error(send, failed, request.request_id)
+            status, content = failed.status, _error(failed, request)
+        start = [
+            _JSON,
+            (b"content-length", b"%d" % len(content)),
+            (b"x-request-id", request.request_id.encode()),
+            *headers,
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": start})
+        await send({"type": "http.response.body", "body": content})
+        return status
 
-    async def _admit(self, request: _Request) -> None:
-        """Lets a request go on, or refuses it."""
+    def _authorize(self, request: _Request) -> ApiKey | None:
+        """The key of a request; None for a path that needs none. Raises _Refused unless the key may use the path."""
         state, path = self._state, request.path
-        if path in OPEN_PATHS or path in _PUBLIC_PATHS:
-            return
-        if path in DEVELOPMENT_PATHS and state.settings.environment == "development":
-            return
+        scope = SCOPES.get(path)
+        if scope is None and (
+            path in OPEN_PATHS
+            or path in _PUBLIC_PATHS
+            or (path in DEVELOPMENT_PATHS and state.settings.environment == "development")
+        ):
+            return None
         key = state.api_keys.find(request.given_key, request.authorization)
         if key is None:
             message = "a known API key is needed in X-API-Key or as a bearer token"
             raise _Refused(401, "unauthorized", message, headers=((b"www-authenticate", b"Bearer"),))
         request.key = key
-        scope = SCOPES.get(path)
         if scope is not None and scope not in key.scopes:
             raise _Refused(403, "forbidden", f"key {key.name!r} does not have the scope {scope}")
-        wait = self._buckets.take(key) if self._shared is None else await self._shared.take(key)
+        return key
+
+    def _action(self, scope: Scope) -> Callable[[bytes, _Request], Awaitable[bytes]] | None:
+        """What makes the answer of a path from the body; None for pages. Raises _Refused unless it is a POST."""
+        action = self._actions.get(scope["path"])
+        if action is not None and scope["method"] != "POST":
+            raise _Refused(405, "method_not_allowed", f"{scope['path']} takes POST", headers=_ALLOW_POST)
+        return action
+
+    def _require_capacity(self, request: _Request, key: ApiKey, wait: float) -> None:
+        """Raises _Refused when the key's rate, the requests in flight or the body's length exceed their limits.
+
+        Args:
+            request: whose body is still to be read.
+            key: of the request.
+            wait: seconds until the key may make its next request; 0 for now.
+        """
+        state = self._state
         if wait:
             seconds = max(1, round(wait + 0.5))
             message = f"key {key.name!r} has made too many requests; the next one may come in {seconds} s"
@@ -200,19 +223,34 @@ class Service:
         """The body, no larger than allowed, whatever its header claimed, and in time."""
         task: Any = asyncio.current_task()
         self._reading[task] = time.perf_counter()
-        self._ensure_sweeper()
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
         try:
-            return await self._read(receive)
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body"):
+                body = await self._rest(body, receive)
         except asyncio.CancelledError:
             if self._came_too_late():
                 raise _too_slow() from None
             raise
         finally:
             del self._reading[task]
+        if len(body) > self._state.settings.max_body_bytes:
+            raise self._too_large()
+        return body
 
-    def _ensure_sweeper(self) -> None:
-        if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep())
+    async def _rest(self, first: bytes, receive: Receive) -> bytes:
+        """A body that arrives in several messages, read until it ends or is too large."""
+        pieces, size, more = [first], len(first), True
+        while more and size <= self._state.settings.max_body_bytes:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Refused(400, "disconnected", "the client went away")
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            more = message.get("more_body", False)
+        return b"".join(pieces)
 
     def _came_too_late(self) -> bool:
         """Whether the present task was cancelled since its body did not arrive in time."""
@@ -232,22 +270,6 @@ class Service:
                 self._late.add(task)
                 task.cancel()
 
-    async def _read(self, receive: Receive) -> bytes:
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body") and len(body) <= self._state.settings.max_body_bytes:
-            return body
-        pieces, size = [body], len(body)
-        while message.get("more_body") and size <= self._state.settings.max_body_bytes:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Refused(400, "disconnected", "the client went away")
-            pieces.append(message.get("body", b""))
-            size += len(pieces[-1])
-        if size > self._state.settings.max_body_bytes:
-            raise self._too_large()
-        return b"".join(pieces)
-
     async def _predict(self, body: bytes, request: _Request) -> bytes:
         try:
             rows = self._reader.rows(body)
@@ -255,34 +277,32 @@ class Service:
             request.undecided = error.code == "unknown_category"
             headers = _UNDECIDED if request.undecided else ()
             raise _Refused(422, error.code, str(error), where=error.field, headers=headers) from None
-        self._state.metrics.arrived(rows)
+        request.rows = rows
         runtime, threshold = self._state.model.runtime, self._state.model.threshold
-        probabilities = runtime.now(rows)
-        if probabilities is None:
+        scores = runtime.predict_inline(rows)
+        if scores is None:
             try:
-                probabilities = await runtime.soon(rows)
+                scores = await runtime.predict_async(rows)
             except RowRefused as refusal:
                 request.undecided = True
                 raise await self._not_answered(body, rows, refusal) from None
         if self._state.model.contract.decides == "model":
-            verdicts = [is_fraud(value, threshold) for value in probabilities]
+            verdicts = [is_fraud(score, threshold) for score in scores]
         else:
-            verdicts = [value >= threshold for value in probabilities]
-        predictions = list(map(_Prediction, map(float, probabilities), verdicts))
-        frauds = sum(verdicts)
-        request.decisions = frauds
-        self._state.metrics.decisions(probabilities, frauds)
-        return _encode({**self._known, "request_id": request.request_id, "predictions": predictions})
+            verdicts = [score >= threshold for score in scores]
+        request.scores, request.frauds = scores, sum(verdicts)
+        predictions = list(map(_Prediction, map(float, scores), verdicts))
+        return _encode(_Predictions(self._model_id, threshold, request.request_id, predictions))
 
     async def _not_answered(self, body: bytes, rows: list[Any], refusal: RowRefused) -> _Refused:
         """What a caller is told whose transaction the model's own library does not answer."""
         index = refusal.index or 0
-        place = f"transactions[{index}]" if b'"transactions"' in body else "transaction"
+        path = f"transactions[{index}]" if b'"transactions"' in body else "transaction"
         model = self._state.model
         number = None
         if model.answered_row is not None:
             number = await model.runtime.refused_feature(rows[index], model.answered_row)
-        where = place if number is None else f"{place}.{model.contract.features[number].name}"
+        where = path if number is None else f"{path}.{model.contract.features[number].name}"
         return _Refused(
             422, "not_answered", f"{where}: the model does not answer: {refusal}", where=where, headers=_UNDECIDED
         )
@@ -314,48 +334,29 @@ class Service:
         return _Refused(413, "body_too_large", message, headers=((b"connection", b"close"),))
 
     def _note(self, request: _Request, method: str, status: int, milliseconds: float) -> None:
-        self._state.metrics.request(status, milliseconds, undecided=request.undecided)
+        self._state.metrics.request(
+            status, milliseconds, request.rows, request.scores, request.frauds or 0, undecided=request.undecided
+        )
         log = self._state.request_log
         if log.enabled:
-            log.add(
-                {
-                    "request_id": request.request_id,
-                    "key": request.key.name if request.key else None,
-                    "model_id": self._known["model_id"],
-                    "method": method,
-                    "path": request.path,
-                    "status": status,
-                    "latency_ms": int(milliseconds * 1000) / 1000,
-                    "frauds": request.decisions,
-                }
-            )
+            key = request.key.name if request.key else None
+            log.add(request.request_id, key, self._model_id, method, request.path, status, milliseconds, request.frauds)
 
 
-def _again(message: dict[str, Any], receive: Receive) -> Receive:
-    """A receive that gives one message once more, and then what comes."""
-    left = [message]
-
-    async def received() -> dict[str, Any]:
-        return left.pop() if left else await receive()
-
-    return received
+def _readable_id(given: bytes) -> str:
+    """A caller's request id, if it is short, printable ASCII; else empty."""
+    if len(given) > _MAX_REQUEST_ID or not given.isascii():
+        return ""
+    text = given.decode("ascii")
+    return text if text.isprintable() else ""
 
 
 def _too_slow() -> _Refused:
     return _Refused(408, "body_too_slow", "the body did not arrive in time", headers=((b"connection", b"close"),))
 
 
-async def _send(
-    send: Send, status: int, content: bytes, request_id: str, headers: tuple[tuple[bytes, bytes], ...] = ()
-) -> int:
-    start = [_JSON, (b"content-length", b"%d" % len(content)), (b"x-request-id", request_id.encode()), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": start})
-    await send({"type": "http.response.body", "body": content})
-    return status
-
-
-async def _send_error(send: Send, refused: _Refused, request_id: str) -> int:
-    error = {"code": refused.code, "message": str(refused), "request_id": request_id}
+def _error(refused: _Refused, request: _Request) -> bytes:
+    error = {"code": refused.code, "message": str(refused), "request_id": request.request_id}
     if refused.where is not None:
         error["field"] = refused.where
-    return await _send(send, refused.status, _encode({"error": error}), request_id, refused.headers)
+    return _encode({"error": error})

@@ -167,7 +167,7 @@ def _require_expected(metadata: ModelMetadata, settings: ServingSettings) -> Non
         raise ChecksumMismatch(f"the manifest's digest is {metadata.digest}, MODEL_SHA256 says {settings.model_sha256}")
     if settings.model_runtime_sha256 and metadata.runtime_digest != settings.model_runtime_sha256:
         raise ChecksumMismatch(
-            f"the manifest's faster form is {metadata.runtime_digest or 'none'}, MODEL_RUNTIME_SHA256 says "
+            f"the manifest's optimized form is {metadata.runtime_digest or 'none'}, MODEL_RUNTIME_SHA256 says "
             f"{settings.model_runtime_sha256}"
         )
 
@@ -266,7 +266,7 @@ def _warm_up(model: ServedModel) -> None:
     model_id = model.metadata.model_id
     try:
         for _ in range(_WARM_UP_ROUNDS):
-            model.runtime.now([row])
+            model.runtime.predict_inline([row])
         (score,) = model.runtime.compute([row])
     except Exception as error:
         raise ModelUnusable(f"{model_id} gives no probabilities ({type(error).__name__}: {error})") from None

@@ -19,7 +19,7 @@ def model_files(uri: str, *, runtime: bool) -> Iterator[Path]:
 
     Args:
         uri: a path, a `file://` URL, or `s3://bucket/prefix`, which is fetched into a directory that goes away again.
-        runtime: whether the faster form will be read.
+        runtime: whether the optimized form will be read.
 
     Raises:
         FileMissing: the bucket does not have them.
@@ -32,9 +32,9 @@ def model_files(uri: str, *, runtime: bool) -> Iterator[Path]:
         yield Path(unquote(parts.path))
     else:
         with tempfile.TemporaryDirectory(prefix="model-") as directory:
-            place = Path(directory)
-            _fetch(parts.netloc, parts.path.strip("/"), (MANIFEST_FILE,), place)
-            _fetch(parts.netloc, parts.path.strip("/"), _needed(place / MANIFEST_FILE, runtime=runtime), place)
+            target = Path(directory)
+            _fetch(parts.netloc, parts.path.strip("/"), (MANIFEST_FILE,), target)
+            _fetch(parts.netloc, parts.path.strip("/"), _needed(target / MANIFEST_FILE, runtime=runtime), target)
             yield Path(directory)
 
 

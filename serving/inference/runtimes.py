@@ -1,8 +1,8 @@
-"""What answers: a faster form where every branch of it is the model's own, and the model's own library for the rest.
+"""What answers: an optimized form where its every branch is the model's own, the model's own library for the rest.
 
 | model | runtime | where it runs |
 |---|---|---|
-| has a faster form | ONNX Runtime or the model's weights, one thread | on the event loop; long batches not |
+| has an optimized form | ONNX Runtime or the model's weights, one thread | on the event loop; long batches not |
 | everything else, and rows that a form leaves alone | the model's own library | beside the event loop, with others |
 
 A row that the library does not answer is one caller's: the others of the same micro-batch are answered.
@@ -32,7 +32,7 @@ class Runtime:
 
     Args:
         own: the model with its own library.
-        form: its faster form; None when it has none.
+        form: its optimized form; None when it has none.
     """
 
     def __init__(self, own: OwnModel, form: FormRunner | None = None) -> None:
@@ -42,21 +42,21 @@ class Runtime:
         self.inline = form is not None
         """Whether one row takes less time than handing it to a thread."""
         self.by_form = self.by_own = 0
-        """Rows answered by the faster form, and by the model's own library."""
+        """Rows answered by the optimized form, and by the model's own library."""
         self._inline_rows = 1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._waiting: list[tuple[Rows, asyncio.Future[list[float]]]] = []
-        self._working: asyncio.Task[None] | None = None
+        self._batching: asyncio.Task[None] | None = None
 
     def one(self, row: Sequence[Any]) -> float | None:
-        """The score of one row, when the faster form answers it."""
+        """The score of one row, when the optimized form answers it."""
         if self._form is None or (score := self._form.one(row)) is None:
             return None
         self.by_form += 1
         return score
 
-    def now(self, rows: Rows) -> list[float] | None:
-        """The scores, when the faster form answers all rows in a millisecond and a half; None when not."""
+    def predict_inline(self, rows: Rows) -> list[float] | None:
+        """The scores, when the optimized form answers all rows in a millisecond and a half; None when not."""
         if self._form is None or len(rows) > self._inline_rows:
             return None
         if len(rows) == 1:
@@ -95,7 +95,7 @@ class Runtime:
             found[number] = score
         return found
 
-    async def soon(self, rows: Rows) -> list[float]:
+    async def predict_async(self, rows: Rows) -> list[float]:
         """The scores, calculated beside the event loop together with those of other requests that wait.
 
         Nobody waits for others to come; everybody waits for at most one batch before the own.
@@ -106,8 +106,8 @@ class Runtime:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[float]] = loop.create_future()
         self._waiting.append((rows, future))
-        if self._working is None or self._working.done():
-            self._working = loop.create_task(self._work())
+        if self._batching is None or self._batching.done():
+            self._batching = loop.create_task(self._work())
         return await future
 
     async def refused_feature(self, row: Sequence[Any], answered: Sequence[Any]) -> int | None:

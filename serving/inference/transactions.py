@@ -14,7 +14,6 @@ from model_store.contract.own import gap_of
 _SHOWN_CHARACTERS = 80
 _NULL = b"null"
 """Gaps are missing keys, which the structures fill, or this: a body without it needs no second look for gaps."""
-_AROUND_BYTES, _VALUE_BYTES = 64, 32
 _Finish = Callable[[tuple[Any, ...]], tuple[Any, ...] | None]
 FEEDBACK_FIELDS = ("predicted_fraud", "was_fraud")
 """Of each item of feedback: what the service decided, and what it turned out to be."""
@@ -47,25 +46,9 @@ class TransactionReader:
 
     def __init__(self, features: Sequence[Feature], max_batch: int) -> None:
         self._features, self._max_batch = tuple(features), max_batch
-        self.one_row_bytes = _AROUND_BYTES + sum(len(json.dumps(each.name)) + _VALUE_BYTES for each in features)
-        """A body with one transaction, written without needless spaces and digits, is no longer than this."""
         self._checks = any(_is_checked(each) for each in self._features)
         self._finish = _finisher(self._features)
         self._decode = _decoder(self._features)
-
-    def one_row(self, body: bytes) -> Any:
-        """The row of a body with one transaction and nothing wrong; None for any other body."""
-        if self._decode is None:
-            return None
-        try:
-            content = self._decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        if content.transactions is not msgspec.UNSET or content.transaction is msgspec.UNSET:
-            return None
-        row = msgspec.structs.astuple(content.transaction)
-        finish = self._finish_for(body)
-        return row if finish is None else finish(row)
 
     def _finish_for(self, body: bytes) -> _Finish | None:
         """What is left to do with each row of a body; None when nothing is."""
@@ -104,18 +87,18 @@ class TransactionReader:
 
 def _decoder(features: Sequence[Feature]) -> Callable[[bytes], Any] | None:
     """Reads a body as structures; None when a feature's name cannot be a field's."""
-    places = [f"f{number}" for number in range(len(features))]
+    field_names = [f"f{number}" for number in range(len(features))]
     fields: list[tuple[str, Any, Any]] = [
-        (place, _json_type(each) | None, None if _is_checked(each) else gap_of(each))
+        (field_name, _json_type(each) | None, None if _is_checked(each) else gap_of(each))
         if each.gaps
-        else (place, _json_type(each), msgspec.NODEFAULT)
-        for place, each in zip(places, features, strict=True)
+        else (field_name, _json_type(each), msgspec.NODEFAULT)
+        for field_name, each in zip(field_names, features, strict=True)
     ]
     try:
         transaction: Any = msgspec.defstruct(
             "Transaction",
             fields,
-            rename=dict(zip(places, (each.name for each in features), strict=True)),
+            rename=dict(zip(field_names, (each.name for each in features), strict=True)),
             forbid_unknown_fields=True,
             kw_only=True,
             gc=False,
@@ -229,12 +212,12 @@ def parse_feedback(body: bytes, max_batch: int) -> list[tuple[bool, bool]]:
     return [_outcome(item, f"items[{number}]") for number, item in enumerate(items)]
 
 
-def _outcome(item: Any, place: str) -> tuple[bool, bool]:
+def _outcome(item: Any, path: str) -> tuple[bool, bool]:
     if not isinstance(item, dict) or set(item) != set(FEEDBACK_FIELDS):
-        raise InvalidRequest("invalid_item", f"{place} has to have the fields {' and '.join(FEEDBACK_FIELDS)}", place)
+        raise InvalidRequest("invalid_item", f"{path} has to have the fields {' and '.join(FEEDBACK_FIELDS)}", path)
     for name in FEEDBACK_FIELDS:
         if not isinstance(item[name], bool):
-            raise InvalidRequest("not_a_boolean", f"{place}.{name} is neither true nor false", f"{place}.{name}")
+            raise InvalidRequest("not_a_boolean", f"{path}.{name} is neither true nor false", f"{path}.{name}")
     return item[FEEDBACK_FIELDS[0]], item[FEEDBACK_FIELDS[1]]
 
 
@@ -248,12 +231,12 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return content
 
 
-def _row(transaction: Any, place: str, features: Sequence[Feature]) -> tuple[Any, ...]:
+def _row(transaction: Any, path: str, features: Sequence[Feature]) -> tuple[Any, ...]:
     if not isinstance(transaction, dict):
-        raise InvalidRequest("invalid_transaction", f"{place} is not an object of features", place)
+        raise InvalidRequest("invalid_transaction", f"{path} is not an object of features", path)
     row = []
     for feature in features:
-        where = f"{place}.{feature.name}"
+        where = f"{path}.{feature.name}"
         value = transaction.get(feature.name)
         if value is None:
             if not feature.gaps:
@@ -261,7 +244,7 @@ def _row(transaction: Any, place: str, features: Sequence[Feature]) -> tuple[Any
                     raise InvalidRequest(
                         _expected(feature)[0], f"{where} is null; the model takes no gaps there", where
                     )
-                raise InvalidRequest("missing_feature", f"{place} has no feature {feature.name!r}", where)
+                raise InvalidRequest("missing_feature", f"{path} has no feature {feature.name!r}", where)
             row.append(gap_of(feature))
         else:
             row.append(_value(feature, value, where))
@@ -269,7 +252,7 @@ def _row(transaction: Any, place: str, features: Sequence[Feature]) -> tuple[Any
     for name in transaction:
         if name not in names:
             unknown = _shown(name)
-            raise InvalidRequest("unknown_feature", f"{place} has an unknown feature {unknown!r}", f"{place}.{unknown}")
+            raise InvalidRequest("unknown_feature", f"{path} has an unknown feature {unknown!r}", f"{path}.{unknown}")
     return tuple(row)
 
 

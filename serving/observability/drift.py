@@ -45,11 +45,6 @@ class DriftWatch:
                 rows = rows[len(rows) % step :: step]
             self._rows.extend(rows)
 
-    def add_one(self, row: Sequence[Any]) -> None:
-        """Takes one transaction."""
-        if self._edges:
-            self._rows.append(row)
-
     def by_feature(self) -> dict[str, float]:
         """The index of each watched feature; empty while too few transactions came."""
         if len(self._rows) < _MIN_ROWS:
@@ -57,7 +52,7 @@ class DriftWatch:
         found = {}
         for number, name in self._names.items():
             values = np.array([row[number] for row in self._rows], dtype=float)
-            # A gap is no value; how many there are is not what the bins count.
+            # A gap is not a value; the bins do not count gaps.
             values = values[~np.isnan(values)]
             if len(values) >= _MIN_ROWS:
                 found[name] = _stability_index(np.searchsorted(self._edges[number], values), self._then[number])
@@ -81,13 +76,6 @@ class ScoreWatch:
             self._first.extend(scores)
         else:
             self._latest.extend(scores)
-
-    def add_one(self, score: float) -> None:
-        """Takes one score."""
-        if len(self._first) < _SCORES:
-            self._first.append(score)
-        else:
-            self._latest.append(score)
 
     def index(self) -> float | None:
         """The index; None until as many scores came after the first ones."""

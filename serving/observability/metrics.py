@@ -36,9 +36,9 @@ class _Counts:
     decisions: int = 0
     frauds: int = 0
     outcomes: "Counter[tuple[bool, bool]]" = field(default_factory=Counter)
-    """By what was decided and what it turned out to be."""
+    """Decisions with feedback, by what was decided and what it turned out to be."""
     latencies: "Counter[int]" = field(default_factory=Counter)
-    """By step."""
+    """Requests, by step of latency."""
 
     def copy(self) -> "_Counts":
         return replace(self, outcomes=Counter(self.outcomes), latencies=Counter(self.latencies))
@@ -95,45 +95,39 @@ class ServiceMetrics:
         self._recent: deque[tuple[float, _Counts]] = deque([(time.monotonic(), _Counts())], maxlen=_WINDOW_TICKS)
         self._latency_sum_ms = 0.0
 
-    def request(self, status: int, milliseconds: float, *, undecided: bool = False) -> None:
+    def request(
+        self,
+        status: int,
+        milliseconds: float,
+        rows: Sequence[Sequence[Any]] = (),
+        scores: Sequence[float] = (),
+        frauds: int = 0,
+        *,
+        undecided: bool = False,
+    ) -> None:
         """Counts an answered request.
 
         Args:
             status: of HTTP.
             milliseconds: from the first byte to the answer.
+            rows: its well-formed transactions, whether the model decided them or not.
+            scores: of the decided transactions, 0 to 1.
+            frauds: how many of them are fraud.
             undecided: whether the model did not decide a transaction that is well formed, which is an error of it.
         """
-        with self._lock:
-            total = self._total
-            total.requests += 1
-            total.errors += undecided or status >= _SERVER_ERROR
-            total.latencies[int(math.log(milliseconds + NEAR_ZERO_MS) * STEPS)] += 1
-            self._latency_sum_ms += milliseconds
-
-    def one_row(self, row: Sequence[float], probability: float, milliseconds: float, *, fraud: bool) -> None:
-        """Counts an answered request with one decided transaction."""
         step = int(math.log(milliseconds + NEAR_ZERO_MS) * STEPS)
         with self._lock:
             total = self._total
             total.requests += 1
-            total.decisions += 1
-            total.frauds += fraud
+            total.errors += undecided or status >= _SERVER_ERROR
             total.latencies[step] += 1
             self._latency_sum_ms += milliseconds
-            self._drift.add_one(row)
-            self._scores.add_one(probability)
-
-    def arrived(self, rows: Sequence[Sequence[float]]) -> None:
-        """Takes transactions that are well formed, whether the model can decide about them or not."""
-        with self._lock:
-            self._drift.add(rows)
-
-    def decisions(self, probabilities: Sequence[float], frauds: int) -> None:
-        """Counts decided transactions that have arrived."""
-        with self._lock:
-            self._total.decisions += len(probabilities)
-            self._total.frauds += frauds
-            self._scores.add(probabilities)
+            if rows:
+                self._drift.add(rows)
+            if scores:
+                total.decisions += len(scores)
+                total.frauds += frauds
+                self._scores.add(scores)
 
     def feedback(self, outcomes: Sequence[tuple[bool, bool]]) -> None:
         """Counts what was decided and what it turned out to be, for each decision."""

@@ -1,1 +1,1 @@
-"""The processes: server, supervisor, front, health check."""
+"""The processes: server, supervisor, traffic splitter, health check."""

@@ -8,7 +8,7 @@ has accepted. When the replacement does not get ready, the process before it goe
 
 The run directory is the whole protocol, so that any process can read it and a dead supervisor leaves an account:
 
-    requested.json    what should run, written by whoever asks, followed by SIGHUP
+    requested.json    what should run, written by the client, followed by SIGHUP
     status.json       what does run, and what became of the last request
     supervisor.lock   held for the supervisor's life; supervisor.pid names its process
 
@@ -70,7 +70,7 @@ class Request:
     """Variables of the serving process."""
     ready_timeout_seconds: float
     module: str = "serving"
-    """What runs: the service, or the front before two of them."""
+    """What runs: the service, or the traffic splitter in front of two services."""
 
     @classmethod
     def read(cls, path: Path) -> "Request":
@@ -193,7 +193,7 @@ class Supervisor:
             try:
                 return bind(*address), True
             except RequestFailed as failure:
-                # The server of a supervisor that was killed lets go of the port as soon as it notices.
+                # The server of a killed supervisor closes the port as soon as it notices.
                 if failure.code != "PortInUse" or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(0.1)
@@ -344,11 +344,11 @@ def rotate_when_full(log: Path, most: int = _LOG_BYTES) -> bool:
     """
     if log.stat().st_size < most:
         return False
-    places = [log.with_name(f"{log.name}.{number}") for number in range(1, _ROTATED_LOGS + 1)]
-    for older, newer in zip(reversed(places[1:]), reversed(places[:-1]), strict=True):
+    rotated = [log.with_name(f"{log.name}.{number}") for number in range(1, _ROTATED_LOGS + 1)]
+    for older, newer in zip(reversed(rotated[1:]), reversed(rotated[:-1]), strict=True):
         if newer.exists():
             newer.replace(older)
-    shutil.copyfile(log, places[0])
+    shutil.copyfile(log, rotated[0])
     os.truncate(log, 0)
     return True
 

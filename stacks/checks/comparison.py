@@ -43,9 +43,9 @@ def _flat(config: Mapping[str, Any]) -> dict[str, str]:
     return {key: value for key, value in _leaves("", config) if key != config_keys.MODEL_VERSION}
 
 
-def _leaves(place: str, value: Any) -> Iterator[tuple[str, str]]:
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _leaves(f"{place}.{key}" if place else str(key), item)
+            yield from _leaves(f"{path}.{key}" if path else str(key), item)
     else:
-        yield place, str(value)
+        yield path, str(value)

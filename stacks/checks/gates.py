@@ -22,7 +22,7 @@ class Gate:
 
     name: str
     """`metric floor`, `metric loss`, `feature schema`, `signature` or `dependency versions`."""
-    said: str
+    detail: str
 
 
 def failed_gates(
@@ -61,7 +61,7 @@ def require_gates(
         GatesFailed: names each gate that it does not pass.
     """
     if failed := failed_gates(candidate, deployed, gates, installed, unsigned):
-        lines = "\n".join(f"  {gate.name}: {gate.said}" for gate in failed)
+        lines = "\n".join(f"  {gate.name}: {gate.detail}" for gate in failed)
         raise GatesFailed(
             f"{candidate.model_id} does not pass {len(failed)} gate(s); nothing was changed:\n{lines}\n"
             "deploy another version, change `gates` in the template, or take it upon you: --force --reason WHY"
@@ -106,8 +106,8 @@ def _losses(candidate: "ModelMetadata", deployed: "ModelMetadata", gates: GatesC
         before, after = (item.performance_metrics.get(name) for item in (deployed, candidate))
         if before is not None and (after is None or before - after > allowed):
             shown = "missing" if after is None else f"{after:g}"
-            said = f"{name} is {shown}, that of {deployed.model_id} {before:g}; at most {allowed:g} may be lost"
-            yield Gate("metric loss", said)
+            detail = f"{name} is {shown}, that of {deployed.model_id} {before:g}; at most {allowed:g} may be lost"
+            yield Gate("metric loss", detail)
 
 
 def _schema(candidate: "ModelMetadata", deployed: "ModelMetadata", gates: GatesConfig) -> Iterator[Gate]:

@@ -28,7 +28,7 @@ class Asked:
 
     transaction: dict[str, Any]
     score: float | None
-    """None where the model or its contract refuses it."""
+    """The model's own score; None where the model or its contract refuses the row."""
 
 
 def some_of(contract: "Contract", golden: "GoldenRows") -> list[Asked]:

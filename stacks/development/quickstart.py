@@ -11,7 +11,7 @@ from conventions.config_keys import MODEL_VERSION
 from stacks.deployment import DeployOutcome, ModelDeployment
 from stacks.engine.development_secrets import ensure_development_secrets
 from stacks.engine.locks import remove_stale_locks
-from stacks.engine.run import Say
+from stacks.engine.run import Log
 from stacks.engine.stack_config import read_config
 from stacks.engine.workspace import stack_config_file
 from stacks.environments import DeploymentEnvironment
@@ -30,7 +30,7 @@ class _Example:
     description: dict[str, Any]
 
 
-def bring_up(deployments: ModelDeployment, checkout: Path, name: str, say: Say) -> DeployOutcome:
+def bring_up(deployments: ModelDeployment, checkout: Path, name: str, log: Log) -> DeployOutcome:
     """Makes what is missing (keys, example models, registrations) and brings the environment up.
 
     The stack's own model version stays when it has one; else it is the example's newest.
@@ -39,7 +39,7 @@ def bring_up(deployments: ModelDeployment, checkout: Path, name: str, say: Say) 
         deployments: what deploys.
         checkout: the project's root.
         name: the environment; only development makes its own keys and example models.
-        say: told the progress.
+        log: told the progress.
 
     Raises:
         StacksError: the environment is not development, or the example could not be trained.
@@ -51,13 +51,13 @@ def bring_up(deployments: ModelDeployment, checkout: Path, name: str, say: Say) 
         )
     ensure_development_secrets(checkout)
     for lock in remove_stale_locks(checkout, environment):
-        say(f"removed the lock of a run that has died ({lock})")
-    model_ids = [_registered(deployments.registry, example, say) for example in _examples(checkout, say)]
-    model_id = _chosen(deployments, checkout, environment, say) or model_ids[-1]
+        log(f"removed the lock of a run that has died ({lock})")
+    model_ids = [_registered(deployments.registry, example, log) for example in _examples(checkout, log)]
+    model_id = _chosen(deployments, checkout, environment, log) or model_ids[-1]
     return deployments.deploy(deployments.create_deployment_config(model_id, environment))
 
 
-def _chosen(deployments: ModelDeployment, checkout: Path, environment: DeploymentEnvironment, say: Say) -> str | None:
+def _chosen(deployments: ModelDeployment, checkout: Path, environment: DeploymentEnvironment, log: Log) -> str | None:
     """The stack's own model version; None when it has none, or the registry does not know it any more."""
     from model_store.errors import ModelNotFound
 
@@ -67,15 +67,15 @@ def _chosen(deployments: ModelDeployment, checkout: Path, environment: Deploymen
     try:
         return deployments.registry.get_metadata(str(chosen)).model_id
     except ModelNotFound:
-        say(f"the registry does not know {chosen}, which the stack's config names; taking the example's newest instead")
+        log(f"the registry does not know {chosen}, which the stack's config names; taking the example's newest instead")
         return None
 
 
-def _examples(checkout: Path, say: Say) -> list[_Example]:
+def _examples(checkout: Path, log: Log) -> list[_Example]:
     directory = checkout / "models"
     files = [directory / name for name in EXAMPLE_MODELS]
     if not all(file.exists() and _description_of(file).exists() for file in files):
-        _train(checkout, directory, say)
+        _train(checkout, directory, log)
     return [_Example(file, json.loads(_description_of(file).read_text(encoding="utf-8"))) for file in files]
 
 
@@ -83,8 +83,8 @@ def _description_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.metrics.json")
 
 
-def _train(checkout: Path, directory: Path, say: Say) -> None:
-    say("training the example model (simulated card transactions)")
+def _train(checkout: Path, directory: Path, log: Log) -> None:
+    log("training the example model (simulated card transactions)")
     script = checkout / "examples" / "train_fraud_model.py"
     completed = subprocess.run(
         [sys.executable, str(script), "--output", str(directory)], cwd=checkout, stdout=sys.stderr
@@ -93,7 +93,7 @@ def _train(checkout: Path, directory: Path, say: Say) -> None:
         raise StacksError(f"{script.name} ended with code {completed.returncode}; its messages are above")
 
 
-def _registered(registry: "ModelRegistry", example: _Example, say: Say) -> str:
+def _registered(registry: "ModelRegistry", example: _Example, log: Log) -> str:
     """The model id of the example's file, registered now unless the registry knows the very same file."""
     from model_store.contract.preparing import Wanted
     from model_store.registry.outside import VersionDetails, register_file
@@ -110,5 +110,5 @@ def _registered(registry: "ModelRegistry", example: _Example, say: Say) -> str:
         Wanted(model_type=about["model_type"], feature_schema=about["features"], threshold=about["threshold"]),
         VersionDetails(about["description"], ("example", "xgboost"), metrics=about["performance_metrics"]),
     )
-    say(f"registered {model_id}")
+    log(f"registered {model_id}")
     return model_id

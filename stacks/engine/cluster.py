@@ -113,8 +113,8 @@ class Cluster:
         newest_first = sorted(pods, key=lambda pod: pod.metadata.creation_timestamp, reverse=True)
         for pod in newest_first:
             for status in pod.status.container_statuses or ():
-                if said := _container_trouble(status):
-                    return f"pod {pod.metadata.name}: {said}"
+                if detail := _container_trouble(status):
+                    return f"pod {pod.metadata.name}: {detail}"
             for condition in pod.status.conditions or ():
                 if condition.type == "PodScheduled" and condition.status == "False":
                     return f"pod {pod.metadata.name} cannot be placed: {condition.message}"

@@ -70,7 +70,7 @@ def wait_for_capacity(file: Path, config: DeploymentConfig) -> None:
         if time.monotonic() > deadline:
             ready = live.ready if live else 0
             raise DeploymentFailed(
-                f"only {ready} of {wanted} pods are ready{f' ({said})' if (said := cluster.trouble()) else ''}"
+                f"only {ready} of {wanted} pods are ready{f' ({detail})' if (detail := cluster.trouble()) else ''}"
             )
         time.sleep(1)
 
@@ -81,10 +81,10 @@ def why_not_ready(file: Path, config: DeploymentConfig) -> str:
         return ""
     try:
         names = [config.deployment_name, f"{config.deployment_name}-green"]
-        said = next(filter(None, (_cluster(file, name).trouble() for name in names)), "")
+        detail = next(filter(None, (_cluster(file, name).trouble() for name in names)), "")
     except ConfigError:
         return ""
-    return f" ({said})" if said else ""
+    return f" ({detail})" if detail else ""
 
 
 def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
@@ -97,9 +97,9 @@ def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
     if live is None:
         return (Check("pods", healthy=False, detail=f"the cluster has no deployment {name}"),)
     rollout = f"{live.updated} of {live.wanted} replicas updated, {live.ready} ready"
-    said = cluster.trouble()
+    detail = cluster.trouble()
     return (
-        Check("pods", healthy=live.ready >= live.min_replicas, detail=said or f"{live.ready} ready"),
+        Check("pods", healthy=live.ready >= live.min_replicas, detail=detail or f"{live.ready} ready"),
         Check("rollout", healthy=live.rolled_out, detail=rollout),
         Check(
             "model",

@@ -33,23 +33,23 @@ def ensure_development_secrets(checkout: Path) -> DevelopmentSecrets:
     """Makes what is missing and returns where everything is; what is there stays as it is."""
     directory = checkout / ".secrets"
     directory.mkdir(mode=0o700, exist_ok=True)
-    places = DevelopmentSecrets(
+    files = DevelopmentSecrets(
         passphrase=directory / "passphrase",
         model_key=key_file(checkout),
         api_key=directory / "api_key",
         api_keys=directory / "api_keys.json",
     )
-    _ensure(places.passphrase, secrets.token_urlsafe(32))
-    ensure_key_file(places.model_key)
-    _ensure_api_key(places)
-    return places
+    _ensure(files.passphrase, secrets.token_urlsafe(32))
+    ensure_key_file(files.model_key)
+    _ensure_api_key(files)
+    return files
 
 
-def _ensure_api_key(places: DevelopmentSecrets) -> None:
-    _ensure(places.api_key, f"fd_{secrets.token_urlsafe(32)}")
-    digest = hashlib.sha256(places.api_key.read_text(encoding="utf-8").strip().encode()).hexdigest()
+def _ensure_api_key(files: DevelopmentSecrets) -> None:
+    _ensure(files.api_key, f"fd_{secrets.token_urlsafe(32)}")
+    digest = hashlib.sha256(files.api_key.read_text(encoding="utf-8").strip().encode()).hexdigest()
     entry = {"name": "development", "sha256": digest, "scopes": ["predict", "feedback", "admin"]}
-    _ensure(places.api_keys, json.dumps({"keys": [entry]}, indent=2))
+    _ensure(files.api_keys, json.dumps({"keys": [entry]}, indent=2))
 
 
 def _ensure(path: Path, content: str) -> None:

@@ -11,7 +11,7 @@ from stacks.errors import DeploymentFailed, StackBusy
 if TYPE_CHECKING:
     from pulumi.automation import Stack
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 _PREFIX = re.compile(r"^(ServingFailed: |.* property \w+ value \{.*?\} has a problem: )")
 _NOISE = re.compile(r"^(Traceback|\s|error: |Exception calling application|update failed|\d+ error)")
 
@@ -31,14 +31,14 @@ class UpResult:
         return any(count for operation, count in self.changes.items() if operation != "same")
 
 
-def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, say: Say) -> UpResult:
+def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, log: Log) -> UpResult:
     """Brings the stack to its config.
 
     Args:
         stack: the selected stack.
         environment: for messages.
         message: recorded in the history.
-        say: told each line of the engine's progress.
+        log: told each line of the engine's progress.
 
     Raises:
         StackBusy: the engine says that somebody else holds the stack.
@@ -50,7 +50,7 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, say
     try:
         result = stack.up(
             message=message,
-            on_output=say,
+            on_output=log,
             on_event=lambda event: _collect(event, diagnostics),
             color="never",
             show_secrets=False,
@@ -64,7 +64,7 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, say
     return UpResult(changes, {name: output.value for name, output in result.outputs.items()})
 
 
-def run_destroy(stack: "Stack", say: Say) -> None:
+def run_destroy(stack: "Stack", log: Log) -> None:
     """Deletes everything in the stack; its history stays.
 
     Raises:
@@ -77,7 +77,7 @@ def run_destroy(stack: "Stack", say: Say) -> None:
         stack.destroy(
             # The registry, its key and its log outlive the endpoint.
             exclude_protected=True,
-            on_output=say,
+            on_output=log,
             on_event=lambda event: _collect(event, diagnostics),
             color="never",
             show_secrets=False,

@@ -52,8 +52,8 @@ def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
             ),
         )
     except automation.CommandError as error:
-        said = [line for line in str(error).splitlines() if "error:" in line]
-        reason = said[-1].split("error:", 1)[1].strip() if said else str(error).strip()
+        lines = [line for line in str(error).splitlines() if "error:" in line]
+        reason = lines[-1].split("error:", 1)[1].strip() if lines else str(error).strip()
         raise DeploymentFailed(f"stack {environment.stack} cannot be opened: {reason}; nothing was changed") from None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from conventions.latency import STEPS
 from infra.rollout_config import RolloutChecks
-from stacks.rollout.sequential import Finding, Test
+from stacks.rollout.sequential_test import Finding, SequentialTest
 
 _NEEDED_OF_STABLE = 500
 """Of stable's requests: with fewer, its own shares are too uncertain to compare with."""
@@ -22,7 +22,7 @@ _NEVER_ZERO = 0.001
 
 
 @dataclass(frozen=True)
-class SideNumbers:
+class VariantMetrics:
     """What one version did during a step."""
 
     model_id: str
@@ -96,7 +96,7 @@ class CheckFinding:
 
     name: str
     finding: Finding
-    said: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Verdict:
     def reason(self) -> str:
         """Why it is withdrawn, or what is still waited for."""
         wanted = Finding.WORSE if self.decision is Decision.WITHDRAW else Finding.UNDECIDED
-        return "; ".join(f"{each.name}: {each.said}" for each in self.findings if each.finding is wanted)
+        return "; ".join(f"{each.name}: {each.detail}" for each in self.findings if each.finding is wanted)
 
 
 @dataclass(frozen=True)
@@ -128,18 +128,18 @@ class Limits:
     drift: float
     """Population stability index."""
     error_rate: float
-    """The alarm's, for when stable has no traffic to compare with."""
+    """The alarm's threshold, for when stable has no traffic to compare with."""
     latency_p95_ms: float
-    """Likewise."""
+    """The alarm's threshold, for the same case."""
     drift_watched: bool = False
     """Whether the candidate's manifest says what its features looked like in training."""
     stable_drift_watched: bool = False
-    """Likewise of stable's."""
+    """Whether the stable version's manifest says so too."""
 
 
 def judge(
-    stable: SideNumbers,
-    candidate: SideNumbers,
+    stable: VariantMetrics,
+    candidate: VariantMetrics,
     limits: Limits,
     alarms: tuple[str, ...] = (),
     *,
@@ -158,8 +158,8 @@ def judge(
     if alone:
         findings += _by_thresholds(candidate, limits)
     elif stable.requests < _NEEDED_OF_STABLE:
-        said = f"stable has answered {stable.requests} requests, {_NEEDED_OF_STABLE} are needed to compare with"
-        findings.append(CheckFinding("requests", Finding.UNDECIDED, said))
+        detail = f"stable has answered {stable.requests} requests, {_NEEDED_OF_STABLE} are needed to compare with"
+        findings.append(CheckFinding("requests", Finding.UNDECIDED, detail))
     else:
         findings += [*_errors(stable, candidate, limits), *_latency(stable, candidate, limits)]
         findings += [*_decisions(stable, candidate, limits), *_accuracy(stable, candidate, limits)]
@@ -167,22 +167,22 @@ def judge(
     return Verdict(tuple(findings))
 
 
-def _by_thresholds(candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _by_thresholds(candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     checks = limits.checks
-    errors = Test(_NEVER_ZERO, limits.error_rate, checks.wrong_decision)
-    said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against the alarm's {limits.error_rate:.2%}"
-    yield CheckFinding("errors", errors.finding(candidate.errors, candidate.requests), said)
+    errors = SequentialTest(_NEVER_ZERO, limits.error_rate, checks.wrong_decision)
+    detail = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against the alarm's {limits.error_rate:.2%}"
+    yield CheckFinding("errors", errors.finding(candidate.errors, candidate.requests), detail)
     yield _slow(candidate, limits, limits.latency_p95_ms, f"the alarm's {limits.latency_p95_ms:g} ms")
 
 
-def _errors(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _errors(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     checks = limits.checks
-    test = Test(_rate(stable.errors, stable.requests), checks.error_rate, checks.wrong_decision)
-    said = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against stable's {stable.error_rate:.2%}"
-    yield CheckFinding("errors", test.finding(candidate.errors, candidate.requests), said)
+    test = SequentialTest(_rate(stable.errors, stable.requests), checks.error_rate, checks.wrong_decision)
+    detail = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against stable's {stable.error_rate:.2%}"
+    yield CheckFinding("errors", test.finding(candidate.errors, candidate.requests), detail)
 
 
-def _latency(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _latency(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     usual = stable.percentile(0.95)
     if usual is not None:
         ratio = limits.checks.latency_ratio
@@ -190,52 +190,52 @@ def _latency(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Ite
         yield _slow(candidate, limits, max(usual * ratio, usual + _LEAST_MS), against)
 
 
-def _slow(candidate: SideNumbers, limits: Limits, milliseconds: float, against: str) -> CheckFinding:
-    test = Test(_SLOW_SHARE, _SLOW_MARGIN, limits.checks.wrong_decision)
+def _slow(candidate: VariantMetrics, limits: Limits, milliseconds: float, against: str) -> CheckFinding:
+    test = SequentialTest(_SLOW_SHARE, _SLOW_MARGIN, limits.checks.wrong_decision)
     beyond, measured = candidate.slower_than(milliseconds), sum(candidate.latencies.values())
-    said = f"{beyond} of {measured} requests slower than {against}"
-    return CheckFinding("latency", test.finding(beyond, measured), said)
+    detail = f"{beyond} of {measured} requests slower than {against}"
+    return CheckFinding("latency", test.finding(beyond, measured), detail)
 
 
-def _decisions(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _decisions(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     if stable.decisions < _NEEDED_OF_STABLE:
         return  # it answers errors: the check of those decides
     margin, wrong = limits.checks.decision_rate, limits.checks.wrong_decision / 2
     expected = _rate(stable.frauds, stable.decisions)
-    more = Test(expected, margin, wrong).finding(candidate.frauds, candidate.decisions)
+    more = SequentialTest(expected, margin, wrong).finding(candidate.frauds, candidate.decisions)
     # Fewer frauds are more transactions that are let through; fewer by more than there are cannot be.
     passed, fewer = candidate.decisions - candidate.frauds, Finding.AS_GOOD
     if stable.fraud_rate > margin:
         usual = _rate(stable.decisions - stable.frauds, stable.decisions)
-        fewer = Test(usual, margin, wrong).finding(passed, candidate.decisions)
-    said = f"{candidate.fraud_rate:.2%} decided as fraud of {candidate.decisions}, stable's {stable.fraud_rate:.2%}"
-    yield CheckFinding("decisions", _worst(more, fewer), said)
+        fewer = SequentialTest(usual, margin, wrong).finding(passed, candidate.decisions)
+    detail = f"{candidate.fraud_rate:.2%} decided as fraud of {candidate.decisions}, stable's {stable.fraud_rate:.2%}"
+    yield CheckFinding("decisions", _worst(more, fewer), detail)
 
 
-def _accuracy(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _accuracy(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     """Where both have feedback; it may come weeks later, so nothing waits for it."""
     known, known_candidate = stable.right + stable.wrong, candidate.right + candidate.wrong
     if known < _NEEDED_OF_STABLE or not known_candidate:
         return
-    test = Test(_rate(stable.wrong, known), limits.checks.accuracy, limits.checks.wrong_decision)
+    test = SequentialTest(_rate(stable.wrong, known), limits.checks.accuracy, limits.checks.wrong_decision)
     finding = test.finding(candidate.wrong, known_candidate)
-    said = f"{candidate.accuracy:.2%} right of {known_candidate} with feedback, stable's {stable.accuracy:.2%}"
-    yield CheckFinding("accuracy", Finding.WORSE if finding is Finding.WORSE else Finding.AS_GOOD, said)
+    detail = f"{candidate.accuracy:.2%} right of {known_candidate} with feedback, stable's {stable.accuracy:.2%}"
+    yield CheckFinding("accuracy", Finding.WORSE if finding is Finding.WORSE else Finding.AS_GOOD, detail)
 
 
-def _drift(stable: SideNumbers, candidate: SideNumbers, limits: Limits) -> Iterator[CheckFinding]:
+def _drift(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     """Against its own training sample, and against stable's index: where both have moved, it is the world that has."""
     if not limits.drift_watched:
         return
-    waiting = [side.model_id for side in (candidate, stable) if side.drift is None]
+    waiting = [variant.model_id for variant in (candidate, stable) if variant.drift is None]
     if candidate.drift is None or (stable.drift is None and limits.stable_drift_watched):
-        said = f"not known yet of {' and '.join(waiting)}: it takes 500 transactions"
-        yield CheckFinding("drift", Finding.UNDECIDED, said)
+        detail = f"not known yet of {' and '.join(waiting)}: it takes 500 transactions"
+        yield CheckFinding("drift", Finding.UNDECIDED, detail)
         return
     usual = stable.drift or 0.0
     worse = candidate.drift > usual + limits.drift
-    said = f"index {candidate.drift:.2f}, stable's {usual:.2f}; at most {limits.drift:g} more is allowed"
-    yield CheckFinding("drift", Finding.WORSE if worse else Finding.AS_GOOD, said)
+    detail = f"index {candidate.drift:.2f}, stable's {usual:.2f}; at most {limits.drift:g} more is allowed"
+    yield CheckFinding("drift", Finding.WORSE if worse else Finding.AS_GOOD, detail)
 
 
 def _worst(*findings: Finding) -> Finding:

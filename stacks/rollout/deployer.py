@@ -1,4 +1,4 @@
-"""What a rollout asks of whoever changes the stacks; `ModelDeployment` is that."""
+"""The interface through which rollouts change the stacks; `ModelDeployment` implements it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
-from stacks.engine.run import Say
+from stacks.engine.run import Log
 from stacks.environments import DeploymentEnvironment
 from stacks.history import Deployment
 from stacks.model_deployment import ModelDeploymentConfig
@@ -34,14 +34,14 @@ class Deployer(Protocol):
     """Changes the stacks of a checkout."""
 
     checkout: Path
-    say: Say
+    log: Log
 
     @property
     def registry(self) -> "ModelRegistry":
         """The registry that deployments take their model versions from."""
 
     def deploy(
-        self, config: ModelDeploymentConfig, *, forced: str = "", rollout: RolloutConfig | None = None
+        self, config: ModelDeploymentConfig, *, override_reason: str = "", rollout: RolloutConfig | None = None
     ) -> DeployOutcome:
         """Deploys a model version in place of the present one."""
 
@@ -57,7 +57,7 @@ class Deployer(Protocol):
         """Makes an environment what a config says."""
 
     def require_gates(
-        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, forced: str
+        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, override_reason: str
     ) -> None:
         """Refuses a model version that does not pass the environment's gates."""
 

@@ -30,7 +30,7 @@ from stacks.history import Intent, message_for
 from stacks.model_deployment import ModelDeploymentConfig
 from stacks.rollout.checks import Decision, Limits, Verdict, judge
 from stacks.rollout.deployer import Deployer, DeployOutcome
-from stacks.rollout.numbers import CloudNumbers, FrontNumbers, RolloutNumbers
+from stacks.rollout.metrics import CloudMetrics, RolloutMetrics, TrafficSplitterMetrics
 from stacks.rollout.state import RolloutStatus, require_no_rollout, require_rollout
 
 _POLL_SECONDS = 1.0
@@ -50,7 +50,7 @@ class Rollouts:
 
     def __init__(self, deployments: Deployer, api_key_file: Path | None = None, watch: Watch | None = None) -> None:
         self._deployments = deployments
-        self._say = deployments.say
+        self._log = deployments.log
         self._api_key_file = api_key_file or deployments.checkout / ".secrets" / "api_key"
         self._watch = watch or (lambda _status: None)
 
@@ -68,7 +68,7 @@ class Rollouts:
         rollout: RolloutConfig,
         *,
         shadow: bool = False,
-        forced: str = "",
+        override_reason: str = "",
     ) -> DeployOutcome:
         """Takes a model version through a rollout; returns when it is the stable one.
 
@@ -78,7 +78,7 @@ class Rollouts:
             config: the model version, and how to deploy it.
             rollout: strategy, steps and checks; slots and weights are the stack's own.
             shadow: whether the candidate is sent copies first, and answers only once it has passed the checks on them.
-            forced: as for `ModelDeployment.deploy`.
+            override_reason: as for `ModelDeployment.deploy`.
 
         Raises:
             RolloutInProgress: another candidate is being tried.
@@ -93,11 +93,11 @@ class Rollouts:
         now = require_no_rollout(self._file(environment), environment)
         stable = self._stable(environment)
         wanted = replace(rollout, slot=now.slot, candidate="", weight=0, shadow=False, kept="", kept_until="")
-        if not wanted.fronted or stable in ("", model_id) or not self._deployments.list_deployments(environment):
-            kept = now if wanted.fronted else wanted
+        if not wanted.has_two_slots or stable in ("", model_id) or not self._deployments.list_deployments(environment):
+            kept = now if wanted.has_two_slots else wanted
             first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until)
-            return self._deployments.deploy(config, forced=forced, rollout=first)
-        self._deployments.require_gates(model_id, environment, config, forced)
+            return self._deployments.deploy(config, override_reason=override_reason, rollout=first)
+        self._deployments.require_gates(model_id, environment, config, override_reason)
         candidate = replace(wanted, candidate=model_id, shadow=shadow)
         self._change(environment, stable, config, candidate, f"candidate {model_id} beside it")
         return self._drive(environment, config)
@@ -154,8 +154,8 @@ class Rollouts:
         rollout = require_rollout(self._file(environment), environment)
         self._deployments.unlock(environment)
         config = self._deployments.deployed_config(environment)
-        said = f"{rollout.candidate} withdrawn: {reason}"
-        outcome = self._change(environment, self._stable(environment), config, _without_candidate(rollout), said)
+        detail = f"{rollout.candidate} withdrawn: {reason}"
+        outcome = self._change(environment, self._stable(environment), config, _without_candidate(rollout), detail)
         self._stop_what_no_stack_has(environment, config, rollout.other_slot)
         return outcome
 
@@ -188,7 +188,7 @@ class Rollouts:
         current, target = self._deployments.rollback_target(environment, to, at)
         config, stable = self._deployments.deployed_config(environment), self._stable(environment)
         message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
-        if not rollout.fronted or target == stable:
+        if not rollout.has_two_slots or target == stable:
             return self._deployments.converge(environment, target, config, message)
         if rollout.kept != target:
             beside = replace(rollout, candidate=target, kept="", kept_until="")
@@ -253,8 +253,8 @@ class Rollouts:
         self, environment: DeploymentEnvironment, config: DeploymentConfig, rollout: RolloutConfig, weight: int
     ) -> None:
         changed = replace(rollout, weight=weight)
-        said = f"candidate {rollout.candidate} at {weight} %"
-        self._change(environment, self._stable(environment), config, changed, said)
+        detail = f"candidate {rollout.candidate} at {weight} %"
+        self._change(environment, self._stable(environment), config, changed, detail)
 
     def _settle(self, environment: DeploymentEnvironment) -> None:
         """Waits until the checks have decided about this step.
@@ -285,7 +285,7 @@ class Rollouts:
                 )
             if waited - told >= 10 * _POLL_SECONDS:
                 told = waited
-                self._say(f"{rollout.weight} % for {waited:.0f} s: {status.reason or 'all checks passed'}")
+                self._log(f"{rollout.weight} % for {waited:.0f} s: {status.reason or 'all checks passed'}")
             time.sleep(_POLL_SECONDS)
 
     def _promote(self, environment: DeploymentEnvironment, config: DeploymentConfig, how: str) -> DeployOutcome:
@@ -300,12 +300,12 @@ class Rollouts:
         stable: str,
         config: DeploymentConfig,
         rollout: RolloutConfig,
-        said: str,
+        detail: str,
     ) -> DeployOutcome:
         """One step; one that fails in a cluster is taken back there too."""
         before = self.settings(environment)
-        self._say(said)
-        message = message_for(Intent.ROLLOUT, stable, said)
+        self._log(detail)
+        message = message_for(Intent.ROLLOUT, stable, detail)
         try:
             return self._deployments.converge(environment, stable, config, message, rollout=rollout)
         except DeploymentFailed:
@@ -321,18 +321,18 @@ class Rollouts:
         rollout: RolloutConfig,
         stable: str,
         since: datetime,
-    ) -> tuple[RolloutNumbers, tuple[str, ...]]:
+    ) -> tuple[RolloutMetrics, tuple[str, ...]]:
         file = self._file(environment)
         if not in_cluster(file):
-            front = FrontNumbers(self._deployments.checkout, config.deployment_name, self._api_key_file)
-            found = front.read(stable, rollout)
-            return replace(found, weight=front.weight()), ()
+            splitter = TrafficSplitterMetrics(self._deployments.checkout, config.deployment_name, self._api_key_file)
+            found = splitter.read(stable, rollout)
+            return replace(found, weight=splitter.weight()), ()
         cloud = parse_object(read_config(file).get(CLOUD), CLOUD, CloudConfig, file.name)
-        watch = CloudNumbers(cloud, config.environment, config.deployment_name)
+        watch = CloudMetrics(cloud, config.environment, config.deployment_name)
         return watch.read(stable, rollout, since), watch.alarms()
 
     def _verdict(
-        self, numbers: RolloutNumbers, alarms: tuple[str, ...], config: DeploymentConfig, rollout: RolloutConfig
+        self, numbers: RolloutMetrics, alarms: tuple[str, ...], config: DeploymentConfig, rollout: RolloutConfig
     ) -> Verdict:
         thresholds = config.monitoring_config.alert_thresholds
         alone = rollout.weight == _ALL

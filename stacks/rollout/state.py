@@ -18,7 +18,7 @@ class RolloutStatus:
     stable: str
     """The stable model version, as the stack's config has it."""
     rollout: RolloutConfig
-    """As the stack's config has it."""
+    """The rollout as the stack's config has it."""
     in_force: int | None
     """Percent of the requests that the candidate is given as it runs; None when nothing runs."""
     interrupted: str
@@ -26,13 +26,13 @@ class RolloutStatus:
     since: str
     """When the last change was made: RFC 3339, UTC."""
     numbers: dict[str, dict[str, Any]]
-    """Of `stable` and `candidate`, since then."""
+    """Metrics of `stable` and `candidate` since then."""
     candidate_share: float | None
-    """Of the requests: that the candidate answered."""
+    """Share of the requests that the candidate answered."""
     verdict: str
     """What the checks say: `go on`, `wait` or `withdraw`; empty without a candidate."""
     reason: str
-    """Why."""
+    """The reason of the decision."""
     held_by: str
     """Who is changing the stack at the moment; empty when nobody is."""
 

@@ -40,8 +40,8 @@ def service(setting: Setting) -> Iterator[Service]:
         yield running
 
 
-def _until(browser: Any, words: str, place: str) -> None:
-    WebDriverWait(browser, 15).until(lambda it: words in it.find_element(By.ID, place).text)
+def _until(browser: Any, words: str, element_id: str) -> None:
+    WebDriverWait(browser, 15).until(lambda it: words in it.find_element(By.ID, element_id).text)
 
 
 def test_the_model_is_shown_without_a_key_and_the_numbers_are_not(

@@ -46,9 +46,9 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     root = tmp_path_factory.mktemp("docker")
     socket = f"unix://{root}/docker.sock"
     log = root / "dockerd.log"
-    places = ("--data-root", str(root / "data"), "--exec-root", str(root / "exec"), "--pidfile", str(root / "pid"))
+    directories = ("--data-root", str(root / "data"), "--exec-root", str(root / "exec"), "--pidfile", str(root / "pid"))
     with log.open("wb") as file:
-        daemon = subprocess.Popen(["dockerd", "--host", socket, *places], stdout=file, stderr=file)
+        daemon = subprocess.Popen(["dockerd", "--host", socket, *directories], stdout=file, stderr=file)
     os.environ["DOCKER_HOST"] = socket
     try:
         until = time.monotonic() + 60

@@ -52,8 +52,8 @@ def documented_commands() -> list[tuple[str, str]]:
 def test_there_are_commands_and_those_that_run_elsewhere_name_a_place_that_is_there() -> None:
     commands = [command for _, command in documented_commands()]
     assert len(commands) > 20
-    for command, place in _ELSEWHERE.items():
-        assert (SOURCE / place).exists(), command
+    for command, file in _ELSEWHERE.items():
+        assert (SOURCE / file).exists(), command
         assert any(each.startswith(command) for each in commands), f"no longer documented: {command}"
 
 

@@ -24,9 +24,9 @@ def test_the_endpoint_answers_predictions_of_the_model_that_was_deployed(deploye
 def test_a_second_up_changes_nothing_and_says_so(deployed: Deployed) -> None:
     deployed.checkout.ensure(deployed.first)
     process = deployed.checkout.status()["serving"]["pid"]
-    said = deployed.checkout.deploy_model("up", "development").stdout
-    assert "nothing to change" in said
-    assert deployed.first in said
+    output = deployed.checkout.deploy_model("up", "development").stdout
+    assert "nothing to change" in output
+    assert deployed.first in output
     assert deployed.checkout.status()["serving"]["pid"] == process
 
 
@@ -136,8 +136,8 @@ def test_no_key_is_in_state_logs_or_config(deployed: Deployed) -> None:
     secrets = {path: path.read_text().strip() for path in (checkout.root / ".secrets").iterdir()}
     clear = {path.name: text for path, text in secrets.items() if path.name != "api_keys.json"}
     assert set(clear) >= {"passphrase", "model.key", "api_key"}
-    places = [checkout.root / name for name in (".state", "logs", ".run", "registry", "Pulumi.dev.yaml")]
-    files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file()]
+    paths = [checkout.root / name for name in (".state", "logs", ".run", "registry", "Pulumi.dev.yaml")]
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
     assert len(files) > 10
     for file in files:
         content = file.read_bytes()

@@ -57,18 +57,18 @@ print(json.dumps({"ids": [deployment_id, rollback_id], "healthy": health_status.
 def test_every_command_for_deployments(deployed: Deployed) -> None:
     checkout = deployed.checkout
     checkout.ensure(deployed.first)
-    said = {}
+    output = {}
     for command in commands("deploy_model"):
         words = [_here(word).replace(EXAMPLE_ID, deployed.third) for word in command]
         if EXAMPLE_DEPLOYMENT in command:
             words = [*command[:-1], checkout.list_deployments()[0]["deployment_id"]]
-        said[command[2]] = _run(deployed, *words)
-    assert deployed.third in said["deploy"]
-    assert "healthy" in said["deploy"], "the health check's report follows"
-    assert deployed.third not in said["list-models"], "it is deployed, not trained"
-    assert deployed.third in said["list-deployments"]
-    assert "healthy" in said["health"]
-    assert deployed.first in said["rollback"]
+        output[command[2]] = _run(deployed, *words)
+    assert deployed.third in output["deploy"]
+    assert "healthy" in output["deploy"], "the health check's report follows"
+    assert deployed.third not in output["list-models"], "it is deployed, not trained"
+    assert deployed.third in output["list-deployments"]
+    assert "healthy" in output["health"]
+    assert deployed.first in output["rollback"]
     assert checkout.served_model() == deployed.first
 
 

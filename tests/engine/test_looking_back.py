@@ -30,10 +30,10 @@ def test_the_past_can_be_asked_and_gone_back_to(deployed: Deployed) -> None:
     assert _rows(checkout.deploy_model("history", "development", "--at", "2001-01-01", "--json").stdout) == []
     checkout.deploy_model("rollback", "development", "--at", then)
     assert checkout.served_model() == deployed.first
-    said = checkout.fails(
+    output = checkout.fails(
         sys.executable, "scripts/deploy_model.py", "rollback", "development", "--at", "2001-01-01T00:00Z"
     )
-    assert "nothing was deployed in development at 2001-01-01T00:00:00+00:00" in said
+    assert "nothing was deployed in development at 2001-01-01T00:00:00+00:00" in output
 
 
 def test_two_deployments_are_compared(deployed: Deployed) -> None:
@@ -41,8 +41,8 @@ def test_two_deployments_are_compared(deployed: Deployed) -> None:
     checkout.ensure(deployed.first)
     checkout.ensure(deployed.second)
     new, old = _rows(checkout.deploy_model("history", "development", "--json").stdout)[:2]
-    said = checkout.deploy_model("diff", str(old["deployment_id"]), str(new["deployment_id"]), "--json").stdout
-    differences = {row["what"]: (row["a"], row["b"]) for row in _rows(said)}
+    output = checkout.deploy_model("diff", str(old["deployment_id"]), str(new["deployment_id"]), "--json").stdout
+    differences = {row["what"]: (row["a"], row["b"]) for row in _rows(output)}
     assert differences["model version"] == (old["model_id"], new["model_id"])
     assert "model digest" in differences
     assert "fraud-detection:deployment.environment" not in differences
@@ -63,8 +63,8 @@ def test_the_endpoint_tells_what_it_measures_and_a_breach_is_an_exit_code(deploy
     strict = checkout.root / "strict.yaml"
     strict.write_text(yaml.safe_dump(template))
     checkout.deploy_model("deploy", deployed.first, "development", "--config", str(strict))
-    said = checkout.deploy_model("alerts", "development", code=20).stdout
-    assert "BREACHED" in said
+    output = checkout.deploy_model("alerts", "development", code=20).stdout
+    assert "BREACHED" in output
     checkout.deploy_model("alerts", "development", "--api-key-file", "/nowhere", code=13)
 
 
@@ -77,8 +77,8 @@ def test_a_gate_stops_a_deploy_before_anything_changes_and_force_is_audited(depl
     strict = tmp_path / "gates.yaml"
     strict.write_text(yaml.safe_dump(template))
     command = ("deploy", deployed.second, "development", "--config", str(strict))
-    said = checkout.deploy_model(*command, code=19).stderr
-    assert "metric floor: nobodys_metric is not in the manifest" in said
+    output = checkout.deploy_model(*command, code=19).stderr
+    assert "metric floor: nobodys_metric is not in the manifest" in output
     assert checkout.served_model() == deployed.first
     checkout.deploy_model(*command, "--force", code=2)
     checkout.deploy_model(*command, "--force", "--reason", "of the tests")

@@ -31,8 +31,8 @@ def test_a_preview_of_a_recorded_state_shows_no_change(deployed: Deployed, tmp_p
     file = tmp_path / "state.json"
     file.write_text(json.dumps(recorded))
     checkout.pulumi("stack", "import", "--file", str(file), "-s", "dev")
-    said = checkout.pulumi("preview", "--diff", "--expect-no-changes", "-s", "dev").stdout
-    assert "unchanged" in said
+    output = checkout.pulumi("preview", "--diff", "--expect-no-changes", "-s", "dev").stdout
+    assert "unchanged" in output
     checkout.deploy(deployed.second)
     assert checkout.served_model() == deployed.second
 

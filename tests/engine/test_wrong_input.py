@@ -232,6 +232,6 @@ def test_a_plain_preview_before_any_deploy_says_what_to_do(fresh_checkout: Check
     fresh_checkout.run(sys.executable, "-m", "stacks.engine.development_secrets", str(fresh_checkout.root))
     (fresh_checkout.root / ".state").mkdir()
     fresh_checkout.pulumi("stack", "init", "dev")
-    said = fresh_checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
-    assert "no model version has been chosen" in said
-    assert "Traceback" not in said
+    output = fresh_checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
+    assert "no model version has been chosen" in output
+    assert "Traceback" not in output

@@ -1,7 +1,7 @@
 """Every reader of bytes from outside, each with what it promises: one function a target, which takes bytes.
 
-A function returns, or raises what is no promise of its reader. `doors` feeds it with mutated bytes, `replay` with those
-that are kept.
+A function returns, or raises what is not a promise of its reader. `doors` feeds it with mutated bytes, `replay` with
+those that are kept.
 """
 
 import importlib
@@ -176,7 +176,7 @@ def bundle(data: bytes) -> None:
             manifest = bundles._json_member(members, "manifest.json")
             metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
             bundles._require_kinds(metadata)
-            bundles._require_own_place(metadata)
+            bundles._require_own_prefix(metadata)
 
 
 def _unpacked(data: bytes) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def _skops() -> Iterator[bytes]:
             schema = archive.read("schema.json")
             files = [name for name in archive.namelist() if name != "schema.json"][:2]
             parts = [schema]
-            for name, place in zip(files, (b"0.npy", b"1.bin"), strict=False):
-                parts[0] = parts[0].replace(name.encode(), place)
+            for name, member in zip(files, (b"0.npy", b"1.bin"), strict=False):
+                parts[0] = parts[0].replace(name.encode(), member)
                 parts.append(archive.read(name))
             yield SEPARATOR.join(parts)
 
@@ -143,8 +143,8 @@ def _answers() -> Iterator[bytes]:
                 target = io.BytesIO()
                 target.write(write) if isinstance(write, bytes) else write(target)
                 contents.append(target.getvalue())
-            said = {"values": values, "parts": [each for each, _ in parts], "walls": []}
-            yield SEPARATOR.join([json.dumps(said).encode(), *contents])
+            message = {"values": values, "parts": [each for each, _ in parts], "walls": []}
+            yield SEPARATOR.join([json.dumps(message).encode(), *contents])
     yield json.dumps({"failed": {"error": "SizeLimit", "message": "x", "fields": {"name": "os.system"}}}).encode()
     yield b"\x00" + (2).to_bytes(8, "little") + b"{}"
 

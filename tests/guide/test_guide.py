@@ -131,16 +131,16 @@ print(json.dumps({"model_id": config.model_id, "port": config.port, **config.to_
 
 def test_every_command_for_models(shell: Shell, tmp_path: Path) -> None:
     given = shell.json("register", "models/xgboost_model.joblib", "fraud_detector", "XGBoost")["model_id"]
-    said = {}
+    output = {}
     for command in commands("manage_models"):
         words = [word.replace(EXAMPLE_ID, given).replace("/path/to/export", str(tmp_path)) for word in command]
-        said[" ".join(command[1:3])] = shell(*words)
-    assert re.search(r"registered fraud_detector_v2_XGBoost_\d{8}_\d{6}", said["scripts/manage_models.py register"])
-    assert given in said["scripts/manage_models.py list"]
-    assert given in said["scripts/manage_models.py info"]
-    assert f"{given} is deployed" in said["scripts/manage_models.py update-status"]
+        output[" ".join(command[1:3])] = shell(*words)
+    assert re.search(r"registered fraud_detector_v2_XGBoost_\d{8}_\d{6}", output["scripts/manage_models.py register"])
+    assert given in output["scripts/manage_models.py list"]
+    assert given in output["scripts/manage_models.py info"]
+    assert f"{given} is deployed" in output["scripts/manage_models.py update-status"]
     assert [path.name for path in tmp_path.iterdir()] == [f"{given}.bundle"], "a bundle in the directory that is there"
-    assert "fraud_detector_v2" in said["scripts/manage_models.py stats"]
+    assert "fraud_detector_v2" in output["scripts/manage_models.py stats"]
     assert (shell.root / "models/xgboost_model.joblib").exists()
 
 

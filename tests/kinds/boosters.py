@@ -27,7 +27,7 @@ def _lgb(**parameters: Any) -> LGBMClassifier:
 
 
 def _add(group: Group, name: str, make: Callable[[], Any], data: Callable[[], Data], *, cheap: bool = False) -> None:
-    def train(place: Path) -> Trained:
+    def train(directory: Path) -> Trained:
         given = data()
         return trained(make().fit(given.train, given.target), given.rows)
 
@@ -67,7 +67,7 @@ for _name, (_make, _data) in _XGB.items():
 
 
 @xgb.add("missing=-999", cheap=True)
-def missing_sentinel(place: Path) -> Trained:
+def missing_sentinel(directory: Path) -> Trained:
     data = numbers(gaps=0.2)
     train, rows = np.nan_to_num(data.train, nan=-999.0), np.nan_to_num(data.rows, nan=-999.0)
     target = ((train[:, 0] > 0) | (train[:, 1] == -999)).astype(int)
@@ -75,13 +75,13 @@ def missing_sentinel(place: Path) -> Trained:
 
 
 @xgb.add("missing=0")
-def missing_zero(place: Path) -> Trained:
+def missing_zero(directory: Path) -> Trained:
     data = _with_zeros()
     return trained(_xgb(missing=0.0).fit(data.train, data.target), data.rows)
 
 
 @xgb.add("early stopping")
-def early_stopping(place: Path) -> Trained:
+def early_stopping(directory: Path) -> Trained:
     data = numbers()
     model = _xgb(n_estimators=200, early_stopping_rounds=3)
     model.fit(data.train[:300], data.target[:300], eval_set=[(data.train[300:], data.target[300:])], verbose=False)
@@ -89,7 +89,7 @@ def early_stopping(place: Path) -> Trained:
 
 
 @xgb.add("early stopping by callback")
-def early_stopping_callback(place: Path) -> Trained:
+def early_stopping_callback(directory: Path) -> Trained:
     data = numbers()
     model = _xgb(n_estimators=60, callbacks=[xgboost.callback.EarlyStopping(2, metric_name="logloss")])
     model.fit(data.train[:300], data.target[:300], eval_set=[(data.train[300:], data.target[300:])], verbose=False)
@@ -97,19 +97,19 @@ def early_stopping_callback(place: Path) -> Trained:
 
 
 @xgb.add("three classes")
-def xgb_three_classes(place: Path) -> Trained:
+def xgb_three_classes(directory: Path) -> Trained:
     data = three_classes()
     return trained(_xgb().fit(data.train, data.target), data.rows, 2, registration={"positive_class": 2})
 
 
 @xgb.add("trained on a data frame", cheap=True)
-def xgb_frame(place: Path) -> Trained:
+def xgb_frame(directory: Path) -> Trained:
     data = part(frame(gaps=True), "amount", "age", "hour", "card_present")
     return trained(_xgb().fit(data.train, data.target), data.rows)
 
 
 @xgb.add("categories of a data frame", cheap=True)
-def xgb_categories(place: Path) -> Trained:
+def xgb_categories(directory: Path) -> Trained:
     data = part(frame(gaps=True), "country", "amount", "age", "hour")
     assert isinstance(data.rows, pd.DataFrame)
     model = _xgb(enable_categorical=True).fit(data.train, data.target)
@@ -118,14 +118,14 @@ def xgb_categories(place: Path) -> Trained:
 
 
 @xgb.add("a raw booster, pickled")
-def raw_booster(place: Path) -> Trained:
+def raw_booster(directory: Path) -> Trained:
     data = numbers(gaps=0.15)
     booster = _xgb().fit(data.train, data.target).get_booster()
     return Trained(booster, data.rows, _xgb_scores(booster))
 
 
 @xgb.add("a raw booster with names, stopped early")
-def named_booster(place: Path) -> Trained:
+def named_booster(directory: Path) -> Trained:
     data = numbers()
     names = ["amount", "age days", "score", "n"]
     first, second = (
@@ -154,18 +154,18 @@ def _xgb_scores(booster: xgboost.Booster, iterations: tuple[int, int] = (0, 0)) 
 
 def _add_xgb_file(suffix: str) -> None:
     @xgb.add(f"its own file, .{suffix}")
-    def own_file(place: Path) -> Trained:
+    def own_file(directory: Path) -> Trained:
         data = numbers(gaps=0.15)
         model = _xgb().fit(data.train, data.target)
-        path = place / f"model.{suffix}"
+        path = directory / f"model.{suffix}"
         model.save_model(path)
         return Trained(path, data.rows, probability(model))
 
     @xgb.add(f"its own file, .{suffix}, of a data frame with categories")
-    def own_file_of_a_frame(place: Path) -> Trained:
+    def own_file_of_a_frame(directory: Path) -> Trained:
         data = part(frame(), "country", "amount", "age", "card_present")
         model = _xgb(enable_categorical=True).fit(data.train, data.target)
-        path = place / f"model.{suffix}"
+        path = directory / f"model.{suffix}"
         model.save_model(path)
         return Trained(path, data.rows, probability(model))
 
@@ -175,10 +175,10 @@ for _suffix in ("json", "ubj"):
 
 
 @xgb.add("its own file, three classes")
-def own_file_three_classes(place: Path) -> Trained:
+def own_file_three_classes(directory: Path) -> Trained:
     data = three_classes()
     model = _xgb().fit(data.train, data.target)
-    path = place / "model.json"
+    path = directory / "model.json"
     model.save_model(path)
     return Trained(path, data.rows, probability(model, 0), registration={"positive_class": 0})
 
@@ -201,21 +201,21 @@ for _name, (_make, _data) in _LGB.items():
 
 
 @lgb.add("categories by index", cheap=True)
-def lgb_codes(place: Path) -> Trained:
+def lgb_codes(directory: Path) -> Trained:
     data = codes()
     return trained(_lgb().fit(data.train, data.target, categorical_feature=[0]), data.rows)
 
 
 @lgb.add("categories of a data frame", cheap=True)
-def lgb_categories(place: Path) -> Trained:
+def lgb_categories(directory: Path) -> Trained:
     data = part(frame(gaps=True, unseen=True), "country", "amount", "age", "card_present")
     # LightGBM does not tell that a column was one of booleans.
     model = _lgb().fit(data.train, data.target)
-    return trained(model, data.rows, registration={"sample": sample_file(data, place)})
+    return trained(model, data.rows, registration={"sample": sample_file(data, directory)})
 
 
 @lgb.add("early stopping")
-def lgb_early_stopping(place: Path) -> Trained:
+def lgb_early_stopping(directory: Path) -> Trained:
     data = numbers()
     model = _lgb(n_estimators=100)
     stop = lightgbm.early_stopping(3, verbose=False)
@@ -224,38 +224,38 @@ def lgb_early_stopping(place: Path) -> Trained:
 
 
 @lgb.add("three classes")
-def lgb_three_classes(place: Path) -> Trained:
+def lgb_three_classes(directory: Path) -> Trained:
     data = three_classes()
     return trained(_lgb().fit(data.train, data.target), data.rows, 2, registration={"positive_class": 2})
 
 
 @lgb.add("labels fraud and legit")
-def lgb_labels(place: Path) -> Trained:
+def lgb_labels(directory: Path) -> Trained:
     data = numbers()
     return trained(_lgb().fit(data.train, data.named("fraud", "legit")), data.rows, "fraud")
 
 
 @lgb.add("a raw booster, pickled")
-def lgb_booster(place: Path) -> Trained:
+def lgb_booster(directory: Path) -> Trained:
     data = numbers(gaps=0.15)
     booster = _lgb().fit(data.train, data.target).booster_
     return Trained(booster, data.rows, _lgb_scores(booster))
 
 
 @lgb.add("its own file, .txt")
-def lgb_file(place: Path) -> Trained:
+def lgb_file(directory: Path) -> Trained:
     data = numbers(gaps=0.15)
     booster = _lgb().fit(data.train, data.target).booster_
-    path = place / "model.txt"
+    path = directory / "model.txt"
     booster.save_model(path)
     return Trained(path, data.rows, _lgb_scores(booster))
 
 
 @lgb.add("its own file, .txt, of a data frame with categories")
-def lgb_file_of_a_frame(place: Path) -> Trained:
+def lgb_file_of_a_frame(directory: Path) -> Trained:
     data = part(frame(gaps=True), "country", "amount", "age")
     booster = _lgb().fit(data.train, data.target).booster_
-    path = place / "model.txt"
+    path = directory / "model.txt"
     booster.save_model(path)
     return Trained(path, data.rows, _lgb_scores(booster))
 
@@ -265,11 +265,11 @@ def _lgb_scores(booster: lightgbm.Booster) -> Callable[[Any], np.ndarray]:
 
 
 @lgb.add("names with spaces, which it writes with underscores")
-def names_with_spaces(place: Path) -> Trained:
+def names_with_spaces(directory: Path) -> Trained:
     data = numbers()
     train, rows = (
         pd.DataFrame(table, columns=["card type", "amount eur", "c", "d"]) for table in (data.train, data.rows)
     )
     model = _lgb().fit(train, data.target)
-    path = sample_file(Data(train, data.target, rows), place)
+    path = sample_file(Data(train, data.target, rows), directory)
     return trained(model, rows, registration={"sample": path})

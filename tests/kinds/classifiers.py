@@ -61,7 +61,7 @@ def _forest(trees: int = 8) -> RandomForestClassifier:
 
 
 def _add(group: Group, name: str, make: Callable[[], Any], data: Callable[[], Data] = numbers, **more: Any) -> None:
-    def train(place: Path) -> Trained:
+    def train(directory: Path) -> Trained:
         given = data()
         return trained(make().fit(given.train, given.target), given.rows)
 
@@ -140,14 +140,14 @@ for _name, _make in _VARIANTS.items():
 
 
 @classifiers.add("SelfTrainingClassifier")
-def self_training(place: Path) -> Trained:
+def self_training(directory: Path) -> Trained:
     data = numbers()
     target = np.where(np.arange(len(data.target)) % 3 == 0, -1, data.target)
     return trained(SelfTrainingClassifier(LR()).fit(data.train, target), data.rows)
 
 
 @classifiers.add("RandomForestClassifier that is certain")
-def certain_forest(place: Path) -> Trained:
+def certain_forest(directory: Path) -> Trained:
     data = numbers()
     assert isinstance(data.train, np.ndarray)
     model = _forest(20).fit(data.train, (data.train[:, 0] + data.train[:, 1] < 1).astype(int))
@@ -190,14 +190,14 @@ for _name, _make in _COMPOSED.items():
 
 
 @classes.add("FixedThresholdClassifier", cheap=True)
-def fixed_threshold(place: Path) -> Trained:
+def fixed_threshold(directory: Path) -> Trained:
     data = numbers()
     model = FixedThresholdClassifier(LR(), threshold=0.1).fit(data.train, data.target)
     return trained(model, data.rows, threshold=0.1)
 
 
 @classes.add("FixedThresholdClassifier, its threshold is of the other class")
-def threshold_of_the_other_class(place: Path) -> Trained:
+def threshold_of_the_other_class(directory: Path) -> Trained:
     data = numbers()
     model = FixedThresholdClassifier(LR(), threshold=0.9).fit(data.train, data.named("fraud", "legit"))
     return trained(
@@ -206,7 +206,7 @@ def threshold_of_the_other_class(place: Path) -> Trained:
 
 
 @classes.add("FixedThresholdClassifier, by the decision function beside probabilities")
-def threshold_of_another_score(place: Path) -> Trained:
+def threshold_of_another_score(directory: Path) -> Trained:
     data = numbers()
     inner = SVC(probability=True, random_state=0)
     model = FixedThresholdClassifier(inner, threshold=0.4, response_method="decision_function")
@@ -215,7 +215,7 @@ def threshold_of_another_score(place: Path) -> Trained:
 
 
 @classes.add("TunedThresholdClassifierCV")
-def tuned_threshold(place: Path) -> Trained:
+def tuned_threshold(directory: Path) -> Trained:
     data = numbers()
     model = TunedThresholdClassifierCV(LR(), scoring="balanced_accuracy", cv=3, random_state=0)
     model.fit(data.train, data.target)
@@ -223,7 +223,7 @@ def tuned_threshold(place: Path) -> Trained:
 
 
 @classes.add("threshold given, one of the model's own scores", cheap=True)
-def own_score_as_threshold(place: Path) -> Trained:
+def own_score_as_threshold(directory: Path) -> Trained:
     data = numbers()
     model = _forest(20).fit(data.train, data.target)
     threshold = _middle(probability(model)(data.rows))
@@ -231,7 +231,7 @@ def own_score_as_threshold(place: Path) -> Trained:
 
 
 @classes.add("threshold given, 0")
-def everything_is_fraud(place: Path) -> Trained:
+def everything_is_fraud(directory: Path) -> Trained:
     data = numbers()
     model = LR().fit(data.train, data.target)
     return trained(model, data.rows, threshold=0.0, registration={"threshold": 0.0})
@@ -244,55 +244,55 @@ def _middle(scores: np.ndarray) -> float:
 
 
 @classes.add("labels fraud and legit, fraud sorted first", cheap=True)
-def string_labels(place: Path) -> Trained:
+def string_labels(directory: Path) -> Trained:
     data = numbers()
     model = _forest(20).fit(data.train, data.named("fraud", "legit"))
     return trained(model, data.rows, "fraud")
 
 
 @classes.add("labels fraud and legit, decision_function")
-def string_labels_margin(place: Path) -> Trained:
+def string_labels_margin(directory: Path) -> Trained:
     data = numbers()
     model = LinearSVC().fit(data.train, data.named("fraud", "legit"))
     return trained(model, data.rows, "fraud")
 
 
 @classes.add("labels a and b, positive_class given")
-def letters(place: Path) -> Trained:
+def letters(directory: Path) -> Trained:
     data = numbers()
     model = LR().fit(data.train, data.named("a", "b"))
     return trained(model, data.rows, "a", registration={"positive_class": "a"})
 
 
 @classes.add("labels true and false")
-def boolean_labels(place: Path) -> Trained:
+def boolean_labels(directory: Path) -> Trained:
     data = numbers()
     model = LR().fit(data.train, data.target.astype(bool))
     return trained(model, data.rows, True)
 
 
 @classes.add("labels 0 and 1, positive_class 0")
-def turned_round(place: Path) -> Trained:
+def turned_round(directory: Path) -> Trained:
     data = numbers()
     model = _forest().fit(data.train, 1 - data.target)
     return trained(model, data.rows, 0, registration={"positive_class": 0})
 
 
 @classes.add("labels 0.0 and 1.0")
-def float_labels(place: Path) -> Trained:
+def float_labels(directory: Path) -> Trained:
     data = numbers()
     return trained(LR().fit(data.train, data.target.astype(float)), data.rows, 1.0)
 
 
 @classes.add("three classes of numbers, the first is fraud", cheap=True)
-def three_numbers(place: Path) -> Trained:
+def three_numbers(directory: Path) -> Trained:
     data = three_classes()
     model = LR().fit(data.train, data.target)
     return trained(model, data.rows, 0, registration={"positive_class": 0})
 
 
 @classes.add("three classes with names, fraud in the middle")
-def three_names(place: Path) -> Trained:
+def three_names(directory: Path) -> Trained:
     data = three_classes()
     model = _forest().fit(data.train, np.array(["chargeback", "review", "fraud"])[data.target])
     return trained(model, data.rows, "fraud", registration={"positive_class": "fraud"})

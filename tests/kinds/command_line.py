@@ -21,11 +21,11 @@ class Ended:
     errors: str
 
 
-def register(place: Path, file: Path, *arguments: str) -> Ended:
+def register(directory: Path, file: Path, *arguments: str) -> Ended:
     """Registers a file as the model `fraud` in `registry` of a directory."""
     environment = {
-        "MODEL_REGISTRY_URL": str(place / "registry"),
-        "MODEL_KEY_FILE": str(ensure_key_file(place / "model.key")),
+        "MODEL_REGISTRY_URL": str(directory / "registry"),
+        "MODEL_KEY_FILE": str(ensure_key_file(directory / "model.key")),
     }
     output, errors = io.StringIO(), io.StringIO()
     with patch.dict(os.environ, environment), redirect_stdout(output), redirect_stderr(errors):
@@ -36,7 +36,7 @@ def register(place: Path, file: Path, *arguments: str) -> Ended:
     return Ended(code, output.getvalue(), errors.getvalue())
 
 
-def register_refused(refused: Refused, place: Path, *more: str) -> Ended:
+def register_refused(refused: Refused, directory: Path, *more: str) -> Ended:
     """Tries to register what is to be refused."""
-    file, arguments = refused.make(place)
-    return register(place, file, *arguments, *more)
+    file, arguments = refused.make(directory)
+    return register(directory, file, *arguments, *more)

@@ -122,10 +122,10 @@ def part(data: Data, *names: str) -> Data:
     return Data(data.train[list(names)], data.target, data.rows[list(names)])
 
 
-def sample_file(data: Data, place: Path) -> Path:
+def sample_file(data: Data, directory: Path) -> Path:
     """A file of training rows, which tells what an estimator does not know of its columns."""
     assert isinstance(data.train, pd.DataFrame)
-    path = place / "sample.parquet"
+    path = directory / "sample.parquet"
     data.train.to_parquet(path)
     return path
 

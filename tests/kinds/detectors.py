@@ -35,7 +35,7 @@ _DETECTORS: dict[str, Callable[[], Any]] = {
 
 
 def _add(name: str, make: Callable[[], Any]) -> None:
-    def train(place: Path) -> Trained:
+    def train(directory: Path) -> Trained:
         data = numbers(gaps=0.1 if name.startswith("imputer") else 0.0)
         model = make().fit(data.train)
         return Trained(

@@ -3,7 +3,7 @@
 A kind's answers are always those of the estimator or of its library, in 64 bits, never of this project's code:
 
     @kinds.add("threshold 0.1 of FixedThresholdClassifier")
-    def fixed_threshold(place: Path) -> Trained:
+    def fixed_threshold(directory: Path) -> Trained:
         data = numbers()
         model = FixedThresholdClassifier(LogisticRegression(), threshold=0.1).fit(data.train, data.target)
         return trained(model, data.rows, threshold=0.1)
@@ -69,7 +69,7 @@ class Refused:
     name: str
     make: Callable[[Path], tuple[Path, list[str]]]
     """Writes a file into a directory; returns its path and the command line's further arguments."""
-    says: str
+    message: str
     """A regular expression that the message matches."""
 
 

@@ -30,9 +30,9 @@ class Measured:
     form: str = ""
     """The form that answers, or why the kind is not served."""
     reason: str = ""
-    """Why there is no faster form."""
+    """Why there is no optimized form."""
     share: float | None = None
-    """Of the rows asked, those that a faster form answered."""
+    """Of the rows asked, those that an optimized form answered."""
     asked: int = 0
     largest_difference: float = float("nan")
     decisions_that_differ: int = 0
@@ -46,37 +46,37 @@ class _Answers:
     decisions: np.ndarray
 
 
-def measure(kind: Kind, place: Path) -> Measured:
+def measure(kind: Kind, root: Path) -> Measured:
     """Trains a model of a kind, registers and serves it, and compares."""
-    directory = place / "files"
+    directory = root / "files"
     directory.mkdir(parents=True, exist_ok=True)
-    return measure_trained(kind.train(directory), place)
+    return measure_trained(kind.train(directory), root)
 
 
-def measure_trained(trained: Trained, place: Path, **registration: Any) -> Measured:
+def measure_trained(trained: Trained, root: Path, **registration: Any) -> Measured:
     """Registers and serves a model, and compares.
 
     Args:
         trained: the model.
-        place: a directory for registry, key and file.
+        root: a directory for registry, key and file.
         registration: further options of `register_model`.
     """
     found = Measured()
     try:
-        with served(trained, place, **registration) as service:
+        with served(trained, root, **registration) as service:
             found.registers = True
             _compare(service, trained, found)
     except AssertionError:
         raise
     except Exception as error:  # Whatever it is: the table has a line for each kind.
         found.form = " ".join(f"{type(error).__name__}: {error}".split())
-        found.registers = _is_registered(place)
+        found.registers = _is_registered(root)
         found.problems.append(f"{'registered, not served' if found.registers else 'not registered'}: {found.form}")
     return found
 
 
-def _is_registered(place: Path) -> bool:
-    return any((place / "registry/models").glob("*/*/manifest.json"))
+def _is_registered(root: Path) -> bool:
+    return any((root / "registry/models").glob("*/*/manifest.json"))
 
 
 def _compare(service: ServedKind, trained: Trained, found: Measured) -> None:
@@ -95,8 +95,8 @@ def _compare(service: ServedKind, trained: Trained, found: Measured) -> None:
         if by_score and not np.array_equal(answers.decisions, answers.scores >= threshold):
             found.problems.append(f"{way}: is_fraud is not fraud_probability >= threshold")
         if answers is not None:
-            places = np.concatenate(asked)
-            _check(answers, own[places], own_frauds[places], trained, way, found)
+            positions = np.concatenate(asked)
+            _check(answers, own[positions], own_frauds[positions], trained, way, found)
     for rows in _refused(trained, own):
         _check_refusal(service, rows, bodies[int(answerable[0])], float(own[answerable[0]]), trained, found)
     found.share = faster_share(service)

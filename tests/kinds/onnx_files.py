@@ -60,8 +60,10 @@ def _fed(session: onnxruntime.InferenceSession, rows: Any) -> Mapping[str, np.nd
     return {name: np.asarray(rows).astype(kind)}
 
 
-def _written(place: Path, model: Any, rows: Rows, answer: Callable[[list[Any]], np.ndarray], **more: Any) -> Trained:
-    path = place / "model.onnx"
+def _written(
+    directory: Path, model: Any, rows: Rows, answer: Callable[[list[Any]], np.ndarray], **more: Any
+) -> Trained:
+    path = directory / "model.onnx"
     path.write_bytes(model.SerializeToString())
     one_by_one = more.pop("one_by_one", False)
     return Trained(path, rows, _asked(path, answer, one_by_one=one_by_one), **more)
@@ -81,63 +83,63 @@ def _linear(target: np.ndarray | None = None) -> tuple[LogisticRegression, np.nd
 
 
 @onnx_files.add("skl2onnx, zipmap (its default)", cheap=True)
-def zipmap(place: Path) -> Trained:
+def zipmap(directory: Path) -> Trained:
     model, rows = _linear()
-    return _written(place, convert_sklearn(model, initial_types=_INPUT), rows, _key(1))
+    return _written(directory, convert_sklearn(model, initial_types=_INPUT), rows, _key(1))
 
 
 @onnx_files.add("skl2onnx, to_onnx")
-def by_example(place: Path) -> Trained:
+def by_example(directory: Path) -> Trained:
     model, rows = _linear()
-    return _written(place, to_onnx(model, rows[:1].astype(np.float32)), rows, _key(1))
+    return _written(directory, to_onnx(model, rows[:1].astype(np.float32)), rows, _key(1))
 
 
 @onnx_files.add("skl2onnx, zipmap columns")
-def zipmap_columns(place: Path) -> Trained:
+def zipmap_columns(directory: Path) -> Trained:
     model, rows = _linear()
     made = convert_sklearn(model, initial_types=_INPUT, options={id(model): {"zipmap": "columns"}})
-    return _written(place, made, rows, lambda outputs: np.ravel(outputs[2]))
+    return _written(directory, made, rows, lambda outputs: np.ravel(outputs[2]))
 
 
 @onnx_files.add("skl2onnx, no zipmap")
-def no_zipmap(place: Path) -> Trained:
+def no_zipmap(directory: Path) -> Trained:
     model, rows = _linear()
     made = convert_sklearn(model, initial_types=_INPUT, options={id(model): {"zipmap": False}})
-    return _written(place, made, rows, _column(1))
+    return _written(directory, made, rows, _column(1))
 
 
 @onnx_files.add("skl2onnx, 64-bit input")
-def double_input(place: Path) -> Trained:
+def double_input(directory: Path) -> Trained:
     data = numbers()
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(data.train, data.target)
     types = [("input", DoubleTensorType([None, 4]))]
     made = convert_sklearn(model, initial_types=types, options={id(model): {"zipmap": False}})
-    return _written(place, made, data.rows, _column(1))
+    return _written(directory, made, data.rows, _column(1))
 
 
 @onnx_files.add("skl2onnx, labels fraud and legit")
-def onnx_labels(place: Path) -> Trained:
+def onnx_labels(directory: Path) -> Trained:
     model, rows = _linear(numbers().named("fraud", "legit"))
-    return _written(place, convert_sklearn(model, initial_types=_INPUT), rows, _key("fraud"))
+    return _written(directory, convert_sklearn(model, initial_types=_INPUT), rows, _key("fraud"))
 
 
 @onnx_files.add("skl2onnx, labels fraud and legit, no zipmap")
-def onnx_labels_without_zipmap(place: Path) -> Trained:
+def onnx_labels_without_zipmap(directory: Path) -> Trained:
     model, rows = _linear(numbers().named("fraud", "legit"))
     made = convert_sklearn(model, initial_types=_INPUT, options={id(model): {"zipmap": False}})
-    return _written(place, made, rows, _column(0))
+    return _written(directory, made, rows, _column(0))
 
 
 @onnx_files.add("skl2onnx, three classes")
-def onnx_three_classes(place: Path) -> Trained:
+def onnx_three_classes(directory: Path) -> Trained:
     data = three_classes()
     model = RandomForestClassifier(6, random_state=0).fit(data.train, data.target)
     made = convert_sklearn(model, initial_types=_INPUT)
-    return _written(place, made, data.rows, _key(0), registration={"positive_class": 0})
+    return _written(directory, made, data.rows, _key(0), registration={"positive_class": 0})
 
 
 @onnx_files.add("skl2onnx, one input a column of a data frame")
-def onnx_columns(place: Path) -> Trained:
+def onnx_columns(directory: Path) -> Trained:
     data = part(frame(unseen=True), "merchant", "amount", "age")
     columns = ColumnTransformer(
         [
@@ -152,23 +154,23 @@ def onnx_columns(place: Path) -> Trained:
         ("amount", FloatTensorType([None, 1])),
         ("age", FloatTensorType([None, 1])),
     ]
-    return _written(place, convert_sklearn(model, initial_types=types), data.rows, _key(1))
+    return _written(directory, convert_sklearn(model, initial_types=types), data.rows, _key(1))
 
 
 @onnx_files.add("onnxmltools, XGBoost")
-def tools_xgboost(place: Path) -> Trained:
+def tools_xgboost(directory: Path) -> Trained:
     data = numbers()
     model = XGBClassifier(n_estimators=12, n_jobs=1).fit(data.train, data.target)
     made = convert_xgboost(model, initial_types=[("input", ToolsFloatTensorType([None, 4]))])
-    return _written(place, made, data.rows, _column(1))
+    return _written(directory, made, data.rows, _column(1))
 
 
 @onnx_files.add("onnxmltools, LightGBM")
-def tools_lightgbm(place: Path) -> Trained:
+def tools_lightgbm(directory: Path) -> Trained:
     data = numbers()
     model = LGBMClassifier(n_estimators=12, n_jobs=1, verbose=-1).fit(data.train, data.target)
     made = convert_lightgbm(model, initial_types=[("input", ToolsFloatTensorType([None, 4]))])
-    return _written(place, made, data.rows, _key(1))
+    return _written(directory, made, data.rows, _key(1))
 
 
 def network(last: str | None, width: int, batch: int | str = "batch", *, flat: bool = False) -> onnx.ModelProto:
@@ -215,39 +217,39 @@ def _near_rows() -> np.ndarray:
 
 
 @onnx_files.add("PyTorch, one sigmoid", cheap=True)
-def one_sigmoid(place: Path) -> Trained:
-    return _written(place, network("Sigmoid", 1), _near_rows(), lambda outputs: outputs[0][:, 0])
+def one_sigmoid(directory: Path) -> Trained:
+    return _written(directory, network("Sigmoid", 1), _near_rows(), lambda outputs: outputs[0][:, 0])
 
 
 @onnx_files.add("PyTorch, one sigmoid, flat")
-def flat_sigmoid(place: Path) -> Trained:
-    return _written(place, network("Sigmoid", 1, flat=True), _near_rows(), lambda outputs: outputs[0])
+def flat_sigmoid(directory: Path) -> Trained:
+    return _written(directory, network("Sigmoid", 1, flat=True), _near_rows(), lambda outputs: outputs[0])
 
 
 @onnx_files.add("PyTorch, softmax of two")
-def softmax(place: Path) -> Trained:
-    return _written(place, network("Softmax", 2), _near_rows(), lambda outputs: outputs[0][:, 1])
+def softmax(directory: Path) -> Trained:
+    return _written(directory, network("Softmax", 2), _near_rows(), lambda outputs: outputs[0][:, 1])
 
 
 @onnx_files.add("PyTorch, batches of one row only")
-def batch_of_one(place: Path) -> Trained:
+def batch_of_one(directory: Path) -> Trained:
     made = network("Sigmoid", 1, batch=1)
-    return _written(place, made, _near_rows(), lambda outputs: outputs[0][:, 0], one_by_one=True)
+    return _written(directory, made, _near_rows(), lambda outputs: outputs[0][:, 0], one_by_one=True)
 
 
 @onnx_files.add("whole numbers in, and nothing else")
-def whole_numbers(place: Path) -> Trained:
+def whole_numbers(directory: Path) -> Trained:
     data = counts()
     model = LogisticRegression().fit(data.train, data.target)
     made = convert_sklearn(model, initial_types=[("input", Int64TensorType([None, 4]))], options={"zipmap": False})
     refused = np.array([[1.0, 2.0, 3.0, 0.7], [np.nan, 1.0, 1.0, 1.0], [1e30, 1.0, 1.0, 1.0]])
-    return _written(place, made, data.rows, _column(1), refused=refused)
+    return _written(directory, made, data.rows, _column(1), refused=refused)
 
 
 @onnx_files.add("probabilities before another output of the same range")
-def another_output(place: Path) -> Trained:
+def another_output(directory: Path) -> Trained:
     made = network("Softmax", 2)
     made.graph.node[-1].output[0] = made.graph.output[0].name = "probabilities"
     made.graph.node.append(helper.make_node("Sigmoid", ["active"], ["attention"]))
     made.graph.output.append(helper.make_tensor_value_info("attention", TensorProto.FLOAT, ["batch", 8]))
-    return _written(place, made, _near_rows(), lambda outputs: outputs[0][:, 1])
+    return _written(directory, made, _near_rows(), lambda outputs: outputs[0][:, 1])

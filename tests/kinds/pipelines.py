@@ -73,7 +73,7 @@ _ENCODERS: dict[str, tuple[Callable[[], Any], bool]] = {
 
 
 def _add_encoder(name: str, make: Callable[[], Any], takes_unseen: bool) -> None:
-    def train(place: Path) -> Trained:
+    def train(directory: Path) -> Trained:
         data = part(frame(unseen=takes_unseen), "merchant", "amount", "age")
         assert isinstance(data.rows, pd.DataFrame)
         refused = None if takes_unseen else data.rows[:3].assign(merchant="never seen")
@@ -87,7 +87,7 @@ for _name, (_make, _takes_unseen) in _ENCODERS.items():
 
 
 @encoders.add("OneHotEncoder of codes by index", cheap=True)
-def one_hot_codes(place: Path) -> Trained:
+def one_hot_codes(directory: Path) -> Trained:
     data = codes(unseen=False)
     columns = ColumnTransformer([("code", OneHotEncoder(), [0]), ("rest", StandardScaler(), [1, 2, 3])])
     model = make_pipeline(columns, LR()).fit(data.train, data.target)
@@ -95,7 +95,7 @@ def one_hot_codes(place: Path) -> Trained:
 
 
 @encoders.add("OneHotEncoder of gaps, which are a category")
-def one_hot_gaps(place: Path) -> Trained:
+def one_hot_gaps(directory: Path) -> Trained:
     data = part(frame(gaps=True, unseen=True), "merchant", "country")
     model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LR()).fit(data.train, data.target)
     return trained(model, data.rows)
@@ -137,7 +137,7 @@ _STEPS: dict[str, tuple[Callable[[], Any], float]] = {
 
 
 def _add_step(name: str, make: Callable[[], Any], gaps: float) -> None:
-    def train(place: Path) -> Trained:
+    def train(directory: Path) -> Trained:
         data = numbers(gaps=gaps)
         refused = None if gaps else np.array([[np.nan, 0.0, 0.0, 0.0]])
         return trained(make_pipeline(make(), LR()).fit(data.train, data.target), data.rows, refused=refused)
@@ -150,14 +150,14 @@ for _name, (_make, _gaps) in _STEPS.items():
 
 
 @steps.add("SimpleImputer, -1 is a gap")
-def imputer_of_a_sentinel(place: Path) -> Trained:
+def imputer_of_a_sentinel(directory: Path) -> Trained:
     data = numbers(gaps=0.15, extremes=False)
     train, rows = np.nan_to_num(data.train, nan=-1.0), np.nan_to_num(data.rows, nan=-1.0)
     return trained(make_pipeline(SimpleImputer(missing_values=-1), LR()).fit(train, data.target), rows)
 
 
 @steps.add("FunctionTransformer of numpy.log1p", cheap=True)
-def log_amounts(place: Path) -> Trained:
+def log_amounts(directory: Path) -> Trained:
     data = numbers(extremes=False)
     train, rows = np.abs(data.train) * 100, np.abs(data.rows) * 100
     model = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), LR()).fit(train, train[:, 0] > 80)
@@ -165,20 +165,20 @@ def log_amounts(place: Path) -> Trained:
 
 
 @steps.add("FunctionTransformer of nothing")
-def identity(place: Path) -> Trained:
+def identity(directory: Path) -> Trained:
     data = numbers()
     return trained(make_pipeline(FunctionTransformer(), LR()).fit(data.train, data.target), data.rows)
 
 
 @steps.add("ColumnTransformer by index, passthrough", cheap=True)
-def passthrough_by_index(place: Path) -> Trained:
+def passthrough_by_index(directory: Path) -> Trained:
     data = numbers()
     columns = ColumnTransformer([("a", StandardScaler(), [0, 2]), ("b", "passthrough", [1]), ("c", "drop", [3])])
     return trained(make_pipeline(columns, LR()).fit(data.train, data.target), data.rows)
 
 
 @steps.add("ColumnTransformer, the remainder passes through")
-def remainder(place: Path) -> Trained:
+def remainder(directory: Path) -> Trained:
     data = numbers()
     columns = ColumnTransformer([("a", MinMaxScaler(), slice(0, 2))], remainder="passthrough")
     model = make_pipeline(columns, RandomForestClassifier(8, random_state=0)).fit(data.train, data.target)
@@ -186,7 +186,7 @@ def remainder(place: Path) -> Trained:
 
 
 @frames.add("ColumnTransformer by name, imputers, one-hot, passthrough", cheap=True)
-def by_name(place: Path) -> Trained:
+def by_name(directory: Path) -> Trained:
     data = part(frame(gaps=True, unseen=True), "merchant", "amount", "age", "hour")
     text = make_pipeline(SimpleImputer(strategy="constant", fill_value="none"), OneHotEncoder(handle_unknown="ignore"))
     columns = ColumnTransformer(
@@ -200,7 +200,7 @@ def by_name(place: Path) -> Trained:
 
 
 @frames.add("ColumnTransformer by selector")
-def by_selector(place: Path) -> Trained:
+def by_selector(directory: Path) -> Trained:
     data = part(frame(unseen=True), "merchant", "country", "amount", "age", "hour")
     columns = ColumnTransformer(
         [
@@ -213,11 +213,11 @@ def by_selector(place: Path) -> Trained:
         ]
     )
     model = make_pipeline(columns, LR()).fit(data.train, data.target)
-    return trained(model, data.rows, registration={"sample": sample_file(data, place)})
+    return trained(model, data.rows, registration={"sample": sample_file(data, directory)})
 
 
 @frames.add("whole numbers, booleans, categories and times, with a sample", cheap=True)
-def every_column(place: Path) -> Trained:
+def every_column(directory: Path) -> Trained:
     data = frame(unseen=True)
     columns = ColumnTransformer(
         [
@@ -227,25 +227,25 @@ def every_column(place: Path) -> Trained:
         ]
     )
     model = make_pipeline(columns, LR()).fit(data.train, data.target)
-    return trained(model, data.rows, registration={"sample": sample_file(data, place)})
+    return trained(model, data.rows, registration={"sample": sample_file(data, directory)})
 
 
 @frames.add("booleans pass through to trees")
-def booleans(place: Path) -> Trained:
+def booleans(directory: Path) -> Trained:
     data = part(frame(), "amount", "card_present", "hour")
     model = RandomForestClassifier(8, random_state=0).fit(data.train, data.target)
-    return trained(model, data.rows, registration={"sample": sample_file(data, place)})
+    return trained(model, data.rows, registration={"sample": sample_file(data, directory)})
 
 
 @frames.add("TfidfVectorizer of a text column")
-def tfidf(place: Path) -> Trained:
+def tfidf(directory: Path) -> Trained:
     data = part(frame(), "note", "amount")
     columns = ColumnTransformer([("note", TfidfVectorizer(), "note"), ("amount", StandardScaler(), ["amount"])])
     return trained(make_pipeline(columns, LR()).fit(data.train, data.target), data.rows)
 
 
 @frames.add("CountVectorizer and HashingVectorizer of two text columns")
-def counted_words(place: Path) -> Trained:
+def counted_words(directory: Path) -> Trained:
     data = part(frame(), "note", "merchant")
     columns = ColumnTransformer(
         [
@@ -257,21 +257,21 @@ def counted_words(place: Path) -> Trained:
 
 
 @frames.add("HistGradientBoostingClassifier, categories by index")
-def hist_by_index(place: Path) -> Trained:
+def hist_by_index(directory: Path) -> Trained:
     data = codes()
     model = HistGradientBoostingClassifier(max_iter=15, categorical_features=[0]).fit(data.train, data.target)
     return trained(model, data.rows)
 
 
 @frames.add("HistGradientBoostingClassifier, categories from_dtype", cheap=True)
-def hist_from_dtype(place: Path) -> Trained:
+def hist_from_dtype(directory: Path) -> Trained:
     data = part(frame(gaps=True, unseen=True), "country", "amount", "age", "hour")
     model = HistGradientBoostingClassifier(max_iter=15, categorical_features="from_dtype")
     return trained(model.fit(data.train, data.target), data.rows)
 
 
 @frames.add("XGBoost behind three text and several number columns with gaps")
-def text_before_xgboost(place: Path) -> Trained:
+def text_before_xgboost(directory: Path) -> Trained:
     data = part(frame(gaps=True, unseen=True), "merchant", "country", "note", "amount", "age", "hour")
     text = make_pipeline(SimpleImputer(strategy="constant", fill_value="none"), OneHotEncoder(handle_unknown="ignore"))
     columns = ColumnTransformer(
@@ -291,7 +291,7 @@ _NAMES = {
 
 
 @frames.add("ids of 17 digits")
-def long_ids(place: Path) -> Trained:
+def long_ids(directory: Path) -> Trained:
     data = numbers(extremes=False)
     rng = np.random.default_rng(6)
     train, rows = (pd.DataFrame({"id": 10**16 + rng.integers(0, 30, len(table)), "x": table[:, 0]})
@@ -304,18 +304,18 @@ def long_ids(place: Path) -> Trained:
 
 
 @frames.add("times in seconds, scaled")
-def times_in_seconds(place: Path) -> Trained:
+def times_in_seconds(directory: Path) -> Trained:
     data = part(frame(), "when", "amount")
     train, rows = (table.astype({"when": "datetime64[s]"}) for table in (data.train, data.rows))
     target = (train["when"] > train["when"].median()).to_numpy().astype(int)
     columns = ColumnTransformer([("when", StandardScaler(), ["when"]), ("amount", StandardScaler(), ["amount"])])
     model = make_pipeline(columns, LR()).fit(train, target)
-    path = sample_file(Data(train, target, rows), place)
+    path = sample_file(Data(train, target, rows), directory)
     return trained(model, rows, registration={"sample": path})
 
 
 @frames.add("booleans with gaps, one-hot")
-def booleans_with_gaps(place: Path) -> Trained:
+def booleans_with_gaps(directory: Path) -> Trained:
     data = part(frame(), "card_present", "amount")
     train, rows = (table.astype({"card_present": object}) for table in (data.train, data.rows))
     for table in (train, rows):
@@ -327,7 +327,7 @@ def booleans_with_gaps(place: Path) -> Trained:
 
 
 @frames.add("nullable booleans before XGBoost")
-def nullable_booleans(place: Path) -> Trained:
+def nullable_booleans(directory: Path) -> Trained:
     data = part(frame(), "card_present", "amount")
     train, rows = (table.astype({"card_present": "boolean"}) for table in (data.train, data.rows))
     for table in (train, rows):
@@ -336,7 +336,7 @@ def nullable_booleans(place: Path) -> Trained:
 
 
 @frames.add("ordinal codes with NaN for gaps and unknown, before HistGradientBoosting")
-def ordinal_nan(place: Path) -> Trained:
+def ordinal_nan(directory: Path) -> Trained:
     data = part(frame(gaps=True, unseen=True), "merchant", "amount")
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
     columns = ColumnTransformer([("merchant", encoder, ["merchant"])], remainder="passthrough")
@@ -346,7 +346,7 @@ def ordinal_nan(place: Path) -> Trained:
 
 
 @frames.add("a column with one category, its first dropped")
-def one_category(place: Path) -> Trained:
+def one_category(directory: Path) -> Trained:
     data = part(frame(), "merchant", "amount")
     train, rows = (table.assign(currency="EUR") for table in (data.train, data.rows))
     columns = ColumnTransformer(
@@ -356,14 +356,14 @@ def one_category(place: Path) -> Trained:
 
 
 @frames.add("a text that the pipeline drops")
-def dropped_text(place: Path) -> Trained:
+def dropped_text(directory: Path) -> Trained:
     data = part(frame(), "note", "amount")
     columns = ColumnTransformer([("amount", StandardScaler(), ["amount"])], remainder="drop")
     return trained(make_pipeline(columns, LR()).fit(data.train, data.target), data.rows)
 
 
 @frames.add("a row of texts")
-def only_texts(place: Path) -> Trained:
+def only_texts(directory: Path) -> Trained:
     data = frame()
     model = make_pipeline(TfidfVectorizer(), LR()).fit(data.train["note"], data.target)
     found = probability(model)
@@ -371,7 +371,7 @@ def only_texts(place: Path) -> Trained:
 
 
 def _add_names(what: str, names: list[str]) -> None:
-    def train(place: Path) -> Trained:
+    def train(directory: Path) -> Trained:
         data = numbers()
         model = RandomForestClassifier(8, random_state=0).fit(pd.DataFrame(data.train, columns=names), data.target)
         return trained(model, pd.DataFrame(data.rows, columns=names))
@@ -399,7 +399,7 @@ _RESAMPLING: dict[str, Callable[[], Any]] = {
 
 
 def _add_resampling(name: str, make: Callable[[], Any]) -> None:
-    def train(place: Path) -> Trained:
+    def train(directory: Path) -> Trained:
         data = numbers()
         return trained(make().fit(data.train, data.target), data.rows)
 

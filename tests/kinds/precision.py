@@ -125,7 +125,7 @@ _CHEAP = {"8-digit BINs in LightGBM", "ids near 4e9 in StandardScaler", "values 
 
 
 def _add(name: str, make: Callable[[], Any], data: Callable[[], Data]) -> None:
-    def train(place: Path) -> Trained:
+    def train(directory: Path) -> Trained:
         given = data()
         return trained(make().fit(given.train, given.target), given.rows)
 

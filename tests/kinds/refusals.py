@@ -30,13 +30,13 @@ REFUSED: list[Refused] = []
 LR = LogisticRegression
 
 
-def _refuse(name: str, says: str, make: Callable[[], Any], *arguments: str) -> None:
-    def written(place: Path) -> tuple[Path, list[str]]:
-        path = place / "model.joblib"
+def _refuse(name: str, message: str, make: Callable[[], Any], *arguments: str) -> None:
+    def written(directory: Path) -> tuple[Path, list[str]]:
+        path = directory / "model.joblib"
         joblib.dump(make(), path)
         return path, list(arguments)
 
-    REFUSED.append(Refused(name, written, says))
+    REFUSED.append(Refused(name, written, message))
 
 
 def _fitted(model: Any, target: np.ndarray | None = None, **more: Any) -> Callable[[], Any]:
@@ -102,41 +102,41 @@ def _raw(objective: str) -> xgboost.Booster:
     return xgboost.train({"objective": objective}, matrix, 2)
 
 
-def _refuse_file(name: str, says: str) -> Callable[[Callable[[Path], Path]], Callable[[Path], Path]]:
+def _refuse_file(name: str, message: str) -> Callable[[Callable[[Path], Path]], Callable[[Path], Path]]:
     def added(write: Callable[[Path], Path]) -> Callable[[Path], Path]:
-        REFUSED.append(Refused(name, lambda place: (write(place), []), says))
+        REFUSED.append(Refused(name, lambda directory: (write(directory), []), message))
         return write
 
     return added
 
 
 @_refuse_file("ONNX that ends in a logit", "logit|probabilit|0 to 1|0 and 1")
-def logit(place: Path) -> Path:
-    path = place / "model.onnx"
+def logit(directory: Path) -> Path:
+    path = directory / "model.onnx"
     path.write_bytes(network(None, 1).SerializeToString())
     return path
 
 
 @_refuse_file("ONNX of a regression", "regress|probabilit|class")
-def onnx_regression(place: Path) -> Path:
+def onnx_regression(directory: Path) -> Path:
     data = numbers()
-    path = place / "model.onnx"
+    path = directory / "model.onnx"
     model = LinearRegression().fit(data.train, data.target)
     path.write_bytes(to_onnx(model, np.asarray(data.train[:1], dtype=np.float32)).SerializeToString())
     return path
 
 
 @_refuse_file("a ranking in its own file", "rank")
-def ranking_file(place: Path) -> Path:
-    path = place / "model.json"
+def ranking_file(directory: Path) -> Path:
+    path = directory / "model.json"
     _raw("rank:pairwise").save_model(path)
     return path
 
 
 @_refuse_file("two columns of one name", "amount")
-def duplicate_names(place: Path) -> Path:
+def duplicate_names(directory: Path) -> Path:
     data = numbers()
-    path = place / "model.joblib"
+    path = directory / "model.joblib"
     model = LR().fit(data.train, data.target)
     # Earlier versions of scikit-learn take such a frame.
     model.feature_names_in_ = np.array(["amount", "hour", "amount", "age"], dtype=object)
@@ -145,16 +145,16 @@ def duplicate_names(place: Path) -> Path:
 
 
 @_refuse_file("a description with two columns of one name", "amount")
-def duplicate_names_beside(place: Path) -> Path:
+def duplicate_names_beside(directory: Path) -> Path:
     data = numbers()
-    path = place / "model.joblib"
+    path = directory / "model.joblib"
     joblib.dump(LR().fit(data.train, data.target), path)
     return _described(path, ["amount", "hour", "amount", "age"])
 
 
-def _beside(place: Path, features: list[str]) -> Path:
+def _beside(directory: Path, features: list[str]) -> Path:
     data = numbers()
-    path = place / "model.joblib"
+    path = directory / "model.joblib"
     names = ["amount", "distance", "hour", "age"]
     joblib.dump(
         RandomForestClassifier(4, random_state=0).fit(pd.DataFrame(data.train, columns=names), data.target), path
@@ -169,40 +169,40 @@ def _described(path: Path, features: list[str]) -> Path:
 
 
 @_refuse_file("a description in another order", "order|amount")
-def other_order(place: Path) -> Path:
-    return _beside(place, ["hour", "distance", "amount", "age"])
+def other_order(directory: Path) -> Path:
+    return _beside(directory, ["hour", "distance", "amount", "age"])
 
 
 @_refuse_file("a description of other names", "amonut|amount")
-def other_names(place: Path) -> Path:
-    return _beside(place, ["amonut", "distance", "hour", "age"])
+def other_names(directory: Path) -> Path:
+    return _beside(directory, ["amonut", "distance", "hour", "age"])
 
 
 @_refuse_file("a description of fewer columns", "age|feature|column")
-def fewer_columns(place: Path) -> Path:
-    return _beside(place, ["amount", "distance", "hour"])
+def fewer_columns(directory: Path) -> Path:
+    return _beside(directory, ["amount", "distance", "hour"])
 
 
 @_refuse_file("LightGBM's own file, cut near its end", "end early|LightGBM")
-def cut_lightgbm(place: Path) -> Path:
+def cut_lightgbm(directory: Path) -> Path:
     data = numbers()
-    path = place / "model.txt"
+    path = directory / "model.txt"
     booster = LGBMClassifier(n_estimators=3, verbose=-1).fit(data.train, data.target).booster_
     path.write_text(booster.model_to_string()[:-400])
     return path
 
 
 @_refuse_file("ONNX with two outputs that may be probabilities", "cannot be told|probabilit")
-def two_outputs(place: Path) -> Path:
-    path = place / "model.onnx"
+def two_outputs(directory: Path) -> Path:
+    path = directory / "model.onnx"
     model = network("Softmax", 2)
     model.graph.output.append(helper.make_tensor_value_info("active", TensorProto.FLOAT, ["batch", 8]))
     path.write_bytes(model.SerializeToString())
     return path
 
 
-def _told(place: Path, model: Any, **more: Any) -> Path:
-    path = place / "model.joblib"
+def _told(directory: Path, model: Any, **more: Any) -> Path:
+    path = directory / "model.joblib"
     joblib.dump(model.fit(numbers().train, numbers().target), path)
     features = [{"name": f"feature_{number}", **more} for number in range(4)]
     path.with_name(f"{path.name}.metrics.json").write_text(json.dumps({"features": features}))
@@ -210,10 +210,10 @@ def _told(place: Path, model: Any, **more: Any) -> Path:
 
 
 @_refuse_file("a description whose gap the model does not know", "gap|-999")
-def other_gap(place: Path) -> Path:
-    return _told(place, XGBClassifier(n_estimators=2), written=-999)
+def other_gap(directory: Path) -> Path:
+    return _told(directory, XGBClassifier(n_estimators=2), written=-999)
 
 
 @_refuse_file("a description whose bins are no numbers", "bins")
-def words_for_bins(place: Path) -> Path:
-    return _told(place, LR(), bins={"edges": ["x"], "shares": [1]})
+def words_for_bins(directory: Path) -> Path:
+    return _told(directory, LR(), bins={"edges": ["x"], "shares": [1]})

@@ -2,7 +2,7 @@
 
 The requests go through the service's own ASGI application; only the sockets are left out:
 
-    with served(trained, place) as service:
+    with served(trained, directory) as service:
         status, answer = service.post({"transactions": service.bodies(trained.rows)})
 """
 
@@ -79,7 +79,7 @@ class ServedKind:
         if isinstance(rows, pd.DataFrame):
             columns = {str(name): [_plain(value) for value in rows[name]] for name in rows.columns}
         else:
-            columns = {name: [_plain(value) for value in rows[:, place]] for place, name in enumerate(self.names)}
+            columns = {name: [_plain(value) for value in rows[:, index]] for index, name in enumerate(self.names)}
         written = (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
         return [_shorter(body) if number % 2 else body for number, body in enumerate(written)]
 
@@ -94,7 +94,7 @@ class ServedKind:
 
 
 def faster_share(service: ServedKind) -> float | None:
-    """The share of the scores so far that a faster form gave; None where there is no faster form."""
+    """The share of the scores so far that an optimized form gave; None where there is no optimized form."""
     answered = service.get("/model")["answered"]
     total = answered["faster_form"] + answered["own_library"]
     if not (service.manifest["runtime"] or {}).get("digest"):
@@ -103,22 +103,22 @@ def faster_share(service: ServedKind) -> float | None:
 
 
 @contextmanager
-def served(trained: Trained, place: Path, **more: Any) -> Iterator[ServedKind]:
+def served(trained: Trained, directory: Path, **more: Any) -> Iterator[ServedKind]:
     """Registers a model and serves it.
 
     Args:
         trained: the model.
-        place: a directory for the registry and its key.
+        directory: a directory for the registry and its key.
         more: further options of `register_model`.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    key_file = ensure_key_file(place / "model.key")
-    registry = ModelRegistry(place / "registry", keys=Keyring.from_files(key_file))
-    path = model_file(trained, place)
+    directory.mkdir(parents=True, exist_ok=True)
+    key_file = ensure_key_file(directory / "model.key")
+    registry = ModelRegistry(directory / "registry", keys=Keyring.from_files(key_file))
+    path = model_file(trained, directory)
     options = {"model_name": "fraud", "source": path, "runtime": True, **trained.registration, **more}
     metadata = registry.get_metadata(registry.register_model(model=load_model_file(path), **options))
     api_key = new_api_key()
-    keys_file = place / "api_keys.json"
+    keys_file = directory / "api_keys.json"
     entry = {"name": "test", "sha256": hash_api_key(api_key), "scopes": ["predict", "feedback", "admin"]}
     keys_file.write_text(json.dumps({"keys": [entry]}))
     keys_file.chmod(0o600)
@@ -143,11 +143,11 @@ def served(trained: Trained, place: Path, **more: Any) -> Iterator[ServedKind]:
         service.close()
 
 
-def model_file(trained: Trained, place: Path) -> Path:
+def model_file(trained: Trained, directory: Path) -> Path:
     """The file that a data scientist hands over."""
     if isinstance(trained.model, Path):
         return trained.model
-    path = place / "model.joblib"
+    path = directory / "model.joblib"
     joblib.dump(trained.model, path)
     return path
 

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
-_HEAD = "| kind | registers | served by | rows by a faster form | largest difference | decisions that differ |"
+_HEAD = "| kind | registers | served by | rows by an optimized form | largest difference | decisions that differ |"
 _REFUSED_HEAD = "| refused | what a user is told |"
 _MESSAGE_CHARACTERS = 220
 _INTRODUCTION = """\
@@ -21,8 +21,8 @@ _INTRODUCTION = """\
 
 `make models-table` makes this page: each kind below is trained on small data, registered, served and asked over HTTP,
 one row at a time and in batches, and compared in 64 bits with what its own library answers. The kinds of detectors are
-compared by order and by their own decisions. A faster form answers only where every branch is provably the same; where
-there is none, the model's own library answers, and the third column says why.
+compared by order and by their own decisions. An optimized form answers only where every branch is provably the same;
+where there is none, the model's own library answers, and the third column says why.
 """
 
 

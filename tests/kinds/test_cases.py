@@ -1,7 +1,7 @@
 """What others reported of similar tools: the ways of registering, and the files, that the catalogue does not vary.
 
 Which column is fraud, precision, gaps and sentinels, text and categories, thresholds and detectors are kinds of the
-catalogue; here are the same models registered in other formats, without a faster form, and as other files.
+catalogue; here are the same models registered in other formats, without an optimized form, and as other files.
 """
 
 from dataclasses import replace
@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from xgboost import XGBClassifier
 
 from model_store import ModelRegistry
+from model_store.contract.form import FormRunner
 from model_store.errors import UntrustedType
 from model_store.serialization.model_files import load_model_file
 from tests.kinds.catalogue import kind_named
@@ -29,8 +30,8 @@ _ONNX = {"format_type": "onnx"}
 _NATIVE = {"runtime": False}
 
 
-def _assert_served(model: Trained, place: Path, **registration: Any) -> None:
-    found = measure_trained(model, place, **registration)
+def _assert_served(model: Trained, directory: Path, **registration: Any) -> None:
+    found = measure_trained(model, directory, **registration)
     assert not found.problems, "\n".join(found.problems)
 
 
@@ -160,3 +161,20 @@ def test_a_function_of_another_library_is_not_trusted(tmp_path: Path) -> None:
     joblib.dump(model, file)
     with pytest.raises(UntrustedType, match=r"fspath|FunctionTransformer"):
         load_model_file(file)
+
+
+@pytest.mark.parametrize("body", ["transaction", "transactions"])
+def test_a_form_that_fails_is_answered_and_counted_as_an_error(
+    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any) -> Any:
+        raise RuntimeError("the runtime is out of memory")
+
+    model = kind_named("scikit-learn classifiers", "LogisticRegression").train(tmp_path)
+    with served(model, tmp_path) as service:
+        (row,) = service.bodies(model.rows[:1])
+        for name in ("one", "many"):
+            monkeypatch.setattr(FormRunner, name, fail)
+        status, answer = service.post({body: row if body == "transaction" else [row, row]})
+        assert (status, answer["error"]["code"]) == (500, "internal")
+        assert service.get("/status")["total"]["errors"] == 1

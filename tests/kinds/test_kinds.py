@@ -28,7 +28,7 @@ def test_what_is_served_is_the_model(kind: Kind, tmp_path: Path) -> None:
 def test_what_cannot_be_served_is_refused_by_name(refused: Refused, tmp_path: Path) -> None:
     ended = register_refused(refused, tmp_path)
     assert ended.code in (_USAGE, _NOT_A_MODEL, _UNTRUSTED), ended
-    assert re.search(refused.says, ended.errors, re.IGNORECASE), ended.errors
+    assert re.search(refused.message, ended.errors, re.IGNORECASE), ended.errors
     assert "Traceback" not in ended.errors
     assert not list((tmp_path / "registry").glob("models/*/*/manifest.json"))
 

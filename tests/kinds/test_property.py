@@ -32,9 +32,9 @@ class Asked:
     """A served kind and what is drawn for it."""
 
     def __init__(self, kind: Kind) -> None:
-        place = Path(_open.enter_context(tempfile.TemporaryDirectory()))
-        self.kind, self.trained = kind, kind.train(place)
-        self.service: ServedKind = _open.enter_context(served(self.trained, place))
+        directory = Path(_open.enter_context(tempfile.TemporaryDirectory()))
+        self.kind, self.trained = kind, kind.train(directory)
+        self.service: ServedKind = _open.enter_context(served(self.trained, directory))
         self.schema: list[dict[str, Any]] = self.service.manifest["feature_schema"]
         self.threshold: float = self.service.manifest["contract"]["threshold"]
         self.is_onnx = isinstance(self.trained.model, Path) and self.trained.model.suffix == ".onnx"

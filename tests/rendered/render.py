@@ -93,11 +93,11 @@ class _Mocks(pulumi.runtime.Mocks):
 
     def _addresses(self, kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         if self._references and kind in _TERRAFORM_NAMES:
-            place = f"{_TERRAFORM_NAMES[kind]}.{_identifier(name)}"
+            address = f"{_TERRAFORM_NAMES[kind]}.{_identifier(name)}"
             fields = {"id": "id", "arn": "arn", "bucket": "id", "keyId": "key_id", "name": "name"}
             fields |= {"repositoryUrl": "repository_url", "registryId": "registry_id"}
             asked = {"id", "arn", "keyId", *inputs, *(("repositoryUrl", "registryId") if "ecr" in kind else ())}
-            return {ours: f"${{{place}.{theirs}}}" for ours, theirs in fields.items() if ours in asked}
+            return {ours: f"${{{address}.{theirs}}}" for ours, theirs in fields.items() if ours in asked}
         own = str(inputs.get("bucket") or inputs.get("name") or name)
         kinds = {
             "aws:s3/bucket:Bucket": f"arn:aws:s3:::{own}",
@@ -133,19 +133,19 @@ def render(stack: str, *, references: bool = False, changes: Mapping[str, str] |
     from infra.artifact import Versions
     from infra.cloud import declare_cloud
     from infra.container import declare_container
-    from infra.fitness import require_fit
+    from infra.environment_policy import require_environment_policy
     from infra.preflight import Account
     from infra.program import declare_on_this_machine
     from infra.settings import load_settings
 
     settings = load_settings()
-    require_fit(settings)
+    require_environment_policy(settings)
     in_cluster = settings.platform == "kubernetes"
 
     def model(model_id: str, digest: str) -> ModelArtifactArgs:
-        place = f"models/fraud_detector/{model_id}"
-        files = tuple(f"{place}/{name}" for name in ("manifest.json", "artifact")) if in_cluster else ()
-        uri = place if in_cluster else f"file:///registry/{place}"
+        prefix = f"models/fraud_detector/{model_id}"
+        files = tuple(f"{prefix}/{name}" for name in ("manifest.json", "artifact")) if in_cluster else ()
+        uri = prefix if in_cluster else f"file:///registry/{prefix}"
         return ModelArtifactArgs(model_id, uri, digest, digest, files=files, revision=f"{digest}/key")
 
     other = model(settings.rollout.other, OTHER_DIGEST) if settings.rollout.other else None

@@ -134,7 +134,7 @@ def told(what: str, answers: Answers, seconds: float) -> None:
     print(f"{what}: {answers.total} requests, {answers.failed} failed, {seconds:.1f} s")
 
 
-def front_of(checkout: Checkout) -> dict[str, Any]:
+def traffic_splitter_of(checkout: Checkout) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((checkout.root / ".run" / "fraud-detection-dev" / "front.json").read_text())
     except (OSError, ValueError):

@@ -10,7 +10,7 @@ import pytest
 
 from components.process_supervision import is_serving
 from tests.checkout import Checkout, wait_until
-from tests.rollouts.conftest import Traffic, deploy, front_of, load, process_of, status_of, told
+from tests.rollouts.conftest import Traffic, deploy, load, process_of, status_of, told, traffic_splitter_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -50,7 +50,7 @@ def test_by_hand_weights_promote_and_abort(endpoint: Checkout, candidates: dict[
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_until(lambda: front_of(endpoint).get("weight") == 30, 60)
+        wait_until(lambda: traffic_splitter_of(endpoint).get("weight") == 30, 60)
         wait_until(lambda: not status_of(endpoint)["held_by"], 30)
         os.killpg(killed.pid, signal.SIGKILL)
         killed.wait()
@@ -111,7 +111,7 @@ def test_killed_at_any_moment_status_tells_the_truth_and_resume_finishes(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as running:
-            wait_until(lambda: front_of(endpoint).get("weight") == 40, 60)
+            wait_until(lambda: traffic_splitter_of(endpoint).get("weight") == 40, 60)
             os.killpg(running.pid, signal.SIGKILL)
         endpoint.pulumi("config", "set", "--stack", "dev", "--path", "rollout.interval_seconds", "1")
         endpoint.deploy_model("resume", "development")
@@ -122,9 +122,9 @@ def test_killed_at_any_moment_status_tells_the_truth_and_resume_finishes(
 
 def test_what_cannot_be_is_refused_before_anything_changes(endpoint: Checkout, candidates: dict[str, str]) -> None:
     before = endpoint.stack_file.read_text()
-    said = deploy(endpoint, candidates["equal"], "--strategy", "canary", "--steps", "50,20", code=9).stderr
-    assert "steps that grow and end with 100" in said
-    assert "Traceback" not in said
-    said = deploy(endpoint, candidates["equal"], "--strategy", "rolling", "--shadow", code=9).stderr
-    assert "--shadow" in said
+    output = deploy(endpoint, candidates["equal"], "--strategy", "canary", "--steps", "50,20", code=9).stderr
+    assert "steps that grow and end with 100" in output
+    assert "Traceback" not in output
+    output = deploy(endpoint, candidates["equal"], "--strategy", "rolling", "--shadow", code=9).stderr
+    assert "--shadow" in output
     assert endpoint.stack_file.read_text() == before

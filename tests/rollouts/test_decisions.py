@@ -1,4 +1,4 @@
-"""Candidates are promoted or withdrawn by what they do: real engine, real front, real models, real traffic."""
+"""Candidates are promoted or withdrawn by what they do: real engine, traffic splitter, models and traffic."""
 
 import time
 
@@ -15,13 +15,13 @@ def test_a_canary_that_is_as_good_is_promoted_step_by_step_without_a_failed_requ
 ) -> None:
     with load(endpoint, traffic) as answers:
         began = time.monotonic()
-        said = deploy(
+        output = deploy(
             endpoint, candidates["equal"], "--strategy", "canary", "--steps", "50,100", "--interval", "1s"
         ).stderr
         wait_until(lambda: endpoint.served_model() == candidates["equal"])
         candidate = process_of(endpoint, "green")
     told("canary", answers, time.monotonic() - began)
-    assert "candidate" in said
+    assert "candidate" in output
     assert answers.failed == 0, answers.statuses
     status = status_of(endpoint)
     assert (status["stable"], status["rollout"]["slot"]) == (candidates["equal"], "green")
@@ -39,12 +39,12 @@ def test_a_candidate_that_is_worse_is_withdrawn_within_the_first_step(
     with load(endpoint, traffic) as answers:
         began = time.monotonic()
         options = ("--strategy", "canary", "--steps", "50,100", "--interval", "1s", "--force", "--reason", "test")
-        said = deploy(endpoint, candidates[which], *options, code=22).stderr
+        output = deploy(endpoint, candidates[which], *options, code=22).stderr
         seconds = time.monotonic() - began
         wait_until(lambda: answers.total > 0)
     told(f"withdrawn {which}", answers, seconds)
     reason = {"failing": "errors:", "slow": "latency:", "drifted": "drift:"}[which]
-    assert f"was withdrawn at 50 %: {reason}" in said
+    assert f"was withdrawn at 50 %: {reason}" in output
     assert candidates[which] in answers.by_model
     assert endpoint.served_model() == candidates["stable"]
     expected_failures = ("422",) if which == "failing" else ()
@@ -59,7 +59,7 @@ def test_a_shadow_answers_nobody_and_is_compared(
 ) -> None:
     with load(endpoint, traffic) as answers:
         options = ("--strategy", "blue_green", "--shadow", "--interval", "1s", "--force", "--reason", "test")
-        said = deploy(endpoint, candidates["failing"], *options, code=22).stderr
-    assert "was withdrawn at 0 %" in said
+        output = deploy(endpoint, candidates["failing"], *options, code=22).stderr
+    assert "was withdrawn at 0 %" in output
     assert answers.failed == 0, answers.statuses
     assert set(answers.by_model) == {candidates["stable"]}

@@ -192,10 +192,10 @@ _CHEAPEST = ("test_wrong_input", "test_stacks", "test_rights", "test_serving", "
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order in which tests find the stacks as they need them; in any other they bring them there first."""
     here = Path(__file__).parent
-    places = [place for place, item in enumerate(items) if item.path.parent == here]
-    ordered = sorted((items[place] for place in places), key=lambda item: _rank(item.path.stem))
-    for place, item in zip(places, ordered, strict=True):
-        items[place] = item
+    indices = [index for index, item in enumerate(items) if item.path.parent == here]
+    ordered = sorted((items[index] for index in indices), key=lambda item: _rank(item.path.stem))
+    for index, item in zip(indices, ordered, strict=True):
+        items[index] = item
 
 
 def _rank(name: str) -> int:

@@ -25,7 +25,7 @@ class _Canary:
     """What a canary did, from the command to its end."""
 
     code: int
-    said: str
+    output: str
     routes: list[dict[str, int]]
     """Percent of the requests by slot, each time that the route was changed."""
     stable_pods: set[str]
@@ -38,8 +38,8 @@ class _Canary:
 def _route(cloud: Cloud, stack: str = _STACK) -> dict[str, int]:
     """Percent of the requests by Service."""
     api, name = cloud.kubernetes("CustomObjectsApi"), deployment_name(stack)
-    place = ("gateway.networking.k8s.io", "v1", _namespace(stack), "httproutes", name)
-    found = api.get_namespaced_custom_object(*place)
+    route = ("gateway.networking.k8s.io", "v1", _namespace(stack), "httproutes", name)
+    found = api.get_namespaced_custom_object(*route)
     (rule,) = [rule for rule in found["spec"]["rules"] if not rule["matches"][0].get("headers")]
     return {each["name"].removeprefix(name) or "-blue": each["weight"] for each in rule["backendRefs"]}
 
@@ -57,8 +57,8 @@ def _namespace(stack: str) -> str:
 
 
 def _rollout(cloud: Cloud) -> dict[str, Any]:
-    said = cloud.checkout.deploy_model("status", _STACK, "--json").stdout
-    found: dict[str, Any] = json.loads(said)
+    output = cloud.checkout.deploy_model("status", _STACK, "--json").stdout
+    found: dict[str, Any] = json.loads(output)
     return found
 
 
@@ -107,9 +107,9 @@ def _run_canary(cloud: Cloud, stack: str, steps: str, errors_in_300: int) -> _Ca
                 _publish(cloud, stack, cloud.first, 1000, 1)
                 _publish(cloud, stack, cloud.second, 300, errors_in_300)
             time.sleep(0.2)
-        said = running.communicate()[1]
+        output = running.communicate()[1]
     seconds = time.monotonic() - began
-    return _Canary(running.returncode, said, routes, stable_pods, candidate_pods, ready, seconds)
+    return _Canary(running.returncode, output, routes, stable_pods, candidate_pods, ready, seconds)
 
 
 def _ready(cloud: Cloud, stack: str) -> int:
@@ -136,9 +136,9 @@ def test_a_canary_that_is_as_good_is_taken_through_every_step_and_promoted_witho
     cloud: Cloud, canaries: dict[str, _Canary]
 ) -> None:
     canary = canaries["as good"]
-    assert canary.code == 0, canary.said
+    assert canary.code == 0, canary.output
     steps = [{"-blue": stable, "-green": 100 - stable} for stable in (100, 95, 50, 0)]
-    assert canary.routes == [{"-blue": 100}, *steps, {"-green": 100}], canary.said
+    assert canary.routes == [{"-blue": 100}, *steps, {"-green": 100}], canary.output
     assert canary.ready == len(canary.candidate_pods) == 2, "at full size before it has traffic"
     assert _pods(cloud, "-green", "staging") == canary.candidate_pods, "they are the stable ones now"
     assert _pods(cloud, "-blue", "staging") == canary.stable_pods, "kept for the way back"
@@ -148,9 +148,9 @@ def test_a_canary_that_answers_errors_is_withdrawn_and_the_route_is_as_before(
     cloud: Cloud, canaries: dict[str, _Canary]
 ) -> None:
     canary = canaries["errors"]
-    assert canary.code == 22, canary.said
-    assert f"{cloud.second} was withdrawn at 25 %: errors: 6.00% of " in canary.said
-    assert "against stable's 0.10%" in canary.said
+    assert canary.code == 22, canary.output
+    assert f"{cloud.second} was withdrawn at 25 %: errors: 6.00% of " in canary.output
+    assert "against stable's 0.10%" in canary.output
     assert canary.ready == len(canary.candidate_pods) == 3, "at full size before it has traffic"
     assert {"-blue": 75, "-green": 25} in canary.routes
     assert _route(cloud) == {"-blue": 100}

@@ -28,15 +28,15 @@ def _mounted(cloud: Cloud, root: Path) -> dict[str, Path]:
     """Writes the files that a pod would have; returns where each mount's directory lies here."""
     pod = cloud.deployment(_STACK).spec.template.spec
     volumes = {volume.name: volume for volume in pod.volumes}
-    places: dict[str, Path] = {}
+    directories: dict[str, Path] = {}
     for mount in pod.containers[0].volume_mounts:
         directory = root / mount.name
         directory.mkdir()
-        places[mount.mount_path] = directory
+        directories[mount.mount_path] = directory
         for name, content in _content(cloud, volumes[mount.name]).items():
             (directory / name).write_bytes(content)
             (directory / name).chmod(0o400)
-    return places
+    return directories
 
 
 def _content(cloud: Cloud, volume: Any) -> dict[str, bytes]:
@@ -52,13 +52,13 @@ def _content(cloud: Cloud, volume: Any) -> dict[str, bytes]:
     return {}
 
 
-def _environment(cloud: Cloud, places: dict[str, Path]) -> dict[str, str]:
+def _environment(cloud: Cloud, directories: dict[str, Path]) -> dict[str, str]:
     """Exactly the container's, but for where its mounts lie and the address that it listens on."""
     container = cloud.deployment(_STACK).spec.template.spec.containers[0]
     found = {}
     for item in container.env:
         value = item.value or ""
-        for mount, directory in places.items():
+        for mount, directory in directories.items():
             if value == mount or value.startswith(f"{mount}/"):
                 value = str(directory) + value.removeprefix(mount)
                 break
@@ -148,20 +148,20 @@ def test_the_bucket_refuses_plain_http_and_takes_https(cloud: Cloud) -> None:
     from botocore.exceptions import ClientError
 
     outputs = cloud.outputs(_STACK)
-    place = {
+    stored = {
         "Bucket": outputs["registryBucket"],
         "Key": f"models/fraud_detector/{outputs['modelVersion']}/manifest.json",
     }
-    assert cloud.aws("s3").get_object(**place)["ResponseMetadata"]["HTTPStatusCode"] == httpx.codes.OK
+    assert cloud.aws("s3").get_object(**stored)["ResponseMetadata"]["HTTPStatusCode"] == httpx.codes.OK
     with pytest.raises(ClientError, match="AccessDenied"):
-        cloud.aws("s3", endpoint_url=cloud.variables["SANDBOX_HTTP_URL"]).get_object(**place)
+        cloud.aws("s3", endpoint_url=cloud.variables["SANDBOX_HTTP_URL"]).get_object(**stored)
 
 
 def test_a_put_with_another_encryption_is_refused(cloud: Cloud) -> None:
     from botocore.exceptions import ClientError
 
-    place = {"Bucket": cloud.outputs(_STACK)["registryBucket"], "Key": "models/other"}
+    stored = {"Bucket": cloud.outputs(_STACK)["registryBucket"], "Key": "models/other"}
     with pytest.raises(ClientError, match="AccessDenied"):
-        cloud.aws("s3").put_object(**place, Body=b"x", ServerSideEncryption="AES256")
-    cloud.aws("s3").put_object(**place, Body=b"x")
-    assert cloud.aws("s3").head_object(**place)["ServerSideEncryption"] == "aws:kms"
+        cloud.aws("s3").put_object(**stored, Body=b"x", ServerSideEncryption="AES256")
+    cloud.aws("s3").put_object(**stored, Body=b"x")
+    assert cloud.aws("s3").head_object(**stored)["ServerSideEncryption"] == "aws:kms"

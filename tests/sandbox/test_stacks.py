@@ -88,10 +88,10 @@ def test_a_deployment_that_was_edited_by_hand_is_found_by_refresh_and_put_right(
     name, namespace = deployment_name("staging"), "fraud-detection-staging"
     edit = {"spec": {"template": {"spec": {"containers": [{"name": "serving", "image": "somebody/else:latest"}]}}}}
     cloud.kubernetes("AppsV1Api").patch_namespaced_deployment(name, namespace, edit)
-    said = cloud.checkout.fails(
+    output = cloud.checkout.fails(
         "pulumi", "refresh", "--preview-only", "--expect-no-changes", "--non-interactive", "-s", "staging"
     )
-    assert f"{name}-deployment" in said
+    assert f"{name}-deployment" in output
     deployed = cloud.checkout.pulumi("up", "--yes", "--skip-preview", "--refresh", "-s", "staging")
     assert deployed.returncode == 0
     image = cloud.deployment("staging").spec.template.spec.containers[0].image
@@ -101,8 +101,8 @@ def test_a_deployment_that_was_edited_by_hand_is_found_by_refresh_and_put_right(
 def test_health_looks_at_pods_rollout_and_model(cloud: Cloud) -> None:
     cloud.reset("staging")
     listed = json.loads(cloud.checkout.deploy_model("list-deployments", "--environment", "staging", "--json").stdout)
-    said = cloud.checkout.deploy_model("health", listed[0]["deployment_id"], "--json", code=13).stdout
-    checks = {item["name"]: item for item in json.loads(said)["checks"]}
+    output = cloud.checkout.deploy_model("health", listed[0]["deployment_id"], "--json", code=13).stdout
+    checks = {item["name"]: item for item in json.loads(output)["checks"]}
     assert checks["pods"]["healthy"]
     assert checks["rollout"]["healthy"], checks["rollout"]
     # No gateway carries traffic here: that the endpoint does not answer is seen.

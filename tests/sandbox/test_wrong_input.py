@@ -42,10 +42,10 @@ def _refused(checkout: Checkout, stack: str, model_id: str, **environment: str) 
     assert completed.returncode in (9, 12, 19), completed.stdout + completed.stderr
     lines = completed.stderr.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("error: "))
-    said = "\n".join(lines[first:])
-    assert "Traceback" not in said
+    output = "\n".join(lines[first:])
+    assert "Traceback" not in output
     _require_nothing_deployed(checkout, stack)
-    return said
+    return output
 
 
 def _require_nothing_deployed(checkout: Checkout, stack: str) -> None:
@@ -67,9 +67,9 @@ def test_no_credentials(other: Checkout) -> None:
     signed, _ = _models(other)
     nothing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
     # Where a key of KMS encrypts the stack's secrets, there is not even a stack without credentials.
-    said = other.fails(sys.executable, "scripts/deploy_model.py", "deploy", signed, "staging", **nothing)
-    assert "stack staging cannot be opened: could not create secrets manager" in said
-    assert "Traceback" not in said
+    output = other.fails(sys.executable, "scripts/deploy_model.py", "deploy", signed, "staging", **nothing)
+    assert "stack staging cannot be opened: could not create secrets manager" in output
+    assert "Traceback" not in output
     by_passphrase = {**nothing, "PULUMI_SECRETS_PROVIDER": ""}
     assert "there are no AWS credentials" in _refused(other, "staging", signed, **by_passphrase)
 
@@ -99,9 +99,9 @@ def test_a_cluster_that_does_not_answer(other: Checkout, sandbox: dict[str, str]
 
 def test_a_missing_key_file(other: Checkout) -> None:
     signed, _ = _models(other)
-    said = _refused(other, "staging", signed, API_KEYS_FILE="/nowhere/api_keys.json")
-    assert "/nowhere/api_keys.json cannot be read" in said
-    assert "API_KEYS_FILE" in said
+    output = _refused(other, "staging", signed, API_KEYS_FILE="/nowhere/api_keys.json")
+    assert "/nowhere/api_keys.json cannot be read" in output
+    assert "API_KEYS_FILE" in output
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def _template_of(checkout: Checkout, stack: str) -> Path:
 
 
 def _refused_with(checkout: Checkout, stack: str, model_id: str, template: Path) -> str:
-    said = checkout.fails(
+    output = checkout.fails(
         sys.executable, "scripts/deploy_model.py", "deploy", model_id, stack, "--config", str(template)
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     _require_nothing_deployed(checkout, stack)
-    return said
+    return output

@@ -23,10 +23,10 @@ def _template() -> dict[str, Any]:
 def _changed(path: str, value: object) -> dict[str, Any]:
     config = _template()
     *parents, last = path.split(".")
-    place = config
+    node = config
     for parent in parents:
-        place = place[parent]
-    place[last] = value
+        node = node[parent]
+    node[last] = value
     return config
 
 

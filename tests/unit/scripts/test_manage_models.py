@@ -15,7 +15,7 @@ import pytest
 from xgboost import XGBClassifier
 
 from model_store.serialization.formats import SerializationFormat, dump_model
-from scripts.working import Working
+from scripts.status_line import StatusLine
 from tests.checkout import SOURCE
 
 
@@ -35,10 +35,10 @@ class Tool:
         completed = subprocess.run(
             command, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=120
         )
-        said = f"{completed.stdout}\n{completed.stderr}"
-        assert completed.returncode == code, said
-        assert "Traceback" not in said
-        return completed.stdout if code == 0 else said
+        output = f"{completed.stdout}\n{completed.stderr}"
+        assert completed.returncode == code, output
+        assert "Traceback" not in output
+        return completed.stdout if code == 0 else output
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "--json"))
@@ -188,10 +188,10 @@ def test_every_command_has_help_with_an_example(tool: Tool) -> None:
 
 
 def test_work_of_more_than_a_second_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with Working("backup") as working:
-        working.step(3, 10, "models/a")
+    with StatusLine("backup") as status_line:
+        status_line.step(3, 10, "models/a")
         time.sleep(1.5)
     assert re.fullmatch(r"backup: 3 of 10, models/a \(1 s\)\n", capsys.readouterr().err)
-    with Working("list"):
+    with StatusLine("list"):
         pass
     assert capsys.readouterr().err == ""

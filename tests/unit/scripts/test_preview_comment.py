@@ -60,11 +60,11 @@ def test_versions_and_metrics_stand_side_by_side(two_versions: tuple[Path, str, 
         "steps": [stack, changed],
         "changeSummary": {"same": 7, "update": 1},
     }
-    said = _comment(preview, registry)
-    assert f"`{before}` → `{after}`" in said
-    assert "| accuracy | 0.91 | 0.95 | +0.04 |" in said
-    assert "1 changed; 7 unchanged." in said
-    assert "- `serving` (kubernetes:apps/v1:Deployment): `spec.template.spec.containers`" in said
+    output = _comment(preview, registry)
+    assert f"`{before}` → `{after}`" in output
+    assert "| accuracy | 0.91 | 0.95 | +0.04 |" in output
+    assert "1 changed; 7 unchanged." in output
+    assert "- `serving` (kubernetes:apps/v1:Deployment): `spec.template.spec.containers`" in output
 
 
 def test_what_is_replaced_deleted_and_kept_is_told_apart(tmp_path: Path) -> None:
@@ -77,24 +77,24 @@ def test_what_is_replaced_deleted_and_kept_is_told_apart(tmp_path: Path) -> None
         _step("create", "fraud-detection:kubernetes_serving:KubernetesServing", "only-a-group"),
         kept,
     ]
-    said = _comment({"steps": steps, "changeSummary": {}}, tmp_path)
-    assert said.count("`role` (aws:iam/role:Role): `name`") == 1
-    assert said.index("**Replaced**") < said.index("`topic`")
-    assert said.index("**Leaving the stack, kept where they are**") < said.index("old-artifact")
-    assert "only-a-group" not in said
+    output = _comment({"steps": steps, "changeSummary": {}}, tmp_path)
+    assert output.count("`role` (aws:iam/role:Role): `name`") == 1
+    assert output.index("**Replaced**") < output.index("`topic`")
+    assert output.index("**Leaving the stack, kept where they are**") < output.index("old-artifact")
+    assert "only-a-group" not in output
 
 
 def test_no_change_is_said(tmp_path: Path) -> None:
-    said = _comment({"steps": [_step("same", _DEPLOYMENT, "serving")], "changeSummary": {"same": 1}}, tmp_path)
-    assert "No change." in said
+    output = _comment({"steps": [_step("same", _DEPLOYMENT, "serving")], "changeSummary": {"same": 1}}, tmp_path)
+    assert "No change." in output
 
 
 def test_a_refusal_is_the_whole_comment_and_fails(tmp_path: Path) -> None:
     message = "error: an unhandled error occurred: Pulumi.staging.yaml: fraud-detection:image.reference: no\n"
     preview = {"steps": [], "diagnostics": [{"message": message, "severity": "error"}]}
-    said = _comment(preview, tmp_path, code=9)
-    assert "Refused" in said
-    assert "- Pulumi.staging.yaml: fraud-detection:image.reference: no" in said
+    output = _comment(preview, tmp_path, code=9)
+    assert "Refused" in output
+    assert "- Pulumi.staging.yaml: fraud-detection:image.reference: no" in output
 
 
 @pytest.mark.parametrize("text", ["", "error: no stack named 'x' found", "[1]", '{"diagnostics": [3]}'])

@@ -100,9 +100,11 @@ def test_deploying_the_same_version_again_adds_nothing_to_go_back_to() -> None:
 
 
 @given(st.lists(st.sampled_from("ABCDE"), min_size=1, max_size=12))
-def test_rolling_back_again_and_again_ends_and_never_visits_a_place_twice(deployed: list[str]) -> None:
+def test_rolling_back_again_and_again_ends_and_never_visits_a_version_twice(deployed: list[str]) -> None:
     steps = [(model_id, Intent.DEPLOY) for model_id in deployed]
-    without_repeats = [model for place, model in enumerate(deployed) if place == 0 or deployed[place - 1] != model]
+    without_repeats = [
+        model for position, model in enumerate(deployed) if position == 0 or deployed[position - 1] != model
+    ]
     visited = [deployed[-1]]
     while behind := versions_behind(_history(*steps)):
         visited.append(behind[0])

@@ -32,7 +32,7 @@ def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _place(directory: Path, text: str) -> Path:
+def _write_program(directory: Path, text: str) -> Path:
     program = directory / "pulumi"
     program.write_text(text)
     program.chmod(0o755)
@@ -74,13 +74,13 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_recent_engine_on_path_is_taken(empty_machine: Path) -> None:
-    program = _place(empty_machine / "bin", FAKE_ENGINE)
+    program = _write_program(empty_machine / "bin", FAKE_ENGINE)
     engine = ensure_engine(print)
     assert (engine.program, engine.source) == (program, "path")
 
 
 def test_an_engine_on_path_that_is_too_old_is_not_taken(empty_machine: Path, release: Path) -> None:
-    _place(empty_machine / "bin", "#!/bin/sh\necho v3.10.0\n")
+    _write_program(empty_machine / "bin", "#!/bin/sh\necho v3.10.0\n")
     assert ensure_engine(print, ("path", "download")).source == "download"
 
 
@@ -134,25 +134,25 @@ def test_an_interrupted_run_leaves_no_entry_and_the_next_one_succeeds(empty_mach
         cache.publish(target, interrupted)
     os.waitpid(child, 0)
     assert not target.exists()
-    cache.publish(target, lambda directory: _place(directory, FAKE_ENGINE) and None)
+    cache.publish(target, lambda directory: _write_program(directory, FAKE_ENGINE) and None)
     assert [path.name for path in target.parent.iterdir()] == ["key"]
     assert [path.name for path in target.iterdir()] == ["pulumi"]
 
 
 def test_the_wrapper_tells_the_engine_where_state_and_passphrase_are(empty_machine: Path) -> None:
-    _place(empty_machine / "bin", '#!/bin/sh\n[ "$1" = version ] && echo v3.259.0 || env\n')
+    _write_program(empty_machine / "bin", '#!/bin/sh\n[ "$1" = version ] && echo v3.259.0 || env\n')
     programs = empty_machine / "environment"
     programs.mkdir()
     (empty_machine / ".secrets").mkdir()
     (empty_machine / ".secrets" / "passphrase").write_text("p")
     wrapper = write_wrapper(ensure_engine(print), programs, empty_machine)
     environment = {"PATH": os.defpath}
-    said = subprocess.run([wrapper, "up"], env=environment, capture_output=True, text=True, check=True).stdout
-    assert f"PULUMI_BACKEND_URL=file://{empty_machine}/.state\n" in said
-    assert f"PULUMI_CONFIG_PASSPHRASE_FILE={empty_machine}/.secrets/passphrase\n" in said
+    output = subprocess.run([wrapper, "up"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert f"PULUMI_BACKEND_URL=file://{empty_machine}/.state\n" in output
+    assert f"PULUMI_CONFIG_PASSPHRASE_FILE={empty_machine}/.secrets/passphrase\n" in output
     environment["PULUMI_BACKEND_URL"] = "s3://mine"
-    said = subprocess.run([wrapper, "up"], env=environment, capture_output=True, text=True, check=True).stdout
-    assert "PULUMI_BACKEND_URL=s3://mine\n" in said
+    output = subprocess.run([wrapper, "up"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert "PULUMI_BACKEND_URL=s3://mine\n" in output
 
 
 def test_the_wrapper_is_never_taken_for_an_engine(empty_machine: Path, release: Path) -> None:

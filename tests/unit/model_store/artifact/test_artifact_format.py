@@ -156,8 +156,8 @@ def test_every_flip_of_a_byte_is_refused_before_anything_is_unpickled(
     persistence = SecureModelPersistence(KEY)
     persistence.save_model_secure([1, 2, 3], path, "none", "pickle", encrypt)
     intact = path.read_bytes()
-    for place in range(len(intact)):
-        path.write_bytes(intact[:place] + bytes([intact[place] ^ (1 << place % 8)]) + intact[place + 1 :])
+    for position in range(len(intact)):
+        path.write_bytes(intact[:position] + bytes([intact[position] ^ (1 << position % 8)]) + intact[position + 1 :])
         with pytest.raises(ModelStoreError):
             persistence.load_model_secure(path)
     assert len(intact) > 300

@@ -99,7 +99,7 @@ told['key in the environment'] = 'MODEL_KEY' in os.environ
             tmp_path,
             registry,
         )
-    allowed = {name: said for name, said in told.items() if not str(said).startswith("refused: ")}
+    allowed = {name: result for name, result in told.items() if not str(result).startswith("refused: ")}
     assert allowed.pop("key in the environment") is False
     assert allowed.pop("mount", "-1") == "-1"
     assert allowed == {}
@@ -119,7 +119,7 @@ def test_threads_and_libraries_work_behind_the_walls(tmp_path: Path, registry: M
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("import os; os._exit(0)", "gave no answer|exit code 0"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "signal 11"),
@@ -131,10 +131,10 @@ def test_threads_and_libraries_work_behind_the_walls(tmp_path: Path, registry: M
     ids=["leaves", "kills itself", "reads where nothing is", "exits", "talks nonsense"],
 )  # fmt: skip
 def test_whatever_happens_to_the_child_is_one_error(
-    tmp_path: Path, registry: ModelRegistry, code: str, said: str
+    tmp_path: Path, registry: ModelRegistry, code: str, message: str
 ) -> None:
     path = _file_that_runs(code, tmp_path)
-    with pytest.raises(OpeningFailed, match=said):
+    with pytest.raises(OpeningFailed, match=message):
         register_file(registry, path, "hostile", Wanted(model_type="X"), trusted=["builtins.exec"])
     assert registry.list_models() == []
 

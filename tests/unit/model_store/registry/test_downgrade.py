@@ -33,7 +33,7 @@ def _model(weight: float) -> LogisticRegression:
     return LogisticRegression().fit(rows, (weight * rows[:, 0] > 0).astype(int))
 
 
-def _with_an_open_artifact(registry: ModelRegistry, **said: Any) -> str:
+def _with_an_open_artifact(registry: ModelRegistry, **fields: Any) -> str:
     """A version whose artifact somebody without a key has replaced, with a manifest that says so or does not."""
     model_id = registry.register_model(_model(1.0), "fraud")
     metadata = registry.get_metadata(model_id)
@@ -46,16 +46,16 @@ def _with_an_open_artifact(registry: ModelRegistry, **said: Any) -> str:
         "digest": written["digest"],
         "size_bytes": written["final_size"],
         "payload_bytes": written["compressed_size"],
-        **said,
+        **fields,
     }
     path.chmod(0o600)
     path.write_text(json.dumps(manifest))
     return model_id
 
 
-@pytest.mark.parametrize("said", [{}, {"encrypted": False, "key_fingerprints": []}], ids=["promised", "denied"])
-def test_a_registry_that_encrypts_loads_no_open_artifact(registry: ModelRegistry, said: dict[str, Any]) -> None:
-    model_id = _with_an_open_artifact(registry, **said)
+@pytest.mark.parametrize("fields", [{}, {"encrypted": False, "key_fingerprints": []}], ids=["promised", "denied"])
+def test_a_registry_that_encrypts_loads_no_open_artifact(registry: ModelRegistry, fields: dict[str, Any]) -> None:
+    model_id = _with_an_open_artifact(registry, **fields)
     with pytest.raises(EncryptionExpected):
         registry.load_model(model_id)
     with pytest.raises(EncryptionExpected):

@@ -194,8 +194,8 @@ def test_any_change_of_a_signed_manifest_or_of_the_envelope_is_found(tmp_path: P
     envelope = sign_manifest(manifest, key)
     assert verify_envelope(envelope, manifest, [key.public_key()])
     text = json.dumps(envelope)
-    for place in range(0, len(text), 7):
-        changed = text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :]
+    for position in range(0, len(text), 7):
+        changed = text[:position] + chr(ord(text[position]) ^ 1) + text[position + 1 :]
         try:
             parsed = json.loads(changed)
         except ValueError:
@@ -230,7 +230,7 @@ def test_a_bundle_carries_a_version_with_its_digest_signature_and_lineage(
     assert other.get_metadata(model_id).manifest() == registry.get_metadata(model_id).manifest()
     assert other.verify_signature(model_id, [key.public_key()])
     assert other.load_model(model_id)[0] == {"x": 1}
-    assert import_model(other, tmp_path / "m.bundle") == model_id, "again is no error"
+    assert import_model(other, tmp_path / "m.bundle") == model_id, "again is not an error"
     assert intact(other)
     assert register(other) != model_id
     assert other.list_models()[-1].version == 2

@@ -116,21 +116,21 @@ def test_a_failure_of_any_system_call_leaves_the_old_state_or_the_new(
 ) -> None:
     failing = _Failing(monkeypatch)
     failed_at = []
-    for place in range(1, 60):
-        registry = ModelRegistry(tmp_path / str(place), keys=Keyring.of(KEY), actor="tester")
+    for call in range(1, 60):
+        registry = ModelRegistry(tmp_path / str(call), keys=Keyring.of(KEY), actor="tester")
         model_ids = [
             registry.register_model(model=[n], model_name="m", model_type="T", registry_only=True) for n in range(3)
         ]
         before = [model.model_id for model in registry.list_models()]
-        failing.left = place
+        failing.left = call
         try:
             _deeds()[deed](registry, model_ids[0])
         except ModelStoreError:
-            failed_at.append(place)
+            failed_at.append(call)
         ended = failing.left > 0
         failing.left = -1
-        assert _findings(registry) == [], f"{deed}, call {place}"
-        after = [model.model_id for model in ModelRegistry(tmp_path / str(place)).list_models()]
+        assert _findings(registry) == [], f"{deed}, call {call}"
+        after = [model.model_id for model in ModelRegistry(tmp_path / str(call)).list_models()]
         assert set(model_ids[-1:]) <= set(after)
         assert len(set(after) - set(before)) <= 1
         _deeds()[deed](registry, model_ids[-1])

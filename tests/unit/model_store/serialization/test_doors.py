@@ -52,10 +52,10 @@ def _import(path: Path, directory: Path) -> None:
     model_class = "xgboost.sklearn.XGBClassifier" if serializer is SerializationFormat.XGBOOST else "made.up"
     model = SerializedModel(io.BytesIO(path.read_bytes()), serializer, model_class)
     theirs, ours = _registry(directory / "theirs"), _registry(directory / "ours")
-    said = {"description": "", "tags": [], "author": "mallory", "performance_metrics": {}}
+    fields = {"description": "", "tags": [], "author": "mallory", "performance_metrics": {}}
     model_id = theirs.enter(
         Prepared(model, "Made", serializer, None, {}, [], {}, {}),
-        "hostile", said, source=None, training_data=None, signing_key=None, compression="zstd",
+        "hostile", fields, source=None, training_data=None, signing_key=None, compression="zstd",
     )  # fmt: skip
     export_model(theirs, model_id, directory / "a.bundle")
     try:

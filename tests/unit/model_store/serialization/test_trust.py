@@ -154,8 +154,8 @@ for serializer in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):
 def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
     heavy = ["numpy", "sklearn", "xgboost", "joblib", "cryptography", "pulumi", "grpc", "pydantic", "httpx"]
     program = f"import sys, {package}; print([name for name in {heavy} if name in sys.modules])"
-    said = subprocess.run([sys.executable, "-c", program], cwd=SOURCE, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
+    output = subprocess.run([sys.executable, "-c", program], cwd=SOURCE, capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "[]"
 
 
 def test_listing_a_registry_loads_nothing_heavy(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_listing_a_registry_loads_nothing_heavy(tmp_path: Path) -> None:
     )
     environment = {"PATH": os.environ["PATH"], "MODEL_REGISTRY_URL": str(tmp_path)}
     command = [sys.executable, "-c", program]
-    said = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines() == ["[]", "[]"]
+    output = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, check=True)
+    assert output.stdout.splitlines() == ["[]", "[]"]
 
 
 def _rows_and_target() -> tuple[Any, Any]:

@@ -191,9 +191,9 @@ def test_the_environment_names_a_kms_key_and_a_wrong_one_is_refused(kms_key: Kms
 def test_a_backup_in_a_bucket_comes_back(tmp_path: Path, location: str) -> None:
     registry = ModelRegistry(tmp_path / "registry", encrypt=False)
     model_id = _register(registry)
-    place = f"{location}-backup"
-    assert backup(registry, place)["copied"] >= 3
-    assert backup(registry, place)["copied"] == 1, "the record of the backup itself"
+    destination = f"{location}-backup"
+    assert backup(registry, destination)["copied"] >= 3
+    assert backup(registry, destination)["copied"] == 1, "the record of the backup itself"
     restored = ModelRegistry(tmp_path / "restored", encrypt=False)
-    restore(restored, place)
+    restore(restored, destination)
     assert restored.verify_artifact(model_id) == registry.get_metadata(model_id).digest

@@ -1,4 +1,4 @@
-"""What keeps the service answering: rates, back-pressure, slow clients, second forms, logs that are rotated."""
+"""What keeps the service answering: rates, back-pressure, slow clients, optimized forms, logs that are rotated."""
 
 import concurrent.futures
 import json
@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from serving.http.auth import ApiKey, hash_api_key, new_api_key
-from serving.http.limits import Buckets
+from serving.http.rate_limit import Buckets
 from tests.service import GOOD, Service, Setting, listening, started
 
 
@@ -95,7 +95,7 @@ def test_beyond_what_it_can_work_on_it_says_503_and_when_to_come_back(setting: S
         assert refused.json()["error"]["code"] == "overloaded"
 
 
-def test_the_second_form_answers_and_says_the_same(setting: Setting) -> None:
+def test_the_optimized_form_answers_and_says_the_same(setting: Setting) -> None:
     metadata = setting.registry.get_metadata(setting.model_id)
     assert metadata.runtime is not None
     assert metadata.runtime["largest_difference"] <= metadata.runtime["tolerance"]
@@ -111,7 +111,7 @@ def test_the_second_form_answers_and_says_the_same(setting: Setting) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_a_second_form_that_is_not_the_registered_one_is_never_served(setting: Setting, tmp_path: Path) -> None:
+def test_an_optimized_form_that_is_not_the_registered_one_is_never_served(setting: Setting, tmp_path: Path) -> None:
     changes = {"MODEL_RUNTIME_SHA256": "sha256:" + "1" * 64}
     with listening() as listener, started(setting, listener, **changes) as refused:
         assert refused.ready["code"] == "ChecksumMismatch"

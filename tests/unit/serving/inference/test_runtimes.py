@@ -55,38 +55,38 @@ def _runtime(model: Any, *, form: bool) -> Runtime:
 
 
 def _around(model: Any, features: int) -> Runtime:
-    """A runtime of something that is no estimator."""
+    """A runtime of something that is not an estimator."""
     names = tuple(Feature(name=str(number), gaps=False) for number in range(features))
     contract = Contract("binary", "predict_proba", (0, 1), 1, 0.5, "default", False, names)
     return Runtime(contract.own(model))
 
 
 async def _everybody_at_once(runtime: Runtime) -> list[float]:
-    found = await asyncio.gather(*(runtime.soon([row]) for row in ROWS.tolist()))
+    found = await asyncio.gather(*(runtime.predict_async([row]) for row in ROWS.tolist()))
     return [value for (value,) in found]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
-@pytest.mark.parametrize("form", ["own library", "faster form"])
+@pytest.mark.parametrize("form", ["own library", "optimized form"])
 def test_the_answers_are_the_models_own(model: Any, form: str) -> None:
     fitted = _fitted(model)
     expected = fitted.predict_proba(ROWS.astype(np.float64))[:, 1]
-    runtime = _runtime(fitted, form=form == "faster form")
+    runtime = _runtime(fitted, form=form == "optimized form")
     np.testing.assert_allclose(runtime.compute(ROWS.tolist()), expected, atol=TOLERANCE)
     np.testing.assert_allclose(run_in_a_loop_of_its_own(_everybody_at_once(runtime)), expected, atol=TOLERANCE)
     for row, value in zip(ROWS.tolist()[:5], expected, strict=False):
-        now = runtime.now([row])
-        assert now is None or now == [pytest.approx(float(value), abs=TOLERANCE)]
+        inline = runtime.predict_inline([row])
+        assert inline is None or inline == [pytest.approx(float(value), abs=TOLERANCE)]
 
 
 def test_long_batches_are_left_to_the_thread_by_what_a_row_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = _runtime(_fitted(LogisticRegression()), form=True)
     rows = [[0.5] * 4] * 2
-    assert runtime.now(rows) is None, "one row until it is known how long one takes"
+    assert runtime.predict_inline(rows) is None, "one row until it is known how long one takes"
     runtime.measure_pace(rows)
     expected = pytest.approx(runtime.compute(rows))
-    assert runtime.now(rows) == expected
-    assert run_in_a_loop_of_its_own(runtime.soon(rows)) == expected
+    assert runtime.predict_inline(rows) == expected
+    assert run_in_a_loop_of_its_own(runtime.predict_async(rows)) == expected
     many = FormRunner.many
 
     def slow(self: FormRunner, rows: Any) -> Any:
@@ -95,7 +95,7 @@ def test_long_batches_are_left_to_the_thread_by_what_a_row_takes(monkeypatch: py
 
     monkeypatch.setattr(FormRunner, "many", slow)
     runtime.measure_pace(rows)
-    assert runtime.now(rows) is None
+    assert runtime.predict_inline(rows) is None
 
 
 def test_onnx_runtime_does_not_report_home(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_onnx_runtime_does_not_report_home(tmp_path: Path) -> None:
 def test_a_number_beyond_32_bits_is_answered_by_the_models_own_library() -> None:
     model = _fitted(XGBClassifier(n_estimators=3))
     runtime, row = _runtime(model, form=True), [1e300, 0.0, -1e300, 0.0]
-    assert runtime.now([row]) is None
+    assert runtime.predict_inline([row]) is None
     assert runtime.compute([row]) == pytest.approx(model.predict_proba([row])[:, 1].tolist(), abs=TOLERANCE)
     assert (runtime.by_form, runtime.by_own) == (0, 1)
 
@@ -136,7 +136,7 @@ def test_a_row_that_is_refused_is_one_callers_and_the_others_are_answered() -> N
     async def ask() -> list[Any]:
         runtime = _around(Picky(), 1)
         asked = ([[0.25]], [[-1.0]], [[0.5], [0.75]])
-        return list(await asyncio.gather(*(runtime.soon(rows) for rows in asked), return_exceptions=True))
+        return list(await asyncio.gather(*(runtime.predict_async(rows) for rows in asked), return_exceptions=True))
 
     first, refused, third = run_in_a_loop_of_its_own(ask())
     assert (first, third) == ([0.25], [0.5, 0.75])
@@ -154,14 +154,14 @@ def test_requests_that_wait_are_calculated_together() -> None:
 
     async def ask() -> None:
         runtime = _around(Counts(), 1)
-        await asyncio.gather(*(runtime.soon([[0.0]]) for _ in range(100)))
+        await asyncio.gather(*(runtime.predict_async([[0.0]]) for _ in range(100)))
 
     run_in_a_loop_of_its_own(ask())
     assert sum(sizes) == 100
     assert len(sizes) < 20
 
 
-def test_a_model_that_answers_otherwise_than_its_kind_has_no_faster_form() -> None:
+def test_a_model_that_answers_otherwise_than_its_kind_has_no_optimized_form() -> None:
     class Odd(LogisticRegression):
         def predict_proba(self, rows: Any) -> Any:
             return super().predict_proba(rows) / 2

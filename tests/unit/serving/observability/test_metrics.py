@@ -33,11 +33,10 @@ def _metrics() -> ServiceMetrics:
 def _used(metrics: ServiceMetrics, *, shift: float = 0.0) -> ServiceMetrics:
     rows = [[value, 0.0] for value in np.random.default_rng(0).uniform(0, 10, 2000) + shift]
     scores = np.random.default_rng(1).uniform(0, 1, 2000).tolist()
-    for _ in range(2):
-        metrics.arrived(rows)
-        metrics.decisions(scores, 20)
+    for milliseconds in (98.0, 99.0):
+        metrics.request(200, milliseconds, rows, scores, 20)
     metrics.feedback([(True, True)] * 6 + [(False, False)] * 3 + [(True, False)])
-    for number in range(100):
+    for number in range(98):
         metrics.request(500 if number == 0 else 200, float(number))
     return metrics
 

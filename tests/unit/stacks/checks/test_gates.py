@@ -37,7 +37,7 @@ def test_an_equal_version_passes(deployed: ModelMetadata) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metrics", "said"),
+    ("metrics", "details"),
     [
         ({"accuracy": 0.85, "recall": 0.8}, ["accuracy is 0.85, at least 0.9", "accuracy is 0.85, that of"]),
         ({"accuracy": 0.93, "recall": 0.8}, ["accuracy is 0.93, that of"]),
@@ -46,18 +46,18 @@ def test_an_equal_version_passes(deployed: ModelMetadata) -> None:
     ],
 )
 def test_floors_and_losses_are_compared_by_metric(
-    deployed: ModelMetadata, metrics: dict[str, float], said: list[str]
+    deployed: ModelMetadata, metrics: dict[str, float], details: list[str]
 ) -> None:
     gates = GatesConfig(metric_floors={"accuracy": 0.9}, allowed_loss={"accuracy": 0.01})
     found = failed_gates(_candidate(deployed, performance_metrics=metrics), deployed, gates, {})
-    assert len(found) == len(said)
-    assert all(words in gate.said for gate, words in zip(found, said, strict=True))
+    assert len(found) == len(details)
+    assert all(words in gate.detail for gate, words in zip(found, details, strict=True))
 
 
 def test_features_that_callers_send_have_to_be_those_that_it_takes(deployed: ModelMetadata) -> None:
     candidate = _candidate(deployed, feature_schema=({"name": "amount"}, {"name": "country"}))
     found = failed_gates(candidate, deployed, GatesConfig(), {})
-    assert [gate.said for gate in found] == [
+    assert [gate.detail for gate in found] == [
         "callers send hour, which it does not take",
         "it takes country, which callers do not send",
     ]
@@ -94,7 +94,7 @@ def test_a_missing_signature_is_a_gate_and_an_images_libraries_are_those_that_it
     deployed: ModelMetadata,
 ) -> None:
     (found,) = failed_gates(_candidate(deployed), deployed, GatesConfig(), {}, "it is not signed")
-    assert (found.name, found.said) == ("signature", "it is not signed")
+    assert (found.name, found.detail) == ("signature", "it is not signed")
     pinned = image_versions(SOURCE)
     assert {"xgboost", "scikit-learn", "lightgbm", "numpy"} <= set(pinned)
     assert pinned["scikit-learn"].count(".") >= 1

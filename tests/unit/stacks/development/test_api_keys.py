@@ -32,13 +32,13 @@ def test_each_environment_has_keys_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rate", "said"),
+    ("name", "rate", "message"),
     [("a", None, "has a key of the name 'a' already"), ("a b", None, "not allowed"), ("b", 0.0, "above 0")],
 )
-def test_a_mistake_is_refused_and_changes_nothing(tmp_path: Path, name: str, rate: float | None, said: str) -> None:
+def test_a_mistake_is_refused_and_changes_nothing(tmp_path: Path, name: str, rate: float | None, message: str) -> None:
     _, path = add_api_key(tmp_path, "staging", "a", ["predict"])
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         add_api_key(tmp_path, "staging", name, ["predict"], rate)
     assert path.read_bytes() == before
 

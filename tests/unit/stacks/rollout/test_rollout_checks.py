@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from benchmarks.rollouts.simulate import KINDS, run
 from infra.errors import ConfigError
 from infra.rollout_config import RolloutChecks, RolloutConfig, parse_rollout_config
-from stacks.rollout.checks import Decision, Limits, SideNumbers, judge
-from stacks.rollout.sequential import Finding, Test
+from stacks.rollout.checks import Decision, Limits, VariantMetrics, judge
+from stacks.rollout.sequential_test import Finding, SequentialTest
 
 _LIMITS = Limits(RolloutChecks(), drift=0.25, error_rate=0.05, latency_p95_ms=100.0)
 
 
-def _side(requests: int, errors: int = 0, frauds: int = 0, milliseconds: float = 5.0, **more: float) -> SideNumbers:
+def _variant(
+    requests: int, errors: int = 0, frauds: int = 0, milliseconds: float = 5.0, **more: float
+) -> VariantMetrics:
     latencies = {round(math.log(milliseconds) * 48): requests}
     decisions = requests - errors
-    return SideNumbers(
+    return VariantMetrics(
         "m", requests=requests, errors=errors, decisions=decisions, frauds=frauds, latencies=latencies, **more
     )  # type: ignore[arg-type]
 
@@ -27,7 +29,7 @@ def _side(requests: int, errors: int = 0, frauds: int = 0, milliseconds: float =
 def test_more_bad_outcomes_never_make_a_candidate_look_better(
     expected: float, margin: float, bad: int, good: int
 ) -> None:
-    test = Test(expected, margin, 0.01)
+    test = SequentialTest(expected, margin, 0.01)
     order = [Finding.AS_GOOD, Finding.UNDECIDED, Finding.WORSE]
     few, more = test.finding(bad, bad + good), test.finding(bad + 1, bad + good + 1)
     assert order.index(few) <= order.index(more)
@@ -35,7 +37,7 @@ def test_more_bad_outcomes_never_make_a_candidate_look_better(
 
 
 def test_the_number_of_requests_that_a_decision_takes_is_what_it_says() -> None:
-    test = Test(0.001, 0.02, 0.01)
+    test = SequentialTest(0.001, 0.02, 0.01)
     needed = test.requests_if_none_is_bad
     assert test.finding(0, needed) is Finding.AS_GOOD
     assert test.finding(0, needed - 1) is Finding.UNDECIDED
@@ -44,12 +46,12 @@ def test_the_number_of_requests_that_a_decision_takes_is_what_it_says() -> None:
 
 
 def test_an_equal_candidate_goes_on_and_each_kind_of_worse_is_withdrawn_for_its_reason() -> None:
-    stable = _side(5000, errors=5, frauds=100)
-    assert judge(stable, _side(1000, errors=1, frauds=20), _LIMITS).decision is Decision.GO_ON
+    stable = _variant(5000, errors=5, frauds=100)
+    assert judge(stable, _variant(1000, errors=1, frauds=20), _LIMITS).decision is Decision.GO_ON
     for candidate, reason in (
-        (_side(1000, errors=50, frauds=20), "errors"),
-        (_side(1000, errors=1, frauds=20, milliseconds=15.0), "latency"),
-        (_side(1000, errors=1, frauds=90), "decisions"),
+        (_variant(1000, errors=50, frauds=20), "errors"),
+        (_variant(1000, errors=1, frauds=20, milliseconds=15.0), "latency"),
+        (_variant(1000, errors=1, frauds=90), "decisions"),
     ):
         verdict = judge(stable, candidate, _LIMITS)
         assert verdict.decision is Decision.WITHDRAW
@@ -57,24 +59,24 @@ def test_an_equal_candidate_goes_on_and_each_kind_of_worse_is_withdrawn_for_its_
 
 
 def test_too_few_requests_wait_and_say_for_what() -> None:
-    verdict = judge(_side(40), _side(2), _LIMITS)
+    verdict = judge(_variant(40), _variant(2), _LIMITS)
     assert verdict.decision is Decision.WAIT
     assert "500 are needed" in verdict.reason
 
 
 def test_fewer_decisions_as_fraud_are_seen_too() -> None:
-    verdict = judge(_side(5000, frauds=1000), _side(2000, frauds=260), _LIMITS)
+    verdict = judge(_variant(5000, frauds=1000), _variant(2000, frauds=260), _LIMITS)
     assert verdict.decision is Decision.WITHDRAW
     assert "decisions" in verdict.reason
 
 
 def test_drift_withdraws_only_where_stable_has_not_moved_as_far() -> None:
     watched = Limits(RolloutChecks(), drift=0.25, error_rate=0.05, latency_p95_ms=100.0, drift_watched=True)
-    stable = _side(5000, frauds=100, drift=0.1)
-    assert judge(stable, _side(1000, frauds=20), watched).decision is Decision.WAIT
-    assert judge(stable, _side(1000, frauds=20, drift=0.5), watched).decision is Decision.WITHDRAW
-    moved = _side(5000, frauds=100, drift=0.6)
-    assert judge(moved, _side(1000, frauds=20, drift=0.5), watched).decision is Decision.GO_ON
+    stable = _variant(5000, frauds=100, drift=0.1)
+    assert judge(stable, _variant(1000, frauds=20), watched).decision is Decision.WAIT
+    assert judge(stable, _variant(1000, frauds=20, drift=0.5), watched).decision is Decision.WITHDRAW
+    moved = _variant(5000, frauds=100, drift=0.6)
+    assert judge(moved, _variant(1000, frauds=20, drift=0.5), watched).decision is Decision.GO_ON
 
 
 def test_a_candidate_whose_drift_is_known_first_waits_for_stables() -> None:
@@ -86,27 +88,27 @@ def test_a_candidate_whose_drift_is_known_first_waits_for_stables() -> None:
         drift_watched=True,
         stable_drift_watched=True,
     )
-    candidate = _side(1000, frauds=20, drift=0.5)
-    verdict = judge(_side(5000, frauds=100), candidate, both)
+    candidate = _variant(1000, frauds=20, drift=0.5)
+    verdict = judge(_variant(5000, frauds=100), candidate, both)
     assert (verdict.decision, verdict.reason) == (
         Decision.WAIT,
         "drift: not known yet of m: it takes 500 transactions",
     )
-    assert judge(_side(5000, frauds=100, drift=0.0), candidate, both).decision is Decision.WITHDRAW
+    assert judge(_variant(5000, frauds=100, drift=0.0), candidate, both).decision is Decision.WITHDRAW
 
 
 def test_accuracy_counts_where_there_is_feedback_and_nothing_waits_for_it() -> None:
-    stable = _side(5000, frauds=100, right=970, wrong=30)
-    assert judge(stable, _side(1000, frauds=20), _LIMITS).decision is Decision.GO_ON
-    assert judge(stable, _side(1000, frauds=20, right=170, wrong=30), _LIMITS).decision is Decision.WITHDRAW
+    stable = _variant(5000, frauds=100, right=970, wrong=30)
+    assert judge(stable, _variant(1000, frauds=20), _LIMITS).decision is Decision.GO_ON
+    assert judge(stable, _variant(1000, frauds=20, right=170, wrong=30), _LIMITS).decision is Decision.WITHDRAW
 
 
 def test_alone_it_is_held_to_the_alarms_thresholds_and_an_alarm_that_is_on_withdraws() -> None:
-    nothing = SideNumbers("m")
-    assert judge(nothing, _side(1000, errors=1), _LIMITS, alone=True).decision is Decision.GO_ON
-    assert judge(nothing, _side(1000, errors=80), _LIMITS, alone=True).decision is Decision.WITHDRAW
-    assert judge(nothing, _side(1000, milliseconds=150.0), _LIMITS, alone=True).decision is Decision.WITHDRAW
-    on = judge(_side(5000), _side(1000), _LIMITS, ("prod-error-rate",))
+    nothing = VariantMetrics("m")
+    assert judge(nothing, _variant(1000, errors=1), _LIMITS, alone=True).decision is Decision.GO_ON
+    assert judge(nothing, _variant(1000, errors=80), _LIMITS, alone=True).decision is Decision.WITHDRAW
+    assert judge(nothing, _variant(1000, milliseconds=150.0), _LIMITS, alone=True).decision is Decision.WITHDRAW
+    on = judge(_variant(5000), _variant(1000), _LIMITS, ("prod-error-rate",))
     assert (on.decision, on.reason) == (Decision.WITHDRAW, "alarm: prod-error-rate")
 
 
@@ -120,7 +122,7 @@ def test_over_two_hundred_simulated_rollouts_wrong_decisions_are_rare() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ({"strategy": "canary", "steps": [50, 20, 100]}, "steps that grow"),
         ({"strategy": "canary", "steps": [5, 50]}, "end with 100"),
@@ -136,10 +138,10 @@ def test_over_two_hundred_simulated_rollouts_wrong_decisions_are_rare() -> None:
         ([], "allowed: an object"),
     ],
 )
-def test_what_is_impossible_is_refused_with_what_is_allowed(value: object, said: str) -> None:
+def test_what_is_impossible_is_refused_with_what_is_allowed(value: object, message: str) -> None:
     with pytest.raises(ConfigError, match="rollout") as refused:
         parse_rollout_config(value, "Pulumi.dev.yaml: rollout", "m_A_20260101_000000", "local")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_platform_that_cannot_is_told_so() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from sandbox.once import OnlyOnce
+from sandbox.idempotency import IdempotentRequests
 
 
 class _Counting:
@@ -37,7 +37,7 @@ def _ask(application: Any, call: str | None, method: str = "POST") -> tuple[int,
 
 def test_a_call_that_is_sent_again_gets_the_first_answer() -> None:
     inner = _Counting()
-    application = OnlyOnce(inner)
+    application = IdempotentRequests(inner)
     assert [_ask(application, "a") for _ in range(3)] == [(200, "1 asked")] * 3
     assert _ask(application, "b") == (200, "2 asked")
     assert inner.asked == 2
@@ -46,22 +46,22 @@ def test_a_call_that_is_sent_again_gets_the_first_answer() -> None:
 @pytest.mark.parametrize(("call", "method"), [(None, "POST"), ("a", "GET")])
 def test_calls_that_are_not_told_apart_or_change_nothing_are_asked_each_time(call: str | None, method: str) -> None:
     inner = _Counting()
-    application = OnlyOnce(inner)
+    application = IdempotentRequests(inner)
     for number in (1, 2):
         assert _ask(application, call, method) == (200, f"{number} asked")
 
 
 def test_a_failure_is_asked_anew_and_the_success_after_it_is_kept() -> None:
     inner = _Counting("503 Busy", "409 Conflict")
-    application = OnlyOnce(inner)
-    said = [_ask(application, "a") for _ in range(4)]
-    assert said == [(503, "1 asked"), (409, "2 asked"), (200, "3 asked"), (200, "3 asked")]
+    application = IdempotentRequests(inner)
+    output = [_ask(application, "a") for _ in range(4)]
+    assert output == [(503, "1 asked"), (409, "2 asked"), (200, "3 asked"), (200, "3 asked")]
 
 
 def test_a_call_that_is_sent_again_while_it_is_carried_out_waits_for_the_answer() -> None:
     inner = _Counting()
     inner.may_answer.clear()
-    application = OnlyOnce(inner)
+    application = IdempotentRequests(inner)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(_ask, application, "a") for _ in range(4)]
         inner.may_answer.set()
@@ -71,7 +71,7 @@ def test_a_call_that_is_sent_again_while_it_is_carried_out_waits_for_the_answer(
 
 def test_the_thousand_latest_calls_are_kept() -> None:
     inner = _Counting()
-    application = OnlyOnce(inner)
+    application = IdempotentRequests(inner)
     for number in range(1_001):
         _ask(application, f"call {number}")
     assert _ask(application, "call 1000") == (200, "1001 asked")

@@ -1,4 +1,4 @@
-"""What checksum and cipher add: the same streams with and without them, in turns in one process."""
+"""The overhead of checksum and cipher: the same streams with and without them, in turns in one process."""
 
 import os
 import pickle
@@ -9,12 +9,12 @@ from typing import Any
 from benchmarks.store.contestants import contestant
 from benchmarks.store.timing import timed
 
-ADDED = ("none", "gzip", "zstd")
+COMPRESSIONS = ("none", "gzip", "zstd")
 _ROUNDS = 7
 _WHAT = ("save", "load", "cold")
 
 
-def measure_added(model_path: Path, compression: str, directory: Path) -> dict[str, Any]:
+def measure_overhead(model_path: Path, compression: str, directory: Path) -> dict[str, Any]:
     """Saves and loads by each way in turns, the order rotated each time.
 
     Returns:
@@ -46,7 +46,7 @@ def measure_added(model_path: Path, compression: str, directory: Path) -> dict[s
     return {"compression": compression, **medians}
 
 
-def added_table(added: list[dict[str, Any]]) -> str:
+def overhead_table(overhead: list[dict[str, Any]]) -> str:
     """The section of the results."""
     lines = [
         "",
@@ -58,7 +58,7 @@ def added_table(added: list[dict[str, Any]]) -> str:
         "| model | compression | save bare | + checksum | + both | load bare | + checksum | + both | cold | + checksum | + both |",  # noqa: E501
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in added:
+    for row in overhead:
         cells = []
         for what in _WHAT:
             if what not in row["bare"]:

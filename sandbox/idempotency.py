@@ -1,9 +1,9 @@
-"""A request that an SDK sends again is answered as it was, and not carried out twice.
+"""Idempotency: a request that an SDK sends again gets the first answer, and is not carried out twice.
 
 An SDK tells every request of one call by the same `amz-sdk-invocation-id`. It sends one again when it did not see the
 answer, and a connection on a busy machine can be lost after the work was done: asked twice to create, moto says that
-the thing exists already, and the first caller never hears that it was made by it. AWS keeps such promises in each
-service by tokens of its own; here one place keeps them for all.
+the thing exists already, and the first caller never hears that it was made by it. AWS has an idempotency token
+of its own in each service; here one application does it for all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-__all__ = ["OnlyOnce", "read_to_the_end"]
+__all__ = ["IdempotentRequests", "read_to_the_end"]
 
 _KEPT = 1_000
 _WAIT_SECONDS = 60.0
@@ -26,7 +26,7 @@ class _Given(NamedTuple):
     body: bytes
 
 
-class OnlyOnce:
+class IdempotentRequests:
     """A WSGI application around another; answers of the last 1,000 calls that change something are kept."""
 
     def __init__(self, application: Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]) -> None:

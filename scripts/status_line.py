@@ -1,4 +1,4 @@
-"""Says on standard error that a command is at work, once it takes longer than a second."""
+"""A line on standard error that shows how far a command is, once it takes longer than a second."""
 
 import sys
 import threading
@@ -10,7 +10,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_ON_TERMINAL = 0.2
 
 
-class Working:
+class StatusLine:
     """A line that moves on a terminal, a line every few seconds elsewhere; use as a context manager.
 
     Args:
@@ -26,7 +26,7 @@ class Working:
         self._shown = False
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
-    def __enter__(self) -> "Working":
+    def __enter__(self) -> "StatusLine":
         self._thread.start()
         return self
 
@@ -36,11 +36,11 @@ class Working:
         self.stop()
 
     def step(self, done: int, total: int, what: str) -> None:
-        """How far it is, and with what; cheap to call often."""
+        """Sets how far the command is, and with what; cheap to call often."""
         self._detail = f" {done} of {total}, {what}"
 
     def stop(self) -> None:
-        """Says no more; what is printed from here on begins on a clean line."""
+        """Removes the line; what is printed from here on begins on a clean line."""
         self._ended.set()
         self._thread.join()
         if self._shown and self._on_terminal:

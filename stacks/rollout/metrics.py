@@ -1,4 +1,4 @@
-"""What the stable version and the candidate did on the same traffic: from the front of this machine, or CloudWatch."""
+"""Metrics of the stable version and the candidate on the same traffic, from the traffic splitter or CloudWatch."""
 
 import json
 import math
@@ -11,30 +11,30 @@ from typing import Any
 
 from conventions import metric_names
 from conventions.latency import NEAR_ZERO_MS, STEPS
-from conventions.run_files import FRONT_FILE, STATUS_FILE
+from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from infra.cloud_config import CloudConfig
 from infra.rollout_config import RolloutConfig
 from stacks.checks.alerts import measured
 from stacks.errors import EndpointSilent
-from stacks.rollout.checks import SideNumbers
+from stacks.rollout.checks import VariantMetrics
 
 _PERIOD_SECONDS = 60
 _ALARM = "ALARM"
 
 
 @dataclass(frozen=True)
-class RolloutNumbers:
+class RolloutMetrics:
     """Both versions' numbers since the weight was last changed."""
 
-    stable: SideNumbers
-    candidate: SideNumbers
+    stable: VariantMetrics
+    candidate: VariantMetrics
     seconds: float = 0.0
     weight: int | None = None
     """Percent that the route gives the candidate as it runs; None where that is not known."""
     compared: int = 0
     """Transactions that both decided, with the shadow on."""
     differing: int = 0
-    """Of those: that they decided differently."""
+    """Transactions that both decided, and differently."""
 
     @property
     def candidate_share(self) -> float | None:
@@ -43,8 +43,8 @@ class RolloutNumbers:
         return self.candidate.requests / total if total else None
 
 
-class FrontNumbers:
-    """Read from the run directories of this machine's front and slots.
+class TrafficSplitterMetrics:
+    """Read from the run directories of this machine's traffic splitter and slots.
 
     Args:
         checkout: the project's root.
@@ -55,19 +55,22 @@ class FrontNumbers:
     def __init__(self, checkout: Path, deployment_name: str, api_key_file: Path) -> None:
         self._run, self._name, self._key = checkout / ".run", deployment_name, api_key_file
 
-    def read(self, stable_id: str, rollout: RolloutConfig) -> RolloutNumbers:
-        """The numbers as they are now; nothing has happened where there is no front, or another weight's."""
-        nothing = RolloutNumbers(SideNumbers(stable_id), SideNumbers(rollout.candidate))
+    def read(self, stable_id: str, rollout: RolloutConfig) -> RolloutMetrics:
+        """The numbers as they are now; nothing has happened where there is no traffic splitter, or another weight's."""
+        nothing = RolloutMetrics(VariantMetrics(stable_id), VariantMetrics(rollout.candidate))
         try:
-            content = json.loads((self._run / self._name / FRONT_FILE).read_text(encoding="utf-8"))
-            sides = content["sides"]
+            content = self._content()
+            variants = content["sides"]
         except (OSError, ValueError, KeyError):
             return nothing
-        if sides["stable"]["model_id"] != stable_id or sides.get("candidate", {}).get("model_id") != rollout.candidate:
+        if (
+            variants["stable"]["model_id"] != stable_id
+            or variants.get("candidate", {}).get("model_id") != rollout.candidate
+        ):
             return nothing
-        return RolloutNumbers(
-            self._more(_side(sides["stable"]), rollout.slot),
-            self._more(_side(sides["candidate"]), rollout.other_slot),
+        return RolloutMetrics(
+            self._more(_variant(variants["stable"]), rollout.slot),
+            self._more(_variant(variants["candidate"]), rollout.other_slot),
             seconds=float(content["seconds"]),
             weight=int(content["weight"]),
             compared=int(content["compared"]),
@@ -75,23 +78,27 @@ class FrontNumbers:
         )
 
     def weight(self) -> int | None:
-        """The weight that the front divides by; None where there is none."""
+        """The weight that the traffic splitter divides by; None where there is none."""
         try:
-            return int(json.loads((self._run / self._name / FRONT_FILE).read_text(encoding="utf-8"))["weight"])
+            return int(self._content()["weight"])
         except (OSError, ValueError, KeyError):
             return None
 
-    def _more(self, side: SideNumbers, slot: str) -> SideNumbers:
-        """With drift and accuracy, where the process tells."""
+    def _content(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self._run / self._name / TRAFFIC_SPLITTER_FILE).read_text(encoding="utf-8"))
+        return found
+
+    def _more(self, variant: VariantMetrics, slot: str) -> VariantMetrics:
+        """The metrics with drift and accuracy, where the process tells."""
         try:
             status = json.loads((self._run / f"{self._name}-{slot}" / STATUS_FILE).read_text(encoding="utf-8"))
             numbers = measured(f"http://127.0.0.1:{int(status['serving']['port'])}", self._key)
         except (OSError, ValueError, KeyError, TypeError, EndpointSilent):
-            return side
-        return _with_gauges(side, numbers["gauges"], int(numbers["feedback"]))
+            return variant
+        return _with_gauges(variant, numbers["gauges"], int(numbers["feedback"]))
 
 
-class CloudNumbers:
+class CloudMetrics:
     """Read from CloudWatch, where each version publishes under its own name too.
 
     Args:
@@ -107,7 +114,7 @@ class CloudNumbers:
         self._namespace = cloud.metrics_namespace
         self._environment, self._name = environment, deployment_name
 
-    def read(self, stable_id: str, rollout: RolloutConfig, since: datetime) -> RolloutNumbers:
+    def read(self, stable_id: str, rollout: RolloutConfig, since: datetime) -> RolloutMetrics:
         """The numbers since a time, to the minute, since that is how CloudWatch keeps them.
 
         The minute in which a step began counts too: it may hold some of the step before, of the same versions. That of
@@ -118,8 +125,8 @@ class CloudNumbers:
         if rollout.weight <= rollout.steps[0]:
             begin += timedelta(minutes=1)
         if begin > datetime.now(UTC):
-            return RolloutNumbers(SideNumbers(stable_id), SideNumbers(rollout.candidate), seconds)
-        return RolloutNumbers(self._side(stable_id, begin), self._side(rollout.candidate, begin), seconds)
+            return RolloutMetrics(VariantMetrics(stable_id), VariantMetrics(rollout.candidate), seconds)
+        return RolloutMetrics(self._variant(stable_id, begin), self._variant(rollout.candidate, begin), seconds)
 
     def alarms(self) -> tuple[str, ...]:
         """Names of the deployment's alarms that are on."""
@@ -130,12 +137,12 @@ class CloudNumbers:
         # Not every server of this interface heeds both conditions.
         return tuple(sorted(each["AlarmName"] for each in found if each["StateValue"] == _ALARM))
 
-    def _side(self, model_id: str, since: datetime) -> SideNumbers:
+    def _variant(self, model_id: str, since: datetime) -> VariantMetrics:
         counts = {
             name: int(self._statistic(model_id, name, "Sum", since) or 0)
             for name in (metric_names.REQUESTS, metric_names.ERRORS, metric_names.DECISIONS, metric_names.FRAUDS)
         }
-        side = SideNumbers(
+        variant = VariantMetrics(
             model_id,
             requests=counts[metric_names.REQUESTS],
             errors=counts[metric_names.ERRORS],
@@ -144,7 +151,7 @@ class CloudNumbers:
             latencies=self._latencies(model_id, since),
         )
         drift = self._statistic(model_id, metric_names.DRIFT, "Maximum", since)
-        return side if drift is None else replace(side, drift=drift)
+        return variant if drift is None else replace(variant, drift=drift)
 
     def _latencies(self, model_id: str, since: datetime) -> Mapping[int, int]:
         """How many requests were how slow: what each percentile from 1 to 99 is, times the requests between two."""
@@ -189,17 +196,17 @@ class CloudNumbers:
         return list(answer["Datapoints"])
 
 
-def _side(content: Mapping[str, Any]) -> SideNumbers:
+def _variant(content: Mapping[str, Any]) -> VariantMetrics:
     counts = {name: int(content[name]) for name in ("requests", "errors", "decisions", "frauds")}
     latencies = {int(step): int(count) for step, count in content["latencies"].items()}
-    return SideNumbers(str(content["model_id"]), **counts, latencies=latencies)
+    return VariantMetrics(str(content["model_id"]), **counts, latencies=latencies)
 
 
-def _with_gauges(side: SideNumbers, gauges: Mapping[str, float], feedback: int) -> SideNumbers:
+def _with_gauges(variant: VariantMetrics, gauges: Mapping[str, float], feedback: int) -> VariantMetrics:
     accuracy = gauges.get(metric_names.ACCURACY)
     right = round(accuracy * feedback) if accuracy is not None else 0
     return replace(
-        side,
+        variant,
         drift=gauges.get(metric_names.DRIFT),
         right=right,
         wrong=feedback - right if accuracy is not None else 0,

@@ -1,4 +1,4 @@
-"""What a stack refuses to deploy, whatever its config says: staging and production are never weaker than they look."""
+"""Rules of an environment that no config can lower: what staging and production refuse to deploy."""
 
 from collections.abc import Iterator
 
@@ -8,14 +8,14 @@ from infra.settings import StackSettings
 from model_store import ModelMetadata, ModelStatus
 
 _MIN_PRODUCTION_REPLICAS = 2
-_UNFIT = (ModelStatus.TRAINED, ModelStatus.ARCHIVED)
+_NOT_VALIDATED = (ModelStatus.TRAINED, ModelStatus.ARCHIVED)
 
 
-def require_fit(settings: StackSettings) -> None:
-    """Raises ConfigError unless the config is fit for its environment.
+def require_environment_policy(settings: StackSettings) -> None:
+    """Raises ConfigError unless the config meets the policy of its environment.
 
     Raises:
-        ConfigError: names every key that is not, the value, and what is allowed.
+        ConfigError: names every key that does not meet it, the value, and what is allowed.
     """
     problems = list(_problems(settings))
     if problems:
@@ -28,7 +28,7 @@ def require_validated(settings: StackSettings, model: ModelMetadata) -> None:
     Raises:
         ConfigError: it was never validated, or was archived.
     """
-    if settings.deployment.environment == "production" and model.status in _UNFIT:
+    if settings.deployment.environment == "production" and model.status in _NOT_VALIDATED:
         raise ConfigError(
             f"Pulumi.{settings.stack}.yaml: {config_keys.MODEL_VERSION}: {model.model_id} is {model.status}; "
             "production serves what was validated: python scripts/manage_models.py update-status "

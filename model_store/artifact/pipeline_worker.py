@@ -1,4 +1,4 @@
-"""Steps that run beside each other, each in a thread of its own, in order, with few items between them."""
+"""A worker thread for one step of a pipeline: items in order, few of them waiting."""
 
 import queue
 import threading
@@ -9,8 +9,8 @@ _Item = TypeVar("_Item")
 _WAITING = 4
 
 
-class Stage(Generic[_Item]):
-    """A thread that does one step for each item; a single item is done by who waits for it, without a thread.
+class PipelineWorker(Generic[_Item]):
+    """Does one step for each item in a thread; a single item is done by the caller of `finish`, without a thread.
 
     Args:
         name: of the thread.
@@ -65,7 +65,7 @@ class Stage(Generic[_Item]):
             raise self._failure
 
     def _run(self) -> None:
-        # After a failure items are only taken away: whoever puts them must not wait for ever.
+        # After a failure items are only discarded, so that `put` never blocks.
         while (holder := self._queue.get()) is not None:
             if self._failure is None:
                 try:

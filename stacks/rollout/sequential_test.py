@@ -30,7 +30,7 @@ class Finding(StrEnum):
 
 
 @dataclass(frozen=True)
-class Test:
+class SequentialTest:
     """One check's two hypotheses.
 
     Args:
@@ -38,8 +38,6 @@ class Test:
         margin: by how much more it is worse: p1 = p0 + margin.
         wrong: how often either wrong decision may happen, a and b.
     """
-
-    __test__ = False  # pytest: not a class of tests
 
     expected: float
     margin: float

@@ -1,12 +1,12 @@
-"""`python -m serving.front`: one address for two model versions, the stable one and a candidate, on one machine.
+"""`python -m serving.traffic_splitter`: one address on one machine for two model versions, stable and candidate.
 
 Each prediction goes to the candidate or to the stable one as the weight says; everything else goes to the stable one.
 A request that names a model version in `X-Model-Id` goes to that. With the shadow on, the candidate is sent a copy of
 every prediction, and its answer is compared and thrown away. What the candidate cannot answer, for it is not there, the
 stable version does.
 
-What both did is written to `front.json` in the run directory, twice a second. A new weight is a new front on the same
-socket, started by the supervisor; so the counts are those of one weight.
+What both did is written to `front.json` in the run directory, twice a second. A new weight is a new splitter on the
+same socket, started by the supervisor; so the counts are those of one weight.
 
 It is for trying a rollout where there is no cluster: there a Gateway's HTTPRoute does the same.
 """
@@ -30,7 +30,7 @@ from yarl import URL
 
 from conventions import variables
 from conventions.latency import NEAR_ZERO_MS, STEPS
-from conventions.run_files import FRONT_FILE, STATUS_FILE
+from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from serving.observability.logs import configure_logs, service_log
 from serving.process.server import report, serve
 
@@ -62,15 +62,15 @@ _ANSWERS = msgspec.json.Decoder(_Answer)
 
 
 @dataclass(frozen=True)
-class FrontSettings:
-    """What the front is told by its environment."""
+class TrafficSplitterSettings:
+    """What the traffic splitter is told by its environment."""
 
     directory: Path
-    """Its run directory."""
+    """The run directory of the splitter."""
     stable: Path
     """Run directory of the process that serves the stable version."""
     candidate: Path | None
-    """Likewise of the candidate; None when there is none."""
+    """The run directory of the candidate's process; None without a candidate."""
     model_id: str
     candidate_model_id: str
     weight: int
@@ -80,7 +80,7 @@ class FrontSettings:
     port: int
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FrontSettings":
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "TrafficSplitterSettings":
         """Reads the settings."""
         candidate = environment.get(variables.FRONT_CANDIDATE)
         return cls(
@@ -97,7 +97,7 @@ class FrontSettings:
 
 
 @dataclass
-class Side:
+class Variant:
     """One of the two versions: where it is, and what it did."""
 
     name: str
@@ -126,7 +126,7 @@ class Side:
             self.frauds += sum(each.is_fraud for each in answer.predictions)
 
     def counts(self) -> dict[str, Any]:
-        """As `front.json` has it."""
+        """The counts as `front.json` has them."""
         return {
             "model_id": self.model_id,
             "requests": self.requests,
@@ -153,22 +153,22 @@ class _Response:
     body: bytes
 
 
-class Front:
+class TrafficSplitter:
     """The application, and its state.
 
     Args:
-        settings: of the front.
+        settings: of the splitter.
     """
 
-    def __init__(self, settings: FrontSettings) -> None:
+    def __init__(self, settings: TrafficSplitterSettings) -> None:
         self._settings = settings
         self.draining = False
-        self.stable = Side("stable", settings.model_id, settings.stable)
+        self.stable = Variant("stable", settings.model_id, settings.stable)
         self.candidate = (
-            Side("candidate", settings.candidate_model_id, settings.candidate) if settings.candidate else None
+            Variant("candidate", settings.candidate_model_id, settings.candidate) if settings.candidate else None
         )
-        for side in self._sides():
-            side.find()
+        for variant in self._variants():
+            variant.find()
         self._session: aiohttp.ClientSession | None = None
         self._turn = 0
         self._since = time.time()
@@ -188,7 +188,7 @@ class Front:
 
     @property
     def introduction(self) -> dict[str, Any]:
-        """What stands behind the front."""
+        """What stands behind the splitter."""
         return {"model_id": self._settings.model_id}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -216,16 +216,16 @@ class Front:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: _Request) -> _Response:
-        side = self._side_of(request)
+        variant = self._variant_of(request)
         predicting = request.path == "/predict" and request.method == "POST"
-        response, answer = await self._ask(side, request, predicting)
-        if response is None and side is self.candidate:
+        response, answer = await self._ask(variant, request, predicting)
+        if response is None and variant is self.candidate:
             response, answer = await self._ask(self.stable, request, predicting)
-        if predicting and side is self.stable and self.candidate is not None and self._settings.shadow:
+        if predicting and variant is self.stable and self.candidate is not None and self._settings.shadow:
             self._copy(request, answer)
-        return response or _nobody()
+        return response or _unavailable()
 
-    def _side_of(self, request: _Request) -> Side:
+    def _variant_of(self, request: _Request) -> Variant:
         if self.candidate is None:
             return self.stable
         named = next((value for name, value in request.headers if name == "x-model-id"), None)
@@ -239,24 +239,26 @@ class Front:
         self._turn -= _ALL
         return self.candidate
 
-    async def _ask(self, side: Side, request: _Request, predicting: bool) -> tuple[_Response | None, _Answer | None]:
-        """A side's answer; None when it gives none."""
+    async def _ask(
+        self, variant: Variant, request: _Request, predicting: bool
+    ) -> tuple[_Response | None, _Answer | None]:
+        """A variant's answer; None when it gives none."""
         started = time.perf_counter()
-        response = await self._send(side, request)
+        response = await self._send(variant, request)
         # A prediction changes nothing: it may be asked for again, on a new connection, where the process now is.
         if response is None and (predicting or request.method in ("GET", "HEAD")):
-            side.find()
-            response = await self._send(side, request)
+            variant.find()
+            response = await self._send(variant, request)
         status = _NO_ANSWER if response is None else response.status
         answer = _decisions(response) if predicting and response is not None else None
         if predicting:
             undecided = response is not None and any(name.lower() == b"x-undecided" for name, _ in response.headers)
-            side.note(status, (time.perf_counter() - started) * 1000, answer, undecided=undecided)
+            variant.note(status, (time.perf_counter() - started) * 1000, answer, undecided=undecided)
         return response, answer
 
-    async def _send(self, side: Side, request: _Request) -> _Response | None:
+    async def _send(self, variant: Variant, request: _Request) -> _Response | None:
         assert self._session is not None  # noqa: S101 - made before the first request
-        url = URL(side.origin + request.target, encoded=True)
+        url = URL(variant.origin + request.target, encoded=True)
         try:
             async with self._session.request(
                 request.method, url, headers=request.headers, data=request.body or None, allow_redirects=False
@@ -266,8 +268,8 @@ class Front:
                 headers.append((b"content-length", b"%d" % len(body)))
                 return _Response(answer.status, headers, body)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            said = {"side": side.name, "model_id": side.model_id, "error": f"{type(error).__name__}: {error}"}
-            service_log.warning("no answer", extra={"fields": said})
+            fields = {"side": variant.name, "model_id": variant.model_id, "error": f"{type(error).__name__}: {error}"}
+            service_log.warning("no answer", extra={"fields": fields})
             return None
 
     def _copy(self, request: _Request, answered: _Answer | None) -> None:
@@ -287,7 +289,7 @@ class Front:
             self._compared += len(differing)
             self._differing += sum(differing)
 
-    def _sides(self) -> list[Side]:
+    def _variants(self) -> list[Variant]:
         return [self.stable, *([self.candidate] if self.candidate else [])]
 
     async def _write_often(self) -> None:
@@ -302,15 +304,15 @@ class Front:
             "seconds": time.time() - self._since,
             "weight": self._settings.weight,
             "shadow": self._settings.shadow,
-            "sides": {side.name: side.counts() for side in self._sides()},
+            "sides": {variant.name: variant.counts() for variant in self._variants()},
             "compared": self._compared,
             "differing": self._differing,
             "left_out": self._left_out,
         }
-        staging = self._settings.directory / f".{FRONT_FILE}.{os.getpid()}"
+        staging = self._settings.directory / f".{TRAFFIC_SPLITTER_FILE}.{os.getpid()}"
         with contextlib.suppress(OSError):
             staging.write_text(json.dumps(content) + "\n", encoding="utf-8")
-            staging.replace(self._settings.directory / FRONT_FILE)
+            staging.replace(self._settings.directory / TRAFFIC_SPLITTER_FILE)
 
 
 async def _read(receive: Any) -> bytes | None:
@@ -353,7 +355,7 @@ def _error(status: int, code: str, message: str) -> _Response:
     return _Response(status, headers, body)
 
 
-def _nobody() -> _Response:
+def _unavailable() -> _Response:
     return _error(503, "unavailable", "no process answers behind this address at the moment")
 
 
@@ -362,23 +364,25 @@ def _too_large() -> _Response:
 
 
 def main() -> int:
-    """Runs the front; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m serving.front", description="one address for two versions")
+    """Runs the traffic splitter; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.traffic_splitter", description="one address for two versions"
+    )
     parser.add_argument("--listen-fd", type=int)
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--watch-stdin", action="store_true")
     options = parser.parse_args()
     configure_logs(os.environ.get(variables.LOG_LEVEL) or "INFO")
-    front = Front(FrontSettings.from_environment())
-    if not front.stable.origin:
-        message = f"no process serves {front.stable.model_id} in {front.stable.directory}"
+    splitter = TrafficSplitter(TrafficSplitterSettings.from_environment())
+    if not splitter.stable.origin:
+        message = f"no process serves {splitter.stable.model_id} in {splitter.stable.directory}"
         service_log.error(message)
         if options.ready_fd is not None:
             report(options.ready_fd, {"status": "failed", "code": "NoStable", "error": message})
         return 1
     serve(
-        front,
-        front,
+        splitter,
+        splitter,
         listen_descriptor=options.listen_fd,
         ready_descriptor=options.ready_fd,
         watch_stdin=options.watch_stdin,

@@ -12,7 +12,7 @@ from infra.rollout_config import RolloutConfig
 from serving.observability.drift import DriftWatch
 from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
-from stacks.rollout.numbers import CloudNumbers
+from stacks.rollout.metrics import CloudMetrics
 
 _SINCE = datetime(2026, 10, 9, 14, 0, 30, tzinfo=UTC)
 _MINUTE = datetime(2026, 10, 9, 14, 0, tzinfo=UTC)
@@ -20,13 +20,13 @@ _COUNTS = {"Requests": 1000.0, "Errors": 5.0, "Decisions": 995.0, "Frauds": 20.0
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> tuple[CloudNumbers, Stubber]:
+def cloud(monkeypatch: pytest.MonkeyPatch) -> tuple[CloudMetrics, Stubber]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
     client = boto3.client("cloudwatch", region_name="eu-central-1")
     monkeypatch.setattr(boto3, "client", lambda *_args, **_more: client)
     config = CloudConfig(region="eu-central-1", registry_bucket="models")
-    return CloudNumbers(config, "production", "prod"), Stubber(client)
+    return CloudMetrics(config, "production", "prod"), Stubber(client)
 
 
 def _answer(
@@ -45,7 +45,7 @@ def _answer(
     stub.add_response("get_metric_statistics", {"Label": metric, "Datapoints": points}, expected)
 
 
-def _side(stub: Stubber, model_id: str, milliseconds: float, start: datetime = _MINUTE) -> None:
+def _variant(stub: Stubber, model_id: str, milliseconds: float, start: datetime = _MINUTE) -> None:
     for metric, value in _COUNTS.items():
         _answer(stub, metric, model_id, [{"Sum": value / 2}, {"Sum": value / 2}], start=start, Statistics=["Sum"])
     _answer(stub, "Latency", model_id, [{"SampleCount": 1000.0}], start=start, Statistics=["SampleCount"])
@@ -57,10 +57,10 @@ def _side(stub: Stubber, model_id: str, milliseconds: float, start: datetime = _
     _answer(stub, "Drift", model_id, [{"Maximum": 0.1}, {"Maximum": 0.2}], start=start, Statistics=["Maximum"])
 
 
-def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[CloudNumbers, Stubber]) -> None:
+def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[CloudMetrics, Stubber]) -> None:
     watch, stub = cloud
-    _side(stub, "stable", 10.0)
-    _side(stub, "candidate", 30.0)
+    _variant(stub, "stable", 10.0)
+    _variant(stub, "candidate", 30.0)
     with stub:
         found = watch.read("stable", RolloutConfig(strategy="canary", candidate="candidate", weight=25), _SINCE)
     assert (found.stable.requests, found.stable.errors, found.stable.frauds) == (1000, 5, 20)
@@ -70,10 +70,10 @@ def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[Clo
     assert found.candidate.drift == 0.2
 
 
-def test_the_first_step_is_judged_from_the_next_minute_on(cloud: tuple[CloudNumbers, Stubber]) -> None:
+def test_the_first_step_is_judged_from_the_next_minute_on(cloud: tuple[CloudMetrics, Stubber]) -> None:
     watch, stub = cloud
-    _side(stub, "stable", 10.0, _MINUTE + timedelta(minutes=1))
-    _side(stub, "candidate", 10.0, _MINUTE + timedelta(minutes=1))
+    _variant(stub, "stable", 10.0, _MINUTE + timedelta(minutes=1))
+    _variant(stub, "candidate", 10.0, _MINUTE + timedelta(minutes=1))
     first = RolloutConfig(strategy="canary", candidate="candidate", weight=5)
     with stub:
         assert watch.read("stable", first, _SINCE).candidate.requests == 1000
@@ -81,7 +81,7 @@ def test_the_first_step_is_judged_from_the_next_minute_on(cloud: tuple[CloudNumb
         assert watch.read("stable", first, datetime.now(UTC)).stable.requests == 0, "nothing is asked yet"
 
 
-def test_the_alarms_that_are_on_are_those_of_the_deployment(cloud: tuple[CloudNumbers, Stubber]) -> None:
+def test_the_alarms_that_are_on_are_those_of_the_deployment(cloud: tuple[CloudMetrics, Stubber]) -> None:
     watch, stub = cloud
     asked = {"AlarmNamePrefix": "prod-", "StateValue": "ALARM"}
     states = {"prod-error-rate": "ALARM", "prod-cpu": "OK", "prod-drift": "INSUFFICIENT_DATA"}
@@ -104,7 +104,7 @@ def test_metrics_are_published_by_version_only_where_a_rollout_needs_them() -> N
     }
     for variables, versions in (({}, {None}), ({"METRICS_BY_VERSION": "1"}, {None, "m_A_20260101_000000"})):
         metrics = ServiceMetrics(ServingSettings.from_environment({**environment, **variables}), DriftWatch([]))
-        metrics.one_row([1.0], 0.9, 3.0, fraud=True)
+        metrics.request(200, 3.0, [[1.0]], [0.9], 1)
         data = metrics.take_minute()
         named = [{each["Name"]: each["Value"] for each in item["Dimensions"]} for item in data]
         assert {each.get("ModelVersion") for each in named} == versions
