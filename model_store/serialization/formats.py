@@ -32,7 +32,7 @@ class SerializationFormat(StrEnum):
     XGBOOST = "xgboost"
     LIGHTGBM = "lightgbm"
     DATA = "data"
-    """Bytes as they are: golden rows and faster forms."""
+    """Bytes as they are: golden rows and optimized forms."""
 
 
 @dataclass(frozen=True)

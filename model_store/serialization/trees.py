@@ -108,7 +108,7 @@ def trees_of(model: Any, positive_index: int) -> Trees:
     for package, reader in _READERS.items():
         if module.startswith(package) and name in reader:
             return reader[name](model, positive_index)
-    raise InvalidInput(f"{name} has no exact faster form")
+    raise InvalidInput(f"{name} has no exact optimized form")
 
 
 # --- XGBoost -----------------------------------------------------------------------------------------------------
