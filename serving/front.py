@@ -1,4 +1,4 @@
-"""`python -m serving.front`: the traffic splitter by the name that it had before; run directories of then still ask for it."""
+"""`python -m serving.front`: the traffic splitter under its former name, which run directories of then ask for."""
 
 import sys
 

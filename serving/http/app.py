@@ -63,31 +63,16 @@ class _Refused(Exception):
 class _Request:
     """One request: its headers, and what is counted and logged of it once it is answered."""
 
-    __slots__ = (
-        "authorization",
-        "frauds",
-        "given_key",
-        "key",
-        "length",
-        "path",
-        "request_id",
-        "rows",
-        "scores",
-        "undecided",
-    )
+    key: ApiKey | None = None
+    rows: Sequence[Any] = ()
+    scores: Sequence[float] = ()
+    frauds: int | None = None
+    undecided = False
 
     def __init__(self, scope: Scope) -> None:
         self.path: str = scope["path"]
-        self.key: ApiKey | None = None
-        self.rows: Sequence[Any] = ()
-        self.scores: Sequence[float] = ()
-        self.frauds: int | None = None
-        self.undecided = False
-        headers = dict(scope["headers"])
-        self.given_key: bytes = headers.get(b"x-api-key", b"")
-        self.authorization: bytes = headers.get(b"authorization", b"")
-        self.length: bytes = headers.get(b"content-length", b"")
-        given_id: bytes = headers.get(b"x-request-id", b"")
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        given_id = self.headers.get(b"x-request-id")
         self.request_id = _readable_id(given_id) if given_id else ""
 
 
@@ -117,11 +102,16 @@ class Service:
         )
         prefix = secrets.token_hex(8)
         self._ids = (f"{prefix}{number:016x}" for number in itertools.count())
-        self._model_id = state.model.metadata.model_id
+        self._model_id, self._threshold = state.model.metadata.model_id, state.model.threshold
+        self._model_decides = state.model.contract.decides == "model"
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
+        self._long_length = len(str(settings.max_body_bytes))
         self._sweeper: asyncio.Task[None] | None = None
-        self._actions = {"/predict": self._predict, "/feedback": self._feedback}
+        self._actions: dict[str, Callable[[bytes, _Request], bytes | Awaitable[bytes]]] = {
+            "/predict": self._predict,
+            "/feedback": self._feedback,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -141,83 +131,72 @@ class Service:
                     span["http.response.status_code"] = status
         finally:
             state.in_flight -= 1
-        if request.path not in OPEN_PATHS:
-            self._note(request, scope["method"], status, (time.perf_counter() - started) * 1000)
+        if request.path in OPEN_PATHS:
+            return
+        milliseconds = (time.perf_counter() - started) * 1000
+        frauds = request.frauds
+        state.metrics.request(
+            status, milliseconds, request.rows, request.scores, frauds or 0, undecided=request.undecided
+        )
+        if state.request_log.enabled:
+            key = None if request.key is None else request.key.name
+            state.request_log.add(
+                request.request_id, key, self._model_id, scope["method"], request.path, status, milliseconds, frauds
+            )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
         """Sends the answer to a request; returns its status."""
         status = 200
         headers: tuple[tuple[bytes, bytes], ...] = ()
         try:
-            key = self._authorize(request)
-            if key is not None:
-                shared = self._shared
-                wait = self._buckets.take(key) if shared is None else await shared.take(key)
-                self._require_capacity(request, key, wait)
-            action = self._action(scope)
+            self._admit(request)
+            if self._shared is not None and request.key is not None:
+                _require_no_wait(request.key, await self._shared.take(request.key))
+            action = self._actions.get(request.path)
             if action is None:
                 return await self._page(scope, receive, send, request)
-            content = await action(await self._body(receive), request)
+            _require_post(scope)
+            content = action(await self._body(receive), request)
+            if not isinstance(content, bytes):
+                content = await content
         except _Refused as refused:
             status, content, headers = refused.status, _error(refused, request), refused.headers
         except Exception:
             service_log.exception("a request failed", extra={"fields": {"request_id": request.request_id}})
             failed = _Refused(500, "internal", "the service failed; its log has the request id")
             status, content = failed.status, _error(failed, request)
-        start = [
-            _JSON,
-            (b"content-length", b"%d" % len(content)),
-            (b"x-request-id", request.request_id.encode()),
-            *headers,
-        ]
+        start = [_JSON, (b"content-length", b"%d" % len(content)), (b"x-request-id", request.request_id.encode())]
+        start += headers
         await send({"type": "http.response.start", "status": status, "headers": start})
         await send({"type": "http.response.body", "body": content})
         return status
 
-    def _authorize(self, request: _Request) -> ApiKey | None:
-        """The key of a request; None for a path that needs none. Raises _Refused unless the key may use the path."""
-        state, path = self._state, request.path
+    def _admit(self, request: _Request) -> None:
+        """Raises _Refused unless the path is open, or a key may use it now and the service has room for the request."""
+        state, path, headers = self._state, request.path, request.headers
         scope = SCOPES.get(path)
-        if scope is None and (
-            path in OPEN_PATHS
-            or path in _PUBLIC_PATHS
-            or (path in DEVELOPMENT_PATHS and state.settings.environment == "development")
-        ):
-            return None
-        key = state.api_keys.find(request.given_key, request.authorization)
+        if scope is None and self._is_open(path):
+            return
+        key = state.api_keys.find(headers.get(b"x-api-key", b""), headers.get(b"authorization", b""))
         if key is None:
             message = "a known API key is needed in X-API-Key or as a bearer token"
             raise _Refused(401, "unauthorized", message, headers=((b"www-authenticate", b"Bearer"),))
         request.key = key
         if scope is not None and scope not in key.scopes:
             raise _Refused(403, "forbidden", f"key {key.name!r} does not have the scope {scope}")
-        return key
-
-    def _action(self, scope: Scope) -> Callable[[bytes, _Request], Awaitable[bytes]] | None:
-        """What makes the answer of a path from the body; None for pages. Raises _Refused unless it is a POST."""
-        action = self._actions.get(scope["path"])
-        if action is not None and scope["method"] != "POST":
-            raise _Refused(405, "method_not_allowed", f"{scope['path']} takes POST", headers=_ALLOW_POST)
-        return action
-
-    def _require_capacity(self, request: _Request, key: ApiKey, wait: float) -> None:
-        """Raises _Refused when the key's rate, the requests in flight or the body's length exceed their limits.
-
-        Args:
-            request: whose body is still to be read.
-            key: of the request.
-            wait: seconds until the key may make its next request; 0 for now.
-        """
-        state = self._state
-        if wait:
-            seconds = max(1, round(wait + 0.5))
-            message = f"key {key.name!r} has made too many requests; the next one may come in {seconds} s"
-            raise _Refused(429, "too_many_requests", message, headers=((b"retry-after", b"%d" % seconds),))
+        if self._shared is None:
+            _require_no_wait(key, self._buckets.take(key))
         if state.in_flight > state.settings.max_in_flight:
             message = f"the service works on {state.settings.max_in_flight} requests already"
             raise _Refused(503, "overloaded", message, headers=((b"retry-after", b"1"),))
-        if request.length.isdigit() and int(request.length) > state.settings.max_body_bytes:
+        length = headers.get(b"content-length", b"")
+        if len(length) >= self._long_length and length.isdigit() and int(length) > state.settings.max_body_bytes:
             raise self._too_large()
+
+    def _is_open(self, path: str) -> bool:
+        """Whether a path needs no key."""
+        is_development = self._state.settings.environment == "development"
+        return path in OPEN_PATHS or path in _PUBLIC_PATHS or (is_development and path in DEVELOPMENT_PATHS)
 
     async def _body(self, receive: Receive) -> bytes:
         """The body, no larger than allowed, whatever its header claimed, and in time."""
@@ -270,7 +249,8 @@ class Service:
                 self._late.add(task)
                 task.cancel()
 
-    async def _predict(self, body: bytes, request: _Request) -> bytes:
+    def _predict(self, body: bytes, request: _Request) -> bytes | Awaitable[bytes]:
+        """The answer to transactions: at once where the optimized form gives it, else once the thread has."""
         try:
             rows = self._reader.rows(body)
         except InvalidRequest as error:
@@ -278,23 +258,28 @@ class Service:
             headers = _UNDECIDED if request.undecided else ()
             raise _Refused(422, error.code, str(error), where=error.field, headers=headers) from None
         request.rows = rows
-        runtime, threshold = self._state.model.runtime, self._state.model.threshold
-        scores = runtime.predict_inline(rows)
-        if scores is None:
-            try:
-                scores = await runtime.predict_async(rows)
-            except RowRefused as refusal:
-                request.undecided = True
-                raise await self._not_answered(body, rows, refusal) from None
-        if self._state.model.contract.decides == "model":
-            verdicts = [is_fraud(score, threshold) for score in scores]
+        scores = self._state.model.runtime.predict_inline(rows)
+        return self._predicted_later(body, request) if scores is None else self._decided(scores, request)
+
+    async def _predicted_later(self, body: bytes, request: _Request) -> bytes:
+        try:
+            scores = await self._state.model.runtime.predict_async(request.rows)
+        except RowRefused as refusal:
+            request.undecided = True
+            raise await self._not_answered(body, request.rows, refusal) from None
+        return self._decided(scores, request)
+
+    def _decided(self, scores: list[float], request: _Request) -> bytes:
+        threshold = self._threshold
+        if self._model_decides:
+            predictions = [_Prediction(float(score), is_fraud(score, threshold)) for score in scores]
         else:
-            verdicts = [score >= threshold for score in scores]
-        request.scores, request.frauds = scores, sum(verdicts)
-        predictions = list(map(_Prediction, map(float, scores), verdicts))
+            predictions = [_Prediction(float(score), score >= threshold) for score in scores]
+        request.scores = scores
+        request.frauds = sum([each.is_fraud for each in predictions])
         return _encode(_Predictions(self._model_id, threshold, request.request_id, predictions))
 
-    async def _not_answered(self, body: bytes, rows: list[Any], refusal: RowRefused) -> _Refused:
+    async def _not_answered(self, body: bytes, rows: Sequence[Any], refusal: RowRefused) -> _Refused:
         """What a caller is told whose transaction the model's own library does not answer."""
         index = refusal.index or 0
         path = f"transactions[{index}]" if b'"transactions"' in body else "transaction"
@@ -307,7 +292,7 @@ class Service:
             422, "not_answered", f"{where}: the model does not answer: {refusal}", where=where, headers=_UNDECIDED
         )
 
-    async def _feedback(self, body: bytes, request: _Request) -> bytes:
+    def _feedback(self, body: bytes, request: _Request) -> bytes:
         try:
             outcomes = parse_feedback(body, self._state.settings.max_batch)
         except InvalidRequest as error:
@@ -333,14 +318,18 @@ class Service:
         message = f"the body has more than {self._state.settings.max_body_bytes} bytes"
         return _Refused(413, "body_too_large", message, headers=((b"connection", b"close"),))
 
-    def _note(self, request: _Request, method: str, status: int, milliseconds: float) -> None:
-        self._state.metrics.request(
-            status, milliseconds, request.rows, request.scores, request.frauds or 0, undecided=request.undecided
-        )
-        log = self._state.request_log
-        if log.enabled:
-            key = request.key.name if request.key else None
-            log.add(request.request_id, key, self._model_id, method, request.path, status, milliseconds, request.frauds)
+
+def _require_post(scope: Scope) -> None:
+    if scope["method"] != "POST":
+        raise _Refused(405, "method_not_allowed", f"{scope['path']} takes POST", headers=_ALLOW_POST)
+
+
+def _require_no_wait(key: ApiKey, wait: float) -> None:
+    """Raises _Refused when a key has to wait, in seconds, until its next request."""
+    if wait:
+        seconds = max(1, round(wait + 0.5))
+        message = f"key {key.name!r} has made too many requests; the next one may come in {seconds} s"
+        raise _Refused(429, "too_many_requests", message, headers=((b"retry-after", b"%d" % seconds),))
 
 
 def _readable_id(given: bytes) -> str:

@@ -6,11 +6,12 @@ import logging
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -55,8 +56,12 @@ class _AnsweredRequest(msgspec.Struct, gc=False):
     message: str = "request"
 
 
+_Waiting: TypeAlias = tuple[float, str, str | None, str, str, str, int, float, int | None]
+"""What `RequestLog.add` is given, after the time."""
+
+
 class RequestLog:
-    """One line a request, put together at once and written fifty times a second by a thread.
+    """One line a request, put together and written fifty times a second by a thread.
 
     Args:
         write: takes whole lines.
@@ -66,8 +71,7 @@ class RequestLog:
     def __init__(self, write: Callable[[str], None], *, enabled: bool) -> None:
         self.enabled = enabled
         self._write = write
-        self._lines: list[bytes] = []
-        self._second, self._prefix = 0, ""
+        self._waiting: deque[_Waiting] = deque()
         self._writing = threading.Lock()
         if enabled:
             atexit.register(self.flush)
@@ -96,20 +100,12 @@ class RequestLog:
             milliseconds: from the first byte to the answer.
             frauds: how many of its transactions are fraud; None when it asked for no prediction.
         """
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        moment = f"{self._prefix}{int((now - second) * 1000):03d}+00:00"
-        latency = int(milliseconds * 1000) / 1000
-        self._lines.append(
-            _encode(_AnsweredRequest(moment, request_id, key, model_id, method, path, status, latency, frauds))
-        )
+        self._waiting.append((time.time(), request_id, key, model_id, method, path, status, milliseconds, frauds))
 
     def flush(self) -> None:
-        """Writes what is there."""
+        """Writes what waits."""
         with self._writing:
-            lines, self._lines = self._lines, []
+            lines = [_line(self._waiting.popleft()) for _ in range(len(self._waiting))]
             if lines:
                 self._write(b"\n".join([*lines, b""]).decode())
 
@@ -117,6 +113,12 @@ class RequestLog:
         while True:
             time.sleep(_FLUSH_SECONDS)
             self.flush()
+
+
+def _line(waiting: _Waiting) -> bytes:
+    at, request_id, key, model_id, method, path, status, milliseconds, frauds = waiting
+    latency = int(milliseconds * 1000) / 1000
+    return _encode(_AnsweredRequest(_moment(at), request_id, key, model_id, method, path, status, latency, frauds))
 
 
 def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None]:

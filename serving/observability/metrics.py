@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from serving.settings import ServingSettings
 
 _SERVER_ERROR = 500
+_COUNTED_AT_ONCE = 256
 _TICK_SECONDS = 5.0
 _PUSH_TICKS = 12
 _WINDOW_TICKS = 12
@@ -94,6 +95,7 @@ class ServiceMetrics:
         self._pushed_disk = disk_bytes()
         self._recent: deque[tuple[float, _Counts]] = deque([(time.monotonic(), _Counts())], maxlen=_WINDOW_TICKS)
         self._latency_sum_ms = 0.0
+        self._waiting: deque[tuple[int, float, Sequence[Sequence[Any]], Sequence[float], int, bool]] = deque()
 
     def request(
         self,
@@ -115,28 +117,36 @@ class ServiceMetrics:
             frauds: how many of them are fraud.
             undecided: whether the model did not decide a transaction that is well formed, which is an error of it.
         """
-        step = int(math.log(milliseconds + NEAR_ZERO_MS) * STEPS)
+        self._waiting.append((status, milliseconds, rows, scores, frauds, undecided))
+        if len(self._waiting) >= _COUNTED_AT_ONCE:
+            with self._counted():
+                pass
+
+    @contextmanager
+    def _counted(self) -> Iterator[_Counts]:
+        """Holds the lock, with every answered request counted: many at a time cost less than one by one."""
         with self._lock:
             total = self._total
-            total.requests += 1
-            total.errors += undecided or status >= _SERVER_ERROR
-            total.latencies[step] += 1
-            self._latency_sum_ms += milliseconds
-            if rows:
-                self._drift.add(rows)
-            if scores:
+            for _ in range(len(self._waiting)):
+                status, milliseconds, rows, scores, frauds, undecided = self._waiting.popleft()
+                total.requests += 1
+                total.errors += undecided or status >= _SERVER_ERROR
+                total.latencies[int(math.log(milliseconds + NEAR_ZERO_MS) * STEPS)] += 1
                 total.decisions += len(scores)
                 total.frauds += frauds
+                self._latency_sum_ms += milliseconds
+                self._drift.add(rows)
                 self._scores.add(scores)
+            yield total
 
     def feedback(self, outcomes: Sequence[tuple[bool, bool]]) -> None:
         """Counts what was decided and what it turned out to be, for each decision."""
-        with self._lock:
+        with self._counted():
             self._total.outcomes.update(outcomes)
 
     def tick(self) -> None:
         """Remembers the counts of now; called every five seconds."""
-        with self._lock:
+        with self._counted():
             self._recent.append((time.monotonic(), self._total.copy()))
 
     def gauges(self, counts: _Counts) -> dict[str, float]:
@@ -147,7 +157,7 @@ class ServiceMetrics:
 
     def numbers(self) -> dict[str, Any]:
         """The last minute and all in all, for people: rates, percentiles of the latency, drift by feature."""
-        with self._lock:
+        with self._counted():
             at, before = self._recent[0]
             minute, seconds = self._total.since(before), max(time.monotonic() - at, 1e-9)
             return {
@@ -167,7 +177,7 @@ class ServiceMetrics:
         """All metrics as Prometheus's text format has them."""
         labels = f'environment="{self._settings.environment}",deployment="{self._settings.deployment_name}"'
         read, written = disk_bytes()
-        with self._lock:
+        with self._counted():
             counters: dict[str, float] = {
                 names.REQUESTS: self._total.requests,
                 names.ERRORS: self._total.errors,
@@ -201,7 +211,7 @@ class ServiceMetrics:
     def take_minute(self) -> list[dict[str, Any]]:
         """What CloudWatch is given for the time since the last call: each metric with its dimensions."""
         disk = disk_bytes()
-        with self._lock:
+        with self._counted():
             first = self._pushed is None
             minute = self._total.since(self._pushed or _Counts())
             self._pushed = self._total.copy()

@@ -24,7 +24,8 @@ NAMES = {
 ROOMS = {
     "conventions": "artifact_files config_keys environments exit_codes latency metric_names run_files variables",
     "model_store": "artifact backup confinement contract errors keys persistence registry serialization storage",
-    "serving": "__main__ errors front healthcheck http inference observability process settings supervisor traffic_splitter",
+    "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
+    "traffic_splitter",
     "stacks": "checks deployment development engine environments errors history "
     "model_deployment registry_access rollout",
 }
