@@ -169,17 +169,23 @@ def _searches(data: _Data) -> Iterator[tuple[Any, ...]]:
     from sklearn.metrics import fbeta_score, make_scorer
     from sklearn.model_selection import (
         GridSearchCV,
+        GroupKFold,
+        GroupShuffleSplit,
         HalvingGridSearchCV,
         HalvingRandomSearchCV,
         KFold,
+        LeaveOneGroupOut,
+        LeaveOneOut,
         PredefinedSplit,
         RandomizedSearchCV,
+        RepeatedKFold,
         RepeatedStratifiedKFold,
         ShuffleSplit,
         StratifiedGroupKFold,
         StratifiedShuffleSplit,
         TimeSeriesSplit,
     )
+    from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import Pipeline
 
     grid = partial(GridSearchCV, LogisticRegression(), {"C": [0.1, 1]}, cv=2)
@@ -205,10 +211,18 @@ def _searches(data: _Data) -> Iterator[tuple[Any, ...]]:
     repeated = RepeatedStratifiedKFold(n_splits=2, n_repeats=1)
     halves = PredefinedSplit(np.arange(_ROWS) % 2)
     splits: list[Any] = [KFold(2), repeated, halves, ShuffleSplit(2), StratifiedShuffleSplit(2), TimeSeriesSplit(2)]
+    splits += [RepeatedKFold(n_splits=2, n_repeats=1), LeaveOneOut()]
     for split in splits:
         yield f"search with {type(split).__name__}", grid(cv=split)
     groups = {"groups": np.arange(_ROWS) % 5}
-    yield "search with groups", grid(cv=StratifiedGroupKFold(2)), data.numbers, data.target, groups
+    for split in (StratifiedGroupKFold(2), GroupKFold(2), GroupShuffleSplit(2), LeaveOneGroupOut()):
+        yield f"search with {type(split).__name__}", grid(cv=split), data.numbers, data.target, groups
+    yield (
+        "a network trained by gradient descent",
+        MLPClassifier((3,), solver="sgd", max_iter=5),
+        data.numbers,
+        data.target,
+    )
 
 
 def _anomalies(data: _Data) -> Iterator[tuple[Any, ...]]:

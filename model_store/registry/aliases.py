@@ -113,5 +113,5 @@ class Aliases:
 
 def _key(model_name: str) -> str:
     if not is_model_name(model_name):
-        raise ModelNotFound(f"there is no model named {model_name!r}")
+        raise ModelNotFound(f"no model is named {model_name!r}")
     return f"aliases/{model_name}.json"

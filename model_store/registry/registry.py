@@ -476,7 +476,7 @@ class ModelRegistry:
         try:
             content = self.storage.read(f"{version_prefix(model_id)}/{file}")
         except ModelNotFound:
-            raise ModelNotFound(f"there is no model version {model_id!r} in {self.storage.location}") from None
+            raise ModelNotFound(f"no model version {model_id!r} exists in {self.storage.location}") from None
         try:
             value: dict[str, Any] = json.loads(content)
         except ValueError:

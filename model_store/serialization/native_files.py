@@ -3,7 +3,6 @@
 Both libraries end the whole process over some bytes that are not what they expect: the bytes are looked at first.
 """
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, UnreadableModel
@@ -30,10 +29,10 @@ def xgboost_classifier(content: bytes, *, json_text: bool, versions: dict[str, s
         InvalidInput: its objective gives no probability.
         UnreadableModel: it is not an XGBoost model.
     """
-    from model_store.serialization.structure.boosters import require_xgboost
+    from model_store.serialization.structure.boosters import read_xgboost_json, require_xgboost
 
     try:
-        document = json.loads(content) if json_text else read_ubjson(content, arrays=True)
+        document = read_xgboost_json(content) if json_text else read_ubjson(content, arrays=True)
         objective = document["learner"]["objective"]["name"]
         version = require_xgboost(document)
     except (ValueError, RecursionError) as error:

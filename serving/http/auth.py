@@ -99,8 +99,8 @@ def _api_key(path: Path, entry: object) -> ApiKey:
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
         raise ApiKeysError(f"{path}: requests_per_second is {rate!r}; allowed: a number above 0")
     name, digest, scopes = entry["name"], entry["sha256"], entry["scopes"]
-    if not isinstance(name, str) or not name:
-        raise ApiKeysError(f"{path}: a key has no name")
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ApiKeysError(f"{path}: a key has no name, or one that cannot be printed in the log")
     if not isinstance(digest, str) or not _HASH.fullmatch(digest):
         raise ApiKeysError(f"{path}: the sha256 of key {name!r} is not 64 hexadecimal digits")
     if not isinstance(scopes, list) or not set(scopes) <= set(SCOPES):

@@ -33,12 +33,16 @@ def xgboost_document(content: Any) -> Any:
         ValueError: it is neither.
     """
     if bytes(content[:2]).lstrip()[:1] == b"{" and bytes(content[1:2]) in b'"\n\r\t }':
-        return _read_json(bytes(content))
+        return read_xgboost_json(bytes(content))
     return read_ubjson(content, arrays=True)
 
 
-def _read_json(content: bytes) -> Any:
-    """A document whose keys XGBoost reads as they are read here: each once, without escapes."""
+def read_xgboost_json(content: bytes) -> Any:
+    """A model of XGBoost in JSON, whose keys XGBoost reads as they are read here.
+
+    Raises:
+        ValueError: it is not JSON, or a key is given twice or written with an escape.
+    """
     for text in _TEXT_AND_COLON.finditer(content):
         if text[2] and b"\\" in text[1]:
             raise ValueError("a key is written with an escape")

@@ -82,7 +82,10 @@ def _tree_features(member: Any) -> int | None:
     """How many features a tree estimator's tree takes; None of something else."""
     if not (type(member) is Made or hasattr(member, "__dict__")):
         return None
-    tree = attributes_of(member).get("tree_")
+    return _features_of_tree(attributes_of(member).get("tree_"))
+
+
+def _features_of_tree(tree: Any) -> int | None:
     found = tree.about.get("features") if type(tree) is Made else getattr(tree, "n_features", None)
     return None if found is None else int(found)
 
@@ -94,11 +97,10 @@ def _whole(value: Any, what: str) -> int:
 
 
 def _tree(state: Mapping[str, Any]) -> None:
-    tree, features = state.get("tree_"), state.get("n_features_in_")
-    if tree is None:
+    if state.get("tree_") is None:
         return
-    found = tree.about.get("features") if type(tree) is Made else getattr(tree, "n_features", None)
-    if found is None or found > _whole(features, "its number of features"):
+    found = _features_of_tree(state["tree_"])
+    if found is None or found > _whole(state.get("n_features_in_"), "its number of features"):
         raise ValueError("a tree asks for more features than its estimator takes")
 
 

@@ -185,3 +185,14 @@ def test_cleaning_up_leaves_other_json_and_text_files_alone(tmp_path: Path) -> N
         (tmp_path / name).write_text("x")
     assert len(cleanup_model_files(tmp_path, 1, dry_run=False)) == 1
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".txt", ".ubj"]
+
+
+@pytest.mark.parametrize("key", ["name", "na\\u006de"])
+def test_an_objective_that_two_readers_would_take_for_another_is_refused(tmp_path: Path, key: str) -> None:
+    """XGBoost takes the first of two keys and no escapes; Python the last, and both."""
+    content = bytes(_xgboost("binary:logistic").save_raw("json")).decode()
+    twice = content.replace('"name":"binary:logistic"', f'"name":"binary:logitraw","{key}":"binary:logistic"')
+    assert twice != content
+    (tmp_path / "model.json").write_text(twice)
+    with pytest.raises(UnreadableModel, match="key is"):
+        load_model_file(tmp_path / "model.json")

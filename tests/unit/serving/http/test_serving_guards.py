@@ -14,7 +14,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from serving.http.auth import ApiKey, hash_api_key, new_api_key
+from serving.errors import ApiKeysError
+from serving.http.auth import ApiKey, ApiKeys, hash_api_key, new_api_key
 from serving.http.rate_limit import Buckets
 from tests.service import GOOD, Service, Setting, listening, started
 
@@ -147,3 +148,12 @@ def test_the_numbers_of_the_last_minute_are_for_admins(setting: Setting) -> None
         page = httpx.get(f"{service.url}/", trust_env=False)
         assert page.status_code == 200
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "\ud800"])
+def test_a_key_has_a_name_that_a_log_can_show(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "api_keys.json"
+    file.write_text(json.dumps({"keys": [{"name": name, "sha256": hash_api_key("x"), "scopes": ["predict"]}]}))
+    file.chmod(0o600)
+    with pytest.raises(ApiKeysError, match="a key has no name"):
+        ApiKeys.from_file(file)
