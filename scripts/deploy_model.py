@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 
     from stacks.checks.alerts import Alert
     from stacks.checks.health import HealthReport
-    from stacks.deployment import DeployOutcome, ModelDeployment
+    from stacks.deployment import ModelDeployment
+    from stacks.deployment_updates import DeployOutcome
 
 _EXAMPLES = """\
 examples:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from scripts.command_line import add_command, show
 
 if TYPE_CHECKING:
-    from stacks.deployment import DeployOutcome, ModelDeployment
+    from stacks.deployment import ModelDeployment
+    from stacks.deployment_updates import DeployOutcome
     from stacks.model_deployment import ModelDeploymentConfig
     from stacks.rollout.rollouts import Rollouts
 

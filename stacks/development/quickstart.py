@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conventions.config_keys import MODEL_VERSION
-from stacks.deployment import DeployOutcome, ModelDeployment
+from stacks.deployment import ModelDeployment
+from stacks.deployment_updates import DeployOutcome
 from stacks.engine.development_secrets import ensure_development_secrets
 from stacks.engine.locks import remove_stale_locks
 from stacks.engine.run import Log
-from stacks.engine.stack_config import read_config
-from stacks.engine.workspace import stack_config_file
+from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StacksError
 
@@ -61,11 +60,11 @@ def _chosen(deployments: ModelDeployment, checkout: Path, environment: Deploymen
     """The stack's own model version; None when it has none, or the registry does not know it any more."""
     from model_store.errors import ModelNotFound
 
-    chosen = read_config(stack_config_file(checkout, environment)).get(MODEL_VERSION)
-    if chosen is None:
+    chosen = StackFile.read(checkout, environment).model_version
+    if not chosen:
         return None
     try:
-        return deployments.registry.get_metadata(str(chosen)).model_id
+        return deployments.registry.get_metadata(chosen).model_id
     except ModelNotFound:
         log(f"the registry does not know {chosen}, which the stack's config names; taking the example's newest instead")
         return None

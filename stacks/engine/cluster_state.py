@@ -1,26 +1,18 @@
-"""A stack's config file, and what its cluster makes of it."""
+"""Compares what a stack's config asks for with the live objects in its cluster."""
 
 import time
-from pathlib import Path
 from typing import Any
 
-from conventions.config_keys import DEPLOYMENT, KUBERNETES, PLATFORM
-from infra.cloud_config import KubernetesConfig, parse_object
 from infra.deployment_config import DeploymentConfig
 from infra.errors import ConfigError
 from stacks.checks.health import Check
 from stacks.engine.cluster import Cluster
-from stacks.engine.stack_config import read_config, read_rollout
+from stacks.engine.stack_file import StackFile
 from stacks.errors import DeploymentFailed
 from stacks.history import Deployment
 
 
-def in_cluster(file: Path) -> bool:
-    """Whether a stack's config file puts its endpoint into a cluster."""
-    return read_config(file).get(PLATFORM) == "kubernetes"
-
-
-def require_as_asked(file: Path, config: DeploymentConfig, outputs: dict[str, Any]) -> None:
+def require_as_asked(file: StackFile, config: DeploymentConfig, outputs: dict[str, Any]) -> None:
     """Raises unless the cluster has what an update asked for, or the stack uses none.
 
     Args:
@@ -31,7 +23,7 @@ def require_as_asked(file: Path, config: DeploymentConfig, outputs: dict[str, An
     Raises:
         DeploymentFailed: an object is not as the update left it: something has changed it back.
     """
-    if not in_cluster(file):
+    if not file.in_cluster:
         return
     asked = {
         "model_id": outputs["modelVersion"],
@@ -44,25 +36,24 @@ def require_as_asked(file: Path, config: DeploymentConfig, outputs: dict[str, An
         raise DeploymentFailed(f"the update went through, but the cluster was changed back: {'; '.join(found)}")
 
 
-def slot_object(file: Path, deployment_name: str, *, other: bool = False) -> str:
+def slot_object(file: StackFile, deployment_name: str, *, other: bool = False) -> str:
     """The name of the stable version's objects, or of the other slot's."""
-    rollout = read_rollout(file)
+    rollout = file.rollout()
     slot = rollout.other_slot if other else rollout.slot
     return deployment_name if slot == "blue" else f"{deployment_name}-{slot}"
 
 
-def wait_for_capacity(file: Path, config: DeploymentConfig) -> None:
+def wait_for_capacity(file: StackFile, config: DeploymentConfig) -> None:
     """Waits until the other slot's version has as many ready pods as stable has to have; at once without a cluster.
 
     Raises:
         DeploymentFailed: it has not within the time that a rollout may take.
     """
-    if not in_cluster(file):
+    if not file.in_cluster:
         return
     cluster = _cluster(file, slot_object(file, config.deployment_name, other=True))
     wanted = config.scaling_config.min_replicas
-    kubernetes = parse_object(read_config(file).get(KUBERNETES), KUBERNETES, KubernetesConfig, file.name)
-    deadline = time.monotonic() + kubernetes.rollout_seconds
+    deadline = time.monotonic() + file.kubernetes().rollout_seconds
     while True:
         live = cluster.live()
         if live is not None and live.rolled_out and live.ready >= wanted:
@@ -75,9 +66,9 @@ def wait_for_capacity(file: Path, config: DeploymentConfig) -> None:
         time.sleep(1)
 
 
-def why_not_ready(file: Path, config: DeploymentConfig) -> str:
+def why_not_ready(file: StackFile, config: DeploymentConfig) -> str:
     """What the pods say of a failed rollout, to be put behind the engine's own words; may be empty."""
-    if not in_cluster(file):
+    if not file.in_cluster:
         return ""
     try:
         names = [config.deployment_name, f"{config.deployment_name}-green"]
@@ -87,11 +78,11 @@ def why_not_ready(file: Path, config: DeploymentConfig) -> str:
     return f" ({detail})" if detail else ""
 
 
-def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
+def pod_checks(file: StackFile, deployment: Deployment) -> tuple[Check, ...]:
     """Checks of the pods and the rollout; none for a stack that uses no cluster."""
-    if not in_cluster(file):
+    if not file.in_cluster:
         return ()
-    name = slot_object(file, str(read_config(file)[DEPLOYMENT]["deployment_name"]))
+    name = slot_object(file, file.deployment().deployment_name)
     cluster = _cluster(file, name)
     live = cluster.live()
     if live is None:
@@ -109,6 +100,5 @@ def pod_checks(file: Path, deployment: Deployment) -> tuple[Check, ...]:
     )
 
 
-def _cluster(file: Path, deployment_name: str) -> Cluster:
-    config = parse_object(read_config(file).get(KUBERNETES), KUBERNETES, KubernetesConfig, file.name)
-    return Cluster(config, deployment_name, file.name)
+def _cluster(file: StackFile, deployment_name: str) -> Cluster:
+    return Cluster(file.kubernetes(), deployment_name, file.name)

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from conventions.config_keys import MODEL_VERSION, ROLLOUT
-from stacks.engine.stack_config import read_config
-from stacks.engine.workspace import stack_config_file
+from conventions.config_keys import ROLLOUT
+from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 
 
@@ -12,10 +11,10 @@ def versions_in_use(checkout: Path) -> dict[str, str]:
     """The model versions that stacks serve, try or keep, each with the reason why it must stay."""
     found: dict[str, str] = {}
     for environment in DeploymentEnvironment:
-        config = read_config(stack_config_file(checkout, environment))
-        rollout = config.get(ROLLOUT) or {}
+        file = StackFile.read(checkout, environment)
+        rollout = file.config.get(ROLLOUT) or {}
         for model_id, role in (
-            (config.get(MODEL_VERSION), "is what stack {} serves"),
+            (file.model_version, "is what stack {} serves"),
             (rollout.get("candidate"), "is the candidate of stack {}"),
             (rollout.get("kept"), "is kept by stack {} for the way back"),
         ):

@@ -24,11 +24,6 @@ def backend_url(checkout: Path) -> str:
     return os.environ.get("PULUMI_BACKEND_URL") or f"file://{checkout / '.state'}"
 
 
-def stack_config_file(checkout: Path, environment: DeploymentEnvironment) -> Path:
-    """The stack's config, such as `Pulumi.dev.yaml`."""
-    return checkout / f"Pulumi.{environment.stack}.yaml"
-
-
 def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
     """Returns the environment's stack, made on first use; the program runs inline in this process.
 

@@ -1,33 +1,20 @@
 """The interface through which rollouts change the stacks; `ModelDeployment` implements it."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
+from stacks.deployment_updates import DeployOutcome
 from stacks.engine.run import Log
+from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.history import Deployment
 from stacks.model_deployment import ModelDeploymentConfig
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
-
-
-@dataclass(frozen=True)
-class DeployOutcome:
-    """What a deploy or a rollback came to."""
-
-    deployment: Deployment
-    """What runs now."""
-    changed: bool
-    """False when the environment ran this already and nothing was done."""
-    changes: dict[str, int]
-    """How many resources were created, updated, deleted or left the same."""
-    outputs: dict[str, Any]
-    """The stack's outputs: `url`, `modelVersion`, `modelDigest` and so on."""
 
 
 class Deployer(Protocol):
@@ -47,18 +34,16 @@ class Deployer(Protocol):
 
     def converge(
         self,
-        environment: DeploymentEnvironment,
+        file: StackFile,
         model_id: str,
         config: DeploymentConfig,
         message: str,
         *,
         rollout: RolloutConfig | None = None,
     ) -> DeployOutcome:
-        """Makes an environment what a config says."""
+        """Writes a stack's config and brings the stack to it."""
 
-    def require_gates(
-        self, model_id: str, environment: DeploymentEnvironment, config: DeploymentConfig, override_reason: str
-    ) -> None:
+    def require_gates(self, file: StackFile, model_id: str, config: DeploymentConfig, override_reason: str) -> None:
         """Refuses a model version that does not pass the environment's gates."""
 
     def rollback_target(
@@ -69,8 +54,8 @@ class Deployer(Protocol):
     def list_deployments(self, environment: DeploymentEnvironment | str | None = None) -> list[Deployment]:
         """Deployments, the latest first."""
 
-    def deployed_config(self, environment: DeploymentEnvironment) -> DeploymentConfig:
-        """The deployment of an environment's stack file."""
+    def stack_file(self, environment: DeploymentEnvironment | str) -> StackFile:
+        """The config of an environment's stack, read now."""
 
     def last_config(self, environment: DeploymentEnvironment) -> dict[str, Any]:
         """The config of the last update that succeeded; empty when there is none."""

@@ -16,25 +16,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from conventions.config_keys import CLOUD, MODEL_VERSION, PLATFORM, PROJECT, ROLLOUT
-from infra.cloud_config import CloudConfig, parse_object
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig, parse_rollout_config
-from stacks.engine.cluster_state import in_cluster, wait_for_capacity
-from stacks.engine.locks import held_by
-from stacks.engine.stack_config import read_config, read_rollout
-from stacks.engine.workspace import stack_config_file
+from stacks.deployment_updates import DeployOutcome
+from stacks.engine.cluster_state import wait_for_capacity
+from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import CandidateWithdrawn, DeploymentFailed, RolloutUndecided
 from stacks.history import Intent, message_for
 from stacks.model_deployment import ModelDeploymentConfig
-from stacks.rollout.checks import Decision, Limits, Verdict, judge
-from stacks.rollout.deployer import Deployer, DeployOutcome
-from stacks.rollout.metrics import CloudMetrics, RolloutMetrics, TrafficSplitterMetrics
+from stacks.rollout.checks import Decision
+from stacks.rollout.deployer import Deployer
+from stacks.rollout.observer import RolloutObserver
 from stacks.rollout.state import RolloutStatus, require_no_rollout, require_rollout
 
 _POLL_SECONDS = 1.0
-_ALL = 100
 Watch = Callable[[RolloutStatus], None]
 
 
@@ -51,7 +47,7 @@ class Rollouts:
     def __init__(self, deployments: Deployer, api_key_file: Path | None = None, watch: Watch | None = None) -> None:
         self._deployments = deployments
         self._log = deployments.log
-        self._api_key_file = api_key_file or deployments.checkout / ".secrets" / "api_key"
+        self._observer = RolloutObserver(deployments, api_key_file or deployments.checkout / ".secrets" / "api_key")
         self._watch = watch or (lambda _status: None)
 
     def settings(self, environment: DeploymentEnvironment | str) -> RolloutConfig:
@@ -60,7 +56,7 @@ class Rollouts:
         Raises:
             ConfigError: it does not fit.
         """
-        return read_rollout(self._file(DeploymentEnvironment.named(environment)))
+        return self._deployments.stack_file(environment).rollout()
 
     def deploy(
         self,
@@ -88,19 +84,19 @@ class Rollouts:
         """
         from model_store.registry.aliases import Aliases
 
-        environment = DeploymentEnvironment.named(config.environment)
+        file = self._deployments.stack_file(config.environment)
         model_id = Aliases(self._deployments.registry).resolve(config.model_id)
-        now = require_no_rollout(self._file(environment), environment)
-        stable = self._stable(environment)
+        now, stable = require_no_rollout(file), file.model_version
         wanted = replace(rollout, slot=now.slot, candidate="", weight=0, shadow=False, kept="", kept_until="")
-        if not wanted.has_two_slots or stable in ("", model_id) or not self._deployments.list_deployments(environment):
+        deployed = self._deployments.list_deployments(file.environment)
+        if not wanted.has_two_slots or stable in ("", model_id) or not deployed:
             kept = now if wanted.has_two_slots else wanted
             first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until)
             return self._deployments.deploy(config, override_reason=override_reason, rollout=first)
-        self._deployments.require_gates(model_id, environment, config, override_reason)
+        self._deployments.require_gates(file, model_id, config, override_reason)
         candidate = replace(wanted, candidate=model_id, shadow=shadow)
-        self._change(environment, stable, config, candidate, f"candidate {model_id} beside it")
-        return self._drive(environment, config)
+        self._change(file, config, candidate, f"candidate {model_id} beside it")
+        return self._drive(file.environment, config)
 
     def resume(self, environment: DeploymentEnvironment | str) -> DeployOutcome | None:
         """Goes on with what was interrupted: an update, the rollout's steps, or a kept version whose time is over.
@@ -113,20 +109,17 @@ class Rollouts:
         """
         environment = DeploymentEnvironment.named(environment)
         self._deployments.unlock(environment)
-        rollout, config = self.settings(environment), self._deployments.deployed_config(environment)
+        file = self._deployments.stack_file(environment)
+        rollout, config = file.rollout(), file.deployment()
         outcome = None
-        if self._interrupted(environment):
-            message = message_for(Intent.ROLLOUT, self._stable(environment), "resumed")
-            outcome = self._deployments.converge(
-                environment, self._stable(environment), config, message, rollout=rollout
-            )
+        if self._observer.interrupted(file):
+            message = message_for(Intent.ROLLOUT, file.model_version, "resumed")
+            outcome = self._deployments.converge(file, file.model_version, config, message, rollout=rollout)
         if rollout.candidate:
             return self._drive(environment, config)
         if rollout.kept and datetime.fromisoformat(rollout.kept_until) <= datetime.now(UTC):
             empty = replace(rollout, kept="", kept_until="")
-            return self._change(
-                environment, self._stable(environment), config, empty, f"{rollout.kept} is kept no more"
-            )
+            return self._change(file, config, empty, f"{rollout.kept} is kept no more")
         return outcome
 
     def promote(self, environment: DeploymentEnvironment | str) -> DeployOutcome:
@@ -136,12 +129,11 @@ class Rollouts:
             NoRollout: there is no candidate.
             StackBusy, DeploymentFailed: as for `deploy`.
         """
-        environment = DeploymentEnvironment.named(environment)
-        require_rollout(self._file(environment), environment)
-        self._deployments.unlock(environment)
-        config = self._deployments.deployed_config(environment)
-        wait_for_capacity(self._file(environment), config)
-        return self._promote(environment, config, "promoted by hand")
+        file = self._deployments.stack_file(environment)
+        require_rollout(file)
+        self._deployments.unlock(file.environment)
+        wait_for_capacity(file, file.deployment())
+        return self._promote(file, file.deployment(), "promoted by hand")
 
     def abort(self, environment: DeploymentEnvironment | str, reason: str = "aborted by hand") -> DeployOutcome:
         """Withdraws the candidate: stable has all requests again before the candidate goes.
@@ -150,13 +142,13 @@ class Rollouts:
             NoRollout: there is no candidate.
             StackBusy, DeploymentFailed: as for `deploy`.
         """
-        environment = DeploymentEnvironment.named(environment)
-        rollout = require_rollout(self._file(environment), environment)
-        self._deployments.unlock(environment)
-        config = self._deployments.deployed_config(environment)
+        file = self._deployments.stack_file(environment)
+        rollout = require_rollout(file)
+        self._deployments.unlock(file.environment)
+        config = file.deployment()
         detail = f"{rollout.candidate} withdrawn: {reason}"
-        outcome = self._change(environment, self._stable(environment), config, _without_candidate(rollout), detail)
-        self._stop_what_no_stack_has(environment, config, rollout.other_slot)
+        outcome = self._change(file, config, _without_candidate(rollout), detail)
+        self._stop_what_no_stack_has(file, f"{config.deployment_name}-{rollout.other_slot}")
         return outcome
 
     def rollback(
@@ -179,24 +171,23 @@ class Rollouts:
             UnknownDeployment: nothing is deployed.
             ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `ModelDeployment.deploy`.
         """
-        environment = DeploymentEnvironment.named(environment)
-        rollout = self.settings(environment)
+        file = self._deployments.stack_file(environment)
+        rollout, stable = file.rollout(), file.model_version
         if rollout.candidate:
             if to is None and at is None:
-                return self.abort(environment, "rolled back")
-            require_no_rollout(self._file(environment), environment)
-        current, target = self._deployments.rollback_target(environment, to, at)
-        config, stable = self._deployments.deployed_config(environment), self._stable(environment)
+                return self.abort(file.environment, "rolled back")
+            require_no_rollout(file)
+        current, target = self._deployments.rollback_target(file.environment, to, at)
+        config = file.deployment()
         message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
         if not rollout.has_two_slots or target == stable:
-            return self._deployments.converge(environment, target, config, message)
+            return self._deployments.converge(file, target, config, message)
         if rollout.kept != target:
-            beside = replace(rollout, candidate=target, kept="", kept_until="")
-            self._change(environment, stable, config, beside, f"{target} beside it, to go back to")
-            rollout = beside
-        wait_for_capacity(self._file(environment), config)
-        switched = _switched(rollout, stable)
-        return self._deployments.converge(environment, target, config, message, rollout=switched)
+            rollout = replace(rollout, candidate=target, kept="", kept_until="")
+            self._change(file, config, rollout, f"{target} beside it, to go back to")
+            file = self._deployments.stack_file(environment)
+        wait_for_capacity(file, config)
+        return self._deployments.converge(file, target, config, message, rollout=_switched(rollout, stable))
 
     def status(self, environment: DeploymentEnvironment | str) -> RolloutStatus:
         """Where the rollout is: what is asked for, what is in force, what both versions did, what the checks say.
@@ -204,57 +195,32 @@ class Rollouts:
         Raises:
             UnknownDeployment: nothing is deployed.
         """
-        environment = DeploymentEnvironment.named(environment)
-        return self._look(environment, self._since(environment), self._interrupted(environment))
-
-    def _look(self, environment: DeploymentEnvironment, since: datetime, interrupted: str = "") -> RolloutStatus:
-        """The status, without asking the engine."""
-        rollout, stable = self.settings(environment), self._stable(environment)
-        config = self._deployments.deployed_config(environment)
-        numbers, alarms = self._numbers(environment, config, rollout, stable, since)
-        verdict = self._verdict(numbers, alarms, config, rollout) if rollout.candidate else None
-        return RolloutStatus(
-            environment=str(environment),
-            stable=stable,
-            rollout=rollout,
-            in_force=numbers.weight,
-            interrupted=interrupted,
-            since=since.isoformat(timespec="seconds").replace("+00:00", "Z"),
-            numbers={"stable": numbers.stable.to_dict(), "candidate": numbers.candidate.to_dict()}
-            if rollout.candidate
-            else {},
-            candidate_share=numbers.candidate_share,
-            verdict=str(verdict.decision) if verdict else "",
-            reason=verdict.reason if verdict else "",
-            held_by=held_by(self._deployments.checkout, environment),
-        )
+        return self._observer.status(self._deployments.stack_file(environment))
 
     def _drive(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> DeployOutcome:
         """Takes the candidate from where it is to the end."""
         while True:
-            rollout, stable = self.settings(environment), self._stable(environment)
-            wait_for_capacity(self._file(environment), config)
+            file = self._deployments.stack_file(environment)
+            rollout = file.rollout()
+            wait_for_capacity(file, config)
             if rollout.shadow:
                 self._settle(environment)
                 rollout = replace(rollout, shadow=False)
-                self._change(environment, stable, config, rollout, f"{rollout.candidate} no longer in the shadow")
+                self._change(file, config, rollout, f"{rollout.candidate} no longer in the shadow")
             elif rollout.strategy == "blue_green":
-                return self._promote(environment, config, "switched")
+                return self._promote(file, config, "switched")
             elif rollout.weight == 0:
-                self._step(environment, config, rollout, rollout.steps[0])
+                self._step(file, config, rollout, rollout.steps[0])
             else:
                 self._settle(environment)
                 later = [step for step in rollout.steps if step > rollout.weight]
                 if not later:
-                    return self._promote(environment, config, "promoted")
-                self._step(environment, config, rollout, later[0])
+                    return self._promote(file, config, "promoted")
+                self._step(file, config, rollout, later[0])
 
-    def _step(
-        self, environment: DeploymentEnvironment, config: DeploymentConfig, rollout: RolloutConfig, weight: int
-    ) -> None:
-        changed = replace(rollout, weight=weight)
+    def _step(self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, weight: int) -> None:
         detail = f"candidate {rollout.candidate} at {weight} %"
-        self._change(environment, self._stable(environment), config, changed, detail)
+        self._change(file, config, replace(rollout, weight=weight), detail)
 
     def _settle(self, environment: DeploymentEnvironment) -> None:
         """Waits until the checks have decided about this step.
@@ -263,12 +229,13 @@ class Rollouts:
             CandidateWithdrawn: by its numbers.
             RolloutUndecided: they have not in time.
         """
-        rollout = self.settings(environment)
+        file = self._deployments.stack_file(environment)
+        rollout = file.rollout()
         # Of this command: what is resumed is waited for anew, since nobody has looked meanwhile.
         began, told = time.monotonic(), 0.0
-        since = self._since(environment) if in_cluster(self._file(environment)) else datetime.now(UTC)
+        since = self._observer.since(environment) if file.in_cluster else datetime.now(UTC)
         while True:
-            status = self._look(environment, since)
+            status = self._observer.look(self._deployments.stack_file(environment), since)
             self._watch(status)
             waited = time.monotonic() - began
             if status.verdict == Decision.WITHDRAW:
@@ -288,101 +255,31 @@ class Rollouts:
                 self._log(f"{rollout.weight} % for {waited:.0f} s: {status.reason or 'all checks passed'}")
             time.sleep(_POLL_SECONDS)
 
-    def _promote(self, environment: DeploymentEnvironment, config: DeploymentConfig, how: str) -> DeployOutcome:
-        rollout, stable = self.settings(environment), self._stable(environment)
+    def _promote(self, file: StackFile, config: DeploymentConfig, how: str) -> DeployOutcome:
+        rollout, stable = file.rollout(), file.model_version
         message = message_for(Intent.DEPLOY, rollout.candidate, f"{how}, {rollout.strategy}, after {stable}")
         switched = _switched(rollout, stable)
-        return self._deployments.converge(environment, rollout.candidate, config, message, rollout=switched)
+        return self._deployments.converge(file, rollout.candidate, config, message, rollout=switched)
 
-    def _change(
-        self,
-        environment: DeploymentEnvironment,
-        stable: str,
-        config: DeploymentConfig,
-        rollout: RolloutConfig,
-        detail: str,
-    ) -> DeployOutcome:
-        """One step; one that fails in a cluster is taken back there too."""
-        before = self.settings(environment)
+    def _change(self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, detail: str) -> DeployOutcome:
+        """One step beside the stable version; a cluster takes a step that fails back there too."""
+        before, stable = file.rollout(), file.model_version
         self._log(detail)
         message = message_for(Intent.ROLLOUT, stable, detail)
         try:
-            return self._deployments.converge(environment, stable, config, message, rollout=rollout)
+            return self._deployments.converge(file, stable, config, message, rollout=rollout)
         except DeploymentFailed:
-            if in_cluster(self._file(environment)) and rollout.other and rollout.other != before.other:
+            if file.in_cluster and rollout.other and rollout.other != before.other:
                 back = message_for(Intent.ROLLOUT, stable, f"{rollout.other} did not get healthy")
-                self._deployments.converge(environment, stable, config, back, rollout=before)
+                self._deployments.converge(file, stable, config, back, rollout=before)
             raise
 
-    def _numbers(
-        self,
-        environment: DeploymentEnvironment,
-        config: DeploymentConfig,
-        rollout: RolloutConfig,
-        stable: str,
-        since: datetime,
-    ) -> tuple[RolloutMetrics, tuple[str, ...]]:
-        file = self._file(environment)
-        if not in_cluster(file):
-            splitter = TrafficSplitterMetrics(self._deployments.checkout, config.deployment_name, self._api_key_file)
-            found = splitter.read(stable, rollout)
-            return replace(found, weight=splitter.weight()), ()
-        cloud = parse_object(read_config(file).get(CLOUD), CLOUD, CloudConfig, file.name)
-        watch = CloudMetrics(cloud, config.environment, config.deployment_name)
-        return watch.read(stable, rollout, since), watch.alarms()
-
-    def _verdict(
-        self, numbers: RolloutMetrics, alarms: tuple[str, ...], config: DeploymentConfig, rollout: RolloutConfig
-    ) -> Verdict:
-        thresholds = config.monitoring_config.alert_thresholds
-        alone = rollout.weight == _ALL
-        limits = Limits(
-            rollout.checks,
-            drift=thresholds.drift,
-            error_rate=thresholds.error_rate,
-            latency_p95_ms=float(thresholds.response_time_p95),
-            drift_watched=self._watches_drift(rollout.candidate),
-            # With all the traffic at the candidate, stable has none to be known by.
-            stable_drift_watched=not alone and self._watches_drift(numbers.stable.model_id),
-        )
-        return judge(numbers.stable, numbers.candidate, limits, alarms, alone=alone)
-
-    def _watches_drift(self, model_id: str) -> bool:
-        schema = self._deployments.registry.get_metadata(model_id).feature_schema
-        return any(feature.get("bins") for feature in schema)
-
-    def _interrupted(self, environment: DeploymentEnvironment) -> str:
-        """What the config asks for and the last update did not do; empty when they are the same."""
-        made = self._deployments.last_config(environment)
-        config = read_config(self._file(environment))
-        asked = {key: config[key] for key in (MODEL_VERSION, ROLLOUT) if config.get(key)}
-        done = {key: made[key] for key in (MODEL_VERSION, ROLLOUT) if made.get(key)}
-        if asked == done or not asked:
-            return ""
-        parts = [
-            f"{key.removeprefix(f'{PROJECT}:')} is {done.get(key)}, asked for {asked.get(key)}"
-            for key in (MODEL_VERSION, ROLLOUT)
-            if asked.get(key) != done.get(key)
-        ]
-        return f"{'; '.join(parts)}: python scripts/deploy_model.py resume {environment}"
-
-    def _since(self, environment: DeploymentEnvironment) -> datetime:
-        history = self._deployments.list_deployments(environment)
-        return datetime.fromisoformat(history[0].finished_at) if history else datetime.now(UTC)
-
-    def _stable(self, environment: DeploymentEnvironment) -> str:
-        return str(read_config(self._file(environment)).get(MODEL_VERSION, ""))
-
-    def _stop_what_no_stack_has(self, environment: DeploymentEnvironment, config: DeploymentConfig, slot: str) -> None:
-        """A process that a killed run had started, and that its state never came to hold."""
+    def _stop_what_no_stack_has(self, file: StackFile, run_name: str) -> None:
+        """Stops a process of the other slot that a killed run had started, and that its state never came to hold."""
         from components import process_supervision
 
-        if read_config(self._file(environment)).get(PLATFORM, "local") == "local":
-            run_name = f"{config.deployment_name}-{slot}"
+        if file.platform == "local":
             process_supervision.stop({"checkout": self._deployments.checkout, "run_name": run_name})
-
-    def _file(self, environment: DeploymentEnvironment) -> Path:
-        return stack_config_file(self._deployments.checkout, environment)
 
 
 def with_options(rollout: RolloutConfig, **options: Any) -> RolloutConfig:

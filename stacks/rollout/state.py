@@ -1,12 +1,10 @@
 """Where a rollout is: what the stack's config asks for, and what is in force."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from infra.rollout_config import RolloutConfig
-from stacks.engine.stack_config import read_rollout
-from stacks.environments import DeploymentEnvironment
+from stacks.engine.stack_file import StackFile
 from stacks.errors import NoRollout, RolloutInProgress
 
 
@@ -41,13 +39,13 @@ class RolloutStatus:
         return {**asdict(self), "rollout": self.rollout.to_dict()}
 
 
-def require_no_rollout(file: Path, environment: DeploymentEnvironment) -> RolloutConfig:
+def require_no_rollout(file: StackFile) -> RolloutConfig:
     """Returns the rollout of a stack that tries no candidate.
 
     Raises:
         RolloutInProgress: it does try one.
     """
-    rollout = read_rollout(file)
+    rollout, environment = file.rollout(), file.environment
     if rollout.candidate:
         raise RolloutInProgress(
             f"{environment} is trying {rollout.candidate} ({rollout.strategy}, {rollout.weight} % of the requests); "
@@ -56,13 +54,13 @@ def require_no_rollout(file: Path, environment: DeploymentEnvironment) -> Rollou
     return rollout
 
 
-def require_rollout(file: Path, environment: DeploymentEnvironment) -> RolloutConfig:
+def require_rollout(file: StackFile) -> RolloutConfig:
     """Returns the rollout of a stack that tries a candidate.
 
     Raises:
         NoRollout: it tries none.
     """
-    rollout = read_rollout(file)
+    rollout = file.rollout()
     if not rollout.candidate:
-        raise NoRollout(f"no candidate is being tried in {environment}; nothing was changed")
+        raise NoRollout(f"no candidate is being tried in {file.environment}; nothing was changed")
     return rollout

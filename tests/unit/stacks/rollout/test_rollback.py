@@ -11,8 +11,9 @@ import pytest
 
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
-from stacks.deployment import DeployOutcome, ModelDeployment
-from stacks.engine.stack_config import write_config
+from stacks.deployment import ModelDeployment
+from stacks.deployment_updates import DeployOutcome
+from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import NoPriorVersion, RolloutInProgress
 from stacks.history import Deployment, Intent
@@ -49,7 +50,7 @@ class Deployments(ModelDeployment):
 
     def converge(
         self,
-        environment: DeploymentEnvironment,
+        file: StackFile,
         model_id: str,
         config: DeploymentConfig,
         message: str,
@@ -57,10 +58,10 @@ class Deployments(ModelDeployment):
         auto_rollback: bool = False,
         rollout: RolloutConfig | None = None,
     ) -> DeployOutcome:
-        assert environment is DeploymentEnvironment.DEVELOPMENT
+        assert file.environment is DeploymentEnvironment.DEVELOPMENT
         assert not auto_rollback
         self.steps.append((model_id, rollout))
-        write_config(self.checkout / FILE, model_id, config, rollout)
+        file.written(model_id, config, rollout)
         made = replace(_deployment(len(self.history) + 1, model_id, current=True), message=message)
         self.history = [made, *(replace(item, current=False) for item in self.history)]
         return DeployOutcome(made, True, {"update": 1}, {})
@@ -75,7 +76,7 @@ def make(tmp_path: Path) -> Make:
         template = CHECKOUT / "config" / "deployment_templates" / "development.yaml"
         config = ModelDeployment(CHECKOUT).create_deployment_config(model_ids[-1], "development", template=template)
         wanted = RolloutConfig(**rollout) if rollout else None
-        write_config(tmp_path / FILE, model_ids[-1], config, wanted)
+        StackFile.read(tmp_path, DeploymentEnvironment.DEVELOPMENT).written(model_ids[-1], config, wanted)
         return Deployments(tmp_path, *model_ids)
 
     return _make
@@ -160,4 +161,4 @@ def test_a_config_for_a_deploy_names_its_version_and_takes_changes(make: Make) -
     assert (config.model_id, config.deployment_name, config.scaling_config.max_replicas) == (SECOND, "fraud-other", 4)
     assert "model_id" not in json.dumps(config.to_dict())
     assert replace(config, model_id=THIRD).model_id == THIRD
-    assert deployments.deployed_config(DeploymentEnvironment.DEVELOPMENT).deployment_name == "fraud-detection-dev"
+    assert deployments.stack_file("development").deployment().deployment_name == "fraud-detection-dev"

@@ -1,0 +1,107 @@
+"""Checks a model version before a deploy, and an endpoint after it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.deployment_config import DeploymentConfig
+from stacks.checks.alerts import Alert, evaluate, measured
+from stacks.checks.gates import image_versions, require_gates, with_proofs
+from stacks.checks.golden import NAME as GOLDEN_ROWS
+from stacks.checks.golden import ask_golden_rows, some_of
+from stacks.checks.health import Check, HealthReport, check_health
+from stacks.checks.signatures import why_unsigned
+from stacks.engine.cluster_state import pod_checks
+from stacks.engine.run import Log
+from stacks.engine.stack_file import StackFile
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import GatesFailed
+from stacks.history import Deployment
+
+if TYPE_CHECKING:
+    from model_store import ModelRegistry
+
+
+class DeploymentChecks:
+    """Looks at model versions and endpoints; changes nothing.
+
+    Args:
+        checkout: the project's root.
+        registry: opens the registry that deployments take their model versions from.
+        log: told what an override lets pass.
+    """
+
+    def __init__(self, checkout: Path, registry: "Callable[[], ModelRegistry]", log: Log) -> None:
+        self._checkout, self._registry, self._log = checkout, registry, log
+
+    def require_gates(self, file: StackFile, model_id: str, config: DeploymentConfig, override_reason: str) -> None:
+        """Raises unless a model version passes the gates of the config, or a reason to deploy it anyway is given.
+
+        Raises:
+            GatesFailed: names each gate that the model version does not pass.
+        """
+        from model_store.errors import ModelNotFound
+        from model_store.persistence import library_versions
+
+        registry = self._registry()
+        try:
+            deployed = registry.get_metadata(file.model_version) if file.model_version else None
+        except ModelNotFound:
+            deployed = None
+        # An image has its own libraries; a process of this machine has these.
+        installed = image_versions(self._checkout) if file.in_cluster else library_versions()
+        unsigned = why_unsigned(registry, model_id, file.environment, file.config)
+        try:
+            candidate = with_proofs(registry.get_metadata(model_id), registry.state(model_id), installed)
+            require_gates(candidate, deployed, config.gates, installed, unsigned)
+        except GatesFailed as refusal:
+            if not override_reason:
+                raise
+            detail = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
+            registry.audit.append("force", model_id, override_reason, environment=str(file.environment), gates=detail)
+            self._log(f"deploying although {detail}: {override_reason}")
+
+    def health(self, deployment: Deployment, api_key_file: Path | None = None) -> HealthReport:
+        """Checks a deployment's process, API, model and resources, and asks its endpoint some golden rows.
+
+        Args:
+            deployment: what should be running.
+            api_key_file: file with an API key that has the scope `predict`; the one that `make up` made, when not
+                given. Without a key no golden row is asked, and the report says so.
+        """
+        file = StackFile.read(self._checkout, DeploymentEnvironment.named(deployment.environment))
+        report = check_health(deployment, file.deployment(), pod_checks(file, deployment))
+        return report.with_check(self._golden_rows(deployment, report.url, file.environment, api_key_file))
+
+    def measure(self, file: StackFile, api_key_file: Path) -> tuple[dict[str, Any], list[Alert]]:
+        """What an environment's endpoint measures of itself, and how that compares with its thresholds.
+
+        Args:
+            file: the stack's config.
+            api_key_file: file with an API key that has the scope `admin`.
+
+        Raises:
+            EndpointSilent: the endpoint does not answer, or refuses the key.
+        """
+        config = file.deployment()
+        numbers = measured(config.api_endpoint, api_key_file)
+        return numbers, evaluate(numbers, config)
+
+    def _golden_rows(
+        self, deployment: Deployment, url: str, environment: DeploymentEnvironment, api_key_file: Path | None
+    ) -> Check:
+        from model_store.errors import ModelStoreError
+        from model_store.registry.proofs import golden_rows_of
+
+        if api_key_file is None:
+            api_key_file = self._checkout / ".secrets" / "api_key"
+            if environment is not DeploymentEnvironment.DEVELOPMENT or not api_key_file.exists():
+                return Check(GOLDEN_ROWS, healthy=True, detail="not asked: no API key was given (--api-key-file)")
+        try:
+            found = golden_rows_of(self._registry(), deployment.model_id)
+        except ModelStoreError as error:
+            return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: {error}")
+        if found is None:
+            how = f"python scripts/manage_models.py prove {deployment.model_id}"
+            return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: the version has none; {how}")
+        return ask_golden_rows(url, api_key_file, some_of(*found))

@@ -1,0 +1,90 @@
+"""The deployments of a checkout's stacks, read from the engine's update histories."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stacks.engine.workspace import existing_environments, select_stack
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import UnknownDeployment
+from stacks.history import Deployment, config_of, current_deployment, deployments, version_to_go_back_to
+
+if TYPE_CHECKING:
+    from pulumi.automation import Stack
+
+_ALL_UPDATES = 1_000_000
+
+
+class DeploymentHistory:
+    """Reads what was deployed when.
+
+    Args:
+        checkout: the project's root.
+    """
+
+    def __init__(self, checkout: Path) -> None:
+        self._checkout = checkout
+
+    def deployments(self, environment: DeploymentEnvironment | str | None = None) -> list[Deployment]:
+        """The deployments of an environment, or of all, newest first.
+
+        Raises:
+            UnknownEnvironment: there is no such environment.
+        """
+        there = existing_environments(self._checkout)
+        wanted = there if environment is None else [DeploymentEnvironment.named(environment)]
+        found = [
+            deployment
+            for each in wanted
+            if each in there
+            for deployment in deployments(each, updates_of(select_stack(self._checkout, each)))
+        ]
+        return sorted(found, key=lambda deployment: deployment.started_at, reverse=True)
+
+    def deployment(self, deployment_id: str) -> tuple[Deployment, dict[str, Any]]:
+        """A deployment, and the config that it was made with.
+
+        Raises:
+            UnknownDeployment: no stack's history has it.
+        """
+        for each in existing_environments(self._checkout):
+            updates = updates_of(select_stack(self._checkout, each))
+            for found in deployments(each, updates):
+                if found.deployment_id == deployment_id:
+                    return found, config_of(updates[len(updates) - found.update])
+        raise UnknownDeployment(
+            f"there is no deployment {deployment_id!r}; see: python scripts/deploy_model.py list-deployments"
+        )
+
+    def last_config(self, environment: DeploymentEnvironment) -> dict[str, Any]:
+        """The config that the last successful update was made with; empty when there was none."""
+        if environment not in existing_environments(self._checkout):
+            return {}
+        for update in updates_of(select_stack(self._checkout, environment)):
+            if update.result == "succeeded":
+                return config_of(update) if update.kind == "update" else {}
+        return {}
+
+
+def updates_of(stack: "Stack") -> list[Any]:
+    """All updates of a stack, newest first; without a page size the engine lists the newest ten only."""
+    return list(stack.history(page_size=_ALL_UPDATES, page=1, show_secrets=False))
+
+
+def rollback_target(
+    history: list[Deployment], environment: DeploymentEnvironment, to: str | None = None, at: datetime | None = None
+) -> tuple[Deployment, str]:
+    """What is deployed, and the model version that a rollback goes back to.
+
+    Args:
+        history: the environment's deployments, newest first.
+        environment: for messages.
+        to: a model version.
+        at: a moment; the version that was deployed then.
+
+    Raises:
+        UnknownDeployment: nothing is deployed.
+        NoPriorVersion: nothing else was deployed, `to` never was, or nothing was at that time.
+    """
+    current = current_deployment(history, environment)
+    return current, version_to_go_back_to(history, current, to, at)

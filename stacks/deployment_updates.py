@@ -1,0 +1,159 @@
+"""Brings a stack to its config, or destroys it: one change at a time, and the config is put back when it fails."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.deployment_config import DeploymentConfig
+from infra.rollout_config import RolloutConfig
+from infra.settings import require_platform
+from stacks.deployment_history import updates_of
+from stacks.engine.cluster_state import require_as_asked, why_not_ready
+from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
+from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
+from stacks.engine.stack_file import StackFile
+from stacks.engine.workspace import select_stack
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import AddressTaken, DeploymentFailed
+from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
+
+if TYPE_CHECKING:
+    from pulumi.automation import Stack
+
+    from model_store import ModelRegistry
+
+
+@dataclass(frozen=True)
+class DeployOutcome:
+    """What a deploy or a rollback came to."""
+
+    deployment: Deployment
+    """What runs now."""
+    changed: bool
+    """False when the environment ran this already and nothing was done."""
+    changes: dict[str, int]
+    """How many resources were created, updated, deleted or left the same."""
+    outputs: dict[str, Any]
+    """The stack's outputs: `url`, `modelVersion`, `modelDigest` and so on."""
+
+
+class DeploymentUpdates:
+    """Changes the stacks of a checkout.
+
+    Args:
+        checkout: the project's root.
+        registry: opens the registry that deployments take their model versions from.
+        log: told the progress, line by line.
+    """
+
+    def __init__(self, checkout: Path, registry: "Callable[[], ModelRegistry]", log: Log) -> None:
+        self._checkout, self._registry, self._log = checkout, registry, log
+
+    def converge(
+        self,
+        file: StackFile,
+        model_id: str,
+        config: DeploymentConfig,
+        message: str,
+        *,
+        auto_rollback: bool = False,
+        rollout: RolloutConfig | None = None,
+    ) -> DeployOutcome:
+        """Writes the stack's config and brings the stack to it.
+
+        Args:
+            file: the stack's config as it was read.
+            model_id: the stable model version.
+            config: how it is deployed.
+            message: for the stack's history.
+            auto_rollback: whether a cluster goes back to the version before when this one does not get healthy.
+            rollout: what the other slot holds, and its weight; as it is when not given.
+
+        Raises:
+            ModelStoreError: the registry does not have a model version, its artifact is not intact, or the key at
+                hand does not open it.
+            AddressTaken: another program listens there.
+            StackBusy: somebody else changes the environment, or has changed its config since it was read.
+            StackLocked: a run that has died left the stack locked.
+            DeploymentFailed: the engine or the serving process failed; the config is as it was.
+        """
+        for version in filter(None, (model_id, rollout.other if rollout else "")):
+            self._registry().verify_artifact(version)
+            self._registry().require_key(version)
+        self._require_free_address(file, config)
+        environment = file.environment
+        with changing(self._checkout, environment):
+            require_unlocked(self._checkout, environment)
+            stack = select_stack(self._checkout, environment)
+            try:
+                with file.changed(model_id, config, rollout) as changed:
+                    result = run_up(stack, environment, message, self._log)
+                    require_as_asked(changed, config, result.outputs)
+            except DeploymentFailed as error:
+                reason = f"{error}{why_not_ready(file, config)}"
+                before = file.model_version
+                if not auto_rollback or before in ("", model_id) or not file.in_cluster:
+                    raise DeploymentFailed(reason) from None
+                self._log(f"{model_id} did not get healthy; going back to {before}")
+                back = message_for(Intent.ROLLBACK, before, f"{model_id} did not get healthy")
+                run_up(stack, environment, back, self._log)
+                raise DeploymentFailed(f"{reason}; {environment} went back to {before}") from None
+            current = current_deployment(deployments(environment, updates_of(stack)), environment)
+            outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
+        self._record(outcome)
+        return outcome
+
+    def destroy(self, environment: DeploymentEnvironment) -> bool:
+        """Stops the endpoint and deletes what the stack holds; registry and history stay.
+
+        Returns:
+            Whether there was anything to delete.
+        """
+        with changing(self._checkout, environment):
+            require_unlocked(self._checkout, environment)
+            stack = select_stack(self._checkout, environment)
+            if not stack.outputs() and not _has_resources(stack):
+                return False
+            run_destroy(stack, self._log)
+        return True
+
+    def unlock(self, environment: DeploymentEnvironment) -> int:
+        """Removes what dead runs left in the environment's state: locks, and creations they had begun.
+
+        What they were creating is not in the state then; the next update creates it, or finds it running.
+
+        Returns:
+            How many locks there were.
+        """
+        locks = remove_stale_locks(self._checkout, environment)
+        for lock in locks:
+            self._log(f"removed the lock of a run that has died ({lock})")
+        if locks:
+            forget_pending_creations(select_stack(self._checkout, environment))
+        return len(locks)
+
+    def _require_free_address(self, file: StackFile, config: DeploymentConfig) -> None:
+        """Raises AddressTaken, before anything is changed, where a process of this machine cannot listen."""
+        from components.process_supervision import address_taken_by_another
+
+        require_platform(file.environment, file.platform, file.name)
+        wanted = {"checkout": self._checkout, "deployment_name": config.deployment_name}
+        if file.platform == "local" and (
+            taken := address_taken_by_another({**wanted, "host": config.host, "port": config.port})
+        ):
+            raise AddressTaken(taken)
+
+    def _record(self, outcome: DeployOutcome) -> None:
+        if outcome.changed:
+            deployment = outcome.deployment
+            self._registry().record_deployment(
+                deployment.model_id,
+                environment=deployment.environment,
+                deployment_id=deployment.deployment_id,
+            )
+
+
+def _has_resources(stack: "Stack") -> bool:
+    state = stack.export_stack().deployment or {}
+    return bool(state.get("resources") or state.get("pending_operations"))

@@ -1,0 +1,117 @@
+"""Looks at a rollout: what is asked for, what is in force, what both versions did, what the checks say of it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from conventions.config_keys import MODEL_VERSION, ROLLOUT, short
+from infra.deployment_config import DeploymentConfig
+from infra.rollout_config import RolloutConfig
+from stacks.engine.locks import held_by
+from stacks.engine.stack_file import StackFile
+from stacks.environments import DeploymentEnvironment
+from stacks.rollout.checks import Limits, Verdict, judge
+from stacks.rollout.deployer import Deployer
+from stacks.rollout.metrics import CloudMetrics, RolloutMetrics, TrafficSplitterMetrics
+from stacks.rollout.state import RolloutStatus
+
+_ALL = 100
+
+
+class RolloutObserver:
+    """Reads numbers and judges them; changes nothing.
+
+    Args:
+        deployments: what knows the stacks.
+        api_key_file: file with an API key that has the scope `admin`, for drift and accuracy of processes of this
+            machine.
+    """
+
+    def __init__(self, deployments: Deployer, api_key_file: Path) -> None:
+        self._deployments, self._api_key_file = deployments, api_key_file
+
+    def status(self, file: StackFile) -> RolloutStatus:
+        """The status since the last change, with what a killed command left undone.
+
+        Raises:
+            UnknownDeployment: nothing is deployed.
+        """
+        return self.look(file, self.since(file.environment), self.interrupted(file))
+
+    def look(self, file: StackFile, since: datetime, interrupted: str = "") -> RolloutStatus:
+        """The status since a moment, without asking the engine.
+
+        Args:
+            file: the stack's config, read now.
+            since: when the last change was made.
+            interrupted: as the status tells it.
+        """
+        rollout, stable, config = file.rollout(), file.model_version, file.deployment()
+        numbers, alarms = self._numbers(file, config, rollout, since)
+        verdict = self._verdict(numbers, alarms, config, rollout) if rollout.candidate else None
+        both = {"stable": numbers.stable.to_dict(), "candidate": numbers.candidate.to_dict()}
+        return RolloutStatus(
+            environment=str(file.environment),
+            stable=stable,
+            rollout=rollout,
+            in_force=numbers.weight,
+            interrupted=interrupted,
+            since=since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            numbers=both if rollout.candidate else {},
+            candidate_share=numbers.candidate_share,
+            verdict=str(verdict.decision) if verdict else "",
+            reason=verdict.reason if verdict else "",
+            held_by=held_by(self._deployments.checkout, file.environment),
+        )
+
+    def interrupted(self, file: StackFile) -> str:
+        """What the config asks for and the last update did not do; empty when they are the same."""
+        made = self._deployments.last_config(file.environment)
+        keys = (MODEL_VERSION, ROLLOUT)
+        asked = {key: file.config[key] for key in keys if file.config.get(key)}
+        done = {key: made[key] for key in keys if made.get(key)}
+        if asked == done or not asked:
+            return ""
+        parts = [
+            f"{short(key)} is {done.get(key)}, asked for {asked.get(key)}"
+            for key in keys
+            if asked.get(key) != done.get(key)
+        ]
+        return f"{'; '.join(parts)}: python scripts/deploy_model.py resume {file.environment}"
+
+    def since(self, environment: DeploymentEnvironment) -> datetime:
+        """When the last deployment was finished; now, when there was none."""
+        history = self._deployments.list_deployments(environment)
+        return datetime.fromisoformat(history[0].finished_at) if history else datetime.now(UTC)
+
+    def _numbers(
+        self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, since: datetime
+    ) -> tuple[RolloutMetrics, tuple[str, ...]]:
+        """Both versions' numbers, and the alarms that are on."""
+        stable = file.model_version
+        if not file.in_cluster:
+            splitter = TrafficSplitterMetrics(self._deployments.checkout, config.deployment_name, self._api_key_file)
+            found = splitter.read(stable, rollout)
+            return replace(found, weight=splitter.weight()), ()
+        watch = CloudMetrics(file.cloud(), config.environment, config.deployment_name)
+        return watch.read(stable, rollout, since), watch.alarms()
+
+    def _verdict(
+        self, numbers: RolloutMetrics, alarms: tuple[str, ...], config: DeploymentConfig, rollout: RolloutConfig
+    ) -> Verdict:
+        thresholds = config.monitoring_config.alert_thresholds
+        alone = rollout.weight == _ALL
+        limits = Limits(
+            rollout.checks,
+            drift=thresholds.drift,
+            error_rate=thresholds.error_rate,
+            latency_p95_ms=float(thresholds.response_time_p95),
+            drift_watched=self._watches_drift(rollout.candidate),
+            # With all the traffic at the candidate, stable has none to be known by.
+            stable_drift_watched=not alone and self._watches_drift(numbers.stable.model_id),
+        )
+        return judge(numbers.stable, numbers.candidate, limits, alarms, alone=alone)
+
+    def _watches_drift(self, model_id: str) -> bool:
+        schema = self._deployments.registry.get_metadata(model_id).feature_schema
+        return any(feature.get("bins") for feature in schema)

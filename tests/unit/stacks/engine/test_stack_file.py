@@ -1,0 +1,106 @@
+"""A stack's config file keeps its comments, is as it was when a change fails, and loses no other's change."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra.deployment_config import DeploymentConfig, read_template
+from infra.rollout_config import RolloutConfig
+from stacks.engine.stack_file import StackFile
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import StackBusy
+from tests.checkout import SOURCE
+from tests.stack_file import committed_stack_file
+
+
+@pytest.fixture
+def config() -> DeploymentConfig:
+    return read_template(SOURCE / "config" / "deployment_templates" / "development.yaml")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(committed_stack_file())
+    return path
+
+
+def _read(path: Path) -> StackFile:
+    return StackFile.read(path.parent, DeploymentEnvironment.DEVELOPMENT)
+
+
+def test_only_the_model_version_changes_when_the_deployment_is_the_same(path: Path, config: DeploymentConfig) -> None:
+    before = path.read_text()
+    after = _read(path).written("model_a", config)
+    assert path.read_text() == before + "  fraud-detection:modelVersion: model_a\n"
+    assert after.model_version == "model_a"
+    assert after == _read(path)
+
+
+def test_writing_the_same_again_leaves_the_file_untouched(path: Path, config: DeploymentConfig) -> None:
+    after = _read(path).written("model_a", config)
+    written = path.stat()
+    after.written("model_a", config)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (written.st_mtime_ns, written.st_ino)
+
+
+def test_comments_and_the_salt_survive_a_change(path: Path, config: DeploymentConfig) -> None:
+    with path.open("a") as file:
+        file.write("encryptionsalt: v1:abc  # made by the engine\n")
+    _read(path).written("model_a", replace(config, api_endpoint="http://127.0.0.1:9"))
+    text = path.read_text()
+    assert "# made by the engine" in text
+    assert text.splitlines()[0] == committed_stack_file().splitlines()[0]
+    assert _read(path).deployment().api_endpoint == "http://127.0.0.1:9"
+
+
+def test_a_change_that_fails_is_taken_back_but_not_what_the_engine_added(path: Path, config: DeploymentConfig) -> None:
+    before = _read(path).written("model_a", config)
+    changed = replace(config, api_endpoint="http://127.0.0.1:9")
+    with pytest.raises(RuntimeError, match="engine"), before.changed("model_b", changed) as after:
+        assert after == _read(path)
+        assert after.model_version == "model_b"
+        with path.open("a") as file:
+            file.write("encryptionsalt: v1:abc\n")
+        raise RuntimeError("the engine failed")
+    assert _read(path) == before
+    assert "encryptionsalt" in path.read_text()
+
+
+def test_a_first_deploy_that_fails_leaves_no_model_version(path: Path, config: DeploymentConfig) -> None:
+    with pytest.raises(RuntimeError), _read(path).changed("model_a", config, RolloutConfig(strategy="canary")):
+        raise RuntimeError
+    assert path.read_text() == committed_stack_file()
+
+
+def test_a_change_of_somebody_else_in_between_is_not_written_over(path: Path, config: DeploymentConfig) -> None:
+    mine = _read(path)
+    _read(path).written("model_b", config)
+    theirs = path.read_text()
+    with pytest.raises(StackBusy, match="changed by somebody else"):
+        mine.written("model_a", config)
+    assert path.read_text() == theirs
+
+
+def test_another_key_may_change_in_between(path: Path, config: DeploymentConfig) -> None:
+    mine = _read(path)
+    with path.open("a") as file:
+        file.write("encryptionsalt: v1:abc\n")
+    mine.written("model_a", config)
+    assert "encryptionsalt" in path.read_text()
+
+
+def test_an_object_that_was_set_as_json_text_is_an_object(path: Path, config: DeploymentConfig) -> None:
+    rollout = json.dumps({"strategy": "canary", "candidate": "model_b", "weight": 5})
+    with path.open("a") as file:
+        file.write(f"  fraud-detection:rollout: '{rollout}'\n")
+    found = _read(path)
+    assert (found.rollout().candidate, found.rollout().weight) == ("model_b", 5)
+    assert found.written("model_a", config).rollout().candidate == "model_b"
+
+
+def test_a_file_that_is_missing_has_no_values(tmp_path: Path) -> None:
+    file = StackFile.read(tmp_path, DeploymentEnvironment.STAGING)
+    assert (file.name, file.model_version, file.platform, dict(file.config)) == ("Pulumi.staging.yaml", "", "local", {})
