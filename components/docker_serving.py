@@ -1,11 +1,11 @@
 """DockerServing: the endpoint as one container of this machine's Docker, with a health check."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_docker as docker
 
-from components.trusted_types import trusted_variables
 from conventions import variables
 
 _PORT = 8000
@@ -35,9 +35,8 @@ class DockerServingArgs:
     """The digest of the model's optimized form, which is served where it is given."""
     health_check_interval: int = 30
     """Seconds."""
-    log_level: str = "INFO"
-    trusted_types: tuple[str, ...] = ()
-    """Full names that the service trusts beyond the allow-list, such as `numpy.mean`."""
+    service_variables: Mapping[str, str] = field(default_factory=dict)
+    """Further environment variables of the service: limits, rates, threshold, traces."""
 
 
 class DockerServing(pulumi.ComponentResource):
@@ -63,8 +62,8 @@ class DockerServing(pulumi.ComponentResource):
             variables.API_KEYS_FILE: f"{_SECRETS}/api_keys.json",
             variables.API_HOST: "0.0.0.0",  # noqa: S104 - the container's own network
             variables.API_PORT: str(_PORT),
-            variables.LOG_LEVEL: args.log_level,
-            **trusted_variables(args.trusted_types),
+            variables.LOG_LEVEL: "INFO",
+            **args.service_variables,
         }
         mounts = {
             _MODEL: args.model_directory,

@@ -1,12 +1,12 @@
 """LocalServing: the endpoint as supervised processes on this machine, the platform that needs nothing else."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 
 from components.local_process import LocalProcess
-from components.trusted_types import trusted_variables
 from conventions import variables
 
 
@@ -58,13 +58,12 @@ class LocalServingArgs:
     """File with the hashes of the API keys that are let in."""
     checkout: str
     """Directory the process runs in; holds `.run/` and `logs/`."""
-    log_level: str = "INFO"
     ready_timeout_seconds: float = 120.0
     """How long a process may take to load its model before the update fails and the process before it goes on."""
     slots: LocalSlots | None = None
     """One process without a traffic splitter when None."""
-    trusted_types: tuple[str, ...] = ()
-    """Full names that the service trusts beyond the allow-list, such as `numpy.mean`."""
+    service_variables: Mapping[str, str] = field(default_factory=dict)
+    """Further environment variables of the service: limits, rates, threshold, traces."""
 
 
 class LocalServing(pulumi.ComponentResource):
@@ -120,7 +119,6 @@ class LocalServing(pulumi.ComponentResource):
         self, suffix: str, version: LocalVersion, more: dict[str, Any], after: list[LocalProcess] | None = None
     ) -> LocalProcess:
         args = self._args
-        trusted = trusted_variables(args.trusted_types)
         arguments = {
             "deployment_name": args.deployment_name,
             "environment": args.environment,
@@ -132,9 +130,9 @@ class LocalServing(pulumi.ComponentResource):
             "model_key_file": args.model_key_file,
             "api_keys_file": args.api_keys_file,
             "checkout": args.checkout,
-            "log_level": args.log_level,
+            "log_level": "INFO",
             "ready_timeout_seconds": args.ready_timeout_seconds,
-            **({"variables": trusted} if trusted else {}),
+            **({"variables": dict(args.service_variables)} if args.service_variables else {}),
             **more,
         }
         opts = pulumi.ResourceOptions(parent=self, depends_on=after or [])

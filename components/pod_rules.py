@@ -1,11 +1,16 @@
 """Security contexts and egress of every pod: no root, no capabilities, a read-only root, DNS and HTTPS alone."""
 
+import ipaddress
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from components.pod_rights import TOKEN_AUDIENCE
 
 _USER = 10_001
 _TOKEN_SECONDS = 3600
+_NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+_SERVICE = re.compile(r"[a-z0-9-]+\.([a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?")
 
 
 def pod_security_context() -> dict[str, Any]:
@@ -40,11 +45,40 @@ def aws_token() -> dict[str, Any]:
 def dns_and_https_egress() -> list[dict[str, Any]]:
     """Egress rules of a network policy: the cluster's DNS, and HTTPS to anywhere but the metadata service."""
     cluster_dns = {
-        "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "namespace_selector": {"match_labels": {_NAMESPACE_LABEL: "kube-system"}},
         "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
     }
-    anywhere = {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}}
     return [
         {"to": [cluster_dns], "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
-        {"to": [anywhere], "ports": [{"protocol": "TCP", "port": 443}]},
+        {"to": [_anywhere()], "ports": [{"protocol": "TCP", "port": 443}]},
     ]
+
+
+def egress_to(destinations: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Egress rules for DNS, HTTPS and further destinations.
+
+    A Service's name (`redis.cache.svc`) opens its namespace, an IPv4 address itself, and any other name all addresses
+    but the metadata service's: a network policy knows no names.
+
+    Args:
+        destinations: host and TCP port of each.
+    """
+    further = [
+        {"to": [_peer(host)], "ports": [{"protocol": "TCP", "port": port}]}
+        for host, port in destinations
+        if port != 443 or _SERVICE.fullmatch(host)
+    ]
+    return [*dns_and_https_egress(), *further]
+
+
+def _peer(host: str) -> dict[str, Any]:
+    if found := _SERVICE.fullmatch(host):
+        return {"namespace_selector": {"match_labels": {_NAMESPACE_LABEL: found[1]}}}
+    try:
+        return {"ip_block": {"cidr": f"{ipaddress.IPv4Address(host)}/32"}}
+    except ValueError:
+        return _anywhere()
+
+
+def _anywhere() -> dict[str, Any]:
+    return {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}}

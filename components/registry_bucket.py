@@ -58,21 +58,6 @@ class RegistryBucket(pulumi.ComponentResource):
             tags=self._tags,
             opts=self._child(),
         )
-        versioning = _versioning(f"{name}-versioning", bucket, self._child())
-        encryption = aws.s3.BucketServerSideEncryptionConfiguration(
-            f"{name}-encryption",
-            bucket=bucket.bucket,
-            rules=[
-                {
-                    "apply_server_side_encryption_by_default": {
-                        "sse_algorithm": "aws:kms",
-                        "kms_master_key_id": key.arn,
-                    },
-                    "bucket_key_enabled": True,
-                }
-            ],
-            opts=self._child(),
-        )
         closed = _closed(name, bucket, self._child())
         policy = aws.s3.BucketPolicy(
             f"{name}-policy",
@@ -87,14 +72,34 @@ class RegistryBucket(pulumi.ComponentResource):
             target_prefix=f"{args.bucket_name}/",
             opts=self._child(depends_on=[may_log]),
         )
-        lock = aws.s3.BucketObjectLockConfiguration(
-            f"{name}-lock",
+        self.bucket = bucket.bucket
+        self.arn = bucket.arn
+        self.key_arn = key.arn
+        self.ready = [self._encryption(bucket, key), policy, *closed, *self._retention(bucket)]
+        self.register_outputs({"bucket": self.bucket, "arn": self.arn, "key_arn": self.key_arn})
+
+    def _encryption(self, bucket: aws.s3.Bucket, key: aws.kms.Key) -> pulumi.Resource:
+        by_default: Any = {"sse_algorithm": "aws:kms", "kms_master_key_id": key.arn}
+        return aws.s3.BucketServerSideEncryptionConfiguration(
+            f"{self._name}-encryption",
             bucket=bucket.bucket,
-            rule={"default_retention": {"mode": "GOVERNANCE", "days": args.rollback_window_days}},
-            opts=self._child(depends_on=[versioning]),
+            rules=[{"apply_server_side_encryption_by_default": by_default, "bucket_key_enabled": True}],
+            opts=self._child(),
+        )
+
+    def _retention(self, bucket: aws.s3.Bucket) -> list[pulumi.Resource]:
+        """Keeps every version of an object for the rollback window; returns what has to be there before an upload."""
+        days = self._args.rollback_window_days
+        versioning = _versioning(f"{self._name}-versioning", bucket, self._child())
+        after = self._child(depends_on=[versioning])
+        lock = aws.s3.BucketObjectLockConfiguration(
+            f"{self._name}-lock",
+            bucket=bucket.bucket,
+            rule={"default_retention": {"mode": "GOVERNANCE", "days": days}},
+            opts=after,
         )
         aws.s3.BucketLifecycleConfiguration(
-            f"{name}-lifecycle",
+            f"{self._name}-lifecycle",
             bucket=bucket.bucket,
             # Nothing that is current ever expires: a rollback goes back to objects of any age.
             rules=[
@@ -102,17 +107,13 @@ class RegistryBucket(pulumi.ComponentResource):
                     "id": "replaced-objects",
                     "status": "Enabled",
                     "filter": {"prefix": ""},
-                    "noncurrent_version_expiration": {"noncurrent_days": 2 * args.rollback_window_days},
+                    "noncurrent_version_expiration": {"noncurrent_days": 2 * days},
                 },
                 _unfinished_uploads(),
             ],
-            opts=self._child(depends_on=[versioning]),
+            opts=after,
         )
-        self.bucket = bucket.bucket
-        self.arn = bucket.arn
-        self.key_arn = key.arn
-        self.ready = [versioning, encryption, policy, lock, *closed]
-        self.register_outputs({"bucket": self.bucket, "arn": self.arn, "key_arn": self.key_arn})
+        return [versioning, lock]
 
     def _key(self) -> aws.kms.Key:
         args = self._args

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from components.kubernetes_serving import ClusterVersion, KubernetesServing, KubernetesServingArgs
+from components.kubernetes_serving import KubernetesServing
 from components.model_artifact import ArtifactBucket, ModelArtifact, ModelArtifactArgs
 from components.registry_backup import BackupBucket, RegistryBackup, RegistryBackupArgs
 from components.registry_bucket import RegistryBucket, RegistryBucketArgs
@@ -17,9 +17,11 @@ from components.registry_roles import RegistryRoles, RegistryRolesArgs
 from components.serving_alarms import ServingAlarms, ServingAlarmsArgs
 from components.serving_image import ServingImage, ServingImageArgs
 from components.serving_route import ServingRoute, ServingRouteArgs
+from components.serving_workload import ClusterVersion, KubernetesServingArgs
 from conventions import metric_names, variables
 from infra.alarms import alarm_specs
 from infra.artifact import Versions
+from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig
 from infra.errors import ConfigError
 from infra.preflight import Account
 from infra.rollout_config import rollout_outputs, slot_name
@@ -40,90 +42,23 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
     Raises:
         ConfigError: a key file is missing.
     """
-    cloud, cluster, image = settings.cloud, settings.kubernetes, settings.image
-    if cloud is None or cluster is None or image is None:
-        raise ConfigError(f"Pulumi.{settings.stack}.yaml: the platform kubernetes needs cloud, kubernetes and image")
-    name = settings.deployment.deployment_name
-    # Read before anything is declared: what is missing changes nothing.
-    model_key = _secret(settings.model_key_file, variables.MODEL_KEY_FILE, settings)
-    api_keys = _secret(settings.api_keys_file, variables.API_KEYS_FILE, settings)
-    account_provider, cluster_provider = _aws_provider(cloud.region), _cluster_provider(cluster.context)
-    in_account = pulumi.ResourceOptions(providers=[account_provider])
-    in_cluster = pulumi.ResourceOptions(providers=[cluster_provider])
-    in_both = pulumi.ResourceOptions(providers=[account_provider, cluster_provider])
-    shared: dict[str, Any] = {"account_id": account.account_id, "partition": account.partition}
-
-    registry = RegistryBucket(
-        f"{name}-registry",
-        RegistryBucketArgs(
-            bucket_name=cloud.registry_bucket,
-            rollback_window_days=cloud.rollback_window_days,
-            log_retention_days=cloud.log_retention_days,
-            tags=(("Environment", settings.deployment.environment),),
-            **shared,
-        ),
-        in_account,
-    )
-    roles = RegistryRoles(
-        f"{name}-roles",
-        RegistryRolesArgs(
-            bucket_arn=registry.arn, key_arn=registry.key_arn, role_prefix=cloud.registry_bucket, **shared
-        ),
-        in_account,
-    )
-    rollout = settings.rollout
-    backup_bucket = _backup_bucket(settings, shared, in_account)
-    artifact = _artifact(slot_name(name, rollout.slot, "model"), versions.stable, registry, in_account)
+    stack = _CloudStack.of(settings, account)
+    name, rollout = stack.name, settings.rollout
+    registry = stack.registry_bucket(f"{name}-registry", stack.cloud.registry_bucket)
+    roles = stack.registry_roles(registry)
+    backup_bucket = stack.backup_bucket()
+    artifact = stack.artifact(slot_name(name, rollout.slot, "model"), versions.stable, registry)
     other = (
-        _artifact(slot_name(name, rollout.other_slot, "model"), versions.other, registry, in_account)
+        stack.artifact(slot_name(name, rollout.other_slot, "model"), versions.other, registry)
         if versions.other
         else None
     )
-    serving_image = ServingImage(
-        f"{name}-image",
-        ServingImageArgs(
-            reference=image.reference,
-            repository=image.repository,
-            tag=os.environ.get("IMAGE_TAG", "latest"),
-            context=str(CHECKOUT),
-            **shared,
-        ),
-        in_account,
-    )
-    parts = _Parts(registry, artifact, other, serving_image.reference, model_key, api_keys)
-    serving = KubernetesServing(name, _serving_args(settings, account, parts), in_both)
+    image = stack.serving_image()
+    serving = stack.serving(registry, image.reference, _version(artifact), _version(other) if other else None)
     if backup_bucket is not None:
-        _backup(settings, parts, serving.namespace, backup_bucket, in_both)
-    ServingRoute(
-        f"{name}-route",
-        ServingRouteArgs(
-            deployment_name=name,
-            namespace=serving.namespace,
-            hostname=settings.deployment.host,
-            gateway=cluster.gateway,
-            gateway_namespace=cluster.gateway_namespace,
-            stable_service=serving.service,
-            candidate_service=serving.other_service if rollout.candidate else None,
-            candidate_weight=rollout.weight,
-            candidate_model_id=rollout.candidate,
-        ),
-        in_cluster,
-    )
-    alarms = ServingAlarms(
-        f"{name}-alarms",
-        ServingAlarmsArgs(
-            deployment_name=name,
-            environment=settings.deployment.environment,
-            region=cloud.region,
-            namespace=cloud.metrics_namespace,
-            dimensions=metric_names.dimensions(settings.deployment.environment, name),
-            alarms=alarm_specs(settings.deployment),
-            subscribers=[(each.protocol, each.address) for each in cloud.alarm_subscribers],
-            log_retention_days=cloud.log_retention_days,
-            **shared,
-        ),
-        in_account,
-    )
+        stack.backup_job(registry, backup_bucket, image.reference, serving.namespace)
+    stack.route(serving)
+    alarms = stack.alarms()
     return {
         "modelVersion": artifact.model_id,
         "modelDigest": artifact.digest,
@@ -131,7 +66,7 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
         "deploymentName": name,
         "servingId": pulumi.Output.concat(serving.namespace, "/", serving.deployment.metadata.name),
         "url": settings.deployment.api_endpoint,
-        "image": serving_image.reference,
+        "image": image.reference,
         "registryBucket": registry.bucket,
         "registryRoles": roles.arns,
         "servingRole": serving.role_arn,
@@ -141,105 +76,187 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
     }
 
 
-def _backup_bucket(
-    settings: StackSettings, shared: dict[str, Any], opts: pulumi.ResourceOptions
-) -> RegistryBucket | None:
-    """The second bucket, as well kept as the first; None where nothing is backed up."""
-    cloud = settings.cloud
-    if cloud is None or not cloud.backup_schedule:
-        return None
-    return RegistryBucket(
-        f"{settings.deployment.deployment_name}-backup",
-        RegistryBucketArgs(
-            bucket_name=f"{cloud.registry_bucket}-backup",
-            rollback_window_days=cloud.rollback_window_days,
-            log_retention_days=cloud.log_retention_days,
-            tags=(("Environment", settings.deployment.environment),),
-            **shared,
-        ),
-        opts,
-    )
-
-
-def _backup(
-    settings: StackSettings,
-    parts: "_Parts",
-    namespace: pulumi.Output[str],
-    bucket: RegistryBucket,
-    opts: pulumi.ResourceOptions,
-) -> None:
-    cloud, cluster = settings.cloud, settings.kubernetes
-    assert cloud is not None and cluster is not None  # noqa: S101, PT018 - the caller has looked
-    registry = parts.registry
-    RegistryBackup(
-        f"{settings.deployment.deployment_name}-backup-job",
-        RegistryBackupArgs(
-            deployment_name=settings.deployment.deployment_name,
-            namespace=namespace,
-            namespace_name=cluster.namespace,
-            image=parts.image,
-            schedule=cloud.backup_schedule,
-            registry=BackupBucket(registry.bucket, registry.arn, registry.key_arn),
-            backup=BackupBucket(bucket.bucket, bucket.arn, bucket.key_arn),
-            region=cloud.region,
-            oidc_provider_arn=cluster.oidc_provider_arn,
-        ),
-        opts,
-    )
-
-
-def _artifact(
-    name: str, model: ModelArtifactArgs, registry: RegistryBucket, opts: pulumi.ResourceOptions
-) -> ModelArtifact:
-    target = ArtifactBucket(registry.bucket, registry.key_arn, tuple(registry.ready)) if model.files else None
-    return ModelArtifact(name, model, target, opts)
-
-
 @dataclass(frozen=True)
-class _Parts:
-    """What the workload is put together from."""
+class _CloudStack:
+    """The settings of one stack on AWS and Kubernetes; each method declares one component."""
 
-    registry: RegistryBucket
-    artifact: ModelArtifact
-    other: ModelArtifact | None
-    image: pulumi.Output[str]
+    settings: StackSettings
+    cloud: CloudConfig
+    cluster: KubernetesConfig
+    image: ImageConfig
+    account: Account
     model_key: pulumi.Output[str]
     api_keys: pulumi.Output[str]
+    in_account: pulumi.ResourceOptions
+    in_cluster: pulumi.ResourceOptions
+    in_both: pulumi.ResourceOptions
 
+    @classmethod
+    def of(cls, settings: StackSettings, account: Account) -> "_CloudStack":
+        """Reads the key files, and declares the providers only when nothing is missing."""
+        cloud, cluster, image = settings.cloud, settings.kubernetes, settings.image
+        if cloud is None or cluster is None or image is None:
+            raise ConfigError(
+                f"Pulumi.{settings.stack}.yaml: the platform kubernetes needs cloud, kubernetes and image"
+            )
+        model_key = _secret(settings.model_key_file, variables.MODEL_KEY_FILE, settings)
+        api_keys = _secret(settings.api_keys_file, variables.API_KEYS_FILE, settings)
+        aws_provider, cluster_provider = _aws_provider(cloud.region), _cluster_provider(cluster.context)
+        return cls(
+            settings,
+            cloud,
+            cluster,
+            image,
+            account,
+            model_key,
+            api_keys,
+            in_account=pulumi.ResourceOptions(providers=[aws_provider]),
+            in_cluster=pulumi.ResourceOptions(providers=[cluster_provider]),
+            in_both=pulumi.ResourceOptions(providers=[aws_provider, cluster_provider]),
+        )
 
-def _serving_args(settings: StackSettings, account: Account, parts: _Parts) -> KubernetesServingArgs:
-    deployment, cloud, cluster = settings.deployment, settings.cloud, settings.kubernetes
-    assert cloud is not None and cluster is not None  # noqa: S101, PT018 - the caller has looked
-    return KubernetesServingArgs(
-        deployment_name=deployment.deployment_name,
-        namespace=cluster.namespace,
-        environment=deployment.environment,
-        image=parts.image,
-        version=_version(parts.artifact),
-        slot=settings.rollout.slot,
-        other=_version(parts.other) if parts.other else None,
-        bucket_arn=parts.registry.arn,
-        key_arn=parts.registry.key_arn,
-        region=cloud.region,
-        partition=account.partition,
-        oidc_provider_arn=cluster.oidc_provider_arn,
-        model_key=parts.model_key,
-        api_keys=parts.api_keys,
-        cpu=deployment.resource_limits.cpu,
-        memory=deployment.resource_limits.memory,
-        gpu=deployment.resource_limits.gpu,
-        min_replicas=deployment.scaling_config.min_replicas,
-        max_replicas=deployment.scaling_config.max_replicas,
-        target_cpu_utilization=deployment.scaling_config.target_cpu_utilization,
-        probe_interval_seconds=deployment.monitoring_config.health_check_interval,
-        route_namespace=cluster.gateway_namespace,
-        deployers_group=cluster.deployers_group,
-        metrics_namespace=cloud.metrics_namespace if deployment.monitoring_config.metrics_collection else "",
-        quota=cluster.quota,
-        other_pods=1 if cloud.backup_schedule else 0,
-        rollout_seconds=cluster.rollout_seconds,
-        trusted_types=settings.trusted_types,
-    )
+    @property
+    def name(self) -> str:
+        """The deployment's name, which the names of all components begin with."""
+        return self.settings.deployment.deployment_name
+
+    @property
+    def _in_partition(self) -> dict[str, Any]:
+        return {"account_id": self.account.account_id, "partition": self.account.partition}
+
+    def registry_bucket(self, name: str, bucket_name: str) -> RegistryBucket:
+        """A bucket that nothing can be removed from within the rollback window."""
+        arguments = RegistryBucketArgs(
+            bucket_name=bucket_name,
+            rollback_window_days=self.cloud.rollback_window_days,
+            log_retention_days=self.cloud.log_retention_days,
+            tags=(("Environment", self.settings.deployment.environment),),
+            **self._in_partition,
+        )
+        return RegistryBucket(name, arguments, self.in_account)
+
+    def registry_roles(self, registry: RegistryBucket) -> RegistryRoles:
+        """The roles that people and pipelines use the registry with."""
+        arguments = RegistryRolesArgs(
+            bucket_arn=registry.arn,
+            key_arn=registry.key_arn,
+            role_prefix=self.cloud.registry_bucket,
+            **self._in_partition,
+        )
+        return RegistryRoles(f"{self.name}-roles", arguments, self.in_account)
+
+    def backup_bucket(self) -> RegistryBucket | None:
+        """The second bucket, kept as well as the first; None where nothing is backed up."""
+        if not self.cloud.backup_schedule:
+            return None
+        return self.registry_bucket(f"{self.name}-backup", f"{self.cloud.registry_bucket}-backup")
+
+    def artifact(self, name: str, model: ModelArtifactArgs, registry: RegistryBucket) -> ModelArtifact:
+        """A model version's files in the bucket."""
+        target = ArtifactBucket(registry.bucket, registry.key_arn, tuple(registry.ready)) if model.files else None
+        return ModelArtifact(name, model, target, self.in_account)
+
+    def serving_image(self) -> ServingImage:
+        """The image that pods run."""
+        arguments = ServingImageArgs(
+            reference=self.image.reference,
+            repository=self.image.repository,
+            tag=os.environ.get("IMAGE_TAG", "latest"),
+            context=str(CHECKOUT),
+            **self._in_partition,
+        )
+        return ServingImage(f"{self.name}-image", arguments, self.in_account)
+
+    def serving(
+        self, registry: RegistryBucket, image: pulumi.Output[str], stable: ClusterVersion, other: ClusterVersion | None
+    ) -> KubernetesServing:
+        """The workload: the stable version, and the other slot's where there is one."""
+        deployment, cloud, cluster = self.settings.deployment, self.cloud, self.cluster
+        arguments = KubernetesServingArgs(
+            deployment_name=self.name,
+            namespace=cluster.namespace,
+            environment=deployment.environment,
+            image=image,
+            version=stable,
+            slot=self.settings.rollout.slot,
+            other=other,
+            bucket_arn=registry.arn,
+            key_arn=registry.key_arn,
+            region=cloud.region,
+            partition=self.account.partition,
+            oidc_provider_arn=cluster.oidc_provider_arn,
+            model_key=self.model_key,
+            api_keys=self.api_keys,
+            cpu=deployment.resource_limits.cpu,
+            memory=deployment.resource_limits.memory,
+            gpu=deployment.resource_limits.gpu,
+            min_replicas=deployment.scaling_config.min_replicas,
+            max_replicas=deployment.scaling_config.max_replicas,
+            target_cpu_utilization=deployment.scaling_config.target_cpu_utilization,
+            probe_interval_seconds=deployment.monitoring_config.health_check_interval,
+            route_namespace=cluster.gateway_namespace,
+            deployers_group=cluster.deployers_group,
+            metrics_namespace=cloud.metrics_namespace if deployment.monitoring_config.metrics_collection else "",
+            quota=cluster.quota,
+            other_pods=1 if cloud.backup_schedule else 0,
+            rollout_seconds=cluster.rollout_seconds,
+            service_variables=self.settings.service_variables,
+            destinations=deployment.service.destinations(),
+        )
+        return KubernetesServing(self.name, arguments, self.in_both)
+
+    def backup_job(
+        self,
+        registry: RegistryBucket,
+        backup: RegistryBucket,
+        image: pulumi.Output[str],
+        namespace: pulumi.Output[str],
+    ) -> RegistryBackup:
+        """The scheduled copy of the registry to the backup bucket."""
+        arguments = RegistryBackupArgs(
+            deployment_name=self.name,
+            namespace=namespace,
+            namespace_name=self.cluster.namespace,
+            image=image,
+            schedule=self.cloud.backup_schedule,
+            registry=BackupBucket(registry.bucket, registry.arn, registry.key_arn),
+            backup=BackupBucket(backup.bucket, backup.arn, backup.key_arn),
+            region=self.cloud.region,
+            oidc_provider_arn=self.cluster.oidc_provider_arn,
+        )
+        return RegistryBackup(f"{self.name}-backup-job", arguments, self.in_both)
+
+    def route(self, serving: KubernetesServing) -> ServingRoute:
+        """The way from the Gateway to the pods, divided between the slots."""
+        rollout = self.settings.rollout
+        arguments = ServingRouteArgs(
+            deployment_name=self.name,
+            namespace=serving.namespace,
+            hostname=self.settings.deployment.host,
+            gateway=self.cluster.gateway,
+            gateway_namespace=self.cluster.gateway_namespace,
+            stable_service=serving.service,
+            candidate_service=serving.other_service if rollout.candidate else None,
+            candidate_weight=rollout.weight,
+            candidate_model_id=rollout.candidate,
+        )
+        return ServingRoute(f"{self.name}-route", arguments, self.in_cluster)
+
+    def alarms(self) -> ServingAlarms:
+        """Alarms, their topic and the dashboard."""
+        environment = self.settings.deployment.environment
+        arguments = ServingAlarmsArgs(
+            deployment_name=self.name,
+            environment=environment,
+            region=self.cloud.region,
+            namespace=self.cloud.metrics_namespace,
+            dimensions=metric_names.dimensions(environment, self.name),
+            alarms=alarm_specs(self.settings.deployment),
+            subscribers=[(each.protocol, each.address) for each in self.cloud.alarm_subscribers],
+            log_retention_days=self.cloud.log_retention_days,
+            **self._in_partition,
+        )
+        return ServingAlarms(f"{self.name}-alarms", arguments, self.in_account)
 
 
 def _version(artifact: ModelArtifact) -> ClusterVersion:

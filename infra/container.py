@@ -48,7 +48,7 @@ def declare_container(settings: StackSettings, versions: Versions) -> dict[str, 
             memory_mib=_mebibytes(deployment.resource_limits.memory),
             cpu_shares=_shares(deployment.resource_limits.cpu),
             health_check_interval=deployment.monitoring_config.health_check_interval,
-            trusted_types=settings.trusted_types,
+            service_variables=settings.service_variables,
         ),
     )
     return {

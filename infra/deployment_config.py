@@ -30,6 +30,7 @@ from pydantic.dataclasses import dataclass
 
 from conventions.environments import Environment
 from infra.errors import ConfigError
+from infra.service_config import ServiceConfig
 
 _STRICT = ConfigDict(extra="forbid")
 Share = Annotated[StrictFloat, Field(gt=0, le=1)]
@@ -136,6 +137,7 @@ class DeploymentConfig:
     scaling_config: ScalingConfig = Field(default_factory=ScalingConfig)
     monitoring_config: MonitoringConfig = Field(default_factory=MonitoringConfig)
     gates: GatesConfig = Field(default_factory=GatesConfig)
+    service: ServiceConfig = Field(default_factory=ServiceConfig)
 
     @property
     def host(self) -> str:
@@ -149,8 +151,9 @@ class DeploymentConfig:
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object with every default filled in, as it is written into a stack's config."""
-        return asdict(self)
+        """The object as it is written into a stack's config: every default filled in, but those of the service."""
+        found = {**asdict(self), "service": self.service.to_dict()}
+        return {name: value for name, value in found.items() if name != "service" or value}
 
 
 _ADAPTER = TypeAdapter(DeploymentConfig)
@@ -201,17 +204,22 @@ def json_schema() -> dict[str, Any]:
 def _sentence(where: str, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     path = f"{where}: {key}" if key else where
-    kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+    kind, value, context = problem["type"], _shown(problem.get("input")), problem.get("ctx", {})
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{path}: unknown key; allowed: {', '.join(_known_keys(problem['loc'][:-1]))}"
     if kind == "missing":
         return f"{path}: this key is required"
     if kind == "value_error":
-        return f"{path}: {value!r} is not allowed; allowed: {context['error']}"
+        return f"{path}: {value} is not allowed; allowed: {context['error']}"
     if kind == "dataclass_type":
-        return f"{path}: {value!r} is not allowed; allowed: a mapping"
+        return f"{path}: {value} is not allowed; allowed: a mapping"
     allowed = _ALLOWED.get(context.get("pattern", ""), _lower_first(problem["msg"]))
-    return f"{path}: {value!r} is not allowed; allowed: {allowed}"
+    return f"{path}: {value} is not allowed; allowed: {allowed}"
+
+
+def _shown(value: object) -> str:
+    """A value as a message shows it: without what stands for a password in an address."""
+    return re.sub(r"//[^/@\s]*@", "//…@", repr(value))
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

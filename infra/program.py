@@ -64,7 +64,7 @@ def declare_on_this_machine(settings: StackSettings, versions: Versions) -> dict
             model_key_file=str(settings.model_key_file),
             api_keys_file=str(settings.api_keys_file),
             checkout=str(CHECKOUT),
-            trusted_types=settings.trusted_types,
+            service_variables=settings.service_variables,
             slots=LocalSlots(rollout.slot, _local(other) if other else None, rollout.weight, rollout.shadow)
             if rollout.has_two_slots
             else None,

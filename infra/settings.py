@@ -56,6 +56,12 @@ class StackSettings:
     trusted_types: tuple[str, ...] = ()
     """Full names that the service trusts beyond the allow-list, when it loads this stack's models."""
 
+    @property
+    def service_variables(self) -> dict[str, str]:
+        """What the service is told beside its model, the same on every platform; a default is not told."""
+        trusted = {variables.MODEL_TRUSTED_TYPES: ",".join(self.trusted_types)} if self.trusted_types else {}
+        return {**self.deployment.service.variables(), **trusted}
+
 
 def load_settings() -> StackSettings:
     """Reads the running stack's config.

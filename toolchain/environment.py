@@ -22,7 +22,7 @@ def main() -> int:
     requirements = Path(sys.argv[1])
     if _uv_is_there() or _install_uv(requirements):
         _log(f"installing {requirements}")
-        # Confined children cannot write bytecode: without it, each of them compiles the model libraries for two seconds.
+        # A confined child cannot write bytecode: without it each one compiles the model libraries, for two seconds.
         ways = ("--quiet", "--require-hashes", "--compile-bytecode")
         if _run("uv", "pip", "sync", *ways, "--python", sys.executable, str(requirements)) == 0:
             return _install_checkout("uv", "pip", "install", "--quiet", "--python", sys.executable)

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from conventions.variables import TRACES_ENDPOINT
 from serving.settings import ServingSettings
-
-VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class Tracing:
@@ -59,4 +58,4 @@ class Tracing:
 
 def tracing(settings: ServingSettings) -> Tracing | None:
     """Traces, when the environment asks for them."""
-    return Tracing(settings) if os.environ.get(VARIABLE) else None
+    return Tracing(settings) if os.environ.get(TRACES_ENDPOINT) else None

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +98,66 @@ def test_what_is_no_list_of_full_names_is_refused_by_its_key(value: str) -> None
     assert done.returncode != 0
     assert "Pulumi.dev.yaml: fraud-detection:trusted_types: " in done.stderr
     assert "full names such as numpy.mean" in done.stderr
+
+
+_SERVICE = {
+    "decision_threshold": 0.25,
+    "max_batch": 50,
+    "max_body_bytes": 4096,
+    "max_in_flight": 8,
+    "request_timeout_seconds": 2.5,
+    "rate_limit_per_second": 10,
+    "rate_limit_burst": 20,
+    "rate_limit_url": "redis://redis.cache.svc:6380/0",
+    "traces_endpoint": "http://192.0.2.7:4318",
+    "traces_share": 0.1,
+    "log_level": "WARNING",
+}
+
+
+def _service_variables(stack: str, platform: str) -> dict[str, str]:
+    """What the service of a stack with all knobs turned is told, on a platform."""
+    import yaml
+
+    config = yaml.safe_load((CHECKOUT / f"Pulumi.{stack}.yaml").read_text())["config"]["fraud-detection:deployment"]
+    changes = {"deployment": json.dumps({**config, "service": _SERVICE})}
+    if platform == "docker":
+        changes |= {"platform": "docker", "image": json.dumps({"reference": IMAGE})}
+    rendered = rendered_stack(stack, **changes)
+    if platform == "docker":
+        return dict(line.split("=", 1) for line in rendered.one("container:Container")["envs"])
+    if platform == "local":
+        return dict(rendered.one("LocalProcess")["variables"])
+    return {item["name"]: item["value"] for item in rendered.container["env"]}
+
+
+@pytest.mark.parametrize(("stack", "platform"), [("dev", "local"), ("dev", "docker"), ("staging", "kubernetes")])
+def test_each_knob_reaches_the_service_on_each_platform(stack: str, platform: str, tmp_path: Path) -> None:
+    from serving.settings import ServingSettings
+
+    told = _service_variables(stack, platform)
+    names = ("MODEL_ID", "MODEL_URI", "MODEL_SHA256", "API_KEYS_FILE")
+    own = {"MODEL_ID": "m", "MODEL_URI": str(tmp_path), "MODEL_SHA256": "sha256:" + "0" * 64, "API_KEYS_FILE": "keys"}
+    settings = ServingSettings.from_environment({**told, **{name: own[name] for name in names}})
+    for name, value in _SERVICE.items():
+        if not name.startswith("traces_"):
+            assert getattr(settings, name) == value, name
+    assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == _SERVICE["traces_endpoint"]
+    assert (told["OTEL_TRACES_SAMPLER"], told["OTEL_TRACES_SAMPLER_ARG"]) == ("parentbased_traceidratio", "0.1")
+
+
+def test_pods_may_connect_to_what_the_service_is_told() -> None:
+    import yaml
+
+    config = yaml.safe_load((CHECKOUT / "Pulumi.staging.yaml").read_text())["config"]["fraud-detection:deployment"]
+    stack = rendered_stack("staging", deployment=json.dumps({**config, "service": _SERVICE}))
+    (allowed,) = [item for item in stack.all("NetworkPolicy") if item["spec"].get("ingress")]
+    opened = {
+        rule["ports"][0]["port"]: rule["to"][0]
+        for rule in allowed["spec"]["egress"]
+        if rule["ports"][0]["port"] not in (53, 443)
+    }
+    assert opened == {
+        6380: {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "cache"}}},
+        4318: {"ipBlock": {"cidr": "192.0.2.7/32"}},
+    }

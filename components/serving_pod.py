@@ -1,0 +1,142 @@
+"""The pods of KubernetesServing: template, container, environment and volumes, as plain values."""
+
+import hashlib
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components.pod_rules import aws_token, container_security_context, pod_security_context
+from components.serving_workload import KubernetesServingArgs, Slot
+from conventions import variables
+
+PORT = 8000
+"""The TCP port that a pod listens on."""
+_DRAIN_SECONDS = 15
+_PRE_STOP_SECONDS = 10
+_SECRETS = "/var/run/secrets/fraud-detection"
+_GPU = "nvidia.com/gpu"
+
+
+def pod_template(
+    args: KubernetesServingArgs,
+    slot: Slot,
+    account: pulumi.Input[str],
+    role_arn: pulumi.Input[str],
+    secrets: tuple[kubernetes.core.v1.Secret, kubernetes.core.v1.Secret],
+) -> dict[str, Any]:
+    """The template of a Deployment's pods.
+
+    Args:
+        args: of the component.
+        slot: the version that the pods serve, and its names.
+        account: name of the pods' service account.
+        role_arn: the IAM role that the account may take.
+        secrets: the Secrets with the model's key and with the API keys.
+    """
+    # A changed secret has to reach the pods: they read their files once.
+    fingerprint = pulumi.Output.all(args.model_key, args.api_keys).apply(lambda both: _fingerprint(*both))
+    annotations = {"fraud-detection/model-id": slot.version.model_id, "fraud-detection/secrets": fingerprint}
+    return {
+        "metadata": {"labels": slot.labels, "annotations": annotations},
+        "spec": {
+            "service_account_name": account,
+            "automount_service_account_token": False,
+            "enable_service_links": False,
+            "termination_grace_period_seconds": _PRE_STOP_SECONDS + _DRAIN_SECONDS + 15,
+            "security_context": pod_security_context(),
+            "topology_spread_constraints": [
+                {
+                    "max_skew": 1,
+                    "topology_key": key,
+                    "when_unsatisfiable": "ScheduleAnyway",
+                    "label_selector": {"match_labels": slot.selector},
+                }
+                for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+            ],
+            "affinity": {"pod_anti_affinity": _away_from_each_other(slot)},
+            "containers": [_container(args, slot, role_arn)],
+            "volumes": _volumes(*secrets, args.memory),
+        },
+    }
+
+
+def _away_from_each_other(slot: Slot) -> dict[str, Any]:
+    term = {"topology_key": "kubernetes.io/hostname", "label_selector": {"match_labels": slot.selector}}
+    return {"preferred_during_scheduling_ignored_during_execution": [{"weight": 100, "pod_affinity_term": term}]}
+
+
+def _container(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input[str]) -> dict[str, Any]:
+    interval = args.probe_interval_seconds
+    limits = {"cpu": args.cpu, "memory": args.memory, "ephemeral-storage": "2Gi"}
+    devices = {_GPU: str(args.gpu)} if args.gpu else {}
+    return {
+        "name": "serving",
+        "image": args.image,
+        "image_pull_policy": "Always",
+        "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+        "env": [{"name": name, "value": value} for name, value in _environment(args, slot, role_arn).items()],
+        "resources": {"requests": {**limits, **devices}, "limits": {**limits, **devices}},
+        "security_context": container_security_context(),
+        # Three questions: has it loaded its model, may it have traffic, does it still answer at all.
+        "startup_probe": _probe("/health/ready", period_seconds=5, timeout_seconds=3, failure_threshold=60),
+        "readiness_probe": _probe("/health/ready", period_seconds=min(interval, 10), timeout_seconds=3),
+        "liveness_probe": _probe("/health/live", period_seconds=interval, timeout_seconds=5),
+        "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
+        "volume_mounts": [
+            {"name": "model-key", "mount_path": f"{_SECRETS}/model", "read_only": True},
+            {"name": "api-keys", "mount_path": f"{_SECRETS}/api", "read_only": True},
+            {"name": "aws-token", "mount_path": f"{_SECRETS}/aws", "read_only": True},
+            {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a directory of the pod's own
+        ],
+    }
+
+
+def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
+    version = slot.version
+    by_version = {variables.METRICS_BY_VERSION: "1"} if args.metrics_by_version else {}
+    return {
+        variables.ENVIRONMENT: args.environment,
+        variables.DEPLOYMENT_NAME: args.deployment_name,
+        variables.MODEL_ID: version.model_id,
+        variables.MODEL_URI: version.uri,
+        variables.MODEL_SHA256: version.digest,
+        variables.MODEL_RUNTIME_SHA256: version.runtime_digest,
+        variables.MODEL_KEY_FILE: f"{_SECRETS}/model/model.key",
+        variables.API_KEYS_FILE: f"{_SECRETS}/api/api_keys.json",
+        variables.API_HOST: "0.0.0.0",  # noqa: S104 - the pod's own network
+        variables.API_PORT: str(PORT),
+        variables.LOG_LEVEL: "INFO",
+        variables.METRICS_NAMESPACE: args.metrics_namespace,
+        **by_version,
+        **args.service_variables,
+        variables.SHUTDOWN_DRAIN_SECONDS: str(_DRAIN_SECONDS),
+        "AWS_REGION": args.region,
+        "AWS_ROLE_ARN": role_arn,
+        "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_SECRETS}/aws/token",
+        "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+        "TMPDIR": "/tmp",  # noqa: S108 - a directory of the pod's own
+    }
+
+
+def _probe(path: str, **settings: int) -> dict[str, Any]:
+    return {"http_get": {"path": path, "port": "http"}, **settings}
+
+
+def _volumes(
+    model_key: kubernetes.core.v1.Secret, api_keys: kubernetes.core.v1.Secret, memory: str
+) -> list[dict[str, Any]]:
+    return [
+        {"name": "model-key", "secret": {"secret_name": model_key.metadata.name, "default_mode": 0o440}},
+        {"name": "api-keys", "secret": {"secret_name": api_keys.metadata.name, "default_mode": 0o440}},
+        aws_token(),
+        # A model is fetched here before it is verified and loaded: at most as large as the memory it goes into.
+        {"name": "tmp", "empty_dir": {"size_limit": memory}},
+    ]
+
+
+def _fingerprint(*secrets: str) -> str:
+    state = hashlib.sha256()
+    for secret in secrets:
+        state.update(len(secret).to_bytes(8, "big") + secret.encode())
+    return state.hexdigest()[:16]

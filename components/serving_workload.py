@@ -1,0 +1,89 @@
+"""What KubernetesServing is told: the workload's arguments, and the names of the two slots for a version."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pulumi
+
+
+@dataclass(frozen=True)
+class ClusterVersion:
+    """A model version that pods serve."""
+
+    model_id: pulumi.Input[str]
+    uri: pulumi.Input[str]
+    """`s3://bucket/models/<name>/<model id>`."""
+    digest: pulumi.Input[str]
+    runtime_digest: pulumi.Input[str] = ""
+    """The digest of the model's optimized form, which is served where it is given."""
+
+
+@dataclass(frozen=True)
+class KubernetesServingArgs:
+    """What to serve, how large, and for whom."""
+
+    deployment_name: str
+    """Names every object."""
+    namespace: str
+    """The namespace of this endpoint alone; made here."""
+    environment: str
+    image: pulumi.Input[str]
+    """The service's image by digest, `repository@sha256:…`."""
+    version: ClusterVersion
+    """The stable version."""
+    bucket_arn: pulumi.Input[str]
+    key_arn: pulumi.Input[str]
+    """The key that the registry's bucket is encrypted with."""
+    region: str
+    partition: pulumi.Input[str]
+    oidc_provider_arn: str
+    """The cluster's identity provider in IAM: `arn:aws:iam::<account>:oidc-provider/<issuer>`."""
+    model_key: pulumi.Input[str]
+    """The key that decrypts the artifact; a secret."""
+    api_keys: pulumi.Input[str]
+    """The file of API keys' hashes; a secret."""
+    cpu: str
+    memory: str
+    gpu: int
+    min_replicas: int
+    max_replicas: int
+    target_cpu_utilization: int
+    probe_interval_seconds: int
+    route_namespace: str
+    """Namespace of the gateway: its pods may connect."""
+    deployers_group: str
+    """Group of the cluster's users who may look after this deployment; empty for none."""
+    slot: str = "blue"
+    """The slot of the stable version: `blue` or `green`."""
+    other: ClusterVersion | None = None
+    """What is in the other slot, at full size."""
+    metrics_by_version: bool = True
+    """Whether metrics are published for each model version too, which a rollout is decided by. Always on, so that the
+    first rollout leaves stable's pods as they are."""
+    metrics_namespace: str = ""
+    """CloudWatch namespace that the service publishes to; empty for none."""
+    quota: bool = False
+    """Whether the namespace is limited to what the deployment may grow to."""
+    other_pods: int = 0
+    """How many pods the quota leaves for jobs."""
+    rollout_seconds: int = 600
+    """How long a rollout may take before it has failed."""
+    service_variables: Mapping[str, str] = field(default_factory=dict)
+    """Further environment variables of the service: limits, rates, threshold, traces."""
+    destinations: tuple[tuple[str, int], ...] = ()
+    """Host and TCP port of what pods connect to beside DNS and HTTPS, such as a Redis."""
+
+
+class Slot:
+    """One of the two slots for a version, and the names of its resources. Blue's names are the deployment's own."""
+
+    def __init__(self, name: str, args: KubernetesServingArgs, slot: str, version: ClusterVersion) -> None:
+        suffix = "" if slot == "blue" else f"-{slot}"
+        self.resource, self.object = f"{name}{suffix}", f"{args.deployment_name}{suffix}"
+        self.version = version
+        self.selector = {"app.kubernetes.io/name": self.object}
+        self.labels = {
+            **self.selector,
+            "app.kubernetes.io/part-of": "fraud-detection",
+            "app.kubernetes.io/managed-by": "pulumi",
+        }

@@ -1,0 +1,101 @@
+"""The `service` object of a deployment: what the HTTP service is told beside its model, the same on every platform."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ConfigDict, Field, StrictFloat, StrictInt, model_validator
+from pydantic.dataclasses import dataclass
+
+from conventions import variables
+
+_Number = StrictFloat | StrictInt
+
+
+def _require_redis_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        raise ValueError("a redis:// or rediss:// address with a host, such as redis://redis.cache.svc:6379/0")
+    if parts.password:
+        raise ValueError("an address without a password: a stack's config is kept in clear")
+    return value
+
+
+def _require_collector_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.password:
+        raise ValueError("an http or https address without a password, such as http://collector.traces.svc:4318")
+    return value.rstrip("/")
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ServiceConfig:
+    """Limits, rates, timeouts, threshold and traces; what is left out is the service's own default."""
+
+    decision_threshold: Annotated[_Number, Field(ge=0, le=1)] | None = None
+    """Probability from which on a transaction is fraud; the model version's own threshold when left out."""
+    max_batch: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
+    """Transactions in one request (1000)."""
+    max_body_bytes: Annotated[StrictInt, Field(ge=1, le=1 << 30)] | None = None
+    """Bytes of a request's body (1 MiB)."""
+    max_in_flight: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
+    """Requests that one process works on at a time; more are answered 503 (512)."""
+    request_timeout_seconds: Annotated[_Number, Field(ge=0.1, le=3600)] | None = None
+    """Seconds that a request's body may take to arrive (15)."""
+    rate_limit_per_second: Annotated[_Number, Field(ge=0, le=1e9)] | None = None
+    """Requests a second of one API key that has no rate of its own; 0 for no limit (1000)."""
+    rate_limit_burst: Annotated[_Number, Field(ge=1, le=1e9)] | None = None
+    """Requests of one API key that may come at once (2000)."""
+    rate_limit_url: Annotated[str, AfterValidator(_require_redis_url)] | None = None
+    """Redis that counts requests over all replicas; each process counts for itself when left out."""
+    traces_endpoint: Annotated[str, AfterValidator(_require_collector_url)] | None = None
+    """OpenTelemetry collector that spans are sent to over OTLP and HTTP; no traces when left out."""
+    traces_share: Annotated[_Number, Field(ge=0, le=1)] | None = None
+    """Share of the requests that begin a trace; a caller's trace is joined anyway (1)."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = None
+    """Least level that is logged (INFO)."""
+
+    @model_validator(mode="after")
+    def _require_an_endpoint(self) -> Self:
+        if self.traces_share is not None and self.traces_endpoint is None:
+            raise ValueError("traces_share beside a traces_endpoint only")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values that are given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def variables(self) -> dict[str, str]:
+        """The service's environment variables for the values that are given."""
+        found = {_VARIABLES[name]: _text(value) for name, value in self.to_dict().items()}
+        if self.traces_share is not None:
+            found[variables.TRACES_SAMPLER] = "parentbased_traceidratio"
+        return found
+
+    def destinations(self) -> tuple[tuple[str, int], ...]:
+        """Host and TCP port of each address that the service connects to beside its cloud."""
+        found = []
+        for url, default in ((self.rate_limit_url, 6379), (self.traces_endpoint, 80)):
+            if url is not None:
+                parts = urlsplit(url)
+                found.append((parts.hostname or "", parts.port or (443 if parts.scheme == "https" else default)))
+        return tuple(found)
+
+
+def _text(value: object) -> str:
+    return str(value)
+
+
+_VARIABLES = {
+    "decision_threshold": variables.DECISION_THRESHOLD,
+    "max_batch": variables.MAX_BATCH,
+    "max_body_bytes": variables.MAX_BODY_BYTES,
+    "max_in_flight": variables.MAX_IN_FLIGHT,
+    "request_timeout_seconds": variables.REQUEST_TIMEOUT_SECONDS,
+    "rate_limit_per_second": variables.RATE_LIMIT_PER_SECOND,
+    "rate_limit_burst": variables.RATE_LIMIT_BURST,
+    "rate_limit_url": variables.RATE_LIMIT_URL,
+    "traces_endpoint": variables.TRACES_ENDPOINT,
+    "traces_share": variables.TRACES_SAMPLER_ARGUMENT,
+    "log_level": variables.LOG_LEVEL,
+}

@@ -1,0 +1,61 @@
+"""The `service` object of a deployment: what is allowed, and what is written."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.deployment_config import parse_deployment_config, read_template
+from infra.errors import ConfigError
+
+TEMPLATE = Path(__file__).resolve().parents[3] / "config" / "deployment_templates" / "development.yaml"
+
+
+def _with(**service: object) -> dict[str, object]:
+    return {**yaml.safe_load(TEMPLATE.read_text()), "service": service}
+
+
+def test_what_is_given_is_written_and_read_back() -> None:
+    config = parse_deployment_config(_with(max_batch=5, decision_threshold=0.3), "t.yaml")
+    assert config.to_dict()["service"] == {"max_batch": 5, "decision_threshold": 0.3}
+    assert parse_deployment_config(config.to_dict(), "t.yaml") == config
+    assert config.service.variables() == {"MAX_BATCH": "5", "DECISION_THRESHOLD": "0.3"}
+
+
+def test_a_stack_that_turns_no_knob_stays_as_it_is() -> None:
+    config = read_template(TEMPLATE)
+    assert "service" not in config.to_dict()
+    assert config.service.variables() == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("decision_threshold", 1.5, "less than or equal to 1"),
+        ("decision_threshold", True, "valid"),
+        ("max_batch", 0, "greater than or equal to 1"),
+        ("max_batch", "10", "valid integer"),
+        ("request_timeout_seconds", 0, "greater than or equal to 0.1"),
+        ("rate_limit_url", "http://redis:6379", "redis:// or rediss://"),
+        ("rate_limit_url", "redis://:hidden@redis:6379", "without a password"),
+        ("traces_endpoint", "collector:4317", "http or https"),
+        ("log_level", "info", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("burst", 5, "unknown key; allowed: decision_threshold, max_batch"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_key(key: str, value: object, allowed: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_deployment_config(_with(**{key: value}), "t.yaml")
+    assert f"t.yaml: service.{key}" in str(caught.value)
+    assert allowed in str(caught.value)
+
+
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_deployment_config(_with(rate_limit_url="redis://:hidden@redis:6379"), "t.yaml")
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_share_of_traces_needs_where_they_go() -> None:
+    with pytest.raises(ConfigError, match="beside a traces_endpoint only"):
+        parse_deployment_config(_with(traces_share=0.5), "t.yaml")
