@@ -95,14 +95,11 @@ def _proven(answer: Answer, schema: list[dict[str, Any]]) -> "Proven | None":
     from model_store.contract.form import Form
     from model_store.contract.golden import GoldenRows
     from model_store.contract.proving import Proven
-    from model_store.serialization.structure.onnx_graph import require_onnx
 
     told = answer.values["proven"]
     if told is None:
         return None
     form = Form.from_bytes(answer.parts[FORM].read()) if FORM in answer.parts else None
-    if form is not None and form.graph:
-        require_onnx(form.graph)
     return Proven(
         Contract.from_dict(told["contract"], schema),
         GoldenRows.from_bytes(answer.parts[GOLDEN].read()),

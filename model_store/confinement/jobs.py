@@ -30,12 +30,25 @@ def _inspect(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
 
 
 def _check(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
-    """Raises what the rules refuse of a model's decompressed bytes."""
+    """Raises what the rules refuse of a version's decompressed files: the model, golden rows, the optimized form."""
     from model_store.serialization.inspection import inspect_content
     from model_store.serialization.trust import require_inspected
 
     file = io.BufferedReader(cast("Any", files[MODEL]))
     require_inspected(inspect_content(file, SerializationFormat(about["serializer"])))
+    if about["contract"] is not None:
+        from model_store.contract.attachments import require_attachments
+
+        golden, form = (files[name].read() if name in files else None for name in (GOLDEN, FORM))
+        model = None
+        if form is not None:
+            file.seek(0)
+            model = load_model(file, SerializationFormat(about["serializer"]), (), about["model_class"])
+        require_attachments(about["contract"], about["feature_schema"], golden, form, model)
+    elif FORM in files:
+        from model_store.serialization.onnx_session import require_graph
+
+        require_graph(files[FORM].read(), "an ONNX model")
     return {}, []
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from model_store.errors import InvalidInput
+from model_store.errors import InvalidInput, UnreadableModel
 
 Value = float | str | bool | None
 _GAP = "\x00gap"
 """The key of a gap in a table of categories; no JSON text of a caller's equals it."""
 _INFINITE = (math.inf, -math.inf)
+_MOST_COLUMNS = 1_000_000
 _EXACT_INTEGERS = 1 << 53
 """Beyond it a number may stand for several whole ones."""
 _NOTHING = (0, 0.0)
@@ -128,6 +129,11 @@ class Columns:
         """How many columns come out."""
         return sum(1 if isinstance(part, Column) else part.width for part in self.parts)
 
+    @property
+    def least_features(self) -> int:
+        """How many features a row has at least."""
+        return max((part.source for part in self.parts), default=-1) + 1
+
     def one(self, row: Sequence[Value]) -> list[float]:
         """The columns of one row of features.
 
@@ -208,8 +214,15 @@ class Columns:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Columns":
-        """Reads what `to_dict` has written."""
-        return cls(tuple(_part_from_dict(part) for part in values["parts"]), bool(values["zero_is_gap"]))
+        """Reads what `to_dict` has written.
+
+        Raises:
+            UnreadableModel: a part is of another kind, or names what there is not.
+        """
+        try:
+            return cls(tuple(_part_from_dict(part) for part in values["parts"]), bool(values["zero_is_gap"]))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, InvalidInput) as error:
+            raise UnreadableModel(f"the optimized form's program cannot be read ({error})") from None
 
 
 def _category_for(part: Table, offset: int, wanted: tuple[float, float], present: Value) -> Value:
@@ -235,19 +248,37 @@ def _part_to_dict(part: Column | Table) -> dict[str, Any]:
 
 
 def _part_from_dict(values: Mapping[str, Any]) -> Column | Table:
+    source = _whole(values["source"])
     if "operations" in values:
         operations = tuple((str(name), float(operand)) for name, operand in values["operations"])
         if any(name != _FILL and name not in _ARITHMETIC for name, _ in operations):
-            raise InvalidInput("the optimized form has an operation that this program does not know")
-        return Column(int(values["source"]), operations)
-    unknown = values["unknown"]
-    return Table(
-        source=int(values["source"]),
-        width=int(values["width"]),
-        entries={_GAP if key is None else key: (int(column), float(value)) for key, column, value in values["entries"]},
-        unknown=(int(unknown[0]), float(unknown[1])) if isinstance(unknown, list) else unknown,
-        fill=values["fill"],
-    )
+            raise InvalidInput("it has an operation that this program does not know")
+        return Column(source, operations)
+    width, unknown, fill = _whole(values["width"]), values["unknown"], values["fill"]
+    entries = {
+        _GAP if key is None else _json_value(key): (_whole(at), float(value)) for key, at, value in values["entries"]
+    }
+    other: tuple[int, float] | str | None = None
+    if isinstance(unknown, list):
+        other = _whole(unknown[0]), float(unknown[1])
+    elif unknown is not None:
+        other = "own"
+    places = [at for at, _ in entries.values()] + ([other[0]] if isinstance(other, tuple) else [])
+    if width and max(places, default=0) >= width:
+        raise InvalidInput("it looks a category up in a column that there is not")
+    return Table(source, width, entries, other, None if fill is None else _json_value(fill))
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _MOST_COLUMNS:
+        raise InvalidInput(f"{value!r} is not a column"[:100])
+    return value
+
+
+def _json_value(value: Any) -> Any:
+    if not isinstance(value, str | int | float | bool):
+        raise InvalidInput("a category is a text, a number or a truth value")
+    return value
 
 
 # --- reading scikit-learn's steps --------------------------------------------------------------------------------

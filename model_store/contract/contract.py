@@ -107,7 +107,7 @@ class Contract:
                 ranks=AnomalyRanks(tuple(ranks["inside"]), tuple(ranks["outside"])) if ranks else None,
                 golden=values["golden"],
             )
-        except (KeyError, TypeError, ValueError, InvalidInput) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, InvalidInput) as error:
             raise UnreadableModel(f"the manifest's contract cannot be read ({error})") from None
         if found.decides not in get_args(Decides):
             raise UnreadableModel("the manifest's contract has another way to decide than there are")

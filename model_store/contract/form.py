@@ -15,22 +15,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from model_store.contract.columns import Column, Columns, NeedsOwnLibrary, in_json
 from model_store.contract.contract import Contract
 from model_store.contract.own import Output
+from model_store.contract.stored_form import FORMAT, GRAPH, OPERATORS, read_stored_form
 from model_store.contract.structure import Structure
 from model_store.errors import InvalidInput, UnreadableModel
+from model_store.serialization.onnx_session import onnx_session
 from model_store.serialization.trees import ZERO, Link
 
-FORMAT = 1
 TOLERANCE = 1e-6
 """Within so much of the threshold the model's own library decides."""
 _MOST_NODES = 4_000_000
 _SAFE_MAGNITUDE = 1e8
 """Of the terms of a linear sum: beyond it the order of summation could show in the sixth digit."""
-_ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True)
@@ -70,20 +71,29 @@ class Form:
         """Reads what `to_bytes` has written.
 
         Raises:
-            UnreadableModel: it is not that.
+            UnreadableModel: the content is something else, or its graph is not a table of trees.
         """
-        line, _, graph = content.partition(b"\n")
-        try:
-            values = json.loads(line)
-            if values.pop("format") != FORMAT:
-                raise UnreadableModel("the optimized form is of another program's format")
-            columns = values.pop("columns")
-            values["gap_values"] = {int(number): float(value) for number, value in values["gap_values"]}
-            for key in ("zero_is_gap", "gap_is_zero", "weights"):
-                values[key] = tuple(values[key])
-            return cls(**values, columns=Columns.from_dict(columns) if columns else None, graph=graph)
-        except (KeyError, TypeError, ValueError, InvalidInput) as error:
-            raise UnreadableModel(f"the optimized form cannot be read ({error})") from None
+        stored, graph = read_stored_form(content)
+        values = msgspec.structs.asdict(stored)
+        del values["format"]
+        columns = values.pop("columns")
+        values["gap_values"] = {number: float(value) for number, value in stored.gap_values}
+        for key in ("zero_is_gap", "gap_is_zero", "weights"):
+            values[key] = tuple(values[key])
+        found = cls(**values, columns=Columns.from_dict(columns) if columns else None, graph=graph)
+        if found.columns is not None and found.columns.width != found.width:
+            raise UnreadableModel("the optimized form's program makes another number of columns than it has")
+        return found
+
+    def require_features(self, count: int) -> None:
+        """Raises unless the form takes rows of so many features.
+
+        Raises:
+            UnreadableModel: the form reads other features.
+        """
+        takes = self.width if self.columns is None else self.columns.least_features
+        if takes > count or (self.columns is None and takes != count):
+            raise UnreadableModel(f"the optimized form takes {takes} features, its model version has {count}")
 
 
 def form_of(contract: Contract, structure: Structure) -> Form:
@@ -191,7 +201,7 @@ class FormRunner:
         self._prepares = bool(form.gap_values or form.zero_is_gap or form.gap_is_zero)
         self._weights = np.asarray(form.weights)
         if form.kind == "onnx":
-            self._session = _session(form.graph)
+            self._session = onnx_session(form.graph, GRAPH, OPERATORS)
             self._calculate = self._bound()
 
     def one(self, row: Sequence[Any]) -> float | None:
@@ -294,20 +304,6 @@ class FormRunner:
             bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         run = self._session.run_with_iobinding
         return lambda: run(binding)
-
-
-def _session(graph: bytes) -> Any:
-    import onnxruntime
-
-    import model_store.serialization.native_models  # noqa: F401 - says no to ONNX Runtime's reports before it is loaded
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise UnreadableModel(f"the optimized form's graph cannot be read ({type(error).__name__})") from None
 
 
 def _logistic(total: float) -> float:

@@ -31,6 +31,7 @@ from model_store.contract.own import (
 from model_store.contract.structure import Structure
 from model_store.errors import InvalidInput, UnreadableModel
 
+_JSON_VALUES = frozenset({str, int, float, bool, type(None)})
 TOLERANCE = 1e-6
 """How far an answer may differ from the model's own: summation in another order."""
 
@@ -79,9 +80,16 @@ class GoldenRows:
             rows = tuple(tuple(row) for row in values["rows"])
             decisions = values.get("decisions") or [None] * len(rows)
             scores = tuple(_score(*each) for each in zip(values["scores"], decisions, strict=True))
-            found = cls(rows, scores, values["leaves"], values["leaves_reached"])
-        except (KeyError, TypeError, ValueError) as error:
+            leaves, leaves_reached = values["leaves"], values["leaves_reached"]
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise UnreadableModel(f"the golden rows cannot be read ({error})") from None
+        if not all(type(value) in _JSON_VALUES for row in rows for value in row):
+            raise UnreadableModel("a golden row holds something else than texts, numbers, truth values and gaps")
+        if not all(score is None or math.isfinite(score) for score in scores) or not all(
+            count is None or type(count) is int for count in (leaves, leaves_reached)
+        ):
+            raise UnreadableModel("the golden rows have a score or a count that is not a number")
+        found = cls(rows, scores, leaves, leaves_reached)
         if len(rows) != len(scores) or not rows:
             raise UnreadableModel("the golden rows do not have one answer each")
         return found

@@ -117,7 +117,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
         return Proven(contract, golden, None, "no optimized form was asked for", 0.0)
     try:
         made = form_of(contract, structure)
-        largest = _checked(made, contract, model, golden)
+        largest = check_form(made, contract, model, golden)
         made.to_bytes()
     except ModelStoreError as error:
         return Proven(contract, golden, None, str(error), 0.0)
@@ -162,11 +162,17 @@ def answered_more(contract: Contract, golden: GoldenRows, converted: Any) -> Gol
     return golden.without(more)
 
 
-def _checked(form: Form, contract: Contract, model: Any, golden: GoldenRows) -> float:
-    """The form's largest difference over the golden rows that a service would hand it.
+def check_form(form: Form, contract: Contract, model: Any, golden: GoldenRows) -> float:
+    """The largest difference of an optimized form over the golden rows that a service would hand it.
+
+    Args:
+        form: made or read again.
+        contract: of the model.
+        model: answers the rows that the form leaves to its library.
+        golden: of the model.
 
     Raises:
-        InvalidInput: it answers otherwise than the model.
+        InvalidInput: the form answers otherwise than the model; names the row.
     """
     runner, own = FormRunner(form, contract.threshold), contract.own(model)
     rows = [

@@ -12,6 +12,7 @@ import json
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,7 @@ from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, KEPT_FILES, M
 from model_store.artifact.header import canonical_json
 from model_store.artifact.reader import measure_digest, open_artifact
 from model_store.confinement.answers import are_texts, garbled
-from model_store.confinement.jobs import MODEL
+from model_store.confinement.jobs import FORM, GOLDEN, MODEL
 from model_store.confinement.messages import in_memory
 from model_store.confinement.opening import open_confined
 from model_store.errors import (
@@ -46,6 +47,8 @@ from model_store.storage.base import Storage
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
 _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
+_OPENED_FILES = {ARTIFACT_FILE: MODEL, GOLDEN_FILE: GOLDEN, RUNTIME_FILE: FORM}
+"""The files that a service opens, by the names that the child knows them by; the artifact is first."""
 _TEXTS = ("model_id", "model_name", "model_type", "description", "author", "created_at", "digest", "serializer",
           "compression", "model_class")  # fmt: skip
 _OBJECTS = ("performance_metrics", "library_versions", "lineage", "runtime", "contract")
@@ -214,8 +217,8 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         if measure_digest(staging / ARTIFACT_FILE) != metadata.digest:
             raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
         _require_attachments(staging, metadata)
-        require_encryption(registry, metadata, staging / ARTIFACT_FILE)
-        require_harmless(registry, staging / ARTIFACT_FILE)
+        require_encryption(registry, metadata, staging)
+        require_harmless(registry, staging, metadata)
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / STATE_FILE, state)
@@ -226,15 +229,14 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
     return metadata.model_id
 
 
-def require_encryption(registry: ModelRegistry, metadata: ModelMetadata, path: Path) -> None:
-    """Raises unless an artifact is encrypted where its manifest says so, and where the registry encrypts.
+def require_encryption(registry: ModelRegistry, metadata: ModelMetadata, directory: Path) -> None:
+    """Raises unless a version's files are encrypted where its manifest says so, and where the registry encrypts.
 
     Raises:
-        EncryptionExpected: it is not.
+        EncryptionExpected: one is not.
     """
-    with open_artifact(path) as artifact:
-        if artifact.header.slots:
-            return
+    if all(_is_encrypted(directory / name) for name in _OPENED_FILES if (directory / name).exists()):
+        return
     if metadata.encrypted:
         raise EncryptionExpected(f"{metadata.model_id}: not encrypted, and its manifest says that it is")
     if registry.encrypts:
@@ -244,24 +246,58 @@ def require_encryption(registry: ModelRegistry, metadata: ModelMetadata, path: P
         )
 
 
-def require_harmless(registry: ModelRegistry, path: Path) -> None:
-    """Raises what the rules refuse of an artifact, where a key at hand opens it; what no key opens nobody loads here.
+def _is_encrypted(path: Path) -> bool:
+    with open_artifact(path) as artifact:
+        return bool(artifact.header.slots)
+
+
+def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMetadata) -> None:
+    """Raises what the rules refuse of a version's files, where a key at hand opens them.
+
+    A file that no key opens is loaded by nobody here; a loader that has the key looks at it itself.
+
+    Args:
+        registry: its keys are tried.
+        directory: holds the artifact, and the golden rows and the optimized form where there are any.
+        metadata: of the version.
 
     Raises:
-        UntrustedType, StructureRefused, UnreadableModel: the model's bytes are not what the rules allow.
-        OpeningFailed: they ended the child that read them.
-        IntegrityError: the artifact is not intact.
+        UntrustedType, StructureRefused, UnreadableModel: a file is not what the rules allow.
+        OpeningFailed: a file ended the child that read it.
+        IntegrityError: a file is not intact.
     """
-    with open_artifact(path) as artifact, in_memory("payload") as content:
+    with ExitStack() as opened:
+        files: dict[str, BinaryIO] = {}
+        serializer = ""
+        for name, part in _OPENED_FILES.items():
+            if not (directory / name).exists():
+                continue
+            files[part] = opened.enter_context(in_memory(part))
+            found = _decrypted(registry, directory / name, files[part])
+            if found is None:
+                return
+            serializer = serializer or found
+        about = {
+            "serializer": serializer,
+            "model_class": metadata.model_class,
+            "contract": metadata.contract,
+            "feature_schema": list(metadata.feature_schema),
+        }
+        open_confined("check", about, files).close()
+
+
+def _decrypted(registry: ModelRegistry, path: Path, target: BinaryIO) -> str | None:
+    """Writes an artifact's payload; returns its serializer, or None where no key at hand opens it."""
+    with open_artifact(path) as artifact:
         try:
             verified = artifact.verify(registry.keys)
         except (KeyNotFound, KeyUnwrap):
-            return
+            return None
         with decompressing_reader(verified.payload(), verified.header.compression, DEFAULT_MAX_BYTES) as payload:
-            shutil.copyfileobj(payload, content, _BLOCK_BYTES)
-        content.flush()
-        content.seek(0)
-        open_confined("check", {"serializer": verified.header.serializer}, {MODEL: content}).close()
+            shutil.copyfileobj(payload, target, _BLOCK_BYTES)
+    target.flush()
+    target.seek(0)
+    return verified.header.serializer
 
 
 def _require_attachments(staging: Path, metadata: ModelMetadata) -> None:

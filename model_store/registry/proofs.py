@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from conventions.artifact_files import GOLDEN_FILE
+from conventions.artifact_files import GOLDEN_FILE, RUNTIME_FILE
 from model_store.errors import InvalidInput, UnsupportedFormat
 from model_store.persistence import SecureModelPersistence, library_versions
 from model_store.registry.layout import now, version_prefix
@@ -19,6 +19,7 @@ from model_store.serialization.formats import SerializationFormat
 
 if TYPE_CHECKING:
     from model_store.contract.contract import Contract
+    from model_store.contract.form import Form
     from model_store.contract.golden import GoldenRows
 
 
@@ -73,16 +74,16 @@ def golden_rows_of(registry: ModelRegistry, model_id: str) -> "tuple[Contract, G
     metadata = registry.get_metadata(model_id)
     if metadata.contract is not None:
         contract = Contract.from_dict(metadata.contract, metadata.feature_schema)
-        return contract, _read_golden(registry, metadata, metadata.attachments[GOLDEN_FILE][0])
+        return contract, _read_golden(registry, metadata, contract, metadata.attachments[GOLDEN_FILE][0])
     kept = registry.state(model_id).get("golden")
     if kept is None:
         return None
     contract = Contract.from_dict(kept["contract"], kept["feature_schema"])
-    return contract, _read_golden(registry, metadata, kept["digest"])
+    return contract, _read_golden(registry, metadata, contract, kept["digest"])
 
 
 def _proven(registry: ModelRegistry, metadata: ModelMetadata, model: Any) -> tuple[int, float, str]:
-    from model_store.contract.proving import Claims, check_model, prove
+    from model_store.contract.proving import Claims, check_form, check_model, prove
 
     known = golden_rows_of(registry, metadata.model_id)
     if known is None:
@@ -91,8 +92,11 @@ def _proven(registry: ModelRegistry, metadata: ModelMetadata, model: Any) -> tup
         return len(proven.golden.rows), 0.0, "golden rows made now and kept: the next proof answers these"
     contract, golden = known
     largest = check_model(contract, golden, model)
-    made = "as they were registered" if metadata.contract is not None else "as the first proof made them"
-    return len(golden.rows), largest, f"its golden rows, {made}"
+    if metadata.contract is None:
+        return len(golden.rows), largest, "its golden rows, as the first proof made them"
+    if metadata.runtime_digest:
+        largest = max(largest, check_form(_read_form(registry, metadata, contract), contract, model, golden))
+    return len(golden.rows), largest, "its golden rows, as they were registered"
 
 
 def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract", golden: "GoldenRows") -> None:
@@ -105,7 +109,7 @@ def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract"
             file,
             format_type=SerializationFormat.DATA,
             encrypt=metadata.encrypted,
-            context=_context(metadata),
+            context=_context(metadata, GOLDEN_FILE),
         )
         registry.storage.replace_file(f"{version_prefix(model_id)}/{GOLDEN_FILE}", file)
 
@@ -119,19 +123,30 @@ def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract"
     registry._change_state(model_id, record)
 
 
-def _read_golden(registry: ModelRegistry, metadata: ModelMetadata, digest: str) -> "GoldenRows":
-    from model_store.contract.golden import GoldenRows
+def _read_golden(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract", digest: str) -> "GoldenRows":
+    from model_store.contract.attachments import read_golden
 
+    return read_golden(_content(registry, metadata, GOLDEN_FILE, digest), contract)
+
+
+def _read_form(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract") -> "Form":
+    from model_store.contract.attachments import read_form
+
+    return read_form(_content(registry, metadata, RUNTIME_FILE, metadata.runtime_digest), contract)
+
+
+def _content(registry: ModelRegistry, metadata: ModelMetadata, name: str, digest: str) -> bytes:
+    """The bytes of a file beside a version's artifact, verified."""
     content, about = SecureModelPersistence(keys=registry.keys).load_model_secure(
-        registry.storage.path(f"{version_prefix(metadata.model_id)}/{GOLDEN_FILE}"),
+        registry.storage.path(f"{version_prefix(metadata.model_id)}/{name}"),
         expected_digest=digest,
-        expected_context=_context(metadata),
+        expected_context=_context(metadata, name),
         encrypted=metadata.encrypted,
     )
     if about["format"] != SerializationFormat.DATA:
-        raise UnsupportedFormat(f"{metadata.model_id}: the golden rows are in the format {about['format']}")
-    return GoldenRows.from_bytes(bytes(content))
+        raise UnsupportedFormat(f"{metadata.model_id}: the file {name} is in the format {about['format']}")
+    return bytes(content)
 
 
-def _context(metadata: ModelMetadata) -> dict[str, str]:
-    return {"model_id": metadata.model_id, "model_name": metadata.model_name, "form": GOLDEN_FILE}
+def _context(metadata: ModelMetadata, name: str) -> dict[str, str]:
+    return {"model_id": metadata.model_id, "model_name": metadata.model_name, "form": name}

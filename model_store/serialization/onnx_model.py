@@ -4,23 +4,18 @@ skl2onnx writes probabilities as a sequence of maps (zipmap), as one column a cl
 matrix; PyTorch one output of one or several columns, and often a fixed batch of one row. All answer `predict_proba`.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_store.errors import InvalidInput, UnreadableModel
-from model_store.serialization.structure.onnx_graph import require_onnx
+from model_store.serialization.onnx_session import onnx_session
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-# ONNX Runtime reports its use to its maker, and leaves a file for that, unless it is told not to before it is loaded.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-_ERRORS_ONLY = 3
 _NUMPY_TYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -54,20 +49,8 @@ class OnnxModel:
     __module__ = "model_store.native_models"  # the name that manifests know the class by
 
     def __init__(self, content: bytes) -> None:
-        import onnxruntime
-
-        try:
-            require_onnx(content)
-        except (ValueError, RecursionError) as error:
-            raise UnreadableModel(f"not an ONNX model that is served: {error}") from None
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.content = content
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise UnreadableModel(f"not an ONNX model ({type(error).__name__})") from None
+        self._session = onnx_session(content, "an ONNX model")
         self._inputs = [_read_input(each) for each in self._session.get_inputs()]
         batch = self._session.get_inputs()[0].shape[:1]
         self._batch = batch[0] if batch and isinstance(batch[0], int) and batch[0] > 0 else None

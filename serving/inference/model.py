@@ -82,7 +82,7 @@ def load_served_model(settings: ServingSettings) -> ServedModel:
     if settings.decision_threshold is not None:
         contract = replace(contract, decides="threshold")
     own = contract.own(loaded.legacy_form or loaded.model)
-    runtime = Runtime(own, _form_runner(loaded, threshold))
+    runtime = Runtime(own, _form_runner(loaded, contract, threshold))
     rows = loaded.golden.for_model(contract.features) if loaded.golden else []
     answered = next(
         (
@@ -144,9 +144,11 @@ def _load(settings: ServingSettings) -> _Loaded:
         )
         if metadata.contract is None:
             return _Loaded(metadata, model, None, None)
-        from model_store.contract.golden import GoldenRows
+        from model_store.contract.attachments import read_golden
+        from model_store.contract.contract import Contract
 
-        golden = GoldenRows.from_bytes(data(GOLDEN_FILE, metadata.attachments[GOLDEN_FILE][0]))
+        contract = Contract.from_dict(metadata.contract, metadata.feature_schema)
+        golden = read_golden(data(GOLDEN_FILE, metadata.attachments[GOLDEN_FILE][0]), contract)
         return _Loaded(metadata, model, golden, data(RUNTIME_FILE, second) if second else None)
 
 
@@ -206,12 +208,13 @@ def _threshold(settings: ServingSettings, metadata: ModelMetadata, contract: "Co
     return contract.threshold
 
 
-def _form_runner(loaded: _Loaded, threshold: float) -> Any:
+def _form_runner(loaded: _Loaded, contract: "Contract", threshold: float) -> Any:
     if loaded.form is None:
         return None
-    from model_store.contract.form import Form, FormRunner
+    from model_store.contract.attachments import read_form
+    from model_store.contract.form import FormRunner
 
-    return FormRunner(Form.from_bytes(loaded.form), threshold)
+    return FormRunner(read_form(loaded.form, contract), threshold)
 
 
 def _prove(model: ServedModel, golden: "GoldenRows", max_batch: int) -> None:
