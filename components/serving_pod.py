@@ -94,7 +94,6 @@ def _container(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input[s
 
 def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
     version = slot.version
-    by_version = {variables.METRICS_BY_VERSION: "1"} if args.metrics_by_version else {}
     return {
         variables.ENVIRONMENT: args.environment,
         variables.DEPLOYMENT_NAME: args.deployment_name,
@@ -108,7 +107,8 @@ def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input
         variables.API_PORT: str(PORT),
         variables.LOG_LEVEL: "INFO",
         variables.METRICS_NAMESPACE: args.metrics_namespace,
-        **by_version,
+        # A rollout is decided by each version's metrics. Always on: the first rollout leaves stable's pods as they are.
+        variables.METRICS_BY_VERSION: "1",
         **args.service_variables,
         variables.SHUTDOWN_DRAIN_SECONDS: str(_DRAIN_SECONDS),
         "AWS_REGION": args.region,

@@ -57,9 +57,6 @@ class KubernetesServingArgs:
     """The slot of the stable version: `blue` or `green`."""
     other: ClusterVersion | None = None
     """What is in the other slot, at full size."""
-    metrics_by_version: bool = True
-    """Whether metrics are published for each model version too, which a rollout is decided by. Always on, so that the
-    first rollout leaves stable's pods as they are."""
     metrics_namespace: str = ""
     """CloudWatch namespace that the service publishes to; empty for none."""
     quota: bool = False

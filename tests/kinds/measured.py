@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from model_store import Keyring, ModelRegistry
+from model_store.errors import ModelStoreError
+from model_store.registry.bundles import export_model, import_model
 from tests.kinds.kind import Kind, Rows, Trained
 from tests.kinds.served import ServedKind, faster_share, served
 
@@ -66,6 +69,7 @@ def measure_trained(trained: Trained, root: Path, **registration: Any) -> Measur
         with served(trained, root, **registration) as service:
             found.registers = True
             _compare(service, trained, found)
+            _check_bundle(root, found)
     except AssertionError:
         raise
     except Exception as error:  # Whatever it is: the table has a line for each kind.
@@ -73,6 +77,18 @@ def measure_trained(trained: Trained, root: Path, **registration: Any) -> Measur
         found.registers = _is_registered(root)
         found.problems.append(f"{'registered, not served' if found.registers else 'not registered'}: {found.form}")
     return found
+
+
+def _check_bundle(root: Path, found: Measured) -> None:
+    """Takes the version out and into another registry: what is refused there would be refused of an honest sender."""
+    keys = Keyring.from_files(root / "model.key")
+    registry = ModelRegistry(root / "registry", keys=keys)
+    (version,) = registry.list_models()
+    try:
+        export_model(registry, version.model_id, root / "version.bundle")
+        import_model(ModelRegistry(root / "elsewhere", keys=keys), root / "version.bundle")
+    except ModelStoreError as error:
+        found.problems.append(f"its bundle is refused: {error}")
 
 
 def _is_registered(root: Path) -> bool:

@@ -59,3 +59,22 @@ def test_a_password_is_not_repeated() -> None:
 def test_a_share_of_traces_needs_where_they_go() -> None:
     with pytest.raises(ConfigError, match="beside a traces_endpoint only"):
         parse_deployment_config(_with(traces_share=0.5), "t.yaml")
+
+
+def test_compose_hands_on_every_knob() -> None:
+    from infra.service_config import ServiceConfig
+
+    compose = yaml.safe_load((TEMPLATE.parents[2] / "docker-compose.yml").read_text())
+    handed_on = compose["services"]["serving"]["environment"]
+    told = parse_deployment_config(
+        _with(
+            decision_threshold=0.5, max_batch=1, max_body_bytes=1, max_in_flight=1, request_timeout_seconds=1,
+            rate_limit_per_second=1, rate_limit_burst=1, rate_limit_url="redis://r", traces_endpoint="http://c",
+            log_level="INFO",
+        ),
+        "t.yaml",
+    ).service  # fmt: skip
+    assert {*told.to_dict(), "traces_share"} == set(ServiceConfig.__dataclass_fields__)
+    assert set(told.variables()) <= set(handed_on)
+    assert all(value == "${" + name + ":-}" for name, value in handed_on.items() if name in told.variables()
+               and name != "LOG_LEVEL")  # fmt: skip
