@@ -19,7 +19,8 @@ from model_store.registry.outside import inspect_file, register_file
 from model_store.registry.request import RegistrationRequest
 from model_store.serialization.formats import SerializationFormat, SerializedModel
 from model_store.serialization.model_files import load_model_file
-from tests.unit.model_store.serialization.file_mechanisms import FILES, SERIALIZERS, FileMechanism
+from tests.unit.model_store.serialization.file_mechanism import SERIALIZERS, FileMechanism
+from tests.unit.model_store.serialization.file_mechanisms import FILES
 from tests.unit.model_store.serialization.mechanisms import MECHANISMS, Mechanism
 from tests.unit.model_store.serialization.number_mechanisms import NUMBERS, Numbers, content_of
 
