@@ -33,8 +33,8 @@ def resolved(registry: "ModelRegistry", reference: str) -> str:
 
 def register(options: argparse.Namespace) -> int:
     """Registers a model file as a new version."""
-    from model_store.contract.preparing import Wanted
-    from model_store.registry.outside import VersionDetails, register_file
+    from model_store.registry.outside import register_file
+    from model_store.registry.request import RegistrationRequest
     from model_store.registry.signing import read_signing_key
 
     metrics = _metrics(options.metrics)
@@ -45,8 +45,8 @@ def register(options: argparse.Namespace) -> int:
     model_id, warnings = register_file(
         registry,
         options.file,
-        options.name,
-        Wanted(
+        RegistrationRequest(
+            model_name=options.name,
             model_type=options.type,
             feature_schema=described.get("features"),
             format_type=options.format,
@@ -58,16 +58,14 @@ def register(options: argparse.Namespace) -> int:
             holdout=options.holdout,
             label=options.label,
             registry_only=options.registry_only,
-        ),
-        VersionDetails(
             description=options.description,
             tags=[tag.strip() for tag in options.tags.split(",") if tag.strip()],
             author=options.author,
-            metrics=metrics,
+            performance_metrics=metrics,
+            signing_key=signing_key,
+            compression=options.compression,
         ),
         trusted=options.trust,
-        signing_key=signing_key,
-        compression=options.compression,
     )
     for warning in warnings:
         progress(f"{options.file.name}: {warning}")

@@ -30,9 +30,9 @@ from benchmarks.store.run import RESULTS
 from benchmarks.store.timing import timed
 from model_store import Keyring, ModelRegistry
 from model_store.confinement.opening import open_confined
-from model_store.contract.preparing import Wanted
 from model_store.keys.keyring import generate_key
 from model_store.registry.outside import register_file
+from model_store.registry.request import RegistrationRequest
 from model_store.serialization.model_files import inspect_model_file, load_model_file
 
 _WORDS = (50_000, 100_000, 200_000)
@@ -127,20 +127,18 @@ def _starts(repeat: int) -> float:
 def _entering(directory: Path, repeat: int) -> dict[str, float]:
     """A whole registration of the example's file, and what of it the registry does after the child has answered."""
     registry = ModelRegistry(directory / "registry", keys=Keyring.of(generate_key()))
+    request = RegistrationRequest(model_name="example", positive_class="1")
     entered: list[float] = []
-    enter = registry.enter
+    register_prepared = registry.register_prepared
 
-    def timed_enter(*arguments: Any, **named: Any) -> str:
+    def timed_registration(*arguments: Any, **named: Any) -> str:
         started = time.perf_counter()
-        model_id = enter(*arguments, **named)
+        model_id = register_prepared(*arguments, **named)
         entered.append(time.perf_counter() - started)
         return model_id
 
-    registry.enter = timed_enter  # type: ignore[method-assign]
-    whole = [
-        timed(lambda: register_file(registry, directory / _EXAMPLE_FILE, "example", Wanted(positive_class="1")))
-        for _ in range(max(repeat, 5))
-    ]
+    registry.register_prepared = timed_registration  # type: ignore[method-assign]
+    whole = [timed(lambda: register_file(registry, directory / _EXAMPLE_FILE, request)) for _ in range(max(repeat, 5))]
     return {"whole": statistics.median(whole), "registry": statistics.median(entered)}
 
 

@@ -54,12 +54,13 @@ def _check(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
 
 def _register(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
     """Everything that a version of a model will hold."""
-    from model_store.contract.preparing import Wanted, prepare
+    from model_store.contract.options import PreparationOptions
+    from model_store.contract.preparing import prepare
     from model_store.serialization.model_files import read_model
 
     found = read_model(files[MODEL], Path(about["path"]), about["trusted"])
-    wanted: dict[str, Any] = {**about["wanted"], **{name: Path(value) for name, value in about["paths"].items()}}
-    prepared = prepare(found.model, Wanted(**wanted, versions=found.versions))
+    options: dict[str, Any] = {**about["options"], **{name: Path(value) for name, value in about["paths"].items()}}
+    prepared = prepare(found.model, PreparationOptions(**options, versions=found.versions))
     values: dict[str, Any] = {
         "model_type": prepared.model_type,
         "serializer": str(prepared.serializer),

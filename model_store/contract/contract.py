@@ -14,7 +14,8 @@ from model_store.contract.decision import (
     require_one_answer_a_class,
     require_threshold,
 )
-from model_store.contract.features import Feature, features_of, require_unique, takes_texts
+from model_store.contract.feature_reader import features_of
+from model_store.contract.features import Feature, own_names, require_unique, takes_texts
 from model_store.contract.own import AnomalyRanks, Output, OwnModel, output_of
 from model_store.errors import InvalidInput, UnreadableModel
 
@@ -184,9 +185,7 @@ def _require_probabilities(model: Any) -> None:
 
 
 def _names_itself(model: Any) -> bool:
-    from model_store.contract.features import _own_names
-
-    names = _own_names(model)
+    names = own_names(model)
     return names is not None and [str(each) for each in names] != [f"Column_{n}" for n in range(len(names))]
 
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from model_store.contract.columns import Columns, columns_of
+from model_store.contract.columns import Columns
 from model_store.contract.contract import Contract
+from model_store.contract.pipeline_steps import columns_of
 from model_store.errors import InvalidInput
 from model_store.serialization.trees import Trees, trees_of
 

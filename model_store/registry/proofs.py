@@ -58,7 +58,7 @@ def prove_version(registry: ModelRegistry, model_id: str) -> Proof:
 
     registry.require_right("status", model_id)
     registry.audit.append("prove", model_id, proof.detail, proven=proof.proven)
-    registry._change_state(model_id, record)
+    registry.change_state(model_id, record)
     return proof
 
 
@@ -120,7 +120,7 @@ def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract"
             "feature_schema": [feature.to_dict() for feature in contract.features],
         }
 
-    registry._change_state(model_id, record)
+    registry.change_state(model_id, record)
 
 
 def _read_golden(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract", digest: str) -> "GoldenRows":

@@ -1,4 +1,4 @@
-"""How a model becomes a version: everything is written beside, and then takes its place in one step."""
+"""Writes a model as a new version: all files go into a staging directory, which is then published in one step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,26 +17,26 @@ from conventions.artifact_files import (
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.audit import AuditLog
 from model_store.registry.layout import bound_contract, now, rfc3339, version_prefix, write_json
-from model_store.registry.manifest import ModelStatus, new_model_id
+from model_store.registry.manifest import ModelStatus, new_model_id, require_metrics, require_names
+from model_store.registry.request import RegistrationRequest
 from model_store.serialization.formats import SerializationFormat
+from model_store.serialization.lineage import describe_source, lineage_of
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     from model_store.contract.preparing import Prepared
     from model_store.contract.proving import Proven
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A model on its way into the registry."""
+class _Version:
+    """A version while its files are written."""
 
     prepared: "Prepared"
+    request: RegistrationRequest
     persistence: SecureModelPersistence
-    known: Mapping[str, Any]
-    """The fields of its manifest that are known before it is written."""
-    signing_key: "Ed25519PrivateKey | None"
+    fields: Mapping[str, Any]
+    """Of its manifest, known before a file is written."""
 
 
 class Registration:
@@ -55,23 +55,38 @@ class Registration:
         self._actor = actor
         self._encrypt = encrypt
 
-    def register(self, candidate: Candidate) -> str:
+    def register(self, prepared: "Prepared", request: RegistrationRequest, persistence: SecureModelPersistence) -> str:
         """Registers a model as a new version and returns its id.
 
         Raises:
-            KeyNotFound: it is to be encrypted and there is no key.
+            InvalidInput: the name, the type, a tag or a metric is not allowed.
+            KeyNotFound: artifacts are encrypted and there is no key.
             StorageFailed: the registry cannot be written.
         """
-        name, model_type = candidate.known["model_name"], candidate.known["model_type"]
-        version = self._claim_version(name)
+        candidate = _Version(prepared, request, persistence, self._fields(prepared, request))
+        number = self._claim_version(request.model_name)
         moment = datetime.now(UTC).replace(microsecond=0)
         while True:
-            model_id = new_model_id(name, model_type, moment)
-            if self._try_to_register(candidate, model_id, version, moment):
+            model_id = new_model_id(request.model_name, prepared.model_type, moment)
+            if self._try_to_register(candidate, model_id, number, moment):
                 return model_id
             moment += timedelta(seconds=1)
 
-    def _try_to_register(self, candidate: Candidate, model_id: str, version: int, moment: datetime) -> bool:
+    def _fields(self, prepared: "Prepared", request: RegistrationRequest) -> dict[str, Any]:
+        require_names(request.model_name, prepared.model_type, request.tags)
+        return {
+            "model_name": request.model_name,
+            "model_type": prepared.model_type,
+            "description": request.description,
+            "tags": list(request.tags),
+            "author": request.author or self._actor,
+            "performance_metrics": require_metrics({**request.performance_metrics, **prepared.metrics}),
+            "feature_schema": [dict(each) for each in prepared.feature_schema],
+            "source": describe_source(request.source) if request.source else None,
+            "lineage": lineage_of(prepared.parameters, request.training_data, request.source),
+        }
+
+    def _try_to_register(self, candidate: _Version, model_id: str, version: int, moment: datetime) -> bool:
         prefix = version_prefix(model_id)
         if self._storage.exists(prefix):
             return False
@@ -83,10 +98,10 @@ class Registration:
             return self._storage.publish(staging, prefix)
 
     def _write_version(
-        self, candidate: Candidate, model_id: str, version: int, moment: datetime, staging: Path
+        self, candidate: _Version, model_id: str, version: int, moment: datetime, staging: Path
     ) -> dict[str, Any]:
-        version_context = {"model_id": model_id, "model_name": candidate.known["model_name"]}
-        proven, features = candidate.prepared.proven, candidate.known["feature_schema"]
+        version_context = {"model_id": model_id, "model_name": candidate.request.model_name}
+        proven, features = candidate.prepared.proven, candidate.fields["feature_schema"]
         contract = self._write_golden(candidate, proven, version_context, staging) if proven else None
         saved = candidate.persistence.save_model_secure(
             candidate.prepared.model,
@@ -95,7 +110,7 @@ class Registration:
             context={**version_context, **bound_contract(contract, features)},
         )
         manifest = {
-            **candidate.known,
+            **candidate.fields,
             "model_id": model_id,
             "version": version,
             "created_at": rfc3339(moment),
@@ -116,21 +131,21 @@ class Registration:
         enter_status(state, ModelStatus.TRAINED, self._actor, "registered")
         write_json(staging / MANIFEST_FILE, manifest)
         write_json(staging / STATE_FILE, state)
-        if candidate.signing_key is not None:
+        if candidate.request.signing_key is not None:
             from model_store.registry.signing import sign_manifest
 
-            write_json(staging / SIGNATURE_FILE, sign_manifest(manifest, candidate.signing_key))
+            write_json(staging / SIGNATURE_FILE, sign_manifest(manifest, candidate.request.signing_key))
         return manifest
 
     def _write_golden(
-        self, candidate: Candidate, proven: "Proven", context: Mapping[str, str], staging: Path
+        self, candidate: _Version, proven: "Proven", context: Mapping[str, str], staging: Path
     ) -> dict[str, Any]:
         """Writes the golden rows; returns the contract with their digest."""
         written = self._write_data(candidate, proven.golden.to_bytes(), GOLDEN_FILE, context, staging)
         return replace(proven.contract, golden={**proven.golden.described(), **written}).to_dict()
 
     def _write_form(
-        self, candidate: Candidate, proven: "Proven", context: Mapping[str, str], staging: Path
+        self, candidate: _Version, proven: "Proven", context: Mapping[str, str], staging: Path
     ) -> dict[str, Any]:
         """Writes the optimized form, where there is one; returns what the manifest says of it."""
         if proven.form is None:
@@ -146,7 +161,7 @@ class Registration:
         }
 
     def _write_data(
-        self, candidate: Candidate, content: bytes, name: str, context: Mapping[str, str], staging: Path
+        self, candidate: _Version, content: bytes, name: str, context: Mapping[str, str], staging: Path
     ) -> dict[str, Any]:
         written = candidate.persistence.save_model_secure(
             content,

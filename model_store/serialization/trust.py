@@ -11,7 +11,9 @@ from typing import Any, BinaryIO
 
 from model_store.errors import StructureRefused, TrailingData, UnreadableModel, UntrustedType
 from model_store.serialization.held_functions import require_known_calls, settle
-from model_store.serialization.structure.machine import MOST_BYTES, Machine
+from model_store.serialization.structure.interpreter import run
+from model_store.serialization.structure.machine import Machine
+from model_store.serialization.structure.pickle_bytes import MOST_BYTES
 
 
 def load_pickle(
@@ -37,7 +39,7 @@ def load_pickle(
     from model_store.serialization.structure.rules import rules
 
     machine = Machine(file, rules(), trusted=trusted, max_bytes=max_bytes)
-    model = machine.run()
+    model = run(machine)
     require_consistent(model)
     if versions is not None:
         versions.update(machine.versions)
@@ -64,7 +66,7 @@ def inspect_pickle(file: BinaryIO, trusted: Collection[str] = ()) -> dict[str, A
     machine = Machine(file, rules(), real=False, trusted=trusted)
     refused: dict[str, str] | None = None
     try:
-        model = machine.run()
+        model = run(machine)
         require_consistent(model)
         require_known_calls(model, trusted)
         if file.read(1):

@@ -94,8 +94,8 @@ def _train(checkout: Path, directory: Path, log: Log) -> None:
 
 def _registered(registry: "ModelRegistry", example: _Example, log: Log) -> str:
     """The model id of the example's file, registered now unless the registry knows the very same file."""
-    from model_store.contract.preparing import Wanted
-    from model_store.registry.outside import VersionDetails, register_file
+    from model_store.registry.outside import register_file
+    from model_store.registry.request import RegistrationRequest
     from model_store.serialization.lineage import describe_source
 
     known = registry.find_by_source(describe_source(example.file)["sha256"])
@@ -105,9 +105,15 @@ def _registered(registry: "ModelRegistry", example: _Example, log: Log) -> str:
     model_id, _ = register_file(
         registry,
         example.file,
-        about["model_name"],
-        Wanted(model_type=about["model_type"], feature_schema=about["features"], threshold=about["threshold"]),
-        VersionDetails(about["description"], ("example", "xgboost"), metrics=about["performance_metrics"]),
+        RegistrationRequest(
+            model_name=about["model_name"],
+            model_type=about["model_type"],
+            feature_schema=about["features"],
+            threshold=about["threshold"],
+            description=about["description"],
+            tags=("example", "xgboost"),
+            performance_metrics=about["performance_metrics"],
+        ),
     )
     log(f"registered {model_id}")
     return model_id

@@ -25,7 +25,7 @@ from model_store.registry import bundles
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.serialization import inspection, model_files
 from model_store.serialization.formats import SerializationFormat, load_model
-from model_store.serialization.structure import arrays, consistent, forms, libraries  # noqa: F401 - likewise
+from model_store.serialization.structure import consistent  # noqa: F401 - likewise
 from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost, xgboost_document
 from model_store.serialization.structure.onnx_graph import require_onnx
 from model_store.serialization.structure.rules import rules

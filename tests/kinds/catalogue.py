@@ -2,10 +2,11 @@
 
 from tests.kinds.boosters import lgb, xgb
 from tests.kinds.classifiers import classes, classifiers, compositions
+from tests.kinds.data_frames import frames
 from tests.kinds.detectors import anomalies
 from tests.kinds.kind import Kind
 from tests.kinds.onnx_files import onnx_files
-from tests.kinds.pipelines import encoders, frames, resampling, steps
+from tests.kinds.pipelines import encoders, resampling, steps
 from tests.kinds.precision import precise
 from tests.kinds.refusals import REFUSED
 

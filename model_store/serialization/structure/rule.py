@@ -36,21 +36,21 @@ class Form:
         """Whether a function of Cython that is not named after the class makes it."""
         return False
 
-    def call(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def call(self, machine: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
         """The result of a call."""
-        return m.refuse("call", f"{rule.name} is called", rule.name)
+        return machine.refuse("call", f"{rule.name} is called", rule.name)
 
-    def new(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
+    def new(self, machine: "Machine", rule: "Rule", arguments: tuple[Any, ...]) -> Any:
         """A new object of a class, without a state."""
-        return m.refuse("make", f"an object of {rule.name} is made", rule.name)
+        return machine.refuse("make", f"an object of {rule.name} is made", rule.name)
 
-    def new_named(self, m: "Machine", rule: "Rule", arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def new_named(self, machine: "Machine", rule: "Rule", arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """A new object of a class from named arguments."""
-        return m.refuse("make", f"an object of {rule.name} is made", rule.name)
+        return machine.refuse("make", f"an object of {rule.name} is made", rule.name)
 
-    def fill(self, m: "Machine", rule: "Rule", instance: Any, state: Any) -> Any:
+    def fill(self, machine: "Machine", rule: "Rule", instance: Any, state: Any) -> Any:
         """Sets a state; returns what takes the instance's place, or None."""
-        return m.refuse("state", f"a {rule.name} takes no state", rule.name)
+        return machine.refuse("state", f"a {rule.name} takes no state", rule.name)
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,11 @@ from typing import Any, NoReturn
 from model_store.errors import StructureRefused, UnreadableModel
 from model_store.serialization.structure import numbers
 from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost, xgboost_document
-from model_store.serialization.structure.forms import (
-    CompiledObjectForm,
-    FunctionForm,
-    HeldForm,
-    InertForm,
-    NumbersForm,
-    ObjectForm,
-    TupleForm,
-)
-from model_store.serialization.structure.libraries import MetricForm, NeighboursForm
+from model_store.serialization.structure.forms.compiled import CompiledObjectForm, NumbersForm
+from model_store.serialization.structure.forms.objects import HeldForm, ObjectForm
+from model_store.serialization.structure.forms.python_types import TupleForm
+from model_store.serialization.structure.forms.scikit_learn import MetricForm, NeighboursForm
+from model_store.serialization.structure.forms.stand_ins import FunctionForm, InertForm
 from model_store.serialization.structure.rule import Rule
 from model_store.serialization.structure.rules import rules
 

@@ -17,9 +17,9 @@ import pytest
 from model_store import ModelRegistry
 from model_store.confinement.opening import Answer, open_confined, walls_here
 from model_store.confinement.walls import Limits
-from model_store.contract.preparing import Wanted
 from model_store.errors import ModelStoreError, OpeningFailed, SizeLimit
 from model_store.registry.outside import inspect_file, register_file
+from model_store.registry.request import RegistrationRequest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the walls are Linux's")
 
@@ -42,14 +42,13 @@ def _told(code: str, directory: Path, registry: ModelRegistry) -> dict[str, Any]
     """What code that runs in the child tells: it puts its findings into `told`."""
     script = f"import json\ntold = {{}}\n{code}\nraise RuntimeError('<<' + json.dumps(told) + '>>')"
     with pytest.raises(ModelStoreError) as raised:
-        register_file(
-            registry, _file_that_runs(script, directory), "hostile", Wanted(model_type="X"), trusted=["builtins.exec"]
-        )
+        register_file(registry, _file_that_runs(script, directory), _REQUEST, trusted=["builtins.exec"])
     text = str(raised.value)
     found: dict[str, Any] = json.loads(text[text.index("<<") + 2 : text.index(">>")])
     return found
 
 
+_REQUEST = RegistrationRequest(model_name="hostile", model_type="X")
 _TRY = """
 def attempt(name, action):
     try:
@@ -135,14 +134,14 @@ def test_whatever_happens_to_the_child_is_one_error(
 ) -> None:
     path = _file_that_runs(code, tmp_path)
     with pytest.raises(OpeningFailed, match=message):
-        register_file(registry, path, "hostile", Wanted(model_type="X"), trusted=["builtins.exec"])
+        register_file(registry, path, _REQUEST, trusted=["builtins.exec"])
     assert registry.list_models() == []
 
 
 def test_memory_has_its_limit(tmp_path: Path, registry: ModelRegistry) -> None:
     path = _file_that_runs("bytearray(1 << 40)", tmp_path)
     with pytest.raises(SizeLimit, match="memory"):
-        register_file(registry, path, "hostile", Wanted(model_type="X"), trusted=["builtins.exec"])
+        register_file(registry, path, _REQUEST, trusted=["builtins.exec"])
 
 
 def test_a_child_does_not_outlive_its_time(
@@ -152,7 +151,7 @@ def test_a_child_does_not_outlive_its_time(
     path = _file_that_runs("while True: pass", tmp_path)
     started = time.monotonic()
     with pytest.raises(OpeningFailed, match="more than 2 s"):
-        register_file(registry, path, "hostile", Wanted(model_type="X"), trusted=["builtins.exec"])
+        register_file(registry, path, _REQUEST, trusted=["builtins.exec"])
     assert time.monotonic() - started < 20
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     assert not any(b"confinement.child" in Path(f"/proc/{each}/cmdline").read_bytes() for each in children)

@@ -12,7 +12,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from model_store.contract.columns import Columns, NeedsOwnLibrary, columns_of
+from model_store.contract.columns import Columns, NeedsOwnLibrary
+from model_store.contract.pipeline_steps import columns_of
 
 _TEXTS = ("shop", "travel", "food")
 

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from model_store import Keyring, ModelRegistry, SecureModelPersistence
-from model_store.contract.preparing import Prepared, Wanted
+from model_store.contract.preparing import Prepared
 from model_store.errors import ModelStoreError, UnreadableModel, UntrustedType
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.outside import inspect_file, register_file
+from model_store.registry.request import RegistrationRequest
 from model_store.serialization.formats import SerializationFormat, SerializedModel
 from model_store.serialization.model_files import load_model_file
-from tests.unit.model_store.serialization.file_mechanisms import FILES, SERIALIZERS, FileMechanism
+from tests.unit.model_store.serialization.file_mechanism import SERIALIZERS, FileMechanism
+from tests.unit.model_store.serialization.file_mechanisms import FILES
 from tests.unit.model_store.serialization.mechanisms import MECHANISMS, Mechanism
 from tests.unit.model_store.serialization.number_mechanisms import NUMBERS, Numbers, content_of
 
@@ -35,7 +37,9 @@ def _inspect(path: Path, _: Path) -> None:
 
 
 def _register(path: Path, directory: Path) -> None:
-    register_file(_registry(directory / "registry"), path, "hostile", Wanted(registry_only=True))
+    register_file(
+        _registry(directory / "registry"), path, RegistrationRequest(model_name="hostile", registry_only=True)
+    )
 
 
 def _convert(path: Path, directory: Path) -> None:
@@ -52,11 +56,10 @@ def _import(path: Path, directory: Path) -> None:
     model_class = "xgboost.sklearn.XGBClassifier" if serializer is SerializationFormat.XGBOOST else "made.up"
     model = SerializedModel(io.BytesIO(path.read_bytes()), serializer, model_class)
     theirs, ours = _registry(directory / "theirs"), _registry(directory / "ours")
-    fields = {"description": "", "tags": [], "author": "mallory", "performance_metrics": {}}
-    model_id = theirs.enter(
+    model_id = theirs.register_prepared(
         Prepared(model, "Made", serializer, None, {}, [], {}, {}),
-        "hostile", fields, source=None, training_data=None, signing_key=None, compression="zstd",
-    )  # fmt: skip
+        RegistrationRequest(model_name="hostile", author="mallory"),
+    )
     export_model(theirs, model_id, directory / "a.bundle")
     try:
         import_model(ours, directory / "a.bundle")

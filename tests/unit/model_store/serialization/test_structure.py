@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from model_store.errors import ModelStoreError, StructureRefused, UnreadableModel, UntrustedType
-from model_store.serialization.structure.forms import FORMS, Form
-from model_store.serialization.structure.rules import rules
+from model_store.serialization.structure.rule import Form
+from model_store.serialization.structure.rules import FORMS, rules
 from model_store.serialization.trust import inspect_pickle, load_pickle
 from tests.unit.model_store.serialization.assembler import (
     APPEND,

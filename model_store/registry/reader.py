@@ -1,0 +1,122 @@
+"""Reads and verifies registered versions; changes nothing and needs no key."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, STATE_FILE
+from model_store.artifact.reader import open_artifact
+from model_store.errors import ModelNotFound, UnreadableModel
+from model_store.registry.index import Index
+from model_store.registry.layout import version_prefix
+from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, status_named
+from model_store.storage.base import Storage
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+class RegistryReader:
+    """The versions in a storage.
+
+    Args:
+        storage: of the registry.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._index = Index(storage)
+
+    def list_models(self, status: ModelStatus | str | None = None, name: str | None = None) -> list[ModelMetadata]:
+        """All model versions, or those of a status or a name, oldest first.
+
+        Raises:
+            InvalidInput: there is no such status.
+        """
+        wanted = status_named(status) if status is not None else None
+        names = self.storage.names("models") if name is None else [name] if is_model_name(name) else []
+        found = self._index.models(names, self.get_metadata)
+        found.sort(key=lambda item: (item.created_at, item.model_id))
+        return [item for item in found if wanted is None or item.status is wanted]
+
+    def get_metadata(self, model_id: str) -> ModelMetadata:
+        """What is known of a model version.
+
+        Raises:
+            ModelNotFound: no model version has this id.
+            UnreadableModel: its manifest or state is damaged.
+        """
+        manifest = self.read_json(model_id, MANIFEST_FILE)
+        state = self.read_json(model_id, STATE_FILE)
+        if manifest.get("model_id") != model_id:
+            raise UnreadableModel(f"{model_id}: the manifest is of {manifest.get('model_id')!r}")
+        return ModelMetadata.from_manifest(manifest, status_named(state["status"]))
+
+    def find_by_source(self, sha256: str) -> list[ModelMetadata]:
+        """The model versions that were registered from a file with this SHA-256, oldest first."""
+        return [item for item in self.list_models() if item.source is not None and item.source.sha256 == sha256]
+
+    def artifact_path(self, model_id: str) -> Path:
+        """The artifact's file."""
+        return self.storage.path(f"{version_prefix(model_id)}/{ARTIFACT_FILE}")
+
+    def manifest_path(self, model_id: str) -> Path:
+        """The manifest's file."""
+        return self.storage.path(f"{version_prefix(model_id)}/{MANIFEST_FILE}")
+
+    def state(self, model_id: str) -> dict[str, Any]:
+        """A model version's state: `status`, `history`, `deployments`.
+
+        Raises:
+            ModelNotFound: no model version has this id.
+        """
+        return self.read_json(model_id, STATE_FILE)
+
+    def read_json(self, model_id: str, file: str) -> dict[str, Any]:
+        """One of a model version's JSON files.
+
+        Raises:
+            ModelNotFound: there is no such model version.
+            UnreadableModel: the file is not JSON.
+        """
+        try:
+            content = self.storage.read(f"{version_prefix(model_id)}/{file}")
+        except ModelNotFound:
+            raise ModelNotFound(f"no model version {model_id!r} exists in {self.storage.location}") from None
+        try:
+            value: dict[str, Any] = json.loads(content)
+        except ValueError:
+            raise UnreadableModel(f"{model_id}: {file} is not JSON") from None
+        return value
+
+    def verify_artifact(self, model_id: str) -> str:
+        """Compares a model version's files with its manifest and returns the artifact's digest; needs no key.
+
+        Raises:
+            ModelNotFound: no model version has this id.
+            IntegrityError: a file is not the registered one; names the model version and the file.
+        """
+        from model_store.registry.verification import verify_artifact
+
+        return verify_artifact(self.storage, self.get_metadata(model_id), self.state(model_id))
+
+    def verify_signature(self, model_id: str, public_keys: Sequence["Ed25519PublicKey"]) -> str:
+        """Raises SignatureInvalid unless one of the keys signed a model version; returns the name of that key.
+
+        Raises:
+            ModelNotFound: no model version has this id.
+            SignatureInvalid: none of the keys signed it.
+        """
+        from model_store.registry.signatures import verify_signature
+
+        return verify_signature(self.storage, self.get_metadata(model_id), public_keys)
+
+    def key_ids(self, model_id: str) -> tuple[str, ...]:
+        """The keys that open a model version's artifact: fingerprints and ARNs, sorted; none when not encrypted.
+
+        Raises:
+            ModelNotFound: no model version has this id.
+        """
+        with open_artifact(self.artifact_path(model_id)) as artifact:
+            return tuple(sorted(slot.key_id for slot in artifact.header.slots))

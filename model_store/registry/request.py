@@ -1,0 +1,69 @@
+"""A request to register a model version: what the library and the command line both build."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from model_store.contract.options import PreparationOptions
+from model_store.registry.manifest import require_metrics, require_names
+from model_store.serialization.compression import CompressionType
+from model_store.serialization.formats import SerializationFormat, serializer_named
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistrationRequest(PreparationOptions):
+    """Everything that a registration needs beside the model.
+
+    Attributes:
+        model_name: a letter, then letters, digits, `_` and `-`.
+        description: free text.
+        tags: short texts without commas.
+        author: who trained the model; None: the actor.
+        performance_metrics: finite numbers by name.
+        source: file that holds the model, recorded by name and SHA-256.
+        signing_key: signs the manifest.
+        compression: of the artifact.
+    """
+
+    model_name: str
+    description: str = ""
+    tags: Sequence[str] = ()
+    author: str | None = None
+    performance_metrics: Mapping[str, float] = field(default_factory=dict)
+    source: Path | None = None
+    signing_key: "Ed25519PrivateKey | None" = None
+    compression: CompressionType | str = CompressionType.ZSTD
+
+    def require_valid(self) -> None:
+        """Raises unless the request can be registered, whatever the model is.
+
+        Raises:
+            InvalidInput: the name, the type, a tag, a metric or the format is not allowed.
+        """
+        require_names(self.model_name, self.model_type or "Model", self.tags)
+        require_metrics(self.performance_metrics)
+        serializer_named(self.format_type)
+
+
+class RegistrationKeywords(TypedDict, total=False):
+    """Further keywords of `ModelRegistry.register_model`; `RegistrationRequest` documents them."""
+
+    model_type: str | None
+    feature_schema: Sequence[Mapping[str, Any]] | None
+    format_type: SerializationFormat | str
+    runtime: bool
+    positive_class: Any | None
+    threshold: float | None
+    sample: Path | None
+    training_data: Path | None
+    holdout: Path | None
+    label: str | None
+    versions: Mapping[str, str]
+    registry_only: bool
+    source: Path | None
+    signing_key: "Ed25519PrivateKey | None"
+    compression: CompressionType | str

@@ -1,0 +1,46 @@
+"""Signatures of stored versions: adds them to a version's signature file and verifies them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from conventions.artifact_files import SIGNATURE_FILE
+from model_store.errors import ModelNotFound, SignatureInvalid
+from model_store.registry.layout import json_bytes, version_prefix
+from model_store.registry.manifest import ModelMetadata
+from model_store.registry.signing import merged, parse_envelope, sign_manifest, verify_envelope
+from model_store.storage.base import Storage
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+
+def add_signature(storage: Storage, metadata: ModelMetadata, key: "Ed25519PrivateKey") -> None:
+    """Adds a signature to those of a version.
+
+    Raises:
+        SignatureInvalid: the present signatures are of another manifest.
+        VersionConflict: somebody else signed at the same time.
+        StorageFailed: the registry cannot be written.
+    """
+    file = _signature_file(metadata)
+    envelope = sign_manifest(metadata.manifest(), key)
+    if not storage.put_if_absent(file, json_bytes(envelope)):
+        before = storage.read(file)
+        storage.compare_and_swap(file, json_bytes(merged([parse_envelope(before), envelope])), before)
+
+
+def verify_signature(storage: Storage, metadata: ModelMetadata, public_keys: Sequence["Ed25519PublicKey"]) -> str:
+    """Raises SignatureInvalid unless one of the keys signed a version; returns the name of that key."""
+    model_id = metadata.model_id
+    try:
+        content = storage.read(_signature_file(metadata))
+    except ModelNotFound:
+        raise SignatureInvalid(f"{model_id} is not signed") from None
+    try:
+        return verify_envelope(parse_envelope(content), metadata.manifest(), public_keys)
+    except SignatureInvalid as error:
+        raise SignatureInvalid(f"{model_id}: {error}") from None
+
+
+def _signature_file(metadata: ModelMetadata) -> str:
+    return f"{version_prefix(metadata.model_id)}/{SIGNATURE_FILE}"

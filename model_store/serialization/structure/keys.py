@@ -1,0 +1,45 @@
+"""Which values a dictionary or a set of a pickle can have as keys: those that compare and hash fast, without code."""
+
+from typing import Any
+
+from model_store.serialization.structure.values import Made
+
+_BIG_TUPLE = 64
+_PLAIN = frozenset({str, float, bool, bytes, type(None)})
+_KEY_BITS = 64
+"""Of a whole number as a key: among larger ones, as among complex ones, any number can be made to have one hash."""
+_KEY_KINDS = "biufSUmM"
+_MOST_TUPLE_KEYS = 5_000
+
+
+class PlainKeys:
+    """Tells plain keys from others, and counts the tuples among them."""
+
+    def __init__(self) -> None:
+        self._tuple_keys = 0
+
+    def is_plain(self, key: Any, depth: int = 0) -> bool:
+        """Whether a value can be a key.
+
+        Args:
+            key: of a dictionary or a set.
+            depth: tuples around it.
+        """
+        if type(key) is int:
+            return key.bit_length() <= _KEY_BITS
+        if type(key) in _PLAIN:
+            return True
+        if type(key) is tuple:
+            # Tuples of chosen numbers have one hash: among so few that does not take long.
+            self._tuple_keys += not depth
+            if self._tuple_keys > _MOST_TUPLE_KEYS:
+                return False
+            # Counted with the items of its own tuples: one that lies in the memo can be used very often.
+            count = len(key) + sum(len(item) for item in key if type(item) is tuple)
+            return depth < 2 and count <= _BIG_TUPLE and all(self.is_plain(item, depth + 1) for item in key)
+        if type(key) is Made:
+            return bool(key.about.get("scalar"))
+        kind = getattr(key, "dtype", None)
+        if type(key).__module__ != "numpy" or getattr(key, "ndim", 1) != 0 or kind is None:
+            return False
+        return kind.kind in _KEY_KINDS and (kind.kind in "SU" or kind.itemsize <= _KEY_BITS // 8)
