@@ -16,7 +16,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, KEPT_FILES, MANIFEST_FILE, RUNTIME_FILE, STATE_FILE
+from conventions.artifact_files import (
+    ARTIFACT_FILE,
+    GOLDEN_FILE,
+    KEPT_FILES,
+    MANIFEST_FILE,
+    RUNTIME_FILE,
+    SIGNATURE_FILE,
+    STATE_FILE,
+)
+from conventions.regular_files import open_regular
 from model_store.artifact.header import canonical_json
 from model_store.artifact.reader import measure_digest, open_artifact
 from model_store.confinement.answers import are_texts, garbled
@@ -39,6 +48,8 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
+from model_store.registry.schema import require_manifest
+from model_store.registry.signing import require_envelope_of
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, decompressing_reader
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
@@ -49,9 +60,6 @@ _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
 _OPENED_FILES = {ARTIFACT_FILE: MODEL, GOLDEN_FILE: GOLDEN, RUNTIME_FILE: FORM}
 """The files that a service opens, by the names that the child knows them by; the artifact is first."""
-_TEXTS = ("model_id", "model_name", "model_type", "description", "author", "created_at", "digest", "serializer",
-          "compression", "model_class")  # fmt: skip
-_OBJECTS = ("performance_metrics", "library_versions", "lineage", "runtime", "contract")
 
 
 def bundle_file(model_id: str, path: Path) -> Path:
@@ -105,7 +113,7 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
         VersionConflict: the registry has another model version of this id.
         StorageFailed: the registry cannot be written.
     """
-    with reading(path), path.open("rb") as file:
+    with reading(path), open_regular(path) as file:
         answer = open_confined("unpack", {"members": ["bundle.json", *KEPT_FILES]}, {"bundle": file})
     try:
         names: Any = answer.values.get("members")
@@ -194,18 +202,7 @@ def _copy_one(source: Storage, target: Storage, key: str, *, overwrite_changing:
 
 
 def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str) -> str:
-    described = _json_member(bundle, "bundle.json")
-    if described.get("format") != BUNDLE_FORMAT or not isinstance(described.get("members"), dict):
-        raise UnreadableModel("not a bundle of this format")
-    digests: dict[str, str] = described["members"]
-    if not {MANIFEST_FILE, ARTIFACT_FILE} <= set(digests) <= set(KEPT_FILES):
-        raise UnreadableModel(f"the bundle's members are {', '.join(sorted(digests))}")
-    manifest = _json_member(bundle, MANIFEST_FILE)
-    metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
-    if metadata.model_id != described.get("model_id"):
-        raise UnreadableModel("the bundle and its manifest name different model versions")
-    _require_kinds(metadata)
-    _require_own_prefix(metadata)
+    digests, metadata = _described(bundle)
     registry.require_right("import", metadata.model_id)
     if _is_there(registry, metadata):
         return metadata.model_id
@@ -227,6 +224,32 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
     registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
     return metadata.model_id
+
+
+def _described(bundle: Mapping[str, BinaryIO]) -> tuple[dict[str, str], ModelMetadata]:
+    """The SHA-256 of each member, and the version that the manifest describes.
+
+    Raises:
+        UnreadableModel, SignatureInvalid: a member is not what it has to be, or two contradict each other.
+    """
+    described = _json_member(bundle, "bundle.json")
+    digests = described.get("members")
+    if described.get("format") != BUNDLE_FORMAT or not isinstance(digests, dict):
+        raise UnreadableModel("not a bundle of this format")
+    if not {MANIFEST_FILE, ARTIFACT_FILE} <= set(digests) <= set(KEPT_FILES):
+        raise UnreadableModel("the bundle's members are not those of a model version")
+    manifest = _json_member(bundle, MANIFEST_FILE)
+    try:
+        require_manifest(manifest)
+    except UnreadableModel as error:
+        raise UnreadableModel(f"the bundle's manifest: {error}") from None
+    metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
+    if metadata.model_id != described.get("model_id"):
+        raise UnreadableModel("the bundle and its manifest name different model versions")
+    _require_own_prefix(metadata)
+    if SIGNATURE_FILE in digests:
+        _require_own_signature(bundle, metadata)
+    return digests, metadata
 
 
 def require_encryption(registry: ModelRegistry, metadata: ModelMetadata, directory: Path) -> None:
@@ -254,7 +277,7 @@ def _is_encrypted(path: Path) -> bool:
 def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMetadata) -> None:
     """Raises what the rules refuse of a version's files, where a key at hand opens them.
 
-    A file that no key opens is loaded by nobody here; a loader that has the key looks at it itself.
+    Of a version that no key opens only the contract is looked at: a loader that has the key looks at the files itself.
 
     Args:
         registry: its keys are tried.
@@ -272,10 +295,12 @@ def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMe
         for name, part in _OPENED_FILES.items():
             if not (directory / name).exists():
                 continue
-            files[part] = opened.enter_context(in_memory(part))
-            found = _decrypted(registry, directory / name, files[part])
+            content = opened.enter_context(in_memory(part))
+            found = _decrypted(registry, directory / name, content)
             if found is None:
-                return
+                files.clear()
+                break
+            files[part] = content
             serializer = serializer or found
         about = {
             "serializer": serializer,
@@ -307,24 +332,6 @@ def _require_attachments(staging: Path, metadata: ModelMetadata) -> None:
             raise ChecksumMismatch(f"the bundle's {name} is not the one that its manifest describes")
 
 
-def _require_kinds(metadata: ModelMetadata) -> None:
-    """Fields of the kinds that everything asks them as.
-
-    Raises:
-        UnreadableModel: one is of another kind.
-    """
-    for name in _TEXTS:
-        if not isinstance(getattr(metadata, name), str):
-            raise UnreadableModel(f"the bundle's manifest: {name} is not a text")
-    for name in _OBJECTS:
-        if not isinstance(getattr(metadata, name), Mapping | None):
-            raise UnreadableModel(f"the bundle's manifest: {name} is not an object")
-    try:
-        metadata.attachments  # noqa: B018 - raises where digests and sizes are of other kinds
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise UnreadableModel("the bundle's manifest does not describe its files") from None
-
-
 def _require_own_prefix(metadata: ModelMetadata) -> None:
     """A name and a number that lead to the version's own place in the registry, and nowhere else.
 
@@ -337,8 +344,13 @@ def _require_own_prefix(metadata: ModelMetadata) -> None:
         raise UnreadableModel(f"the bundle's manifest: {error}") from None
     if metadata.model_name != name:
         raise UnreadableModel(f"the bundle's manifest names the model {metadata.model_name!r}, its id {name!r}")
-    if not isinstance(metadata.version, int) or isinstance(metadata.version, bool) or metadata.version < 1:
-        raise UnreadableModel(f"the bundle's manifest has version {metadata.version!r}; allowed: 1, 2, 3…")
+
+
+def _require_own_signature(bundle: Mapping[str, BinaryIO], metadata: ModelMetadata) -> None:
+    content = _member(bundle, SIGNATURE_FILE).read(_MAX_JSON_BYTES + 1)
+    if len(content) > _MAX_JSON_BYTES:
+        raise SizeLimit(f"the bundle's {SIGNATURE_FILE} has more than {_MAX_JSON_BYTES} bytes")
+    require_envelope_of(content, metadata.manifest())
 
 
 def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:
