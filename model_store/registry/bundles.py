@@ -34,6 +34,7 @@ from model_store.confinement.messages import in_memory
 from model_store.confinement.opening import open_confined
 from model_store.errors import (
     ChecksumMismatch,
+    ContextMismatch,
     EncryptionExpected,
     InvalidInput,
     KeyNotFound,
@@ -43,7 +44,7 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.layout import storage_at, version_prefix, write_json
+from model_store.registry.layout import context_of, storage_at, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registration import enter_status
@@ -211,9 +212,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
             raise VersionConflict(f"{metadata.model_id} is being written by somebody else right now")
         for name, digest in digests.items():
             _unpack(bundle, name, digest, staging / name)
-        if measure_digest(staging / ARTIFACT_FILE) != metadata.digest:
-            raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
-        _require_attachments(staging, metadata)
+        _require_own_files(staging, metadata)
         require_encryption(registry, metadata, staging)
         require_harmless(registry, staging, metadata)
         state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
@@ -325,7 +324,13 @@ def _decrypted(registry: ModelRegistry, path: Path, target: BinaryIO) -> str | N
     return verified.header.serializer
 
 
-def _require_attachments(staging: Path, metadata: ModelMetadata) -> None:
+def _require_own_files(staging: Path, metadata: ModelMetadata) -> None:
+    """Raises unless the files are those of the manifest, and the artifact is bound to its version and contract."""
+    if measure_digest(staging / ARTIFACT_FILE) != metadata.digest:
+        raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
+    with open_artifact(staging / ARTIFACT_FILE) as artifact:
+        if dict(artifact.header.context) != context_of(metadata):
+            raise ContextMismatch("the bundle's artifact was made for another version, contract or feature schema")
     for name in (RUNTIME_FILE, GOLDEN_FILE):
         file, expected = staging / name, metadata.attachments.get(name, ("", 0))[0]
         if (measure_digest(file) if file.exists() else "") != expected:

@@ -15,7 +15,6 @@ from model_store.confinement.answers import are_texts, garbled, prepared_of
 from model_store.confinement.jobs import MODEL
 from model_store.confinement.opening import Answer, open_confined
 from model_store.contract.options import PreparationOptions
-from model_store.errors import InvalidInput
 from model_store.registry.request import RegistrationRequest
 from model_store.serialization.model_files import serializer_of
 from model_store.serialization.reading import reading
@@ -82,11 +81,10 @@ def register_file(
     return model_id, ["".join(letter if letter.isprintable() else " " for letter in each) for each in warnings]
 
 
-def _resolved(path: Path) -> Path:
-    try:
+def _readable(path: Path) -> Path:
+    """The path as the child opens it; raises at once, before a child is started, unless it is a file."""
+    with reading(path), open_regular(path):
         return path.resolve()
-    except RuntimeError:
-        raise InvalidInput(f"{path}: a circle of symbolic links") from None
 
 
 def _prepared_by_a_child(path: Path, file: BinaryIO, request: RegistrationRequest, trusted: Collection[str]) -> Answer:
@@ -98,6 +96,6 @@ def _prepared_by_a_child(path: Path, file: BinaryIO, request: RegistrationReques
         "path": path.name,
         "trusted": sorted(trusted),
         "options": {name: value for name, value in given.items() if value is not None},
-        "paths": {name: str(_resolved(value)) for name, value in readable.items()},
+        "paths": {name: str(_readable(value)) for name, value in readable.items()},
     }
     return open_confined("register", about, {MODEL: file}, readable=list(readable.values()))
