@@ -119,7 +119,12 @@ class GoBuild:
 
 
 def _environment(cgo: bool) -> dict[str, str]:
-    return {**os.environ, "CGO_ENABLED": "1" if cgo else "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly -buildvcs=false"}
+    return {
+        **os.environ,
+        "CGO_ENABLED": "1" if cgo else "0",
+        "GOWORK": "off",
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+    }
 
 
 def _count(process: subprocess.Popen[str], total: int, progress: Progress, last_lines: deque[str]) -> None:
