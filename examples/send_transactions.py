@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _bodies(report: dict[str, Any]) -> list[dict[str, dict[str, float]]]:
     """Requests from the training period of the simulation that a training report tells of."""
-    count = round(report["training_rows"] * DAYS / TRAINING_ENDS_DAY, -3)
+    count = 1000 * round(report["training_rows"] * DAYS / TRAINING_ENDS_DAY / 1000)
     transactions = simulate(count, report["seed"])
     names, values = features_of(transactions)
     rows = np.flatnonzero(transactions.seconds < TRAINING_ENDS_DAY * 86_400)
