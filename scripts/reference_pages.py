@@ -7,8 +7,10 @@ import ast
 import dataclasses
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 
 from conventions import metric_names, variables
@@ -150,3 +152,16 @@ def _paragraph(text: str) -> str:
 
 PAGES: Mapping[str, Callable[[], str]] = {"settings.md": settings_page, "metrics.md": metrics_page}
 """Each page's file in `docs/reference/` and the function that returns it."""
+
+
+def main() -> int:
+    """Writes the pages; returns the exit code."""
+    directory = Path(__file__).resolve().parents[1] / "docs" / "reference"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (directory / name).write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -31,7 +31,7 @@ class Block:
     language: str
     text: str
     output: str = ""
-    """The `text` or `json` block right after it: what it prints."""
+    """The `text` or `json` block that follows it under the same heading: what it prints."""
     not_run: str = ""
     """Why no test runs it: `<!-- not run: … -->` above the block."""
 
@@ -43,13 +43,13 @@ def blocks(document: str, section: str = "") -> list[Block]:
     end = -1
     for fence in _FENCE.finditer(text):
         before, language = text[: fence.start()], fence[1]
-        directly_after = end >= 0 and not text[end : fence.start()].strip()
+        same_section = end >= 0 and not _HEADING.search(text[end : fence.start()])
         end = fence.end()
         if language in ("sh", "python"):
             headings = _HEADING.findall(_FENCE.sub("", before))
             reason = match[1] if (match := _NOT_RUN.search(before)) else ""
             found.append(Block(document, headings[-1] if headings else "", language, fence[2], not_run=reason))
-        elif language in ("text", "json") and directly_after and found:
+        elif language in ("text", "json") and same_section and found and not found[-1].output:
             found[-1] = replace(found[-1], output=fence[2])
     return [block for block in found if section in ("", block.section)]
 

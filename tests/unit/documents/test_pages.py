@@ -1,5 +1,6 @@
 """Every page as GitHub renders it: tables have their columns, links lead somewhere, blocks run or say why not."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -103,6 +104,6 @@ def _cells(line: str) -> int:
 def _anchors(file: Path) -> set[str]:
     tokens = _MARKDOWN.parse(file.read_text(encoding="utf-8"))
     headings = [
-        following.content for token, following in zip(tokens, tokens[1:], strict=False) if token.type == "heading_open"
+        following.content for token, following in itertools.pairwise(tokens) if token.type == "heading_open"
     ]
     return {re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading).lower()).replace(" ", "-") for heading in headings}
