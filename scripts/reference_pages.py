@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from conventions import metric_names, variables
+from infra.service_config import ServiceConfig
 from serving.errors import SettingsError
 from serving.settings import ServingSettings
 
@@ -30,21 +31,24 @@ _NOT_ALLOWED = "!"
 
 def settings_page() -> str:
     """The environment variables of the service: allowed values, default and meaning of each."""
-    rows = ["| variable | allowed | default | meaning |", "|---|---|---|---|"]
+    keys = {field.name for field in dataclasses.fields(ServiceConfig)}
+    rows = ["| variable | key in a stack's `service` | allowed | default | meaning |", "|---|---|---|---|---|"]
     for variable, field, meaning in service_variables():
-        rows.append(_row(f"`{variable}`", _allowed(variable), _default(variable, field), meaning))
+        key = f"`{variable.lower()}`" if variable.lower() in keys else ""
+        rows.append(_row(f"`{variable}`", key, _allowed(variable), _default(variable, field), meaning))
     return _page(
         "Settings of the service",
         """
         Environment variables that `python -m serving` reads. A value that is not allowed ends the start with a
-        message that names the variable, the value and what is allowed. On a stack the variables come from the
-        stack's config ([configuration](../configuration.md)); by hand they are set for `docker run` and
-        `docker-compose.yml`.
+        message that names the variable, the value and what is allowed. A stack sets them: those with a key from
+        `service` in its deployment object ([configuration](../configuration.md)), the others itself.
+        `docker-compose.yml` passes them on from the shell.
         """,
         rows,
         """
-        `OTEL_EXPORTER_OTLP_ENDPOINT` and the other `OTEL_…` variables are OpenTelemetry's own: with an endpoint set,
-        each request is a span of the caller's trace.
+        Traces: `OTEL_EXPORTER_OTLP_ENDPOINT` (`traces_endpoint`) and the other `OTEL_…` variables are OpenTelemetry's
+        own. With an endpoint each request is a span of its caller's trace; `traces_share` is the share of requests without
+        a caller's trace that begin one.
         """,
     )
 

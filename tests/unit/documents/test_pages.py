@@ -103,7 +103,5 @@ def _cells(line: str) -> int:
 
 def _anchors(file: Path) -> set[str]:
     tokens = _MARKDOWN.parse(file.read_text(encoding="utf-8"))
-    headings = [
-        following.content for token, following in itertools.pairwise(tokens) if token.type == "heading_open"
-    ]
+    headings = [following.content for token, following in itertools.pairwise(tokens) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading).lower()).replace(" ", "-") for heading in headings}
