@@ -47,8 +47,8 @@ def settings_page() -> str:
         rows,
         """
         Traces: `OTEL_EXPORTER_OTLP_ENDPOINT` (`traces_endpoint`) and the other `OTEL_…` variables are OpenTelemetry's
-        own. With an endpoint each request is a span of its caller's trace; `traces_share` is the share of requests without
-        a caller's trace that begin one.
+        own. With an endpoint each request is a span of its caller's trace; `traces_share` is the share of the requests
+        without a caller's trace that begin one.
         """,
     )
 
