@@ -1,4 +1,4 @@
-"""Opens files that somebody names: regular ones only, since a pipe or a device can hold a program for ever."""
+"""Opens files that somebody names: regular ones only, since a pipe or a device can hold a program forever."""
 
 import errno
 import json

@@ -147,7 +147,7 @@ class _CloudStack:
         return RegistryRoles(f"{self.name}-roles", arguments, self.in_account)
 
     def backup_bucket(self) -> RegistryBucket | None:
-        """The second bucket, kept as well as the first; None where nothing is backed up."""
+        """The second bucket, kept as well as the first; None without a backup."""
         if not self.cloud.backup_schedule:
             return None
         return self.registry_bucket(f"{self.name}-backup", f"{self.cloud.registry_bucket}-backup")

@@ -142,7 +142,7 @@ class SecureModelPersistence:
             expected_digest: the digest of a manifest, `sha256:<hex>`.
             expected_context: the texts that the artifact has to be bound to.
             encrypted: whether the artifact has to be encrypted; when not given, it has to where this persistence has a
-                key, so that nobody can put an open artifact in an encrypted one's place.
+                key, which prevents that an unencrypted artifact takes its place.
             trusted: full names of globals to allow beside the rules.
             max_bytes: how large the model may be once decompressed.
 
@@ -176,7 +176,7 @@ class SecureModelPersistence:
         target_format: SerializationFormat | str,
         target_compression: CompressionType | str | None = None,
     ) -> dict[str, Any]:
-        """Saves a model anew as an artifact, with another format or compression; encrypted stays encrypted.
+        """Saves a model again as an artifact, with another format or compression; encrypted stays encrypted.
 
         Args:
             input_path: an artifact, or a model file from elsewhere, such as `old_model.pkl`, which is read through the

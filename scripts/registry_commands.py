@@ -318,7 +318,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def convert(options: argparse.Namespace) -> int:
-    """Saves a model file or artifact anew."""
+    """Saves a model file or artifact again."""
     from model_store import SecureModelPersistence
 
     persistence = SecureModelPersistence(keys=open_registry().keys)

@@ -1,4 +1,4 @@
-"""Other keys for the same artifact: the header is written anew, the body's bytes stay.
+"""Other keys for the same artifact: the header is written again, the body's bytes stay.
 
 The artifact digest does not change, so manifests, signatures and deployments that name it stay true.
 """

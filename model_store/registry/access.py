@@ -104,7 +104,7 @@ class AccessPolicy:
 
     @classmethod
     def from_file(cls, path: Path) -> "AccessPolicy":
-        """Reads a policy file; who is not named in it has the default rights, a reader's unless it says otherwise.
+        """Reads a policy file; unlisted actors have the default rights, a reader's unless the file sets others.
 
         Raises:
             InvalidInput: the file cannot be read or is not a policy; says where.

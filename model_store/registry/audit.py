@@ -120,7 +120,7 @@ class AuditLog:
 
 
 def _key(sequence: int) -> str:
-    """Thousands in a directory, so that none gets slow; the time of a record is inside it."""
+    """A thousand records in each directory, which keeps directories fast; the time of a record is inside it."""
     return f"audit/{sequence // 1000:06}/{sequence:09}.json"
 
 

@@ -1,8 +1,8 @@
 """Finds model versions fast: what was read once is read again only when its directory has changed.
 
 The index is told from the registry's files and never the other way round. It is kept in memory, and in a cache file
-that may be lost, old or damaged without harm: an entry counts only while the storage's mark of change is the one that
-it was made at, and is kept only when that mark can be relied on.
+that can be rebuilt, so that a lost, old or damaged one does no harm: an entry counts only while the storage's mark of
+change is the one that it was made at, and is kept only when that mark can be relied on.
 """
 
 import gc

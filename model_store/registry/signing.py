@@ -220,7 +220,7 @@ def parse_envelope(content: bytes) -> dict[str, Any]:
 
 
 def require_envelope_of(content: bytes, manifest: Mapping[str, Any]) -> None:
-    """Raises unless an envelope's file holds signatures of this very manifest, whoever made them.
+    """Raises unless an envelope's file holds signatures of this very manifest by any key.
 
     Raises:
         SignatureInvalid: the content is not a DSSE envelope, or one of another manifest.

@@ -40,7 +40,7 @@ class Storage(Protocol):
         """Puts a file in the place of an object, whole."""
 
     def put_best_effort(self, key: str, content: bytes) -> None:
-        """Writes an object that may be lost; a failure is ignored."""
+        """Writes a cache that can be rebuilt; a failure is ignored."""
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of all objects below a prefix, sorted."""

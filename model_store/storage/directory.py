@@ -133,7 +133,7 @@ class DirectoryStorage:
         return True
 
     def put_best_effort(self, key: str, content: bytes) -> None:
-        """Writes a file that may be lost, since the others have what it says and it only speeds up finding that."""
+        """Writes a cache that can be rebuilt from the other files; a failure is ignored."""
         target = self.path(key)
         staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
         with suppress(OSError):

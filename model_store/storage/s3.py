@@ -48,7 +48,7 @@ class S3Storage:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def path(self, key: str) -> Path:
-        """The object as a file of this machine, fetched anew; a path where nothing is when there is no object."""
+        """Fetches the object; returns a local path, at which no file exists when there is no object."""
         target = self._local / key
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(ModelNotFound):
@@ -142,7 +142,7 @@ class S3Storage:
             obstore.put(self._store, self._full(key), source)
 
     def put_best_effort(self, key: str, content: bytes) -> None:
-        """Writes an object that may be lost; a failure is ignored."""
+        """Writes a cache that can be rebuilt; a failure is ignored."""
         import obstore
 
         with suppress(Exception):
@@ -154,7 +154,7 @@ class S3Storage:
         return sorted(key for key in found if not any(part.startswith(".") for part in key.split("/")))
 
     def remove(self, key: str) -> None:
-        """Removes everything below a key, the manifest first, so that nobody sees half a version.
+        """Removes everything below a key, the manifest first: no reader sees half a version.
 
         Raises:
             ModelNotFound: there is nothing.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _WARM_UP_ROUNDS = 50
 _PICKLED = (SerializationFormat.JOBLIB, SerializationFormat.PICKLE)
 _WITHOUT_SKLEARN = ("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRFClassifier")
-"""Unpickled and asked without scikit-learn; made anew, from XGBoost's own format, they want it."""
+"""Unpickled and asked without scikit-learn; made again from XGBoost's own format, they need it."""
 
 
 @dataclass(frozen=True)

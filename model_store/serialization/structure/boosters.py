@@ -1,6 +1,6 @@
 """Models of XGBoost and LightGBM in their own formats: each number that is used as a place is looked at.
 
-Both libraries end the process, read other memory or run for ever over numbers that contradict each other.
+Both libraries end the process, read other memory or run forever over numbers that contradict each other.
 """
 
 import json
@@ -327,7 +327,7 @@ def _fields(lines: Iterable[str]) -> dict[str, str]:
     for line in lines:
         name, sign, value = line.partition("=")
         if not sign or not name or name in found:
-            raise ValueError(f"the line {line[:80]!r} is no field, or gives one again")
+            raise ValueError(f"the line {line[:80]!r} is not a field, or repeats one")
         found[name] = value
     return found
 

@@ -1,6 +1,6 @@
 """Numbers that compiled code uses as places: each is looked at before any compiled code sees it.
 
-A tree whose child lies outside its nodes, or leads back, makes a library read other memory or run for ever. All of
+A tree whose child lies outside its nodes, or leads back, makes a library read other memory or run forever. All of
 these raise ValueError with words.
 """
 

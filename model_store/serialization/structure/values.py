@@ -32,7 +32,7 @@ class Named:
 def shown(value: Any) -> str:
     """A value of the file's for a message: a short text as it is, of others the type only.
 
-    To write out what holds itself many times can take for ever.
+    To write out what holds itself many times can take forever.
     """
     return repr(value[:_MOST_SHOWN]) if type(value) is str else f"of the type {type(value).__name__}"
 

@@ -15,7 +15,7 @@ _SHADOWING = frozenset({
     "score", "score_samples", "get_params", "set_params", "get_booster", "get_feature_names_out",
 })  # fmt: skip
 _OWN_ATTRIBUTES = {"_BisectingTree": ("score",), "MetadataRequest": _SHADOWING, "MethodMetadataRequest": _SHADOWING}
-"""Classes that have attributes of these names by right: they are no estimators."""
+"""Classes that have attributes of these names by right: they are not estimators."""
 
 
 class HeldForm(Form):
