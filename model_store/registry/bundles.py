@@ -1,4 +1,4 @@
-"""Model versions that leave a registry and enter another: bundles, backups.
+"""Model versions that leave a registry and enter another as one file, a bundle.
 
 A bundle is a tar file with `bundle.json` (the SHA-256 of every other member), `manifest.json`, `artifact`,
 `runtime` when it has an optimized form, `signature.json` when signed. Digests, signatures and lineage stay what they
@@ -44,9 +44,8 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.layout import context_of, storage_at, version_prefix, write_json
+from model_store.registry.layout import context_of, file_sha256, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
-from model_store.registry.progress import Step, no_step
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_manifest
@@ -54,7 +53,6 @@ from model_store.registry.signing import require_envelope_of
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, decompressing_reader
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
-from model_store.storage.base import Storage
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
 _MAX_JSON_BYTES = 16 << 20
@@ -91,7 +89,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     registry.audit.append("export", model_id, file=path.name)
     keys = [f"{version_prefix(model_id)}/{name}" for name in KEPT_FILES]
     members = [registry.storage.path(key) for key in keys if registry.storage.exists(key)]
-    digests = {member.name: _sha256(member) for member in members}
+    digests = {member.name: file_sha256(member) for member in members}
     described = canonical_json({"format": BUNDLE_FORMAT, "model_id": model_id, "members": digests})
     with atomic_write(path) as target, tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as bundle:
         bundle.addfile(_entry("bundle.json", len(described)), io.BytesIO(described))
@@ -123,83 +121,6 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
         return _import(registry, dict(zip(names, answer.parts.values(), strict=True)), reason)
     finally:
         answer.close()
-
-
-def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_step) -> dict[str, int]:
-    """Copies a registry to another place: what never changes once, what changes as it is now.
-
-    Args:
-        registry: to copy.
-        destination: a directory or `s3://bucket/prefix`, empty or with an earlier backup.
-        step: told of progress.
-
-    Returns:
-        How many objects were copied, and how many were there already.
-
-    Raises:
-        AccessDenied: the actor's role does not allow it.
-        VersionConflict: the destination holds something else in the place of what never changes.
-        StorageFailed: the destination cannot be written.
-    """
-    registry.require_right("backup", "")
-    registry.audit.append("backup", reason=str(destination))
-    return _copy(registry.storage, storage_at(destination), overwrite_changing=True, step=step)
-
-
-def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -> dict[str, int]:
-    """Copies from a backup what the registry does not have; what it has stays.
-
-    Args:
-        registry: to copy into.
-        source: what `backup` made.
-        step: told of progress.
-
-    Returns:
-        How many objects were copied, and how many were there already.
-
-    Raises:
-        AccessDenied: the actor's role does not allow it.
-        InvalidInput: the source holds no registry.
-        VersionConflict: the registry holds something else in the place of what never changes.
-        StorageFailed: the registry cannot be written.
-    """
-    registry.require_right("restore", "")
-    storage = storage_at(source)
-    if not storage.names("models"):
-        raise InvalidInput(f"{source}: holds no registry")
-    counts = _copy(storage, registry.storage, overwrite_changing=False, step=step)
-    registry.audit.append("restore", reason=str(source), copied=counts["copied"])
-    return counts
-
-
-def _copy(source: Storage, target: Storage, *, overwrite_changing: bool, step: Step) -> dict[str, int]:
-    counts = {"copied": 0, "present": 0}
-    # Two logs cannot be joined: a registry that has begun one keeps its own.
-    tops = ("models", "aliases") if target.keys("audit") and not overwrite_changing else ("models", "aliases", "audit")
-    keys = [key for top in tops for key in source.keys(top) if key != "audit/head"]
-    # A manifest makes a model version: it comes after the files it speaks of.
-    for number, key in enumerate(sorted(keys, key=lambda key: key.endswith(MANIFEST_FILE))):
-        step(number, len(keys), key)
-        copied = _copy_one(source, target, key, overwrite_changing=overwrite_changing)
-        counts["copied" if copied else "present"] += 1
-    return counts
-
-
-def _copy_one(source: Storage, target: Storage, key: str, *, overwrite_changing: bool) -> bool:
-    path = source.path(key)
-    if target.exists(key):
-        changing = key.startswith("aliases/") or key.endswith(f"/{STATE_FILE}")
-        present = target.path(key)
-        if _sha256(path) == _sha256(present) or (changing and not overwrite_changing):
-            return False
-        # A rotated artifact differs in its key slots only; its digest is still the manifest's.
-        rotated = path.name in (ARTIFACT_FILE, RUNTIME_FILE, GOLDEN_FILE) and measure_digest(path) == measure_digest(
-            present
-        )
-        if not changing and not rotated:
-            raise VersionConflict(f"{target.location}/{key}: holds something else than the source; neither was changed")
-    target.replace_file(key, path)
-    return True
 
 
 def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str) -> str:
@@ -401,11 +322,6 @@ def _member(bundle: Mapping[str, BinaryIO], name: str) -> BinaryIO:
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(_BLOCK_BYTES):
         yield block
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _entry(name: str, size: int) -> tarfile.TarInfo:
