@@ -1,5 +1,6 @@
 """Everything but predictions: health, metrics, the model, its documentation, and a page that shows how it goes."""
 
+import asyncio
 import html
 import json
 import os
@@ -16,6 +17,7 @@ from starlette.routing import Route
 
 from serving.http.openapi import openapi
 from serving.http.state import ServiceState
+from serving.observability.exposition import exposition
 from serving.observability.resources import resources_in_use
 
 _STYLE = (
@@ -86,8 +88,11 @@ def _health(state: ServiceState) -> Handler:
 
 
 def _metrics(state: ServiceState) -> Handler:
-    async def metrics(_request: Request) -> Response:
-        return Response(state.metrics.prometheus(), media_type="text/plain; version=0.0.4")
+    async def metrics(request: Request) -> Response:
+        accept = ",".join(request.headers.getlist("accept"))
+        # The first call imports a library: predictions go on meanwhile.
+        content, content_type = await asyncio.to_thread(exposition, state.metrics, accept)
+        return Response(content, headers={"Content-Type": content_type})
 
     return metrics
 
