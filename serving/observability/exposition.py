@@ -36,7 +36,9 @@ def exposition(metrics: ServiceMetrics, accept: str) -> tuple[bytes, str]:
 
     if _prefers_openmetrics(accept):
         # OpenMetrics writes the limits of buckets as floats.
-        content = openmetrics.generate_latest(ServiceCollector(metrics, lambda limit: str(float(limit))))
+        content = openmetrics.generate_latest(  # type: ignore[no-untyped-call]
+            ServiceCollector(metrics, lambda limit: str(float(limit)))
+        )
         return content, openmetrics.CONTENT_TYPE_LATEST
     return text.generate_latest(ServiceCollector(metrics, str)), text.CONTENT_TYPE_PLAIN_0_0_4
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from conventions import metric_names as names
 from conventions.latency import NEAR_ZERO_MS, STEPS
 from serving.observability.drift import DriftWatch, ScoreWatch
@@ -75,6 +77,26 @@ class _Counts:
             if left <= 0:
                 return value_of(step)
         return None
+
+
+class Status(msgspec.Struct):
+    """The last minute and the whole time, for people."""
+
+    seconds: float
+    """How much of the last minute is covered."""
+    requests: int
+    requests_per_second: float
+    errors: int
+    error_rate: float
+    latency_ms: dict[str, float | None]
+    """Percentiles; null without requests."""
+    gauges: dict[str, float]
+    """Latest values by the name of the metric; those that are not known are left out."""
+    drift_by_feature: dict[str, float]
+    total: dict[str, int]
+    """Requests and errors since the process started."""
+    feedback: int
+    """Decisions with feedback since the process started."""
 
 
 @dataclass(frozen=True)
@@ -166,23 +188,23 @@ class ServiceMetrics:
         indexes = {names.DRIFT: self._drift.index(), names.SCORE_DRIFT: self._scores.index()}
         return {**found, **{name: index for name, index in indexes.items() if index is not None}}
 
-    def numbers(self) -> dict[str, Any]:
-        """The last minute and all in all, for people: rates, percentiles of the latency, drift by feature."""
+    def status(self) -> Status:
+        """The last minute and the whole time, for people."""
         with self._counted():
             at, before = self._recent[0]
             minute, seconds = self._total.since(before), max(time.monotonic() - at, 1e-9)
-            return {
-                "seconds": round(seconds, 1),
-                "requests": minute.requests,
-                "requests_per_second": round(minute.requests / seconds, 2),
-                "errors": minute.errors,
-                "error_rate": minute.errors / minute.requests if minute.requests else 0.0,
-                "latency_ms": {f"p{share}": minute.percentile(share / 100) for share in (50, 95, 99)},
-                "gauges": self.gauges(self._total),
-                "drift_by_feature": self._drift.by_feature(),
-                "total": {"requests": self._total.requests, "errors": self._total.errors},
-                "feedback": sum(self._total.outcomes.values()),
-            }
+            return Status(
+                seconds=round(seconds, 1),
+                requests=minute.requests,
+                requests_per_second=round(minute.requests / seconds, 2),
+                errors=minute.errors,
+                error_rate=minute.errors / minute.requests if minute.requests else 0.0,
+                latency_ms={f"p{share}": minute.percentile(share / 100) for share in (50, 95, 99)},
+                gauges=self.gauges(self._total),
+                drift_by_feature=self._drift.by_feature(),
+                total={"requests": self._total.requests, "errors": self._total.errors},
+                feedback=sum(self._total.outcomes.values()),
+            )
 
     def snapshot(self) -> Snapshot:
         """The state of every metric since the process started."""
