@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from conventions import metric_names as names
+from conventions.alert_rules import error_rate
 from conventions.latency import NEAR_ZERO_MS, STEPS
 from serving.observability.drift import DriftWatch, ScoreWatch
 from serving.observability.logs import service_log
@@ -198,7 +199,7 @@ class ServiceMetrics:
                 requests=minute.requests,
                 requests_per_second=round(minute.requests / seconds, 2),
                 errors=minute.errors,
-                error_rate=minute.errors / minute.requests if minute.requests else 0.0,
+                error_rate=error_rate(minute.errors, minute.requests),
                 latency_ms={f"p{share}": minute.percentile(share / 100) for share in (50, 95, 99)},
                 gauges=self.gauges(self._total),
                 drift_by_feature=self._drift.by_feature(),
