@@ -21,6 +21,9 @@ from serving.http.state import ServiceState
 from serving.observability.exposition import exposition
 from serving.observability.resources import resources_in_use
 
+_NO_STORE = {"Cache-Control": "no-store"}
+"""Answers are of this moment, and many need a key: no proxy keeps them."""
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -84,7 +87,7 @@ def _metrics(state: ServiceState) -> Handler:
         accept = ",".join(request.headers.getlist("accept"))
         # The first call imports a library: predictions go on meanwhile.
         content, content_type = await asyncio.to_thread(exposition, state.metrics, accept)
-        return Response(content, headers={"Content-Type": content_type})
+        return Response(content, headers={"Content-Type": content_type, **_NO_STORE})
 
     return metrics
 
@@ -135,4 +138,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(body), status, headers, "application/json")
+    return Response(msgspec.json.encode(body), status, {**(headers or {}), **_NO_STORE}, "application/json")

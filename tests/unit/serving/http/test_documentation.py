@@ -107,3 +107,17 @@ def test_outside_development_everything_needs_a_key(production: Service, setting
         assert _get(production, path, method).status_code == 401
         assert _get(production, path, method, **{"X-API-Key": "wrong"}).status_code == 401
         assert _get(production, path, method, **{"X-API-Key": setting.limited_key}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics", "/status", "/model"])
+def test_what_is_of_this_moment_is_kept_by_no_cache(production: Service, setting: Setting, path: str) -> None:
+    assert _get(production, path, **{"X-API-Key": setting.api_key}).headers["Cache-Control"] == "no-store"
+
+
+def test_the_format_of_the_metrics_follows_the_accept_header(service: Service, setting: Setting) -> None:
+    key = {"X-API-Key": setting.api_key}
+    assert _get(service, "/metrics", **key).headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    for accept in ("application/openmetrics-text", "application/openmetrics-text; version=abc"):
+        answer = _get(service, "/metrics", Accept=accept, **key)
+        assert answer.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        assert answer.text.endswith("# EOF\n")
