@@ -66,13 +66,12 @@ def _paths(state: ServiceState) -> dict[str, Any]:
 
 
 def _page(path: str, summary: str, schema: str | None) -> dict[str, Any]:
-    kinds = {"/metrics": "text/plain", "/docs": "text/html", "/": "text/html"}
+    kinds = {"/metrics": ("text/plain", "application/openmetrics-text"), "/docs": ("text/html",), "/": ("text/html",)}
     content: dict[str, Any] = (
         {"schema": {"$ref": f"#/components/schemas/{schema}"}} if schema else {"schema": {"type": "string"}}
     )
-    answers: dict[str, Any] = {
-        "200": {"description": summary, "content": {kinds.get(path, "application/json"): content}}
-    }
+    by_kind = dict.fromkeys(kinds.get(path, ("application/json",)), content)
+    answers: dict[str, Any] = {"200": {"description": summary, "content": by_kind}}
     refusals: list[str] = []
     if path == "/health/ready":
         answers["503"] = {"description": "about to end", "content": {"application/json": content}}
