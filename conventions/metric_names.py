@@ -7,63 +7,45 @@ NAMESPACE = "FraudDetection"
 """CloudWatch namespace unless the stack's config names another."""
 
 REQUESTS = "Requests"
-"""Count: requests that were answered, whatever the answer."""
 ERRORS = "Errors"
-"""Count: requests answered with a server error (5xx)."""
 LATENCY = "Latency"
-"""Milliseconds: a distribution over the requests."""
 CPU_UTILIZATION = "CpuUtilization"
-"""Share of the limit, 0 to 1."""
 MEMORY_UTILIZATION = "MemoryUtilization"
-"""Share of the limit, 0 to 1."""
 DISK_UTILIZATION = "DiskUtilization"
-"""Share of the limit, 0 to 1."""
 DECISIONS = "Decisions"
-"""Count: transactions that were decided."""
 FRAUDS = "Frauds"
-"""Count: transactions that were decided as fraud."""
 FRAUD_RATE = "FraudRate"
-"""Share of the transactions decided as fraud, 0 to 1."""
 DRIFT = "Drift"
-"""Population stability index of the feature that has moved most."""
 ACCURACY = "Accuracy"
-"""Share of the decisions that turned out right, 0 to 1, among those that feedback came for."""
 PRECISION = "Precision"
-"""Share of the transactions decided as fraud that were, 0 to 1, among those that feedback came for."""
 RECALL = "Recall"
-"""Share of the frauds that were decided as fraud, 0 to 1, among those that feedback came for."""
 SCORE_DRIFT = "ScoreDrift"
-"""Population stability index of the latest scores against the first ones since the process started."""
 DISK_READ = "DiskReadBytes"
-"""Bytes that the process read from disks."""
 DISK_WRITTEN = "DiskWrittenBytes"
-"""Bytes that the process wrote to disks."""
 STARTS = "Starts"
-"""Count: 1 when a process has started, so that restarts and deployments show."""
 HEARTBEAT = "Heartbeat"
-"""Count: 1 a minute from each replica with a model that is ready."""
 
-PUBLISHED = (
-    REQUESTS,
-    ERRORS,
-    LATENCY,
-    CPU_UTILIZATION,
-    MEMORY_UTILIZATION,
-    DISK_UTILIZATION,
-    DECISIONS,
-    FRAUDS,
-    FRAUD_RATE,
-    DRIFT,
-    ACCURACY,
-    PRECISION,
-    RECALL,
-    SCORE_DRIFT,
-    DISK_READ,
-    DISK_WRITTEN,
-    STARTS,
-    HEARTBEAT,
-)
-"""Every metric of the service."""
+PUBLISHED = {
+    REQUESTS: "Requests that were answered, whatever the answer",
+    ERRORS: "Requests answered with a server error (5xx), or with transactions that the model did not decide",
+    LATENCY: "Milliseconds from the head of a request to its answer",
+    CPU_UTILIZATION: "Share of the CPU limit, 0 to 1",
+    MEMORY_UTILIZATION: "Share of the memory limit, 0 to 1",
+    DISK_UTILIZATION: "Share of the volume of temporary files, 0 to 1",
+    DECISIONS: "Transactions that were decided",
+    FRAUDS: "Transactions that were decided as fraud",
+    FRAUD_RATE: "Share of the transactions that were decided as fraud, 0 to 1",
+    DRIFT: "Population stability index of the feature that has moved most",
+    ACCURACY: "Share of the decisions that turned out right, 0 to 1, among those with feedback",
+    PRECISION: "Share of the transactions decided as fraud that were fraud, 0 to 1, among those with feedback",
+    RECALL: "Share of the frauds that were decided as fraud, 0 to 1, among those with feedback",
+    SCORE_DRIFT: "Population stability index of the latest scores against the first ones since the process started",
+    DISK_READ: "Bytes that the process read from disks",
+    DISK_WRITTEN: "Bytes that the process wrote to disks",
+    STARTS: "1 when a process has started, so that restarts and deployments show",
+    HEARTBEAT: "1 a minute from each replica with a model that is ready",
+}
+"""Every metric of the service, with its meaning and unit."""
 
 
 def dimensions(environment: str, deployment_name: str, model_id: str = "") -> tuple[tuple[str, str], ...]:

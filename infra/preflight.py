@@ -7,6 +7,7 @@ from typing import Any
 from conventions import config_keys
 from infra.cloud_config import CloudConfig, KubernetesConfig
 from infra.errors import ConfigError
+from model_store.storage.s3_clients import account_client, bucket_client
 
 _SERVICES = ("s3", "kms", "sns", "cloudwatch", "logs", "ecr", "sts")
 _TIMEOUT_SECONDS = 10
@@ -29,14 +30,11 @@ def look_at_account(cloud: CloudConfig, where: str) -> Account:
         ConfigError: there are no credentials or they are refused, the region lacks a service, or the bucket's name is
             taken by somebody else.
     """
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     _require_region(cloud, where)
-    config = Config(connect_timeout=_TIMEOUT_SECONDS, read_timeout=_TIMEOUT_SECONDS, retries={"total_max_attempts": 2})
     try:
-        answer = boto3.client("sts", region_name=cloud.region, config=config).get_caller_identity()
+        answer = account_client("sts", cloud.region).get_caller_identity()
     except NoCredentialsError:
         raise ConfigError(
             "there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in "
@@ -48,9 +46,7 @@ def look_at_account(cloud: CloudConfig, where: str) -> Account:
         raise ConfigError(f"AWS cannot be reached ({error}); nothing was changed") from None
     account = Account(answer["Account"], answer["Arn"].split(":")[1])
     try:
-        boto3.client("s3", region_name=cloud.region, config=config).head_bucket(
-            Bucket=cloud.registry_bucket, ExpectedBucketOwner=account.account_id
-        )
+        bucket_client(cloud.region).head_bucket(Bucket=cloud.registry_bucket, ExpectedBucketOwner=account.account_id)
     except ClientError as error:
         if _code(error) in ("403", "AccessDenied", "301"):
             raise ConfigError(

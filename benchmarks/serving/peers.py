@@ -49,6 +49,16 @@ def peers(files: Path, program: Callable[[str], str]) -> list[Peer]:
         files: what `prepare` has made: the model in each one's form.
         program: gives the path of a peer's own program.
     """
+    return [
+        *_asgi_applications(files),
+        _mlserver(files, program("mlserver")),
+        _mlflow(files, program("mlflow")),
+        _bentoml(files, program("bentoml")),
+    ]
+
+
+def _asgi_applications(files: Path) -> list[Peer]:
+    """The floor, this service and FastAPI: each under uvicorn."""
     ours = json.loads((files / "service.json").read_text())
     uvicorn = [sys.executable, "-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "--no-access-log"]
     apps = {"MODEL_DIRECTORY": str(files), "PYTHONPATH": str(Path.cwd())}
@@ -76,52 +86,50 @@ def peers(files: Path, program: Callable[[str], str]) -> list[Peer]:
             environment=apps,
             packages=("fastapi", "uvicorn", "httptools", "uvloop", "xgboost-cpu", "scikit-learn", "pandas"),
         ),
-        Peer(
-            "MLServer",
-            [program("mlserver"), "start", "."],
-            "/v2/models/fraud/infer",
-            lambda rows: {
-                "inputs": [
-                    {
-                        "name": "input",
-                        "shape": [len(rows), len(FEATURES)],
-                        "datatype": "FP32",
-                        "data": [list(row) for row in rows],
-                    }
-                ]
-            },
-            ready="/v2/models/fraud/ready",
-            environment={"MLSERVER_HTTP_PORT": "{port}", "MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_DEBUG": "false"},
-            packages=("mlserver==1.7.*", "mlserver-xgboost==1.7.*", "xgboost-cpu", "setuptools<80"),
-            directory=str(files / "mlserver"),
-        ),
-        Peer(
-            "MLflow",
-            [
-                program("mlflow"), "models", "serve", "-m", str(files / "mlflow"), "-p", "{port}",
-                "--env-manager", "local",
-            ],
-            "/invocations",
-            lambda rows: {"dataframe_split": {"columns": FEATURES, "data": [list(row) for row in rows]}},
-            ready="/ping",
-            environment={"MLFLOW_MODELS_WORKERS": "1"},
-            packages=("mlflow", "xgboost-cpu"),
-        ),
-        Peer(
-            "BentoML",
-            [program("bentoml"), "serve", "service:Fraud", "--port", "{port}"],
-            "/predict",
-            _as_rows,
-            ready="/readyz",
-            environment={
-                "MODEL_DIRECTORY": str(files),
-                "BENTOML_HOME": str(files / "bentoml-home"),
-                "BENTOML_DO_NOT_TRACK": "true",
-            },
-            packages=("bentoml==1.4.*", "xgboost-cpu", "scikit-learn"),
-            directory=str(files / "bentoml"),
-        ),
-    ]  # fmt: skip
+    ]
+
+
+def _mlserver(files: Path, program: str) -> Peer:
+    def body(rows: Sequence[Row]) -> Any:
+        data = [list(row) for row in rows]
+        return {"inputs": [{"name": "input", "shape": [len(rows), len(FEATURES)], "datatype": "FP32", "data": data}]}
+
+    return Peer(
+        "MLServer",
+        [program, "start", "."],
+        "/v2/models/fraud/infer",
+        body,
+        ready="/v2/models/fraud/ready",
+        environment={"MLSERVER_HTTP_PORT": "{port}", "MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_DEBUG": "false"},
+        packages=("mlserver==1.7.*", "mlserver-xgboost==1.7.*", "xgboost-cpu", "setuptools<80"),
+        directory=str(files / "mlserver"),
+    )
+
+
+def _mlflow(files: Path, program: str) -> Peer:
+    return Peer(
+        "MLflow",
+        [program, "models", "serve", "-m", str(files / "mlflow"), "-p", "{port}", "--env-manager", "local"],
+        "/invocations",
+        lambda rows: {"dataframe_split": {"columns": FEATURES, "data": [list(row) for row in rows]}},
+        ready="/ping",
+        environment={"MLFLOW_MODELS_WORKERS": "1"},
+        packages=("mlflow", "xgboost-cpu"),
+    )
+
+
+def _bentoml(files: Path, program: str) -> Peer:
+    home = str(files / "bentoml-home")
+    return Peer(
+        "BentoML",
+        [program, "serve", "service:Fraud", "--port", "{port}"],
+        "/predict",
+        _as_rows,
+        ready="/readyz",
+        environment={"MODEL_DIRECTORY": str(files), "BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true"},
+        packages=("bentoml==1.4.*", "xgboost-cpu", "scikit-learn"),
+        directory=str(files / "bentoml"),
+    )
 
 
 def variables(peer: Peer, port: int) -> dict[str, str]:

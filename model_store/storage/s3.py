@@ -2,7 +2,7 @@
 
 `If-None-Match: *` makes an object only where there is none; `If-Match` replaces only the content that was seen (both
 since 2024). A version's manifest is written last: it makes the version. Credentials, region and endpoint come from the
-environment, as everywhere (`AWS_REGION`, `AWS_ENDPOINT_URL`…); obstore retries what failed in passing and sends large
+environment, see `s3_clients`; obstore retries what failed in passing and sends large
 objects in parts.
 """
 
@@ -14,13 +14,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Config, S3Store
+from model_store.storage.s3_clients import object_store
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
 
@@ -36,8 +33,8 @@ class S3Storage:
     def __init__(self, bucket: str, prefix: str) -> None:
         self._bucket = bucket
         self._prefix = prefix
-        self._store = _store(bucket)
         self._local = Path(tempfile.mkdtemp(prefix="fraud-detection-registry-"))
+        self._store = object_store(bucket)
 
     def __del__(self) -> None:
         shutil.rmtree(self._local, ignore_errors=True)
@@ -52,8 +49,29 @@ class S3Storage:
         target = self._local / key
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(ModelNotFound):
-            self._fetch(key, target)
+            self.fetch(key, target)
         return target
+
+    def fetch(self, key: str, target: Path) -> None:
+        """Makes a file of this machine from an object, in place of the file that is there.
+
+        Raises:
+            ModelNotFound: there is no such object; then there is no such file either.
+            StorageFailed: it cannot be read.
+        """
+        import obstore
+
+        staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        with self._failures(key, "read"):
+            try:
+                answer = obstore.get(self._store, self._full(key))
+            except FileNotFoundError:
+                target.unlink(missing_ok=True)
+                raise ModelNotFound(f"{self.location}/{key}: there is no such object") from None
+            with staging.open("wb") as file:
+                for chunk in answer:
+                    file.write(chunk)
+        staging.replace(target)
 
     def exists(self, key: str) -> bool:
         """Whether there is an object at the key, or anything below it."""
@@ -205,21 +223,6 @@ class S3Storage:
             except FileNotFoundError:
                 raise ModelNotFound(f"{self.location}/{key}: there is no such object") from None
 
-    def _fetch(self, key: str, target: Path) -> None:
-        import obstore
-
-        staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        with self._failures(key, "read"):
-            try:
-                answer = obstore.get(self._store, self._full(key))
-            except FileNotFoundError:
-                target.unlink(missing_ok=True)
-                raise ModelNotFound(f"{self.location}/{key}: there is no such object") from None
-            with staging.open("wb") as file:
-                for chunk in answer:
-                    file.write(chunk)
-        staging.replace(target)
-
     def _split(self, key: str) -> Iterator[tuple[str, tuple[str, str]]]:
         for name, tag in self._listed(f"{key}/"):
             first, slash, rest = name.partition("/")
@@ -249,18 +252,6 @@ class S3Storage:
         except (BaseError, OSError) as error:
             detail = " ".join(str(error).split())[:300]
             raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({detail})") from None
-
-
-def _store(bucket: str) -> "S3Store":
-    from obstore.store import S3Store
-
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    # A bucket with an object lock takes nothing without a checksum.
-    settings: S3Config = {"conditional_put": "etag", "checksum_algorithm": "SHA256"}
-    if endpoint:
-        settings = {**settings, "endpoint": endpoint, "virtual_hosted_style_request": False}
-    options: ClientConfig = {"allow_http": endpoint is not None and endpoint.startswith("http://")}
-    return S3Store(bucket, config=settings, client_options=options)
 
 
 def _number(tags: list[str]) -> int:

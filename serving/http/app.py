@@ -3,7 +3,6 @@
 Around every request but those for health: the API key, its scope, its rate, the size of the body, one line in the log.
 """
 
-import asyncio
 import itertools
 import secrets
 import time
@@ -14,7 +13,11 @@ import msgspec
 
 from model_store.contract.own import RowRefused, is_fraud
 from serving.http.auth import ApiKey
+from serving.http.body import BodyReader, Receive
+from serving.http.documentation import DOCUMENTATION_PATHS
+from serving.http.messages import FeedbackTaken, Prediction, Predictions
 from serving.http.rate_limit import Buckets, RedisBuckets
+from serving.http.refused import Refused
 from serving.http.state import ServiceState
 from serving.inference.transactions import InvalidRequest, TransactionReader, parse_feedback
 from serving.observability.logs import service_log
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 OPEN_PATHS = frozenset(("/health", "/health/live", "/health/ready"))
 SCOPES = {"/predict": "predict", "/feedback": "feedback", "/metrics": "admin", "/status": "admin"}
-DEVELOPMENT_PATHS = frozenset(("/docs", "/openapi.json"))
+DEVELOPMENT_PATHS = frozenset(("/openapi.json", *DOCUMENTATION_PATHS))
 """What outsiders need not see: only development shows it without a key."""
 _PUBLIC_PATHS = frozenset(("/",))
 """A page without data of its own: what it shows it asks for with a key."""
@@ -36,28 +39,7 @@ _UNDECIDED = ((b"x-undecided", b"1"),)
 _encode = msgspec.json.Encoder().encode
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-class _Prediction(msgspec.Struct, gc=False):
-    fraud_probability: float
-    is_fraud: bool
-
-
-class _Predictions(msgspec.Struct, gc=False):
-    model_id: str
-    threshold: float
-    request_id: str
-    predictions: list[_Prediction]
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
-        self.where: str | None = more.get("where")
-        self.headers: tuple[tuple[bytes, bytes], ...] = more.get("headers", ())
 
 
 class _Request:
@@ -104,10 +86,8 @@ class Service:
         self._ids = (f"{prefix}{number:016x}" for number in itertools.count())
         self._model_id, self._threshold = state.model.metadata.model_id, state.model.threshold
         self._model_decides = state.model.contract.decides == "model"
-        self._reading: dict[asyncio.Task[Any], float] = {}
-        self._late: set[asyncio.Task[Any]] = set()
-        self._long_length = len(str(settings.max_body_bytes))
-        self._sweeper: asyncio.Task[None] | None = None
+        self._bodies = BodyReader(settings.max_body_bytes, settings.request_timeout_seconds)
+        self._read_body = self._bodies.read
         self._actions: dict[str, Callable[[bytes, _Request], bytes | Awaitable[bytes]]] = {
             "/predict": self._predict,
             "/feedback": self._feedback,
@@ -156,15 +136,15 @@ class Service:
             if action is None:
                 return await self._page(scope, receive, send, request)
             _require_post(scope)
-            content = action(await self._body(receive), request)
+            content = action(await self._read_body(receive), request)
             if not isinstance(content, bytes):
                 content = await content
-        except _Refused as refused:
-            status, content, headers = refused.status, _error(refused, request), refused.headers
+        except Refused as refused:
+            status, content, headers = refused.status, _encode(refused.body(request.request_id)), refused.headers
         except Exception:
             service_log.exception("a request failed", extra={"fields": {"request_id": request.request_id}})
-            failed = _Refused(500, "internal", "the service failed; its log has the request id")
-            status, content = failed.status, _error(failed, request)
+            failed = Refused(500, "internal", "the service failed; its log has the request id")
+            status, content = failed.status, _encode(failed.body(request.request_id))
         start = [_JSON, (b"content-length", b"%d" % len(content)), (b"x-request-id", request.request_id.encode())]
         start += headers
         await send({"type": "http.response.start", "status": status, "headers": start})
@@ -172,7 +152,7 @@ class Service:
         return status
 
     def _admit(self, request: _Request) -> None:
-        """Raises _Refused unless the path is open, or a key may use it now and the service has room for the request."""
+        """Raises Refused unless the path is open, or a key may use it now and the service has room for the request."""
         state, path, headers = self._state, request.path, request.headers
         scope = SCOPES.get(path)
         if scope is None and self._is_open(path):
@@ -180,74 +160,21 @@ class Service:
         key = state.api_keys.find(headers.get(b"x-api-key", b""), headers.get(b"authorization", b""))
         if key is None:
             message = "a known API key is needed in X-API-Key or as a bearer token"
-            raise _Refused(401, "unauthorized", message, headers=((b"www-authenticate", b"Bearer"),))
+            raise Refused(401, "unauthorized", message, headers=((b"www-authenticate", b"Bearer"),))
         request.key = key
         if scope is not None and scope not in key.scopes:
-            raise _Refused(403, "forbidden", f"key {key.name!r} does not have the scope {scope}")
+            raise Refused(403, "forbidden", f"key {key.name!r} does not have the scope {scope}")
         if self._shared is None:
             _require_no_wait(key, self._buckets.take(key))
         if state.in_flight > state.settings.max_in_flight:
             message = f"the service works on {state.settings.max_in_flight} requests already"
-            raise _Refused(503, "overloaded", message, headers=((b"retry-after", b"1"),))
-        length = headers.get(b"content-length", b"")
-        if len(length) >= self._long_length and length.isdigit() and int(length) > state.settings.max_body_bytes:
-            raise self._too_large()
+            raise Refused(503, "overloaded", message, headers=((b"retry-after", b"1"),))
+        self._bodies.require_length(headers.get(b"content-length", b""))
 
     def _is_open(self, path: str) -> bool:
         """Whether a path needs no key."""
         is_development = self._state.settings.environment == "development"
         return path in OPEN_PATHS or path in _PUBLIC_PATHS or (is_development and path in DEVELOPMENT_PATHS)
-
-    async def _body(self, receive: Receive) -> bytes:
-        """The body, no larger than allowed, whatever its header claimed, and in time."""
-        task: Any = asyncio.current_task()
-        self._reading[task] = time.perf_counter()
-        if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._sweep())
-        try:
-            message = await receive()
-            body: bytes = message.get("body", b"")
-            if message.get("more_body"):
-                body = await self._rest(body, receive)
-        except asyncio.CancelledError:
-            if self._came_too_late():
-                raise _too_slow() from None
-            raise
-        finally:
-            del self._reading[task]
-        if len(body) > self._state.settings.max_body_bytes:
-            raise self._too_large()
-        return body
-
-    async def _rest(self, first: bytes, receive: Receive) -> bytes:
-        """A body that arrives in several messages, read until it ends or is too large."""
-        pieces, size, more = [first], len(first), True
-        while more and size <= self._state.settings.max_body_bytes:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Refused(400, "disconnected", "the client went away")
-            pieces.append(message.get("body", b""))
-            size += len(pieces[-1])
-            more = message.get("more_body", False)
-        return b"".join(pieces)
-
-    def _came_too_late(self) -> bool:
-        """Whether the present task was cancelled since its body did not arrive in time."""
-        task: Any = asyncio.current_task()
-        late = task in self._late
-        if late:
-            self._late.discard(task)
-            task.uncancel()
-        return late
-
-    async def _sweep(self) -> None:
-        """Ends the wait for bodies that take too long; one look a second costs less than a timer a request."""
-        while True:
-            await asyncio.sleep(min(1.0, self._state.settings.request_timeout_seconds / 2))
-            oldest = time.perf_counter() - self._state.settings.request_timeout_seconds
-            for task in [task for task, since in self._reading.items() if since < oldest]:
-                self._late.add(task)
-                task.cancel()
 
     def _predict(self, body: bytes, request: _Request) -> bytes | Awaitable[bytes]:
         """The answer to transactions: at once where the optimized form gives it, else once the thread has."""
@@ -256,7 +183,7 @@ class Service:
         except InvalidRequest as error:
             request.undecided = error.code == "unknown_category"
             headers = _UNDECIDED if request.undecided else ()
-            raise _Refused(422, error.code, str(error), where=error.field, headers=headers) from None
+            raise Refused(422, error.code, str(error), where=error.field, headers=headers) from None
         request.rows = rows
         scores = self._state.model.runtime.predict_inline(rows)
         return self._predicted_later(body, request) if scores is None else self._decided(scores, request)
@@ -272,14 +199,14 @@ class Service:
     def _decided(self, scores: list[float], request: _Request) -> bytes:
         threshold = self._threshold
         if self._model_decides:
-            predictions = [_Prediction(float(score), is_fraud(score, threshold)) for score in scores]
+            predictions = [Prediction(float(score), is_fraud(score, threshold)) for score in scores]
         else:
-            predictions = [_Prediction(float(score), score >= threshold) for score in scores]
+            predictions = [Prediction(float(score), score >= threshold) for score in scores]
         request.scores = scores
         request.frauds = sum([each.is_fraud for each in predictions])
-        return _encode(_Predictions(self._model_id, threshold, request.request_id, predictions))
+        return _encode(Predictions(self._model_id, threshold, request.request_id, predictions))
 
-    async def _not_answered(self, body: bytes, rows: Sequence[Any], refusal: RowRefused) -> _Refused:
+    async def _not_answered(self, body: bytes, rows: Sequence[Any], refusal: RowRefused) -> Refused:
         """What a caller is told whose transaction the model's own library does not answer."""
         index = refusal.index or 0
         path = f"transactions[{index}]" if b'"transactions"' in body else "transaction"
@@ -288,7 +215,7 @@ class Service:
         if model.answered_row is not None:
             number = await model.runtime.refused_feature(rows[index], model.answered_row)
         where = path if number is None else f"{path}.{model.contract.features[number].name}"
-        return _Refused(
+        return Refused(
             422, "not_answered", f"{where}: the model does not answer: {refusal}", where=where, headers=_UNDECIDED
         )
 
@@ -296,9 +223,9 @@ class Service:
         try:
             outcomes = parse_feedback(body, self._state.settings.max_batch)
         except InvalidRequest as error:
-            raise _Refused(422, error.code, str(error), where=error.field) from None
+            raise Refused(422, error.code, str(error), where=error.field) from None
         self._state.metrics.feedback(outcomes)
-        return _encode({"request_id": request.request_id, "taken": len(outcomes)})
+        return _encode(FeedbackTaken(request.request_id, len(outcomes)))
 
     async def _page(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
         status = 500
@@ -313,23 +240,18 @@ class Service:
         await self._pages(scope, receive, framed)
         return status
 
-    def _too_large(self) -> _Refused:
-        # What is left of the body is not read; the connection cannot be used again.
-        message = f"the body has more than {self._state.settings.max_body_bytes} bytes"
-        return _Refused(413, "body_too_large", message, headers=((b"connection", b"close"),))
-
 
 def _require_post(scope: Scope) -> None:
     if scope["method"] != "POST":
-        raise _Refused(405, "method_not_allowed", f"{scope['path']} takes POST", headers=_ALLOW_POST)
+        raise Refused(405, "method_not_allowed", f"{scope['path']} takes POST", headers=_ALLOW_POST)
 
 
 def _require_no_wait(key: ApiKey, wait: float) -> None:
-    """Raises _Refused when a key has to wait, in seconds, until its next request."""
+    """Raises Refused when a key has to wait, in seconds, until its next request."""
     if wait:
         seconds = max(1, round(wait + 0.5))
         message = f"key {key.name!r} has made too many requests; the next one may come in {seconds} s"
-        raise _Refused(429, "too_many_requests", message, headers=((b"retry-after", b"%d" % seconds),))
+        raise Refused(429, "too_many_requests", message, headers=((b"retry-after", b"%d" % seconds),))
 
 
 def _readable_id(given: bytes) -> str:
@@ -338,14 +260,3 @@ def _readable_id(given: bytes) -> str:
         return ""
     text = given.decode("ascii")
     return text if text.isprintable() else ""
-
-
-def _too_slow() -> _Refused:
-    return _Refused(408, "body_too_slow", "the body did not arrive in time", headers=((b"connection", b"close"),))
-
-
-def _error(refused: _Refused, request: _Request) -> bytes:
-    error = {"code": refused.code, "message": str(refused), "request_id": request.request_id}
-    if refused.where is not None:
-        error["field"] = refused.where
-    return _encode({"error": error})

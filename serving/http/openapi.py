@@ -1,12 +1,16 @@
 """The OpenAPI document of one model: its real features, an example, and every answer that there is."""
 
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from model_store.contract.features import ANY, Feature
 from model_store.contract.own import is_gap
 from serving.http.app import DEVELOPMENT_PATHS, OPEN_PATHS
+from serving.http.messages import Error, FeedbackTaken, Health, Live, Model, Predictions, Ready, Transaction
 from serving.http.state import ServiceState
-from serving.inference.transactions import FEEDBACK_FIELDS
+from serving.inference.transactions import FEEDBACK_FIELDS, Outcome
+from serving.observability.metrics import Status
 
 _REASONS = {
     "400": "the client went away before its body had arrived",
@@ -20,6 +24,8 @@ _REASONS = {
     "429": "the key has made too many requests",
     "503": "the service works on as much as it can, or is about to end",
 }
+
+_ANSWERS = (Predictions, FeedbackTaken, Error, Live, Ready, Health, Status, Model)
 
 
 def openapi(state: ServiceState) -> dict[str, Any]:
@@ -60,13 +66,12 @@ def _paths(state: ServiceState) -> dict[str, Any]:
 
 
 def _page(path: str, summary: str, schema: str | None) -> dict[str, Any]:
-    kinds = {"/metrics": "text/plain", "/docs": "text/html", "/": "text/html"}
+    kinds = {"/metrics": ("text/plain", "application/openmetrics-text"), "/docs": ("text/html",), "/": ("text/html",)}
     content: dict[str, Any] = (
         {"schema": {"$ref": f"#/components/schemas/{schema}"}} if schema else {"schema": {"type": "string"}}
     )
-    answers: dict[str, Any] = {
-        "200": {"description": summary, "content": {kinds.get(path, "application/json"): content}}
-    }
+    by_kind = dict.fromkeys(kinds.get(path, ("application/json",)), content)
+    answers: dict[str, Any] = {"200": {"description": summary, "content": by_kind}}
     refusals: list[str] = []
     if path == "/health/ready":
         answers["503"] = {"description": "about to end", "content": {"application/json": content}}
@@ -95,65 +100,38 @@ def _refusals(*statuses: str) -> dict[str, Any]:
 
 
 def _schemas(state: ServiceState) -> dict[str, Any]:
-    max_batch = state.settings.max_batch
-    text, number, truth = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
-    transaction = _object(dict(_features(state)))
-    transaction["required"] = [each.name for each in state.model.contract.features if not each.gaps]
-    transaction["additionalProperties"] = False
-    probability = {"type": "number", "minimum": 0, "maximum": 1}
-    prediction = _object({"fraud_probability": probability, "is_fraud": truth})
-    reference = {"$ref": "#/components/schemas/Transaction"}
-    several = {"type": "array", "items": reference, "minItems": 1, "maxItems": max_batch}
-    outcome = {**_object(dict.fromkeys(FEEDBACK_FIELDS, truth)), "additionalProperties": False}
-    items = {"type": "array", "items": outcome, "minItems": 1, "maxItems": max_batch}
-    error = _object({"code": text, "message": text})
-    error["properties"] |= {"request_id": text, "field": text}
-    anything = {"type": "object"}
-    return {
-        "Transaction": transaction,
-        "PredictionRequest": {
-            "oneOf": [
-                {**_object({"transaction": reference}), "additionalProperties": False},
-                {**_object({"transactions": several}), "additionalProperties": False},
-            ]
-        },
-        "Predictions": _object(
-            {
-                "model_id": text,
-                "request_id": text,
-                "threshold": probability,
-                "predictions": {"type": "array", "items": prediction},
-            }
-        ),
-        "Feedback": {**_object({"items": items}), "additionalProperties": False},
-        "FeedbackTaken": _object({"request_id": text, "taken": {"type": "integer"}}),
-        "Error": _object({"error": error}),
-        "Live": _object({"status": {"const": "alive"}}),
-        "Ready": _object({"status": text, "model_id": text, "digest": text, "process": {"type": "integer"}}),
-        "Health": _object(
-            {"status": text, "model_id": text, "digest": text, "runtime": text, "proven": truth, "resources": anything}
-        ),
-        "Status": _object({"requests": number, "error_rate": number, "latency_ms": anything, "gauges": anything}),
-        "Model": _object(
-            {
-                "model_id": text,
-                "threshold": probability,
-                "runtime": text,
-                "answered": anything,
-                "proven": truth,
-                "manifest": anything,
-            }
-        ),
-        "Document": anything,
+    found = schemas_of(*_ANSWERS, *_requests(state.settings.max_batch))
+    found["Transaction"] |= _transaction(state)
+    forms = [{"$ref": f"#/components/schemas/{name}"} for name in ("OneTransaction", "SeveralTransactions")]
+    return {**found, "PredictionRequest": {"oneOf": forms}, "Document": {"type": "object"}}
+
+
+def schemas_of(*types: Any) -> dict[str, Any]:
+    """The JSON Schema of each type and of the types in it, by name."""
+    _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    return found
+
+
+def _requests(max_batch: int) -> list[Any]:
+    """The types of the bodies of requests: they have a limit that is a setting."""
+
+    def several(item: Any) -> Any:
+        return Annotated[list[item], msgspec.Meta(min_length=1, max_length=max_batch)]
+
+    bodies = {
+        "OneTransaction": ("transaction", Transaction),
+        "SeveralTransactions": ("transactions", several(Transaction)),
+        "Feedback": ("items", several(Outcome)),
     }
+    return [msgspec.defstruct(name, [field], forbid_unknown_fields=True) for name, field in bodies.items()]
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": dict(properties), "required": list(properties)}
-
-
-def _features(state: ServiceState) -> list[tuple[str, dict[str, Any]]]:
-    return [(feature.name, _feature(feature)) for feature in state.model.contract.features]
+def _transaction(state: ServiceState) -> dict[str, Any]:
+    features = state.model.contract.features
+    return {
+        "properties": {feature.name: _feature(feature) for feature in features},
+        "required": [feature.name for feature in features if not feature.gaps],
+    }
 
 
 def _feature(feature: Feature) -> dict[str, Any]:

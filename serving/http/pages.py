@@ -1,44 +1,44 @@
 """Everything except predictions: health, metrics, the model, its documentation, and a page that shows how it goes."""
 
-import html
-import json
+import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from serving.http.documentation import documentation_routes
+from serving.http.messages import Error, Health, Live, Model, Ready, Refusal
 from serving.http.openapi import openapi
 from serving.http.state import ServiceState
+from serving.observability.exposition import exposition
 from serving.observability.resources import resources_in_use
 
-_STYLE = (
-    "<style>body{font:15px system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "pre{background:#f4f4f4;padding:1rem;overflow:auto}td,th{text-align:left;padding:.2rem .8rem .2rem 0}</style>"
-)
+_NO_STORE = {"Cache-Control": "no-store"}
+"""Answers are of this moment, and many need a key: no proxy keeps them."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_pages(state: ServiceState) -> Starlette:
     """The application that answers all of them."""
-    document = openapi(state)
     routes: dict[str, Handler] = {
         "/": _status_page(),
         "/health": _health(state),
         "/health/live": _live,
         "/health/ready": _ready(state),
         "/metrics": _metrics(state),
-        "/status": _numbers(state),
+        "/status": _status(state),
         "/model": _model(state),
-        "/openapi.json": _fixed(JSONResponse(document)),
-        "/docs": _fixed(HTMLResponse(_documentation(document))),
+        "/openapi.json": _fixed(_json(openapi(state))),
+        **documentation_routes(),
     }
     handlers: Any = {HTTPException: _http_error}
     return Starlette(
@@ -47,71 +47,71 @@ def create_pages(state: ServiceState) -> Starlette:
 
 
 async def _live(_request: Request) -> Response:
-    return JSONResponse({"status": "alive"})
+    return _json(Live("alive"))
 
 
 def _ready(state: ServiceState) -> Handler:
     async def ready(_request: Request) -> Response:
-        body = {
-            "status": "draining" if state.draining else "ready",
-            "model_id": state.model.metadata.model_id,
-            "digest": state.model.metadata.digest,
-            "process": os.getpid(),
-        }
-        return JSONResponse(body, 503 if state.draining else 200)
+        metadata = state.model.metadata
+        status = "draining" if state.draining else "ready"
+        return _json(Ready(status, metadata.model_id, metadata.digest, os.getpid()), 503 if state.draining else 200)
 
     return ready
 
 
 def _health(state: ServiceState) -> Handler:
     async def health(_request: Request) -> Response:
-        return JSONResponse(
-            {
-                "status": "draining" if state.draining else "healthy",
-                "environment": state.settings.environment,
-                "deployment": state.settings.deployment_name,
-                "model_id": state.model.metadata.model_id,
-                "digest": state.model.metadata.digest,
-                "runtime": state.model.runtime.name,
-                "proven": state.model.proven,
-                "loaded_at": state.model.loaded_at,
-                "load_seconds": round(state.model.load_seconds, 3),
-                "uptime_seconds": round(time.monotonic() - state.started, 3),
-                "resources": resources_in_use(),
-                "versions": dict(state.model.metadata.library_versions),
-            }
+        model = state.model
+        return _json(
+            Health(
+                status="draining" if state.draining else "healthy",
+                environment=state.settings.environment,
+                deployment=state.settings.deployment_name,
+                model_id=model.metadata.model_id,
+                digest=model.metadata.digest,
+                runtime=model.runtime.name,
+                proven=model.proven,
+                loaded_at=model.loaded_at,
+                load_seconds=round(model.load_seconds, 3),
+                uptime_seconds=round(time.monotonic() - state.started, 3),
+                resources=resources_in_use(),
+                versions=dict(model.metadata.library_versions),
+            )
         )
 
     return health
 
 
 def _metrics(state: ServiceState) -> Handler:
-    async def metrics(_request: Request) -> Response:
-        return Response(state.metrics.prometheus(), media_type="text/plain; version=0.0.4")
+    async def metrics(request: Request) -> Response:
+        accept = ",".join(request.headers.getlist("accept"))
+        # The first call imports a library: predictions go on meanwhile.
+        content, content_type = await asyncio.to_thread(exposition, state.metrics, accept)
+        return Response(content, headers={"Content-Type": content_type, **_NO_STORE})
 
     return metrics
 
 
-def _numbers(state: ServiceState) -> Handler:
-    async def numbers(_request: Request) -> Response:
-        return JSONResponse(state.metrics.numbers())
+def _status(state: ServiceState) -> Handler:
+    async def status(_request: Request) -> Response:
+        return _json(state.metrics.status())
 
-    return numbers
+    return status
 
 
 def _model(state: ServiceState) -> Handler:
     async def model(_request: Request) -> Response:
-        metadata = state.model.metadata
-        return JSONResponse(
-            {
-                "model_id": metadata.model_id,
-                "digest": metadata.digest,
-                "threshold": state.model.threshold,
-                "runtime": state.model.runtime.name,
-                "answered": {"faster_form": state.model.runtime.by_form, "own_library": state.model.runtime.by_own},
-                "proven": state.model.proven,
-                "manifest": metadata.manifest(),
-            }
+        served = state.model
+        return _json(
+            Model(
+                model_id=served.metadata.model_id,
+                digest=served.metadata.digest,
+                threshold=served.threshold,
+                runtime=served.runtime.name,
+                answered={"faster_form": served.runtime.by_form, "own_library": served.runtime.by_own},
+                proven=served.proven,
+                manifest=served.metadata.manifest(),
+            )
         )
 
     return model
@@ -134,38 +134,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return JSONResponse({"error": {"code": code, "message": message}}, error.status_code, headers=error.headers)
+    return _json(Error(Refusal(code, message)), error.status_code, error.headers)
 
 
-def _type_of(feature: dict[str, Any]) -> str:
-    kind = feature.get("type", "number")
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
-
-
-def _documentation(document: dict[str, Any]) -> str:
-    """The OpenAPI document as one page that needs nothing from elsewhere."""
-    parts = [
-        f"<!doctype html><meta charset=utf-8><title>{html.escape(document['info']['title'])}</title>",
-        _STYLE,
-        f"<h1>{html.escape(document['info']['title'])}</h1><p>Model {html.escape(document['info']['version'])}</p>",
-    ]
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            parts.append(f"<h2><code>{method.upper()} {path}</code></h2><p>{html.escape(operation['summary'])}</p>")
-            rows = "".join(
-                f"<tr><td>{status}<td>{html.escape(answer['description'])}"
-                for status, answer in operation["responses"].items()
-            )
-            parts.append(f"<table><tr><th>answer<th>when{rows}</table>")
-            if "requestBody" in operation:
-                content = operation["requestBody"]["content"]["application/json"]
-                parts.append(f"<pre>{html.escape(json.dumps(content.get('example'), indent=1))}</pre>")
-    features = document["components"]["schemas"]["Transaction"]["properties"]
-    rows = "".join(
-        f"<tr><td><code>{html.escape(name)}</code><td>{html.escape(_type_of(feature))}"
-        f"<td>{html.escape(feature.get('description', ''))}"
-        for name, feature in features.items()
-    )
-    parts.append(f"<h2>A transaction</h2><table><tr><th>feature<th>type<th>{rows}</table>")
-    parts.append('<p>The same for machines: <a href="openapi.json">openapi.json</a></p>')
-    return "".join(parts)
+def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, {**(headers or {}), **_NO_STORE}, "application/json")

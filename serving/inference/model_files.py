@@ -8,9 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, RUNTIME_FILE
-from model_store.errors import FileMissing, StorageFailed
-
-_MISSING = ("404", "NoSuchKey", "NoSuchBucket")
+from model_store.errors import FileMissing, ModelNotFound
+from model_store.storage.s3 import S3Storage
 
 
 @contextmanager
@@ -33,9 +32,10 @@ def model_files(uri: str, *, runtime: bool) -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory(prefix="model-") as directory:
             target = Path(directory)
-            _fetch(parts.netloc, parts.path.strip("/"), (MANIFEST_FILE,), target)
-            _fetch(parts.netloc, parts.path.strip("/"), _needed(target / MANIFEST_FILE, runtime=runtime), target)
-            yield Path(directory)
+            storage = S3Storage(parts.netloc, parts.path.strip("/"))
+            _fetch(storage, (MANIFEST_FILE,), target)
+            _fetch(storage, _needed(target / MANIFEST_FILE, runtime=runtime), target)
+            yield target
 
 
 def _needed(manifest: Path, *, runtime: bool) -> tuple[str, ...]:
@@ -49,19 +49,9 @@ def _needed(manifest: Path, *, runtime: bool) -> tuple[str, ...]:
     return (ARTIFACT_FILE, GOLDEN_FILE, RUNTIME_FILE) if runtime else (ARTIFACT_FILE, GOLDEN_FILE)
 
 
-def _fetch(bucket: str, prefix: str, files: tuple[str, ...], directory: Path) -> None:
-    import boto3
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
+def _fetch(storage: S3Storage, files: tuple[str, ...], directory: Path) -> None:
     try:
-        client = boto3.client("s3")
         for name in files:
-            client.download_file(bucket, f"{prefix}/{name}", str(directory / name))
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "refused"))
-        if code in _MISSING:
-            raise FileMissing(f"s3://{bucket}/{prefix}: there is no such model version") from None
-        raise StorageFailed(f"s3://{bucket}/{prefix}: cannot be read ({code})") from None
-    except (BotoCoreError, Boto3Error) as error:
-        raise StorageFailed(f"s3://{bucket}/{prefix}: cannot be read ({error})") from None
+            storage.fetch(name, directory / name)
+    except ModelNotFound:
+        raise FileMissing(f"{storage.location}: there is no such model version") from None

@@ -15,8 +15,16 @@ _SHOWN_CHARACTERS = 80
 _NULL = b"null"
 """Gaps are missing keys, which the structures fill, or this: a body without it needs no second look for gaps."""
 _Finish = Callable[[tuple[Any, ...]], tuple[Any, ...] | None]
-FEEDBACK_FIELDS = ("predicted_fraud", "was_fraud")
-"""Of each item of feedback: what the service decided, and what it turned out to be."""
+
+
+class Outcome(msgspec.Struct, forbid_unknown_fields=True):
+    """One item of feedback: what the service decided, and what it turned out to be."""
+
+    predicted_fraud: bool
+    was_fraud: bool
+
+
+FEEDBACK_FIELDS = Outcome.__struct_fields__
 
 
 class InvalidRequest(Exception):

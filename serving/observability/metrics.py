@@ -1,6 +1,5 @@
-"""What the service counts and measures, as Prometheus reads it and as CloudWatch is given it each minute."""
+"""What the service counts and measures, and how CloudWatch is given it each minute."""
 
-import bisect
 import math
 import os
 import threading
@@ -11,8 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from conventions import metric_names as names
-from conventions.latency import BUCKETS_MS, NEAR_ZERO_MS, STEPS
+from conventions.alert_rules import error_rate
+from conventions.latency import NEAR_ZERO_MS, STEPS
 from serving.observability.drift import DriftWatch, ScoreWatch
 from serving.observability.logs import service_log
 from serving.observability.resources import disk_bytes, utilization
@@ -74,8 +76,40 @@ class _Counts:
         for step, count in sorted(self.latencies.items()):
             left -= count
             if left <= 0:
-                return _value(step)
+                return value_of(step)
         return None
+
+
+class Status(msgspec.Struct):
+    """The last minute and the whole time, for people."""
+
+    seconds: float
+    """How much of the last minute is covered."""
+    requests: int
+    requests_per_second: float
+    errors: int
+    error_rate: float
+    latency_ms: dict[str, float | None]
+    """Percentiles; null without requests."""
+    gauges: dict[str, float]
+    """Latest values by the name of the metric; those that are not known are left out."""
+    drift_by_feature: dict[str, float]
+    total: dict[str, int]
+    """Requests and errors since the process started."""
+    feedback: int
+    """Decisions with feedback since the process started."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of every metric at one moment."""
+
+    labels: dict[str, str]
+    counters: dict[str, int]
+    gauges: dict[str, float]
+    latencies: dict[float, int]
+    """Number of requests by latency in milliseconds."""
+    latency_sum_ms: float
 
 
 class ServiceMetrics:
@@ -155,58 +189,42 @@ class ServiceMetrics:
         indexes = {names.DRIFT: self._drift.index(), names.SCORE_DRIFT: self._scores.index()}
         return {**found, **{name: index for name, index in indexes.items() if index is not None}}
 
-    def numbers(self) -> dict[str, Any]:
-        """The last minute and all in all, for people: rates, percentiles of the latency, drift by feature."""
+    def status(self) -> Status:
+        """The last minute and the whole time, for people."""
         with self._counted():
             at, before = self._recent[0]
             minute, seconds = self._total.since(before), max(time.monotonic() - at, 1e-9)
-            return {
-                "seconds": round(seconds, 1),
-                "requests": minute.requests,
-                "requests_per_second": round(minute.requests / seconds, 2),
-                "errors": minute.errors,
-                "error_rate": minute.errors / minute.requests if minute.requests else 0.0,
-                "latency_ms": {f"p{share}": minute.percentile(share / 100) for share in (50, 95, 99)},
-                "gauges": self.gauges(self._total),
-                "drift_by_feature": self._drift.by_feature(),
-                "total": {"requests": self._total.requests, "errors": self._total.errors},
-                "feedback": sum(self._total.outcomes.values()),
-            }
+            return Status(
+                seconds=round(seconds, 1),
+                requests=minute.requests,
+                requests_per_second=round(minute.requests / seconds, 2),
+                errors=minute.errors,
+                error_rate=error_rate(minute.errors, minute.requests),
+                latency_ms={f"p{share}": minute.percentile(share / 100) for share in (50, 95, 99)},
+                gauges=self.gauges(self._total),
+                drift_by_feature=self._drift.by_feature(),
+                total={"requests": self._total.requests, "errors": self._total.errors},
+                feedback=sum(self._total.outcomes.values()),
+            )
 
-    def prometheus(self) -> str:
-        """All metrics as Prometheus's text format has them."""
-        labels = f'environment="{self._settings.environment}",deployment="{self._settings.deployment_name}"'
+    def snapshot(self) -> Snapshot:
+        """The state of every metric since the process started."""
         read, written = disk_bytes()
         with self._counted():
-            counters: dict[str, float] = {
-                names.REQUESTS: self._total.requests,
-                names.ERRORS: self._total.errors,
-                names.DECISIONS: self._total.decisions,
-                names.FRAUDS: self._total.frauds,
+            total = self._total
+            counters = {
+                names.REQUESTS: total.requests,
+                names.ERRORS: total.errors,
+                names.DECISIONS: total.decisions,
+                names.FRAUDS: total.frauds,
                 names.DISK_READ: read,
                 names.DISK_WRITTEN: written,
                 names.STARTS: 1,
             }
-            gauges = {**self.gauges(self._total), names.HEARTBEAT: 1.0}
-            lines = [
-                line
-                for kind, values in (("counter", counters), ("gauge", gauges))
-                for name, value in values.items()
-                for line in (f"# TYPE {_snake(name, kind)} {kind}", f"{_snake(name, kind)}{{{labels}}} {value:g}")
-            ]
-            lines += self._histogram(labels)
-        return "\n".join(lines) + "\n"
-
-    def _histogram(self, labels: str) -> list[str]:
-        name = "fraud_detection_latency_milliseconds"
-        buckets = [0] * (len(BUCKETS_MS) + 1)
-        for step, count in self._total.latencies.items():
-            buckets[bisect.bisect_left(BUCKETS_MS, _value(step))] += count
-        lines, seen = [f"# TYPE {name} histogram"], 0
-        for limit, count in zip((*BUCKETS_MS, "+Inf"), buckets, strict=True):
-            seen += count
-            lines.append(f'{name}_bucket{{{labels},le="{limit}"}} {seen}')
-        return [*lines, f"{name}_sum{{{labels}}} {self._latency_sum_ms:g}", f"{name}_count{{{labels}}} {seen}"]
+            gauges = {**self.gauges(total), names.HEARTBEAT: 1.0}
+            latencies = {value_of(step): count for step, count in sorted(total.latencies.items())}
+            labels = {"environment": self._settings.environment, "deployment": self._settings.deployment_name}
+            return Snapshot(labels, counters, gauges, latencies, self._latency_sum_ms)
 
     def take_minute(self) -> list[dict[str, Any]]:
         """What CloudWatch is given for the time since the last call: each metric with its dimensions."""
@@ -232,7 +250,7 @@ class ServiceMetrics:
             {"MetricName": names.DISK_WRITTEN, "Value": written, "Unit": "Bytes"},
             *({"MetricName": name, "Value": value, "Unit": "None"} for name, value in gauges.items()),
         ]
-        latencies = [(_value(step), count) for step, count in sorted(minute.latencies.items())]
+        latencies = [(value_of(step), count) for step, count in sorted(minute.latencies.items())]
         # Values with their counts: so percentiles stay what they are, over any number of replicas.
         data += [
             {
@@ -297,11 +315,6 @@ def push(metrics: ServiceMetrics, namespace: str) -> None:
         service_log.warning("metrics were not delivered", extra={"fields": {"error": str(error)[:300]}})
 
 
-def _value(step: int) -> float:
-    """The middle of a step: a distribution of few values whose percentiles are right to a hundredth."""
+def value_of(step: int) -> float:
+    """The middle of a latency step, in milliseconds; few values, whose percentiles are right to a hundredth."""
     return float(f"{math.exp((step + 0.5) / STEPS):.4g}")
-
-
-def _snake(name: str, kind: str) -> str:
-    words = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-    return f"fraud_detection{words}" + ("_total" if kind == "counter" else "")

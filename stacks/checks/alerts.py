@@ -1,13 +1,12 @@
 """What an endpoint measures of itself, against the thresholds in its config: alarms where there is no CloudWatch."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from conventions import metric_names
+from conventions.alert_rules import THRESHOLD_RULES
 from conventions.regular_files import read_text
 from infra.deployment_config import DeploymentConfig
 from stacks.errors import EndpointSilent
@@ -62,18 +61,9 @@ def measured(url: str, api_key_file: Path) -> dict[str, Any]:
 
 def evaluate(numbers: dict[str, Any], config: DeploymentConfig) -> list[Alert]:
     """Compares the measurements with the config's thresholds."""
-    limits, gauges = config.monitoring_config.alert_thresholds, numbers["gauges"]
-    above: Callable[[float, float], bool] = lambda value, limit: value > limit  # noqa: E731
-    below: Callable[[float, float], bool] = lambda value, limit: value < limit  # noqa: E731
-    rows = (
-        ("error rate", numbers["error_rate"], limits.error_rate, "share", above),
-        ("latency p95", numbers["latency_ms"]["p95"], float(limits.response_time_p95), "ms", above),
-        ("cpu", gauges.get(metric_names.CPU_UTILIZATION), limits.cpu_utilization, "share of the limit", above),
-        ("memory", gauges.get(metric_names.MEMORY_UTILIZATION), limits.memory_utilization, "share of the limit", above),
-        ("drift", gauges.get(metric_names.DRIFT), limits.drift, "index", above),
-        ("accuracy", gauges.get(metric_names.ACCURACY), limits.accuracy, "share", below),
-    )
-    return [
-        Alert(name, value, limit, unit, breached=value is not None and breaches(value, limit))
-        for name, value, limit, unit, breaches in rows
-    ]
+    thresholds = config.monitoring_config.alert_thresholds
+    found = []
+    for rule in THRESHOLD_RULES:
+        value, threshold = rule.measured(numbers), float(rule.threshold(thresholds))
+        found.append(Alert(rule.title, value, threshold, rule.unit, rule.is_breached(value, threshold)))
+    return found

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from conventions.alert_rules import MEMORY
 from infra.deployment_config import DeploymentConfig
 from stacks.history import Deployment
 
@@ -112,10 +113,10 @@ def _memory(health: tuple[int, dict[str, Any], str], config: DeploymentConfig) -
     if not isinstance(used, int | float):
         return Check("resources", healthy=False, detail=health[2] or "the service does not say what it uses")
     limit = _bytes(config.resource_limits.memory)
-    threshold = config.monitoring_config.alert_thresholds.memory_utilization
+    threshold = MEMORY.threshold(config.monitoring_config.alert_thresholds)
     share = used / limit
     detail = f"memory {used / (1 << 20):.0f} MiB, {share:.0%} of {config.resource_limits.memory}"
-    return Check("resources", share <= threshold, detail)
+    return Check("resources", not MEMORY.is_breached(share, threshold), detail)
 
 
 def _bytes(quantity: str) -> int:

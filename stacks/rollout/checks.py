@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from conventions.alert_rules import error_rate
 from conventions.latency import STEPS
 from infra.rollout_config import RolloutChecks
 from stacks.rollout.sequential_test import Finding, SequentialTest
@@ -41,7 +42,7 @@ class VariantMetrics:
     @property
     def error_rate(self) -> float:
         """Share of the requests that were answered with a server error, or not at all."""
-        return self.errors / self.requests if self.requests else 0.0
+        return error_rate(self.errors, self.requests)
 
     @property
     def fraud_rate(self) -> float:

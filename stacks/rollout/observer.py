@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from conventions.alert_rules import DRIFT, ERROR_RATE, LATENCY_P95
 from conventions.config_keys import MODEL_VERSION, ROLLOUT, short
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
@@ -103,9 +104,9 @@ class RolloutObserver:
         alone = rollout.weight == _ALL
         limits = Limits(
             rollout.checks,
-            drift=thresholds.drift,
-            error_rate=thresholds.error_rate,
-            latency_p95_ms=float(thresholds.response_time_p95),
+            drift=DRIFT.threshold(thresholds),
+            error_rate=ERROR_RATE.threshold(thresholds),
+            latency_p95_ms=float(LATENCY_P95.threshold(thresholds)),
             drift_watched=self._watches_drift(rollout.candidate),
             # With all the traffic at the candidate, stable has none to be known by.
             stable_drift_watched=not alone and self._watches_drift(numbers.stable.model_id),

@@ -1,0 +1,90 @@
+"""The clients of S3: each is made here, with its region, credentials, certificates, timeouts and retries.
+
+Objects are read and written by obstore. boto3 answers the one question that obstore does not: whose bucket it is.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_store.errors import StorageFailed
+
+if TYPE_CHECKING:
+    from obstore.auth.boto3 import Boto3CredentialProvider
+    from obstore.store import ClientConfig, S3Config, S3Store
+
+_CONNECT_SECONDS = 10
+_SILENCE_SECONDS = 60
+"""How long a connection may be silent; a large model takes as long as it takes."""
+_ATTEMPTS = 2
+_ENTIRE = "1d"
+
+
+def object_store(bucket: str) -> "S3Store":
+    """A client for the objects of a bucket.
+
+    Args:
+        bucket: name of the bucket; credentials, region, endpoint and `AWS_CA_BUNDLE` come from the environment.
+
+    Raises:
+        StorageFailed: the file of `AWS_CA_BUNDLE` cannot be read.
+    """
+    from obstore.store import S3Store
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    # A bucket with an object lock takes nothing without a checksum.
+    settings: S3Config = {"conditional_put": "etag", "checksum_algorithm": "SHA256"}
+    if endpoint:
+        settings = {**settings, "endpoint": endpoint, "virtual_hosted_style_request": False}
+    options: ClientConfig = {
+        "allow_http": endpoint is not None and endpoint.startswith("http://"),
+        "connect_timeout": f"{_CONNECT_SECONDS}s",
+        "read_timeout": f"{_SILENCE_SECONDS}s",
+        "timeout": _ENTIRE,
+    }
+    if bundle := os.environ.get("AWS_CA_BUNDLE"):
+        options = {**options, "root_certificate": _certificates(Path(bundle))}
+    return S3Store(bucket, config=settings, client_options=options, credential_provider=_credentials())
+
+
+def bucket_client(region: str) -> Any:
+    """A boto3 client for questions about buckets.
+
+    Args:
+        region: such as `eu-central-1`.
+    """
+    return account_client("s3", region)
+
+
+def account_client(service: str, region: str) -> Any:
+    """A boto3 client for questions about the account.
+
+    Args:
+        service: such as `sts`.
+        region: such as `eu-central-1`.
+    """
+    import boto3
+    from botocore.config import Config
+
+    retries = {"total_max_attempts": _ATTEMPTS}
+    config = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_CONNECT_SECONDS, retries=retries)
+    return boto3.client(service, region_name=region, config=config)
+
+
+def _credentials() -> "Boto3CredentialProvider | None":
+    """Profiles, roles and whatever else boto3 knows; None for keys in the environment, which obstore reads itself."""
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return None
+    import boto3
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    # boto3 does not read AWS_REGION, which pods are given.
+    session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+    return None if session.get_credentials() is None else Boto3CredentialProvider(session)
+
+
+def _certificates(bundle: Path) -> bytes:
+    try:
+        return bundle.read_bytes()
+    except OSError as error:
+        raise StorageFailed(f"AWS_CA_BUNDLE: {bundle} cannot be read ({error.strerror})") from None
