@@ -89,11 +89,12 @@ sandbox: providers  ## start a cloud on this machine; prints what points pulumi 
 sandbox-down: setup  ## stop it and remove what it left
 	@$(BIN)/python -m sandbox stop
 
-lint: setup  ## formatting, lint, types and import rules
+lint: setup  ## formatting, lint, types, import rules and dead code
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@MYPY_CACHE_DIR="$(CACHE)/mypy" $(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/vulture
 
 format: setup  ## put the formatting right
 	@$(BIN)/ruff format .

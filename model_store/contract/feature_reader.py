@@ -8,7 +8,7 @@ a sample of training rows, see `sample`.
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from model_store.errors import InvalidInput
 
 _MOST_TEXTS = 24
 _MOST_USUAL = 9
+_CENTERS = ("theta_", "means_", "centroids_", "cluster_centers_", "support_vectors_", "_fit_X", "location_")
+"""Attributes of estimators that hold values of each column."""
 
 
 def features_of(model: Any) -> tuple[list[Feature], bool]:
@@ -71,9 +73,8 @@ class _Reader:
             for _, transformer in part.transformer_list:
                 self.visit(transformer, columns)
             return None
-        reader = getattr(self, f"_{_READERS.get(name, '')}", None)
-        if reader is not None:
-            return reader(part, columns)  # type: ignore[no-any-return]
+        if reader := _READERS.get(name):
+            return reader(self, part, columns)
         if type(part).__module__.startswith("lightgbm.") or name == "LightGBMModel":
             self._lightgbm(part, columns)
             return None
@@ -91,7 +92,9 @@ class _Reader:
             if reached is None:
                 break
             reached = self.visit(step, reached)
-            self._as_sent &= step is None or isinstance(step, str) or _READERS.get(type(step).__name__) == "selector"
+            self._as_sent &= (
+                step is None or isinstance(step, str) or _READERS.get(type(step).__name__) is _Reader._selector
+            )
         self._as_sent = before
         return reached
 
@@ -263,15 +266,7 @@ class _Reader:
         """Usual values of estimators that keep some: quantiles of each column, never a row."""
         if hasattr(part, "tree_"):
             self._trees(part, columns)
-        for attribute in (
-            "theta_",
-            "means_",
-            "centroids_",
-            "cluster_centers_",
-            "support_vectors_",
-            "_fit_X",
-            "location_",
-        ):
+        for attribute in _CENTERS:
             kept = getattr(part, attribute, None)
             if isinstance(kept, np.ndarray) and kept.size and kept.shape[-1] == len(columns):
                 for column, values in zip(columns, np.atleast_2d(kept).T, strict=True):
@@ -335,16 +330,16 @@ def _inner_estimators(part: Any) -> Iterable[Any]:
         yield from members[:20]
 
 
-_READERS = {
-    **dict.fromkeys(("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"), "encoder"),
-    "SimpleImputer": "imputer",
-    **dict.fromkeys(("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"), "scaler"),
-    "KBinsDiscretizer": "binner",
-    "SplineTransformer": "knots",
-    "QuantileTransformer": "quantiles",
-    **dict.fromkeys(("CountVectorizer", "TfidfVectorizer", "HashingVectorizer"), "vectorizer"),
-    "HistGradientBoostingClassifier": "histogram",
-    "OnnxModel": "onnx",
+_READERS: Mapping[str, Callable[[_Reader, Any, list[int]], list[int] | None]] = {
+    **dict.fromkeys(("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"), _Reader._encoder),
+    "SimpleImputer": _Reader._imputer,
+    **dict.fromkeys(("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"), _Reader._scaler),
+    "KBinsDiscretizer": _Reader._binner,
+    "SplineTransformer": _Reader._knots,
+    "QuantileTransformer": _Reader._quantiles,
+    **dict.fromkeys(("CountVectorizer", "TfidfVectorizer", "HashingVectorizer"), _Reader._vectorizer),
+    "HistGradientBoostingClassifier": _Reader._histogram,
+    "OnnxModel": _Reader._onnx,
     **dict.fromkeys(
         (
             "RFE",
@@ -359,8 +354,8 @@ _READERS = {
             "GenericUnivariateSelect",
             "SequentialFeatureSelector",
         ),
-        "selector",
+        _Reader._selector,
     ),
-    **dict.fromkeys(("XGBClassifier", "XGBRFClassifier"), "xgboost"),
-    **dict.fromkeys(("RandomForestClassifier", "ExtraTreesClassifier", "GradientBoostingClassifier"), "trees"),
+    **dict.fromkeys(("XGBClassifier", "XGBRFClassifier"), _Reader._xgboost),
+    **dict.fromkeys(("RandomForestClassifier", "ExtraTreesClassifier", "GradientBoostingClassifier"), _Reader._trees),
 }

@@ -5,7 +5,7 @@ This is what everything else is measured by: golden rows hold these answers, opt
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -350,12 +350,3 @@ def gap_of(feature: Feature) -> Any:
     if feature.written is not None:
         return feature.written
     return math.nan if feature.is_numeric else None
-
-
-def row_of(features: Sequence[Feature], transaction: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A row from an object of JSON values; what is missing or null is a gap."""
-    found = []
-    for feature in features:
-        value = transaction.get(feature.name)
-        found.append(gap_of(feature) if value is None else value)
-    return tuple(found)

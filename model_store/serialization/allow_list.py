@@ -56,9 +56,3 @@ def stand_in_classes() -> frozenset[Global]:
 def stand_in_functions() -> frozenset[Global]:
     """Held by a model as data: a file gets their names, and cannot call them."""
     return _of_form("function")
-
-
-@cache
-def trusted_globals() -> frozenset[str]:
-    """Full names of everything that a file may name by default."""
-    return frozenset(listed())
