@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from conventions import libraries
 from model_store.artifact.header import Header
 from model_store.artifact.reader import VerifiedArtifact, is_artifact, open_artifact
 from model_store.artifact.writer import ArtifactWriter, WrittenArtifact
@@ -35,8 +36,6 @@ from model_store.serialization.formats import (
 )
 from model_store.serialization.full_names import full_class_name
 from model_store.storage.atomic_file import atomic_write
-
-_LIBRARIES = ("joblib", "lightgbm", "numpy", "scikit-learn", "scipy", "xgboost", "xgboost-cpu")
 
 
 class SecureModelPersistence:
@@ -283,7 +282,7 @@ def _installed() -> dict[str, str]:
     from importlib import metadata as installed  # it costs a listing more than the listing itself
 
     found = {}
-    for name in _LIBRARIES:
+    for name in libraries.RECORDED:
         with suppress(installed.PackageNotFoundError):
             found[name] = installed.version(name)
     return found

@@ -123,11 +123,10 @@ def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> d
     except RowRefused as error:
         raise InvalidInput(f"{path}: the model does not answer these rows: {error}") from None
     decisions = [is_fraud(score, contract.threshold) for score in scores]
+    by_class = metrics.precision_recall_fscore_support(truth, decisions, average="binary", zero_division=0)[:3]
     found = {
         "accuracy": metrics.accuracy_score(truth, decisions),
-        "precision": metrics.precision_score(truth, decisions, zero_division=0),
-        "recall": metrics.recall_score(truth, decisions),
-        "f1": metrics.f1_score(truth, decisions),
+        **dict(zip(("precision", "recall", "f1"), by_class, strict=True)),
         "roc_auc": metrics.roc_auc_score(truth, scores),
         "average_precision": metrics.average_precision_score(truth, scores),
     }
