@@ -35,7 +35,7 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Header:
-    """What an artifact says of itself before its payload."""
+    """The header's fields."""
 
     message_id: bytes
     """32 random bytes, new for every artifact."""

@@ -1,6 +1,6 @@
 """Reads an artifact file. Hazardous layer: prefer `SecureModelPersistence`.
 
-The order is the safety: bounds of the header, unwrapping, commitment, header MAC, expected context, every chunk to the
+The order of the checks is what makes reading safe: bounds of the header, unwrapping, commitment, header MAC, expected context, every chunk to the
 last one, trailer and expected digest, and only then, in a second pass that authenticates again, the payload.
 """
 
@@ -100,7 +100,7 @@ class ArtifactReader:
         return self._frame.header
 
     def measure(self) -> str:
-        """The artifact's digest, after its trailer was compared; needs no key.
+        """Compares the trailer and returns the artifact's digest; needs no key.
 
         Raises:
             ChecksumMismatch: the file is not as it was written.
@@ -137,7 +137,7 @@ class ArtifactReader:
         return VerifiedArtifact(self._descriptor, self._size, self._frame, cipher, watch, marks, digest)
 
     def require_key(self, keys: Keyring) -> None:
-        """Raises unless a key opens the artifact, or it is not encrypted; reads the header only.
+        """Raises KeyNotFound unless a key opens the artifact, or it is not encrypted; reads the header only.
 
         Raises:
             KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it.
@@ -146,7 +146,7 @@ class ArtifactReader:
             self._unlock(keys)
 
     def file_key(self, keys: Keyring) -> bytes:
-        """The file key, after commitment and header MAC were compared. Hazardous: it opens the artifact for good.
+        """Compares commitment and header MAC and returns the file key. Hazardous: the key opens the artifact.
 
         Raises:
             KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it.

@@ -75,7 +75,7 @@ class StaticKey:
 
 @dataclass(frozen=True)
 class Keyring:
-    """The keys at hand: the first encrypts, all decrypt."""
+    """Several keys: the first encrypts, all decrypt."""
 
     providers: tuple[KeyProvider, ...] = field(default=())
 

@@ -1,9 +1,8 @@
-"""Model versions that leave a registry and enter another: bundles, backups.
+"""Exports and imports model versions as bundles; backs up and restores registries.
 
 A bundle is a tar file with `bundle.json` (the SHA-256 of every other member), `manifest.json`, `artifact`,
-`runtime` when it has an optimized form, `signature.json` when signed. Digests, signatures and lineage stay what they
-are, and everything is verified before anything is taken in. The artifact stays encrypted for the keys it was encrypted
-for.
+`runtime` when it has an optimized form, `signature.json` when signed. Digests, signatures and lineage do not
+change. An import verifies everything before it stores anything. The artifact stays encrypted for the same keys.
 """
 
 import hashlib
@@ -55,7 +54,7 @@ _OBJECTS = ("performance_metrics", "library_versions", "lineage", "runtime", "co
 
 
 def bundle_file(model_id: str, path: Path) -> Path:
-    """The file of a bundle: the path itself, or `<model id>.bundle` in a directory that is there."""
+    """The path of a bundle: the path itself, or `<model id>.bundle` in an existing directory."""
     return path / f"{model_id}.bundle" if path.is_dir() else path
 
 
@@ -63,9 +62,9 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     """Writes a model version as one bundle; the file appears whole or not at all.
 
     Args:
-        registry: that has it.
+        registry: holds the version.
         model_id: which.
-        path: where to, as for `bundle_file`; a file that is there is replaced.
+        path: the file to write, as for `bundle_file`; an existing file is replaced.
 
     Returns:
         The SHA-256 of each member.
@@ -93,7 +92,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
 
 
 def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
-    """Takes a bundle in, after everything in it was verified.
+    """Imports a bundle after verifying everything in it.
 
     Returns:
         The model id; the same as where it was exported.
@@ -117,19 +116,19 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
 
 
 def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_step) -> dict[str, int]:
-    """Copies a registry to another place: what never changes once, what changes as it is now.
+    """Copies a registry: immutable objects once, changing objects in their present state.
 
     Args:
         registry: to copy.
         destination: a directory or `s3://bucket/prefix`, empty or with an earlier backup.
-        step: told of progress.
+        step: gets the progress.
 
     Returns:
         How many objects were copied, and how many were there already.
 
     Raises:
         AccessDenied: the actor's role does not allow it.
-        VersionConflict: the destination holds something else in the place of what never changes.
+        VersionConflict: an immutable object of the destination differs.
         StorageFailed: the destination cannot be written.
     """
     registry.require_right("backup", "")
@@ -138,12 +137,12 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
 
 
 def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -> dict[str, int]:
-    """Copies from a backup what the registry does not have; what it has stays.
+    """Copies missing objects from a backup; present objects stay.
 
     Args:
         registry: to copy into.
         source: what `backup` made.
-        step: told of progress.
+        step: gets the progress.
 
     Returns:
         How many objects were copied, and how many were there already.
@@ -151,7 +150,7 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     Raises:
         AccessDenied: the actor's role does not allow it.
         InvalidInput: the source holds no registry.
-        VersionConflict: the registry holds something else in the place of what never changes.
+        VersionConflict: an immutable object of the registry differs.
         StorageFailed: the registry cannot be written.
     """
     registry.require_right("restore", "")
@@ -165,7 +164,7 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
 
 def _copy(source: Storage, target: Storage, *, overwrite_changing: bool, step: Step) -> dict[str, int]:
     counts = {"copied": 0, "present": 0}
-    # Two logs cannot be joined: a registry that has begun one keeps its own.
+    # Two logs cannot be joined: a registry with a log keeps its own.
     tops = ("models", "aliases") if target.keys("audit") and not overwrite_changing else ("models", "aliases", "audit")
     keys = [key for top in tops for key in source.keys(top) if key != "audit/head"]
     # A manifest makes a model version: it comes after the files it speaks of.
@@ -252,9 +251,9 @@ def _is_encrypted(path: Path) -> bool:
 
 
 def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMetadata) -> None:
-    """Raises what the rules refuse of a version's files, where a key at hand opens them.
+    """Raises StructureRefused unless the rules allow a version's files that a key opens.
 
-    A file that no key opens is loaded by nobody here; a loader that has the key looks at it itself.
+    A file that no key opens cannot be loaded here; a loader that has the key checks it.
 
     Args:
         registry: its keys are tried.
