@@ -141,7 +141,7 @@ class UntrustedType(ModelStoreError):
         at = f" ({position})" if position else ""
         named = f"{name}, {location}," if location else f"{name},"
         super().__init__(
-            f"the model names {named} which is not trusted{at}; nothing of it was run. "
+            f"the model names {named} which is not trusted{at}; none of it was run. "
             f"If you know it to be harmless, trust it by name: trusted=[{name!r}]"
         )
         self.name = name
@@ -162,7 +162,7 @@ class StructureRefused(UntrustedType):
         at = f" ({position})" if position else ""
         ModelStoreError.__init__(
             self,
-            f"the model's file breaks the rule {rule!r}: {what}{at}; nothing of it was run. "
+            f"the model's file breaks the rule {rule!r}: {what}{at}; none of it was run. "
             "No library writes such a file: ask its author to save the model again",
         )
         self.rule, self.name, self.position, self.what = rule, name, position, what

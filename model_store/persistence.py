@@ -150,7 +150,7 @@ class SecureModelPersistence:
 
         Raises:
             FileMissing: there is no such file.
-            IntegrityError: the file is not as it was written; the subclasses say how.
+            IntegrityError: the file was altered; the subclasses say how.
             EncryptionExpected: it is not encrypted.
             KeyNotFound, KeyUnwrap: no key opens it.
             UntrustedType: it names something that is not trusted.

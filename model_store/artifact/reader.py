@@ -1,7 +1,8 @@
 """Reads an artifact file. Hazardous layer: prefer `SecureModelPersistence`.
 
-The order of the checks is what makes reading safe: bounds of the header, unwrapping, commitment, header MAC, expected context, every chunk to the
-last one, trailer and expected digest, and only then, in a second pass that authenticates again, the payload.
+The order of the checks is what makes reading safe: bounds of the header, unwrapping, commitment, header MAC, expected
+context, every chunk to the last one, trailer and expected digest. Only then a second pass, which authenticates again,
+returns the payload.
 """
 
 import io
@@ -103,7 +104,7 @@ class ArtifactReader:
         """Compares the trailer and returns the artifact's digest; needs no key.
 
         Raises:
-            ChecksumMismatch: the file is not as it was written.
+            ChecksumMismatch: the file was altered.
         """
         digests, _ = self._pass_over_chunks(None, None)
         self._require_trailer(digests)
@@ -127,7 +128,9 @@ class ArtifactReader:
         """
         cipher = self._unlock(keys) if self.header.encrypted else None
         if expected_context is not None and dict(expected_context) != self.header.context:
-            raise ContextMismatch(f"the artifact is of {self.header.context}, expected {dict(expected_context)}")
+            raise ContextMismatch(
+                f"the artifact is bound to {_described(self.header.context)}, expected {_described(expected_context)}"
+            )
         watch = ChunkWatch() if cipher is None else None
         digests, marks = self._pass_over_chunks(cipher, watch)
         self._require_trailer(digests)
@@ -335,3 +338,7 @@ def _read_at(descriptor: int, offset: int, length: int) -> bytes:
             raise Truncated("the file became shorter while it was being read")
         data += more
     return data
+
+
+def _described(context: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(context.items())) or "no model version"

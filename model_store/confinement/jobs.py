@@ -18,7 +18,7 @@ GOLDEN, FORM = "golden", "form"
 
 
 def _walls(_about: About, _files: Files) -> tuple[dict[str, Any], Parts]:
-    """Returns nothing of its own: every answer reports the walls."""
+    """Returns no values: every answer reports the walls."""
     return {}, []
 
 

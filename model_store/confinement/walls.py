@@ -5,7 +5,7 @@
 | limits | more memory, time, open files or bytes written than allowed |
 | namespaces | the network, other processes' shared memory |
 | privileges | capabilities, and programs that would give some |
-| landlock | reading anything but libraries and the files at hand; writing anything |
+| landlock | reading anything but libraries and the given files; writing anything |
 | seccomp | connections, programs, other processes, writing, and the kernel's rarer doors |
 """
 
@@ -92,7 +92,7 @@ def raise_walls(readable: Iterable[Path], limits: Limits) -> list[Wall]:
         ("limits", "memory, time, open files and file sizes", lambda: _limit(limits)),
         ("namespaces", "no network, no shared memory", _enter_namespaces),
         ("privileges", "no capabilities, no new privileges", _drop_privileges),
-        ("landlock", "reads libraries and the files at hand only", lambda: _landlock(readable)),
+        ("landlock", "reads only libraries and the given files", lambda: _landlock(readable)),
         ("seccomp", "no connections, programs, other processes or writing", _filter_calls),
     )
     with suppress(ImportError, OSError, RuntimeError):

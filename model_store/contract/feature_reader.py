@@ -1,6 +1,7 @@
 """Reads the features that a fitted estimator takes: kinds, categories, gaps, usual values.
 
-The estimator is read, never asked: encoders know their categories, imputers what a gap looks like, trees their splits.
+The reader looks at attributes and asks for no predictions: encoders know their categories, imputers their gap value,
+trees their splits.
 What an estimator does not know (the range of a column that is only scaled, which columns are whole numbers) comes from
 a sample of training rows, see `sample`.
 """
@@ -36,18 +37,18 @@ def features_of(model: Any) -> tuple[list[Feature], bool]:
     except InvalidInput:
         raise
     except Exception:
-        # An estimator of a kind that nobody has seen; its own library answers, and a sample tells the rest.
+        # An unknown estimator: its own library answers, and a sample completes the contract.
         return [Feature(name) for name in names], framed
     return reader.features, framed
 
 
 class _Reader:
-    """Walks through an estimator and notes what its parts say of the features that reach them."""
+    """Walks through an estimator and collects what each part knows of its features."""
 
     def __init__(self, features: list[Feature]) -> None:
         self.features = features
         self._as_sent = True
-        """Whether the values are still those that callers send."""
+        """Whether no step before this one changed the callers' values."""
 
     def visit(self, part: Any, columns: list[int]) -> list[int] | None:
         """Reads one part.
@@ -263,7 +264,7 @@ class _Reader:
             self._usual(column, trees.threshold[inner & (trees.feature == number)])
 
     def _numbers(self, part: Any, columns: list[int]) -> None:
-        """Usual values of estimators that keep some: quantiles of each column, never a row."""
+        """Usual values from estimators that store some: quantiles of each column, never a row."""
         if hasattr(part, "tree_"):
             self._trees(part, columns)
         for attribute in _CENTERS:

@@ -144,7 +144,7 @@ class Keyring:
                 return provider.unwrap(slot, context)
         needed = ", ".join(slot.key_id for slot in slots)
         present = ", ".join(provider.key_id for provider in self.providers) or "none"
-        raise KeyNotFound(f"the artifact is encrypted for key {needed}; at hand: {present}")
+        raise KeyNotFound(f"the artifact is encrypted for key {needed}; available: {present}")
 
 
 def generate_key() -> bytes:

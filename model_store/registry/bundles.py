@@ -100,7 +100,7 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
     Raises:
         AccessDenied: the actor's role does not allow it.
         FileMissing: there is no such file.
-        UnreadableModel, ChecksumMismatch, SizeLimit: it is not a bundle, or not as it was written.
+        UnreadableModel, ChecksumMismatch, SizeLimit: it is not a bundle, or it was altered.
         VersionConflict: the registry has another model version of this id.
         StorageFailed: the registry cannot be written.
     """
@@ -286,7 +286,7 @@ def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMe
 
 
 def _decrypted(registry: ModelRegistry, path: Path, target: BinaryIO) -> str | None:
-    """Writes an artifact's payload; returns its serializer, or None where no key at hand opens it."""
+    """Writes an artifact's payload; returns its serializer, or None when no key opens it."""
     with open_artifact(path) as artifact:
         try:
             verified = artifact.verify(registry.keys)

@@ -13,7 +13,6 @@ from typing import Any
 from conventions.artifact_files import GOLDEN_FILE, RUNTIME_FILE
 from model_store.errors import IllegalTransition, InvalidInput, UnreadableModel
 
-"""Artifact files in a model version's place beside the artifact: its optimized form and its golden rows."""
 # A dot stands between other characters: a name is a directory's name, never `..`, and never hidden.
 _NAME_PATTERN = r"[A-Za-z](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9])){0,62}"
 _TYPE_PATTERN = r"[A-Za-z][A-Za-z0-9-]{0,62}"

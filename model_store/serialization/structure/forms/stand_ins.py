@@ -18,7 +18,7 @@ class FunctionForm(Form):
 
 
 class InertForm(Form):
-    """A class that training needs and no answer does: the file gets a stand-in, which keeps what the file gives it."""
+    """A class that only training needs: the file gets a stand-in, which stores its arguments and state."""
 
     called = True
     takes_names = True
@@ -68,7 +68,7 @@ class StandInForm(Form):
         else:
             fits = fits and len(arguments) == 1
         if not fits or of is None:
-            return machine.refuse("call", f"{rule.name} is called for something that is no stand-in", rule.name)
+            return machine.refuse("call", f"{rule.name} is called for something that is not a stand-in", rule.name)
         if rule.attribute != "revived":
             return of.form.named(of) if machine.real else Named(of.name)
         named = arguments[2] if len(arguments) == 3 else {}
