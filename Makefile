@@ -90,11 +90,12 @@ sandbox: providers  ## start a cloud on this machine; prints what points pulumi 
 sandbox-down: setup  ## stop it and remove what it left
 	@$(BIN)/python -m sandbox stop
 
-lint: setup  ## formatting, lint, types and import rules
+lint: setup  ## formatting, lint, types, import rules and dead code
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@MYPY_CACHE_DIR="$(CACHE)/mypy" $(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/vulture
 	@$(MAKE) --no-print-directory prose
 
 prose: setup  ## plain words in documents, docstrings, comments and messages

@@ -27,7 +27,7 @@ class LocalProcessProvider(ResourceProvider):
 
     serialize_as_secret_always = False
 
-    def configure(self, req: ConfigureRequest) -> None:  # noqa: ARG002 - the protocol's argument
+    def configure(self, _request: ConfigureRequest) -> None:
         """Called once in the provider's own process: its errors are for people, who need no call stack."""
         import sys
 

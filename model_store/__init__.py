@@ -10,8 +10,7 @@
     model_id = registry.register_model(model=model, model_name="fraud_detector", performance_metrics={"accuracy": 0.96})
     model, metadata = registry.load_model(model_id)
 
-Nothing heavy is imported before it is used. `artifact` and `keys` are the machinery below; they can be misused, and say
-so.
+Heavy libraries are imported on first use. `artifact` and `keys` are the hazardous layer below: prefer the classes here.
 """
 
 import sys
@@ -63,12 +62,12 @@ _FORMER = {
     },
     "stand_ins": dict.fromkeys(("named_function", "stand_in_class", "revived"), f"{_SERIALIZATION}.stand_ins"),
 }
-"""Names that programs import, or pickles and manifests name, by the module that held them before, with where they are
-now. Only these: pickle asks every module for names that it looks for."""
+"""Former module → name → present module, for names that programs import or that pickles and manifests hold. The table
+lists every name, because pickle asks every module for names that it looks for."""
 
 
 class _Former(ModuleType):
-    """A module under the name that it had before."""
+    """A module under its former name."""
 
     def __getattr__(self, name: str) -> Any:
         home = _FORMER[self.__name__.rpartition(".")[2]].get(name)

@@ -1,6 +1,6 @@
-"""`python -m model_store.backup DESTINATION`: copies the registry to another place; what a scheduled job runs.
+"""`python -m model_store.backup DESTINATION`: copies the registry to a destination; a scheduled job runs it.
 
-The registry is what `MODEL_REGISTRY_URL` names. What is there already is not copied again; what never changes is never
+`MODEL_REGISTRY_URL` names the registry. Only missing and changed objects are copied; immutable objects are never
 overwritten. Exit codes: 0 done, else those of `manage_models.py`.
 """
 
@@ -14,7 +14,7 @@ from model_store.registry.backups import backup
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Copies, and prints how much as one line of JSON."""
+    """Copies the registry and prints the counts as one line of JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m model_store.backup", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

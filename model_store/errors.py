@@ -1,7 +1,7 @@
 """The whole tree of errors, each with the exit code that the command-line tools end with.
 
 ModelStoreError                 1   base of all
-├── InvalidInput                2   a name, type, status or other argument is not what it may be
+├── InvalidInput                2   a name, type, status or other argument is not allowed
 ├── ModelNotFound               3   no such model version
 ├── FileMissing                 16  no such file
 ├── IntegrityError              4   base: the bytes are not the ones that were written
@@ -16,13 +16,13 @@ ModelStoreError                 1   base of all
 │   ├── ContextMismatch             an intact artifact of another model version
 │   ├── SizeLimit                   more bytes than the caller allows
 │   ├── UnreadableModel             intact bytes that do not make a model
-│   ├── OpeningFailed               the process that read a file from outside did not end as it has to
+│   ├── OpeningFailed               the process that read a file from outside failed
 │   └── SignatureInvalid            no trusted key signed this manifest
 ├── UntrustedType               5   the file names something that is not on the allow-list
 ├── KeyNotFound                 6   no key that opens the artifact
 ├── KeyUnwrap                   6   the key of that name does not open the artifact
 ├── KeyFileUnsafe               6   others can read the key file, or it holds no key
-├── InUse                       7   a version that is deployed, aliased or a rollback's target cannot go
+├── InUse                       7   deployed, aliased or a rollback's target: cannot be deleted
 ├── VersionConflict             7   somebody else changed it first, or it exists already
 ├── IllegalTransition           7   the status does not lead there
 ├── AccessDenied                19  the actor's role does not allow it
@@ -39,7 +39,7 @@ class ModelStoreError(Exception):
 
 
 class InvalidInput(ModelStoreError, ValueError):
-    """An argument is not what it may be."""
+    """An argument is not allowed."""
 
     exit_code = exit_codes.INVALID_INPUT
 
@@ -107,10 +107,10 @@ class UnreadableModel(IntegrityError):
 
 
 class OpeningFailed(IntegrityError):
-    """The process that read a file from outside was ended by it, took too much, or answered nothing of use.
+    """The process that read a file from outside crashed, exceeded its limits, or returned a malformed answer.
 
     Args:
-        what: what became of the process.
+        what: how the process failed.
     """
 
     def __init__(self, what: str) -> None:
@@ -126,11 +126,11 @@ class SignatureInvalid(IntegrityError):
 
 
 class UntrustedType(ModelStoreError):
-    """The file names something that is not on the allow-list, or holds it where it would be called.
+    """The file names something outside the allow-list, or holds a function where the model would call it.
 
     Args:
         name: the global's full name, such as `os.system`.
-        location: where it is held and would be called, in words; nothing when the name itself is not on the list.
+        location: where the model holds and would call it; empty when the name itself is not on the list.
     """
 
     exit_code = exit_codes.UNTRUSTED_TYPE
@@ -141,7 +141,7 @@ class UntrustedType(ModelStoreError):
         at = f" ({position})" if position else ""
         named = f"{name}, {location}," if location else f"{name},"
         super().__init__(
-            f"the model names {named} which is not trusted{at}; nothing of it was run. "
+            f"the model names {named} which is not trusted{at}; none of it was run. "
             f"If you know it to be harmless, trust it by name: trusted=[{name!r}]"
         )
         self.name = name
@@ -149,20 +149,20 @@ class UntrustedType(ModelStoreError):
 
 
 class StructureRefused(UntrustedType):
-    """The file is not put together as a model's file is; nothing of it was run.
+    """The file breaks a rule of structure; none of it was run.
 
     Args:
         rule: the rule that it breaks, such as `call`; `docs/security.md` lists them.
-        what: what was seen, in words.
+        what: the finding, in words.
         position: where in the file.
-        name: the full name that it is about, if any.
+        name: the full name concerned, if any.
     """
 
     def __init__(self, rule: str, what: str, position: str = "", name: str = "") -> None:
         at = f" ({position})" if position else ""
         ModelStoreError.__init__(
             self,
-            f"the model's file breaks the rule {rule!r}: {what}{at}; nothing of it was run. "
+            f"the model's file breaks the rule {rule!r}: {what}{at}; none of it was run. "
             "No library writes such a file: ask its author to save the model again",
         )
         self.rule, self.name, self.position, self.what = rule, name, position, what
@@ -193,7 +193,7 @@ class VersionConflict(ModelStoreError):
 
 
 class InUse(ModelStoreError):
-    """A version that is deployed, aliased or a rollback's target cannot go."""
+    """The version is deployed, has an alias or is a rollback's target, so it cannot be deleted."""
 
     exit_code = exit_codes.CONFLICT
 

@@ -1,4 +1,4 @@
-"""SecureModelPersistence: save a model, load it, convert it; nothing to get wrong.
+"""SecureModelPersistence: saves, loads and converts models with safe defaults.
 
 key = SecureModelPersistence.generate_encryption_key()
 persistence = SecureModelPersistence(encryption_key=key)
@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from conventions import libraries
 from conventions.regular_files import open_regular
 from model_store.artifact.header import Header
 from model_store.artifact.reader import VerifiedArtifact, is_artifact, open_artifact
@@ -37,20 +38,18 @@ from model_store.serialization.formats import (
 from model_store.serialization.full_names import full_class_name
 from model_store.storage.atomic_file import atomic_write
 
-_LIBRARIES = ("joblib", "lightgbm", "numpy", "scikit-learn", "scipy", "xgboost", "xgboost-cpu")
-
 
 class SecureModelPersistence:
     """Saves models as artifact files: compressed, encrypted, authenticated before anything is unpickled.
 
     Args:
         encryption_key: encrypts and decrypts, as `generate_encryption_key` returns it.
-        default_compression: used where `save_model_secure` is not told.
-        default_format: used where `save_model_secure` is not told.
+        default_compression: used when `save_model_secure` gets none.
+        default_format: used when `save_model_secure` gets none.
         keys: several keys instead of one.
 
     Raises:
-        KeyFileUnsafe: the key is not one.
+        KeyFileUnsafe: the key is not 32 bytes in URL-safe base64.
         InvalidInput: an unknown compression or format.
     """
 
@@ -86,10 +85,10 @@ class SecureModelPersistence:
 
         Args:
             model: any trained estimator.
-            filepath: where to; replaced when it is there.
+            filepath: the file to write; an existing file is replaced.
             compression: `none`, `gzip`, `bz2`, `lzma` or `zstd`.
             format_type: `joblib` or `pickle`.
-            encrypt: whether to; when not given, if there is a key.
+            encrypt: whether to encrypt; None: if there is a key.
             context: texts that the artifact is bound to and that loading can require.
 
         Returns:
@@ -133,7 +132,7 @@ class SecureModelPersistence:
         trusted: Collection[str] = (),
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> tuple[Any, dict[str, Any]]:
-        """Loads a model, after every byte of its file was authenticated.
+        """Loads a model after authenticating every byte of its file.
 
         Args:
             filepath: an artifact file.
@@ -141,18 +140,18 @@ class SecureModelPersistence:
                 encrypted, its authentication are always verified: nothing unverified is ever unpickled.
             expected_digest: the digest of a manifest, `sha256:<hex>`.
             expected_context: the texts that the artifact has to be bound to.
-            encrypted: whether the artifact has to be encrypted; when not given, it has to where this persistence has a
-                key, which prevents that an unencrypted artifact takes its place.
+            encrypted: whether the artifact must be encrypted; None: if this persistence has a key, so that nobody can
+                replace an encrypted artifact by an open one.
             trusted: full names of globals to allow beside the rules.
             max_bytes: how large the model may be once decompressed.
 
         Returns:
-            The model, and what is known of it: `format`, `compression`, `encrypted`, `final_size`, `digest`,
+            The model and its metadata: `format`, `compression`, `encrypted`, `final_size`, `digest`,
             `key_fingerprints`, `model_class`, `library_versions`, `context`.
 
         Raises:
             FileMissing: there is no such file.
-            IntegrityError: the file is not as it was written; the subclasses say how.
+            IntegrityError: the file was altered; the subclasses say how.
             EncryptionExpected: it is not encrypted.
             KeyNotFound, KeyUnwrap: no key opens it.
             UntrustedType: it names something that is not trusted.
@@ -176,12 +175,12 @@ class SecureModelPersistence:
         target_format: SerializationFormat | str,
         target_compression: CompressionType | str | None = None,
     ) -> dict[str, Any]:
-        """Saves a model again as an artifact, with another format or compression; encrypted stays encrypted.
+        """Saves a model again as an artifact with another format or compression; an encrypted model stays encrypted.
 
         Args:
             input_path: an artifact, or a model file from elsewhere, such as `old_model.pkl`, which is read through the
                 rules and becomes an artifact, encrypted where this persistence has a key.
-            output_path: where to; replaced when it is there.
+            output_path: the file to write; an existing file is replaced.
             target_format: `joblib`, `pickle`, `skops`, `onnx`, `xgboost` or `lightgbm`.
             target_compression: when not given, the input's; of a model file, the default one.
 
@@ -192,7 +191,7 @@ class SecureModelPersistence:
             the predictions of both on a made-up sample (None where the model makes none).
 
         Raises:
-            InvalidInput: the model cannot be converted, or predicts something else afterwards; then nothing is written.
+            InvalidInput: the model cannot be converted, or its predictions would change; nothing is written.
             As for `load_model_secure` and `save_model_secure`.
         """
         from model_store.confinement.answers import serialized_model
@@ -255,7 +254,7 @@ def _conversion_report(
     started: float,
     difference: float | None,
 ) -> dict[str, Any]:
-    """What came of a conversion: formats, sizes in bytes, digests, seconds since `started`, difference."""
+    """Report of a conversion: formats, sizes in bytes, digests, seconds since `started`, largest difference."""
     return {
         "input_path": str(source),
         "output_path": str(target),
@@ -280,11 +279,11 @@ def library_versions() -> dict[str, str]:
 
 @cache
 def _installed() -> dict[str, str]:
-    """Looked up once: what a process has imported does not become another version either."""
-    from importlib import metadata as installed  # it costs a listing more than the listing itself
+    """Looked up once: imported libraries keep their version for the life of the process."""
+    from importlib import metadata as installed  # importing it takes longer than `list` itself
 
     found = {}
-    for name in _LIBRARIES:
+    for name in libraries.RECORDED:
         with suppress(installed.PackageNotFoundError):
             found[name] = installed.version(name)
     return found

@@ -25,7 +25,7 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         outcome = "done" if error is None else "stopped"
         self._show(f"{self._title}: {outcome} after {time.monotonic() - self._started:.0f} s", final=True)

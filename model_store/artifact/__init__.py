@@ -1,4 +1,4 @@
 """The artifact file: header, cipher, writing, reading, rotation of its keys.
 
-It can be misused; `model_store.persistence` is the door.
+Hazardous layer: prefer `model_store.persistence`.
 """

@@ -24,7 +24,7 @@ _DIGEST_LABEL = b"fraud-detection/artifact/v1/digest"
 
 
 def new_file_key() -> bytes:
-    """A fresh file key: one per artifact, never used again."""
+    """A new file key, for one artifact only."""
     return secrets.token_bytes(FILE_KEY_BYTES)
 
 
@@ -105,7 +105,7 @@ class ChunkCipher:
 
 
 class ChunkWatch:
-    """Tells whether a chunk is still what it was a moment ago, six times as fast as SHA-256 would.
+    """Detects whether a chunk changed between two passes, six times as fast as SHA-256.
 
     GMAC (NIST SP 800-38D) under a key that is made here and never leaves this process.
     """
@@ -116,7 +116,7 @@ class ChunkWatch:
         self._gcm = AESGCM(secrets.token_bytes(FILE_KEY_BYTES))
 
     def mark(self, index: int, chunk: bytes) -> bytes:
-        """What `require` compares the chunk with later."""
+        """The mark of a chunk, for `require`."""
         return self._gcm.encrypt(_nonce(index, last=False), b"", chunk)
 
     def require(self, index: int, chunk: bytes, mark: bytes) -> None:
@@ -147,7 +147,7 @@ def trailer(everything_before_chunks: bytes, chunk_digests: Iterable[bytes]) -> 
 
 
 def artifact_digest(header: Header, commitment: bytes, chunk_digests: Iterable[bytes]) -> str:
-    """The artifact's digest, `sha256:<hex>`: the same for as long as the payload is, whatever its key slots.
+    """The artifact's digest, `sha256:<hex>`; it covers the payload and not the key slots.
 
     Args:
         header: the header.

@@ -35,7 +35,7 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Header:
-    """What an artifact says of itself before its payload."""
+    """The header's fields."""
 
     message_id: bytes
     """32 random bytes, new for every artifact."""
@@ -110,7 +110,9 @@ def parse_header(data: bytes) -> Header:
     encrypted = _choice(fields, "suite", (SUITE_ENCRYPTED, SUITE_PLAIN)) == SUITE_ENCRYPTED
     expected = _FIELDS | ({"slots"} if encrypted else set())
     if set(fields) != expected:
-        raise HeaderFormat(f"the header's fields are {sorted(fields)}, expected {sorted(expected)}")
+        raise HeaderFormat(
+            f"the header's fields are {', '.join(sorted(fields))}; expected: {', '.join(sorted(expected))}"
+        )
     if fields["format_version"] != FORMAT_VERSION or isinstance(fields["format_version"], bool):
         raise HeaderFormat(f"format version {fields['format_version']!r} is not {FORMAT_VERSION}")
     chunk_size = fields["chunk_size"]

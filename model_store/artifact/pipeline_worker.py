@@ -1,4 +1,4 @@
-"""A worker thread for one step of a pipeline: items in order, few of them waiting."""
+"""A worker thread for one step of a pipeline: handles items in order from a short queue."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ _WAITING = 4
 
 
 class PipelineWorker(Generic[_Item]):
-    """Does one step for each item in a thread; a single item is done by the caller of `finish`, without a thread.
+    """Runs one step for each item in a thread; the caller of `finish` handles a single item without a thread.
 
     Args:
         name: of the thread.
@@ -26,7 +26,7 @@ class PipelineWorker(Generic[_Item]):
         self._thread: threading.Thread | None = None
 
     def put(self, item: _Item) -> None:
-        """Hands an item on; waits while four are waiting.
+        """Queues an item; waits while four are queued.
 
         Raises:
             What the step raised for an earlier item.
@@ -55,7 +55,7 @@ class PipelineWorker(Generic[_Item]):
         self._raise_failure()
 
     def abandon(self) -> None:
-        """Ends the thread, whatever came of its items."""
+        """Ends the thread, even after a failure."""
         if self._thread is not None and self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()

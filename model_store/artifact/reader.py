@@ -1,7 +1,8 @@
 """Reads an artifact file. Hazardous layer: prefer `SecureModelPersistence`.
 
-The order is the safety: bounds of the header, unwrapping, commitment, header MAC, expected context, every chunk to the
-last one, trailer and expected digest, and only then, in a second pass that authenticates again, the payload.
+The order of the checks is what makes reading safe: bounds of the header, unwrapping, commitment, header MAC, expected
+context, every chunk to the last one, trailer and expected digest. Only then a second pass, which authenticates again,
+returns the payload.
 """
 
 import io
@@ -101,10 +102,10 @@ class ArtifactReader:
         return self._frame.header
 
     def measure(self) -> str:
-        """The artifact's digest, after its trailer was compared; needs no key.
+        """Compares the trailer and returns the artifact's digest; needs no key.
 
         Raises:
-            ChecksumMismatch: the file is not as it was written.
+            ChecksumMismatch: the file was altered.
         """
         digests, _ = self._pass_over_chunks(None, None)
         self._require_trailer(digests)
@@ -128,7 +129,9 @@ class ArtifactReader:
         """
         cipher = self._unlock(keys) if self.header.encrypted else None
         if expected_context is not None and dict(expected_context) != self.header.context:
-            raise ContextMismatch(f"the artifact is of {self.header.context}, expected {dict(expected_context)}")
+            raise ContextMismatch(
+                f"the artifact is bound to {_described(self.header.context)}, expected {_described(expected_context)}"
+            )
         watch = ChunkWatch() if cipher is None else None
         digests, marks = self._pass_over_chunks(cipher, watch)
         self._require_trailer(digests)
@@ -138,7 +141,7 @@ class ArtifactReader:
         return VerifiedArtifact(self._descriptor, self._size, self._frame, cipher, watch, marks, digest)
 
     def require_key(self, keys: Keyring) -> None:
-        """Raises unless a key opens the artifact, or it is not encrypted; reads the header only.
+        """Raises KeyNotFound unless a key opens the artifact, or it is not encrypted; reads the header only.
 
         Raises:
             KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it.
@@ -147,7 +150,7 @@ class ArtifactReader:
             self._unlock(keys)
 
     def file_key(self, keys: Keyring) -> bytes:
-        """The file key, after commitment and header MAC were compared. Hazardous: it opens the artifact for good.
+        """Compares commitment and header MAC and returns the file key. Hazardous: the key opens the artifact.
 
         Raises:
             KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it.
@@ -334,3 +337,7 @@ def _read_at(descriptor: int, offset: int, length: int) -> bytes:
             raise Truncated("the file became shorter while it was being read")
         data += more
     return data
+
+
+def _described(context: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(context.items())) or "no model version"

@@ -1,6 +1,6 @@
-"""Other keys for the same artifact: the header is written again, the body's bytes stay.
+"""Rotates an artifact's keys: rewrites the header and keeps the body's bytes.
 
-The artifact digest does not change, so manifests, signatures and deployments that name it stay true.
+The artifact's digest does not change, so manifests, signatures and deployments that name it stay valid.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """Writes an artifact file. Hazardous layer: prefer `SecureModelPersistence`.
 
-The caller's thread serializes and compresses, a second one seals, a third one hashes and a fourth one writes, so that
-checksum and encryption cost little time. A few chunks wait between them, whatever the model's size.
+The caller's thread serializes and compresses, a second thread seals, a third hashes and a fourth writes, so that
+checksum and encryption take little time. Only a few chunks are queued between them.
 """
 
 import io
@@ -28,7 +28,7 @@ MAGIC = b"FDMODEL\x01"
 
 @dataclass(frozen=True)
 class WrittenArtifact:
-    """What came of writing."""
+    """Result of writing an artifact."""
 
     digest: str
     """`sha256:<hex>`."""
@@ -80,7 +80,7 @@ class ArtifactWriter(io.RawIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        """Adds to the payload.
+        """Appends to the payload.
 
         Raises:
             OSError: the file could not be written.
@@ -106,7 +106,7 @@ class ArtifactWriter(io.RawIOBase):
         return missing
 
     def finish(self) -> WrittenArtifact:
-        """Seals the last chunk, writes the trailer, and tells what was written.
+        """Seals the last chunk, writes the trailer and returns the result.
 
         Raises:
             OSError: the file could not be written.

@@ -1,1 +1,1 @@
-"""Files from outside are opened in a child process that can reach nothing: no network, no writing, little memory."""
+"""Opens files from outside in a confined child process: no network, no writing, limited memory."""

@@ -1,4 +1,4 @@
-"""What a child has answered, read again here: nothing of it is believed because the child said it."""
+"""Checks a child's answer again in this process; the child is not trusted."""
 
 import io
 import re
@@ -19,11 +19,11 @@ _MOST_TEXT = 1000
 
 
 def prepared_of(answer: Answer, trusted: Collection[str] = ()) -> Prepared:
-    """What a child has made of a model, once every part of it was read again here.
+    """Reads a child's answer to the job `register`; checks every part of it.
 
     Raises:
         UntrustedType, StructureRefused: the model's bytes are not what the rules allow.
-        OpeningFailed: the answer is not what it has to be.
+        OpeningFailed: the answer is malformed.
     """
     try:
         return _prepared(answer, trusted)
@@ -59,11 +59,11 @@ def _prepared(answer: Answer, trusted: Collection[str]) -> Prepared:
 
 
 def serialized_model(answer: Answer, serializer: SerializationFormat, trusted: Collection[str] = ()) -> SerializedModel:
-    """The model's bytes, once they were looked at.
+    """Checks and returns the model's bytes.
 
     Raises:
         UntrustedType, StructureRefused, UnreadableModel: they are not what the rules allow.
-        OpeningFailed: the answer is not what it has to be.
+        OpeningFailed: the answer is malformed.
     """
     model_class, payload = answer.values.get("model_class"), answer.parts.get(MODEL)
     if not isinstance(model_class, str) or not _FULL_NAME.fullmatch(model_class) or payload is None:
@@ -73,7 +73,7 @@ def serialized_model(answer: Answer, serializer: SerializationFormat, trusted: C
 
 
 def require_payload(payload: BinaryIO, serializer: SerializationFormat, trusted: Collection[str] = ()) -> None:
-    """Raises unless a model's bytes are what the rules allow; nothing of them is made.
+    """Raises StructureRefused unless the rules allow a model's bytes; makes no object of them.
 
     Raises:
         UntrustedType, StructureRefused, UnreadableModel: they are not.
@@ -115,5 +115,5 @@ def are_texts(values: Any) -> bool:
 
 
 def garbled() -> OpeningFailed:
-    """The error for an answer that is not one."""
-    return OpeningFailed("the process that read it answered something else than it has to")
+    """The error for a malformed answer."""
+    return OpeningFailed("the process that read it returned a malformed answer")

@@ -1,4 +1,4 @@
-"""What the child does with a file from outside; runs behind the walls and answers with bytes and plain values."""
+"""The jobs of the confined child: each takes files and plain values and returns bytes and plain values."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ GOLDEN, FORM = "golden", "form"
 
 
 def _walls(_about: About, _files: Files) -> tuple[dict[str, Any], Parts]:
-    """Returns nothing of its own: every answer reports the walls."""
+    """Returns no values: every answer reports the walls."""
     return {}, []
 
 
@@ -54,7 +54,7 @@ def _check(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
 
 
 def _register(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
-    """Everything that a version of a model will hold."""
+    """Prepares everything that a version of a model holds."""
     from model_store.contract.options import PreparationOptions
     from model_store.contract.preparing import prepare
     from model_store.serialization.model_files import read_model

@@ -1,4 +1,4 @@
-"""Landlock: takes from this process, for good, every path that it is not given (Linux 5.13 and later).
+"""Landlock: limits this process for good to the paths that it is given (Linux 5.13 and later).
 
 Source: the kernel's documentation, userspace-api/landlock; the numbers of the system calls are the same everywhere.
 """
@@ -37,7 +37,7 @@ def version() -> int:
 
 
 def allow_reading_only(paths: Iterable[Path]) -> None:
-    """From now on this process reads these files and what lies beneath these directories, and writes nothing.
+    """Limits this process to reading these files and everything beneath these directories.
 
     It can neither open a connection nor reach other processes, as far as the kernel's version knows how. What is open
     already stays open. `no_new_privs` has to be set before.

@@ -1,7 +1,7 @@
-"""What the child that opens a file and its parent say to each other: one JSON object, then named parts of bytes.
+"""Messages between the confined child and its parent: one JSON object, then named parts of bytes.
 
-The parent believes none of it: lengths are bounded before memory is taken, texts are cut, and what is in the parts is
-read again by the caller.
+The parent does not trust the child: it bounds lengths before it takes memory, cuts texts, and its caller checks the
+parts again.
 """
 
 import json
@@ -20,14 +20,14 @@ PIECE = 1 << 20
 
 
 class Garbled(Exception):
-    """What the child says is not what it has to say."""
+    """The child's message is malformed."""
 
 
 class PartFailed(Exception):
     """The child could not end a part of its answer.
 
     Args:
-        failed: what it says of that.
+        failed: the child's explanation.
     """
 
     def __init__(self, failed: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ class PartWriter:
         self._target.flush()
 
     def fail(self, failed: Mapping[str, Any]) -> None:
-        """Says why there is no answer, in place of one."""
+        """Writes the reason for the failure in place of the answer."""
         self._target.write(_LENGTH.pack(_FAILED))
         write_object(self._target, failed)
 

@@ -1,4 +1,4 @@
-"""Has a file opened by a child that can do no harm, and reads its answer as one reads a stranger's.
+"""Opens a file in a confined child process and reads its answer without trusting it.
 
 answer = open_confined("inspect", {"name": "model.pkl"}, {"model": file})
 answer.values["named"]
@@ -26,12 +26,12 @@ _MOST_PARTS = 16
 _MOST_MESSAGE = 2000
 _NAME = re.compile(r"[A-Za-z]\w{0,60}", re.ASCII)
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "VIRTUAL_ENV")
-"""Of the environment; keys, tokens and passphrases are none of the child's business."""
+"""Environment variables that the child gets; keys, tokens and passphrases are not among them."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a child said, within the bounds of its form; nothing of it is believed yet."""
+    """A child's answer: bounded in size, its content not checked yet."""
 
     values: dict[str, Any]
     parts: dict[str, BinaryIO] = field(default_factory=dict)
@@ -76,7 +76,7 @@ def open_confined(
     limits: Limits | None = None,
     most_bytes: int = DEFAULT_MAX_BYTES,
 ) -> Answer:
-    """Does a job in a child without network, keys, writing and other files.
+    """Runs a job in a child without network, keys, write access and other files.
 
     Args:
         job: of `model_store.confinement.jobs`.
@@ -88,7 +88,7 @@ def open_confined(
 
     Raises:
         ModelStoreError: what the job raised.
-        OpeningFailed: the child was ended, ended itself, or answered something else than it has to.
+        OpeningFailed: the child was killed, crashed, or returned a malformed answer.
     """
     limits = limits or limits_of_environment()
     request = {
@@ -117,7 +117,7 @@ def walls_here() -> list[dict[str, Any]]:
 
 
 class _Child:
-    """One process, from its start to its end, which it does not outlive."""
+    """One child process; the end of the block kills it."""
 
     def __init__(self, descriptors: Sequence[int], limits: Limits) -> None:
         asked, self._request = os.pipe()
@@ -207,7 +207,7 @@ class _Child:
                 f"it took more than {self._limits.seconds:g} s ({OPENING_SECONDS}); the process that read it was ended"
             )
         if isinstance(error, Garbled):
-            return f"the process that read it answered something else than it has to: {error}"
+            return f"the process that read it returned a malformed answer: {error}"
         with suppress(subprocess.TimeoutExpired):
             code = self._process.wait(5)
             if code < 0:
@@ -245,7 +245,7 @@ def _exactly(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
 
 
 def _raise(failed: Any) -> NoReturn:
-    """Raises the error that a child told of, as this package's own class of that name."""
+    """Raises the error that a child reported, as this package's class of that name."""
     if not isinstance(failed, dict):
         raise Garbled("the answer has another form")
     message = _line(failed.get("message"))

@@ -1,11 +1,11 @@
-"""The walls around the child that opens a file: what the kernel has of them is raised, the rest is told.
+"""The walls around the confined child: raises those that the kernel has and reports the others.
 
 | wall | what it keeps out |
 |---|---|
 | limits | more memory, time, open files or bytes written than allowed |
 | namespaces | the network, other processes' shared memory |
 | privileges | capabilities, and programs that would give some |
-| landlock | reading other files than libraries and the files at hand; writing |
+| landlock | reading anything but libraries and the given files; writing anything |
 | seccomp | connections, programs, other processes, writing, and the kernel's rarer doors |
 """
 
@@ -59,7 +59,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may take.
+    """Limits of a child's resources.
 
     Attributes:
         memory_bytes: of address space.
@@ -74,7 +74,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Wall:
-    """One wall, and why it does not stand, where it does not."""
+    """One wall: whether it stands, and why not."""
 
     name: str
     stands: bool
@@ -82,7 +82,7 @@ class Wall:
 
 
 def raise_walls(readable: Iterable[Path], limits: Limits) -> list[Wall]:
-    """Raises every wall that this kernel has around the process that calls; they cannot be taken down again.
+    """Raises every wall that this kernel has around the calling process, irrevocably.
 
     Args:
         readable: files and directories beside the libraries.
@@ -92,7 +92,7 @@ def raise_walls(readable: Iterable[Path], limits: Limits) -> list[Wall]:
         ("limits", "memory, time, open files and file sizes", lambda: _limit(limits)),
         ("namespaces", "no network, no shared memory", _enter_namespaces),
         ("privileges", "no capabilities, no new privileges", _drop_privileges),
-        ("landlock", "reads libraries and the files at hand only", lambda: _landlock(readable)),
+        ("landlock", "reads only libraries and the given files", lambda: _landlock(readable)),
         ("seccomp", "no connections, programs, other processes or writing", _filter_calls),
     )
     with suppress(ImportError, OSError, RuntimeError):
@@ -102,7 +102,7 @@ def raise_walls(readable: Iterable[Path], limits: Limits) -> list[Wall]:
         try:
             step()
         except Exception as error:
-            # A wall that this kernel does not have is told, and the others are raised all the same.
+            # A missing wall is reported; the others are raised.
             found.append(Wall(name, False, f"{type(error).__name__}: {error}"))
         else:
             found.append(Wall(name, True, detail))
@@ -147,7 +147,7 @@ def _landlock(readable: Iterable[Path]) -> None:
 
 
 def library_paths() -> list[Path]:
-    """Where Python and its libraries lie, and what they ask the system about; nothing else of a checkout."""
+    """Paths of Python, its libraries and the system files that they read; no other path of a checkout."""
     found = [Path(each) for each in _SYSTEM]
     found += [Path(each) for each in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}]
     found += [Path(each) for each in site.getsitepackages()]

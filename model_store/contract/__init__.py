@@ -1,1 +1,1 @@
-"""What a model takes and gives: features, classes, threshold, the golden rows that prove it, and its optimized form."""
+"""The contract of a model: features, classes, threshold, golden rows and optimized form."""

@@ -1,4 +1,4 @@
-"""What only the model's own library tells: a row that it answers, and what it does with gaps and unknown categories."""
+"""Asks the model's own library for a row that it answers, and for its treatment of gaps and unknown categories."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from model_store.errors import InvalidInput
 
 
 def with_known_gaps(contract: Contract, model: Any, base: tuple[Any, ...]) -> Contract:
-    """The contract with what the model's library does with gaps and unknown categories, found out by asking it."""
+    """Completes a contract by asking the model's library how it treats gaps and unknown categories."""
     own, features = contract.own(model), list(contract.features)
     questions = [(number, changed(base, number, gap_of(feature))) for number, feature in enumerate(features)]
     unknown = [
@@ -33,7 +33,7 @@ def base_row(contract: Contract, model: Any) -> tuple[Any, ...]:
     """A row that the model answers.
 
     Raises:
-        InvalidInput: none of those tried is answered; says what the model's library says.
+        InvalidInput: the library answers none of the rows tried; repeats the library's message.
     """
     own = contract.own(model)
     refusal = ""

@@ -16,11 +16,11 @@ from model_store.errors import InvalidInput, UnreadableModel
 
 Value = float | str | bool | None
 GAP = "\x00gap"
-"""The key of a gap in a table of categories; no JSON text of a caller's equals it."""
+"""The key of a gap in a table of categories; no text that a caller sends equals it."""
 _INFINITE = (math.inf, -math.inf)
 _MOST_COLUMNS = 1_000_000
 _EXACT_INTEGERS = 1 << 53
-"""Beyond it a number may stand for several whole ones."""
+"""Above it a 64-bit float can stand for several whole numbers."""
 _NOTHING = (0, 0.0)
 _FILL = "fill"
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -33,7 +33,7 @@ _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True)
 class Column:
-    """One numeric column: a feature, and what is done to it in turn."""
+    """One numeric column: a feature and the operations on it, in order."""
 
     source: int
     operations: tuple[tuple[str, float], ...] = ()
@@ -83,7 +83,7 @@ class Table:
     unknown: tuple[int, float] | str | None
     """The same for any other category: None leaves all columns zero, `own` leaves the row to the model's library."""
     fill: Value = None
-    """What a gap is filled with before it is looked up."""
+    """Value that fills a gap before the look-up."""
 
     def lookup(self, value: Value) -> tuple[int, float] | str | None:
         """The column that a value sets and what it is set to; the same answers as `unknown`."""
@@ -102,7 +102,7 @@ class Table:
             own: shape (rows,).
         """
         entry, other = self.entries.get, self.unknown
-        # Texts are what is looked up most, and never a gap.
+        # Most values are texts, and a text is never a gap.
         chosen = [entry(value, other) if type(value) is str else self.lookup(value) for value in values]
         if "own" in chosen:
             own |= [cell == "own" for cell in chosen]
@@ -113,7 +113,7 @@ class Table:
 
 
 class NeedsOwnLibrary(Exception):
-    """A value that the program does not cover; the model's own library decides about the row."""
+    """A value that the program does not cover; the model's own library answers the row."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Columns:
 
     @property
     def width(self) -> int:
-        """How many columns come out."""
+        """Number of columns in the result."""
         return sum(1 if isinstance(part, Column) else part.width for part in self.parts)
 
     @property
@@ -161,15 +161,15 @@ class Columns:
         return found
 
     def many(self, rows: Sequence[Sequence[Value]]) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
-        """The columns of several rows, and which of the rows only the model's own library knows how to treat.
+        """The columns of several rows, and which of the rows the model's own library has to answer.
 
-        Column by column the same operations in the same order as `one`, so the numbers are the same to the last bit.
+        Applies the same operations in the same order as `one`, so the numbers are the same to the last bit.
 
         Returns:
             Numbers, shape (rows, width), and booleans, shape (rows,).
 
         Raises:
-            TypeError, ValueError, OverflowError: a value is not a number where one is wanted.
+            TypeError, ValueError, OverflowError: a value is not a number where one is required.
         """
         features = list(zip(*rows, strict=True))
         found, own = np.zeros((len(rows), self.width)), np.zeros(len(rows), dtype=bool)
@@ -189,7 +189,7 @@ class Columns:
         return found, own
 
     def feature_row(self, wanted: Mapping[int, tuple[float, float]], row: Sequence[Value]) -> list[Value]:
-        """A row of features whose columns come to lie where they are wanted, as far as one row can.
+        """A row of features whose columns come as near to wanted values as one row can.
 
         Args:
             wanted: by column, a value to come near and the one that is second best.

@@ -1,4 +1,4 @@
-"""A model's contract: everything that a service has to know to answer as the model does, without asking the model."""
+"""A model's contract: what a service needs to know to answer as the model does."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ ANOMALY_CLASSES = ("usual", "anomaly")
 
 @dataclass(frozen=True)
 class Contract:
-    """What a model takes and gives."""
+    """The contract of a model."""
 
     task: str
     """`binary`, `multiclass` or `anomaly`."""
@@ -134,11 +134,11 @@ def contract_of(
         model: fitted.
         positive_class: the class that is fraud, where the classes do not say so.
         threshold: fraud from this score on; the model's own when not given, else 0.5.
-        described: features as somebody describes them; may add to what the model tells, not contradict it.
+        described: a description of the features; may add to the model's own, not contradict it.
         versions: library versions as the model's file has them.
 
     Raises:
-        InvalidInput: what is given contradicts the model, or the model cannot be served; says why.
+        InvalidInput: an argument contradicts the model, or the model cannot be served; says why.
     """
     _require_probabilities(model)
     output = output_of(model)
@@ -196,7 +196,7 @@ def merged(
 
     Args:
         features: as the model tells them.
-        described: as somebody describes them.
+        described: from a description.
         named: whether the model names its features.
         gap_is_known: whether the model tells what it takes for a gap.
 
@@ -265,6 +265,6 @@ def with_ranks(contract: Contract, model: Any, rows: Sequence[Sequence[Any]]) ->
     """An anomaly detector's contract with the ranks of its scores among those of reference rows."""
     if contract.output != "anomaly_score":
         return contract
-    # Rows made up from nothing hold gaps and extremes that a detector may refuse; they say nothing of its ranks.
+    # Made-up rows hold gaps and extremes that a detector can refuse, so they are no reference for ranks.
     scores = np.asarray(contract.own(model).raw_scores(rows), dtype=np.float64)
     return replace(contract, ranks=AnomalyRanks.of(scores[np.isfinite(scores)]))

@@ -1,4 +1,4 @@
-"""Does a model still answer the same after it was turned into another format?"""
+"""Compares a model's answers before and after a conversion to another format."""
 
 import io
 from typing import Any, cast
@@ -21,7 +21,7 @@ def conversion_difference(model: Any, target: SerializationFormat) -> float | No
         The difference; None when the model cannot be asked.
 
     Raises:
-        InvalidInput: the model cannot be converted, or answers otherwise afterwards.
+        InvalidInput: the model cannot be converted, or its answers change.
     """
     converted = through(model, target)
     try:
@@ -32,7 +32,7 @@ def conversion_difference(model: Any, target: SerializationFormat) -> float | No
 
 
 def through(model: Any, target: SerializationFormat) -> Any:
-    """A model as it comes out of a format.
+    """Writes a model in a format and reads it again.
 
     Raises:
         InvalidInput: the format cannot hold it.
@@ -59,7 +59,7 @@ def require_same(
         return check_model(contract, kept, converted), kept
     except InvalidInput as error:
         raise InvalidInput(
-            f"after conversion to {target} the model is another one: {error}; nothing was written"
+            f"conversion to {target} changes the model's answers: {error}; nothing was written"
         ) from None
 
 

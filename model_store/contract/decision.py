@@ -1,4 +1,4 @@
-"""Which class is fraud, and from which score on a transaction counts as one."""
+"""The class that is fraud, and the score from which a transaction is fraud."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from model_store.errors import InvalidInput
 
 DEFAULT_THRESHOLD = 0.5
 FRAUD_WORDS = ("fraud", "fraudulent", "is_fraud", "isfraud", "fraudster", "scam", "true", "yes", "y", "1", "1.0")
-"""Labels that mean fraud where exactly one class has one of them, in lower case."""
+"""Labels of fraud, in lower case; used when exactly one class has one of them."""
 
 
 def classes_of(model: Any) -> list[Any]:
@@ -38,10 +38,10 @@ def positive_index(classes: Sequence[Any], wanted: Any | None) -> int:
 
     Args:
         classes: of the model.
-        wanted: the class that is fraud, as its value or as text; None when it is to be told by itself.
+        wanted: the class that is fraud, as its value or as text; None to recognize it by its label.
 
     Raises:
-        InvalidInput: there is no such class, or none of them says by itself that it is fraud.
+        InvalidInput: no class has this value, or no class is recognized as fraud by its label.
     """
     shown = ", ".join(_text(each) for each in classes)
     if wanted is not None:
@@ -54,7 +54,7 @@ def positive_index(classes: Sequence[Any], wanted: Any | None) -> int:
         found = [number for number, each in enumerate(classes) if _text(each).lower() in FRAUD_WORDS]
         others = [_text(each).lower() for number, each in enumerate(classes) if number not in found]
         by_word = len(classes) == 2 or _text(classes[found[0]]).lower().startswith(("fraud", "is")) if found else False
-        # 1 means fraud beside 0 or -1; beside 2, either may.
+        # 1 means fraud beside 0 or -1; beside 2, both can.
         plain = (
             not found or _text(classes[found[0]]) not in ("1", "1.0") or others in (["0"], ["0.0"], ["-1"], ["-1.0"])
         )
@@ -70,7 +70,7 @@ def _text(value: Any) -> str:
 
 
 def own_threshold(model: Any, positive: Any) -> tuple[float, bool] | None:
-    """The threshold that an estimator decides by itself; None when it has none of its own.
+    """The estimator's own threshold; None when it has none.
 
     Returns:
         The threshold, and whether the score of the positive class decides by it. Where another score does (the other

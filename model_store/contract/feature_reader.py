@@ -1,6 +1,7 @@
 """Reads the features that a fitted estimator takes: kinds, categories, gaps, usual values.
 
-The estimator is read, never asked: encoders know their categories, imputers what a gap looks like, trees their splits.
+The reader looks at attributes and asks for no predictions: encoders know their categories, imputers their gap value,
+trees their splits.
 What an estimator does not know (the range of a column that is only scaled, which columns are whole numbers) comes from
 a sample of training rows, see `sample`.
 """
@@ -8,7 +9,7 @@ a sample of training rows, see `sample`.
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from model_store.errors import InvalidInput
 
 _MOST_TEXTS = 24
 _MOST_USUAL = 9
+_CENTERS = ("theta_", "means_", "centroids_", "cluster_centers_", "support_vectors_", "_fit_X", "location_")
+"""Attributes of estimators that hold values of each column."""
 
 
 def features_of(model: Any) -> tuple[list[Feature], bool]:
@@ -34,18 +37,18 @@ def features_of(model: Any) -> tuple[list[Feature], bool]:
     except InvalidInput:
         raise
     except Exception:
-        # An estimator of a kind that nobody has seen; its own library answers, and a sample tells the rest.
+        # An unknown estimator: its own library answers, and a sample completes the contract.
         return [Feature(name) for name in names], framed
     return reader.features, framed
 
 
 class _Reader:
-    """Walks through an estimator and notes what its parts say of the features that reach them."""
+    """Walks through an estimator and collects what each part knows of its features."""
 
     def __init__(self, features: list[Feature]) -> None:
         self.features = features
         self._as_sent = True
-        """Whether the values are still those that callers send."""
+        """Whether no step before this one changed the callers' values."""
 
     def visit(self, part: Any, columns: list[int]) -> list[int] | None:
         """Reads one part.
@@ -71,9 +74,8 @@ class _Reader:
             for _, transformer in part.transformer_list:
                 self.visit(transformer, columns)
             return None
-        reader = getattr(self, f"_{_READERS.get(name, '')}", None)
-        if reader is not None:
-            return reader(part, columns)  # type: ignore[no-any-return]
+        if reader := _READERS.get(name):
+            return reader(self, part, columns)
         if type(part).__module__.startswith("lightgbm.") or name == "LightGBMModel":
             self._lightgbm(part, columns)
             return None
@@ -91,7 +93,9 @@ class _Reader:
             if reached is None:
                 break
             reached = self.visit(step, reached)
-            self._as_sent &= step is None or isinstance(step, str) or _READERS.get(type(step).__name__) == "selector"
+            self._as_sent &= (
+                step is None or isinstance(step, str) or _READERS.get(type(step).__name__) is _Reader._selector
+            )
         self._as_sent = before
         return reached
 
@@ -260,18 +264,10 @@ class _Reader:
             self._usual(column, trees.threshold[inner & (trees.feature == number)])
 
     def _numbers(self, part: Any, columns: list[int]) -> None:
-        """Usual values of estimators that keep some: quantiles of each column, never a row."""
+        """Usual values from estimators that store some: quantiles of each column, never a row."""
         if hasattr(part, "tree_"):
             self._trees(part, columns)
-        for attribute in (
-            "theta_",
-            "means_",
-            "centroids_",
-            "cluster_centers_",
-            "support_vectors_",
-            "_fit_X",
-            "location_",
-        ):
+        for attribute in _CENTERS:
             kept = getattr(part, attribute, None)
             if isinstance(kept, np.ndarray) and kept.size and kept.shape[-1] == len(columns):
                 for column, values in zip(columns, np.atleast_2d(kept).T, strict=True):
@@ -335,16 +331,16 @@ def _inner_estimators(part: Any) -> Iterable[Any]:
         yield from members[:20]
 
 
-_READERS = {
-    **dict.fromkeys(("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"), "encoder"),
-    "SimpleImputer": "imputer",
-    **dict.fromkeys(("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"), "scaler"),
-    "KBinsDiscretizer": "binner",
-    "SplineTransformer": "knots",
-    "QuantileTransformer": "quantiles",
-    **dict.fromkeys(("CountVectorizer", "TfidfVectorizer", "HashingVectorizer"), "vectorizer"),
-    "HistGradientBoostingClassifier": "histogram",
-    "OnnxModel": "onnx",
+_READERS: Mapping[str, Callable[[_Reader, Any, list[int]], list[int] | None]] = {
+    **dict.fromkeys(("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"), _Reader._encoder),
+    "SimpleImputer": _Reader._imputer,
+    **dict.fromkeys(("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"), _Reader._scaler),
+    "KBinsDiscretizer": _Reader._binner,
+    "SplineTransformer": _Reader._knots,
+    "QuantileTransformer": _Reader._quantiles,
+    **dict.fromkeys(("CountVectorizer", "TfidfVectorizer", "HashingVectorizer"), _Reader._vectorizer),
+    "HistGradientBoostingClassifier": _Reader._histogram,
+    "OnnxModel": _Reader._onnx,
     **dict.fromkeys(
         (
             "RFE",
@@ -359,8 +355,8 @@ _READERS = {
             "GenericUnivariateSelect",
             "SequentialFeatureSelector",
         ),
-        "selector",
+        _Reader._selector,
     ),
-    **dict.fromkeys(("XGBClassifier", "XGBRFClassifier"), "xgboost"),
-    **dict.fromkeys(("RandomForestClassifier", "ExtraTreesClassifier", "GradientBoostingClassifier"), "trees"),
+    **dict.fromkeys(("XGBClassifier", "XGBRFClassifier"), _Reader._xgboost),
+    **dict.fromkeys(("RandomForestClassifier", "ExtraTreesClassifier", "GradientBoostingClassifier"), _Reader._trees),
 }

@@ -14,7 +14,7 @@ KINDS: tuple[Kind, ...] = ("number", "integer", "boolean", "category", "text", "
 _TEXT_READERS = ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
 _DICTIONARY_READERS = ("DictVectorizer", "FeatureHasher")
 ANY = "any"
-"""The type of a column that a model is given and does not look at."""
+"""The type of a column that a model gets and ignores."""
 Value = float | int | str | bool | None
 
 
@@ -27,9 +27,9 @@ class Feature:
     gaps: bool | None = None
     """Whether a gap may be sent; None while it is not known."""
     written: Value = None
-    """What a gap is written as for the estimator; None for NaN, or for text, None or NaN as `dtype` has it."""
+    """The value of a gap for the estimator; None means NaN, or for texts None or NaN according to `dtype`."""
     categories: tuple[Any, ...] = ()
-    """All that the estimator knows, in its order."""
+    """All categories of the estimator, in its order."""
     unknown: Literal["", "refused", "answered"] = ""
     """What the estimator does with another category."""
     dtype: str = ""
@@ -41,7 +41,7 @@ class Feature:
     usual: tuple[float, ...] = field(default=(), compare=False)
     """Values that the estimator knows of; for making rows, not part of the contract."""
     texts: tuple[str, ...] = field(default=(), compare=False)
-    """Texts of words that the estimator knows; likewise."""
+    """Texts of words that the estimator knows; not part of the contract."""
 
     def to_dict(self) -> dict[str, Any]:
         """As the manifest's feature schema has it."""
@@ -95,13 +95,13 @@ def _require_values(name: str, values: Mapping[str, Any]) -> None:
     if not isinstance(values.get("written"), int | float | str | None):
         raise InvalidInput(f"feature {name!r} writes gaps as {values['written']!r}; allowed: a number or a text")
     if not isinstance(values.get("categories"), Sequence | None) or isinstance(values.get("categories"), str):
-        raise InvalidInput(f"feature {name!r} has the categories {values['categories']!r}; allowed: a list")
+        raise InvalidInput(f"feature {name!r} has categories that are not a list; allowed: a list")
     bins = values.get("bins")
     if bins is None:
         return
     lists = [bins.get(key) for key in ("edges", "shares")] if isinstance(bins, Mapping) else [None]
     if not all(isinstance(each, Sequence) and all(_is_number(value) for value in each) for each in lists):
-        raise InvalidInput(f"feature {name!r} has the bins {bins!r}; allowed: edges and shares, lists of numbers"[:300])
+        raise InvalidInput(f"feature {name!r} has bins of another kind; allowed: edges and shares, lists of numbers")
 
 
 def _is_number(value: Any) -> bool:
@@ -112,7 +112,7 @@ def feature_names_of(model: Any) -> tuple[list[str], bool]:
     """The features' names, and whether the model takes a data frame with them.
 
     Raises:
-        InvalidInput: the model neither names nor numbers its features, or names one twice.
+        InvalidInput: the model neither names nor counts its features, or names one twice.
     """
     names = own_names(model)
     if names is not None:
@@ -144,7 +144,7 @@ def takes_texts(model: Any) -> bool:
 
 
 def require_unique(names: Sequence[str]) -> None:
-    """Raises InvalidInput when a name stands twice."""
+    """Raises InvalidInput when a name is empty or appears twice."""
     if not all(names):
         raise InvalidInput("the model takes a feature without a name; a caller could not send it")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -170,7 +170,7 @@ def _feature_count(model: Any) -> int | None:
 
 
 def _members(model: Any) -> Iterable[Any]:
-    """The model, and what stands at its front when it does not know its features itself."""
+    """The model and the first estimators inside it, which may know the features when the model does not."""
     yield model
     for attribute in ("best_estimator_", "estimator_"):
         if (inner := getattr(model, attribute, None)) is not None:

@@ -1,4 +1,4 @@
-"""Rows into leaves: for each leaf of a model of trees a row that ends in it, as far as one can be found."""
+"""Finds for each leaf of a model of trees a row that ends in it, where one exists."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ MOST_LEAVES = 10_000
 def rows_into_leaves(
     structure: Structure, own: OwnModel, rows: list[tuple[Any, ...]]
 ) -> tuple[list[tuple[Any, ...]], int, int]:
-    """More rows, one into each leaf that no row has reached, as far as they are found."""
+    """Finds one more row for each leaf that no row has reached, where one exists."""
     trees = structure.trees
     assert trees is not None  # noqa: S101 - the caller has looked
     every = trees.leaves

@@ -1,4 +1,4 @@
-"""Rows that are made from a model's structure and contract, before anybody has asked the model."""
+"""Makes rows from a model's structure and contract, without asking the model."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ def made_rows(contract: Contract, structure: Structure, base: tuple[Any, ...], s
     values = [_values_of(feature, structure, number) for number, feature in enumerate(features)]
     rows = [base]
     most = min(_MOST_ROWS, max(500, _MOST_CELLS // max(1, len(features))))
-    # Several columns change at once, each in an order of its own, so that a row reaches many leaves.
+    # Several columns change at once, each in its own order, so that a row reaches many leaves.
     longest = max(len(each) for each in values)
     order = [list(random.permutation(len(each))) for each in values]
     rows += [tuple(each[index[turn % len(each)]] for each, index in zip(values, order, strict=True))
@@ -46,7 +46,7 @@ def made_rows(contract: Contract, structure: Structure, base: tuple[Any, ...], s
 
 
 def _values_of(feature: Feature, structure: Structure, number: int) -> list[Any]:
-    """Values of a feature that every model of this contract answers, as far as that can be told."""
+    """Values of a feature that every model of this contract is expected to answer."""
     if feature.kind == "boolean":
         return [False, True]
     if feature.categories:
@@ -124,7 +124,7 @@ def unknown_category(feature: Feature) -> Any:
 
 
 def ordinary_value(feature: Feature, choice: int) -> Any:
-    """A value in the middle of what is usual; one of four to choose from."""
+    """One of four values in the middle of the usual range."""
     if feature.kind == "boolean":
         return choice % 2 == 1
     if feature.categories:
@@ -158,5 +158,5 @@ def _has_nan(rows: Sequence[tuple[Any, ...]]) -> bool:
 
 
 def unique_rows(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows without those that stand before; NaN equals NaN, and -0 is not 0."""
+    """The rows without duplicates; NaN equals NaN, and -0 differs from 0."""
     return list({repr(row): row for row in rows}.values())

@@ -1,11 +1,11 @@
 """A model's own answers: rows as callers send them, through the model's own library, as scores from 0 to 1 in 64 bits.
 
-This is what everything else is measured by: golden rows hold these answers, optimized forms have to give them.
+These answers are the reference: golden rows hold them, and optimized forms must return them.
 """
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,9 +17,9 @@ from model_store.errors import InvalidInput
 
 _EXACT_INTEGERS = 1 << 53
 _GRAIN = 1e-9
-"""Of an anomaly detector's largest known score: closer ones have one rank."""
+"""Relative to an anomaly detector's largest known score: closer scores share a rank."""
 Row = Sequence[Any]
-"""One value a feature: float (a gap is NaN or what it is written as), int, str, bool or None."""
+"""One value for each feature: float (a gap is NaN or the feature's gap value), int, str, bool or None."""
 Output = Literal["predict_proba", "decision_function", "anomaly_score"]
 
 
@@ -39,16 +39,16 @@ def decided_score(score: float, *, fraud: bool) -> DecidedScore:
 
 
 def is_fraud(score: float, threshold: float) -> bool:
-    """The decision: the model's own where it comes with the score, else by the threshold."""
+    """The decision: the model's own when the score has one, else by the threshold."""
     return score.fraud if type(score) is DecidedScore else score >= threshold
 
 
 class RowRefused(Exception):
-    """The model's own library does not answer a row.
+    """The model's own library refuses a row.
 
     Args:
         message: what the library says, on one line.
-        index: which row of those asked for; None when it is not known.
+        index: position of the row in the request; None when unknown.
     """
 
     def __init__(self, message: str, index: int | None = None) -> None:
@@ -57,12 +57,12 @@ class RowRefused(Exception):
 
 
 class NoProbability(RowRefused):
-    """The model returned a number outside 0 to 1 in the place of a probability."""
+    """The model returned a number outside 0 to 1 instead of a probability."""
 
 
 @dataclass(frozen=True)
 class AnomalyRanks:
-    """How an anomaly detector's score becomes a number from 0 to 1: by rank among the scores of a reference.
+    """Maps an anomaly detector's score to 0 to 1 by its rank among the scores of reference rows.
 
     Below the detector's own limit lies [0, 0.5), above it (0.5, 1], so 0.5 decides as the detector does.
     """
@@ -120,7 +120,7 @@ def _rank(scores: "np.ndarray[Any, Any]", knots: tuple[float, ...]) -> "np.ndarr
 
 
 class OwnModel:
-    """A fitted estimator with what it takes to ask it about rows of JSON values.
+    """A fitted estimator and its contract; answers rows of JSON values.
 
     Args:
         model: fitted.
@@ -225,7 +225,7 @@ class OwnModel:
         return [decided_score(score, fraud=bool(fraud)) for score, fraud in zip(scores, decided.tolist(), strict=True)]
 
     def raw_scores(self, rows: Sequence[Row]) -> list[float]:
-        """What the model's own method says of the rows that it answers, in their order."""
+        """The results of the model's own method for the rows that it answers, in their order."""
         found: list[float] = []
         pending = [rows] if rows else []
         while pending:
@@ -241,7 +241,7 @@ class OwnModel:
         return found
 
     def raw(self, table: Any) -> "np.ndarray[Any, Any]":
-        """What the model's own method says of the wanted class, before it becomes a score."""
+        """The result of the model's own method for the positive class, before it becomes a score."""
         if self.output == "predict_proba":
             answers = np.asarray(self.model.predict_proba(table))
             return np.asarray(answers[:, self.positive_index], dtype=np.float64)
@@ -303,7 +303,7 @@ def _is_gap(value: Any) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line of at most 300 characters."""
+    """An error's message on one line of at most 300 characters."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
@@ -341,21 +341,12 @@ def _is_outlier_detector(model: Any) -> bool:
 
 
 def is_gap(value: Any) -> bool:
-    """Whether a value of a row stands for a gap."""
+    """Whether a value of a row is a gap."""
     return _is_gap(value)
 
 
 def gap_of(feature: Feature) -> Any:
-    """What a gap of a feature is in a row."""
+    """The value of a feature's gap in a row."""
     if feature.written is not None:
         return feature.written
     return math.nan if feature.is_numeric else None
-
-
-def row_of(features: Sequence[Feature], transaction: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A row from an object of JSON values; what is missing or null is a gap."""
-    found = []
-    for feature in features:
-        value = transaction.get(feature.name)
-        found.append(gap_of(feature) if value is None else value)
-    return tuple(found)

@@ -14,7 +14,7 @@ from model_store.errors import InvalidInput
 
 
 def columns_of(steps: Sequence[Any], features: int) -> tuple[Columns, bool]:
-    """The program of a pipeline's steps before the last one.
+    """Reads the steps before the last one into a program.
 
     Args:
         steps: fitted transformers, in order.
@@ -115,7 +115,7 @@ def _one_hot(step: Any, parts: list[Column]) -> list[Column | Table]:
         kept = [index for index in range(len(categories)) if index != dropped]
         entries = {_key(categories[index]): (column, 1.0) for column, index in enumerate(kept)}
         if dropped is not None:
-            # A dropped category is all zeros: which is the same as a zero in the first column.
+            # A dropped category is all zeros, which equals a zero in the first column.
             entries[_key(categories[dropped])] = (0, 0.0)
         unknown = None if step.handle_unknown == "ignore" else "own"
         found.append(Table(part.source, len(kept), entries, unknown, _fill_of(part)))

@@ -1,4 +1,4 @@
-"""From a fitted model to everything that is registered with it: contract, golden rows, optimized form.
+"""Makes contract, golden rows and optimized form of a fitted model, and checks them against its answers.
 
 proven = prove(model, Claims(positive_class="fraud"))
 proven.contract, proven.golden, proven.form
@@ -24,7 +24,7 @@ _REFERENCE_ROWS = 5000
 
 @dataclass(frozen=True)
 class Claims:
-    """What is said of a model when it is registered, beside the model itself."""
+    """What a data scientist claims about a model."""
 
     positive_class: Any | None = None
     threshold: float | None = None
@@ -83,7 +83,7 @@ def _classifier_of(booster: Any, missing: float | None = None) -> Any:
 
 
 def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
-    """Everything that is registered with a model.
+    """Makes everything that is registered with a model.
 
     Args:
         model: fitted, as `servable` returns it.
@@ -91,7 +91,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
         form: whether an optimized form is made where there is an exact one.
 
     Raises:
-        InvalidInput: what is claimed contradicts the model, or it cannot be served; says why.
+        InvalidInput: a claim contradicts the model, or the model cannot be served; says why.
     """
     from model_store.contract.sample import sample_rows, with_sample
 
@@ -128,7 +128,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
 
 
 def _require_kept(contract: Contract, golden: GoldenRows) -> None:
-    """Raises InvalidInput unless contract and golden rows are read again as they are written."""
+    """Raises InvalidInput unless contract and golden rows survive writing and reading."""
     try:
         schema = json.loads(json.dumps([each.to_dict() for each in contract.features], allow_nan=False))
         Contract.from_dict(json.loads(json.dumps(contract.to_dict(), allow_nan=False)), schema)
@@ -141,7 +141,7 @@ def check_model(contract: Contract, golden: GoldenRows, model: Any) -> float:
     """The largest difference of a model, converted or loaded again, from the answers to golden rows.
 
     Raises:
-        InvalidInput: it answers, decides or refuses otherwise; names the row.
+        InvalidInput: an answer, a decision or a refusal differs; names the row.
     """
     rows = golden.for_model(contract.features)
     own = contract.own(model)
@@ -166,13 +166,13 @@ def check_form(form: Form, contract: Contract, model: Any, golden: GoldenRows) -
     """The largest difference of an optimized form over the golden rows that a service would hand it.
 
     Args:
-        form: made or read again.
+        form: as made, or as read from a file.
         contract: of the model.
         model: answers the rows that the form leaves to its library.
         golden: of the model.
 
     Raises:
-        InvalidInput: the form answers otherwise than the model; names the row.
+        InvalidInput: an answer of the form differs from the model's; names the row.
     """
     runner, own = FormRunner(form, contract.threshold), contract.own(model)
     rows = [

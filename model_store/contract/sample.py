@@ -1,6 +1,6 @@
-"""What training rows add to a contract: kinds, ranges, gaps, bins for drift, and metrics on rows that were held out.
+"""Completes a contract from training rows (kinds, ranges, gaps, bins for drift); calculates metrics from held-out rows.
 
-Only what is counted is kept: the deciles of a column and its categories that the model itself knows; never a row.
+Only counts are stored: a column's deciles and the categories that the model knows; never a row.
 """
 
 import math
@@ -18,7 +18,7 @@ from model_store.contract.own import RowRefused, gap_of, is_fraud
 from model_store.errors import FileMissing, InvalidInput
 
 MOST_ROWS = 200_000
-"""Rows of a sample that are read at most."""
+"""Maximum rows that are read of a sample."""
 _MOST_CATEGORIES = 1000
 
 
@@ -71,7 +71,7 @@ def training_table(path: Path | None) -> Path | None:
 
 
 def with_sample(contract: Contract, path: Path, *, underscored: bool = False) -> Contract:
-    """The contract with what some training rows tell of its features.
+    """Completes a contract from training rows.
 
     Args:
         contract: of the model.
@@ -96,7 +96,7 @@ def rows_of(contract: Contract, frame: Any) -> list[tuple[Any, ...]]:
 
 
 def sample_rows(contract: Contract, path: Path, most: int) -> list[tuple[Any, ...]]:
-    """Some rows of a sample, for what is counted over rows; nothing of them is kept."""
+    """Some rows of a sample, for counts over rows; no row is stored."""
     frame = _columns(contract, read_table(path, contract.features), path)
     return rows_of(contract, frame.sample(min(most, len(frame)), random_state=0))
 
@@ -123,11 +123,10 @@ def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> d
     except RowRefused as error:
         raise InvalidInput(f"{path}: the model does not answer these rows: {error}") from None
     decisions = [is_fraud(score, contract.threshold) for score in scores]
+    by_class = metrics.precision_recall_fscore_support(truth, decisions, average="binary", zero_division=0)[:3]
     found = {
         "accuracy": metrics.accuracy_score(truth, decisions),
-        "precision": metrics.precision_score(truth, decisions, zero_division=0),
-        "recall": metrics.recall_score(truth, decisions),
-        "f1": metrics.f1_score(truth, decisions),
+        **dict(zip(("precision", "recall", "f1"), by_class, strict=True)),
         "roc_auc": metrics.roc_auc_score(truth, scores),
         "average_precision": metrics.average_precision_score(truth, scores),
     }
@@ -170,7 +169,7 @@ def _with_column(feature: Feature, column: Any, path: Path) -> Feature:
             finite = finite[finite != written]
         if len(finite):
             changes |= _counted(finite)
-    # A sample without a gap says nothing: the model is asked.
+    # A sample without a gap proves nothing, so the model is asked.
     return replace(feature, kind=kind, gaps=True if gaps and feature.gaps is None else feature.gaps, **changes)
 
 

@@ -1,4 +1,4 @@
-"""An optimized form as a file holds it: one line of JSON of known kinds and ranges, then the graph."""
+"""Reads an optimized form's file: one line of JSON with known types and ranges, then the graph."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""What golden rows and optimized forms are made from: a pipeline's columns and the last step's trees."""
+"""The structure of a model: a pipeline's column program and the last step's trees."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from model_store.serialization.trees import Trees, trees_of
 
 @dataclass(frozen=True)
 class Structure:
-    """What golden rows and optimized forms are made from: a pipeline's columns and the last step's trees."""
+    """The structure of a model: a pipeline's column program and the last step's trees."""
 
     columns: Columns | None
     """The program of the columns; None where the steps before the last have no exact one."""
@@ -25,7 +25,7 @@ class Structure:
 
 
 def structure_of(model: Any, contract: Contract) -> Structure:
-    """The structure of a fitted model, as far as it is known."""
+    """Reads the structure of a fitted model."""
     steps, final = _split(model)
     columns, sparse, trees, reasons = None, False, None, []
     try:
@@ -47,7 +47,7 @@ def _split(model: Any) -> tuple[list[Any], Any]:
         name = type(model).__name__
         if name == "Pipeline" and getattr(model, "steps", None):
             inner = [step for _, step in model.steps]
-            # A sampler of imbalanced-learn takes part in training only.
+            # A sampler of imbalanced-learn works in training only.
             steps += [each for each in inner[:-1] if not (hasattr(each, "fit_resample"))]
             model = inner[-1]
         elif name in ("FixedThresholdClassifier", "TunedThresholdClassifierCV"):

@@ -1,4 +1,4 @@
-"""The registry and the key of a checkout: used by the library and the command line when nothing else is named.
+"""The registry and the key of a checkout: the defaults of the library and the command line.
 
 `MODEL_REGISTRY_URL` names another registry; `MODEL_KMS_KEY`, `MODEL_KEY_FILE` and `MODEL_KEY` name other keys.
 """

@@ -77,7 +77,7 @@ class StaticKey:
 
 @dataclass(frozen=True)
 class Keyring:
-    """The keys at hand: the first encrypts, all decrypt."""
+    """Several keys: the first encrypts, all decrypt."""
 
     providers: tuple[KeyProvider, ...] = field(default=())
 
@@ -146,7 +146,7 @@ class Keyring:
                 return provider.unwrap(slot, context)
         needed = ", ".join(slot.key_id for slot in slots)
         present = ", ".join(provider.key_id for provider in self.providers) or "none"
-        raise KeyNotFound(f"the artifact is encrypted for key {needed}; at hand: {present}")
+        raise KeyNotFound(f"the artifact is encrypted for key {needed}; available: {present}")
 
 
 def generate_key() -> bytes:

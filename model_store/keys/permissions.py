@@ -1,4 +1,4 @@
-"""Whether a file with a secret is as private as it has to be."""
+"""Permissions of files that hold secrets."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,7 @@ _GROUP = 0o070
 def open_to_others(path: Path) -> bool:
     """Whether anybody but its owner can use a file.
 
-    A group may read a file that belongs to somebody else: so a cluster mounts secrets, owned by root, for the group
-    that a pod runs in alone.
+    A group may read a file of another owner: a cluster mounts secrets as root's, readable by the group of one pod.
 
     Raises:
         OSError: there is no such file.

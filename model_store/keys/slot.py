@@ -1,4 +1,4 @@
-"""What an artifact keeps of a key, and what can open it: a key of this machine, or one that a service holds."""
+"""Key slots of an artifact, and the interface of keys that open them: local keys and keys in a service."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Who may do what: roles from a policy file.
+"""Access policy: the roles of actors, from a file.
 
     {
       "default": {"role": "reader"},
@@ -9,7 +9,7 @@
     }
 
 On a directory the library itself holds the policy; a user who can write the directory by other means is not bound
-by it. On S3 the roles are IAM policies. Without a policy file everybody is an admin.
+by it. On S3 the roles are IAM policies. Without a policy file every actor is an admin.
 """
 
 import os
@@ -27,10 +27,10 @@ POLICY_VARIABLE = "MODEL_ACCESS_POLICY"
 
 
 class Role(StrEnum):
-    """Each role may do what the one before it may, and more."""
+    """Each role includes the rights of the one before it."""
 
     READER = "reader"
-    """Lists, looks, loads, exports."""
+    """Lists, shows, loads and exports versions."""
     PUBLISHER = "publisher"
     """Registers, imports, signs."""
     PROMOTER = "promoter"
@@ -94,7 +94,7 @@ class AccessPolicy:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "AccessPolicy":
-        """The policy of the file that `MODEL_ACCESS_POLICY` names; everybody is an admin when it names none.
+        """The policy of the file that `MODEL_ACCESS_POLICY` names; every actor is an admin when it names none.
 
         Raises:
             InvalidInput: the file cannot be read or is not a policy.
@@ -104,7 +104,7 @@ class AccessPolicy:
 
     @classmethod
     def from_file(cls, path: Path) -> "AccessPolicy":
-        """Reads a policy file; unlisted actors have the default rights, a reader's unless the file sets others.
+        """Reads a policy file. Unlisted actors get its default rights, or a reader's when it has none.
 
         Raises:
             InvalidInput: the file cannot be read or is not a policy; says where.

@@ -1,7 +1,7 @@
 """The audit log: who did what to which model version, when and why; each record holds the digest of the one before.
 
-A record is written before what it tells of takes effect, so that nothing happens unrecorded; a crash in between leaves
-the record of something that did not happen after all. A record that was changed, left out or put in breaks the chain.
+A record is written before its action takes effect, so that no action is unrecorded; a crash in between leaves the
+record of an action that did not happen. A changed, missing or inserted record breaks the chain.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class AuditLog:
 
     Args:
         storage: the registry's.
-        actor: whose doings are recorded.
+        actor: whose actions are recorded.
     """
 
     def __init__(self, storage: Storage, actor: str) -> None:
@@ -57,7 +57,7 @@ class AuditLog:
         """Adds a record.
 
         Raises:
-            StorageFailed: it cannot be written; what it tells of must then not happen.
+            StorageFailed: the record cannot be written; the caller must not carry out the action.
         """
         sequence, previous = self._head()
         for _ in range(_ATTEMPTS):
@@ -104,7 +104,7 @@ class AuditLog:
         ]
 
     def _head(self) -> tuple[int, str]:
-        """Sequence and digest of the last record that is known of; later ones are found by walking on."""
+        """Sequence and digest of the last known record; later records are found one by one."""
         try:
             sequence = int(self._storage.read("audit/head"))
             return sequence, _digest(self._storage.read(_key(sequence)))
@@ -120,7 +120,7 @@ class AuditLog:
 
 
 def _key(sequence: int) -> str:
-    """A thousand records in each directory, which keeps directories fast; the time of a record is inside it."""
+    """A directory holds a thousand records, so that listing stays fast; a record holds its own time."""
     return f"audit/{sequence // 1000:06}/{sequence:09}.json"
 
 

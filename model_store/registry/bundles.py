@@ -1,9 +1,8 @@
-"""Model versions that leave a registry and enter another as one file, a bundle.
+"""Exports and imports model versions as one file, a bundle.
 
 A bundle is a tar file with `bundle.json` (the SHA-256 of every other member), `manifest.json`, `artifact`,
-`runtime` when it has an optimized form, `signature.json` when signed. Digests, signatures and lineage stay what they
-are, and everything is verified before anything is taken in. The artifact stays encrypted for the keys it was encrypted
-for.
+`runtime` when it has an optimized form, `signature.json` when signed. Digests, signatures and lineage do not
+change. An import verifies everything before it stores anything. The artifact stays encrypted for the same keys.
 """
 
 import hashlib
@@ -62,7 +61,7 @@ _OPENED_FILES = {ARTIFACT_FILE: MODEL, GOLDEN_FILE: GOLDEN, RUNTIME_FILE: FORM}
 
 
 def bundle_file(model_id: str, path: Path) -> Path:
-    """The file of a bundle: the path itself, or `<model id>.bundle` in a directory that is there."""
+    """The path of a bundle: the path itself, or `<model id>.bundle` in an existing directory."""
     return path / f"{model_id}.bundle" if path.is_dir() else path
 
 
@@ -70,9 +69,9 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     """Writes a model version as one bundle; the file appears whole or not at all.
 
     Args:
-        registry: that has it.
+        registry: holds the version.
         model_id: which.
-        path: where to, as for `bundle_file`; a file that is there is replaced.
+        path: the file to write, as for `bundle_file`; an existing file is replaced.
 
     Returns:
         The SHA-256 of each member.
@@ -100,7 +99,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
 
 
 def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
-    """Takes a bundle in, after everything in it was verified.
+    """Imports a bundle after verifying everything in it.
 
     Returns:
         The model id; the same as where it was exported.
@@ -108,7 +107,7 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
     Raises:
         AccessDenied: the actor's role does not allow it.
         FileMissing: there is no such file.
-        UnreadableModel, ChecksumMismatch, SizeLimit: it is not a bundle, or not as it was written.
+        UnreadableModel, ChecksumMismatch, SizeLimit: it is not a bundle, or it was altered.
         VersionConflict: the registry has another model version of this id.
         StorageFailed: the registry cannot be written.
     """
@@ -195,9 +194,9 @@ def _is_encrypted(path: Path) -> bool:
 
 
 def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMetadata) -> None:
-    """Raises what the rules refuse of a version's files, where a key at hand opens them.
+    """Raises StructureRefused unless the rules allow a version's files that a key opens.
 
-    Of a version that no key opens only the contract is looked at: a loader that has the key looks at the files itself.
+    Of a version that no key opens only the contract is checked; a loader that has the key checks the files itself.
 
     Args:
         registry: its keys are tried.
@@ -232,7 +231,7 @@ def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMe
 
 
 def _decrypted(registry: ModelRegistry, path: Path, target: BinaryIO) -> str | None:
-    """Writes an artifact's payload; returns its serializer, or None where no key at hand opens it."""
+    """Writes an artifact's payload; returns its serializer, or None when no key opens it."""
     with open_artifact(path) as artifact:
         try:
             verified = artifact.verify(registry.keys)

@@ -1,8 +1,8 @@
-"""Finds model versions fast: what was read once is read again only when its directory has changed.
+"""Finds model versions fast: a version is read again only after its directory has changed.
 
-The index is told from the registry's files and never the other way round. It is kept in memory, and in a cache file
-that can be rebuilt, so that a lost, old or damaged one does no harm: an entry counts only while the storage's mark of
-change is the one that it was made at, and is kept only when that mark can be relied on.
+The index is a cache of the registry's files, in memory and in a file that can be lost, old or damaged without harm: an
+entry is valid while the storage's change number is the one it was read at, and is stored only when that number is
+final.
 """
 
 import gc
@@ -34,7 +34,7 @@ class Index:
         self._entries: dict[str, tuple[int, ModelMetadata]] | None = None
 
     def models(self, names: list[str], read: Any) -> list[ModelMetadata]:
-        """The present model versions of some model names, in no order.
+        """The model versions of some model names, unordered.
 
         Args:
             names: model names.
@@ -53,7 +53,7 @@ class Index:
                 if (metadata := self._read(model_id, mark if settled else None, read)) is not None:
                     found.append(metadata)
                     changed += 1
-        # Writing the file costs as much as reading some hundred versions; a few are read again instead.
+        # Writing the file takes as long as reading some hundred versions, so a few changes are not written.
         if changed > max(100, len(found) // 20):
             self._save()
         return found
@@ -63,7 +63,7 @@ class Index:
         try:
             metadata: ModelMetadata = read(model_id)
         except ModelNotFound:
-            # It went between the listing and the reading.
+            # The version was deleted after it was listed.
             return None
         if mark is not None:
             self._entries[model_id] = (mark, metadata)
@@ -97,7 +97,7 @@ class Index:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Keeps the collector of cycles from walking ten thousand new objects that hold none, again and again."""
+    """Pauses the cycle collector, which would walk ten thousand new objects that hold no cycles."""
     enabled = gc.isenabled()
     gc.disable()
     try:

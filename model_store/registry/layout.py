@@ -1,4 +1,4 @@
-"""Where a registry's files lie and how they are written; what every part of the registry shares."""
+"""Paths and formats of a registry's files, shared by its modules."""
 
 import getpass
 import hashlib
@@ -19,7 +19,7 @@ from model_store.storage.directory import DirectoryStorage
 
 
 def context_of(metadata: ModelMetadata) -> dict[str, str]:
-    """What a registered artifact is bound to: its version, and the contract and golden rows that it has."""
+    """The encryption context of a registered artifact: its version, contract and golden rows."""
     return {
         "model_id": metadata.model_id,
         "model_name": metadata.model_name,
@@ -94,7 +94,7 @@ def storage_at(location: str | Path | None) -> Storage:
 
 
 def user_name() -> str:
-    """Who runs this process."""
+    """The name of the user that runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

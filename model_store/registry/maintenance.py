@@ -1,6 +1,6 @@
-"""What is done to many model versions at once: verify everything, rotate keys, clean up, count.
+"""Operations on many model versions: verify, rotate keys, clean up, count.
 
-Nothing that is deployed, has an alias, or is what a rollback may go back to is ever removed.
+A version that is deployed, has an alias or is a rollback's target is never removed.
 """
 
 from collections import Counter, defaultdict
@@ -20,14 +20,14 @@ from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 
 ROLLBACK_WINDOW = 5
-"""How many of the last different versions of each environment are kept for a rollback."""
+"""Last different versions of each environment that are kept for a rollback."""
 ROLLBACK_WINDOW_DAYS = 90
-"""So long what was deployed is kept for a rollback, however many versions came after it."""
+"""Days that a deployed version is kept for a rollback."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one thing in the registry."""
+    """The result of verifying one object of the registry."""
 
     subject: str
     """A model id, or `audit`."""
@@ -43,12 +43,12 @@ class Finding:
 def verify_everything(
     registry: ModelRegistry, model_ids: Sequence[str] = (), step: Step = no_step
 ) -> Iterator[Finding]:
-    """Looks at every manifest, state, artifact, alias and audit record, or at the model versions that are named.
+    """Verifies every manifest, state, artifact, alias and audit record, or the named model versions.
 
     Args:
         registry: the registry.
-        model_ids: only these, and then neither aliases nor the audit log.
-        step: told of progress.
+        model_ids: verifies only these, without aliases and the audit log.
+        step: gets the progress.
     """
     wanted = list(model_ids) or [
         model_id for name in registry.storage.names("models") for model_id in registry.storage.names(f"models/{name}")
@@ -75,12 +75,12 @@ def reasons_to_keep(
     models: Iterable[ModelMetadata] | None = None,
     in_use: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The model versions that must not go, each with the reason.
+    """The model versions that must not be deleted, each with the reason.
 
     Args:
         registry: the registry.
-        models: its model versions, when they are at hand.
-        in_use: others that must not, with their reasons, such as what stacks name.
+        models: its model versions, when the caller has them.
+        in_use: other versions to keep, with their reasons, such as those that stacks name.
     """
     reasons: dict[str, str] = dict(in_use or {})
     oldest = (datetime.now(UTC) - timedelta(days=ROLLBACK_WINDOW_DAYS)).isoformat()
@@ -115,7 +115,7 @@ def delete_model(
     Raises:
         AccessDenied: the actor's role does not allow it.
         ModelNotFound: no model version has this id.
-        InUse: it is deployed, has an alias, or is what a rollback may go back to.
+        InUse: it is deployed, has an alias, or is a rollback's target.
         StorageFailed: it cannot be removed.
     """
     registry.get_metadata(model_id)
@@ -133,16 +133,16 @@ def cleanup(
 
     Args:
         registry: the registry.
-        keep_latest: how many of each model stay, whatever else; at least 1.
-        dry_run: whether to tell only.
+        keep_latest: versions of each model that stay; at least 1.
+        dry_run: whether to report without deleting.
         in_use: as for `reasons_to_keep`.
 
     Returns:
-        The versions that went (or would), and those that stay although they are old, each with the reason.
+        The deleted versions (or those a dry run would delete), and the old versions that stay, each with the reason.
 
     Raises:
         AccessDenied: the actor's role does not allow it.
-        StorageFailed: one cannot be removed; those before it are gone.
+        StorageFailed: a version cannot be removed; those before it are deleted.
     """
     models = registry.list_models()
     reasons = reasons_to_keep(registry, models, in_use)
@@ -162,13 +162,13 @@ def cleanup(
 def rotate_keys(
     registry: ModelRegistry, model_ids: Sequence[str], new_keys: Sequence[KeyProvider], step: Step = no_step
 ) -> list[str]:
-    """Gives the artifacts of model versions other keys; digests stay the same.
+    """Rotates the keys of model versions' artifacts; digests do not change.
 
     Args:
         registry: its keys open the artifacts.
-        model_ids: which; those that are not encrypted are passed over. All when empty.
+        model_ids: versions to rotate, all when empty; versions that are not encrypted are skipped.
         new_keys: each gets a slot.
-        step: told of progress.
+        step: gets the progress.
 
     Returns:
         The model versions whose keys were rotated.

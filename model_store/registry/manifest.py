@@ -1,4 +1,4 @@
-"""What is known of a model version: its immutable manifest and its status."""
+"""Metadata of a model version: its immutable manifest and its status."""
 
 import math
 import re
@@ -23,7 +23,7 @@ _TAG = re.compile(r"[^\s,][^,\n]{0,62}")
 
 
 class ModelStatus(StrEnum):
-    """How far a model version has come."""
+    """Lifecycle status of a model version."""
 
     TRAINED = "trained"
     VALIDATED = "validated"
@@ -38,7 +38,7 @@ class ModelStatus(StrEnum):
         return _TRANSITIONS[self]
 
     def require_transition(self, target: "ModelStatus") -> None:
-        """Raises unless the target may follow.
+        """Raises IllegalTransition unless the target may follow.
 
         Raises:
             IllegalTransition: it may not; lists what may.
@@ -88,13 +88,13 @@ class Source:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """A model version: everything of its manifest, and its present status."""
+    """Metadata of a model version: the fields of its manifest, and its status."""
 
     model_id: str
     model_name: str
     model_type: str
     version: int
-    """1, 2, 3… within the model name; a number is never given twice."""
+    """1, 2, 3… within the model name; numbers are never reused."""
     description: str
     tags: tuple[str, ...]
     author: str
@@ -104,7 +104,7 @@ class ModelMetadata:
     digest: str
     """The artifact's digest, `sha256:<hex>`; stays the same when keys rotate."""
     size_bytes: int
-    """Of the artifact file as it was registered; other key slots make it longer or shorter."""
+    """Size of the registered artifact file; a rotation of keys can change the file's size."""
     payload_bytes: int
     """The size of the serialized and compressed model inside the artifact."""
     serializer: str
@@ -123,8 +123,8 @@ class ModelMetadata:
     `payload_bytes`, `largest_difference` from the model, `tolerance` and `sample_rows`; for `native`, the `reason`.
     None: not made."""
     contract: Mapping[str, Any] | None = None
-    """What the model takes and gives beside its features, and its golden rows; see `model_store.contract`. None for a
-    version that was registered before contracts were, or that is kept without being served."""
+    """Contract of the model without its features, and its golden rows; see `model_store.contract`. None for a version
+    that was registered before contracts existed, or for the registry only."""
     status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
 
     @property
@@ -149,15 +149,15 @@ class ModelMetadata:
         return tuple(str(feature["name"]) for feature in self.feature_schema)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """All fields as plain JSON values."""
         return {**asdict(self), "status": str(self.status)}
 
     def manifest(self) -> dict[str, Any]:
-        """What never changes, as plain JSON values."""
+        """The immutable fields as plain JSON values."""
         values = self.to_dict()
         del values["status"]
         if self.contract is None:
-            # As such manifests were written and signed.
+            # Manifests of that time were written and signed so.
             del values["contract"]
         return values
 
@@ -183,7 +183,7 @@ class ModelMetadata:
         except TypeError as error:
             raise UnreadableModel(f"the manifest has a field of another kind ({error})") from None
         values["status"] = status
-        # What the frozen class's own constructor does with every field given, ten times as fast: there are many.
+        # Equals the frozen class's constructor with every field given, and is ten times as fast.
         made = object.__new__(cls)
         made.__dict__.update(values)
         return made
@@ -217,7 +217,7 @@ def is_model_name(text: str) -> bool:
 
 
 def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None:
-    """Raises unless model name, model type and tags are allowed.
+    """Raises InvalidInput unless model name, model type and tags are allowed.
 
     Raises:
         InvalidInput: one is not; says what is allowed.

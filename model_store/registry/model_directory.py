@@ -1,4 +1,4 @@
-"""A directory of model files, tidied up: the latest versions of each model stay.
+"""Cleans up a directory of model files: the latest versions of each model stay.
 
 A file's name says which model it is of: what is left without the suffixes and without versions and dates at the end.
 `fraud_v1.joblib`, `fraud_v2.joblib`, `fraud_1.2.3-rc1.pkl` and `fraud_20241009_123456.pkl` are versions of `fraud`;
@@ -33,13 +33,13 @@ def cleanup_model_files(directory: Path, keep_latest: int, *, dry_run: bool) -> 
     """Keeps the latest versions of each model of a directory; removes the others with the descriptions beside them.
 
     Args:
-        directory: looked at, not below.
+        directory: holds the files; its sub-directories are not read.
         keep_latest: how many versions of each model stay, by the time of their last change; at least 1. Files whose
             names differ in their suffixes only, such as `fraud_v1.joblib` and `fraud_v1.onnx`, are one version.
-        dry_run: whether to tell only.
+        dry_run: whether to report without deleting.
 
     Returns:
-        The files that went (or would), by model, oldest last.
+        The deleted files (or those a dry run would delete), by model, oldest last.
 
     Raises:
         FileMissing: there is no such directory.

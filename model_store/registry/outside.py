@@ -26,14 +26,14 @@ _PATHS = ("sample", "training_data", "holdout")
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
-    """What a model file names and what the rules refuse of it, told by a child that makes nothing of it.
+    """Inspects a model file in a child: the names it holds, and the rule that refuses it.
 
     Returns:
         As `serialization.inspection.inspect_content`.
 
     Raises:
         FileMissing, InvalidInput, UnreadableModel: it cannot be read, or is not a model file.
-        OpeningFailed: it ended the child that read it, or took too much.
+        OpeningFailed: the file ended the child that read it, or took too much memory or time.
     """
     serializer_of(path)
     with reading(path), open_regular(path) as file:

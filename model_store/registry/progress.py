@@ -1,10 +1,10 @@
-"""How long work tells its caller how far it is."""
+"""Progress of long operations."""
 
 from collections.abc import Callable
 
 Step = Callable[[int, int, str], None]
-"""Told how many are done, of how many, and what comes next."""
+"""Gets the number of finished items, the total, and the name of the next item."""
 
 
 def no_step(_done: int, _total: int, _what: str) -> None:
-    """A progress callback that ignores what it is told."""
+    """A progress callback that does nothing."""

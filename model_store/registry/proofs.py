@@ -1,7 +1,7 @@
 """Proofs of registered versions: their golden rows, answered under the libraries that are installed now.
 
-The way to update scikit-learn: prove every version under the new one before it serves. A version that was registered
-before golden rows were gets some, made under the present libraries; they are kept beside its artifact.
+To update scikit-learn, prove every version under the new release before it serves. A version that was registered before
+golden rows existed gets golden rows under the installed libraries; they are stored beside its artifact.
 """
 
 from dataclasses import asdict, dataclass
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Proof:
-    """What came of a proof."""
+    """Result of a proof."""
 
     model_id: str
     proven: bool
@@ -63,7 +63,7 @@ def prove_version(registry: ModelRegistry, model_id: str) -> Proof:
 
 
 def golden_rows_of(registry: ModelRegistry, model_id: str) -> "tuple[Contract, GoldenRows] | None":
-    """A version's contract and golden rows; None when it has none, since nobody has proven it yet.
+    """A version's contract and golden rows; None for a version that has never been proven.
 
     Raises:
         ModelNotFound: there is no such version.
@@ -100,7 +100,7 @@ def _proven(registry: ModelRegistry, metadata: ModelMetadata, model: Any) -> tup
 
 
 def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract", golden: "GoldenRows") -> None:
-    """Keeps golden rows beside an artifact that was registered without, encrypted exactly when it is."""
+    """Stores golden rows beside an artifact that has none; encrypted when the artifact is."""
     model_id = metadata.model_id
     with TemporaryDirectory() as directory:
         file = Path(directory) / GOLDEN_FILE

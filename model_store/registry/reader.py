@@ -42,7 +42,7 @@ class RegistryReader:
         return [item for item in found if wanted is None or item.status is wanted]
 
     def get_metadata(self, model_id: str) -> ModelMetadata:
-        """What is known of a model version.
+        """Metadata of a model version.
 
         Raises:
             ModelNotFound: no model version has this id.
@@ -64,11 +64,11 @@ class RegistryReader:
         return [item for item in self.list_models() if item.source is not None and item.source.sha256 == sha256]
 
     def artifact_path(self, model_id: str) -> Path:
-        """The artifact's file."""
+        """Local path of the artifact."""
         return self.storage.path(f"{version_prefix(model_id)}/{ARTIFACT_FILE}")
 
     def manifest_path(self, model_id: str) -> Path:
-        """The manifest's file."""
+        """Local path of the manifest."""
         return self.storage.path(f"{version_prefix(model_id)}/{MANIFEST_FILE}")
 
     def state(self, model_id: str) -> dict[str, Any]:

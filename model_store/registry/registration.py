@@ -177,7 +177,7 @@ class Registration:
         }
 
     def _claim_version(self, model_name: str) -> int:
-        """The next number of a name; claimed once and for all, even when the registration then fails."""
+        """Claims the next version number of a name; a failed registration does not release it."""
         claims = f"models/{model_name}/.versions"
         number = self._storage.count(claims) + 1
         while not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):

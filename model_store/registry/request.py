@@ -39,7 +39,7 @@ class RegistrationRequest(PreparationOptions):
     compression: CompressionType | str = CompressionType.ZSTD
 
     def require_valid(self) -> None:
-        """Raises unless the request can be registered, whatever the model is.
+        """Raises InvalidInput unless the fields are allowed for every model.
 
         Raises:
             InvalidInput: the name, the type, a tag, a metric or the format is not allowed.

@@ -1,4 +1,4 @@
-"""Search among model versions: by status, name, tag and metric, in an order."""
+"""Searches model versions by tag and metric, and sorts them."""
 
 import operator
 import re
@@ -33,13 +33,13 @@ def search(
 
     Args:
         models: to search among.
-        tags: all of them have to be there.
+        tags: a version must have all of them.
         metrics: conditions such as `accuracy>0.95`; a version without the metric does not meet one.
         sort: a field or a metric, `-` before it for descending; versions without the metric come last.
         limit: how many at most.
 
     Raises:
-        InvalidInput: a condition or an order that is not one; says what is allowed.
+        InvalidInput: a condition or a sort order is not allowed; says what is allowed.
     """
     conditions = [_condition(text) for text in metrics]
     found = [

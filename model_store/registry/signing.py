@@ -28,7 +28,7 @@ _OPEN_TO_OTHERS = 0o077
 
 
 class SignaturePolicy(StrEnum):
-    """What becomes of a model version without a good signature."""
+    """Treatment of a model version without a valid signature."""
 
     REQUIRE = "require"
     WARN = "warn"
@@ -128,7 +128,7 @@ def sign_manifest(manifest: Mapping[str, Any], key: "Ed25519PrivateKey") -> dict
 def verify_envelope(
     envelope: Mapping[str, Any], manifest: Mapping[str, Any], public_keys: Sequence["Ed25519PublicKey"]
 ) -> str:
-    """Raises unless one of the keys signed this very manifest.
+    """Raises SignatureInvalid unless one of the keys signed this manifest.
 
     Returns:
         The name of the key that did.
@@ -149,7 +149,7 @@ def verify_envelope(
             except InvalidSignature:
                 continue
             if payload != canonical_json(_statement(manifest)):
-                raise SignatureInvalid("the signature is good, but it is of another manifest")
+                raise SignatureInvalid("the signature is valid, but for another manifest")
             return name
     signers = ", ".join(name for name, _ in signatures) or "nobody"
     raise SignatureInvalid(f"signed by {signers}, by none of the {len(public_keys)} trusted keys")

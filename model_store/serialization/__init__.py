@@ -1,1 +1,1 @@
-"""Models as bytes and back: formats, what a file may name, native libraries, ONNX, compression."""
+"""Serializes models: formats, names that a file may hold, native libraries, ONNX, compression."""

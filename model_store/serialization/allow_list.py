@@ -1,4 +1,4 @@
-"""What a file may name, as data: `structure/rules.json`. What each name may be used for, `structure/rules.py` says."""
+"""The names that a file may hold (`structure/rules.json`); `structure/rules.py` says how each may be used."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ class Listed(NamedTuple):
         attribute: its name there.
         form: the name of the form that it may be used in.
         held: whether a model may hold the class or function itself.
-        because: why it is there.
+        because: the reason for the rule.
     """
 
     module: str
@@ -49,16 +49,10 @@ def _of_form(form: str) -> frozenset[Global]:
 
 
 def stand_in_classes() -> frozenset[Global]:
-    """Needed to train a model, never to ask it: a file gets an inert class of the same name."""
+    """Classes that only training needs: a file gets an inert class of the same name."""
     return _of_form("inert")
 
 
 def stand_in_functions() -> frozenset[Global]:
-    """Held by a model as data: a file gets their names, and cannot call them."""
+    """Functions that a model holds as data: a file gets their names and cannot call them."""
     return _of_form("function")
-
-
-@cache
-def trusted_globals() -> frozenset[str]:
-    """Full names of everything that a file may name by default."""
-    return frozenset(listed())

@@ -1,4 +1,4 @@
-"""Compression, streamed both ways; what comes out on reading is capped."""
+"""Compresses and decompresses streams; the decompressed size is capped."""
 
 import bz2
 import io
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol, cast
 from model_store.errors import SizeLimit, TrailingData, Truncated, UnreadableModel
 
 DEFAULT_MAX_BYTES = 16 << 30
-"""How large a model may be once decompressed, unless the caller says otherwise: 16 GiB."""
+"""Default maximum size of a decompressed model: 16 GiB."""
 
 _GZIP_WINDOW = 31
 _GZIP_LEVEL = 2
@@ -33,9 +33,9 @@ class CompressionType(StrEnum):
 
 
 _SMALL_BYTES = 1 << 17
-"""Pieces below it are put together before they are compressed."""
+"""Smaller pieces are joined before they are compressed."""
 _STEP_BYTES = 1 << 20
-"""Larger pieces are compressed in so many steps: what waits for the writer holds on to one step's bytes."""
+"""Larger pieces are compressed in steps of this size, so that the writer's queue holds one step's bytes."""
 
 
 class _Compressor(Protocol):
@@ -63,7 +63,7 @@ class CompressingWriter(io.RawIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        """Compresses the data; small pieces are put together first, large ones are not copied."""
+        """Compresses the data; joins small pieces first, does not copy large ones."""
         length = memoryview(data).nbytes
         self.bytes_in += length
         if length < _SMALL_BYTES:
@@ -89,7 +89,7 @@ class CompressingWriter(io.RawIOBase):
             self._target.write(self._compressor.compress(view[start : start + _STEP_BYTES]))
 
     def finish(self) -> None:
-        """Writes what is held back here and in the compressor."""
+        """Writes the buffered bytes of this object and of the compressor."""
         self._pass_small_on()
         if self._compressor is not None:
             self._target.write(self._compressor.flush())
@@ -200,7 +200,7 @@ _Step = Callable[[bytes, int], tuple[bytes, bytes]]
 
 
 def _decompressor(compression: CompressionType) -> tuple[_Step, Callable[[], bool], Callable[[], bytes]]:
-    """A step (input, at most so many bytes out) → (output, input not used yet), and two questions about the end."""
+    """Returns a step (input, maximum output) → (output, unused input), and two functions about the stream's end."""
     if compression is CompressionType.GZIP:
         from isal import isal_zlib
 
@@ -220,7 +220,7 @@ def _decompressor(compression: CompressionType) -> tuple[_Step, Callable[[], boo
 
 
 class CappedReader(io.RawIOBase):
-    """Passes bytes on up to a limit, so that a small file cannot fill the memory."""
+    """Returns bytes up to a limit, so that a small file cannot fill the memory."""
 
     def __init__(self, source: io.RawIOBase, max_bytes: int) -> None:
         self._source = source
@@ -232,11 +232,11 @@ class CappedReader(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """How many bytes came out so far."""
+        """Number of bytes read so far."""
         return self._max_bytes - self._left
 
     def readinto(self, buffer: Any, /) -> int:
-        """Reads on, and counts."""
+        """Reads bytes and counts them."""
         count = self._source.readinto(buffer) or 0
         self._left -= count
         if self._left < 0:

@@ -1,8 +1,7 @@
 """Turns a model into bytes and back.
 
-`joblib` and `pickle` keep any object and are read through the allow-list. `skops` names its types, which go through the
-same list. `onnx`, `xgboost` and `lightgbm` hold numbers and structure only: nothing in them can be run. `data` is bytes
-as they are.
+`joblib` and `pickle` hold any object and are read through the allow-list. `skops` names its types, which go through the
+same list. `onnx`, `xgboost` and `lightgbm` hold numbers and structure only, no code. `data` is plain bytes.
 """
 
 import importlib.util
@@ -23,7 +22,7 @@ _COPIED_BYTES = 1 << 20
 
 
 class SerializationFormat(StrEnum):
-    """How a model becomes bytes."""
+    """Format of a serialized model."""
 
     JOBLIB = "joblib"
     PICKLE = "pickle"
@@ -32,12 +31,12 @@ class SerializationFormat(StrEnum):
     XGBOOST = "xgboost"
     LIGHTGBM = "lightgbm"
     DATA = "data"
-    """Bytes as they are: golden rows and optimized forms."""
+    """Plain bytes: golden rows and optimized forms."""
 
 
 @dataclass(frozen=True)
 class SerializedModel:
-    """A model that is bytes already, since another process has read it.
+    """A serialized model, read by another process.
 
     Attributes:
         content: its bytes, a file at any place.
@@ -63,7 +62,7 @@ def serializer_named(value: SerializationFormat | str) -> SerializationFormat:
 
 
 def native_format(model: Any) -> SerializationFormat | None:
-    """The only format that holds a model which was loaded from a library's own file; None for estimators."""
+    """The only format of a model that was loaded from a library's own file; None for estimators."""
     if isinstance(model, native_models.OnnxModel):
         return SerializationFormat.ONNX
     return SerializationFormat.LIGHTGBM if isinstance(model, native_models.LightGBMModel) else None
@@ -159,7 +158,7 @@ def _plain_numpy_pickler() -> Any:
     """Joblib's pickler with the standard library's own rules.
 
     Importing dill, as Pulumi's SDK does, teaches every pickler written in Python to name dill's functions, which no
-    allow-list should trust. The rules are therefore taken from a copy of the standard module that nobody has changed.
+    allow-list should trust. The rules are therefore taken from an unchanged copy of the standard module.
     """
     from joblib.numpy_pickle import NumpyPickler
 

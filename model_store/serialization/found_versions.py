@@ -1,4 +1,4 @@
-"""Versions of the libraries that wrote a model file, as the file itself tells them."""
+"""Library versions that a model file holds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +11,8 @@ def found_versions(model: Any, warnings: list[WarningMessage], from_file: Mappin
     """Library → version.
 
     Args:
-        model: as it was loaded.
-        warnings: what the libraries warned of meanwhile; scikit-learn tells its version so, when it is another one.
+        model: loaded.
+        warnings: of the libraries during the load; scikit-learn warns with the file's version when it differs.
         from_file: what parts of the file tell of the libraries that wrote them, as `load_model` gives it.
     """
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Full names of Python objects, such as `numpy.mean`: what a deployer trusts beyond the allow-list."""
+"""Full names of Python objects, such as `numpy.mean`, that a deployer trusts beyond the allow-list."""
 
 import re
 from collections.abc import Iterable

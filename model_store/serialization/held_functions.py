@@ -1,8 +1,8 @@
-"""Which functions a loaded model may call: looked up in its object graph before anything of it is asked.
+"""Checks which functions a loaded model may call, in its object graph, before the first prediction.
 
 An unpickler gets the names of functions (`NamedFunction` of `stand_ins`). Here the pure ones take the place of their
-names; the others stay names, which cannot be called. Objects that call what they hold on every prediction are
-refused unless it is known.
+names; the others stay names, which cannot be called. Objects that call a function on every prediction
+are refused unless the function is known.
 """
 
 import sys
@@ -54,7 +54,7 @@ PURE_FUNCTIONS = [
     "where",
     "zeros_like",
 ]
-"""Functions of numpy beside its universal ones: they compute from their arguments and do nothing else."""
+"""Pure functions of numpy beside its universal functions."""
 PURE_SCIPY_FUNCTIONS = [
     "boxcox",
     "boxcox1p",
@@ -106,10 +106,10 @@ _READ_FILES = ("filename", "file")
 
 
 def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] = ()) -> Any:
-    """The model, with the pure functions that it holds in the place of their names.
+    """Replaces the names of pure functions in a model by the functions.
 
     Args:
-        model: as it was read.
+        model: as read from a file.
         trusted: full names that the caller trusts.
         granted: the functions and classes of those names that the file brought in.
 
@@ -117,7 +117,7 @@ def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] =
         UntrustedType: it would call a function that is neither pure nor trusted, or read files.
     """
     if isinstance(model, NamedFunction | StandIn | StandInClass):
-        raise UntrustedType(model.full_name, "in the place of a model")
+        raise UntrustedType(model.full_name, "instead of a model")
     # What no file has brought in cannot be in the model: then scikit-learn need not be there.
     function_transformers = _loaded("sklearn.preprocessing", "FunctionTransformer")
     vectorizers = _loaded("sklearn.feature_extraction.text", "CountVectorizer", "HashingVectorizer")
@@ -131,7 +131,7 @@ def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] =
 
 
 def require_known_calls(model: Any, trusted: Collection[str] = ()) -> None:
-    """Raises UntrustedType as `settle` would, for a model of which an inspection has made nothing.
+    """Raises UntrustedType as `settle` does, for a model that an inspection has read.
 
     Args:
         model: what an inspection holds in its place.
@@ -162,13 +162,13 @@ def _require_no_files(kind: str, state: Mapping[str, Any], trusted: Collection[s
 
 
 def _loaded(module: str, *names: str) -> tuple[Any, ...]:
-    """Classes of a module that somebody has imported; none when nobody has."""
+    """Classes of a module; empty when the module is not imported."""
     found = sys.modules.get(module)
     return tuple(getattr(found, name) for name in names) if found else ()
 
 
 def _put_back(item: Any) -> None:
-    """Pure functions in the place of their names, in an object's attributes and in dictionaries and lists."""
+    """Replaces names of pure functions by the functions, in an object's attributes, dictionaries and lists."""
     holder = item if isinstance(item, dict | list) else getattr(item, "__dict__", None)
     if not isinstance(holder, dict | list):
         return
@@ -215,7 +215,7 @@ def _require_known(function: Any, arguments: Any, trusted: Collection[str] = ())
 
 
 def _unknown_arguments(named: Mapping[str, Any]) -> list[str]:
-    """Names of arguments that can do harm, sorted."""
+    """Names of harmful arguments, sorted."""
     kinds = named.get("dtype")
     listed = list(kinds) if isinstance(kinds, list | tuple) else [kinds]
     harmless = _NAMED_ARGUMENTS | ({"dtype"} if listed and set(map(full_name_of, listed)) <= _NUMBER_TYPES else set())
@@ -229,7 +229,7 @@ def _name_of(value: Any) -> str:
 
 
 def _is_pure(function: Any) -> bool:
-    """Whether it is one of the pure functions itself; a name alone proves nothing."""
+    """Whether an object is one of the pure functions itself; its name proves nothing."""
     return any(function is known for known in _pure_functions())
 
 

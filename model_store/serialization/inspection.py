@@ -1,4 +1,4 @@
-"""What a model's bytes name, and what the rules refuse of them; nothing is made, no library of models is imported."""
+"""Inspects a model's bytes: the names they hold and the rule that refuses them; makes no object, imports no library."""
 
 import io
 from collections.abc import Callable, Collection
@@ -15,7 +15,7 @@ from model_store.serialization.trust import inspect_pickle
 def inspect_content(
     file: io.BufferedReader, serializer: SerializationFormat, trusted: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Looks at a model.
+    """Inspects a model.
 
     Args:
         file: the model, decompressed.

@@ -1,4 +1,4 @@
-"""Where a model version comes from: its file, its commit, and what the model tells of itself."""
+"""Lineage of a model version: its file, its commit, its parameters."""
 
 import hashlib
 import math
@@ -35,7 +35,7 @@ def feature_schema_of(model: Any) -> list[dict[str, Any]]:
 
 
 def lineage_of(parameters: Mapping[str, Any], training_data: Path | None, source: Path | None = None) -> dict[str, Any]:
-    """What is known of how a model came to be: the commit, its parameters, and the data it was trained on."""
+    """Lineage of a model: commit, parameters and training data."""
     return {
         "git_commit": git_commit(source),
         "parameters": dict(parameters),

@@ -1,4 +1,4 @@
-"""Model files as data scientists hand them over: read through the allow-list, or without anything that could be run."""
+"""Reads the model files of data scientists: through the allow-list, or in formats without code."""
 
 import bz2
 import gzip
@@ -37,12 +37,12 @@ _NAME_NOTHING = (SerializationFormat.ONNX, SerializationFormat.XGBOOST, Serializ
 
 @dataclass(frozen=True)
 class LoadedModelFile:
-    """A model with what its file tells of itself.
+    """A model and the metadata of its file.
 
     Attributes:
         model: what was loaded.
         versions: library → version that wrote it, as the file says.
-        warnings: what the libraries warned of while it was loaded, each once, one line each.
+        warnings: of the libraries during the load, each once, one line each.
     """
 
     model: Any
@@ -51,7 +51,7 @@ class LoadedModelFile:
 
 
 def load_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = DEFAULT_MAX_BYTES) -> Any:
-    """The model of `read_model_file`; what the libraries warned of is warned of once."""
+    """The model of `read_model_file`; repeats each library's warning once."""
     found = read_model_file(path, trusted, max_bytes)
     for warning in found.warnings:
         warnings.warn(warning, stacklevel=2)
@@ -70,7 +70,7 @@ def read_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = 
     Raises:
         FileMissing: there is no such file.
         InvalidInput: a file of another kind, or a model whose objective gives no probability.
-        UntrustedType: it names something that is not trusted; nothing of it was run.
+        UntrustedType: it names something that is not trusted; none of it was run.
         UnreadableModel, TrailingData, SizeLimit: it does not make a model.
     """
     with reading(path), open_regular(path) as file:
@@ -141,7 +141,7 @@ def describe_model_file(path: Path) -> dict[str, Any]:
 
 
 def inspect_model_file(path: Path) -> dict[str, Any]:
-    """What a model file names, without loading it.
+    """Inspects a model file without loading it.
 
     Returns:
         As `inspection.inspect_content`.
@@ -154,7 +154,7 @@ def inspect_model_file(path: Path) -> dict[str, Any]:
 
 
 def inspect_model(file: BinaryIO, path: Path) -> dict[str, Any]:
-    """What an open model file names; as `inspect_model_file`."""
+    """Inspects an open model file, as `inspect_model_file`."""
     serializer, _ = serializer_of(path)
     return inspect_content(decompressed(file, DEFAULT_MAX_BYTES), serializer)
 

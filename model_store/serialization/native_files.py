@@ -1,6 +1,6 @@
 """Model files in the libraries' own formats: XGBoost's `.json` and `.ubj`, LightGBM's `.txt`.
 
-Both libraries end the whole process over some bytes that are not what they expect: the bytes are looked at first.
+Some malformed bytes make both libraries end the process, so this module checks the bytes first.
 """
 
 from typing import TYPE_CHECKING, Any

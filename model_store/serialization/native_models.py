@@ -1,6 +1,6 @@
 """Formats that hold a model without code: ONNX, XGBoost's UBJSON, LightGBM's text; and skops, which names its types.
 
-What is loaded from them answers `predict_proba`, so that a service need not care which format a model came in.
+Loaded models have `predict_proba`, so that a service treats every format alike.
 """
 
 import math
@@ -69,8 +69,8 @@ class LightGBMModel:
 def import_xgboost_alone() -> None:
     """Imports XGBoost without scikit-learn, for a process that only answers: a quarter of the time and of the memory.
 
-    XGBoost makes its classifiers without scikit-learn's base class when there is no scikit-learn; what they answer does
-    not depend on it. A process that fits models must not do this. It leaves alone what is imported already.
+    XGBoost's classifiers then lack scikit-learn's base class, on which their answers do not depend. A process that fits
+    models must not call this. The function has no effect after XGBoost or scikit-learn is imported.
     """
     import sys
 

@@ -1,4 +1,4 @@
-"""The one way to a session of ONNX Runtime: the graph is looked at before the library reads it."""
+"""The only way to a session of ONNX Runtime: checks the graph before the library reads it."""
 
 import os
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from typing import Any
 from model_store.errors import UnreadableModel
 from model_store.serialization.structure.onnx_graph import require_onnx
 
-# ONNX Runtime reports its use to its maker, and leaves a file for that, unless it is told not to before it is loaded.
+# ONNX Runtime sends usage reports and writes a file for them, unless this is set before it is loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _ERRORS_ONLY = 3

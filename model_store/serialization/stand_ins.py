@@ -1,8 +1,8 @@
-"""Inert objects in the place of what a loaded model holds but never needs for an answer.
+"""Inert stand-ins for objects that a loaded model holds but never needs for an answer.
 
-A search wrapper keeps its scorer and its distributions, an XGBoost estimator its callbacks. They are functions and
-objects that can be called; an unpickler that makes them has something to call. It gets a stand-in instead: it carries
-the name and the state, it can be pickled again, and it does nothing.
+A search wrapper holds its scorer and its distributions, an XGBoost estimator its callbacks: functions and objects that
+an unpickler could call. The unpickler makes a stand-in instead, which holds the name and the state, can be pickled
+again, and does nothing.
 """
 
 import copyreg
@@ -74,7 +74,7 @@ class StandIn(metaclass=StandInClass):
 
 
 class ScorerStandIn(StandIn):
-    """In the place of a scorer; `TunedThresholdClassifierCV.predict` asks it which class is the positive one."""
+    """A stand-in for a scorer; `TunedThresholdClassifierCV.predict` asks it for the positive class."""
 
     def _get_pos_label(self) -> Any:
         state = self.state if isinstance(self.state, Mapping) else {}
@@ -100,7 +100,7 @@ def named_function(full_name: str) -> NamedFunction:
 
 @cache
 def stand_in_class(full_name: str) -> StandInClass:
-    """The inert class in the place of a class of the list.
+    """The inert class for a class of the list.
 
     Raises:
         UntrustedType: it is not on the list.

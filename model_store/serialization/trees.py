@@ -1,7 +1,7 @@
-"""Decision trees as one table, whichever library grew them: XGBoost, LightGBM or scikit-learn.
+"""Decision trees of XGBoost, LightGBM and scikit-learn as one table.
 
-The table is what the golden rows are made from (both sides of every split, every leaf) and what the ONNX form is
-written from, so that form branches as the library does for every value, not only for those that were tried.
+Golden rows (both sides of every split, every leaf) and the ONNX form are made from this table, so the form branches as
+the library does for every value, not only for tested ones.
 """
 
 import json
@@ -18,7 +18,7 @@ Array = "np.ndarray[Any, Any]"
 LEAF = -1
 Link = Literal["logistic", "softmax", "identity"]
 ZERO = float(np.float32(1e-35))
-"""LightGBM takes values this close to zero for zero."""
+"""LightGBM treats values this close to zero as zero."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _of_lightgbm(model: Any, _positive_index: int) -> Trees:
 def _around_zero(threshold: float) -> float:
     """A threshold that sends every value that counts as zero where LightGBM sends zero."""
     if abs(threshold) >= _LIGHTGBM_INFINITE:
-        # LightGBM writes so what it keeps as infinite: every number goes left, gaps right.
+        # LightGBM writes infinity so: every number goes left, gaps right.
         return math.copysign(math.inf, threshold)
     if not -ZERO <= threshold <= ZERO:
         return threshold

@@ -1,7 +1,7 @@
-"""Reads what can name code: pickles, joblib streams and skops files, through the allow-list.
+"""Reads formats that can name code (pickles, joblib streams, skops files) through the allow-list.
 
-A caller can trust more by exact name, for one call; the file itself never can. Whole modules are never trusted: one
-function too many in them is enough to run anything (CVE-2025-71365 went through `numpy.f2py`).
+A caller can trust more names, one by one, for one call; a file never can. Whole modules are never trusted, because a
+single dangerous function in them runs anything (CVE-2025-71365 used `numpy.f2py`).
 """
 
 import io
@@ -23,7 +23,7 @@ def load_pickle(
     *,
     versions: dict[str, str] | None = None,
 ) -> Any:
-    """The model of a pickle, or of a joblib stream: the machine checks each instruction before it carries it out.
+    """Loads a pickle or a joblib stream; the machine checks each instruction before it carries it out.
 
     Args:
         file: a pickle.
@@ -32,8 +32,8 @@ def load_pickle(
         versions: gets library → version that wrote its part of the file, as that part says.
 
     Raises:
-        UntrustedType: it names something that no rule knows, or holds something where it would be called.
-        StructureRefused: it is not put together as the rules say.
+        UntrustedType: the file names something that has no rule, or holds a function where the model would call it.
+        StructureRefused: the file breaks a rule.
     """
     from model_store.serialization.structure.consistent import require_consistent
     from model_store.serialization.structure.rules import rules
@@ -47,7 +47,7 @@ def load_pickle(
 
 
 def inspect_pickle(file: BinaryIO, trusted: Collection[str] = ()) -> dict[str, Any]:
-    """What a pickle or a joblib stream names, and what the rules refuse of it; nothing of it is made.
+    """Inspects a pickle or a joblib stream without making its objects.
 
     Args:
         file: a pickle.
@@ -81,7 +81,7 @@ def inspect_pickle(file: BinaryIO, trusted: Collection[str] = ()) -> dict[str, A
 
 
 def load_skops(content: bytes, trusted: Collection[str] = (), *, versions: dict[str, str] | None = None) -> Any:
-    """Loads what skops wrote, once its schema was looked at; then the model is made again by the rules for pickles.
+    """Loads a skops file after checking its schema, then makes the model again by the rules for pickles.
 
     Args:
         content: the file; it cannot widen the rules.
@@ -89,8 +89,8 @@ def load_skops(content: bytes, trusted: Collection[str] = (), *, versions: dict[
         versions: as of `load_pickle`.
 
     Raises:
-        UntrustedType: it names a type that no rule knows.
-        StructureRefused: it is not put together as the rules say.
+        UntrustedType: the file names a type that has no rule.
+        StructureRefused: the file breaks a rule.
         UnreadableModel: it is not a skops file.
     """
     from model_store.serialization.structure.skops_schema import inspect_skops, without_ids
@@ -102,7 +102,7 @@ def load_skops(content: bytes, trusted: Collection[str] = (), *, versions: dict[
 
     needed = skops.io.get_untrusted_types(data=content)
     for name in needed:
-        # The names that skops found by its own way have to have a rule too.
+        # Every name that skops finds itself must have a rule too.
         if name not in trusted and name not in found["named"]:
             raise UntrustedType(name)
     model = skops.io.loads(content, trusted=needed)
@@ -111,13 +111,13 @@ def load_skops(content: bytes, trusted: Collection[str] = (), *, versions: dict[
     buffer = io.BytesIO()
     pickle.dump(model, buffer, protocol=pickle.HIGHEST_PROTOCOL)
     buffer.seek(0)
-    # What skops has made holds real functions and classes; what the rules make of it holds stand-ins of them.
+    # The model of skops holds real functions and classes; the model of the rules holds stand-ins.
     del model
     return load_pickle(buffer, trusted)
 
 
 def require_inspected(found: Mapping[str, Any], trusted: Collection[str] = ()) -> None:
-    """Raises what an inspection has refused.
+    """Raises the refusal of an inspection.
 
     Raises:
         StructureRefused: a rule is broken.

@@ -1,6 +1,6 @@
 """Reads UBJSON as XGBoost writes it (https://ubjson.org, draft 12), without its long arrays of numbers.
 
-XGBoost ends the whole process over some bytes that are not UBJSON. They are read here first, to the last one.
+Some bytes that are not UBJSON make XGBoost end the process, so this module reads them first, to the last one.
 """
 
 import struct
@@ -68,7 +68,7 @@ class _Reader:
         marker = self.marker()
         count = self._number(marker) if marker in _COUNTS else -1
         if count < 0:
-            raise ValueError("a length that is none")
+            raise ValueError("a length that is not a whole number")
         return int(count)
 
     def _text(self) -> str:
@@ -83,7 +83,7 @@ class _Reader:
     def _array(self, depth: int) -> Any:
         kind = self.marker() if self._next_is("$") else None
         if kind is not None and kind not in _NUMBERS:
-            raise ValueError("an array of one type that is not a number")
+            raise ValueError("an array of one type that is not a number type")
         if self._next_is("#"):
             count = self._count()
             if kind is not None:

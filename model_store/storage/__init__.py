@@ -1,1 +1,1 @@
-"""Where a registry keeps its files: a directory or S3; files are written atomically."""
+"""Storage of a registry's files: a directory or S3; files are written atomically."""

@@ -11,14 +11,14 @@ from typing import Any, BinaryIO
 from model_store.errors import StorageFailed
 
 _SYNC_BYTES = 1 << 24
-"""After so many bytes they are synced, so that the disk works while the rest is being made, not after it."""
+"""Bytes between two syncs, so that the disk writes while the rest of the file is produced."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Opens a file to write that replaces the one at the path at the end of the block, synced to the disk.
 
-    When the block fails, nothing is left, and what was at the path stays.
+    When the block fails, the temporary file is removed and the former file stays.
 
     Raises:
         StorageFailed: the file cannot be written; names it.
@@ -49,13 +49,13 @@ class _SyncedFile(io.FileIO):
         self._unsynced += count or 0
         if self._unsynced >= _SYNC_BYTES:
             self._unsynced = 0
-            # Not every system has the cheaper one.
+            # Not every system has `fdatasync`, which is cheaper.
             getattr(os, "fdatasync", os.fsync)(self.fileno())
         return count
 
 
 def sync_directory(path: Path) -> None:
-    """Makes the names in a directory survive a power failure."""
+    """Syncs a directory, so that its entries survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

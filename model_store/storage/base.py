@@ -1,4 +1,4 @@
-"""What a registry needs of the storage of its files."""
+"""The interface of a registry's storage."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -6,23 +6,23 @@ from typing import Protocol
 
 
 class Storage(Protocol):
-    """What a registry needs of the storage of its files; keys are paths such as `models/a/b/manifest.json`."""
+    """The interface of a registry's storage; keys are paths such as `models/a/b/manifest.json`."""
 
     @property
     def location(self) -> str:
         """The location of the storage, for people."""
 
     def path(self, key: str) -> Path:
-        """An object as a file of this machine; fetched where it lies elsewhere."""
+        """Returns a local path to an object; remote objects are downloaded. The file may not exist."""
 
     def exists(self, key: str) -> bool:
         """Whether there is an object at the key, or anything below it."""
 
     def names(self, key: str) -> list[str]:
-        """Names of what has something below it, right below a key, sorted."""
+        """Sorted names of the prefixes directly below a key."""
 
     def changes(self, key: str) -> list[tuple[str, int, bool]]:
-        """Each such name with a number that is another one after a change, and whether it can be relied on already."""
+        """Each such name with a number that changes with its content, and whether that number is final."""
 
     def count(self, key: str) -> int:
         """How many objects lie right below a key."""
@@ -31,13 +31,13 @@ class Storage(Protocol):
         """An object's content; ModelNotFound when it does not exist."""
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
-        """Writes an object that is not there yet; false when it is."""
+        """Writes a new object; false when the key exists."""
 
     def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
-        """Replaces the content `expected`; VersionConflict when it is another one by now."""
+        """Replaces the content `expected`; raises VersionConflict when the present content differs."""
 
     def replace_file(self, key: str, source: Path) -> None:
-        """Puts a file in the place of an object, whole."""
+        """Replaces an object by a file, atomically."""
 
     def put_best_effort(self, key: str, content: bytes) -> None:
         """Writes a cache that can be rebuilt; a failure is ignored."""
@@ -49,7 +49,7 @@ class Storage(Protocol):
         """Removes everything below a key; ModelNotFound when there is nothing."""
 
     def staged(self, name: str) -> AbstractContextManager[Path | None]:
-        """A fresh directory of this machine to fill; None when another is filling one of this name."""
+        """A new local directory to fill; None when another process fills one of this name."""
 
     def publish(self, staging: Path, key: str) -> bool:
-        """Makes the filled directory's files the objects below a key; false when there are some already."""
+        """Publishes the filled directory's files below a key; false when the key has objects already."""

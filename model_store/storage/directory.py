@@ -1,4 +1,4 @@
-"""Where a registry keeps its files: a directory, with the three operations that keep it whole.
+"""A registry's files in a directory, with the three atomic operations: put-if-absent, compare-and-swap, publish.
 
 Objects are written once (put-if-absent), or replaced only by a writer that saw the present content
 (compare-and-swap); a crash at any point leaves the old content or the new.
@@ -55,7 +55,7 @@ class DirectoryStorage:
         return self.path(key).exists()
 
     def replace_file(self, key: str, source: Path) -> None:
-        """Puts a file in the place of an object, whole; returns at once when it is that object's own file.
+        """Replaces an object by a file, atomically; returns at once when the file is the object's own.
 
         Raises:
             StorageFailed: it cannot be written.
@@ -68,7 +68,7 @@ class DirectoryStorage:
     def changes(self, key: str) -> list[tuple[str, int, bool]]:
         """Names of the directories right below a key, each with the time of its last change in nanoseconds.
 
-        A change within the clock's grain could hide behind an equal time, so one that young cannot be relied on.
+        Two changes within the clock's resolution have the same time, so a time that recent is not final.
         """
         settled_before = time.time_ns() - _CLOCK_GRAIN_NS
         try:
@@ -108,7 +108,7 @@ class DirectoryStorage:
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
-        """Writes an object that is not there yet; false when it is, and then nothing was changed.
+        """Writes a new object; false when the key exists, which then stays unchanged.
 
         Raises:
             StorageFailed: it cannot be written.
@@ -133,7 +133,7 @@ class DirectoryStorage:
         return True
 
     def put_best_effort(self, key: str, content: bytes) -> None:
-        """Writes a cache that can be rebuilt from the other files; a failure is ignored."""
+        """Writes a cache that can be rebuilt from the other files."""
         target = self.path(key)
         staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
         with suppress(OSError):
@@ -141,7 +141,7 @@ class DirectoryStorage:
             staging.replace(target)
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys of all objects below a prefix, sorted; what is being written does not count."""
+        """Keys of all objects below a prefix, sorted, without unfinished ones."""
         top = self.path(prefix)
         found = []
         for directory, below, files in os.walk(top):
@@ -151,7 +151,7 @@ class DirectoryStorage:
         return sorted(found)
 
     def remove(self, key: str) -> None:
-        """Removes everything below a key: out of sight in one step, then from the disk.
+        """Removes everything below a key: renames it out of the way in one step, then deletes it.
 
         Raises:
             ModelNotFound: there is nothing.
@@ -178,7 +178,7 @@ class DirectoryStorage:
             expected: the content that the new one was made from.
 
         Raises:
-            VersionConflict: it has another content by now; nothing was changed.
+            VersionConflict: the present content differs from `expected`; the object is unchanged.
             ModelNotFound: it is not there.
             StorageFailed: it cannot be written.
         """
@@ -190,10 +190,10 @@ class DirectoryStorage:
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:
-        """A fresh directory to fill; None when another process is filling one of this name right now.
+        """A new directory to fill; None while another process fills one of this name.
 
-        Removed at the end of the block, unless `publish` gave it its place. It lies in a directory that claims the
-        name: that one stays until the end, so what is removed there is never another process's.
+        Removed at the end of the block, unless it was published. It lies in a directory that claims the name until the
+        end of the block, so the removal never touches another process's files.
         """
         claim = self._root / _STAGING / name
         staging = claim / "filled"
@@ -214,10 +214,10 @@ class DirectoryStorage:
             shutil.rmtree(claim, ignore_errors=True)
 
     def publish(self, staging: Path, key: str) -> bool:
-        """Gives a filled directory its place, whole; false when the place is taken.
+        """Publishes a filled directory under a key, atomically; false when the key exists.
 
         Raises:
-            StorageFailed: it cannot be moved there, or the disk does not confirm that it was.
+            StorageFailed: the directory cannot be moved, or the disk does not confirm the move.
         """
         target = self.path(key)
         try:

@@ -45,7 +45,7 @@ class S3Storage:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def path(self, key: str) -> Path:
-        """Fetches the object; returns a local path, at which no file exists when there is no object."""
+        """Downloads the object and returns its local path; the file does not exist when the object does not."""
         target = self._local / key
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(ModelNotFound):
@@ -89,7 +89,7 @@ class S3Storage:
         return sorted({name for name, _ in self._split(key) if not name.startswith(".")})
 
     def changes(self, key: str) -> list[tuple[str, int, bool]]:
-        """Each name with a number made of the ETags below it; versions without a manifest do not count."""
+        """Each name with a number made of the ETags below it, without versions that have no manifest."""
         tags: dict[str, list[str]] = defaultdict(list)
         whole: set[str] = set()
         for name, (rest, tag) in self._split(key):
@@ -112,7 +112,7 @@ class S3Storage:
         return self._get(key)[0]
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
-        """Writes an object that is not there yet; false when it is.
+        """Writes a new object; false when the key exists.
 
         Raises:
             StorageFailed: it cannot be written.
@@ -131,7 +131,7 @@ class S3Storage:
         """Replaces an object's content.
 
         Raises:
-            VersionConflict: it has another content by now; nothing was changed.
+            VersionConflict: the present content differs from `expected`; the object is unchanged.
             ModelNotFound: it is not there.
             StorageFailed: it cannot be written.
         """
@@ -149,7 +149,7 @@ class S3Storage:
                 raise conflict from None
 
     def replace_file(self, key: str, source: Path) -> None:
-        """Puts a file in the place of an object, whole.
+        """Replaces an object by a file, atomically.
 
         Raises:
             StorageFailed: it cannot be written.
@@ -167,12 +167,12 @@ class S3Storage:
             obstore.put(self._store, self._full(key), content)
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys of all objects below a prefix, sorted; those whose name begins with a dot do not count."""
+        """Keys of all objects below a prefix, sorted, without names that begin with a dot."""
         found = [f"{prefix}/{name}" for name, _ in self._listed(f"{prefix}/")]
         return sorted(key for key in found if not any(part.startswith(".") for part in key.split("/")))
 
     def remove(self, key: str) -> None:
-        """Removes everything below a key, the manifest first: no reader sees half a version.
+        """Removes everything below a key, the manifest first, so that no reader sees a part of a version.
 
         Raises:
             ModelNotFound: there is nothing.
@@ -191,14 +191,14 @@ class S3Storage:
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:
-        """A fresh directory of this machine to fill; removed at the end of the block."""
+        """A new local directory to fill; removed at the end of the block."""
         with tempfile.TemporaryDirectory(prefix=f"{name}-") as directory:
             yield Path(directory)
 
     def publish(self, staging: Path, key: str) -> bool:
-        """Makes a directory's files the objects below a key; false when the key is taken.
+        """Uploads a directory's files below a key; false when the key exists.
 
-        The state claims the key, the manifest makes the version; a crash in between leaves objects that nobody sees.
+        The state claims the key, the manifest makes the version. A crash in between leaves objects that no list shows.
 
         Raises:
             StorageFailed: they cannot be written.

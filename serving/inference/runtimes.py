@@ -39,8 +39,6 @@ class Runtime:
         self._own, self._form = own, form
         self.name = own.library if form is None else "onnxruntime" if form.form.kind == "onnx" else "weights"
         """For people, such as `onnxruntime`."""
-        self.inline = form is not None
-        """Whether one row takes less time than handing it to a thread."""
         self.by_form = self.by_own = 0
         """Rows answered by the optimized form, and by the model's own library."""
         self._inline_rows = 1

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conventions import libraries
 from infra.deployment_config import GatesConfig
 from stacks.errors import GatesFailed
 
 if TYPE_CHECKING:
     from model_store import ModelMetadata
-
-_LIBRARIES = ("xgboost", "scikit-learn", "lightgbm", "numpy")
-"""Whose versions a model that is unpickled depends on."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def with_proofs(
     proofs = state.get("proofs")
     for proof in reversed(proofs if isinstance(proofs, list) else []):
         versions = {name.removesuffix("-cpu"): version for name, version in proof["versions"].items()}
-        same = all(_series(versions[each]) == _series(installed[each]) for each in _LIBRARIES
+        same = all(_series(versions[each]) == _series(installed[each]) for each in libraries.UNPICKLED
                    if each in versions and each in installed)  # fmt: skip
         if same:
             return replace(candidate, library_versions=versions) if proof["proven"] else candidate
@@ -124,7 +122,7 @@ def _versions(candidate: "ModelMetadata", installed: Mapping[str, str]) -> Itera
     served_otherwise = candidate.contract is None and candidate.runtime_digest
     if served_otherwise or candidate.serializer not in ("joblib", "pickle", "skops"):
         return
-    for name in _LIBRARIES:
+    for name in libraries.UNPICKLED:
         saved, here = candidate.library_versions.get(name), installed.get(name)
         if saved and here and _series(saved) != _series(here):
             yield Gate("dependency versions", f"it was saved by {name} {saved} and would be loaded by {here}")

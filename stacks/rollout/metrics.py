@@ -31,10 +31,6 @@ class RolloutMetrics:
     seconds: float = 0.0
     weight: int | None = None
     """Percent that the route gives the candidate as it runs; None where that is not known."""
-    compared: int = 0
-    """Transactions that both decided, with the shadow on."""
-    differing: int = 0
-    """Transactions that both decided, and differently."""
 
     @property
     def candidate_share(self) -> float | None:
@@ -73,8 +69,6 @@ class TrafficSplitterMetrics:
             self._more(_variant(variants["candidate"]), rollout.other_slot),
             seconds=float(content["seconds"]),
             weight=int(content["weight"]),
-            compared=int(content["compared"]),
-            differing=int(content["differing"]),
         )
 
     def weight(self) -> int | None:

@@ -52,18 +52,6 @@ class SequentialTest:
         return Finding.AS_GOOD if ratio <= -bound else Finding.UNDECIDED
 
     @property
-    def requests_if_none_is_bad(self) -> int:
-        """How many requests without a bad outcome show that the candidate is as good."""
-        return math.ceil(-math.log((1 - self.wrong) / self.wrong) / self._per_good)
-
-    @property
-    def expected_requests(self) -> int:
-        """How many requests it takes on average for a candidate that is as good (Wald's approximation)."""
-        bound = math.log((1 - self.wrong) / self.wrong)
-        drift = self.expected * self._per_bad + (1 - self.expected) * self._per_good
-        return math.ceil((self.wrong * bound - (1 - self.wrong) * bound) / drift)
-
-    @property
     def _worse(self) -> float:
         return min(self.expected + self.margin, _MOST)
 

@@ -1,1 +1,1 @@
-"""Opens pickles and joblib streams by rules of structure: each instruction is checked before it takes effect."""
+"""Opens pickles and joblib streams by rules of structure: checks each instruction before it takes effect."""

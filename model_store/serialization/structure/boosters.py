@@ -1,6 +1,6 @@
-"""Models of XGBoost and LightGBM in their own formats: each number that is used as a place is looked at.
+"""Checks models of XGBoost and LightGBM in their own formats: every number that the library uses as an index.
 
-Both libraries end the process, read other memory or run forever over numbers that contradict each other.
+Contradicting numbers make both libraries end the process, read foreign memory or run for ever.
 """
 
 import json
@@ -38,7 +38,7 @@ def xgboost_document(content: Any) -> Any:
 
 
 def read_xgboost_json(content: bytes) -> Any:
-    """A model of XGBoost in JSON, whose keys XGBoost reads as they are read here.
+    """A model of XGBoost in JSON, with keys that XGBoost reads as this program does.
 
     Raises:
         ValueError: it is not JSON, or a key is given twice or written with an escape.
@@ -73,7 +73,7 @@ def require_xgboost(document: Any) -> str:
         targets = int(parameters.get("num_target", 1))
         groups = max(classes, targets, 1)
         if not 0 <= features <= _MOST_FEATURES or not 0 <= groups <= MOST_CLASSES:
-            raise ValueError("a model of XGBoost has sizes that are none")
+            raise ValueError("a model of XGBoost has sizes that are not whole numbers")
         _require_booster(learner["gradient_booster"], features, groups)
         return _version(model.get("version"))
     except (LookupError, TypeError, AttributeError, OverflowError) as error:
@@ -108,7 +108,7 @@ def _require_counts(model: Any, groups: int) -> None:
     if int(parameters["num_trees"]) != len(trees) or len(info) != len(trees):
         raise ValueError("a model of XGBoost does not have the trees that it tells of")
     if len(trees) > _MOST_TREES or not 1 <= int(parameters["num_parallel_tree"]) <= _MOST_TREES:
-        raise ValueError("a model of XGBoost has sizes that are none")
+        raise ValueError("a model of XGBoost has sizes that are not whole numbers")
     require_within(info, groups, "the class of a tree")
     told = model.get("iteration_indptr")
     rounds = np.asarray((0, len(trees)) if told is None or not len(told) else told).astype(np.int64)
@@ -195,7 +195,7 @@ def _require_lightgbm(text: str) -> dict[str, str]:
     features, sizes = _whole(header["max_feature_idx"]) + 1, _wholes(header["tree_sizes"])
     classes, in_round = _whole(header.get("num_class", "1")), _whole(header.get("num_tree_per_iteration", "1"))
     if not 0 < features <= _MOST_FEATURES or not 0 < classes <= MOST_CLASSES or not 0 < in_round <= MOST_CLASSES:
-        raise ValueError("its sizes are none")
+        raise ValueError("its sizes are not whole numbers")
     if in_round != classes:
         raise ValueError(f"it has {in_round} trees a round and {classes} classes")
     _require_objective(header.get("objective", ""), classes, in_round)
@@ -273,7 +273,7 @@ def _require_lightgbm_tree(block: str, number: int, features: int) -> None:
 
 
 def _require_arrays(tree: Mapping[str, str], number: int, leaves: int) -> None:
-    """As many numbers as there are leaves or splits: LightGBM ends the process over fewer, and over other texts."""
+    """The numbers of leaves or splits; fewer, or other texts, make LightGBM end the process."""
     needed = {"leaf_value": leaves, **(dict.fromkeys(_OF_SPLITS, leaves - 1) if leaves > 1 else {})}
     optional = {**dict.fromkeys(_MAYBE_OF_LEAVES, leaves), **dict.fromkeys(_MAYBE_OF_SPLITS, leaves - 1)}
     for name, count in {**needed, **optional}.items():
@@ -333,7 +333,7 @@ def _fields(lines: Iterable[str]) -> dict[str, str]:
 
 
 def _whole(text: str) -> int:
-    """A whole number as LightGBM writes it; Python reads more."""
+    """A whole number as LightGBM writes it; `int` accepts more forms."""
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text[:80]!r} is not a whole number")
     return int(text)

@@ -1,7 +1,7 @@
-"""After a load, before anything is asked: each object whose attributes become places in memory is looked at.
+"""After a load, before the first prediction: checks each object whose attributes compiled code uses as indexes.
 
-What compiled code reads without looking is checked as a whole here, since it lies in several attributes, or in two
-objects: a forest's trees and its number of features, a vocabulary and the weights of its words.
+Compiled code does not check its bounds. The numbers lie in several attributes or objects, such as a forest's trees and
+its number of features, or a vocabulary and the weights of its words, so this module checks them together.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from model_store.serialization.structure.estimators import LOOKS, attributes_of,
 from model_store.serialization.structure.values import Made
 
 _MOST_EXPANDED = 50_000_000
-"""Values of lists in lists, counted as often as they are reached."""
+"""Values of nested lists, counted each time they are reached."""
 
 
 def require_consistent(model: Any) -> None:
     """Raises StructureRefused unless every object's numbers fit each other.
 
     Args:
-        model: as it was loaded, or inspected.
+        model: loaded or inspected.
     """
     sizes: dict[int, int] = {}
     with_gaps: list[Any] = []
@@ -44,7 +44,7 @@ def require_consistent(model: Any) -> None:
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise StructureRefused("numbers", f"{name}: {error}", name=name) from None
     if any(id(item) not in kept for item in with_gaps):
-        # What is masked is not compared, so every look at such an array would find nothing.
+        # Comparisons ignore masked values, so every check of such an array would pass.
         raise StructureRefused("array", "an array with gaps lies outside the results of a search")
 
 
@@ -57,7 +57,7 @@ def _require_small(root: Sequence[Any], sizes: dict[int, int]) -> None:
 
     Args:
         root: a list or a tuple.
-        sizes: of those that were looked at already, by their ids; each is looked at once.
+        sizes: of the checked lists and tuples, by id; each is checked once.
     """
     open_now: set[int] = set()
     pending: list[tuple[Any, bool]] = [(root, False)]

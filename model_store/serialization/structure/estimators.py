@@ -1,6 +1,6 @@
-"""Looks at scikit-learn's estimators, class by class: attributes that compiled code uses as places, sizes or counts.
+"""Checks scikit-learn's estimators, class by class: attributes that compiled code uses as indexes, sizes or counts.
 
-Each look gets an object's attributes and raises ValueError, with words, unless they fit each other.
+Each check gets an object's attributes and raises ValueError with a message unless they fit each other.
 """
 
 import math
@@ -32,7 +32,7 @@ def attributes_of(item: Any) -> Mapping[str, Any]:
 
 
 def require_counts(name: str, state: Mapping[str, Any]) -> None:
-    """Looks at what objects of every class can have: threads, rounds at each answer, members that are trees.
+    """Checks attributes that objects of every class can have: threads, rounds for each answer, trees as members.
 
     Raises:
         ValueError: a count is so large that an answer would take forever, or a tree asks for more than it is given.
@@ -64,7 +64,7 @@ _ROUNDS: Mapping[str, tuple[str, ...]] = {
     "MLPClassifier": ("n_layers_",),
     "MLPRegressor": ("n_layers_",),
 }
-"""Attributes that say how often something is repeated for each answer."""
+"""Attributes that count repetitions for each answer."""
 
 
 def _require_members(state: Mapping[str, Any]) -> None:
@@ -79,7 +79,7 @@ def _require_members(state: Mapping[str, Any]) -> None:
 
 
 def _tree_features(member: Any) -> int | None:
-    """How many features a tree estimator's tree takes; None of something else."""
+    """Number of features of a tree estimator's tree; None for another object."""
     if not (type(member) is Made or hasattr(member, "__dict__")):
         return None
     return _features_of_tree(attributes_of(member).get("tree_"))

@@ -19,7 +19,7 @@ def run(machine: Machine) -> Any:
         machine: at the start of the pickle.
 
     Raises:
-        UntrustedType: it names what no rule knows.
+        UntrustedType: the file names something that has no rule.
         StructureRefused: an instruction does not fit the rules; says which rule, and where.
         UnreadableModel: it ends early.
     """
@@ -50,7 +50,7 @@ def _result(machine: Machine) -> Any:
 
 
 def _stop(_machine: Machine) -> None:
-    """Marks the end in the table."""
+    """Marks the end of the pickle in the table."""
 
 
 _STEPS: dict[bytes, Callable[[Machine], None]] = {

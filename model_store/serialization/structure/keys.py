@@ -1,4 +1,4 @@
-"""Which values a dictionary or a set of a pickle can have as keys: those that compare and hash fast, without code."""
+"""Plain keys of dictionaries and sets in a pickle: values that compare and hash fast and run no code."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from model_store.serialization.structure.values import Made
 _BIG_TUPLE = 64
 _PLAIN = frozenset({str, float, bool, bytes, type(None)})
 _KEY_BITS = 64
-"""Of a whole number as a key: among larger ones, as among complex ones, any number can be made to have one hash."""
+"""Maximum bits of a whole number as a key: any number of larger integers, or complex numbers, can share a hash."""
 _KEY_KINDS = "biufSUmM"
 _MOST_TUPLE_KEYS = 5_000
 
 
 class PlainKeys:
-    """Tells plain keys from others, and counts the tuples among them."""
+    """Recognizes plain keys, and counts the tuples among them."""
 
     def __init__(self) -> None:
         self._tuple_keys = 0
@@ -30,11 +30,11 @@ class PlainKeys:
         if type(key) in _PLAIN:
             return True
         if type(key) is tuple:
-            # Tuples of chosen numbers have one hash: among so few that does not take long.
+            # Tuples of chosen numbers can share a hash; among few tuples the comparisons stay fast.
             self._tuple_keys += not depth
             if self._tuple_keys > _MOST_TUPLE_KEYS:
                 return False
-            # Counted with the items of its own tuples: one that lies in the memo can be used very often.
+            # Counted with the items of inner tuples: the memo can repeat an inner tuple often.
             count = len(key) + sum(len(item) for item in key if type(item) is tuple)
             return depth < 2 and count <= _BIG_TUPLE and all(self.is_plain(item, depth + 1) for item in key)
         if type(key) is Made:

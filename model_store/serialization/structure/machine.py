@@ -1,4 +1,4 @@
-"""What a machine holds while it reads a pickle: its stack, its memo, and what the file has named and made.
+"""The state of a machine that reads a pickle: stack, memo, named globals and made objects.
 
 The instructions (`instructions/`) change it, the forms ask it. `interpreter.py` runs it.
 
@@ -18,7 +18,7 @@ from model_store.serialization.structure.rule import Rule, Rulebook
 from model_store.serialization.structure.values import Named, full_name_of
 
 MOST_INSTRUCTIONS = 20_000_000
-"""Of a pickle with those in it. A vocabulary of 200,000 words has half a million, a forest a few hundred."""
+"""Maximum instructions of a pickle and its nested pickles. A vocabulary of 200,000 words has half a million."""
 _DEEPEST = 8
 
 
@@ -26,8 +26,8 @@ class Machine(PickleBytes):
     """The state of reading one pickle.
 
     Args:
-        source: where it begins.
-        rules: by which it is read.
+        source: at the pickle's first byte.
+        rules: for reading it.
         real: whether objects are made; an inspection makes none.
         trusted: full names that the caller allows beside the rules.
         max_bytes: of one value.
@@ -49,7 +49,7 @@ class Machine(PickleBytes):
         self.named: dict[str, Rule | None] = {}
         """Full names that the file has named, each with its rule."""
         self.granted: list[Any] = []
-        """What the caller's own names brought in."""
+        """Classes and functions that only the caller's trust allowed."""
         self.versions: dict[str, str] = {}
         """Library → version that wrote its part of the file, as that part says."""
         self.stack: list[Any] = []
@@ -102,13 +102,13 @@ class Machine(PickleBytes):
         return items
 
     def require_held(self, items: Iterable[Any]) -> None:
-        """Raises StructureRefused when one of the items may be named but not kept in the model."""
+        """Raises StructureRefused when a model may not hold one of the items."""
         if self.unheld and not self.unheld.isdisjoint(map(id, items)):
             name = next((full_name_of(item) for item in items if id(item) in self.unheld), "")
             self.refuse("held", f"{name} is held where a model holds data", name)
 
     def require_keys(self, keys: Iterable[Any]) -> None:
-        """Raises StructureRefused unless each key is a plain value: others take code, or long, to be compared."""
+        """Raises StructureRefused unless each key is a plain value: other keys run code or take long to compare."""
         for key in keys:
             if type(key) is not str and not self._keys.is_plain(key):
                 self.refuse("key", "a dictionary or a set has a key that is not a plain value")
@@ -151,16 +151,16 @@ class Machine(PickleBytes):
         return rule
 
     def remember(self, instance: Any, rule: Rule) -> Any:
-        """An object that the file has made: it may get one state."""
+        """Registers an object that the file made; it may get one state."""
         self.unfinished[id(instance)] = (instance, rule)
         return instance
 
     def note(self, instance: Any, about: dict[str, Any]) -> None:
-        """Keeps what a form has learned of an object until it is filled."""
+        """Stores a form's notes about an object until the object gets its state."""
         self._notes[id(instance)] = about
 
     def noted(self, instance: Any) -> dict[str, Any]:
-        """What a form has learned of an object."""
+        """Takes the notes about an object."""
         return self._notes.pop(id(instance))
 
     def nested(self) -> "Machine":

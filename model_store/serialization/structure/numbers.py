@@ -1,7 +1,7 @@
-"""Numbers that compiled code uses as places: each is looked at before any compiled code sees it.
+"""Checks numbers that compiled code uses as indexes, before compiled code reads them.
 
-A tree whose child lies outside its nodes, or leads back, makes a library read other memory or run forever. All of
-these raise ValueError with words.
+A tree whose child lies outside its nodes, or leads back, makes a library read foreign memory or run for ever. All
+functions raise ValueError with a message.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def require_tree(left: Any, right: Any, *, internal: Any, what: str) -> None:
     # Each node has one way in at most.
     if np.count_nonzero(seen) != 2 * len(inner):
         raise ValueError(f"{what} leads to one node in two ways")
-    # Libraries number children after their parents, which leaves no way back; else the way is walked.
+    # Libraries number children after their parents, which excludes circles; other trees are walked.
     forward = all((side > inner).all() for side in children)
     if not forward and not _reaches_leaves(np.asarray(left), np.asarray(right), np.asarray(internal), count):
         raise ValueError(f"{what} leads in a circle")
@@ -59,7 +59,7 @@ def _reaches_leaves(left: Any, right: Any, internal: Any, count: int) -> bool:
 def require_within(values: Any, limit: int, what: str, low: int = 0) -> None:
     """Raises ValueError unless each value lies from `low` to below `limit`."""
     found = np.asarray(values)
-    # Asked so that a number that is none (NaN) lies outside.
+    # Written so that NaN lies outside.
     if found.size and not (found.min() >= low and found.max() < limit):
         raise ValueError(f"{what} lies outside its range")
 
@@ -112,7 +112,7 @@ def require_neighbours_tree(state: Sequence[Any], *, bounds: int) -> None:
     require_within(places, rows, "a row of a tree of neighbours")
     numbers = (leaf_size, levels, count, *state[7:11])
     if not all(type(each) is int and 0 <= each < 1 << 31 for each in numbers) or leaf_size < 1 or not 1 <= levels < 31:
-        raise ValueError("a tree of neighbours has sizes that are none")
+        raise ValueError("a tree of neighbours has sizes that are not whole numbers")
     wanted = ("idx_start", "idx_end", "is_leaf", "radius")
     if count != (1 << levels) - 1 or nodes.shape != (count,) or nodes.dtype.names != wanted:
         raise ValueError("a tree of neighbours does not have the nodes of its levels")

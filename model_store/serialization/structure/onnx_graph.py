@@ -1,7 +1,7 @@
-"""Looks at an ONNX file before ONNX Runtime does: no weights outside the file, no operators of others.
+"""Checks an ONNX file before ONNX Runtime reads it: no weights outside the file, no operators of other libraries.
 
 The file is walked as Protocol Buffers (https://protobuf.dev/programming-guides/encoding/) by the field numbers of
-`onnx.proto`; nothing of it is kept.
+`onnx.proto`.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-"""Of operators: those of the standard. Others would need a library beside ONNX Runtime."""
+"""Domains of the standard operators. Other domains need a library beside ONNX Runtime."""
 _HIGHEST_OPSET = 200
 _DEEPEST = 40
 _MOST_FIELDS = 20_000_000
@@ -33,13 +33,13 @@ _SIZED_BY: Mapping[str, tuple[int, ...]] = {
     "HammingWindow": (0,), "HannWindow": (0,), "MelWeightMatrix": (0, 1, 2, 3, 4), "DFT": (1,), "STFT": (1, 3),
     "Loop": (0,),
 }  # fmt: skip
-"""Operators with the inputs that say how large the result is, or how often something is done."""
+"""Operators with the inputs that decide the size of the result or the number of repetitions."""
 _OF_SHAPES = frozenset({"Shape", "Size"})
 """Operators whose result depends on how many values there are, not on which."""
 _MOST_VALUES = 10_000_000
 _MOST_ROUNDS = 1_000_000
 _SCALARS_READ = 64
-"""Constants of so many values at most are read: sizes have few."""
+"""Maximum values of a constant that is read; sizes have few."""
 
 
 def require_onnx(content: bytes) -> list[str]:
@@ -95,7 +95,7 @@ class _Walk:
             elif number == _MODEL_OPSETS:
                 self._opset(value)
             elif number == _MODEL_FUNCTIONS:
-                raise ValueError("it brings functions of its own in the place of operators")
+                raise ValueError("it defines functions of its own instead of operators")
         if graphs != 1:
             raise ValueError("it has no graph")
 
@@ -152,7 +152,7 @@ class _Walk:
             scope.asked.update(outputs)
 
     def _require_sizes(self, operator: str, inputs: list[str], scope: "_Scope") -> None:
-        """Raises ValueError when what is asked could make a result of any size, or a loop without end."""
+        """Raises ValueError when a request can cause a result of any size, or an endless loop."""
         if operator == "Loop" and not (inputs and inputs[0]):
             raise ValueError("it has a loop without a number of rounds")
         for place in _SIZED_BY.get(operator, ()):

@@ -1,7 +1,7 @@
-"""Regular expressions that a model runs over what callers send: only such as end soon on every text.
+"""Checks the regular expressions that a model applies to requests: each must end soon on every text.
 
-Python's engine tries again where a text could be divided in several ways. An endless repetition in another one, or
-ways in it that begin alike, take time that doubles with each character.
+Python's engine backtracks where a text can be divided in several ways. Nested endless repetitions, and alternatives
+that begin alike, take time that doubles with each character.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any
 _MOST_CHARACTERS = 1_000
 _MOST_ENDLESS, _MOST_OPEN = 3, 16
 _ENDLESS = 1_000
-"""So many repetitions and more count as endless."""
+"""Repetitions from which a repetition counts as endless."""
 _REPEATS = (code.MAX_REPEAT, code.MIN_REPEAT)
 _NEVER = (code.GROUPREF, code.GROUPREF_EXISTS, code.POSSESSIVE_REPEAT, code.ATOMIC_GROUP)
 _SAMPLE = [chr(number) for number in (*range(0x300), 0x3B1, 0x410, 0x5D0, 0x4E2D)]

@@ -1,11 +1,11 @@
-"""Reads the bytes of a pickle: sizes are compared with limits before memory is taken."""
+"""Reads the bytes of a pickle: compares sizes with limits before it takes memory."""
 
 from typing import Any, BinaryIO, NoReturn
 
 from model_store.errors import StructureRefused, UnreadableModel
 
 MOST_BYTES = 64 << 30
-"""Of one value; the stream's own limit is usually lower."""
+"""Maximum bytes of one value; the stream's own limit is usually lower."""
 MOST_DIGITS = 128
 _MOST_LINE_BYTES = 1 << 16
 _PIECE = 1 << 20
@@ -15,7 +15,7 @@ class PickleBytes:
     """The bytes of one pickle.
 
     Args:
-        source: where it begins.
+        source: at the pickle's first byte.
         max_bytes: of one value.
     """
 
@@ -101,7 +101,7 @@ class PickleBytes:
         try:
             return int(line)
         except ValueError:
-            self.refuse("instruction", "a whole number is none")
+            self.refuse("instruction", "a line is not a whole number")
 
     def text(self, data: bytes) -> str:
         """The text that bytes hold in UTF-8."""

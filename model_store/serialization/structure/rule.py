@@ -1,4 +1,4 @@
-"""A rule, and what every form of a rule has."""
+"""A rule, and the interface of a rule's form."""
 
 import importlib
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Form:
-    """The form of a global that can be named and held, and nothing else."""
+    """The form of a global that can only be named and held."""
 
     called = False
-    """Whether it can stand where something is called or made."""
+    """Whether a file can call it or make objects of it."""
     takes_globals = False
     """Whether its arguments can be classes that a model cannot hold."""
     takes_names = False
@@ -23,10 +23,10 @@ class Form:
     mapping = False
     """Whether items can be set in what it makes."""
     needs_state = False
-    """Whether what it makes is unsafe before it has got a state."""
+    """Whether its objects are unsafe before they get a state."""
 
     def named(self, rule: "Rule") -> Any:
-        """What the name stands for."""
+        """The class, function or constant of the name."""
         found: Any = importlib.import_module(rule.module)
         for part in rule.attribute.split("."):
             found = getattr(found, part)
@@ -62,7 +62,7 @@ class Rule:
         attribute: its name there.
         form: how it is called, made and filled.
         held: whether a model may hold the class or function itself.
-        because: why it is there.
+        because: the reason for the rule.
     """
 
     module: str
@@ -95,5 +95,5 @@ class Rulebook:
         return self.by_name.get(f"{module}.{name}")
 
     def grant(self, module: str, name: str) -> Rule:
-        """The rule for what a caller trusts by name: everything that a pickle can do with it."""
+        """The rule for a name that the caller trusts: a pickle can use it in every way."""
         return Rule(module, name, self.granted, held=True, because="the caller trusts it")

@@ -1,8 +1,8 @@
-"""Looks at a skops file before skops does: what its schema names and how, and the bytes beside it.
+"""Checks a skops file before skops reads it: the names in its schema, their loaders, and the bytes beside it.
 
-skops asks whether a type is trusted; here each way to make an object (`__loader__`) has the classes that it may be used
-for, by the same rules as for pickles. Ways that call what the file names (methods, operators, partial functions) have
-none.
+skops checks whether a type is trusted. This module also checks that each loader (`__loader__`) is used only for the
+classes that the rules for pickles allow. Loaders that call what the file names (methods, operators, partial functions)
+are allowed for no class.
 """
 
 import io
@@ -66,7 +66,7 @@ _BY_RULE: Mapping[str, tuple[type, ...]] = {
     "TupleNode": (TupleForm,),
     "FunctionNode": (FunctionForm, InertForm),
     "TypeNode": (HeldForm, InertForm),
-    # Trees of neighbours are looked at once they are made, as pickles of them are.
+    # Trees of neighbours are checked after they are made, as in pickles.
     "ObjectNode": (ObjectForm, NeighboursForm, MetricForm),
     "ConstructorFromReduceNode": (NumbersForm, CompiledObjectForm),
     "LossNode": (NumbersForm, CompiledObjectForm),
@@ -128,7 +128,7 @@ class _Schema:
         self._trusted = trusted
         self._arrays: set[str] = set()
         self._trees: set[tuple[Any, ...]] = set()
-        """Files that were looked at already; nothing keeps a schema from naming one many times."""
+        """Files that were checked already; a schema can name one many times."""
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
             self._root = json.loads(_schema_of(self._archive))
@@ -181,7 +181,7 @@ class _Schema:
             _refuse("loader", f"{loader} makes {name}, whose rule is another", where, name)
 
     def _tree(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
-        """A tree's nodes: compiled code follows them without a look."""
+        """Checks a tree's nodes: compiled code follows them without checks."""
         if name != _TREE:
             _refuse("loader", f"TreeNode makes {name}", where, name)
         state = _member(_member(node, "content"), "content")
@@ -227,7 +227,7 @@ class _Schema:
             self._by_rule("ObjectNode", name, where)
 
     def _booster(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
-        """A booster's own bytes: its library ends the process over bytes that it does not expect."""
+        """Checks a booster's own bytes: unexpected bytes make its library end the process."""
         state = _member(_member(node, "content"), "content")
         handle = _member(state, "handle" if name == _BOOSTERS[0] else "_handle")
         if handle.get("__loader__") != ("BytearrayNode" if name == _BOOSTERS[0] else "JsonNode"):
@@ -256,7 +256,7 @@ class _Schema:
             _refuse("loader", "a random generator of an unknown kind", where, name)
 
     def _array(self, file: str, where: "_Way") -> None:
-        """As many bytes as shape and type need, and none of them an object; each file is looked at once."""
+        """Checks that an array's file has the bytes of its shape and type, and no objects; once for each file."""
         if file in self._arrays:
             return
         self._arrays.add(file)

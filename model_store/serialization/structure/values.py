@@ -1,4 +1,4 @@
-"""What stands for classes, functions and objects while a pickle is read, and how a message names a value."""
+"""Stand-ins for classes, functions and objects during an inspection, and names of values for messages."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class Named:
 def shown(value: Any) -> str:
     """A value of the file's for a message: a short text as it is, of others the type only.
 
-    To write out what holds itself many times can take forever.
+    Writing out nested values can take for ever.
     """
     return repr(value[:_MOST_SHOWN]) if type(value) is str else f"of the type {type(value).__name__}"
 

@@ -64,7 +64,7 @@ class TypeForm(Form):
         own = next((each for each in expected if _same(state, each)), None)
         if own is None:
             machine.refuse("dtype", "a type's state contradicts the type", rule.name)
-        # Its own state, not the file's: that one's dictionary of fields could still be changed.
+        # The state made here, because the file can still change the fields of its own.
         instance.__setstate__(own)
 
 
@@ -159,7 +159,7 @@ class BufferForm(Form):
             machine.refuse("array", "an array of objects is made from bytes", rule.name)
         require_content(machine, shape, kind, data, rule.name)
         if axes and axes[0] is not None:
-            # Only whole numbers are compared: to compare tuples that hold each other can take forever.
+            # Only whole numbers are compared: comparing nested tuples can take for ever.
             fits = type(axes[0]) is tuple and all(type(axis) is int for axis in axes[0]) and order == "K"
             if not fits or sorted(axes[0]) != list(range(len(shape))):
                 machine.refuse("array", "an array's axes are not those of its shape", rule.name)

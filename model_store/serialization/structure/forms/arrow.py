@@ -12,12 +12,12 @@ _TEXT_BUFFERS = 3
 
 
 class ArrowTextsForm(Form):
-    """pyarrow's `_restore_array`, which believes what it is told of its buffers: for texts only."""
+    """pyarrow's `_restore_array`, which does not check its buffers: for texts only."""
 
     called = True
 
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
-        """The array, after a look at its buffers."""
+        """The array, after checking its buffers."""
         if len(arguments) != 1 or type(arguments[0]) is not tuple or len(arguments[0]) != 7:
             machine.refuse("call", "an Arrow array is not written as pyarrow writes it", rule.name)
         if not machine.real:

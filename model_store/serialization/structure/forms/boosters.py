@@ -15,7 +15,7 @@ class XGBoostForm(ObjectForm):
     needs_state = True
 
     def look(self, machine: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
-        """Looks at the model's numbers."""
+        """Checks the model's numbers."""
         handle = state.get("handle")
         if type(handle) is not bytearray:
             machine.refuse("state", "a booster of XGBoost has no model", rule.name)
@@ -30,7 +30,7 @@ class LightGBMForm(ObjectForm):
     needs_state = True
 
     def look(self, machine: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
-        """Looks at the model's numbers."""
+        """Checks the model's numbers."""
         found = [state[name] for name in ("_handle", "handle") if name in state]
         if len(found) != 1 or type(found[0]) is not str:
             machine.refuse("state", "a booster of LightGBM has no model", rule.name)

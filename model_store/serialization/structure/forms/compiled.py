@@ -1,4 +1,4 @@
-"""Forms of compiled classes: what Cython's own functions make, without a look at what is inside."""
+"""Forms of compiled classes that Cython's own functions make."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +21,7 @@ class NumbersForm(Form):
 
 
 class CompiledForm(Form):
-    """`__pyx_unpickle_…`: how Cython makes an object of the class that the function is named after.
-
-    Args:
-        fill: the form that fills it, where it takes a state.
-    """
+    """`__pyx_unpickle_…`: how Cython makes an object of the class that the function is named after."""
 
     called = True
     takes_globals = True

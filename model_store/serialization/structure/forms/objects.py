@@ -1,4 +1,4 @@
-"""Forms of what has attributes, of what a model holds by name, and of what the caller trusts."""
+"""Forms of objects with attributes, of held classes and constants, and of names that the caller trusts."""
 
 import inspect
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _SHADOWING = frozenset({
     "score", "score_samples", "get_params", "set_params", "get_booster", "get_feature_names_out",
 })  # fmt: skip
 _OWN_ATTRIBUTES = {"_BisectingTree": ("score",), "MetadataRequest": _SHADOWING, "MethodMetadataRequest": _SHADOWING}
-"""Classes that have attributes of these names by right: they are not estimators."""
+"""Classes that are not estimators and have attributes of these names."""
 
 
 class HeldForm(Form):
@@ -51,7 +51,7 @@ class ObjectForm(Form):
             vars(instance).update(state)
 
     def look(self, machine: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
-        """Looks at a state before a library reads it."""
+        """Checks a state before a library reads it."""
 
 
 def require_attributes(machine: Machine, rule: Rule, kind: type | None, state: Any) -> None:
@@ -82,7 +82,7 @@ def empty_object(form: Form, machine: Machine, rule: Rule) -> Any:
 
 
 class GrantedForm(Form):
-    """What the caller trusts by name: all that a pickle can do with it."""
+    """A class or function that the caller trusts by name: a pickle can use it in every way."""
 
     called = True
     takes_names = True

@@ -89,7 +89,7 @@ class NewObjectForm(Form):
 
 
 class PlainCallForm(Form):
-    """A constructor of plain values whose arguments are looked at one by one."""
+    """A constructor of plain values; each argument is checked."""
 
     called = True
 
@@ -136,7 +136,7 @@ def _is_range(arguments: tuple[Any, ...]) -> bool:
         return False
     if len(arguments) == 3 and arguments[2] == 0:
         return False
-    # A range takes a few bytes in the file, and an array of any size once a library has made one of it.
+    # A range takes a few bytes in the file; a library can turn it into an array of any size.
     return not range(*arguments)[MOST_IN_RANGE:]
 
 

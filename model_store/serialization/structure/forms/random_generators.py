@@ -83,7 +83,7 @@ def _set_random_state(machine: Machine, rule: Rule, set_state: Callable[[], None
 
 
 class SeedForm(Form):
-    """The seed of a random generator, which nothing that answers asks."""
+    """The seed of a random generator; predictions do not use it."""
 
     called = True
     takes_globals = True
@@ -93,7 +93,7 @@ class SeedForm(Form):
         return machine.remember(np.random.SeedSequence(0), rule)
 
     def fill(self, machine: Machine, rule: Rule, instance: Any, state: Any) -> Any:
-        """Looks at the state, and leaves the seed as it is."""
+        """Checks the state, and keeps the seed."""
         if type(state) is not tuple or len(state) > 6:
             machine.refuse("state", "a seed's state is not what numpy writes", rule.name)
 

@@ -18,7 +18,7 @@ class SparseForm(ObjectForm):
         self._by_column = by_column
 
     def look(self, machine: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
-        """Looks at its places."""
+        """Checks its indexes."""
         run_check(machine, rule, numbers.require_sparse, state, by_column=self._by_column)
 
 
@@ -28,7 +28,7 @@ class SplineForm(ObjectForm):
     needs_state = True
 
     def look(self, machine: Machine, rule: Rule, instance: Any, state: dict[str, Any]) -> None:
-        """Looks at its knots."""
+        """Checks its knots."""
         knots, coefficients = (state.get(f"_{name}", state.get(name)) for name in "tc")
         run_check(machine, rule, numbers.require_spline, knots, coefficients, state.get("k"))
 

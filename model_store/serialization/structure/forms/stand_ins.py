@@ -18,7 +18,7 @@ class FunctionForm(Form):
 
 
 class InertForm(Form):
-    """A class that training needs and no answer does: the file gets a stand-in, which keeps what the file gives it."""
+    """A class that only training needs: the file gets a stand-in, which stores its arguments and state."""
 
     called = True
     takes_names = True

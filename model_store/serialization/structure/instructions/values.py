@@ -66,7 +66,7 @@ def _text_float(machine: Machine) -> None:
     try:
         machine.stack.append(float(line))
     except ValueError:
-        machine.refuse("instruction", "a number is none")
+        machine.refuse("instruction", "a line is not a number")
 
 
 def _sized(size: int, *, text: bool) -> Callable[[Machine], None]:
@@ -92,7 +92,7 @@ def _bytearray8(machine: Machine) -> None:
         data = bytearray(count)
         machine.fill(data)
     else:
-        # The file may end long before: memory is taken as its bytes come.
+        # The file may end early, so memory grows with the bytes read.
         data = bytearray()
         while len(data) < count:
             data += machine.take(min(count - len(data), _BUFFER_AT_ONCE))

@@ -148,14 +148,15 @@ def alarm(monkeypatch: pytest.MonkeyPatch) -> _Alarm:
     return _Alarm(monkeypatch)
 
 
-@pytest.mark.parametrize("encrypt", [True, False])
-def test_every_flip_of_a_byte_is_refused_before_anything_is_unpickled(
-    tmp_path: Path, alarm: _Alarm, encrypt: bool
-) -> None:
-    path = tmp_path / "a"
-    persistence = SecureModelPersistence(KEY)
-    persistence.save_model_secure([1, 2, 3], path, "none", "pickle", encrypt)
-    intact = path.read_bytes()
+@pytest.fixture(params=[True, False], ids=["encrypted", "open"])
+def saved(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[SecureModelPersistence, Path, bytes]:
+    path, persistence = tmp_path / "a", SecureModelPersistence(KEY)
+    persistence.save_model_secure([1, 2, 3], path, "none", "pickle", request.param)
+    return persistence, path, path.read_bytes()
+
+
+def test_every_flip_of_a_byte_is_refused_before_anything_is_unpickled(saved: Any, alarm: _Alarm) -> None:
+    persistence, path, intact = saved
     for position in range(len(intact)):
         path.write_bytes(intact[:position] + bytes([intact[position] ^ (1 << position % 8)]) + intact[position + 1 :])
         with pytest.raises(ModelStoreError):
@@ -164,14 +165,8 @@ def test_every_flip_of_a_byte_is_refused_before_anything_is_unpickled(
     assert alarm.reached == 0
 
 
-@pytest.mark.parametrize("encrypt", [True, False])
-def test_every_truncation_and_extension_is_refused_before_anything_is_unpickled(
-    tmp_path: Path, alarm: _Alarm, encrypt: bool
-) -> None:
-    path = tmp_path / "a"
-    persistence = SecureModelPersistence(KEY)
-    persistence.save_model_secure([1, 2, 3], path, "none", "pickle", encrypt)
-    intact = path.read_bytes()
+def test_every_truncation_and_extension_is_refused_before_anything_is_unpickled(saved: Any, alarm: _Alarm) -> None:
+    persistence, path, intact = saved
     for changed in [*(intact[:length] for length in range(len(intact))), intact + b"\0", intact + intact[-32:]]:
         path.write_bytes(changed)
         with pytest.raises(IntegrityError):
