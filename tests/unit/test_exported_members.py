@@ -22,8 +22,8 @@ NAMES = {
 """What `import` gives by the package's own name."""
 
 ROOMS = {
-    "conventions": "alert_rules artifact_files config_keys environments exit_codes latency metric_names run_files "
-    "variables",
+    "conventions": "alert_rules artifact_files config_keys environments exit_codes latency metric_names "
+    "regular_files run_files variables",
     "model_store": "artifact backup confinement contract errors keys persistence registry serialization storage",
     "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
     "traffic_splitter",
