@@ -1,6 +1,7 @@
 """What several packages agree on is the same for each of them, and for the files that are not Python."""
 
 import re
+import sys
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -36,8 +37,8 @@ def test_no_other_module_writes_a_name_of_conventions_out() -> None:
             assert not written.findall(file.read_text()), file
 
 
-def test_conventions_import_types_and_each_other_only() -> None:
-    allowed = {"conventions", "dataclasses", "enum", "typing"}
+def test_conventions_import_the_standard_library_and_each_other_only() -> None:
+    allowed = sys.stdlib_module_names | {"conventions"}
     for found in iter_modules(conventions.__path__, "conventions."):
         text = (SOURCE / f"{found.name.replace('.', '/')}.py").read_text()
         assert set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)) <= allowed, found.name
