@@ -8,7 +8,7 @@ CACHE := $(or $(FRAUD_DETECTION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fr
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz fuzz-smoke fuzz-corpus schema requirements clean
+.PHONY: help setup up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ fuzz-corpus: setup  ## put what `make fuzz` has found, as far as it reaches new 
 	  mkdir -p .run/fuzz/$$target; \
 	  $(BIN)/python -m tests.fuzz.doors $$target -merge=1 tests/fuzz/corpus/$$target .run/fuzz/$$target || exit 1; \
 	done
+
+reference: setup  ## write docs/reference/ anew: commands and exit codes
+	@$(BIN)/python scripts/write_reference.py
 
 schema: setup  ## write config/deployment.schema.json anew
 	@$(BIN)/python -m infra.schema
