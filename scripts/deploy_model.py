@@ -27,6 +27,7 @@ from scripts.command_line import (  # noqa: E402
     show,
     table,
 )
+from scripts.environment_commands import add_environment_commands  # noqa: E402
 from scripts.rollout_commands import add_rollout_commands, deployed, rollouts_of, strategy_options  # noqa: E402
 
 if TYPE_CHECKING:
@@ -135,31 +136,6 @@ class _Moment(click.ParamType[datetime]):
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _down(options: Options) -> int:
-    destroyed = _deployments().destroy(options.environment)
-    text = "stopped and destroyed; the registry and the history stay" if destroyed else "nothing is deployed"
-    show(options, {"environment": options.environment, "destroyed": destroyed}, f"{options.environment}: {text}")
-    return 0
-
-
-def _unlock(options: Options) -> int:
-    removed = _deployments().unlock(options.environment)
-    text = f"{removed} stale lock(s) removed" if removed else "not locked"
-    show(options, {"environment": options.environment, "removed": removed}, f"{options.environment}: {text}")
-    return 0
-
-
-def _api_key(options: Options) -> int:
-    from stacks.development.api_keys import add_api_key
-
-    scopes = options.scope or ["predict", "feedback"]
-    key, path = add_api_key(CHECKOUT, options.environment, options.name, scopes, options.requests_per_second)
-    answer = {"environment": options.environment, "name": options.name, "api_key": key, "file": str(path)}
-    text = f"{key}\n  of {options.name} in {options.environment}; it is shown this once, {path} keeps its hash alone"
-    show(options, answer, text)
-    return 0
-
-
 def _health(options: Options) -> int:
     report = _deployments().check_deployment_health(options.deployment_id, options.api_key_file)
     if options.json:
@@ -263,7 +239,7 @@ def program() -> Program:
     _add_history(commands)
     _add_checks(commands)
     _add_lists(commands)
-    _add_environments(commands)
+    add_environment_commands(commands, _PROGRAM, _deployments, _up)
     return commands
 
 
@@ -398,36 +374,6 @@ def _add_lists(commands: Program) -> None:
             help="only this environment's",
         ),
     )
-
-
-def _add_environments(commands: Program) -> None:
-    summary = "make what is missing and bring the environment up"
-    add_command(commands, "up", _up, summary, f"{_PROGRAM} up development", _environment())
-    summary = "stop the endpoint and destroy the stack"
-    add_command(commands, "down", _down, summary, f"{_PROGRAM} down development", _environment())
-    add_command(
-        commands,
-        "api-key",
-        _api_key,
-        "make an API key for an environment and print it",
-        f"{_PROGRAM} api-key staging checkout-service --scope predict",
-        _environment(),
-        Argument("name", "who calls with it; shown in logs"),
-        Option(
-            "--scope",
-            multiple=True,
-            type=click.Choice(("predict", "feedback", "admin")),
-            help="may be repeated (predict, feedback)",
-        ),
-        Option(
-            "--requests-per-second",
-            type=float,
-            metavar="NUMBER",
-            help="a limit of its own; the service's when not given",
-        ),
-    )
-    summary = "remove the lock of a run that has died"
-    add_command(commands, "unlock", _unlock, summary, f"{_PROGRAM} unlock development", _environment())
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ def program() -> Program:
     _add_keys(commands)
     _add_files(commands)
     _add_moving(commands)
+    _add_removal(commands)
     return commands
 
 
@@ -349,6 +350,9 @@ def _add_moving(commands: Program) -> None:
         f"{_PROGRAM} restore /mnt/backup/registry",
         Argument("source", "a directory or s3://bucket/prefix", metavar="SRC"),
     )
+
+
+def _add_removal(commands: Program) -> None:
     add_command(
         commands,
         "delete",

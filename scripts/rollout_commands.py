@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scripts import completion
-from scripts.command_line import Argument, Option, Options, Program, add_command, path_type, show
+from scripts.command_line import Argument, Option, Options, Program, Run, add_command, path_type, show
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
@@ -114,21 +114,26 @@ def add_rollout_commands(commands: Program, program: str, key_help: str, make: M
                 time.sleep(options.every)
                 live.update(rollout_table(rollouts.status(options.environment)))
 
+    _declare(commands, program, key_help, (_promote, _abort, _resume, _status))
+
+
+def _declare(commands: Program, program: str, key_help: str, runs: tuple[Run, Run, Run, Run]) -> None:
+    promote, abort, resume, status = runs
     environment = Argument("environment", "development, staging or production", shell_complete=completion.environments)
     key = Option("--api-key-file", type=path_type(), default=_KEY, metavar="FILE", help=key_help)
     why = Option("--reason", default="aborted by hand", metavar="WHY", help="recorded in the history")
     summary = "make the candidate the stable version now"
-    add_command(commands, "promote", _promote, summary, f"{program} promote production", environment)
+    add_command(commands, "promote", promote, summary, f"{program} promote production", environment)
     summary = "withdraw the candidate; stable has all requests again"
     example = f"{program} abort production --reason 'callers complain'"
-    add_command(commands, "abort", _abort, summary, example, environment, why)
+    add_command(commands, "abort", abort, summary, example, environment, why)
     summary = "go on with a rollout that was interrupted; drop what was kept long enough"
-    add_command(commands, "resume", _resume, summary, f"{program} resume production", environment, key)
+    add_command(commands, "resume", resume, summary, f"{program} resume production", environment, key)
     summary = "show a rollout: steps, weights, both versions' numbers, the verdict"
     add_command(
         commands,
         "status",
-        _status,
+        status,
         summary,
         f"{program} status production --follow",
         environment,

@@ -36,12 +36,27 @@ def commands_page() -> str:
     """Every command of both command lines, with its arguments, options and example."""
     lines = ["# Commands", "", _NOTE]
     lines += ["Every command takes `--help` and `--json`. [Exit codes](exit-codes.md) have a page of their own.", ""]
+    lines += _completion()
     for program in (manage_models.program(), deploy_model.program()):
         lines += [f"## {program.name}", "", str(program.help), ""]
         with click.Context(program, info_name=program.name) as context:
             for command, inner in _commands(program, context):
                 lines += _command(command, inner)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _completion() -> list[str]:
+    return [
+        "The shell completes commands, options, environments, and the model ids, aliases and deployment ids of a registry",
+        "in a directory. In a shell in which the project's environment is active (zsh and fish: `zsh_source` and",
+        "`fish_source`), for programs that are called as `scripts/manage_models.py`:",
+        "",
+        "```text",
+        'eval "$(_MANAGE_MODELS_COMPLETE=bash_source scripts/manage_models.py)"',
+        'eval "$(_DEPLOY_MODEL_COMPLETE=bash_source scripts/deploy_model.py)"',
+        "```",
+        "",
+    ]
 
 
 def exit_codes_page() -> str:
