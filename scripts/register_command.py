@@ -88,6 +88,8 @@ def _metrics(text: str) -> dict[str, Any]:
 
 def _described(file: Path) -> dict[str, Any]:
     """What the description beside a model file says, such as the feature schema; empty when there is none."""
+    if not file.name:
+        raise InvalidInput(f"{file}: not a model file; give the path of a file")
     path = file.with_name(f"{file.name}.metrics.json")
     if not path.exists():
         return {}

@@ -47,8 +47,8 @@ def commands_page() -> str:
 
 def _completion() -> list[str]:
     return [
-        "The shell completes commands, options, environments, and the model ids, aliases and deployment ids of a registry",
-        "in a directory. In a shell in which the project's environment is active (zsh and fish: `zsh_source` and",
+        "The shell completes commands, options, environments, and the model ids, aliases and deployment ids of a",
+        "registry in a directory. In a shell in which the project's environment is active (zsh: `zsh_source`, fish:",
         "`fish_source`), for programs that are called as `scripts/manage_models.py`:",
         "",
         "```text",
