@@ -35,7 +35,9 @@ def verify_signature(storage: Storage, metadata: ModelMetadata, public_keys: Seq
     try:
         content = storage.read(_signature_file(metadata))
     except ModelNotFound:
-        raise SignatureInvalid(f"{model_id} is not signed") from None
+        raise SignatureInvalid(
+            f"{model_id} is not signed; sign it: python scripts/manage_models.py sign {model_id} --sign-key FILE"
+        ) from None
     try:
         return verify_envelope(parse_envelope(content), metadata.manifest(), public_keys)
     except SignatureInvalid as error:
