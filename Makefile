@@ -148,6 +148,7 @@ fuzz-corpus: setup  ## put what `make fuzz` has found, as far as it reaches new 
 
 reference: setup  ## write the pages of docs/reference/ that come from the code
 	@$(BIN)/python -m scripts.reference_pages
+	@$(BIN)/python scripts/write_reference.py
 
 schema: setup  ## write config/deployment.schema.json anew
 	@$(BIN)/python -m infra.schema

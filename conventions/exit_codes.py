@@ -1,50 +1,59 @@
-"""Exit codes of the command-line tools and the service; each means one thing."""
+"""Exit codes of the command-line tools and the service: the only table of what each one means."""
 
+DONE = 0
 FAILED = 1
-"""Anything without a code of its own."""
 INVALID_INPUT = 2
-"""An argument or a value is not allowed."""
 NOT_FOUND = 3
-"""No such model version or deployment."""
 NOT_INTACT = 4
-"""A file is damaged, altered, not a model, or signed by nobody trusted."""
 UNTRUSTED_TYPE = 5
-"""A model file names what is not trusted."""
 KEY_PROBLEM = 6
-"""A key is missing, wrong or open to others."""
 CONFLICT = 7
-"""Somebody else changed it, it is in use, or its status does not allow it."""
 STORAGE_FAILED = 8
-"""The storage cannot be read or written."""
 CONFIG_ERROR = 9
-"""A stack's config or a template does not fit."""
 STACK_BUSY = 10
-"""Another command is changing the stack."""
 STACK_LOCKED = 11
-"""A run that has died holds the stack."""
 DEPLOYMENT_FAILED = 12
-"""The endpoint did not get healthy; what served before serves."""
 ENDPOINT_SILENT = 13
-"""The endpoint does not answer, or is not healthy."""
 ENGINE_MISSING = 14
-"""The engine is not there."""
 ADDRESS_TAKEN = 15
-"""Another program listens on the endpoint's address."""
 FILE_MISSING = 16
-"""No such file."""
 UNKNOWN_ENVIRONMENT = 17
-"""No such environment."""
 NO_PRIOR_VERSION = 18
-"""Nothing to go back to."""
 REFUSED = 19
-"""A gate or the actor's role does not allow it."""
 BREACHED = 20
-"""What the endpoint measures is beyond a threshold."""
 ROLLOUT_CONFLICT = 21
-"""A rollout is, or is not, in progress."""
 CANDIDATE_WITHDRAWN = 22
-"""A rollout ended with the version before it."""
 ROLLOUT_UNDECIDED = 23
-"""Too few requests came to decide a rollout."""
 INTERRUPTED = 130
-"""Stopped by Ctrl-C."""
+
+MEANINGS = {
+    DONE: "done, or nothing had to be done",
+    FAILED: "something unexpected; the message says what",
+    INVALID_INPUT: "wrong usage, or a value that is not allowed",
+    NOT_FOUND: "there is no such model version, alias or deployment",
+    NOT_INTACT: "a file is not intact (truncated, altered, not a model), or no trusted key signed it",
+    UNTRUSTED_TYPE: "a model file holds something that is not trusted",
+    KEY_PROBLEM: "a key is missing, wrong or open to others",
+    CONFLICT: "the status does not allow it, the version is in use, or somebody else changed it first",
+    STORAGE_FAILED: "the registry cannot be read or written",
+    CONFIG_ERROR: "a template or the stack's config is not valid",
+    STACK_BUSY: "another command is changing the environment",
+    STACK_LOCKED: "a run that has died left the stack locked: `deploy_model.py unlock`",
+    DEPLOYMENT_FAILED: "the deployment failed; the version before still serves",
+    ENDPOINT_SILENT: "the endpoint does not answer, or is not healthy",
+    ENGINE_MISSING: "there is no Pulumi engine: `python -m toolchain`",
+    ADDRESS_TAKEN: "another program listens on the endpoint's address",
+    FILE_MISSING: "there is no such file",
+    UNKNOWN_ENVIRONMENT: "there is no such environment",
+    NO_PRIOR_VERSION: "there is no prior version to roll back to",
+    REFUSED: "a gate or the actor's role does not allow it",
+    BREACHED: "a measured value is beyond its threshold",
+    ROLLOUT_CONFLICT: "a rollout is in progress already, or none is",
+    CANDIDATE_WITHDRAWN: "the candidate was worse and was withdrawn; the stable version serves",
+    ROLLOUT_UNDECIDED: "too few requests came to decide about the candidate; it stays as it is",
+    INTERRUPTED: "interrupted by Ctrl-C",
+}
+"""What each code means, in a sentence for the person who reads it."""
+
+NAMES = {code: name for name, code in list(globals().items()) if isinstance(code, int) and name.isupper()}
+"""The name of each code, as it is written here."""

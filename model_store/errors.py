@@ -1,10 +1,10 @@
-"""The whole tree of errors, each with the exit code that the command-line tools end with.
+"""The whole tree of errors; `exit_code` of each is a code of `conventions/exit_codes.py`, which says what it means.
 
-ModelStoreError                 1   base of all
-├── InvalidInput                2   a name, type, status or other argument is not allowed
-├── ModelNotFound               3   no such model version
-├── FileMissing                 16  no such file
-├── IntegrityError              4   base: the bytes are not the ones that were written
+ModelStoreError                     base of all
+├── InvalidInput                    a name, type, status or other argument is not allowed
+├── ModelNotFound                   no such model version
+├── FileMissing                     no such file
+├── IntegrityError                  base: the bytes are not the ones that were written
 │   ├── UnsupportedFormat           not an artifact, or one of a version this program does not read
 │   ├── HeaderFormat                the header is not canonical, or not within its bounds
 │   ├── KeyCommitment               the key opens the slot but is not the key of this artifact
@@ -18,15 +18,15 @@ ModelStoreError                 1   base of all
 │   ├── UnreadableModel             intact bytes that do not make a model
 │   ├── OpeningFailed               the process that read a file from outside failed
 │   └── SignatureInvalid            no trusted key signed this manifest
-├── UntrustedType               5   the file names something that is not on the allow-list
-├── KeyNotFound                 6   no key that opens the artifact
-├── KeyUnwrap                   6   the key of that name does not open the artifact
-├── KeyFileUnsafe               6   others can read the key file, or it holds no key
-├── InUse                       7   deployed, aliased or a rollback's target: cannot be deleted
-├── VersionConflict             7   somebody else changed it first, or it exists already
-├── IllegalTransition           7   the status does not lead there
-├── AccessDenied                19  the actor's role does not allow it
-└── StorageFailed               8   the registry cannot be read or written
+├── UntrustedType                   the file names something that is not on the allow-list
+├── KeyNotFound                     no key that opens the artifact
+├── KeyUnwrap                       the key of that name does not open the artifact
+├── KeyFileUnsafe                   others can read the key file, or it holds no key
+├── InUse                           deployed, aliased or a rollback's target: cannot be deleted
+├── VersionConflict                 somebody else changed it first, or it exists already
+├── IllegalTransition               the status does not lead there
+├── AccessDenied                    the actor's role does not allow it
+└── StorageFailed                   the registry cannot be read or written
 """
 
 from conventions import exit_codes

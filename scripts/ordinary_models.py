@@ -2,14 +2,15 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-_ROWS = 60
+from scripts.ordinary_data import ROWS, Data, data_sets
+from scripts.ordinary_searches import searches
 
 
 @dataclass(frozen=True)
@@ -27,58 +28,10 @@ class OrdinaryModel:
     rows: Any
 
 
-@dataclass(frozen=True)
-class _Data:
-    numbers: Any = field(default_factory=lambda: _numbers())
-    codes: Any = field(default_factory=lambda: _codes())
-    frame: Any = field(default_factory=lambda: _frame())
-    texts: Any = field(
-        default_factory=lambda: ["card sold online", "cash at the machine", "card stolen"] * (_ROWS // 3)
-    )
-
-    @property
-    def target(self) -> Any:
-        return (self.numbers[:, 0] > 0).astype(int)
-
-    @property
-    def categories(self) -> Any:
-        return self.frame.astype({"merchant": "category"})
-
-    @property
-    def two_columns(self) -> Any:
-        return self.frame[["amount", "hour"]]
-
-
-def _numbers() -> Any:
-    return np.random.default_rng(0).normal(size=(_ROWS, 3))
-
-
-def _codes() -> Any:
-    found = _numbers()
-    found[:, 0] = np.arange(_ROWS) % 4
-    return found
-
-
-def _frame() -> Any:
-    generator = np.random.default_rng(1)
-    return pd.DataFrame(
-        {
-            "merchant": generator.choice(["grocer", "jeweller", "casino"], _ROWS),
-            "amount": generator.lognormal(size=_ROWS),
-            "hour": generator.integers(0, 24, _ROWS),
-        }
-    )
-
-
-@cache
-def _data() -> _Data:
-    return _Data()
-
-
 def ordinary_models() -> Iterator[OrdinaryModel]:
     """Every kind that has to load by default, with parameters other than the default ones."""
-    data = _data()
-    for family in (_classifiers, _wrappers, _searches, _anomalies, _steps, _columns, _texts, _resampling, _boosting):
+    data = data_sets()
+    for family in (_classifiers, _wrappers, searches, _anomalies, _steps, _columns, _texts, _resampling, _boosting):
         for label, model, *rest in family(data):
             rows = rest[0] if rest else data.numbers
             target = rest[1] if len(rest) > 1 else data.target
@@ -93,7 +46,7 @@ def _fitted(model: Any, rows: Any, target: Any, more: dict[str, Any]) -> Any:
         return model.fit(rows, target, **more)
 
 
-def _classifiers(data: _Data) -> Iterator[tuple[Any, ...]]:
+def _classifiers(data: Data) -> Iterator[tuple[Any, ...]]:
     from sklearn.ensemble import (
         AdaBoostClassifier,
         BaggingClassifier,
@@ -139,7 +92,7 @@ def _classifiers(data: _Data) -> Iterator[tuple[Any, ...]]:
     yield "sums and products of kernels", GaussianProcessClassifier(kernel, optimizer=None)
 
 
-def _wrappers(data: _Data) -> Iterator[tuple[Any, ...]]:
+def _wrappers(data: Data) -> Iterator[tuple[Any, ...]]:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.compose import TransformedTargetRegressor
     from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingClassifier
@@ -161,71 +114,7 @@ def _wrappers(data: _Data) -> Iterator[tuple[Any, ...]]:
     yield "transformed target", logarithm, data.numbers, np.abs(data.numbers[:, 0])
 
 
-def _searches(data: _Data) -> Iterator[tuple[Any, ...]]:
-    from scipy import stats
-    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-    from sklearn.feature_selection import SelectKBest, f_classif, mutual_info_classif
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import fbeta_score, make_scorer
-    from sklearn.model_selection import (
-        GridSearchCV,
-        GroupKFold,
-        GroupShuffleSplit,
-        HalvingGridSearchCV,
-        HalvingRandomSearchCV,
-        KFold,
-        LeaveOneGroupOut,
-        LeaveOneOut,
-        PredefinedSplit,
-        RandomizedSearchCV,
-        RepeatedKFold,
-        RepeatedStratifiedKFold,
-        ShuffleSplit,
-        StratifiedGroupKFold,
-        StratifiedShuffleSplit,
-        TimeSeriesSplit,
-    )
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import Pipeline
-
-    grid = partial(GridSearchCV, LogisticRegression(), {"C": [0.1, 1]}, cv=2)
-    for scoring in ("roc_auc", "average_precision", "f1", "neg_log_loss", "recall_macro", "neg_brier_score"):
-        yield f"search by {scoring}", grid(scoring=scoring)
-    yield "search by several", grid(scoring=["roc_auc", "f1"], refit="f1")
-    yield "search by a made scorer", grid(scoring=make_scorer(fbeta_score, beta=2))
-    choice = {"choose__score_func": [f_classif, mutual_info_classif], "choose__k": [1, 2]}
-    pipeline = Pipeline([("choose", SelectKBest()), ("model", LogisticRegression())])
-    yield "search over functions", GridSearchCV(pipeline, choice, cv=2)
-    ranges = (
-        {"C": stats.loguniform(0.1, 1), "tol": stats.uniform(0.0001, 0.001), "max_iter": stats.randint(50, 90)},
-        {"C": stats.expon(1), "tol": stats.beta(2, 3)},
-        {"C": stats.gamma(2), "tol": stats.truncnorm(0.1, 1)},
-        {"C": stats.lognorm(1), "tol": stats.halfnorm(0.1)},
-        {"C": stats.norm(5, 0.1), "max_iter": stats.poisson(60)},
-    )
-    for number, values in enumerate(ranges):
-        model = RandomizedSearchCV(LogisticRegression(), values, n_iter=2, cv=2, random_state=np.random.RandomState(0))
-        yield f"random search {number}", model
-    yield "halving", HalvingGridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=2)
-    yield "halving at random", HalvingRandomSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=2, scoring="roc_auc")
-    repeated = RepeatedStratifiedKFold(n_splits=2, n_repeats=1)
-    halves = PredefinedSplit(np.arange(_ROWS) % 2)
-    splits: list[Any] = [KFold(2), repeated, halves, ShuffleSplit(2), StratifiedShuffleSplit(2), TimeSeriesSplit(2)]
-    splits += [RepeatedKFold(n_splits=2, n_repeats=1), LeaveOneOut()]
-    for split in splits:
-        yield f"search with {type(split).__name__}", grid(cv=split)
-    groups = {"groups": np.arange(_ROWS) % 5}
-    for split in (StratifiedGroupKFold(2), GroupKFold(2), GroupShuffleSplit(2), LeaveOneGroupOut()):
-        yield f"search with {type(split).__name__}", grid(cv=split), data.numbers, data.target, groups
-    yield (
-        "a network trained by gradient descent",
-        MLPClassifier((3,), solver="sgd", max_iter=5),
-        data.numbers,
-        data.target,
-    )
-
-
-def _anomalies(data: _Data) -> Iterator[tuple[Any, ...]]:
+def _anomalies(data: Data) -> Iterator[tuple[Any, ...]]:
     from sklearn.covariance import EllipticEnvelope
     from sklearn.ensemble import IsolationForest
     from sklearn.linear_model import SGDOneClassSVM
@@ -244,7 +133,7 @@ def _anomalies(data: _Data) -> Iterator[tuple[Any, ...]]:
         yield type(model).__name__, model
 
 
-def _steps(data: _Data) -> Iterator[tuple[Any, ...]]:
+def _steps(data: Data) -> Iterator[tuple[Any, ...]]:
     import joblib
     from scipy.special import expit
     from sklearn import feature_selection as choice
@@ -304,7 +193,7 @@ def _steps(data: _Data) -> Iterator[tuple[Any, ...]]:
     yield "memory between steps", make_pipeline(preprocessing.StandardScaler(), logistic, memory=memory)
 
 
-def _columns(data: _Data) -> Iterator[tuple[Any, ...]]:
+def _columns(data: Data) -> Iterator[tuple[Any, ...]]:
     from sklearn.compose import ColumnTransformer, make_column_selector
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -362,7 +251,7 @@ def _columns(data: _Data) -> Iterator[tuple[Any, ...]]:
     yield "frames of columns", make_pipeline(frames.set_output(transform="pandas"), logistic), data.frame
 
 
-def _texts(data: _Data) -> Iterator[tuple[Any, ...]]:
+def _texts(data: Data) -> Iterator[tuple[Any, ...]]:
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction import DictVectorizer, FeatureHasher
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
@@ -378,12 +267,12 @@ def _texts(data: _Data) -> Iterator[tuple[Any, ...]]:
     frame = pd.DataFrame({"text": data.texts, "amount": data.frame["amount"]})
     columns = ColumnTransformer([("words", TfidfVectorizer(), "text"), ("same", "passthrough", ["amount"])])
     yield "text beside numbers", make_pipeline(columns, LogisticRegression()), frame
-    records = [{"amount": float(number), "merchant": f"m{number % 3}"} for number in range(_ROWS)]
+    records = [{"amount": float(number), "merchant": f"m{number % 3}"} for number in range(ROWS)]
     for step in (DictVectorizer(), FeatureHasher(8)):
         yield type(step).__name__, make_pipeline(step, LogisticRegression()), records
 
 
-def _resampling(data: _Data) -> Iterator[tuple[Any, ...]]:
+def _resampling(data: Data) -> Iterator[tuple[Any, ...]]:
     from imblearn import FunctionSampler, combine, ensemble, over_sampling, under_sampling
     from imblearn.pipeline import make_pipeline
     from sklearn.linear_model import LogisticRegression
@@ -402,7 +291,7 @@ def _resampling(data: _Data) -> Iterator[tuple[Any, ...]]:
                 rows,
             )
     counts = under_sampling.RandomUnderSampler(sampling_strategy={0: 10, 1: 10})
-    few = (np.arange(_ROWS) % 4 == 0).astype(int)
+    few = (np.arange(ROWS) % 4 == 0).astype(int)
     yield "ADASYN in a pipeline", make_pipeline(over_sampling.ADASYN(), LogisticRegression()), data.numbers, few
     yield "sampler by counts", make_pipeline(counts, LogisticRegression())
     yield "sampler without a function", make_pipeline(FunctionSampler(), LogisticRegression())
@@ -410,14 +299,14 @@ def _resampling(data: _Data) -> Iterator[tuple[Any, ...]]:
         yield name, getattr(ensemble, name)(n_estimators=2)
 
 
-def _boosting(data: _Data) -> Iterator[tuple[Any, ...]]:
+def _boosting(data: Data) -> Iterator[tuple[Any, ...]]:
     from lightgbm import LGBMClassifier, LGBMRanker
     from sklearn.metrics import log_loss
     from xgboost import XGBClassifier, XGBRanker, callback
 
     xgboost = partial(XGBClassifier, n_estimators=2, max_depth=2)
     lightgbm = partial(LGBMClassifier, n_estimators=2, verbose=-1, min_child_samples=5)
-    three = np.arange(_ROWS) % 3
+    three = np.arange(ROWS) % 3
     watched = {"eval_set": [(data.numbers, data.target)], "verbose": False}
     for booster in ("gbtree", "dart", "gblinear"):
         yield f"XGBoost {booster}", xgboost(booster=booster)
@@ -437,7 +326,7 @@ def _boosting(data: _Data) -> Iterator[tuple[Any, ...]]:
     for state in (np.random.RandomState(0), np.random.default_rng(0)):
         yield f"XGBoost from a {type(state).__name__}", xgboost(random_state=state)
     yield "XGBoost, three classes", xgboost(), data.numbers, three
-    yield "XGBoost ranking", XGBRanker(n_estimators=2), data.numbers, data.target, {"qid": np.zeros(_ROWS, int)}
+    yield "XGBoost ranking", XGBRanker(n_estimators=2), data.numbers, data.target, {"qid": np.zeros(ROWS, int)}
     for boosting in ("gbdt", "dart", "rf"):
         more: dict[str, Any] = {"bagging_freq": 1, "bagging_fraction": 0.5} if boosting == "rf" else {}
         yield f"LightGBM {boosting}", lightgbm(boosting_type=boosting, **more)
@@ -446,10 +335,10 @@ def _boosting(data: _Data) -> Iterator[tuple[Any, ...]]:
     yield "LightGBM with linear trees", lightgbm(linear_tree=True)
     yield "LightGBM, zero is a gap", lightgbm(zero_as_missing=True, random_state=np.random.RandomState(0))
     yield "LightGBM, three classes", lightgbm(), data.numbers, three
-    yield "LightGBM ranking", LGBMRanker(n_estimators=2, verbose=-1), data.numbers, data.target, {"group": [_ROWS]}
+    yield "LightGBM ranking", LGBMRanker(n_estimators=2, verbose=-1), data.numbers, data.target, {"group": [ROWS]}
 
 
-def _raw_boosters(data: _Data) -> Iterator[OrdinaryModel]:
+def _raw_boosters(data: Data) -> Iterator[OrdinaryModel]:
     import lightgbm
     import xgboost
 

@@ -59,7 +59,7 @@ def metrics_page() -> str:
     rows = ["| CloudWatch | Prometheus | unit and meaning |", "|---|---|---|"]
     for constant, meaning in meanings.items():
         name = getattr(metric_names, constant)
-        if name in metric_names.PUBLISHED:
+        if isinstance(name, str) and name in metric_names.PUBLISHED:
             rows.append(_row(f"`{name}`", f"`{prometheus_name(name, meaning)}`", meaning))
     return _page(
         "Metrics of the service",

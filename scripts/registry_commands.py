@@ -1,14 +1,11 @@
 """What the commands of manage_models.py do: ask the registry, print what it says."""
 
-import argparse
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conventions import exit_codes
 from model_store.errors import InvalidInput, ModelStoreError, SignatureInvalid, VersionConflict
-from scripts.command_line import bordered, facts, progress, show, table
+from scripts.command_line import Options, bordered, facts, show, table
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
@@ -31,71 +28,7 @@ def resolved(registry: "ModelRegistry", reference: str) -> str:
     return Aliases(registry).resolve(reference)
 
 
-def register(options: argparse.Namespace) -> int:
-    """Registers a model file as a new version."""
-    from model_store.registry.outside import register_file
-    from model_store.registry.request import RegistrationRequest
-    from model_store.registry.signing import read_signing_key
-
-    metrics = _metrics(options.metrics)
-    signing_key = read_signing_key(options.sign_key) if options.sign_key else None
-    if options.label and not options.holdout:
-        raise InvalidInput("--label names a column of --holdout FILE, which is missing")
-    registry, described = open_registry(), _described(options.file)
-    model_id, warnings = register_file(
-        registry,
-        options.file,
-        RegistrationRequest(
-            model_name=options.name,
-            model_type=options.type,
-            feature_schema=described.get("features"),
-            format_type=options.format,
-            runtime=not options.no_runtime,
-            positive_class=options.positive_class,
-            threshold=described.get("threshold") if options.threshold is None else options.threshold,
-            sample=options.sample,
-            training_data=options.training_data,
-            holdout=options.holdout,
-            label=options.label,
-            registry_only=options.registry_only,
-            description=options.description,
-            tags=[tag.strip() for tag in options.tags.split(",") if tag.strip()],
-            author=options.author,
-            performance_metrics=metrics,
-            signing_key=signing_key,
-            compression=options.compression,
-        ),
-        trusted=options.trust,
-    )
-    for warning in warnings:
-        progress(f"{options.file.name}: {warning}")
-    metadata = registry.get_metadata(model_id)
-    lines = [f"registered {model_id}", f"  version {metadata.version}", f"  digest  {metadata.digest}"]
-    if metadata.contract:
-        lines += _contract_lines(metadata.contract)
-    if metadata.runtime:
-        lines.append(f"  served  {_served_by(metadata.runtime)}")
-    show(options, metadata.to_dict(), "\n".join(lines))
-    return 0
-
-
-def _served_by(runtime: Mapping[str, Any]) -> str:
-    if runtime["format"] == "native":
-        return f"by the model's own library: {runtime['reason']}"
-    name = "ONNX Runtime" if runtime["format"] == "onnx" else "its weights"
-    return f"by {name}; golden rows differ by at most {runtime['largest_difference']:.1g}"
-
-
-def _contract_lines(contract: Mapping[str, Any]) -> list[str]:
-    golden = contract["golden"]
-    fraud = f"class {contract['positive_class']!r} from {contract['threshold']:g} on ({contract['threshold_origin']})"
-    rows = f"{golden['rows']} golden rows"
-    if golden["leaves"]:
-        rows += f", {golden['leaves_reached']} of {golden['leaves']} leaves reached"
-    return [f"  fraud   {fraud}", f"  proven  by {rows}"]
-
-
-def prove(options: argparse.Namespace) -> int:
+def prove(options: Options) -> int:
     """Answers golden rows under the libraries installed here."""
     from model_store.registry.proofs import Proof, prove_version
 
@@ -119,7 +52,7 @@ def prove(options: argparse.Namespace) -> int:
     return next((exit_codes.NOT_INTACT for row in rows if not row["proven"]), 0)
 
 
-def list_models(options: argparse.Namespace) -> int:
+def list_models(options: Options) -> int:
     """Lists and searches model versions."""
     from model_store.registry.search import search
 
@@ -130,7 +63,7 @@ def list_models(options: argparse.Namespace) -> int:
     return 0
 
 
-def info(options: argparse.Namespace) -> int:
+def info(options: Options) -> int:
     """Shows all that is known of a model version."""
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -147,7 +80,7 @@ def info(options: argparse.Namespace) -> int:
     return 0
 
 
-def card(options: argparse.Namespace) -> int:
+def card(options: Options) -> int:
     """Prints a model version's card in Markdown."""
     from model_store.registry.model_card import model_card
 
@@ -158,7 +91,7 @@ def card(options: argparse.Namespace) -> int:
     return 0
 
 
-def update_status(options: argparse.Namespace) -> int:
+def update_status(options: Options) -> int:
     """Sets a model version's status."""
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -167,7 +100,7 @@ def update_status(options: argparse.Namespace) -> int:
     return 0
 
 
-def alias_set(options: argparse.Namespace) -> int:
+def alias_set(options: Options) -> int:
     """Points an alias at a model version."""
     from model_store.registry.aliases import Aliases
 
@@ -179,7 +112,7 @@ def alias_set(options: argparse.Namespace) -> int:
     return 0
 
 
-def alias_remove(options: argparse.Namespace) -> int:
+def alias_remove(options: Options) -> int:
     """Removes an alias."""
     from model_store.registry.aliases import Aliases
 
@@ -188,7 +121,7 @@ def alias_remove(options: argparse.Namespace) -> int:
     return 0
 
 
-def alias_list(options: argparse.Namespace) -> int:
+def alias_list(options: Options) -> int:
     """Lists aliases and what they pointed at."""
     from model_store.registry.aliases import Aliases
 
@@ -203,7 +136,7 @@ def alias_list(options: argparse.Namespace) -> int:
     return 0
 
 
-def stats(options: argparse.Namespace) -> int:
+def stats(options: Options) -> int:
     """Counts and sizes."""
     from model_store.registry.maintenance import statistics
 
@@ -217,7 +150,7 @@ def stats(options: argparse.Namespace) -> int:
     return 0
 
 
-def verify(options: argparse.Namespace) -> int:
+def verify(options: Options) -> int:
     """Compares the registry with itself, and signatures with public keys."""
     from model_store.registry.maintenance import Finding, verify_everything
     from model_store.registry.signing import SignaturePolicy
@@ -233,7 +166,7 @@ def verify(options: argparse.Namespace) -> int:
     return next((finding.exit_code for finding in findings if not finding.intact), 0)
 
 
-def _signature_finding(registry: "ModelRegistry", model_id: str, options: argparse.Namespace, finding: Any) -> Any:
+def _signature_finding(registry: "ModelRegistry", model_id: str, options: Options, finding: Any) -> Any:
     from model_store.registry.signing import SignaturePolicy, parse_public_key
 
     try:
@@ -244,7 +177,7 @@ def _signature_finding(registry: "ModelRegistry", model_id: str, options: argpar
     return finding(f"{model_id} signature", True, f"signed by {signer}")
 
 
-def audit(options: argparse.Namespace) -> int:
+def audit(options: Options) -> int:
     """Shows the audit log, or verifies its chain."""
     log = open_registry().audit
     if options.verify:
@@ -256,7 +189,7 @@ def audit(options: argparse.Namespace) -> int:
     return 0
 
 
-def sign(options: argparse.Namespace) -> int:
+def sign(options: Options) -> int:
     """Adds a signature to a model version."""
     from model_store.registry.signing import key_id, read_signing_key
 
@@ -268,7 +201,7 @@ def sign(options: argparse.Namespace) -> int:
     return 0
 
 
-def keygen(options: argparse.Namespace) -> int:
+def keygen(options: Options) -> int:
     """Writes a new encryption or signing key."""
     from model_store.keys.keyring import write_key_file
     from model_store.registry.signing import write_signing_key
@@ -281,7 +214,7 @@ def keygen(options: argparse.Namespace) -> int:
     return 0
 
 
-def rotate_key(options: argparse.Namespace) -> int:
+def rotate_key(options: Options) -> int:
     """Gives artifacts other keys; their digests stay."""
     from model_store import Keyring
     from model_store.registry.maintenance import rotate_keys
@@ -296,7 +229,7 @@ def rotate_key(options: argparse.Namespace) -> int:
     return 0
 
 
-def inspect(options: argparse.Namespace) -> int:
+def inspect(options: Options) -> int:
     """Shows what a model file names, without loading it."""
     from model_store.registry.outside import inspect_file
 
@@ -308,7 +241,7 @@ def inspect(options: argparse.Namespace) -> int:
     return exit_codes.UNTRUSTED_TYPE if found["untrusted"] or refused else 0
 
 
-def doctor(options: argparse.Namespace) -> int:
+def doctor(options: Options) -> int:
     """Says which walls this machine raises around the process that opens a file from outside."""
     from model_store.confinement.opening import walls_here
 
@@ -317,7 +250,7 @@ def doctor(options: argparse.Namespace) -> int:
     return exit_codes.FAILED if any(not row["stands"] for row in rows) else 0
 
 
-def convert(options: argparse.Namespace) -> int:
+def convert(options: Options) -> int:
     """Saves a model file or artifact again."""
     from model_store import SecureModelPersistence
 
@@ -327,7 +260,7 @@ def convert(options: argparse.Namespace) -> int:
     return 0
 
 
-def export_model(options: argparse.Namespace) -> int:
+def export_model(options: Options) -> int:
     """Writes a model version as one bundle."""
     from model_store.registry import bundles
 
@@ -340,7 +273,7 @@ def export_model(options: argparse.Namespace) -> int:
     return 0
 
 
-def import_model(options: argparse.Namespace) -> int:
+def import_model(options: Options) -> int:
     """Takes a bundle in."""
     from model_store.registry import bundles
 
@@ -349,7 +282,7 @@ def import_model(options: argparse.Namespace) -> int:
     return 0
 
 
-def backup(options: argparse.Namespace) -> int:
+def backup(options: Options) -> int:
     """Copies the registry to another place."""
     from model_store.registry import backups
 
@@ -358,7 +291,7 @@ def backup(options: argparse.Namespace) -> int:
     return 0
 
 
-def restore(options: argparse.Namespace) -> int:
+def restore(options: Options) -> int:
     """Copies from a backup what the registry does not have."""
     from model_store.registry import backups
 
@@ -367,7 +300,7 @@ def restore(options: argparse.Namespace) -> int:
     return 0
 
 
-def delete(options: argparse.Namespace) -> int:
+def delete(options: Options) -> int:
     """Deletes a model version for good."""
     from model_store.registry.maintenance import delete_model
     from stacks.engine.in_use import versions_in_use
@@ -379,7 +312,7 @@ def delete(options: argparse.Namespace) -> int:
     return 0
 
 
-def cleanup(options: argparse.Namespace) -> int:
+def cleanup(options: Options) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
     from model_store.registry.maintenance import cleanup as clean_registry
     from model_store.registry.model_directory import cleanup_model_files
@@ -399,28 +332,3 @@ def cleanup(options: argparse.Namespace) -> int:
     answer = {"removed": going, "kept": kept, "dry_run": options.dry_run}
     show(options, answer, "\n".join(lines) or "nothing to clean up")
     return 0
-
-
-def _metrics(text: str) -> dict[str, Any]:
-    try:
-        metrics = json.loads(text)
-    except ValueError:
-        metrics = None
-    if not isinstance(metrics, dict):
-        raise InvalidInput(f"--metrics {text!r} is not allowed; allowed: an object such as '{{\"accuracy\": 0.96}}'")
-    return metrics
-
-
-def _described(file: Path) -> dict[str, Any]:
-    """What the description beside a model file says, such as the feature schema; empty when there is none."""
-    path = file.with_name(f"{file.name}.metrics.json")
-    if not path.exists():
-        return {}
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InvalidInput(f"{path}: cannot be read as JSON ({error})") from None
-    features = described.get("features") if isinstance(described, dict) else ()
-    if not isinstance(features, list | None) or not all(isinstance(each, dict) for each in features or ()):
-        raise InvalidInput(f"{path}: not a description of a model; allowed: an object with features, a list of objects")
-    return dict(described)

@@ -1,12 +1,15 @@
 """The commands of `deploy_model.py` that take a candidate through its rollout."""
 
-import argparse
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.command_line import add_command, show
+import click
+
+from scripts import completion
+from scripts.command_line import Argument, Option, Options, Program, Run, add_command, path_type, show
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
@@ -15,13 +18,11 @@ if TYPE_CHECKING:
     from stacks.rollout.rollouts import Rollouts
 
 Make = Callable[[], "ModelDeployment"]
-Report = Callable[["DeployOutcome", argparse.Namespace], int]
+Report = Callable[["DeployOutcome", Options], int]
 _KEY = Path(__file__).resolve().parents[1] / ".secrets" / "api_key"
 
 
-def deployed(
-    deployments: "ModelDeployment", config: "ModelDeploymentConfig", options: argparse.Namespace
-) -> "DeployOutcome":
+def deployed(deployments: "ModelDeployment", config: "ModelDeploymentConfig", options: Options) -> "DeployOutcome":
     """Deploys in place, or takes the model version through a rollout."""
     from infra.errors import ConfigError
     from stacks.rollout.rollouts import with_options
@@ -44,44 +45,47 @@ def deployed(
     )
 
 
-def rollouts_of(deployments: "ModelDeployment", options: argparse.Namespace) -> "Rollouts":
+def rollouts_of(deployments: "ModelDeployment", options: Options) -> "Rollouts":
     """What takes candidates through their rollouts, with the key that the command line names."""
     from stacks.rollout.rollouts import Rollouts
 
     return Rollouts(deployments, getattr(options, "api_key_file", None))
 
 
-def add_strategy_options(deploy: argparse.ArgumentParser, key_help: str) -> None:
-    """Adds to `deploy` what a rollout is told."""
-    strategy = deploy.add_argument_group("rollout, kept in the stack's config")
-    strategy.add_argument("--strategy", choices=("rolling", "blue_green", "canary"), help="the stack's own (rolling)")
-    strategy.add_argument("--steps", type=_steps, help="of a canary, percent of the requests (5,25,50,100)")
-    strategy.add_argument("--interval", type=_seconds, metavar="TIME", help="how long a step lasts at least (5m)")
-    strategy.add_argument("--keep-minutes", type=int, help="how long the version before stays ready (30)")
-    strategy.add_argument("--shadow", action="store_true", help="first send it copies, and compare its answers")
-    strategy.add_argument("--api-key-file", type=Path, help=key_help)
+def strategy_options(key_help: str) -> list[click.Parameter]:
+    """The options of `deploy` about a rollout."""
+    option = partial(Option, section="Rollout, kept in the stack's config")
+    strategies = click.Choice(("rolling", "blue_green", "canary"))
+    return [
+        option("--strategy", type=strategies, help="the stack's own (rolling)"),
+        option("--steps", type=_STEPS, metavar="PERCENTS", help="of a canary, percent of the requests (5,25,50,100)"),
+        option("--interval", type=_DURATION, metavar="TIME", help="how long a step lasts at least (5m)"),
+        option("--keep-minutes", type=int, metavar="N", help="how long the version before stays ready (30)"),
+        option("--shadow", is_flag=True, help="first send it copies, and compare its answers"),
+        option("--api-key-file", type=path_type(), metavar="FILE", help=key_help),
+    ]
 
 
-def add_rollout_commands(commands: Any, program: str, key_help: str, make: Make, report: Report) -> None:
+def add_rollout_commands(commands: Program, program: str, key_help: str, make: Make, report: Report) -> None:
     """Adds promote, abort, resume and status.
 
     Args:
-        commands: of the parser.
+        commands: the program.
         program: its name, for examples.
         key_help: describes `--api-key-file`.
         make: makes what deploys.
         report: prints an outcome and returns the exit code.
     """
 
-    def _promote(options: argparse.Namespace) -> int:
+    def _promote(options: Options) -> int:
         outcome = rollouts_of(make(), options).promote(options.environment)
         return report(outcome, options)
 
-    def _abort(options: argparse.Namespace) -> int:
+    def _abort(options: Options) -> int:
         outcome = rollouts_of(make(), options).abort(options.environment, options.reason)
         return report(outcome, options)
 
-    def _resume(options: argparse.Namespace) -> int:
+    def _resume(options: Options) -> int:
         outcome = rollouts_of(make(), options).resume(options.environment)
         if outcome is not None:
             return report(outcome, options)
@@ -90,7 +94,7 @@ def add_rollout_commands(commands: Any, program: str, key_help: str, make: Make,
         )
         return 0
 
-    def _status(options: argparse.Namespace) -> int:
+    def _status(options: Options) -> int:
         import time
 
         from rich.console import Console
@@ -110,45 +114,54 @@ def add_rollout_commands(commands: Any, program: str, key_help: str, make: Make,
                 time.sleep(options.every)
                 live.update(rollout_table(rollouts.status(options.environment)))
 
-    example = f"{program} promote production"
-    promote = add_command(commands, "promote", _promote, "make the candidate the stable version now", example)
-    promote.add_argument("environment", metavar="ENVIRONMENT")
+    _declare(commands, program, key_help, (_promote, _abort, _resume, _status))
 
+
+def _declare(commands: Program, program: str, key_help: str, runs: tuple[Run, Run, Run, Run]) -> None:
+    promote, abort, resume, status = runs
+    environment = Argument("environment", "development, staging or production", shell_complete=completion.environments)
+    key = Option("--api-key-file", type=path_type(), default=_KEY, metavar="FILE", help=key_help)
+    why = Option("--reason", default="aborted by hand", metavar="WHY", help="recorded in the history")
+    summary = "make the candidate the stable version now"
+    add_command(commands, "promote", promote, summary, f"{program} promote production", environment)
+    summary = "withdraw the candidate; stable has all requests again"
     example = f"{program} abort production --reason 'callers complain'"
-    abort = add_command(commands, "abort", _abort, "withdraw the candidate; stable has all requests again", example)
-    abort.add_argument("environment", metavar="ENVIRONMENT")
-    abort.add_argument("--reason", default="aborted by hand", help="why; recorded in the history")
-
-    example = f"{program} resume production"
-    resume = add_command(
+    add_command(commands, "abort", abort, summary, example, environment, why)
+    summary = "go on with a rollout that was interrupted; drop what was kept long enough"
+    add_command(commands, "resume", resume, summary, f"{program} resume production", environment, key)
+    summary = "show a rollout: steps, weights, both versions' numbers, the verdict"
+    add_command(
         commands,
-        "resume",
-        _resume,
-        "go on with a rollout that was interrupted; drop what was kept long enough",
-        example,
+        "status",
+        status,
+        summary,
+        f"{program} status production --follow",
+        environment,
+        Option("--follow", is_flag=True, help="live, on a terminal"),
+        Option("--every", type=float, default=2.0, metavar="SECONDS", help="seconds between looks (2)"),
+        key,
     )
-    resume.add_argument("environment", metavar="ENVIRONMENT")
-    resume.add_argument("--api-key-file", type=Path, default=_KEY, help=key_help)
-
-    example = f"{program} status production --follow"
-    status = add_command(
-        commands, "status", _status, "show a rollout: steps, weights, both versions' numbers, the verdict", example
-    )
-    status.add_argument("environment", metavar="ENVIRONMENT")
-    status.add_argument("--follow", action="store_true", help="live, on a terminal")
-    status.add_argument("--every", type=float, default=2.0, help="seconds between looks (2)")
-    status.add_argument("--api-key-file", type=Path, default=_KEY, help=key_help)
 
 
-def _steps(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: percents, such as 5,25,50,100") from None
+class _Steps(click.ParamType[tuple[int, ...]]):
+    name = "percents"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} are not percents; allowed: numbers such as 5,25,50,100", param, ctx)
 
 
-def _seconds(text: str) -> int:
-    parts = re.fullmatch(r"(\d+)([smh]?)", text)
-    if parts is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; allowed: such as 30s, 5m or 1h")
-    return int(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[parts[2]]
+class _Duration(click.ParamType[int]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        parts = re.fullmatch(r"(\d+)([smh]?)", value)
+        if parts is None:
+            self.fail(f"{value!r} is not a duration; allowed: such as 30s, 5m or 1h", param, ctx)
+        return int(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[parts[2]]
+
+
+_STEPS = _Steps()
+_DURATION = _Duration()

@@ -1,18 +1,6 @@
-"""What can go wrong with a deployment; each kind has its exit code.
+"""What can go wrong with a deployment: one tree under `StacksError`.
 
-StacksError                 exit code
-├── UnknownDeployment       3
-├── StackBusy               10
-├── StackLocked             11
-├── DeploymentFailed        12
-├── EngineMissing           14
-├── AddressTaken            15
-├── UnknownEnvironment      17
-├── NoPriorVersion          18
-├── RolloutInProgress       21
-├── NoRollout               21
-├── CandidateWithdrawn      22
-└── RolloutUndecided        23
+Each kind has its exit code in `exit_code`; `conventions/exit_codes.py` says what a code means.
 """
 
 from conventions import exit_codes

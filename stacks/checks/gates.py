@@ -60,9 +60,15 @@ def require_gates(
     """
     if failed := failed_gates(candidate, deployed, gates, installed, unsigned):
         lines = "\n".join(f"  {gate.name}: {gate.detail}" for gate in failed)
+        # The program verifies the signature once more: no --force helps there.
+        advice = (
+            "sign the version with a key that the stack trusts: "
+            f"python scripts/manage_models.py sign {candidate.model_id} --sign-key FILE"
+            if any(gate.name == "signature" for gate in failed)
+            else "deploy another version, change `gates` in the template, or deploy it anyway: --force --reason WHY"
+        )
         raise GatesFailed(
-            f"{candidate.model_id} does not pass {len(failed)} gate(s); nothing was changed:\n{lines}\n"
-            "deploy another version, change `gates` in the template, or deploy it nevertheless: --force --reason WHY"
+            f"{candidate.model_id} does not pass {len(failed)} gate(s); nothing was changed:\n{lines}\n{advice}"
         )
 
 

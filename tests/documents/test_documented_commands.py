@@ -1,12 +1,12 @@
 """Every command in the README and in docs/ runs: here, or in the test that is named for it."""
 
-import argparse
 import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.checkout import SOURCE, Deployed
@@ -86,8 +86,8 @@ def test_every_subcommand_that_the_documents_name_is_there() -> None:
     from scripts import deploy_model, manage_models
 
     known = {
-        "deploy_model": _subcommands(deploy_model._parser()),
-        "manage_models": _subcommands(manage_models._parser()),
+        "deploy_model": _subcommands(deploy_model.program()),
+        "manage_models": _subcommands(manage_models.program()),
     }
     named = 0
     for file in DOCUMENTS:
@@ -97,9 +97,8 @@ def test_every_subcommand_that_the_documents_name_is_there() -> None:
     assert named > 40
 
 
-def _subcommands(parser: argparse.ArgumentParser) -> set[str]:
-    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return {name for action in actions for name in action.choices}
+def _subcommands(program: click.Group) -> set[str]:
+    return set(program.commands)
 
 
 def test_every_command_in_the_documents_runs(deployed: Deployed) -> None:

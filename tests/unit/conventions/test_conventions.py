@@ -23,9 +23,11 @@ def test_every_stack_has_its_file_and_every_key_of_it_is_known() -> None:
 
 
 def test_each_exit_code_means_one_thing() -> None:
-    codes = [value for name, value in vars(exit_codes).items() if name.isupper()]
+    codes = [value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)]
     assert len(codes) == len(set(codes))
-    assert all(0 < code < 256 for code in codes)
+    assert all(0 <= code < 256 for code in codes)
+    assert list(exit_codes.MEANINGS) == codes == list(exit_codes.NAMES)
+    assert len(set(exit_codes.MEANINGS.values())) == len(codes)
 
 
 def test_no_other_module_writes_a_name_of_conventions_out() -> None:

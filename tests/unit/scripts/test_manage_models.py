@@ -157,7 +157,7 @@ def test_cleanup_of_a_directory_of_files_keeps_the_latest(tool: Tool) -> None:
         (["import", "model.joblib"], 4, "not a bundle"),
         (["restore", "nowhere"], 2, "holds no registry"),
         (["cleanup", "nowhere"], 16, "nowhere"),
-        (["frobnicate"], 2, "invalid choice"),
+        (["frobnicate"], 2, "no such command"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_exit_code(tool: Tool, arguments: list[str], code: int, words: str) -> None:

@@ -1,0 +1,78 @@
+"""The commands of `deploy_model.py` that make, open and take down an environment."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts import completion
+from scripts.command_line import Argument, Option, Options, Program, Run, add_command, show
+
+if TYPE_CHECKING:
+    from stacks.deployment import ModelDeployment
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def add_environment_commands(commands: Program, program: str, make: Callable[[], "ModelDeployment"], up: Run) -> None:
+    """Adds up, down, api-key and unlock.
+
+    Args:
+        commands: the program.
+        program: its name, for examples.
+        make: makes what deploys.
+        up: runs `up`.
+    """
+
+    def _down(options: Options) -> int:
+        destroyed = make().destroy(options.environment)
+        text = "stopped and destroyed; the registry and the history stay" if destroyed else "nothing is deployed"
+        show(options, {"environment": options.environment, "destroyed": destroyed}, f"{options.environment}: {text}")
+        return 0
+
+    def _unlock(options: Options) -> int:
+        removed = make().unlock(options.environment)
+        text = f"{removed} stale lock(s) removed" if removed else "not locked"
+        show(options, {"environment": options.environment, "removed": removed}, f"{options.environment}: {text}")
+        return 0
+
+    environment = Argument("environment", "development, staging or production", shell_complete=completion.environments)
+    summary = "make what is missing and bring the environment up"
+    add_command(commands, "up", up, summary, f"{program} up development", environment)
+    summary = "stop the endpoint and destroy the stack"
+    add_command(commands, "down", _down, summary, f"{program} down development", environment)
+    add_command(
+        commands,
+        "api-key",
+        _api_key,
+        "make an API key for an environment and print it",
+        f"{program} api-key staging checkout-service --scope predict",
+        environment,
+        Argument("name", "who calls with it; shown in logs"),
+        Option(
+            "--scope",
+            multiple=True,
+            type=click.Choice(("predict", "feedback", "admin")),
+            help="may be repeated (predict, feedback)",
+        ),
+        Option(
+            "--requests-per-second",
+            type=float,
+            metavar="NUMBER",
+            help="a limit of its own; the service's when not given",
+        ),
+    )
+    summary = "remove the lock of a run that has died"
+    add_command(commands, "unlock", _unlock, summary, f"{program} unlock development", environment)
+
+
+def _api_key(options: Options) -> int:
+    from stacks.development.api_keys import add_api_key
+
+    scopes = options.scope or ["predict", "feedback"]
+    key, path = add_api_key(CHECKOUT, options.environment, options.name, scopes, options.requests_per_second)
+    answer = {"environment": options.environment, "name": options.name, "api_key": key, "file": str(path)}
+    text = f"{key}\n  of {options.name} in {options.environment}; it is shown this once, {path} keeps its hash alone"
+    show(options, answer, text)
+    return 0

@@ -1,0 +1,159 @@
+"""Both command lines as a user types them: usage, abbreviations, completion, closed streams, start."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from conventions import exit_codes
+from conventions.environments import ENVIRONMENTS
+from scripts import deploy_model, manage_models
+from tests.checkout import SOURCE
+
+MODEL_ID = "fraud_XGBoost_20241009_123456"
+DEPLOYMENT_ID = "deploy_fraud-detection-dev_development_20241009_123500"
+
+
+def run(program: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(SOURCE / "scripts" / f"{program}.py"), *arguments]
+    variables = {**os.environ, **environment}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> str:
+    version = tmp_path / "models" / "fraud" / MODEL_ID
+    version.mkdir(parents=True)
+    (version / "state.json").write_text(json.dumps({"deployments": [{"deployment_id": DEPLOYMENT_ID}]}))
+    (tmp_path / "aliases").mkdir()
+    (tmp_path / "aliases" / "fraud.json").write_text(json.dumps({"champion": {"model_id": MODEL_ID, "history": []}}))
+    return str(tmp_path)
+
+
+def offered(shell: str, program: str, words: list[str], registry: str) -> set[str]:
+    """What a shell's script is answered when a user presses Tab after these words."""
+    line = " ".join([f"{program}.py", *words])
+    typed = {"COMP_WORDS": line, "COMP_CWORD": words[-1] if shell == "fish" else str(len(words))}
+    variable = f"_{program.upper()}_COMPLETE"
+    answer = run(program, MODEL_REGISTRY_URL=registry, **{variable: f"{shell}_complete"}, **typed)
+    assert answer.returncode == 0, answer.stderr
+    lines = answer.stdout.splitlines()
+    if shell == "zsh":
+        return set(lines[1::3])
+    return {each.partition(",")[2].partition("\t")[0] for each in lines if each}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("program", "words", "expected"),
+    [
+        ("manage_models", ["inf"], {"info"}),
+        ("manage_models", ["info", "fraud"], {MODEL_ID, "fraud@champion"}),
+        ("manage_models", ["alias", "remove", "fraud", "ch"], {"champion"}),
+        ("manage_models", ["update-status", MODEL_ID, "dep"], {"deployed", "deprecated"}),
+        ("deploy_model", ["deploy", MODEL_ID, "st"], {"staging"}),
+        ("deploy_model", ["deploy", MODEL_ID, "staging", "--strategy", "c"], {"canary"}),
+        ("deploy_model", ["health", "dep"], {DEPLOYMENT_ID}),
+    ],
+)
+def test_tab_offers(shell: str, program: str, words: list[str], expected: set[str], registry: str) -> None:
+    assert offered(shell, program, words, registry) == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_script(shell: str) -> None:
+    answer = run("manage_models", _MANAGE_MODELS_COMPLETE=f"{shell}_source")
+    assert "_MANAGE_MODELS_COMPLETE" in answer.stdout
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=answer.stdout, text=True, check=True)
+
+
+def test_completion_offers_nothing_of_a_registry_that_cannot_be_read(registry: str) -> None:
+    (Path(registry) / "aliases" / "fraud.json").write_text("{")
+    assert offered("bash", "manage_models", ["info", "fraud"], registry) == {MODEL_ID}
+    assert offered("bash", "manage_models", ["info", "fraud"], "s3://bucket/prefix") == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Usage:"),
+        (["alias"], "Usage:"),
+        (["nothing"], "no such command"),
+        (["list", "--s", "x"], "--s is ambiguous; it may be --status or --sort"),
+        (["list", "--status", "--json"], "--status needs a value; '--json' is an option"),
+        (["list", "--limit", "many"], "'many' is not a valid integer"),
+        (["update-status", MODEL_ID], "missing argument 'STATUS'"),
+        (["sign", MODEL_ID], "missing option '--sign-key'"),
+    ],
+)
+def test_wrong_usage_is_code_2_with_a_message(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert manage_models.main(arguments) == exit_codes.INVALID_INPUT
+    output = capsys.readouterr()
+    assert message in output.err
+    assert not output.out
+
+
+def test_an_option_may_be_abbreviated_and_stand_anywhere(registry: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy_model.main(["rollback", "--at=2026-10-09", "staging", "--to", "x"]) == exit_codes.INVALID_INPUT
+    assert "--to and --at exclude each other" in capsys.readouterr().err
+    answer = run("manage_models", "list", "--js", "--lim=1", "--name", "nothing", MODEL_REGISTRY_URL=registry + "/new")
+    assert (answer.returncode, answer.stdout) == (0, "[]\n"), answer.stderr
+
+
+def test_the_help_names_every_command_an_example_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    for tool in (manage_models, deploy_model):
+        assert tool.main(["--help"]) == exit_codes.DONE
+        text = capsys.readouterr().out
+        program = tool.program()
+        for name, command in program.commands.items():
+            assert f"  {name} " in text
+            if not isinstance(command, click.Group):
+                assert tool.main([name, "-h"]) == exit_codes.DONE
+                assert f"{program.name} {name}" in capsys.readouterr().out.partition("Example:")[2]
+        for code in program.codes:
+            assert f"\n  {code:<4}{exit_codes.MEANINGS[code][:40]}" in text
+
+
+def test_environments_are_offered_from_the_one_list(registry: str) -> None:
+    assert offered("bash", "deploy_model", ["up", "''"], registry) <= set(ENVIRONMENTS)
+
+
+def test_a_reader_that_has_read_enough_and_a_closed_output_are_no_errors() -> None:
+    program = f"{sys.executable} {SOURCE / 'scripts' / 'manage_models.py'}"
+    for line in (f"{program} doctor | true; exit ${{PIPESTATUS[0]}}", f"{program} --help >&-"):
+        ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+        assert "Traceback" not in ended.stderr, ended.stderr
+        assert ended.returncode in (exit_codes.DONE, exit_codes.FAILED), ended.stderr
+        assert "Exception ignored" not in ended.stderr
+
+
+@pytest.mark.parametrize("program", ["manage_models", "deploy_model"])
+def test_help_is_there_before_any_large_library(program: str) -> None:
+    code = (
+        f"import sys; from scripts import {program}; {program}.main(['--help']); "
+        "print([name for name in ('rich', 'numpy', 'pulumi', 'boto3', 'cryptography') if name in sys.modules], "
+        "file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=SOURCE, capture_output=True, text=True, check=True)
+    assert ended.stderr.strip() == "[]"
+
+
+def test_ctrl_c_is_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(options: object) -> int:
+        raise KeyboardInterrupt
+
+    program = manage_models.program()
+    monkeypatch.setattr("scripts.registry_commands.stats", interrupted)
+    assert "stats" in program.commands
+    started = time.monotonic()
+    assert manage_models.main(["stats"]) == exit_codes.INTERRUPTED
+    assert time.monotonic() - started < 5
+    assert "interrupted" in capsys.readouterr().err
