@@ -258,7 +258,7 @@ def show(options: Options, value: object, text: str) -> None:
 
 def progress(line: str) -> None:
     """Prints a line of progress where it is out of the way of results."""
-    if line.strip():
+    if line := printable(line).rstrip():
         # On a terminal a line that says how long it takes may stand there already.
         click.echo(f"\r\x1b[K{line}" if _on_terminal(sys.stderr) else line, err=True)
 
@@ -266,7 +266,7 @@ def progress(line: str) -> None:
 def complain(message: str) -> None:
     """Prints an error: red and folded between words on a terminal, one line elsewhere."""
     colored = _on_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
-    text = f"error: {message}"
+    text = f"error: {printable(message)}"
     if _on_terminal(sys.stderr):
         width = max(40, min(shutil.get_terminal_size().columns, _WIDEST))
         folded = (
@@ -318,7 +318,7 @@ def _folded(columns: Sequence[str], texts: list[list[str]]) -> str:
 def facts(values: dict[str, Any]) -> str:
     """One line a fact, names aligned."""
     width = max(len(name) for name in values)
-    return "\n".join(f"{name.replace('_', ' '):{width}}  {_cell(value)}".rstrip() for name, value in values.items())
+    return "\n".join(f"{printable(name).replace('_', ' '):{width}}  {_cell(value)}".rstrip() for name, value in values.items())
 
 
 def bordered(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
@@ -340,11 +340,17 @@ def bordered(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]])
 
 def _cell(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_cell(item)}" for name, item in value.items()) or "-"
+        return ", ".join(f"{printable(str(name))} {_cell(item)}" for name, item in value.items()) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(_cell(item) for item in value) or "-"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None or value == "" else str(value)
+    return "-" if value is None or value == "" else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """A text without control characters: names and descriptions from a bundle must not steer a terminal."""
+    kept = (letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+    return "".join(kept)
