@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
 CACHE := $(or $(FRAUD_DETECTION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fraud-detection)
+PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions model_store serving infra components stacks scripts toolchain sandbox examples
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint format types imports fuzz fuzz-smoke fuzz-corpus schema requirements clean
+.PHONY: help setup up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +96,10 @@ lint: setup  ## formatting, lint, types, import rules and dead code
 	@MYPY_CACHE_DIR="$(CACHE)/mypy" $(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/vulture
+	@$(MAKE) --no-print-directory prose
+
+prose: setup  ## plain words in documents, docstrings, comments and messages
+	@$(BIN)/python -m toolchain.vale --output=line $(PROSE)
 
 format: setup  ## put the formatting right
 	@$(BIN)/ruff format .
@@ -140,6 +145,9 @@ fuzz-corpus: setup  ## put what `make fuzz` has found, as far as it reaches new 
 	  mkdir -p .run/fuzz/$$target; \
 	  $(BIN)/python -m tests.fuzz.doors $$target -merge=1 tests/fuzz/corpus/$$target .run/fuzz/$$target || exit 1; \
 	done
+
+reference: setup  ## write the pages of docs/reference/ that come from the code
+	@$(BIN)/python -m scripts.reference_pages
 
 schema: setup  ## write config/deployment.schema.json anew
 	@$(BIN)/python -m infra.schema

@@ -18,7 +18,7 @@ class KubernetesServing(pulumi.ComponentResource):
     """One model version behind a Service, or two, each with a Service and everything else of its own.
 
     Guarantees: a rollout never takes a pod away before another is ready; pods run as nobody, read-only, with no rights
-    in the cluster, and reach nothing but DNS, HTTPS and what the service is told to connect to; their IAM role reads
+    in the cluster, and reach only DNS, HTTPS and what the service is told to connect to; their IAM role reads
     one artifact and decrypts with one key; the autoscaler alone sets the number of replicas.
     """
 

@@ -28,7 +28,7 @@ def limit_pods(name: str, metadata: dict[str, Any], pods: int, opts: pulumi.Reso
 
 
 def allow_deployers(name: str, metadata: dict[str, Any], group: str, opts: pulumi.ResourceOptions) -> None:
-    """Lets people and CI look after the deployment: they see everything but secrets, and restart nothing else.
+    """Lets people and CI look after the deployment: they see everything except secrets, and restart nothing else.
 
     Args:
         name: what names of resources begin with.

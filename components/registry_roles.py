@@ -31,7 +31,7 @@ class RegistryRoles(pulumi.ComponentResource):
     """Four IAM roles that mirror the library's roles.
 
     Guarantees: no role may do anything outside the registry's bucket and key; none may remove or replace what the audit
-    log holds; all but admin may delete nothing.
+    log holds; only admin may delete.
     """
 
     arns: dict[str, pulumi.Output[str]]

@@ -32,7 +32,7 @@ VARIANTS = {
     "xgboost_model.joblib": {"n_estimators": 100, "max_depth": 4, "learning_rate": 0.1},
 }
 _FEWEST_TRANSACTIONS = 2_000
-_TRAINING_ENDS_DAY = 75
+TRAINING_ENDS_DAY = 75
 _VALIDATION_ENDS_DAY = 95
 
 
@@ -70,8 +70,8 @@ def _split(transactions: Transactions) -> dict[str, Array]:
     """Rows by time, with the label delay between the parts."""
     day = transactions.seconds / 86_400
     return {
-        "training": day < _TRAINING_ENDS_DAY,
-        "validation": (day >= _TRAINING_ENDS_DAY + LABEL_DELAY_DAYS) & (day < _VALIDATION_ENDS_DAY),
+        "training": day < TRAINING_ENDS_DAY,
+        "validation": (day >= TRAINING_ENDS_DAY + LABEL_DELAY_DAYS) & (day < _VALIDATION_ENDS_DAY),
         "test": (day >= _VALIDATION_ENDS_DAY + LABEL_DELAY_DAYS) & (day < DAYS),
     }
 

@@ -19,6 +19,7 @@ from components.serving_image import ServingImage, ServingImageArgs
 from components.serving_route import ServingRoute, ServingRouteArgs
 from components.serving_workload import ClusterVersion, KubernetesServingArgs
 from conventions import metric_names, variables
+from conventions.regular_files import read_text
 from infra.alarms import alarm_specs
 from infra.artifact import Versions
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig
@@ -146,7 +147,7 @@ class _CloudStack:
         return RegistryRoles(f"{self.name}-roles", arguments, self.in_account)
 
     def backup_bucket(self) -> RegistryBucket | None:
-        """The second bucket, kept as well as the first; None where nothing is backed up."""
+        """The second bucket, kept as well as the first; None without a backup."""
         if not self.cloud.backup_schedule:
             return None
         return self.registry_bucket(f"{self.name}-backup", f"{self.cloud.registry_bucket}-backup")
@@ -265,7 +266,7 @@ def _version(artifact: ModelArtifact) -> ClusterVersion:
 
 def _secret(path: Path, variable: str, settings: StackSettings) -> pulumi.Output[str]:
     try:
-        return pulumi.Output.secret(path.read_text(encoding="utf-8"))
+        return pulumi.Output.secret(read_text(path))
     except OSError as error:
         raise ConfigError(
             f"Pulumi.{settings.stack}.yaml: the key file {path} cannot be read ({error.strerror}); name another one in "

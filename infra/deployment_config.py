@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from conventions.environments import Environment
+from conventions.regular_files import read_text
 from infra.errors import ConfigError
 from infra.service_config import ServiceConfig
 
@@ -184,7 +185,7 @@ def read_template(path: Path) -> DeploymentConfig:
         ConfigError: the file is missing, is not YAML, or does not fit the schema.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.safe_load(read_text(path))
     except OSError as error:
         raise ConfigError(f"{path}: the template cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -162,7 +162,7 @@ def parse_rollout_config(value: Any, where: str, model_version: str, platform: s
 
 
 def _impossible(config: RolloutConfig) -> str:
-    """What cannot be, in words of what is allowed; empty when all is well."""
+    """What is wrong with the config, and what is allowed; empty when it is valid."""
     if config.candidate and config.kept:
         return "a candidate or a kept version, not both: there are two slots"
     if config.strategy == "rolling" and config.other:

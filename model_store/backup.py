@@ -10,7 +10,7 @@ import sys
 
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError
-from model_store.registry.bundles import backup
+from model_store.registry.backups import backup
 
 
 def main(arguments: list[str] | None = None) -> int:

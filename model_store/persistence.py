@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from conventions import libraries
+from conventions.regular_files import open_regular
 from model_store.artifact.header import Header
 from model_store.artifact.reader import VerifiedArtifact, is_artifact, open_artifact
 from model_store.artifact.writer import ArtifactWriter, WrittenArtifact
@@ -233,7 +234,7 @@ class SecureModelPersistence:
 
         if not from_artifact:
             before = describe_model_file(source)
-            with reading(source), source.open("rb") as file:
+            with reading(source), open_regular(source) as file:
                 yield file, before
             return
         with open_artifact(source) as artifact, in_memory("payload") as content:

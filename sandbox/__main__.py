@@ -31,7 +31,7 @@ examples:
   python -m sandbox stop           stop it and remove what it left
 
 The sandbox lives in `.sandbox/` of the checkout, or where FRAUD_DETECTION_SANDBOX says. Starting one that runs, or one
-that was killed half-way, begins anew.
+that was killed half-way, begins again.
 """
 
 

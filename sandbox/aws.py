@@ -92,7 +92,7 @@ class AwsGateway:
 
 
 class CompositeAlarms:
-    """Alarms on alarms, which moto lacks: kept as they were put, never evaluated."""
+    """Alarms on alarms, which moto lacks: kept unchanged, never evaluated."""
 
     def __init__(self) -> None:
         self._alarms: dict[str, dict[str, Any]] = {}

@@ -57,7 +57,7 @@ class ControlPlane:
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
-            # What is lost with this machine may be lost: it is a sandbox.
+            # A sandbox: its data need not survive this machine.
             "--unsafe-no-fsync",
         )
 

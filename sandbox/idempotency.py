@@ -35,7 +35,7 @@ class IdempotentRequests:
         self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answers one request; only a success is given again, all else is asked anew."""
+        """Answers one request; only a success is repeated, every other request is sent again."""
         call = environ.get("HTTP_AMZ_SDK_INVOCATION_ID")
         if call is None or environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             return self._application(environ, start_response)

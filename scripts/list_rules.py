@@ -132,7 +132,7 @@ _BECAUSE = {
     "dtype": "made again from its parts and compared with its state", "array": "as many bytes as shape and type need",
     "scalar": "as many bytes as its type needs", "buffer": "as many bytes as shape and type need",
     "masked array": "results of a search", "bit generator": "a place within the generator's words",
-    "random generator": "a place within the generator's words", "seed": "made anew: nothing that answers asks for it",
+    "random generator": "a place within the generator's words", "seed": "made again: nothing that answers asks for it",
     "joblib array": "as many bytes of the stream as shape and type need",
     "tree": "children, features and values lie within their arrays",
     "KD-tree": "rows and nodes lie within their arrays", "ball tree": "rows and nodes lie within their arrays",

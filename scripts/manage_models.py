@@ -203,7 +203,7 @@ def _add_files(commands: argparse._SubParsersAction) -> None:  # type: ignore[ty
     add_command(commands, "doctor", run.doctor, "show the walls around the process that opens model files", example)
 
     example = f"{_PROGRAM} convert models/xgboost_model.joblib out.artifact --to pickle --compression gzip"
-    convert = add_command(commands, "convert", run.convert, "save a model file or artifact anew", example)
+    convert = add_command(commands, "convert", run.convert, "save a model file or artifact in another format", example)
     convert.add_argument("source", type=Path, metavar="IN")
     convert.add_argument("target", type=Path, metavar="OUT")
     convert.add_argument("--to", choices=_FORMATS, default="joblib")

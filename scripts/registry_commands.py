@@ -318,7 +318,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def convert(options: argparse.Namespace) -> int:
-    """Saves a model file or artifact anew."""
+    """Saves a model file or artifact again."""
     from model_store import SecureModelPersistence
 
     persistence = SecureModelPersistence(keys=open_registry().keys)
@@ -351,18 +351,18 @@ def import_model(options: argparse.Namespace) -> int:
 
 def backup(options: argparse.Namespace) -> int:
     """Copies the registry to another place."""
-    from model_store.registry import bundles
+    from model_store.registry import backups
 
-    counts = bundles.backup(open_registry(), options.destination, options.status_line.step)
+    counts = backups.backup(open_registry(), options.destination, options.status_line.step)
     show(options, counts, f"{options.destination}: {counts['copied']} copied, {counts['present']} there already")
     return 0
 
 
 def restore(options: argparse.Namespace) -> int:
     """Copies from a backup what the registry does not have."""
-    from model_store.registry import bundles
+    from model_store.registry import backups
 
-    counts = bundles.restore(open_registry(), options.source, options.status_line.step)
+    counts = backups.restore(open_registry(), options.source, options.status_line.step)
     show(options, counts, f"{options.source}: {counts['copied']} restored, {counts['present']} there already")
     return 0
 

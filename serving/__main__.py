@@ -1,6 +1,6 @@
 """`python -m serving`: loads the model that the environment names, and serves it.
 
-Everything is verified, loaded and asked once before the first connection is accepted; what cannot be verified is never
+Everything is verified, loaded and asked once before the first connection is accepted; an artifact that fails is never
 served. Settings are environment variables, see `serving.settings`.
 
 exit codes: 0 stopped when told to, 2 settings, 16 no such model, 4 not intact or unusable, 5 untrusted, 6 keys, 98 the

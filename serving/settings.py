@@ -25,6 +25,7 @@ class ServingSettings:
     environment: str
     """`development`, `staging` or `production`."""
     deployment_name: str
+    """Name of the deployment, in metrics and in `/health`."""
     model_id: str
     """The model version to serve; any other is refused."""
     model_uri: str
@@ -32,39 +33,43 @@ class ServingSettings:
     model_sha256: str
     """The artifact's digest, `sha256:<hex>`; any other is refused."""
     model_runtime_sha256: str
-    """The digest of the model's optimized form, which then answers; empty: the artifact itself answers."""
+    """The digest of the model's optimized form, which then answers; without one the artifact answers."""
     model_key_file: Path | None
     """File with the key of an encrypted artifact."""
     api_keys_file: Path
-    """File with the hashes of the API keys that are let in."""
+    """File with the hashes of the API keys that the service accepts."""
     trusted_types: tuple[str, ...] = ()
-    """`MODEL_TRUSTED_TYPES`: full names, separated by commas, that a model may name beyond the allow-list."""
+    """`MODEL_TRUSTED_TYPES`: full names, separated by commas, that a model may use beyond the rules."""
     log_level: str = "INFO"
+    """`INFO` writes a line for each request."""
     api_host: str = "127.0.0.1"
+    """Address to listen on."""
     api_port: int = 8000
+    """Port to listen on."""
     decision_threshold: float | None = None
-    """Fraud from this probability on; the manifest's metric `threshold`, else 0.5, when not given."""
+    """Transactions are fraud from this score on; the contract's threshold when not given."""
     shutdown_drain_seconds: float = 2.0
-    """How long open connections are served after a stop was asked for, each told to close."""
+    """How long open connections are still served after the stop signal."""
     metrics_namespace: str = ""
-    """CloudWatch namespace that metrics are pushed to each minute; nothing is pushed when empty."""
+    """CloudWatch namespace that gets the metrics each minute; without one they are not pushed."""
     metrics_by_version: bool = False
-    """Whether metrics are pushed under the model version's name too, which a rollout is decided by."""
+    """Whether metrics are pushed under the model version's name, too; rollouts in clusters need that."""
     max_body_bytes: int = 1 << 20
+    """Bytes in the body of a request; a larger one is answered 413."""
     max_batch: int = 1000
     """Transactions in one request."""
     max_in_flight: int = 512
-    """Requests that are worked on at once; beyond them callers are told to come back, before queues grow."""
+    """Maximum of concurrent requests; more are answered 503."""
     request_timeout_seconds: float = 15.0
     """How long a request's body may take to arrive."""
     rate_limit_per_second: float = 1000.0
-    """Requests a second of one API key, unless the key has a rate of its own; 0 for no limit."""
+    """Requests per second of one API key, unless the key has its own rate; 0 for no limit."""
     rate_limit_burst: float = 2000.0
-    """How many may come at once."""
+    """How many requests of one API key may come at once."""
     rate_limit_url: str = ""
-    """`redis://…` counts over all replicas; empty: each process counts for itself."""
+    """Redis that counts requests over all replicas; without one each process counts for itself."""
     log_file: Path | None = None
-    """Where the log goes beside standard output, rotated; none when not given."""
+    """A file that gets the log in addition to standard output; it is rotated."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ServingSettings":

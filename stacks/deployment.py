@@ -112,7 +112,7 @@ class ModelDeployment:
         """Deploys a model version in place of the present one; returns when its endpoint answers.
 
         The stack's config says so afterwards, and the plain command line's `preview` shows no change. When anything
-        fails, what served before goes on, and the config is as it was.
+        fails, what served before goes on, and the config is unchanged.
 
         Args:
             config: the model version, and how to deploy it.

@@ -76,7 +76,7 @@ class DeploymentUpdates:
             AddressTaken: another program listens there.
             StackBusy: somebody else changes the environment, or has changed its config since it was read.
             StackLocked: a run that has died left the stack locked.
-            DeploymentFailed: the engine or the serving process failed; the config is as it was.
+            DeploymentFailed: the engine or the serving process failed; the config is unchanged.
         """
         for version in filter(None, (model_id, rollout.other if rollout else "")):
             self._registry().verify_artifact(version)

@@ -18,3 +18,6 @@ AWS_PROVIDER_VERSION = "7.22.0"
 
 KUBERNETES_PROVIDER_VERSION = "4.25.0"
 """The Python SDK's version in pyproject.toml."""
+
+VALE_VERSION = "3.22.0"
+"""The newest release of the prose linter whose Go modules the module proxy serves in full."""

@@ -27,6 +27,7 @@ class GoBuild:
         linker_flags: beside `-s -w`.
         tags: build tags.
         finish: called with the directory once the programs are in it, to put other files beside them.
+        cgo: whether the modules hold C, which needs a C compiler.
     """
 
     title: str
@@ -35,6 +36,7 @@ class GoBuild:
     linker_flags: str = ""
     tags: str = ""
     finish: Callable[["GoBuild", Path], None] | None = None
+    cgo: bool = False
 
     @property
     def directory(self) -> Path:
@@ -50,7 +52,7 @@ class GoBuild:
         """Builds the programs into a directory.
 
         Raises:
-            ToolchainError: there is no Go compiler, it is too old, or the build failed.
+            ToolchainError: there is no Go compiler, it is too old, a C compiler is missing, or the build failed.
         """
         self._require_go()
         for name, package in self.programs:
@@ -78,11 +80,18 @@ class GoBuild:
         found = re.search(r"go(\d+)\.(\d+)", self._go("env", "GOVERSION"))
         if wanted and found and tuple(map(int, found.groups())) < tuple(map(int, wanted.groups())):
             raise ToolchainError(f"Go {'.'.join(wanted.groups())} or newer is needed, {found.group()} is on PATH")
+        if self.cgo and not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+            raise ToolchainError("there is no C compiler on PATH; install gcc or clang and run this again")
 
     def _go(self, *arguments: str) -> str:
         try:
             completed = subprocess.run(
-                ["go", *arguments], cwd=self.directory, env=_environment(), capture_output=True, text=True, check=True
+                ["go", *arguments],
+                cwd=self.directory,
+                env=_environment(self.cgo),
+                capture_output=True,
+                text=True,
+                check=True,
             )
         except subprocess.CalledProcessError as error:
             last_line = (error.stderr or "").strip().splitlines()[-1:] or ["no message"]
@@ -94,7 +103,7 @@ class GoBuild:
         last_lines: deque[str] = deque(maxlen=5)
         with Progress(f"compiling {program.name} from Go modules ({self.title})") as progress:
             process = subprocess.Popen(
-                command, cwd=self.directory, env=_environment(), stderr=subprocess.PIPE, text=True
+                command, cwd=self.directory, env=_environment(self.cgo), stderr=subprocess.PIPE, text=True
             )
             counter = threading.Thread(target=_count, args=(process, package_count, progress, last_lines))
             counter.start()
@@ -109,8 +118,13 @@ class GoBuild:
             raise ToolchainError(f"{program.name} does not build: " + " / ".join(last_lines))
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly -buildvcs=false"}
+def _environment(cgo: bool) -> dict[str, str]:
+    return {
+        **os.environ,
+        "CGO_ENABLED": "1" if cgo else "0",
+        "GOWORK": "off",
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+    }
 
 
 def _count(process: subprocess.Popen[str], total: int, progress: Progress, last_lines: deque[str]) -> None:

@@ -49,8 +49,8 @@ class Tool:
     """The cache's kind, such as `aws-provider`."""
     version: str
     build: GoBuild
-    release: str = ""
-    """Name of the release's repository when the official release can be downloaded, such as `pulumi-aws`."""
+    download: Callable[[Path], None] | None = None
+    """Puts the programs of the official release into a directory; None when there is only the build."""
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -76,6 +76,17 @@ class Tool:
         return next((entry for entry in entries if entry.exists()), None)
 
 
+def _provider_release(repository: str, program: str, version: str) -> Callable[[Path], None]:
+    def download(directory: Path) -> None:
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
+        system = "darwin" if sys.platform == "darwin" else "linux"
+        base = f"{_site()}/{repository}/releases/download/v{version}"
+        name = f"{program}-v{version}-{system}-{machine}.tar.gz"
+        download_archive(base, name, f"{repository}_{version}_checksums.txt", directory)
+
+    return download
+
+
 AWS_PROVIDER = Tool(
     "aws-provider",
     AWS_PROVIDER_VERSION,
@@ -86,7 +97,7 @@ AWS_PROVIDER = Tool(
         linker_flags=f"-X main.version={AWS_PROVIDER_VERSION}",
         finish=_aws_schema,
     ),
-    release="pulumi-aws",
+    download=_provider_release("pulumi-aws", "pulumi-resource-aws", AWS_PROVIDER_VERSION),
 )
 KUBERNETES_PROVIDER = Tool(
     "kubernetes-provider",
@@ -98,7 +109,7 @@ KUBERNETES_PROVIDER = Tool(
         linker_flags=f"-X main.version={KUBERNETES_PROVIDER_VERSION}",
         finish=_kubernetes_schema,
     ),
-    release="pulumi-kubernetes",
+    download=_provider_release("pulumi-kubernetes", "pulumi-resource-kubernetes", KUBERNETES_PROVIDER_VERSION),
 )
 PROVIDERS = (KUBERNETES_PROVIDER, AWS_PROVIDER)
 CONTROL_PLANE = (
@@ -147,8 +158,8 @@ def _ensure(tool: Tool, log: Callable[[str], None]) -> Path:
         return ready
     failures = []
     ways: list[tuple[str, Path, Callable[[Path], None]]] = [("build", tool.built_entry(), tool.build.build)]
-    if tool.release:
-        ways.insert(0, ("download", tool.downloaded_entry(), lambda directory: _download(tool, directory)))
+    if tool.download is not None:
+        ways.insert(0, ("download", tool.downloaded_entry(), tool.download))
     for way, target, make in ways:
         try:
             with cache.exclusive(target, log):
@@ -160,14 +171,6 @@ def _ensure(tool: Tool, log: Callable[[str], None]) -> Path:
         else:
             return target
     raise ToolchainError(f"{tool.name} {tool.version} cannot be installed on this machine:\n" + "\n".join(failures))
-
-
-def _download(tool: Tool, directory: Path) -> None:
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
-    system = "darwin" if sys.platform == "darwin" else "linux"
-    name = f"{tool.programs[0]}-v{tool.version}-{system}-{machine}.tar.gz"
-    base = f"{_site()}/{tool.release}/releases/download/v{tool.version}"
-    download_archive(base, name, f"{tool.release}_{tool.version}_checksums.txt", directory)
 
 
 def _site() -> str:

@@ -52,7 +52,7 @@ class Header:
     chunk_size: int = CHUNK_BYTES
 
     def immutable_bytes(self) -> bytes:
-        """Canonical JSON of everything but the slots; what payload key and artifact digest are bound to."""
+        """Canonical JSON of everything except the slots; what payload key and artifact digest are bound to."""
         return canonical_json(self._immutable())
 
     def to_bytes(self) -> bytes:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from conventions.regular_files import open_regular
 from model_store.artifact.cipher import (
     DIGEST_BYTES,
     TAG_BYTES,
@@ -42,7 +43,7 @@ _READERS = 2
 def is_artifact(path: Path) -> bool:
     """Whether a file begins as an artifact does; false when it is missing or cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
@@ -277,17 +278,15 @@ def open_artifact(path: Path) -> Iterator[ArtifactReader]:
         UnsupportedFormat, HeaderFormat, Truncated: it does not begin as an artifact does.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        file = open_regular(path)
     except FileNotFoundError:
         raise FileMissing(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        yield ArtifactReader(descriptor, os.fstat(descriptor).st_size)
     except IsADirectoryError:
         raise UnsupportedFormat(f"{path}: a directory, not an artifact") from None
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from None
+    with file:
+        yield ArtifactReader(file.fileno(), os.fstat(file.fileno()).st_size)
 
 
 def measure_digest(path: Path) -> str:

@@ -34,8 +34,9 @@ def _check(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
     from model_store.serialization.inspection import inspect_content
     from model_store.serialization.trust import require_inspected
 
-    file = io.BufferedReader(cast("Any", files[MODEL]))
-    require_inspected(inspect_content(file, SerializationFormat(about["serializer"])))
+    file = io.BufferedReader(cast("Any", files.get(MODEL, io.BytesIO())))
+    if MODEL in files:
+        require_inspected(inspect_content(file, SerializationFormat(about["serializer"])))
     if about["contract"] is not None:
         from model_store.contract.attachments import require_attachments
 

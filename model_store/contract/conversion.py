@@ -49,7 +49,7 @@ def require_same(
 ) -> tuple[float, GoldenRows]:
     """The largest difference of a converted model's answers to golden rows, and the rows that prove it from now on.
 
-    Rows that the model does not answer and the converted one does are no proof of it.
+    Rows that the converted model answers and the model does not prove nothing.
 
     Raises:
         InvalidInput: it answers otherwise than the model.

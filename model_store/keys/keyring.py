@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conventions import variables
+from conventions.regular_files import read_text
 from model_store.errors import KeyFileUnsafe, KeyNotFound, KeyUnwrap, StorageFailed
 from model_store.keys.permissions import open_to_others
 from model_store.keys.slot import KeyProvider, KeySlot
 
 KEY_BYTES = 32
+_MOST_KEY_BYTES = 4096
 KEY_VARIABLE = "MODEL_KEY"
 _FINGERPRINT_LABEL = b"fraud-detection/key-fingerprint/v1"
 _NONCE_BYTES = 12
@@ -175,7 +177,7 @@ def read_key_file(path: Path) -> bytes:
     """
     try:
         unsafe = open_to_others(path)
-        text = path.read_text(encoding="ascii")
+        text = read_text(path, "ascii", _MOST_KEY_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise KeyFileUnsafe(f"{path}: the key cannot be read ({reason})") from None

@@ -12,7 +12,6 @@ On a directory the library itself holds the policy; a user who can write the dir
 by it. On S3 the roles are IAM policies. Without a policy file every actor is an admin.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from conventions.regular_files import read_json
 from model_store.errors import AccessDenied, InvalidInput
 
 POLICY_VARIABLE = "MODEL_ACCESS_POLICY"
@@ -110,7 +110,7 @@ class AccessPolicy:
             InvalidInput: the file cannot be read or is not a policy; says where.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except (OSError, ValueError) as error:
             raise InvalidInput(f"{path}: the access policy cannot be read ({error})") from None
         if not isinstance(content, dict) or not set(content) <= {"default", "actors"}:

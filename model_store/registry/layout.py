@@ -104,3 +104,9 @@ def user_name() -> str:
 def rfc3339(moment: datetime) -> str:
     """A time as text: RFC 3339, UTC, whole seconds."""
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -129,7 +129,7 @@ def delete_model(
 def cleanup(
     registry: ModelRegistry, keep_latest: int, *, dry_run: bool, in_use: Mapping[str, str] | None = None
 ) -> tuple[list[str], dict[str, str]]:
-    """Deletes all but the latest versions of every model.
+    """Keeps the latest versions of every model and deletes the others.
 
     Args:
         registry: the registry.

@@ -3,7 +3,7 @@
 A file's name says which model it is of: what is left without the suffixes and without versions and dates at the end.
 `fraud_v1.joblib`, `fraud_v2.joblib`, `fraud_1.2.3-rc1.pkl` and `fraud_20241009_123456.pkl` are versions of `fraud`;
 `fraud_tuned.joblib` is another model, and so is `fraud30.joblib`, where no separator begins a version. Files that are
-nothing but a version, such as `1.joblib` and `2024-10-09.joblib`, are versions of one model.
+only a version, such as `1.joblib` and `2024-10-09.joblib`, are versions of one model.
 """
 
 import re
@@ -22,7 +22,7 @@ _VERSION_AT_THE_END = re.compile(rf"(?:^|[._-])(?:(?:{_DATE})(?:{_TIME})?|{_NUMB
 
 
 def model_of(path: Path) -> str:
-    """The model that a model file is of; empty when its name is nothing but a version."""
+    """The model that a model file is of; empty when its name is only a version."""
     name = _version_of(path)
     while (shorter := _VERSION_AT_THE_END.sub("", name)) != name:
         name = shorter
@@ -30,7 +30,7 @@ def model_of(path: Path) -> str:
 
 
 def cleanup_model_files(directory: Path, keep_latest: int, *, dry_run: bool) -> list[str]:
-    """Removes all but the latest versions of each model of a directory, each with the description beside it.
+    """Keeps the latest versions of each model of a directory; removes the others with the descriptions beside them.
 
     Args:
         directory: holds the files; its sub-directories are not read.

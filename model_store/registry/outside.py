@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from conventions.regular_files import open_regular
 from model_store.confinement.answers import are_texts, garbled, prepared_of
 from model_store.confinement.jobs import MODEL
 from model_store.confinement.opening import Answer, open_confined
@@ -35,7 +36,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
         OpeningFailed: the file ended the child that read it, or took too much memory or time.
     """
     serializer_of(path)
-    with reading(path), path.open("rb") as file:
+    with reading(path), open_regular(path) as file:
         values = open_confined("inspect", {"path": path.name}, {MODEL: file}).values
     named, untrusted, refused = values.get("named"), values.get("untrusted"), values.get("refused")
     if not are_texts(named) or not are_texts(untrusted) or not (refused is None or isinstance(refused, dict)):
@@ -69,7 +70,7 @@ def register_file(
     registry.require_right("register", request.model_name)
     with ExitStack() as stack:
         stack.enter_context(reading(path))
-        file = stack.enter_context(path.open("rb"))
+        file = stack.enter_context(open_regular(path))
         answer = _prepared_by_a_child(path, file, request, trusted)
         stack.callback(answer.close)
         prepared = prepared_of(answer, trusted)
@@ -78,6 +79,12 @@ def register_file(
             raise garbled()
         model_id = registry.register_prepared(prepared, replace(request, source=path))
     return model_id, ["".join(letter if letter.isprintable() else " " for letter in each) for each in warnings]
+
+
+def _readable(path: Path) -> Path:
+    """The path as the child opens it; raises at once, before a child is started, unless it is a file."""
+    with reading(path), open_regular(path):
+        return path.resolve()
 
 
 def _prepared_by_a_child(path: Path, file: BinaryIO, request: RegistrationRequest, trusted: Collection[str]) -> Answer:
@@ -89,6 +96,6 @@ def _prepared_by_a_child(path: Path, file: BinaryIO, request: RegistrationReques
         "path": path.name,
         "trusted": sorted(trusted),
         "options": {name: value for name, value in given.items() if value is not None},
-        "paths": {name: str(value.resolve()) for name, value in readable.items()},
+        "paths": {name: str(_readable(value)) for name, value in readable.items()},
     }
     return open_confined("register", about, {MODEL: file}, readable=list(readable.values()))

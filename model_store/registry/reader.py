@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, STATE_FILE
 from model_store.artifact.reader import open_artifact
-from model_store.errors import ModelNotFound, UnreadableModel
+from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
 from model_store.registry.index import Index
 from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, status_named
+from model_store.registry.schema import require_manifest, require_state
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -49,9 +50,14 @@ class RegistryReader:
         """
         manifest = self.read_json(model_id, MANIFEST_FILE)
         state = self.read_json(model_id, STATE_FILE)
-        if manifest.get("model_id") != model_id:
-            raise UnreadableModel(f"{model_id}: the manifest is of {manifest.get('model_id')!r}")
-        return ModelMetadata.from_manifest(manifest, status_named(state["status"]))
+        try:
+            require_manifest(manifest)
+            status = status_named(require_state(state)["status"])
+        except (UnreadableModel, InvalidInput) as error:
+            raise UnreadableModel(f"{model_id}: {error}") from None
+        if manifest["model_id"] != model_id:
+            raise UnreadableModel(f"{model_id}: the manifest is of {manifest['model_id']!r}")
+        return ModelMetadata.from_manifest(manifest, status)
 
     def find_by_source(self, sha256: str) -> list[ModelMetadata]:
         """The model versions that were registered from a file with this SHA-256, oldest first."""
@@ -78,16 +84,18 @@ class RegistryReader:
 
         Raises:
             ModelNotFound: there is no such model version.
-            UnreadableModel: the file is not JSON.
+            UnreadableModel: the file is not a JSON object.
         """
         try:
             content = self.storage.read(f"{version_prefix(model_id)}/{file}")
         except ModelNotFound:
             raise ModelNotFound(f"no model version {model_id!r} exists in {self.storage.location}") from None
         try:
-            value: dict[str, Any] = json.loads(content)
-        except ValueError:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
             raise UnreadableModel(f"{model_id}: {file} is not JSON") from None
+        if not isinstance(value, dict):
+            raise UnreadableModel(f"{model_id}: {file} is not a JSON object")
         return value
 
     def verify_artifact(self, model_id: str) -> str:

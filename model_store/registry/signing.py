@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conventions.regular_files import read_text
 from model_store.artifact.header import canonical_json
 from model_store.errors import FileMissing, InvalidInput, KeyFileUnsafe, SignatureInvalid
 
@@ -75,7 +76,7 @@ def read_signing_key(path: Path) -> "Ed25519PrivateKey":
     try:
         if path.stat().st_mode & _OPEN_TO_OTHERS:
             raise KeyFileUnsafe(f"{path}: others can read this key; close it: chmod 600 {path}")
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        key = load_pem_private_key(read_text(path).encode(), password=None)
     except FileNotFoundError:
         raise FileMissing(f"{path}: there is no such file") from None
     except (OSError, ValueError, TypeError):
@@ -182,7 +183,9 @@ def _opened(envelope: Mapping[str, Any]) -> tuple[bytes, list[tuple[str, bytes]]
 
 
 def _signature(entry: Mapping[str, Any]) -> tuple[str, bytes]:
-    return str(entry["keyid"]), base64.b64decode(entry["sig"], validate=True)
+    if not isinstance(entry["keyid"], str):
+        raise TypeError("a key id is not a text")
+    return entry["keyid"], base64.b64decode(entry["sig"], validate=True)
 
 
 def merged(envelopes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -204,10 +207,24 @@ def parse_envelope(content: bytes) -> dict[str, Any]:
     """Reads an envelope's file.
 
     Raises:
-        SignatureInvalid: it is not JSON.
+        SignatureInvalid: the content is not a DSSE envelope.
     """
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SignatureInvalid("the signature file is not JSON") from None
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        raise SignatureInvalid("the signature file is not a DSSE envelope")
+    _opened(value)
+    return value
+
+
+def require_envelope_of(content: bytes, manifest: Mapping[str, Any]) -> None:
+    """Raises unless an envelope's file holds signatures of this very manifest by any key.
+
+    Raises:
+        SignatureInvalid: the content is not a DSSE envelope, or one of another manifest.
+    """
+    payload, _ = _opened(parse_envelope(content))
+    if payload != canonical_json(_statement(manifest)):
+        raise SignatureInvalid("the signature is of another manifest")

@@ -2,14 +2,18 @@
 
 import hashlib
 import math
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from conventions.regular_files import open_regular
+from model_store.errors import SizeLimit
 from model_store.serialization.reading import reading
 
 _READ_BYTES = 1 << 20
+_MOST_BYTES = 256 << 30
 _EXAMPLE_DIRECTORY = "models"
 """Of this program's checkout: where its own example is trained."""
 
@@ -58,10 +62,13 @@ def describe_source(path: Path) -> dict[str, Any]:
     Raises:
         FileMissing: there is no such file.
         InvalidInput: it is a directory.
+        SizeLimit: it is larger than 256 GiB.
         StorageFailed: it cannot be read.
     """
     state, size = hashlib.sha256(), 0
-    with reading(path), path.open("rb") as file:
+    with reading(path), open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+            raise SizeLimit(f"{path}: larger than {_MOST_BYTES >> 30} GiB")
         while block := file.read(_READ_BYTES):
             state.update(block)
             size += len(block)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from conventions.regular_files import open_regular
 from model_store.errors import InvalidInput, ModelStoreError, UnreadableModel
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, CappedReader
 from model_store.serialization.formats import SerializationFormat, load_model
@@ -72,7 +73,7 @@ def read_model_file(path: Path, trusted: Collection[str] = (), max_bytes: int = 
         UntrustedType: it names something that is not trusted; none of it was run.
         UnreadableModel, TrailingData, SizeLimit: it does not make a model.
     """
-    with reading(path), path.open("rb") as file:
+    with reading(path), open_regular(path) as file:
         return read_model(file, path, trusted, max_bytes)
 
 
@@ -148,7 +149,7 @@ def inspect_model_file(path: Path) -> dict[str, Any]:
     Raises:
         FileMissing, InvalidInput, UnreadableModel: as for `load_model_file`.
     """
-    with reading(path), path.open("rb") as file:
+    with reading(path), open_regular(path) as file:
         return inspect_model(file, path)
 
 

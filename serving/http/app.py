@@ -81,7 +81,7 @@ class Service:
 
     Args:
         state: of the service.
-        pages: answers everything but predictions and feedback.
+        pages: answers everything except predictions and feedback.
         tracing: makes a span of each request; None for no traces.
     """
 

@@ -2,12 +2,12 @@
 
 import hashlib
 import hmac
-import json
 import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from conventions.regular_files import read_json
 from model_store.keys.permissions import open_to_others
 from serving.errors import ApiKeysError
 
@@ -47,7 +47,7 @@ class ApiKeys:
         try:
             if open_to_others(path):
                 raise ApiKeysError(f"{path}: others can read this file; close it: chmod 600 {path}")
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except OSError as error:
             raise ApiKeysError(f"{path}: the API keys cannot be read ({error.strerror})") from None
         except ValueError:

@@ -1,4 +1,4 @@
-"""Everything but predictions: health, metrics, the model, its documentation, and a page that shows how it goes."""
+"""Everything except predictions: health, metrics, the model, its documentation, and a page that shows how it goes."""
 
 import html
 import json

@@ -13,6 +13,7 @@ from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE
 from model_store import Keyring, ModelMetadata, ModelStatus, SecureModelPersistence
 from model_store.errors import ChecksumMismatch, ContextMismatch, FileMissing, InvalidInput, UnreadableModel
 from model_store.registry.layout import context_of
+from model_store.registry.schema import require_manifest
 from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.native_models import import_xgboost_alone
 from serving.errors import ModelUnusable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _WARM_UP_ROUNDS = 50
 _PICKLED = (SerializationFormat.JOBLIB, SerializationFormat.PICKLE)
 _WITHOUT_SKLEARN = ("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRFClassifier")
-"""Unpickled and asked without scikit-learn; made anew, from XGBoost's own format, they want it."""
+"""Unpickled and asked without scikit-learn; made again from XGBoost's own format, they need it."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,9 @@ def _read_manifest(path: Path) -> ModelMetadata:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileMissing(f"{path}: there is no such manifest") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableModel(f"{path}: the manifest cannot be read ({error})") from None
-    return ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
+    return ModelMetadata.from_manifest(require_manifest(manifest), ModelStatus.TRAINED)
 
 
 def _require_expected(metadata: ModelMetadata, settings: ServingSettings) -> None:

@@ -281,7 +281,7 @@ def published(metrics: ServiceMetrics, namespace: str) -> Iterator[None]:
 
 
 def push(metrics: ServiceMetrics, namespace: str) -> None:
-    """Gives CloudWatch what came since the last time; what cannot be delivered is lost, and the log says so."""
+    """Gives CloudWatch what came since the last time; numbers that it does not accept are lost, and logged as such."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError

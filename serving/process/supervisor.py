@@ -336,7 +336,7 @@ class Supervisor:
 def rotate_when_full(log: Path, most: int = _LOG_BYTES) -> bool:
     """Moves a log's content into `<log>.1`, and what was there on, when it has grown too large.
 
-    Several processes append to it, which cannot all be told to open it anew: so it is copied and emptied. Lines that
+    Several processes append to it, which cannot all be told to open it again: so it is copied and emptied. Lines that
     are written in between are lost; they are few.
 
     Returns:

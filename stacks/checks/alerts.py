@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from conventions import metric_names
+from conventions.regular_files import read_text
 from infra.deployment_config import DeploymentConfig
 from stacks.errors import EndpointSilent
 
@@ -41,7 +42,7 @@ def measured(url: str, api_key_file: Path) -> dict[str, Any]:
         EndpointSilent: the key cannot be read or is refused, or the endpoint does not answer.
     """
     try:
-        key = api_key_file.read_text(encoding="utf-8").strip()
+        key = read_text(api_key_file).strip()
         answer = httpx.get(f"{url}/status", headers={"X-API-Key": key}, timeout=_TIMEOUT_SECONDS, trust_env=False)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()

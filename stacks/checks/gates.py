@@ -62,7 +62,7 @@ def require_gates(
         lines = "\n".join(f"  {gate.name}: {gate.detail}" for gate in failed)
         raise GatesFailed(
             f"{candidate.model_id} does not pass {len(failed)} gate(s); nothing was changed:\n{lines}\n"
-            "deploy another version, change `gates` in the template, or take it upon you: --force --reason WHY"
+            "deploy another version, change `gates` in the template, or deploy it nevertheless: --force --reason WHY"
         )
 
 
@@ -104,7 +104,7 @@ def _losses(candidate: "ModelMetadata", deployed: "ModelMetadata", gates: GatesC
         before, after = (item.performance_metrics.get(name) for item in (deployed, candidate))
         if before is not None and (after is None or before - after > allowed):
             shown = "missing" if after is None else f"{after:g}"
-            detail = f"{name} is {shown}, that of {deployed.model_id} {before:g}; at most {allowed:g} may be lost"
+            detail = f"{name} is {shown}, that of {deployed.model_id} {before:g}; at most {allowed:g} less is allowed"
             yield Gate("metric loss", detail)
 
 

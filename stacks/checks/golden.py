@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from conventions.regular_files import read_text
 from stacks.checks.health import Check
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def ask_golden_rows(url: str, api_key_file: Path, rows: Sequence[Asked]) -> Chec
         rows: as `some_of` chooses them.
     """
     try:
-        headers = {"X-API-Key": api_key_file.read_text(encoding="utf-8").strip()}
+        headers = {"X-API-Key": read_text(api_key_file).strip()}
     except OSError as error:
         return Check(NAME, healthy=False, detail=f"{api_key_file}: cannot be read ({error.strerror})")
     answered = [row for row in rows if row.score is not None]

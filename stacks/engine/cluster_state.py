@@ -33,7 +33,7 @@ def require_as_asked(file: StackFile, config: DeploymentConfig, outputs: dict[st
         "max_replicas": config.scaling_config.max_replicas,
     }
     if found := _cluster(file, slot_object(file, config.deployment_name)).differences(asked):
-        raise DeploymentFailed(f"the update went through, but the cluster was changed back: {'; '.join(found)}")
+        raise DeploymentFailed(f"the update succeeded, but the live objects differ: {'; '.join(found)}")
 
 
 def slot_object(file: StackFile, deployment_name: str, *, other: bool = False) -> str:

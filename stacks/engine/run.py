@@ -88,7 +88,7 @@ def run_destroy(stack: "Stack", log: Log) -> None:
 
 
 def forget_pending_creations(stack: "Stack") -> None:
-    """Takes out of the state the processes that a run was creating when it died; the engine would warn for ever.
+    """Takes out of the state the processes that a run was creating when it died; the engine would warn forever.
 
     A process can be created again over one that is there. What is in a cloud stays: a person has to look.
     """

@@ -112,7 +112,7 @@ class CloudMetrics:
         """The numbers since a time, to the minute, since that is how CloudWatch keeps them.
 
         The minute in which a step began counts too: it may hold some of the step before, of the same versions. That of
-        the first step does not, so that a candidate which was withdrawn a moment ago is judged anew.
+        the first step does not, so that a candidate which was withdrawn a moment ago is judged again.
         """
         seconds = max(0.0, time.time() - since.timestamp())
         begin = since.astimezone(UTC).replace(second=0, microsecond=0)

@@ -231,7 +231,7 @@ class Rollouts:
         """
         file = self._deployments.stack_file(environment)
         rollout = file.rollout()
-        # Of this command: what is resumed is waited for anew, since nobody has looked meanwhile.
+        # Of this command: a resumed rollout waits again, since nobody has looked meanwhile.
         began, told = time.monotonic(), 0.0
         since = self._observer.since(environment) if file.in_cluster else datetime.now(UTC)
         while True:

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import SOURCE, Deployed
+from tests.documents.blocks import DOCUMENTS, blocks
 
 pytestmark = pytest.mark.timeout(400)
 
 _ELSEWHERE = {
-    "make up": ".ci/run",
-    "make test": ".ci/run",
     "make sandbox": "tests/sandbox/conftest.py",
     "make sandbox-down": "tests/sandbox/conftest.py",
     ". .venv/bin/activate": "Makefile",
+    "make setup": "Makefile",
+    "make lint": "Makefile",
     "export PULUMI_CONFIG_PASSPHRASE_FILE=.secrets/passphrase": "tests/sandbox/conftest.py",
     "pulumi up --stack staging": "tests/sandbox/test_stacks.py",
     "python scripts/deploy_model.py api-key staging checkout-service": "tests/sandbox/conftest.py",
@@ -36,16 +37,27 @@ _CODES = {"rollback": (0, 18), "health": (0, 13), "alerts": (0, 20)}
 """Exit codes that a documented command may end with, beside 0."""
 
 
+_RUN_WHOLE = {
+    "README.md": ("Start", "Your own model"),
+    "docs/serving.md": ("A request, an answer, feedback",),
+}
+"""Sections whose blocks test_tutorials.py runs as a whole, as it does the tutorials."""
+
+
 def documented_commands() -> list[tuple[str, str]]:
-    """File and command of each fenced shell block's lines, comments left out and continued lines joined."""
+    """File and command of each line of the other shell blocks, comments left out and continued lines joined."""
     found = []
-    for file in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))]:
-        for block in re.findall(r"```sh\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL):
-            joined = re.sub(r"\\\n\s*", "", block)
-            for line in joined.splitlines():
+    for file in DOCUMENTS:
+        document = str(file.relative_to(SOURCE))
+        if document.startswith("docs/tutorials/"):
+            continue
+        for block in blocks(document):
+            if block.language != "sh" or block.section in _RUN_WHOLE.get(document, ()):
+                continue
+            for line in re.sub(r"\\\n\s*", "", block.text).splitlines():
                 command = re.sub(r"(^|\s)#.*$", "", line).strip()
                 if command:
-                    found.append((str(file.relative_to(SOURCE)), command))
+                    found.append((document, command))
     return found
 
 
@@ -57,10 +69,15 @@ def test_there_are_commands_and_those_that_run_elsewhere_name_a_place_that_is_th
         assert any(each.startswith(command) for each in commands), f"no longer documented: {command}"
 
 
+def test_the_readme_begins_with_up_and_test() -> None:
+    first = next(block for block in blocks("README.md") if block.language == "sh")
+    assert [line.partition("#")[0].strip() for line in first.text.splitlines()] == ["make up", "make test"]
+
+
 def test_every_make_target_in_the_documents_is_there() -> None:
     makefile = (SOURCE / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z][\w-]*):", makefile, re.MULTILINE))
-    for file in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))]:
+    for file in DOCUMENTS:
         named = set(re.findall(r"`make ([a-z][\w-]*)", file.read_text(encoding="utf-8")))
         assert named <= targets, f"{file.name} names {sorted(named - targets)}"
 
@@ -73,7 +90,7 @@ def test_every_subcommand_that_the_documents_name_is_there() -> None:
         "manage_models": _subcommands(manage_models._parser()),
     }
     named = 0
-    for file in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))]:
+    for file in DOCUMENTS:
         for tool, command in re.findall(r"(deploy_model|manage_models)\.py ([a-z][a-z-]+)", file.read_text("utf-8")):
             assert command in known[tool], f"{file.name}: {tool}.py {command}"
             named += 1
@@ -122,24 +139,6 @@ def test_every_command_in_the_documents_runs(deployed: Deployed) -> None:
         "deploy", deployed.first, "development", "--config", str(checkout.template), "--strategy", "rolling"
     )
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
-
-
-def test_every_python_block_of_the_readme_runs(deployed: Deployed) -> None:
-    checkout = deployed.checkout
-    checkout.deploy(deployed.first)
-    readme = (SOURCE / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        code = block.replace("fraud_detector_XGBoost_20241009_123456", deployed.second)
-        # What the block's names hold in the end.
-        code += "\nimport json; print(json.dumps([deployment_id, health.healthy, rollback_id]))"
-        program = str(Path(checkout.environment["PATH"].split(":")[0]) / "python")
-        deployment_id, healthy, rollback_id = json.loads(checkout.run(program, "-c", code).stdout.splitlines()[-1])
-        newest, before = checkout.list_deployments()[:2]
-        assert [deployment_id, rollback_id] == [before["deployment_id"], newest["deployment_id"]]
-        assert healthy is True
-        assert (before["model_id"], newest["model_id"]) == (deployed.second, deployed.first)
 
 
 def _ran(deployed: Deployed, command: list[str]) -> int:

@@ -1,6 +1,6 @@
 """Checks models of XGBoost and LightGBM in their own formats: every number that the library uses as an index.
 
-Contradicting numbers make both libraries end the process, read foreign memory or run for ever.
+Contradicting numbers make both libraries end the process, read foreign memory or run forever.
 """
 
 import json
@@ -327,7 +327,7 @@ def _fields(lines: Iterable[str]) -> dict[str, str]:
     for line in lines:
         name, sign, value = line.partition("=")
         if not sign or not name or name in found:
-            raise ValueError(f"the line {line[:80]!r} is no field, or gives one again")
+            raise ValueError(f"the line {line[:80]!r} is not a field, or repeats one")
         found[name] = value
     return found
 

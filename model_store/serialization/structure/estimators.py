@@ -35,7 +35,7 @@ def require_counts(name: str, state: Mapping[str, Any]) -> None:
     """Checks attributes that objects of every class can have: threads, rounds for each answer, trees as members.
 
     Raises:
-        ValueError: a count is so large that an answer would take for ever, or a tree asks for more than it is given.
+        ValueError: a count is so large that an answer would take forever, or a tree asks for more than it is given.
     """
     for attribute in ("n_jobs", "_n_threads"):
         count = state.get(attribute)

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from model_store import ModelRegistry
 from model_store import backup as job
 from model_store.errors import InUse
-from model_store.registry.bundles import restore
+from model_store.registry.backups import restore
 from model_store.registry.maintenance import cleanup, delete_model
 from stacks.engine.in_use import versions_in_use
 

@@ -24,7 +24,8 @@ from model_store.errors import (
 )
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
-from model_store.registry.bundles import BUNDLE_FORMAT, backup, export_model, import_model, restore
+from model_store.registry.backups import backup, restore
+from model_store.registry.bundles import BUNDLE_FORMAT, export_model, import_model
 from model_store.registry.layout import json_bytes
 from model_store.registry.maintenance import cleanup, delete_model, rotate_keys, statistics
 from model_store.registry.model_card import model_card

@@ -14,7 +14,8 @@ from model_store.errors import KeyUnwrap, ModelNotFound, ModelStoreError, Storag
 from model_store.keys.keyring import generate_key
 from model_store.keys.kms import KmsKey
 from model_store.registry.aliases import Aliases
-from model_store.registry.bundles import backup, export_model, import_model, restore
+from model_store.registry.backups import backup, restore
+from model_store.registry.bundles import export_model, import_model
 from model_store.registry.maintenance import cleanup, rotate_keys
 from model_store.storage.s3 import S3Storage
 from tests.unit.model_store.making import intact

@@ -1,4 +1,4 @@
-"""The optimized form of a version is a file from outside too: only what this program makes of the model serves."""
+"""A bundle is a file from outside: its optimized form, contract, signatures and manifest are what they have to be."""
 
 import io
 import json
@@ -19,15 +19,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from conventions.artifact_files import RUNTIME_FILE
-from model_store import ModelRegistry, SecureModelPersistence
+from model_store import Keyring, ModelRegistry, SecureModelPersistence
 from model_store.contract.form import Form, FormRunner
 from model_store.contract.golden import GoldenRows
-from model_store.errors import ModelStoreError, UnreadableModel
+from model_store.errors import ContextMismatch, ModelStoreError, SignatureInvalid, UnreadableModel
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.proofs import prove_version
 from model_store.serialization.formats import SerializationFormat
 from serving.inference.model import load_served_model
 from serving.settings import ServingSettings
+from tests.unit.model_store.making import KEY
 
 ROWS = np.random.default_rng(0).normal(size=(200, 3))
 FRAUD = (ROWS[:, 0] + ROWS[:, 1] > 0.5).astype(int)
@@ -83,6 +84,19 @@ def _with_graph(form: bytes, change: Callable[[Any, Path], None], path: Path) ->
     return line + b"\n" + model.SerializeToString()
 
 
+def write_bundle(members: dict[str, bytes], path: Path) -> Path:
+    """A bundle of these members, with their digests."""
+    described = json.loads(members["bundle.json"])
+    others = {name: content for name, content in members.items() if name != "bundle.json"}
+    described["members"] = {name: sha256(content).hexdigest() for name, content in others.items()}
+    with tarfile.open(path, "w") as bundle:
+        for name, content in {"bundle.json": json.dumps(described).encode(), **others}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            bundle.addfile(entry, io.BytesIO(content))
+    return path
+
+
 def _bundle(registry: ModelRegistry, model_id: str, form: bytes, path: Path) -> Path:
     """A bundle as its exporter would make it, with another optimized form and all digests as they have to be."""
     written_by = SecureModelPersistence()
@@ -98,14 +112,7 @@ def _bundle(registry: ModelRegistry, model_id: str, form: bytes, path: Path) -> 
         digest=written["digest"], size_bytes=written["final_size"], payload_bytes=written["compressed_size"]
     )
     members["manifest.json"], members[RUNTIME_FILE] = json.dumps(manifest).encode(), (path / "form").read_bytes()
-    described = json.loads(members.pop("bundle.json"))
-    described["members"] = {name: sha256(content).hexdigest() for name, content in members.items()}
-    with tarfile.open(path / "hostile.bundle", "w") as bundle:
-        for name, content in {"bundle.json": json.dumps(described).encode(), **members}.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            bundle.addfile(entry, io.BytesIO(content))
-    return path / "hostile.bundle"
+    return write_bundle(members, path / "hostile.bundle")
 
 
 @pytest.mark.parametrize("change", [_external, _backdoor, _other_leaf])
@@ -242,3 +249,70 @@ def test_the_runner_refuses_a_graph_that_was_never_read(made: tuple[ModelRegistr
     graph = _with_graph(b"\n" + form.graph, _backdoor, tmp_path).partition(b"\n")[2]
     with pytest.raises(ModelStoreError, match="optimized form's graph"):
         FormRunner(replace(form, graph=graph), 0.5)
+
+
+@pytest.mark.parametrize("keys", [None, KEY], ids=["open", "sealed for somebody else"])
+def test_a_bundle_with_another_contract_than_its_artifact_was_made_with_is_refused(
+    keys: bytes | None, tmp_path: Path
+) -> None:
+    registry = ModelRegistry(tmp_path / "theirs", keys=Keyring.of(keys) if keys else None, encrypt=bool(keys))
+    model_id = registry.register_model(RandomForestClassifier(3, random_state=0).fit(ROWS, FRAUD), "fraud")
+    export_model(registry, model_id, tmp_path / "honest.bundle")
+    with tarfile.open(tmp_path / "honest.bundle") as bundle:
+        members = {each.name: bundle.extractfile(each).read() for each in bundle}  # type: ignore[union-attr]
+    manifest = json.loads(members["manifest.json"])
+    manifest["contract"]["threshold"] = 0.9
+    members["manifest.json"] = json.dumps(manifest).encode()
+    ours = ModelRegistry(tmp_path / "ours", encrypt=False)
+    with pytest.raises(ContextMismatch, match="contract"):
+        import_model(ours, write_bundle(members, tmp_path / "hostile.bundle"))
+    assert ours.list_models() == []
+
+
+@pytest.mark.parametrize(
+    "signature", [b"{}", b"[]", b"[" * 100_000, b'{"signatures": null}', b'{"payloadType": 1}', b"\xff"]
+)
+def test_a_bundle_with_a_signature_file_that_is_none_is_refused(
+    made: tuple[ModelRegistry, str, bytes], signature: bytes, tmp_path: Path
+) -> None:
+    registry, model_id, _ = made
+    export_model(registry, model_id, tmp_path / "honest.bundle")
+    with tarfile.open(tmp_path / "honest.bundle") as bundle:
+        members = {each.name: bundle.extractfile(each).read() for each in bundle}  # type: ignore[union-attr]
+    members["signature.json"] = signature
+    with pytest.raises(SignatureInvalid):
+        import_model(
+            ModelRegistry(tmp_path / "ours", encrypt=False), write_bundle(members, tmp_path / "hostile.bundle")
+        )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tags": [{}]},
+        {"performance_metrics": {"accuracy": "high"}},
+        {"performance_metrics": {"accuracy": None}},
+        {"description": "\ud800"},
+        {"feature_schema": ["amount"]},
+        {"created_at": 5},
+        {"created_at": "yesterday"},
+        {"version": 10**300},
+        {"key_fingerprints": [1]},
+        {"encrypted": "no"},
+        {"size_bytes": -1},
+        {"library_versions": {"numpy": 2}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_manifest_with_a_value_of_another_kind_is_refused(
+    made: tuple[ModelRegistry, str, bytes], change: dict[str, Any], tmp_path: Path
+) -> None:
+    registry, model_id, _ = made
+    export_model(registry, model_id, tmp_path / "honest.bundle")
+    with tarfile.open(tmp_path / "honest.bundle") as bundle:
+        members = {each.name: bundle.extractfile(each).read() for each in bundle}  # type: ignore[union-attr]
+    members["manifest.json"] = json.dumps({**json.loads(members["manifest.json"]), **change}).encode()
+    ours = ModelRegistry(tmp_path / "ours", encrypt=False)
+    with pytest.raises(UnreadableModel, match="the bundle's manifest"):
+        import_model(ours, write_bundle(members, tmp_path / "hostile.bundle"))
+    assert ours.list_models() == []

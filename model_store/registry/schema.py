@@ -1,0 +1,123 @@
+"""The one door for manifests and states: what is read from a registry or a bundle has known kinds, ranges and sizes."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from model_store.artifact.header import canonical_json
+from model_store.errors import UnreadableModel
+
+_Text = Annotated[str, Meta(max_length=1 << 20)]
+_Word = Annotated[str, Meta(max_length=4096)]
+_Bytes = Annotated[int, Meta(ge=0, lt=1 << 62)]
+_Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+_Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$")]
+
+
+class StoredSource(Struct, forbid_unknown_fields=True):
+    """The file that a version was registered from."""
+
+    name: _Word
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: _Bytes
+
+
+class StoredAttachment(Struct):
+    """What a manifest says of a file beside the artifact; other fields are facts for people."""
+
+    digest: _Digest | None = None
+    payload_bytes: _Bytes | None = None
+    size_bytes: _Bytes | None = None
+
+
+class StoredContract(Struct):
+    """What a manifest's contract has to have for the registry; `Contract.from_dict` reads the rest."""
+
+    golden: StoredAttachment | None = None
+
+
+class StoredManifest(Struct, forbid_unknown_fields=True):
+    """A manifest; the fields are those of `ModelMetadata`."""
+
+    model_id: _Word
+    model_name: _Word
+    model_type: _Word
+    version: Annotated[int, Meta(ge=1, lt=1_000_000_000)]
+    description: _Text
+    tags: Annotated[list[_Word], Meta(max_length=10_000)]
+    author: _Word
+    created_at: _Time
+    performance_metrics: dict[_Word, float]
+    digest: _Digest
+    size_bytes: _Bytes
+    payload_bytes: _Bytes
+    serializer: _Word
+    compression: _Word
+    encrypted: bool
+    key_fingerprints: Annotated[list[_Word], Meta(max_length=10_000)]
+    model_class: _Word
+    library_versions: dict[_Word, _Word]
+    feature_schema: list[dict[str, Any]]
+    source: StoredSource | None
+    lineage: dict[str, Any]
+    runtime: StoredAttachment | None = None
+    contract: StoredContract | None = None
+
+
+class StoredState(Struct):
+    """A state; other fields are allowed, since later programs add some."""
+
+    status: _Word
+    history: list[dict[str, Any]] = []
+    deployments: list[dict[str, Any]] = []
+
+
+def require_manifest(value: object) -> Mapping[str, Any]:
+    """Returns a manifest whose fields are of the kinds that everything else takes them for.
+
+    Raises:
+        UnreadableModel: a field is missing, unknown, of another kind or out of range; names it.
+    """
+    try:
+        found = msgspec.convert(value, StoredManifest)
+        canonical_json(value)
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise UnreadableModel(f"the manifest cannot be read: {_reason(error)}") from None
+    for name, number in found.performance_metrics.items():
+        if not math.isfinite(number):
+            raise UnreadableModel(f"the manifest cannot be read: the metric {name!r} is not a finite number")
+    if not all(isinstance(feature.get("name"), str) for feature in found.feature_schema):
+        raise UnreadableModel("the manifest cannot be read: a feature has no name")
+    for attachment in (found.runtime, found.contract.golden if found.contract else None):
+        if attachment is not None and attachment.digest is not None and attachment.payload_bytes is None:
+            raise UnreadableModel("the manifest cannot be read: a file beside the artifact has no `payload_bytes`")
+    assert isinstance(value, Mapping)  # noqa: S101 - it was converted
+    return value
+
+
+def require_state(value: object) -> dict[str, Any]:
+    """Returns a state whose fields are of the kinds that everything else takes them for.
+
+    Raises:
+        UnreadableModel: a field is missing or of another kind; names it.
+    """
+    try:
+        msgspec.convert(value, StoredState)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise UnreadableModel(f"the state cannot be read: {_reason(error)}") from None
+    assert isinstance(value, dict)  # noqa: S101 - it was converted
+    return value
+
+
+def _reason(error: Exception) -> str:
+    """A library's message in words for a person who reads a file: `version`: Expected `int`, got `str`."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeEncodeError):
+        return "a text in it is not Unicode"
+    message = str(error)
+    reason, _, place = message.rpartition(" - at `$.")
+    return f"`{place.rstrip('`')}`: {reason}" if reason else message[:300]
