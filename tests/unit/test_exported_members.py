@@ -22,12 +22,12 @@ NAMES = {
 """What `import` gives by the package's own name."""
 
 ROOMS = {
-    "conventions": "artifact_files config_keys environments exit_codes latency libraries metric_names run_files "
+    "conventions": "artifact_files config_keys environments exit_codes latency libraries metric_names regular_files run_files "
     "variables",
     "model_store": "artifact backup confinement contract errors keys persistence registry serialization storage",
     "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
     "traffic_splitter",
-    "stacks": "checks deployment development engine environments errors history "
+    "stacks": "checks deployment deployment_checks deployment_history deployment_updates development engine environments errors history "
     "model_deployment registry_access rollout",
 }
 """Sub-packages and modules at the top."""
