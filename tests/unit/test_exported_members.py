@@ -22,13 +22,13 @@ NAMES = {
 """What `import` gives by the package's own name."""
 
 ROOMS = {
-    "conventions": "artifact_files config_keys environments exit_codes latency libraries metric_names regular_files run_files "
-    "variables",
+    "conventions": "artifact_files config_keys environments exit_codes latency libraries metric_names "
+    "regular_files run_files variables",
     "model_store": "artifact backup confinement contract errors keys persistence registry serialization storage",
     "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
     "traffic_splitter",
-    "stacks": "checks deployment deployment_checks deployment_history deployment_updates development engine environments errors history "
-    "model_deployment registry_access rollout",
+    "stacks": "checks deployment deployment_checks deployment_history deployment_updates development engine "
+    "environments errors history model_deployment registry_access rollout",
 }
 """Sub-packages and modules at the top."""
 
