@@ -140,8 +140,8 @@ class SecureModelPersistence:
                 encrypted, its authentication are always verified: nothing unverified is ever unpickled.
             expected_digest: the digest of a manifest, `sha256:<hex>`.
             expected_context: the texts that the artifact has to be bound to.
-            encrypted: whether the artifact must be encrypted; None: if this persistence has a key, so that nobody can
-                replace an encrypted artifact by an open one.
+            encrypted: whether the artifact must be encrypted; None: if this persistence has a key, so that an open
+                artifact cannot replace an encrypted one.
             trusted: full names of globals to allow beside the rules.
             max_bytes: how large the model may be once decompressed.
 

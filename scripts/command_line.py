@@ -318,7 +318,9 @@ def _folded(columns: Sequence[str], texts: list[list[str]]) -> str:
 def facts(values: dict[str, Any]) -> str:
     """One line a fact, names aligned."""
     width = max(len(name) for name in values)
-    return "\n".join(f"{printable(name).replace('_', ' '):{width}}  {_cell(value)}".rstrip() for name, value in values.items())
+    return "\n".join(
+        f"{printable(name).replace('_', ' '):{width}}  {_cell(value)}".rstrip() for name, value in values.items()
+    )
 
 
 def bordered(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:

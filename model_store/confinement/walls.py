@@ -5,7 +5,7 @@
 | limits | more memory, time, open files or bytes written than allowed |
 | namespaces | the network, other processes' shared memory |
 | privileges | capabilities, and programs that would give some |
-| landlock | reading anything but libraries and the given files; writing anything |
+| landlock | reading other files than libraries and the given files; writing |
 | seccomp | connections, programs, other processes, writing, and the kernel's rarer doors |
 """
 

@@ -7,7 +7,8 @@ from model_store.contract.contract import Contract
 from model_store.contract.form import Form, form_of
 from model_store.contract.golden import GoldenRows
 from model_store.contract.structure import structure_of
-from model_store.errors import ModelStoreError, UnreadableModel
+from model_store.errors import InvalidInput, ModelStoreError, UnreadableModel
+from model_store.serialization.onnx_model import OnnxModel
 
 
 def require_attachments(
@@ -20,7 +21,8 @@ def require_attachments(
     """Raises unless a contract can be read and the files beside the model fit it.
 
     An optimized form has to be the one that this program makes of the model: golden rows alone cannot show that a form
-    answers every row as the model does.
+    answers every row as the model does. Only of a model that was saved as ONNX no form can be made again; its form has
+    to answer the golden rows as the model does.
 
     Args:
         contract: of a manifest.
@@ -38,7 +40,13 @@ def require_attachments(
         read_golden(golden, found)
     if form is None:
         return
-    read_form(form, found)
+    read = read_form(form, found)
+    if isinstance(model, OnnxModel):
+        # A version that was saved as ONNX: its form was made of the estimator, which is not there any more.
+        if golden is None:
+            raise UnreadableModel("an optimized form without golden rows")
+        _require_same_answers(read, found, model, read_golden(golden, found))
+        return
     try:
         made = form_of(found, structure_of(model, found)).to_bytes()
     except ModelStoreError as error:
@@ -47,6 +55,15 @@ def require_attachments(
         raise UnreadableModel(
             "the optimized form is not the one that this program makes of the model; register the model's file instead"
         )
+
+
+def _require_same_answers(form: Form, contract: Contract, model: Any, golden: GoldenRows) -> None:
+    from model_store.contract.proving import check_form
+
+    try:
+        check_form(form, contract, model, golden)
+    except InvalidInput as error:
+        raise UnreadableModel(str(error)) from None
 
 
 def read_golden(content: bytes, contract: Contract) -> GoldenRows:

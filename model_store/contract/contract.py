@@ -265,6 +265,6 @@ def with_ranks(contract: Contract, model: Any, rows: Sequence[Sequence[Any]]) ->
     """An anomaly detector's contract with the ranks of its scores among those of reference rows."""
     if contract.output != "anomaly_score":
         return contract
-    # Made-up rows hold gaps and extremes that a detector can refuse, so they are no reference for ranks.
+    # Made-up rows hold gaps and extremes that a detector can refuse, so ranks are not taken from them.
     scores = np.asarray(contract.own(model).raw_scores(rows), dtype=np.float64)
     return replace(contract, ranks=AnomalyRanks.of(scores[np.isfinite(scores)]))

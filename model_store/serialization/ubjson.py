@@ -83,7 +83,7 @@ class _Reader:
     def _array(self, depth: int) -> Any:
         kind = self.marker() if self._next_is("$") else None
         if kind is not None and kind not in _NUMBERS:
-            raise ValueError("an array of one type that is not a number type")
+            raise ValueError("an array of one type that is not a number")
         if self._next_is("#"):
             count = self._count()
             if kind is not None:

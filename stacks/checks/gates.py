@@ -128,10 +128,16 @@ def _versions(candidate: "ModelMetadata", installed: Mapping[str, str]) -> Itera
     served_otherwise = candidate.contract is None and candidate.runtime_digest
     if served_otherwise or candidate.serializer not in ("joblib", "pickle", "skops"):
         return
+    by_file, by_environment = _by_library(candidate.library_versions), _by_library(installed)
     for name in libraries.UNPICKLED:
-        saved, here = candidate.library_versions.get(name), installed.get(name)
+        saved, here = by_file.get(name), by_environment.get(name)
         if saved and here and _series(saved) != _series(here):
             yield Gate("dependency versions", f"it was saved by {name} {saved} and would be loaded by {here}")
+
+
+def _by_library(versions: Mapping[str, str]) -> dict[str, str]:
+    """Versions by the name that a library is imported by: `xgboost-cpu` is `xgboost`."""
+    return {name.removesuffix("-cpu"): version for name, version in versions.items()}
 
 
 def _series(version: str) -> str:

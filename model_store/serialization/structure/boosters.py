@@ -1,6 +1,6 @@
 """Checks models of XGBoost and LightGBM in their own formats: every number that the library uses as an index.
 
-Contradicting numbers make both libraries end the process, read foreign memory or run for ever.
+Contradicting numbers make both libraries end the process, read foreign memory or run forever.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Checks numbers that compiled code uses as indexes, before compiled code reads them.
 
-A tree whose child lies outside its nodes, or leads back, makes a library read foreign memory or run for ever. All
+A tree whose child lies outside its nodes, or leads back, makes a library read foreign memory or run forever. All
 functions raise ValueError with a message.
 """
 

@@ -32,7 +32,7 @@ class Named:
 def shown(value: Any) -> str:
     """A value of the file's for a message: a short text as it is, of others the type only.
 
-    Writing out nested values can take for ever.
+    Writing out nested values can take forever.
     """
     return repr(value[:_MOST_SHOWN]) if type(value) is str else f"of the type {type(value).__name__}"
 

@@ -159,7 +159,7 @@ class BufferForm(Form):
             machine.refuse("array", "an array of objects is made from bytes", rule.name)
         require_content(machine, shape, kind, data, rule.name)
         if axes and axes[0] is not None:
-            # Only whole numbers are compared: comparing nested tuples can take for ever.
+            # Only whole numbers are compared: comparing nested tuples can take forever.
             fits = type(axes[0]) is tuple and all(type(axis) is int for axis in axes[0]) and order == "K"
             if not fits or sorted(axes[0]) != list(range(len(shape))):
                 machine.refuse("array", "an array's axes are not those of its shape", rule.name)

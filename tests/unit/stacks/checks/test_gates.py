@@ -99,3 +99,10 @@ def test_a_missing_signature_is_a_gate_and_an_images_libraries_are_those_that_it
     assert {"xgboost", "scikit-learn", "lightgbm", "numpy"} <= set(pinned)
     assert pinned["scikit-learn"].count(".") >= 1
     assert image_versions(Path("/nowhere")) == {}
+
+
+def test_the_processor_only_package_of_xgboost_is_xgboost(deployed: ModelMetadata) -> None:
+    candidate = replace(_candidate(deployed), library_versions={"xgboost-cpu": "2.1.0"})
+    (gate,) = failed_gates(candidate, None, GatesConfig(), {"xgboost-cpu": "3.0.0"})
+    assert gate.detail == "it was saved by xgboost 2.1.0 and would be loaded by 3.0.0"
+    assert failed_gates(candidate, None, GatesConfig(), {"xgboost": "2.1.4"}) == []
