@@ -52,8 +52,8 @@ class SequentialTest:
         return Finding.AS_GOOD if ratio <= -bound else Finding.UNDECIDED
 
     @property
-    def requests_if_none_is_bad(self) -> int:
-        """How many requests without a bad outcome show that the candidate is as good."""
+    def requests_needed_without_errors(self) -> int:
+        """Number of requests, all without a bad outcome, that show the candidate to be as good."""
         return math.ceil(-math.log((1 - self.wrong) / self.wrong) / self._per_good)
 
     @property

@@ -38,7 +38,7 @@ def test_more_bad_outcomes_never_make_a_candidate_look_better(
 
 def test_the_number_of_requests_that_a_decision_takes_is_what_it_says() -> None:
     test = SequentialTest(0.001, 0.02, 0.01)
-    needed = test.requests_if_none_is_bad
+    needed = test.requests_needed_without_errors
     assert test.finding(0, needed) is Finding.AS_GOOD
     assert test.finding(0, needed - 1) is Finding.UNDECIDED
     assert 200 < needed < 260
