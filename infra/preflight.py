@@ -1,4 +1,4 @@
-"""Looks at account and cluster before anything is declared, so that a mistake changes nothing."""
+"""Checks the AWS account and the cluster before any resource is declared."""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _TIMEOUT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Account:
-    """Whose cloud it is."""
+    """AWS account of the credentials."""
 
     account_id: str
     """Twelve digits."""
@@ -23,8 +23,8 @@ class Account:
     """`aws`, `aws-cn` or `aws-us-gov`."""
 
 
-def look_at_account(cloud: CloudConfig, where: str) -> Account:
-    """Asks who the credentials belong to, and whether the registry's bucket can be this account's.
+def inspect_account(cloud: CloudConfig, where: str) -> Account:
+    """Returns the account of the credentials, after a check of the region and the registry bucket's owner.
 
     Raises:
         ConfigError: there are no credentials or they are refused, the region lacks a service, or the bucket's name is
@@ -58,7 +58,7 @@ def look_at_account(cloud: CloudConfig, where: str) -> Account:
     return account
 
 
-def look_at_cluster(kubernetes: KubernetesConfig, where: str) -> None:
+def inspect_cluster(kubernetes: KubernetesConfig, where: str) -> None:
     """Asks the cluster for its version with the credentials of the kubeconfig.
 
     Raises:

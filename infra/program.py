@@ -28,12 +28,12 @@ def program() -> None:
 def _on_kubernetes(settings: StackSettings, versions: Versions) -> dict[str, Any]:
     # Imported here: the cloud's packages take seconds to load, which the local platform need not wait for.
     from infra.cloud import declare_cloud
-    from infra.preflight import look_at_account, look_at_cluster
+    from infra.preflight import inspect_account, inspect_cluster
 
     where = f"Pulumi.{settings.stack}.yaml"
     assert settings.cloud is not None and settings.kubernetes is not None  # noqa: S101, PT018 - read for this platform
-    account = look_at_account(settings.cloud, where)
-    look_at_cluster(settings.kubernetes, where)
+    account = inspect_account(settings.cloud, where)
+    inspect_cluster(settings.kubernetes, where)
     return declare_cloud(settings, account, versions)
 
 

@@ -28,7 +28,7 @@ from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 
-from sandbox.idempotency import IdempotentRequests, read_to_the_end
+from sandbox.idempotency import IdempotentRequests, drain_request_body
 from sandbox.percentiles import answer_percentiles
 from sandbox.policies import denied
 
@@ -54,16 +54,16 @@ class AwsGateway:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one request."""
-        _name_what_werkzeug_names(environ)
+        _set_werkzeug_keys(environ)
         if found := _CBOR_PATH.fullmatch(environ.get("PATH_INFO", "")):
             return self._cbor(found[1], environ, start_response)
         if sid := _denied(environ):
-            read_to_the_end(environ)
+            drain_request_body(environ)
             body = f"<Error><Code>AccessDenied</Code><Message>denied by {sid}</Message></Error>".encode()
             start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
-        _name_the_checksum(environ)
-        tags = _tags_of_a_new_bucket(environ)
+        _set_checksum_algorithm(environ)
+        tags = _new_bucket_tags(environ)
         answer: Iterable[bytes] = self._moto(environ, start_response)
         if tags:
             get_backend("s3")[_ACCOUNT]["aws"].put_bucket_tagging(_bucket_and_key(environ)[0], tags)
@@ -161,22 +161,22 @@ def _owner(bucket: str) -> str:
     return owners[bucket][1] if bucket in owners else ""
 
 
-def _name_what_werkzeug_names(environ: Environ) -> None:
-    """Moto reads keys from the path as it was sent, and bodies of unknown length to their end."""
+def _set_werkzeug_keys(environ: Environ) -> None:
+    """Adds the WSGI keys that werkzeug sets: moto reads the raw path and bodies of unknown length from them."""
     scope = environ["asgi.scope"]
     query = f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
     environ["RAW_URI"] = environ["REQUEST_URI"] = scope["raw_path"].decode("ascii") + query
     environ["wsgi.input_terminated"] = True
 
 
-def _name_the_checksum(environ: Environ) -> None:
-    """S3 takes a checksum as enough for a locked object; moto asks for a header that only Amazon's own SDKs send."""
+def _set_checksum_algorithm(environ: Environ) -> None:
+    """Adds the checksum header of Amazon's SDKs: moto requires it for a locked object, S3 accepts any checksum."""
     for name in [each for each in environ if each.startswith("HTTP_X_AMZ_CHECKSUM_")]:
         environ.setdefault("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", name.removeprefix("HTTP_X_AMZ_CHECKSUM_"))
 
 
-def _tags_of_a_new_bucket(environ: Environ) -> dict[str, str]:
-    """The tags that a request gives to the bucket that it makes, which moto passes over."""
+def _new_bucket_tags(environ: Environ) -> dict[str, str]:
+    """Returns the tags in a request that creates a bucket; moto ignores them."""
     bucket, key = _bucket_and_key(environ)
     length = int(environ.get("CONTENT_LENGTH") or 0)
     if environ["REQUEST_METHOD"] != "PUT" or not bucket or key or environ.get("QUERY_STRING") or not length:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-__all__ = ["IdempotentRequests", "read_to_the_end"]
+__all__ = ["IdempotentRequests", "drain_request_body"]
 
 _KEPT = 1_000
 _WAIT_SECONDS = 60.0
@@ -42,7 +42,7 @@ class IdempotentRequests:
         mine: Future[_Given] = Future()
         earlier = self._keep(call, mine)
         if earlier is not None and (given := earlier.result(_WAIT_SECONDS)).status.startswith("2"):
-            read_to_the_end(environ)
+            drain_request_body(environ)
         else:
             given = self._asked(environ, mine)
         start_response(given.status, given.headers)
@@ -71,7 +71,7 @@ class IdempotentRequests:
         return given
 
 
-def read_to_the_end(environ: dict[str, Any]) -> None:
-    """Reads what was sent: a client that is answered, or cut off, while it still sends does not see the answer."""
+def drain_request_body(environ: dict[str, Any]) -> None:
+    """Reads the request body to its end: a client that is still sending would miss an early answer."""
     chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "")
     environ["wsgi.input"].read(*(() if chunked else (int(environ.get("CONTENT_LENGTH") or 0),)))

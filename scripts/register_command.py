@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from conventions.regular_files import read_json
 from model_store.errors import InvalidInput
 from scripts.command_line import Options, progress, show
 from scripts.registry_commands import open_registry
@@ -94,7 +95,7 @@ def _described(file: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = read_json(path)
     except (ValueError, OSError) as error:
         raise InvalidInput(f"{path}: cannot be read as JSON ({error})") from None
     features = described.get("features") if isinstance(described, dict) else ()

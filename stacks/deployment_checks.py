@@ -10,7 +10,7 @@ from stacks.checks.gates import image_versions, require_gates, with_proofs
 from stacks.checks.golden import NAME as GOLDEN_ROWS
 from stacks.checks.golden import ask_golden_rows, some_of
 from stacks.checks.health import Check, HealthReport, check_health
-from stacks.checks.signatures import why_unsigned
+from stacks.checks.signatures import signature_problem
 from stacks.engine.cluster_state import pod_checks
 from stacks.engine.run import Log
 from stacks.engine.stack_file import StackFile
@@ -50,10 +50,10 @@ class DeploymentChecks:
             deployed = None
         # An image has its own libraries; a process of this machine has these.
         installed = image_versions(self._checkout) if file.in_cluster else library_versions()
-        unsigned = why_unsigned(registry, model_id, file.environment, file.config)
+        problem = signature_problem(registry, model_id, file.environment, file.config)
         try:
             candidate = with_proofs(registry.get_metadata(model_id), registry.state(model_id), installed)
-            require_gates(candidate, deployed, config.gates, installed, unsigned)
+            require_gates(candidate, deployed, config.gates, installed, problem)
         except GatesFailed as refusal:
             if not override_reason:
                 raise

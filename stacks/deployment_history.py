@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stacks.engine.workspace import existing_environments, select_stack
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import UnknownDeployment
-from stacks.history import Deployment, config_of, current_deployment, deployments, version_to_go_back_to
+from stacks.history import Deployment, config_of, current_deployment, deployments, rollback_version
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -87,4 +87,4 @@ def rollback_target(
         NoPriorVersion: nothing else was deployed, `to` never was, or nothing was at that time.
     """
     current = current_deployment(history, environment)
-    return current, version_to_go_back_to(history, current, to, at)
+    return current, rollback_version(history, current, to, at)

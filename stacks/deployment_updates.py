@@ -9,7 +9,7 @@ from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
 from infra.settings import require_platform
 from stacks.deployment_history import updates_of
-from stacks.engine.cluster_state import require_as_asked, why_not_ready
+from stacks.engine.cluster_state import pod_problems, require_live_objects_match
 from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
 from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
 from stacks.engine.stack_file import StackFile
@@ -89,9 +89,9 @@ class DeploymentUpdates:
             try:
                 with file.changed(model_id, config, rollout) as changed:
                     result = run_up(stack, environment, message, self._log)
-                    require_as_asked(changed, config, result.outputs)
+                    require_live_objects_match(changed, config, result.outputs)
             except DeploymentFailed as error:
-                reason = f"{error}{why_not_ready(file, config)}"
+                reason = f"{error}{pod_problems(file, config)}"
                 before = file.model_version
                 if not auto_rollback or before in ("", model_id) or not file.in_cluster:
                     raise DeploymentFailed(reason) from None

@@ -107,19 +107,19 @@ def current_deployment(history: Iterable[Deployment], environment: DeploymentEnv
     )
 
 
-def version_to_go_back_to(
+def rollback_version(
     history: Sequence[Deployment], current: Deployment, to: str | None = None, at: datetime | None = None
 ) -> str:
-    """The model version that a rollback goes back to: the one before, or the one that is asked for.
+    """Returns the model version that a rollback deploys: the prior one, or the requested one.
 
     Args:
         history: deployments, newest first.
-        current: what runs now.
-        to: a model version.
-        at: a moment; the version that was deployed then.
+        current: the current deployment.
+        to: the requested model version.
+        at: a time; selects the version deployed at that time.
 
     Raises:
-        NoPriorVersion: nothing else was deployed, `to` never was, or nothing was at that time.
+        NoPriorVersion: there is no prior version, `to` was never deployed, or nothing was deployed at `at`.
     """
     if at is not None:
         then = deployment_at(history, at)
@@ -129,12 +129,12 @@ def version_to_go_back_to(
             )
         return then.model_id
     if to is None:
-        behind = versions_behind(history)
-        if not behind:
+        prior = prior_versions(history)
+        if not prior:
             raise NoPriorVersion(
                 f"there is no version before {current.model_id} in {current.environment}; nothing was changed"
             )
-        return behind[0]
+        return prior[0]
     if all(deployment.model_id != to for deployment in history):
         raise NoPriorVersion(
             f"{to} was never deployed in {current.environment}; deploy it instead, or roll back to one of: "
@@ -143,11 +143,11 @@ def version_to_go_back_to(
     return to
 
 
-def versions_behind(history: Iterable[Deployment]) -> list[str]:
-    """The model versions that rollbacks go back through, nearest first.
+def prior_versions(history: Iterable[Deployment]) -> list[str]:
+    """Returns the model versions that successive rollbacks deploy, nearest first.
 
-    Deployments stack up; a rollback takes back everything after the version it went to, so that the next one goes on
-    backwards instead of to and fro. A plain `up` onto the version right behind the present one is such a rollback too.
+    Each deployment pushes its version on a stack. A rollback removes every version above its target, so the next
+    rollback reaches an older version. A plain `up` with the version below the top counts as a rollback.
 
     Args:
         history: deployments, newest first.

@@ -20,7 +20,7 @@ _PACKAGES = ("components", "conventions", "infra", "model_store", "serving", "st
 def main() -> int:
     """Installs the requirements and the checkout itself; returns the exit code."""
     requirements = Path(sys.argv[1])
-    if _uv_is_there() or _install_uv(requirements):
+    if _uv_installed() or _install_uv(requirements):
         _log(f"installing {requirements}")
         # A confined child cannot write bytecode: without it each one compiles the model libraries, for two seconds.
         ways = ("--quiet", "--require-hashes", "--compile-bytecode")
@@ -34,25 +34,25 @@ def main() -> int:
 
 
 def _install_uv(requirements: Path) -> bool:
-    """Installs uv as the requirements pin it; whether it is there afterwards."""
+    """Installs the pinned uv; returns whether it can be imported."""
     _log("installing the installer (uv)")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
         pinned.write(_pin_of("uv", requirements.read_text(encoding="utf-8")))
         pinned.flush()
         _run("pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", pinned.name)
     importlib.invalidate_caches()
-    return _uv_is_there()
+    return _uv_installed()
 
 
 def _pin_of(name: str, requirements: str) -> str:
-    """The lines that pin one package, hashes included."""
+    """Returns the lines that pin one package, with its hashes."""
     found = re.search(rf"^{re.escape(name)}==.*(\n    --hash=.*)*", requirements, re.MULTILINE)
     if found is None:
         raise SystemExit(f"error: the requirements do not pin {name}")
     return found.group() + "\n"
 
 
-def _uv_is_there() -> bool:
+def _uv_installed() -> bool:
     return importlib.util.find_spec("uv") is not None
 
 

@@ -1,4 +1,4 @@
-"""Whether a stack's config lets it serve a model version, as far as signatures go: told before anything is changed."""
+"""Checks a model version's signature against the stack's policy, before an update starts."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from model_store import ModelRegistry
 
 
-def why_unsigned(
+def signature_problem(
     registry: "ModelRegistry", model_id: str, environment: DeploymentEnvironment, config: Mapping[str, Any]
 ) -> str:
-    """Why no trusted key has signed a model version, where its stack requires one to; empty when all is well.
+    """Returns the problem with a model version's signature; empty when the policy is met or requires none.
 
-    What is wrong with the config itself the program says, which reads it whole.
+    The Pulumi program reports errors in the config itself.
     """
     from model_store.errors import SignatureInvalid
     from model_store.registry.signing import SignaturePolicy, parse_public_key

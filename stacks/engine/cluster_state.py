@@ -12,16 +12,16 @@ from stacks.errors import DeploymentFailed
 from stacks.history import Deployment
 
 
-def require_as_asked(file: StackFile, config: DeploymentConfig, outputs: dict[str, Any]) -> None:
-    """Raises unless the cluster has what an update asked for, or the stack uses none.
+def require_live_objects_match(file: StackFile, config: DeploymentConfig, outputs: dict[str, Any]) -> None:
+    """Raises unless the live objects match the update. A stack without a cluster always passes.
 
     Args:
         file: the stack's config.
         config: what was deployed.
-        outputs: of the update.
+        outputs: the update's outputs.
 
     Raises:
-        DeploymentFailed: an object is not as the update left it: something has changed it back.
+        DeploymentFailed: a live object differs from the update; another program has changed it.
     """
     if not file.in_cluster:
         return
@@ -37,7 +37,7 @@ def require_as_asked(file: StackFile, config: DeploymentConfig, outputs: dict[st
 
 
 def slot_object(file: StackFile, deployment_name: str, *, other: bool = False) -> str:
-    """The name of the stable version's objects, or of the other slot's."""
+    """Returns the name of the stable slot's objects, or of the other slot's."""
     rollout = file.rollout()
     slot = rollout.other_slot if other else rollout.slot
     return deployment_name if slot == "blue" else f"{deployment_name}-{slot}"
@@ -66,8 +66,8 @@ def wait_for_capacity(file: StackFile, config: DeploymentConfig) -> None:
         time.sleep(1)
 
 
-def why_not_ready(file: StackFile, config: DeploymentConfig) -> str:
-    """What the pods say of a failed rollout, to be put behind the engine's own words; may be empty."""
+def pod_problems(file: StackFile, config: DeploymentConfig) -> str:
+    """Returns the pods' problem in parentheses, to append to the engine's message; empty when there is none."""
     if not file.in_cluster:
         return ""
     try:
@@ -79,7 +79,7 @@ def why_not_ready(file: StackFile, config: DeploymentConfig) -> str:
 
 
 def pod_checks(file: StackFile, deployment: Deployment) -> tuple[Check, ...]:
-    """Checks of the pods and the rollout; none for a stack that uses no cluster."""
+    """Returns the checks of the pods and the rollout; empty for a stack without a cluster."""
     if not file.in_cluster:
         return ()
     name = slot_object(file, file.deployment().deployment_name)

@@ -57,15 +57,15 @@ def changing(checkout: Path, environment: DeploymentEnvironment) -> Iterator[Non
     except filelock.Timeout:
         raise StackBusy(f"{environment} is being changed by {_holder(holder)}; wait for it, then try again") from None
     try:
-        holder.write_text(f"{_whoami()}\n", encoding="utf-8")
+        holder.write_text(f"{_current_user()}\n", encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
 
 
-def held_by(checkout: Path, environment: DeploymentEnvironment) -> str:
-    """Who is changing the environment from this checkout at the moment; empty when nobody is."""
+def lock_holder(checkout: Path, environment: DeploymentEnvironment) -> str:
+    """Returns the user and process that hold the environment's lock in this checkout; empty when it is free."""
     lock = filelock.FileLock(checkout / ".run" / f"{environment.stack}.lock")
     try:
         with lock.acquire(timeout=0):
@@ -126,8 +126,8 @@ def _holder(file: Path) -> str:
         return "another process"
 
 
-def _whoami() -> str:
-    """Who this is, for people: process, person and machine, since when."""
+def _current_user() -> str:
+    """Returns this process's id, user, host and the present time, as text for a message."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

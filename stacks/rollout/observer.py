@@ -8,7 +8,7 @@ from conventions.alert_rules import DRIFT, ERROR_RATE, LATENCY_P95
 from conventions.config_keys import MODEL_VERSION, ROLLOUT, short
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
-from stacks.engine.locks import held_by
+from stacks.engine.locks import lock_holder
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.rollout.checks import Limits, Verdict, judge
@@ -62,7 +62,7 @@ class RolloutObserver:
             candidate_share=numbers.candidate_share,
             verdict=str(verdict.decision) if verdict else "",
             reason=verdict.reason if verdict else "",
-            held_by=held_by(self._deployments.checkout, file.environment),
+            held_by=lock_holder(self._deployments.checkout, file.environment),
         )
 
     def interrupted(self, file: StackFile) -> str:

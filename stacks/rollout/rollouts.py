@@ -148,7 +148,7 @@ class Rollouts:
         config = file.deployment()
         detail = f"{rollout.candidate} withdrawn: {reason}"
         outcome = self._change(file, config, _without_candidate(rollout), detail)
-        self._stop_what_no_stack_has(file, f"{config.deployment_name}-{rollout.other_slot}")
+        self._stop_orphaned_process(file, f"{config.deployment_name}-{rollout.other_slot}")
         return outcome
 
     def rollback(
@@ -274,8 +274,8 @@ class Rollouts:
                 self._deployments.converge(file, stable, config, back, rollout=before)
             raise
 
-    def _stop_what_no_stack_has(self, file: StackFile, run_name: str) -> None:
-        """Stops a process of the other slot that a killed run had started, and that its state never came to hold."""
+    def _stop_orphaned_process(self, file: StackFile, run_name: str) -> None:
+        """Stops the other slot's process when a killed run has started it without recording it in the stack's state."""
         from components import process_supervision
 
         if file.platform == "local":
@@ -283,7 +283,7 @@ class Rollouts:
 
 
 def with_options(rollout: RolloutConfig, **options: Any) -> RolloutConfig:
-    """A stack's rollout with what a command line says otherwise; what the other slot holds is left out.
+    """Returns the stack's rollout with the command line's options, without the other slot's version.
 
     Args:
         rollout: of the stack.

@@ -8,6 +8,7 @@ import pytest
 from scripts.reference_pages import PAGES, REQUIRED, metrics_page, service_variables, settings_page
 from serving.errors import SettingsError
 from serving.observability.drift import DriftWatch
+from serving.observability.exposition import exposition
 from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
 from tests.documents.blocks import SOURCE
@@ -54,6 +55,7 @@ def test_the_metrics_page_has_the_names_of_prometheus() -> None:
     settings = ServingSettings.from_environment(REQUIRED)
     metrics = ServiceMetrics(settings, DriftWatch(()))
     metrics.request(200, 1.0, (), ())
-    exposed = set(re.findall(r"^# TYPE (\S+) (?:counter|gauge|histogram)$", metrics.prometheus(), re.MULTILINE))
+    text = exposition(metrics, "text/plain")[0].decode()
+    exposed = set(re.findall(r"^# TYPE (\S+) (?:counter|gauge|histogram)$", text, re.MULTILINE))
     named = set(re.findall(r"`(fraud_detection_\w+)`", metrics_page()))
     assert {name.removesuffix("_total") for name in exposed} <= {name.removesuffix("_total") for name in named}

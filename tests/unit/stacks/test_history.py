@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stacks.environments import DeploymentEnvironment
-from stacks.history import Intent, deployments, message_for, versions_behind
+from stacks.history import Intent, deployments, message_for, prior_versions
 
 DEVELOPMENT = DeploymentEnvironment.DEVELOPMENT
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -73,30 +73,30 @@ def test_the_message_of_another_model_version_does_not_decide_the_intent() -> No
 
 
 def test_a_rollback_goes_to_the_version_before() -> None:
-    assert versions_behind(_history(("A", Intent.DEPLOY), ("B", Intent.DEPLOY), ("C", Intent.DEPLOY))) == ["B", "A"]
+    assert prior_versions(_history(("A", Intent.DEPLOY), ("B", Intent.DEPLOY), ("C", Intent.DEPLOY))) == ["B", "A"]
 
 
 def test_a_second_rollback_goes_on_backwards() -> None:
     steps = [("A", Intent.DEPLOY), ("B", Intent.DEPLOY), ("C", Intent.DEPLOY), ("B", Intent.ROLLBACK)]
-    assert versions_behind(_history(*steps)) == ["A"]
+    assert prior_versions(_history(*steps)) == ["A"]
 
 
 def test_after_the_last_rollback_there_is_nothing_behind() -> None:
-    assert versions_behind(_history(("A", Intent.DEPLOY), ("B", Intent.DEPLOY), ("A", Intent.ROLLBACK))) == []
+    assert prior_versions(_history(("A", Intent.DEPLOY), ("B", Intent.DEPLOY), ("A", Intent.ROLLBACK))) == []
 
 
 def test_a_plain_up_onto_the_version_before_is_a_rollback() -> None:
     steps = [("A", Intent.UP), ("B", Intent.UP), ("C", Intent.UP), ("B", Intent.UP)]
-    assert versions_behind(_history(*steps)) == ["A"]
+    assert prior_versions(_history(*steps)) == ["A"]
 
 
 def test_deploying_an_older_version_on_purpose_is_no_rollback() -> None:
     steps = [("A", Intent.DEPLOY), ("B", Intent.DEPLOY), ("A", Intent.DEPLOY)]
-    assert versions_behind(_history(*steps)) == ["B", "A"]
+    assert prior_versions(_history(*steps)) == ["B", "A"]
 
 
 def test_deploying_the_same_version_again_adds_nothing_to_go_back_to() -> None:
-    assert versions_behind(_history(("A", Intent.DEPLOY), ("A", Intent.DEPLOY))) == []
+    assert prior_versions(_history(("A", Intent.DEPLOY), ("A", Intent.DEPLOY))) == []
 
 
 @given(st.lists(st.sampled_from("ABCDE"), min_size=1, max_size=12))
@@ -106,7 +106,7 @@ def test_rolling_back_again_and_again_ends_and_never_visits_a_version_twice(depl
         model for position, model in enumerate(deployed) if position == 0 or deployed[position - 1] != model
     ]
     visited = [deployed[-1]]
-    while behind := versions_behind(_history(*steps)):
+    while behind := prior_versions(_history(*steps)):
         visited.append(behind[0])
         steps.append((behind[0], Intent.ROLLBACK))
         assert len(visited) <= len(deployed), "to and fro"
