@@ -6,6 +6,7 @@ persistence.save_model_secure(model, "model.artifact", compression="zstd")
 model, metadata = persistence.load_model_secure("model.artifact")
 """
 
+import io
 import secrets
 import shutil
 import time
@@ -207,6 +208,7 @@ class SecureModelPersistence:
             about = {
                 "path": source.name,
                 "serializer": before["format"] if from_artifact else "",
+                "compression": before["compression"] or "",
                 "model_class": before.get("model_class", ""),
                 "target": str(target),
             }
@@ -227,7 +229,7 @@ class SecureModelPersistence:
 
     @contextmanager
     def _opened_to_convert(self, source: Path, from_artifact: bool) -> Iterator[tuple[BinaryIO, dict[str, Any]]]:
-        """A model's bytes for another process: the file as it is, or what an artifact holds, authenticated."""
+        """Opens a model's bytes for another process: the file, or an artifact's compressed, authenticated payload."""
         from model_store.confinement.messages import in_memory
         from model_store.serialization.model_files import describe_model_file
         from model_store.serialization.reading import reading
@@ -239,8 +241,7 @@ class SecureModelPersistence:
             return
         with open_artifact(source) as artifact, in_memory("payload") as content:
             verified = artifact.verify(self._keys)
-            with decompressing_reader(verified.payload(), verified.header.compression, DEFAULT_MAX_BYTES) as payload:
-                shutil.copyfileobj(payload, content, 1 << 20)
+            shutil.copyfileobj(io.BufferedReader(verified.payload()), content, 1 << 20)
             content.flush()
             content.seek(0)
             yield content, _loaded(verified)

@@ -1,11 +1,13 @@
 """The jobs of the confined child: each takes files and plain values and returns bytes and plain values."""
 
 import io
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-from model_store.errors import InvalidInput
+from model_store.errors import InvalidInput, UnreadableModel
+from model_store.serialization.compression import DEFAULT_MAX_BYTES, CompressionType, decompressing_reader
 from model_store.serialization.formats import SerializationFormat, dump_model, load_model
 from model_store.serialization.full_names import full_class_name
 
@@ -13,6 +15,7 @@ About = Mapping[str, Any]
 Files = Mapping[str, BinaryIO]
 Parts = list[tuple[str, "bytes | Callable[[Any], None]"]]
 MODEL = "model"
+_MOST_MEMBERS = 100
 GOLDEN, FORM = "golden", "form"
 """Parts of the answer about a model to register."""
 
@@ -30,27 +33,37 @@ def _inspect(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
 
 
 def _check(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
-    """Raises what the rules refuse of a version's decompressed files: the model, golden rows, the optimized form."""
+    """Raises what the rules refuse of a version's files: the model, golden rows, the optimized form."""
     from model_store.serialization.inspection import inspect_content
     from model_store.serialization.trust import require_inspected
 
-    file = io.BufferedReader(cast("Any", files.get(MODEL, io.BytesIO())))
+    compressions = about["compressions"]
     if MODEL in files:
-        require_inspected(inspect_content(file, SerializationFormat(about["serializer"])))
+        with _decompressed(files[MODEL], compressions[MODEL]) as content:
+            require_inspected(inspect_content(content, SerializationFormat(about["serializer"])))
+    golden, form = (
+        _decompressed(files[name], compressions[name]).read() if name in files else None for name in (GOLDEN, FORM)
+    )
     if about["contract"] is not None:
         from model_store.contract.attachments import require_attachments
 
-        golden, form = (files[name].read() if name in files else None for name in (GOLDEN, FORM))
         model = None
         if form is not None:
-            file.seek(0)
-            model = load_model(file, SerializationFormat(about["serializer"]), (), about["model_class"])
+            with _decompressed(files[MODEL], compressions[MODEL]) as content:
+                model = load_model(content, SerializationFormat(about["serializer"]), (), about["model_class"])
         require_attachments(about["contract"], about["feature_schema"], golden, form, model)
-    elif FORM in files:
+    elif form is not None:
         from model_store.serialization.onnx_session import require_graph
 
-        require_graph(files[FORM].read(), "an ONNX model")
+        require_graph(form, "an ONNX model")
     return {}, []
+
+
+def _decompressed(file: BinaryIO, compression: str) -> io.BufferedReader:
+    """An artifact's payload from its beginning; decompressed here, where memory and time have limits."""
+    source = io.FileIO(os.dup(file.fileno()), "rb")
+    source.seek(0)
+    return decompressing_reader(source, CompressionType(compression), DEFAULT_MAX_BYTES)
 
 
 def _register(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
@@ -93,8 +106,8 @@ def _convert(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
     from model_store.serialization.model_files import read_model
 
     if about["serializer"]:
-        source = io.BufferedReader(cast("Any", files[MODEL]))
-        model = load_model(source, SerializationFormat(about["serializer"]), (), about["model_class"])
+        with _decompressed(files[MODEL], about["compression"]) as source:
+            model = load_model(source, SerializationFormat(about["serializer"]), (), about["model_class"])
     else:
         model = read_model(files[MODEL], Path(about["path"])).model
     target = SerializationFormat(about["target"])
@@ -109,25 +122,37 @@ def _unpack(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
     """The members of a bundle."""
     import tarfile
 
-    from model_store.errors import UnreadableModel
-
     names: list[str] = []
     parts: Parts = []
+    size = os.fstat(files["bundle"].fileno()).st_size
     try:
         bundle = tarfile.open(fileobj=files["bundle"], mode="r:")  # noqa: SIM115 - read while it is answered
-        for name in about["members"]:
-            try:
-                entry = bundle.getmember(name)
-            except KeyError:
+        for entry in _entries(bundle):
+            if entry.name not in about["members"]:
                 continue
+            if entry.name in names or entry.type not in tarfile.REGULAR_TYPES or entry.issparse() or entry.size > size:
+                raise UnreadableModel(f"not a bundle ({entry.name} is not a plain file, or there twice)")
             content = bundle.extractfile(entry)
-            if content is None or not entry.isreg():
-                raise UnreadableModel(f"not a bundle ({name} is not a file)")
-            names.append(name)
+            if content is None:
+                raise UnreadableModel(f"not a bundle ({entry.name} is not a file)")
+            names.append(entry.name)
             parts.append((f"member_{len(parts)}", _copied(content)))
-    except (tarfile.TarError, ValueError, OverflowError) as error:  # Sizes in headers can be of any length.
-        raise UnreadableModel(f"not a bundle ({error})") from None
+    except (tarfile.TarError, ValueError, OverflowError, KeyError, RecursionError) as error:
+        # Sizes in headers can be of any length, links can lead in circles.
+        raise UnreadableModel(f"not a bundle ({type(error).__name__})") from None
     return {"members": names}, parts
+
+
+def _entries(bundle: Any) -> Iterator[Any]:
+    """The entries of a tar file, one after the other.
+
+    Raises:
+        UnreadableModel: there are more than a bundle has.
+    """
+    for number, entry in enumerate(bundle):
+        if number >= _MOST_MEMBERS:
+            raise UnreadableModel(f"not a bundle (more than {_MOST_MEMBERS} members)")
+        yield entry
 
 
 def _copied(content: Any) -> Callable[[Any], None]:

@@ -35,7 +35,7 @@ _REFUSED = (
     # connections and other processes
     "socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg",
     "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "kcmp",
-    "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "process_madvise",
+    "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "process_madvise", "process_mrelease", "setpriority", "ioprio_set",
     # programs
     "execve", "execveat", "fork", "vfork",
     # writing
@@ -53,6 +53,11 @@ _REFUSED = (
     "inotify_init1", "nfsservctl", "lookup_dcookie", "vhangup", "msgget", "semget", "shmget", "mq_open", "setuid",
     "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "setfsuid", "setfsgid", "capset",
 )  # fmt: skip
+_OF_A_PROCESS = (
+    "prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "migrate_pages",
+    "move_pages", "setpgid",
+)  # fmt: skip
+"""Calls that change the process that their first argument names; 0 is the caller's own thread."""
 _THREAD = 0x00010000
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -182,6 +187,10 @@ def _filter_calls() -> None:
     own = os.getpid()
     for call in ("kill", "tgkill"):
         filters.add_rule(refused, call, seccomp.Arg(0, seccomp.NE, own))
+    for call in _OF_A_PROCESS:
+        filters.add_rule(refused, call, seccomp.Arg(0, seccomp.NE, 0))
+    # The child ends with its parent, whose clock it would outlive otherwise.
+    filters.add_rule(refused, "prctl", seccomp.Arg(0, seccomp.EQ, _DEATH_SIGNAL))
     filters.load()
 
 

@@ -110,6 +110,8 @@ class Contract:
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, InvalidInput) as error:
             raise UnreadableModel(f"the manifest's contract cannot be read ({error})") from None
+        if not all(isinstance(each, str | int | float) for each in found.classes):
+            raise UnreadableModel("the manifest's contract has a class that is not a text, a number or a truth value")
         if found.decides not in get_args(Decides):
             raise UnreadableModel("the manifest's contract has another way to decide than there are")
         if not 0 <= found.positive_index < len(found.classes) or found.output not in _OUTPUTS:

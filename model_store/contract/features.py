@@ -96,6 +96,8 @@ def _require_values(name: str, values: Mapping[str, Any]) -> None:
         raise InvalidInput(f"feature {name!r} writes gaps as {values['written']!r}; allowed: a number or a text")
     if not isinstance(values.get("categories"), Sequence | None) or isinstance(values.get("categories"), str):
         raise InvalidInput(f"feature {name!r} has categories that are not a list; allowed: a list")
+    if not all(isinstance(each, str | int | float | None) for each in values.get("categories") or ()):
+        raise InvalidInput(f"feature {name!r} has a category that is not a text, a number or a truth value")
     bins = values.get("bins")
     if bins is None:
         return

@@ -25,7 +25,7 @@ from conventions.artifact_files import (
     STATE_FILE,
 )
 from conventions.regular_files import open_regular
-from model_store.artifact.header import canonical_json
+from model_store.artifact.header import Header, canonical_json
 from model_store.artifact.reader import measure_digest, open_artifact
 from model_store.confinement.answers import are_texts, garbled
 from model_store.confinement.jobs import FORM, GOLDEN, MODEL
@@ -49,7 +49,6 @@ from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_manifest
 from model_store.registry.signing import require_envelope_of
-from model_store.serialization.compression import DEFAULT_MAX_BYTES, decompressing_reader
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
 
@@ -210,19 +209,21 @@ def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMe
     """
     with ExitStack() as opened:
         files: dict[str, BinaryIO] = {}
+        compressions: dict[str, str] = {}
         serializer = ""
         for name, part in _OPENED_FILES.items():
             if not (directory / name).exists():
                 continue
             content = opened.enter_context(in_memory(part))
-            found = _decrypted(registry, directory / name, content)
-            if found is None:
+            header = _decrypted(registry, directory / name, content)
+            if header is None:
                 files.clear()
                 break
-            files[part] = content
-            serializer = serializer or found
+            files[part], compressions[part] = content, str(header.compression)
+            serializer = serializer or str(header.serializer)
         about = {
             "serializer": serializer,
+            "compressions": compressions,
             "model_class": metadata.model_class,
             "contract": metadata.contract,
             "feature_schema": list(metadata.feature_schema),
@@ -230,18 +231,17 @@ def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMe
         open_confined("check", about, files).close()
 
 
-def _decrypted(registry: ModelRegistry, path: Path, target: BinaryIO) -> str | None:
-    """Writes an artifact's payload; returns its serializer, or None when no key opens it."""
+def _decrypted(registry: ModelRegistry, path: Path, target: BinaryIO) -> Header | None:
+    """Writes an artifact's compressed payload; returns its header, or None when no key opens it."""
     with open_artifact(path) as artifact:
         try:
             verified = artifact.verify(registry.keys)
         except (KeyNotFound, KeyUnwrap):
             return None
-        with decompressing_reader(verified.payload(), verified.header.compression, DEFAULT_MAX_BYTES) as payload:
-            shutil.copyfileobj(payload, target, _BLOCK_BYTES)
+        shutil.copyfileobj(io.BufferedReader(verified.payload()), target, _BLOCK_BYTES)
     target.flush()
     target.seek(0)
-    return verified.header.serializer
+    return verified.header
 
 
 def _require_own_files(staging: Path, metadata: ModelMetadata) -> None:

@@ -15,7 +15,9 @@ from model_store.confinement.answers import are_texts, garbled, prepared_of
 from model_store.confinement.jobs import MODEL
 from model_store.confinement.opening import Answer, open_confined
 from model_store.contract.options import PreparationOptions
+from model_store.errors import InvalidInput
 from model_store.registry.request import RegistrationRequest
+from model_store.serialization.lineage import describe_open_source
 from model_store.serialization.model_files import serializer_of
 from model_store.serialization.reading import reading
 
@@ -71,13 +73,16 @@ def register_file(
     with ExitStack() as stack:
         stack.enter_context(reading(path))
         file = stack.enter_context(open_regular(path))
+        source = describe_open_source(path, file)
         answer = _prepared_by_a_child(path, file, request, trusted)
         stack.callback(answer.close)
+        if describe_open_source(path, file) != source:
+            raise InvalidInput(f"{path}: was changed while it was read; register it again")
         prepared = prepared_of(answer, trusted)
         warnings = answer.values["warnings"]
         if not are_texts(warnings):
             raise garbled()
-        model_id = registry.register_prepared(prepared, replace(request, source=path))
+        model_id = registry.register_prepared(prepared, replace(request, source=path, source_description=source))
     return model_id, ["".join(letter if letter.isprintable() else " " for letter in each) for each in warnings]
 
 

@@ -82,7 +82,7 @@ class Registration:
             "author": request.author or self._actor,
             "performance_metrics": require_metrics({**request.performance_metrics, **prepared.metrics}),
             "feature_schema": [dict(each) for each in prepared.feature_schema],
-            "source": describe_source(request.source) if request.source else None,
+            "source": request.source_description or (describe_source(request.source) if request.source else None),
             "lineage": lineage_of(prepared.parameters, request.training_data, request.source),
         }
 

@@ -25,6 +25,7 @@ class RegistrationRequest(PreparationOptions):
         author: who trained the model; None: the actor.
         performance_metrics: finite numbers by name.
         source: file that holds the model, recorded by name and SHA-256.
+        source_description: name, SHA-256 and size of the file that was read; None: of the file at `source` now.
         signing_key: signs the manifest.
         compression: of the artifact.
     """
@@ -35,6 +36,7 @@ class RegistrationRequest(PreparationOptions):
     author: str | None = None
     performance_metrics: Mapping[str, float] = field(default_factory=dict)
     source: Path | None = None
+    source_description: Mapping[str, Any] | None = None
     signing_key: "Ed25519PrivateKey | None" = None
     compression: CompressionType | str = CompressionType.ZSTD
 

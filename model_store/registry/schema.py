@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from model_store.artifact.header import canonical_json
 from model_store.errors import UnreadableModel
 
+_DEEPEST = 50
 _Text = Annotated[str, Meta(max_length=1 << 20)]
 _Word = Annotated[str, Meta(max_length=4096)]
 _Bytes = Annotated[int, Meta(ge=0, lt=1 << 62)]
@@ -81,6 +82,7 @@ def require_manifest(value: object) -> Mapping[str, Any]:
     Raises:
         UnreadableModel: a field is missing, unknown, of another kind or out of range; names it.
     """
+    _require_depth(value)
     try:
         found = msgspec.convert(value, StoredManifest)
         canonical_json(value)
@@ -96,6 +98,20 @@ def require_manifest(value: object) -> Mapping[str, Any]:
             raise UnreadableModel("the manifest cannot be read: a file beside the artifact has no `payload_bytes`")
     assert isinstance(value, Mapping)  # noqa: S101 - it was converted
     return value
+
+
+def _require_depth(value: object) -> None:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise UnreadableModel(f"the manifest cannot be read: it is nested more than {_DEEPEST} levels deep")
 
 
 def require_state(value: object) -> dict[str, Any]:

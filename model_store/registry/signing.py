@@ -105,7 +105,8 @@ def parse_public_key(text: str) -> "Ed25519PublicKey":
     except (binascii.Error, ValueError):
         raw = b""
     if kind != "ed25519" or len(raw) != 32:
-        raise InvalidInput(f"{text!r} is not a public key; one looks like ed25519: and 44 characters of base64")
+        # The text is not shown: it may be the private key, given by mistake.
+        raise InvalidInput("that is not a public key; one looks like ed25519: and 44 characters of base64")
     return Ed25519PublicKey.from_public_bytes(raw)
 
 

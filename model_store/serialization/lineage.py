@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from conventions.regular_files import open_regular
 from model_store.errors import SizeLimit
@@ -65,13 +65,20 @@ def describe_source(path: Path) -> dict[str, Any]:
         SizeLimit: it is larger than 256 GiB.
         StorageFailed: it cannot be read.
     """
-    state, size = hashlib.sha256(), 0
     with reading(path), open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > _MOST_BYTES:
-            raise SizeLimit(f"{path}: larger than {_MOST_BYTES >> 30} GiB")
-        while block := file.read(_READ_BYTES):
-            state.update(block)
-            size += len(block)
+        return describe_open_source(path, file)
+
+
+def describe_open_source(path: Path, file: BinaryIO) -> dict[str, Any]:
+    """Name, SHA-256 and size of an open file, read from its beginning; errors as for `describe_source`."""
+    if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+        raise SizeLimit(f"{path}: larger than {_MOST_BYTES >> 30} GiB")
+    state, size = hashlib.sha256(), 0
+    file.seek(0)
+    while block := file.read(_READ_BYTES):
+        state.update(block)
+        size += len(block)
+    file.seek(0)
     return {"name": path.name, "sha256": state.hexdigest(), "size_bytes": size}
 
 

@@ -19,6 +19,8 @@ _MOST_THREADS = 1024
 _MOST_HASHED = (1 << 31) - 1
 _MOST_COMBINED = 10_000_000
 _MOST_DEGREE = 64
+_COLUMNS = ("n_components", "n_components_", "n_features_out_", "_n_features_out", "n_output_features_", "_n_out_full")
+"""Attributes that an answer is allocated by, in objects of whatever class."""
 _METRIC_PARAMETERS = frozenset({"p", "w", "V", "VI"})
 
 
@@ -45,15 +47,30 @@ def require_counts(name: str, state: Mapping[str, Any]) -> None:
         count = state.get(attribute)
         if count is not None and not (isinstance(count, int | np.integer) and count <= _MOST_ROUNDS):
             raise ValueError(f"{attribute} is more than {_MOST_ROUNDS}, or not a whole number")
+    _require_classes(state)
+    for attribute in _COLUMNS:
+        count = state.get(attribute)
+        if isinstance(count, int | np.integer) and count > _MOST_COMBINED:
+            raise ValueError(f"{attribute} is more than {_MOST_COMBINED}")
     if "_impl" in state:
         raise ValueError("the kind of its calculation is not its class's own")
     if "estimators_" in state and "n_features_in_" in state:
         _require_members(state)
 
 
+def _require_classes(state: Mapping[str, Any]) -> None:
+    """Checks the number of classes of an estimator: its answers are allocated by that number."""
+    count, classes = state.get("n_classes_"), state.get("classes_")
+    if not isinstance(count, int | np.integer):
+        return
+    most = len(classes) if isinstance(classes, np.ndarray | list) else _MOST_ROUNDS
+    if not 0 <= count <= max(most, 1):
+        raise ValueError("its number of classes is not that of its classes")
+
+
 _ROUNDS: Mapping[str, tuple[str, ...]] = {
     "NMF": ("max_iter",),
-    "MiniBatchNMF": ("max_iter", "transform_max_iter"),
+    "MiniBatchNMF": ("max_iter", "transform_max_iter", "_transform_max_iter"),
     "LatentDirichletAllocation": ("max_doc_update_iter",),
     **dict.fromkeys(
         ("DictionaryLearning", "MiniBatchDictionaryLearning", "SparseCoder", "SparsePCA", "MiniBatchSparsePCA"),
@@ -71,6 +88,8 @@ def _require_members(state: Mapping[str, Any]) -> None:
     members, chosen = state["estimators_"], state.get("estimators_features_")
     features = _whole(state["n_features_in_"], "its number of features")
     items: Iterable[Any] = members.ravel().tolist() if isinstance(members, np.ndarray) else members
+    if len(members) > _MOST_ROUNDS:
+        raise ValueError(f"it has more than {_MOST_ROUNDS} members")
     for number, member in enumerate(items):
         asked = _tree_features(member)
         given = features if chosen is None else len(chosen[number])
@@ -260,6 +279,16 @@ def _polynomial(state: Mapping[str, Any]) -> None:
         raise ValueError(f"it makes more than {_MOST_COMBINED} columns")
 
 
+def _sketch(state: Mapping[str, Any]) -> None:
+    if "indexHash_" not in state:
+        return
+    indexes = state["indexHash_"]
+    columns, degree = (_whole(state[name], f"its {name}") for name in ("n_components", "degree"))
+    shape = indexes.about.get("shape") if type(indexes) is Made else getattr(indexes, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != degree or not 0 < columns <= _MOST_COMBINED:
+        raise ValueError("its degree or its number of columns is not that of its tables")
+
+
 def _imputer(state: Mapping[str, Any]) -> None:
     if len(state.get("imputation_sequence_", ())) > _MOST_ROUNDS:
         raise ValueError(f"it fills gaps in more than {_MOST_ROUNDS} steps")
@@ -295,6 +324,7 @@ LOOKS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
     **dict.fromkeys(("OrdinalEncoder", "TargetEncoder"), _categories),
     **dict.fromkeys(("KMeans", "MiniBatchKMeans", "BisectingKMeans"), _clusters),
     "Birch": _birch,
+    "PolynomialCountSketch": _sketch,
     "PolynomialFeatures": _polynomial,
     "IterativeImputer": _imputer,
     **dict.fromkeys(("csr_matrix", "csr_array"), partial(_sparse, by_column=False)),

@@ -78,7 +78,10 @@ def test_code_that_runs_all_the_same_reaches_nothing(
         told = _told(
             _TRY
             + f"""
-import os, socket, subprocess
+import ctypes, os, resource, socket, subprocess
+def prctl(option, value):
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value):
+        raise OSError(ctypes.get_errno())
 attempt('network', lambda: socket.create_connection(('127.0.0.1', {port}), 2))
 attempt('unix socket', lambda: socket.socket(socket.AF_UNIX))
 attempt('read a key', lambda: open({str(secret)!r}).read())
@@ -90,6 +93,11 @@ attempt('run', lambda: subprocess.run(['/bin/true']))
 attempt('fork', os.fork)
 attempt('exec', lambda: os.execv('/bin/true', ['true']))
 attempt('signal', lambda: os.kill({os.getpid()}, 0))
+attempt('the limits of the parent', lambda: resource.prlimit({os.getpid()}, resource.RLIMIT_CPU, (0, 0)))
+attempt('the limits of another', lambda: resource.prlimit(1, resource.RLIMIT_CPU))
+attempt('the priority of the parent', lambda: os.setpriority(os.PRIO_PROCESS, {os.getpid()}, 10))
+attempt('the processors of the parent', lambda: os.sched_setaffinity({os.getpid()}, {{0}}))
+attempt('to outlive the parent', lambda: prctl(1, 0) and 1 / 0)
 attempt('the parent', lambda: open('/proc/{os.getpid()}/environ', 'rb').read(1))
 attempt('list a home', lambda: os.listdir('/root'))
 attempt('mount', lambda: __import__('ctypes').CDLL(None, use_errno=True).mount(b'none', b'/tmp', b'tmpfs', 0, None))

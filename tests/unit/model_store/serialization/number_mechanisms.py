@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from lightgbm import LGBMClassifier
 from sklearn.cluster import Birch, KMeans
-from sklearn.decomposition import NMF, LatentDirichletAllocation
+from sklearn.decomposition import NMF, LatentDirichletAllocation, MiniBatchNMF
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -19,6 +19,7 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_extraction import FeatureHasher
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.kernel_approximation import PolynomialCountSketch
 from sklearn.metrics import DistanceMetric
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, SplineTransformer
@@ -366,3 +367,30 @@ def content_of(numbers: Numbers) -> bytes:
 def twin_of(numbers: Numbers) -> bytes:
     """The pickle as it was."""
     return changed(numbers.train(), numbers.kind, lambda state: state)
+
+
+_add(
+    "a sketch of more columns than its tables",
+    lambda: PolynomialCountSketch(n_components=8, random_state=0).fit(_data()[0]),
+    "PolynomialCountSketch",
+    _with("n_components", lambda _: 10**11),
+)
+_add("more classes than there are", _FOREST, "RandomForestClassifier", _with("n_classes_", lambda _: 10**10))
+_add(
+    "splines of more columns than memory",
+    _fitted(SplineTransformer(n_knots=3)),
+    "SplineTransformer",
+    _with("n_features_out_", lambda _: 10**12),
+)
+_add(
+    "products of more columns than memory",
+    _fitted(PolynomialFeatures(2)),
+    "PolynomialFeatures",
+    _with("_n_out_full", lambda _: 10**9),
+)
+_add(
+    "factors of batches sought without an end",
+    lambda: MiniBatchNMF(2, max_iter=1, batch_size=16).fit(np.abs(_data()[0])),
+    "MiniBatchNMF",
+    _with("_transform_max_iter", lambda _: 10**12),
+)
