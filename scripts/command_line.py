@@ -84,6 +84,12 @@ class Program(click.Group):
     codes: Sequence[int] = ()
     """The exit codes that the program can end with."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses what stands before the command's name; `--help` may be abbreviated."""
+        if args and len(args[0]) > 2 and "--help".startswith(args[0]):
+            args = ["--help", *args[1:]]
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which they were added: the order in which they are used."""
         return list(self.commands)
@@ -236,7 +242,8 @@ def _in_full(command: click.Command, context: click.Context, arguments: list[str
         parameter = named.get(name)
         if parameter is None or equals or getattr(parameter, "is_flag", False) or not rest:
             continue
-        if rest[0].partition("=")[0] in (*named, "--"):
+        if rest[0] == "-h" or (rest[0].startswith("--") and " " not in rest[0]):
+            # An option that is abbreviated or mistyped is never taken for a value: `--reason --dry-rum`.
             raise click.UsageError(f"{name} needs a value; {rest[0]!r} is an option", context)
         found.append(rest.pop(0))
     return found

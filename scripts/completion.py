@@ -51,7 +51,8 @@ def aliases(context: click.Context, parameter: click.Parameter, typed: str) -> l
         alias
         for file in _paths(_registry(), "aliases/*.json")
         if name in ("*", file.stem)
-        for alias, _ in _entries(file)
+        for alias, entry in _entries(file)
+        if entry.get("model_id")
     }
     return sorted(alias for alias in found if alias.startswith(typed))
 

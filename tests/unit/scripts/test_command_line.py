@@ -79,6 +79,17 @@ def test_completion_offers_nothing_of_a_registry_that_cannot_be_read(registry: s
     assert offered("bash", "manage_models", ["info", "fraud"], "s3://bucket/prefix") == set()
 
 
+def test_completion_offers_no_alias_that_was_removed(registry: str) -> None:
+    entries = {"champion": {"model_id": None, "history": []}, "challenger": {"model_id": MODEL_ID, "history": []}}
+    (Path(registry) / "aliases" / "fraud.json").write_text(json.dumps(entries))
+    assert offered("bash", "manage_models", ["alias", "remove", "fraud", "ch"], registry) == {"challenger"}
+
+
+def test_help_of_a_program_may_be_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert manage_models.main(["--he"]) == exit_codes.DONE
+    assert "Exit codes:" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -87,6 +98,9 @@ def test_completion_offers_nothing_of_a_registry_that_cannot_be_read(registry: s
         (["nothing"], "no such command"),
         (["list", "--s", "x"], "--s is ambiguous; it may be --status or --sort"),
         (["list", "--status", "--json"], "--status needs a value; '--json' is an option"),
+        (["delete", "x", "--reason", "--js"], "--reason needs a value; '--js' is an option"),
+        (["delete", "x", "--reason", "--typo"], "--reason needs a value; '--typo' is an option"),
+        (["delete", "x", "--reason", "-h"], "--reason needs a value; '-h' is an option"),
         (["list", "--limit", "many"], "'many' is not a valid integer"),
         (["update-status", MODEL_ID], "missing argument 'STATUS'"),
         (["sign", MODEL_ID], "missing option '--sign-key'"),

@@ -184,7 +184,7 @@ def test_every_command_has_help_with_an_example(tool: Tool) -> None:
     overview = tool("--help")
     for command in commands:
         assert command in overview
-        assert "example:" in tool(command, "--help")
+        assert "Example:" in tool(command, "--help")
 
 
 def test_work_of_more_than_a_second_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
