@@ -11,11 +11,12 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 
 from conventions import metric_names, variables
 from infra.service_config import ServiceConfig
 from serving.errors import SettingsError
+from serving.observability.drift import DriftWatch
+from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
 
 REQUIRED = {
@@ -55,12 +56,10 @@ def settings_page() -> str:
 
 def metrics_page() -> str:
     """The metrics of the service: name in CloudWatch, name in Prometheus, unit and meaning of each."""
-    meanings = _constant_docstrings(metric_names)
+    counters = ServiceMetrics(ServingSettings.from_environment(REQUIRED), DriftWatch(())).snapshot().counters
     rows = ["| CloudWatch | Prometheus | unit and meaning |", "|---|---|---|"]
-    for constant, meaning in meanings.items():
-        name = getattr(metric_names, constant)
-        if isinstance(name, str) and name in metric_names.PUBLISHED:
-            rows.append(_row(f"`{name}`", f"`{prometheus_name(name, meaning)}`", meaning))
+    for name, meaning in metric_names.PUBLISHED.items():
+        rows.append(_row(f"`{name}`", f"`{prometheus_name(name, counter=name in counters)}`", meaning))
     return _page(
         "Metrics of the service",
         f"""
@@ -81,13 +80,11 @@ def service_variables() -> Iterator[tuple[str, "dataclasses.Field[object]", str]
         yield (named[1], field, named[2]) if named else (field.name.upper(), field, meaning)
 
 
-def prometheus_name(name: str, meaning: str) -> str:
+def prometheus_name(name: str, *, counter: bool) -> str:
     """The name at `/metrics` of a metric with that name in CloudWatch."""
     words = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
-    if name == metric_names.LATENCY:
-        return f"fraud_detection_{words}_milliseconds"
-    counter = meaning.startswith(("Count", "Bytes")) and name != metric_names.HEARTBEAT
-    return f"fraud_detection_{words}{'_total' if counter else ''}"
+    unit = "_milliseconds" if name == metric_names.LATENCY else "_total" if counter else ""
+    return f"fraud_detection_{words}{unit}"
 
 
 def _allowed(variable: str) -> str:
@@ -114,10 +111,6 @@ def _field_docstrings(described: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(described))).body[0]
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class
     return _docstrings(body.body)
-
-
-def _constant_docstrings(module: ModuleType) -> dict[str, str]:
-    return _docstrings(ast.parse(inspect.getsource(module)).body)
 
 
 def _docstrings(body: list[ast.stmt]) -> dict[str, str]:
