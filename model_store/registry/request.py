@@ -67,5 +67,6 @@ class RegistrationKeywords(TypedDict, total=False):
     versions: Mapping[str, str]
     registry_only: bool
     source: Path | None
+    source_description: Mapping[str, Any] | None
     signing_key: "Ed25519PrivateKey | None"
     compression: CompressionType | str
