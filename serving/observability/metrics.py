@@ -1,6 +1,5 @@
 """What the service counts and measures, and how CloudWatch is given it each minute."""
 
-import math
 import os
 import threading
 import time
@@ -14,7 +13,7 @@ import msgspec
 
 from conventions import metric_names as names
 from conventions.alert_rules import error_rate
-from conventions.latency import NEAR_ZERO_MS, STEPS
+from conventions.latency import least_of, percentile_step, step_of
 from serving.observability.drift import DriftWatch, ScoreWatch
 from serving.observability.logs import service_log
 from serving.observability.resources import disk_bytes, utilization
@@ -72,12 +71,8 @@ class _Counts:
 
     def percentile(self, share: float) -> float | None:
         """Milliseconds that so large a share of the requests took at most."""
-        left = share * sum(self.latencies.values())
-        for step, count in sorted(self.latencies.items()):
-            left -= count
-            if left <= 0:
-                return value_of(step)
-        return None
+        step = percentile_step(self.latencies, share)
+        return None if step is None else value_of(step)
 
 
 class Status(msgspec.Struct):
@@ -165,7 +160,7 @@ class ServiceMetrics:
                 status, milliseconds, rows, scores, frauds, undecided = self._waiting.popleft()
                 total.requests += 1
                 total.errors += undecided or status >= _SERVER_ERROR
-                total.latencies[int(math.log(milliseconds + NEAR_ZERO_MS) * STEPS)] += 1
+                total.latencies[step_of(milliseconds)] += 1
                 total.decisions += len(scores)
                 total.frauds += frauds
                 self._latency_sum_ms += milliseconds
@@ -317,4 +312,4 @@ def push(metrics: ServiceMetrics, namespace: str) -> None:
 
 def value_of(step: int) -> float:
     """The middle of a latency step, in milliseconds; few values, whose percentiles are right to a hundredth."""
-    return float(f"{math.exp((step + 0.5) / STEPS):.4g}")
+    return float(f"{least_of(step + 0.5):.4g}")

@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import math
 import os
 import time
 from collections import Counter
@@ -29,7 +28,7 @@ import msgspec
 from yarl import URL
 
 from conventions import variables
-from conventions.latency import NEAR_ZERO_MS, STEPS
+from conventions.latency import step_of
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from serving.observability.logs import configure_logs, service_log
 from serving.process.server import report, serve
@@ -120,7 +119,7 @@ class Variant:
         """Counts one request; one that the model did not decide is an error of the model."""
         self.requests += 1
         self.errors += undecided or status >= _SERVER_ERROR
-        self.latencies[int(math.log(milliseconds + NEAR_ZERO_MS) * STEPS)] += 1
+        self.latencies[step_of(milliseconds)] += 1
         if answer is not None:
             self.decisions += len(answer.predictions)
             self.frauds += sum(each.is_fraud for each in answer.predictions)

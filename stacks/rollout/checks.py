@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from conventions.alert_rules import error_rate
-from conventions.latency import STEPS
+from conventions.latency import least_of, percentile_step
 from infra.rollout_config import RolloutChecks
 from stacks.rollout.sequential_test import Finding, SequentialTest
 
@@ -57,16 +57,12 @@ class VariantMetrics:
 
     def percentile(self, share: float) -> float | None:
         """Milliseconds that so large a share of the requests took at most; None without requests."""
-        left = share * sum(self.latencies.values())
-        for step, count in sorted(self.latencies.items()):
-            left -= count
-            if left <= 0:
-                return math.exp((step + 1) / STEPS)
-        return None
+        step = percentile_step(self.latencies, share)
+        return None if step is None else least_of(step + 1)
 
     def slower_than(self, milliseconds: float) -> int:
         """How many requests took longer."""
-        return sum(count for step, count in self.latencies.items() if math.exp(step / STEPS) >= milliseconds)
+        return sum(count for step, count in self.latencies.items() if least_of(step) >= milliseconds)
 
     def to_dict(self) -> dict[str, Any]:
         """For people: rates in place of counts."""
