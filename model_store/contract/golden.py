@@ -31,6 +31,7 @@ from model_store.contract.own import (
 from model_store.contract.structure import Structure
 from model_store.errors import InvalidInput, UnreadableModel
 
+_MOST_ROWS = 100_000
 _JSON_VALUES = frozenset({str, int, float, bool, type(None)})
 TOLERANCE = 1e-6
 """How far an answer may differ from the model's own: summation in another order."""
@@ -83,6 +84,8 @@ class GoldenRows:
             leaves, leaves_reached = values["leaves"], values["leaves_reached"]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise UnreadableModel(f"the golden rows cannot be read ({error})") from None
+        if len(rows) > _MOST_ROWS:
+            raise UnreadableModel(f"there are more than {_MOST_ROWS} golden rows")
         if not all(type(value) in _JSON_VALUES for row in rows for value in row):
             raise UnreadableModel("a golden row holds something else than texts, numbers, truth values and gaps")
         if not all(score is None or math.isfinite(score) for score in scores) or not all(
