@@ -82,6 +82,19 @@ class Checkout:
         assert completed.returncode != 0, f"{command} did not fail:\n{output}"
         return output
 
+    def kill(self, command: list[str], seconds: float) -> None:
+        """Starts a command and kills it, with all that it has started, after so many seconds."""
+        with subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as running:
+            time.sleep(seconds)
+            os.killpg(running.pid, signal.SIGKILL)
+
     def deploy_model(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "scripts/deploy_model.py", *arguments, code=code)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.peers import Peer
-from benchmarks.serving.prepare import write_service
+from benchmarks.serving.prepare import prepare_mlserver, write_service
 
 TEXTS = ("merchant_category", "country", "device")
 NUMBERS = tuple(f"amount_{number}" for number in range(10))
@@ -94,23 +94,13 @@ def prepare_mixed(files: Path, mlflow_python: str | None) -> tuple[list[Transact
         subprocess.run(command, check=True, capture_output=True)
     (files / "bentoml-mixed").mkdir()
     (files / "bentoml-mixed" / "service.py").write_text(textwrap.dedent(_BENTO))
-    _prepare_mlserver(files / "mlserver-mixed", files / "mixed.joblib")
+    kind = "mlserver_sklearn.SKLearnModel"
+    prepare_mlserver(files / "mlserver-mixed", files / "mixed.joblib", "mixed", kind)
     write_service(files, model, "mixed", sample=sample)
     transactions = [
         {name: None if value != value else value for name, value in row.items()} for row in asked.to_dict("records")
     ]
     return transactions, [float(score) for score in model.predict_proba(asked)[:, 1]]
-
-
-def _prepare_mlserver(directory: Path, model: Path) -> None:
-    directory.mkdir()
-    settings = {
-        "name": "mixed",
-        "implementation": "mlserver_sklearn.SKLearnModel",
-        "parameters": {"uri": str(model)},
-    }
-    (directory / "model-settings.json").write_text(json.dumps(settings))
-    (directory / "settings.json").write_text(json.dumps({"debug": False, "parallel_workers": 0}))
 
 
 def _as_tensors(rows: Sequence[Transaction]) -> Any:

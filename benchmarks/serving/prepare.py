@@ -47,7 +47,7 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
     model = XGBClassifier(n_estimators=100, n_jobs=2).fit(data, target)
     model.save_model(files / "model.ubj")
     (files / "model.onnx").write_bytes(_as_everybody_converts(model))
-    _prepare_mlserver(files / "mlserver", files / "model.ubj")
+    prepare_mlserver(files / "mlserver", files / "model.ubj", "fraud", "mlserver_xgboost.XGBoostModel")
     (files / "bentoml").mkdir()
     (files / "bentoml" / "service.py").write_text(textwrap.dedent(_BENTO))
     if mlflow_python:
@@ -98,11 +98,19 @@ def _as_everybody_converts(model: Any) -> bytes:
     return bytes(convert_xgboost(model, initial_types=inputs).SerializeToString())
 
 
-def _prepare_mlserver(directory: Path, model: Path) -> None:
+def prepare_mlserver(directory: Path, model: Path, name: str, implementation: str) -> None:
+    """Writes what MLServer reads of a model.
+
+    Args:
+        directory: made here.
+        model: the model's file.
+        name: of the model in requests.
+        implementation: MLServer's class for it.
+    """
     directory.mkdir()
     settings = {
-        "name": "fraud",
-        "implementation": "mlserver_xgboost.XGBoostModel",
+        "name": name,
+        "implementation": implementation,
         "parameters": {"uri": str(model)},
     }
     (directory / "model-settings.json").write_text(json.dumps(settings))

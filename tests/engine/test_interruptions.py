@@ -23,16 +23,7 @@ def test_up_recovers_from_being_killed_at_any_moment(fresh_checkout: Checkout) -
     for number in range(_MOMENTS):
         # One moment from each fifth of the run, so that every phase is hit: keys, registration, engine, process.
         moment = (number + moments.random()) * _FULL_RUN_SECONDS / _MOMENTS
-        with subprocess.Popen(
-            command,
-            cwd=fresh_checkout.root,
-            env=fresh_checkout.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as running:
-            time.sleep(moment)
-            os.killpg(running.pid, signal.SIGKILL)
+        fresh_checkout.kill(command, moment)
         print(f"killed after {moment:.1f} s")
     fresh_checkout.deploy_model("up", "development")
     assert fresh_checkout.predict().status_code == 200

@@ -80,16 +80,7 @@ def test_killed_at_any_moment_status_tells_the_truth_and_resume_finishes(
             command = [sys.executable, "scripts/deploy_model.py", "deploy", candidates["equal"], "development"]
             command += ["--config", str(endpoint.template), "--strategy", "canary", "--steps", "40,100"]
             command += ["--interval", "1s"]
-            with subprocess.Popen(
-                command,
-                cwd=endpoint.root,
-                env=endpoint.environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            ) as running:
-                time.sleep(moment)
-                os.killpg(running.pid, signal.SIGKILL)
+            endpoint.kill(command, moment)
             status = status_of(endpoint)
             asked, in_force = status["rollout"].get("weight", 0), status["in_force"]
             # Either they are the same, or the status says that they are not.
