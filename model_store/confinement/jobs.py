@@ -124,7 +124,8 @@ def _unpack(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
 
     names: list[str] = []
     parts: Parts = []
-    size = os.fstat(files["bundle"].fileno()).st_size
+    size = files["bundle"].seek(0, io.SEEK_END)
+    files["bundle"].seek(0)
     try:
         bundle = tarfile.open(fileobj=files["bundle"], mode="r:")  # noqa: SIM115 - read while it is answered
         for entry in _entries(bundle):

@@ -23,6 +23,7 @@ from model_store.contract import contract, form, golden, proving  # noqa: F401 -
 from model_store.errors import ModelStoreError
 from model_store.registry import bundles
 from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.registry.schema import require_manifest
 from model_store.serialization import inspection, model_files
 from model_store.serialization.formats import SerializationFormat, load_model
 from model_store.serialization.structure import consistent  # noqa: F401 - likewise
@@ -174,9 +175,10 @@ def bundle(data: bytes) -> None:
         with suppress(ModelStoreError):
             bundles._json_member(members, "bundle.json")
             manifest = bundles._json_member(members, "manifest.json")
-            metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
-            bundles._require_kinds(metadata)
+            metadata = ModelMetadata.from_manifest(require_manifest(manifest), ModelStatus.TRAINED)
             bundles._require_own_prefix(metadata)
+            if "signature.json" in members:
+                bundles._require_own_signature(members, metadata)
 
 
 def _unpacked(data: bytes) -> dict[str, Any]:
