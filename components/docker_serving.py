@@ -15,7 +15,7 @@ _MODEL = "/var/lib/fraud-detection/model"
 
 @dataclass(frozen=True)
 class DockerServingArgs:
-    """What to serve, and where."""
+    """Arguments of the component: the model version, and the address that serves it."""
 
     deployment_name: str
     environment: str

@@ -40,7 +40,7 @@ class LocalSlots:
 
 @dataclass(frozen=True)
 class LocalServingArgs:
-    """What to serve, and where."""
+    """Arguments of the component: the model version, and the address that serves it."""
 
     deployment_name: str
     """Names the run directory and the log; one endpoint of a name runs on a checkout at a time."""

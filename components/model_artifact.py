@@ -7,7 +7,7 @@ import pulumi
 
 @dataclass(frozen=True)
 class ModelArtifactArgs:
-    """What a ModelArtifact stands for."""
+    """Arguments of ModelArtifact: a model version and its files."""
 
     model_id: str
     """The model version, such as `fraud_detector_XGBoost_20241009_123456`."""
@@ -27,7 +27,7 @@ class ModelArtifactArgs:
 
 @dataclass(frozen=True)
 class ArtifactBucket:
-    """Where a model version is put."""
+    """The bucket that a model version is uploaded to."""
 
     bucket: pulumi.Input[str]
     key_arn: pulumi.Input[str]

@@ -9,7 +9,7 @@ TOKEN_AUDIENCE = "sts.amazonaws.com"  # noqa: S105 - an audience, no secret
 
 
 def pod_trust_policy(oidc_provider_arn: str, subject: str) -> dict[str, Any]:
-    """Who may take the pods' role: this service account of this cluster, with a token made for this purpose."""
+    """The trust policy of the pods' role: this service account of this cluster, with a token for this purpose."""
     issuer = oidc_provider_arn.split(":oidc-provider/", 1)[1]
     return {
         "Version": "2012-10-17",
@@ -27,7 +27,7 @@ def pod_trust_policy(oidc_provider_arn: str, subject: str) -> dict[str, Any]:
 def pod_policy(
     model_uri: str, bucket_arn: str, key_arn: str, partition: str, region: str, metrics_namespace: str
 ) -> dict[str, Any]:
-    """What the pods may do: read one model version, decrypt with one key for that alone, publish their metrics."""
+    """The rights of the pods: read one model version, decrypt with its key only, publish their metrics."""
     _, _, path = model_uri.removeprefix("s3://").partition("/")
     model = f"{bucket_arn}/{path}"
     statements: list[dict[str, Any]] = [

@@ -61,7 +61,7 @@ def run_name(arguments: Mapping[str, Any]) -> str:
 
 
 def run_directory(arguments: Mapping[str, Any]) -> Path:
-    """Where the supervisor of this deployment keeps its files."""
+    """The directory with the files of this deployment's supervisor."""
     return Path(arguments["checkout"]) / ".run" / run_name(arguments)
 
 
@@ -80,7 +80,7 @@ def base_url(arguments: Mapping[str, Any]) -> str:
 
 
 def outputs(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What the resource gives beside its arguments."""
+    """Returns the outputs of the resource."""
     serving = _serving(arguments)
     return {"url": base_url(arguments), "pid": serving.get("pid")}
 
@@ -250,12 +250,12 @@ def _status(directory: Path) -> dict[str, Any] | None:
 
 
 def _serving(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What the supervisor says of the process that serves; empty when none does."""
+    """Returns the supervisor's report on the serving process; empty when no process serves."""
     return (_status(run_directory(arguments)) or {}).get("serving") or {}
 
 
 def _supervisor_lives(directory: Path) -> bool:
-    """Whether somebody holds the supervisor's lock: true for exactly as long as that process lives."""
+    """Whether the supervisor's lock is held: true for exactly as long as that process lives."""
     try:
         with (directory / LOCK_FILE).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -26,7 +26,7 @@ class BackupBucket:
 
 @dataclass(frozen=True)
 class RegistryBackupArgs:
-    """What is copied where, and when."""
+    """Arguments of RegistryBackup: source, destination and schedule of the copy."""
 
     deployment_name: str
     namespace: pulumi.Input[str]
@@ -159,7 +159,7 @@ class RegistryBackup(pulumi.ComponentResource):
 
 
 def backup_policy(registry: str, registry_key: str, backup: str, backup_key: str) -> dict[str, Any]:
-    """What the job may do: look and read here and there, add to the audit log, add to the backup."""
+    """The rights of the job: list and read both buckets, add to the audit log, add to the backup."""
     secure = {"Bool": {"aws:SecureTransport": "true"}}
     return {
         "Version": "2012-10-17",

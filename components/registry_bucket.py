@@ -14,7 +14,7 @@ _NONCURRENT_LOG_DAYS = 30
 
 @dataclass(frozen=True)
 class RegistryBucketArgs:
-    """What a RegistryBucket is like; every default is the safe one."""
+    """Arguments of RegistryBucket; every default is the safe one."""
 
     bucket_name: str
     """Unique in the world, 3 to 56 letters: the log bucket's name is this one with `-logs`."""

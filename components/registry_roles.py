@@ -16,7 +16,7 @@ ROLE_TAG = "fraud-detection-registry"
 
 @dataclass(frozen=True)
 class RegistryRolesArgs:
-    """Which bucket the roles are for."""
+    """Arguments of RegistryRoles: the bucket and key that the roles are for."""
 
     bucket_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
@@ -66,7 +66,7 @@ def _role(name: str, role: str, args: RegistryRolesArgs, opts: pulumi.ResourceOp
 
 
 def trust_policy(role: str, account_id: str, partition: str) -> dict[str, Any]:
-    """Who may assume a role: principals of the account that carry the role's tag."""
+    """The trust policy of a role: principals of the account that carry the role's tag."""
     return {
         "Version": "2012-10-17",
         "Statement": [

@@ -37,7 +37,7 @@ class AlarmSpec:
 
 @dataclass(frozen=True)
 class ServingAlarmsArgs:
-    """What is watched, and who is told."""
+    """Arguments of ServingAlarms: the metrics, their thresholds and the subscribers."""
 
     deployment_name: str
     environment: str

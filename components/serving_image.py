@@ -15,7 +15,7 @@ _UNTAGGED_DAYS = 30
 
 @dataclass(frozen=True)
 class ServingImageArgs:
-    """Which image, and where it is kept."""
+    """Arguments of ServingImage: a ready image, or the repository to build into."""
 
     reference: str = ""
     """A ready image, `repository@sha256:…`; empty to build one."""

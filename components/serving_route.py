@@ -11,7 +11,7 @@ _API = "gateway.networking.k8s.io/v1"
 
 @dataclass(frozen=True)
 class ServingRouteArgs:
-    """Which gateway leads where."""
+    """Arguments of ServingRoute: the gateway, the host name and the services behind it."""
 
     deployment_name: str
     namespace: pulumi.Input[str]

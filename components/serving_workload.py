@@ -20,7 +20,7 @@ class ClusterVersion:
 
 @dataclass(frozen=True)
 class KubernetesServingArgs:
-    """What to serve, how large, and for whom."""
+    """Arguments of KubernetesServing: model versions, size, scaling and access."""
 
     deployment_name: str
     """Names every object."""

@@ -80,7 +80,7 @@ def _uri(registry: ModelRegistry, settings: StackSettings, model_id: str) -> str
 
 
 def _files(registry: ModelRegistry, settings: StackSettings, model_id: str) -> tuple[str, ...]:
-    """What has to be uploaded: nothing, when the registry is the stack's own bucket."""
+    """Returns the files to upload: none when the registry is the stack's own bucket."""
     if settings.platform != "kubernetes" or _in_the_bucket(registry, settings):
         return ()
     prefix = version_prefix(model_id)

@@ -21,7 +21,7 @@ Label = Annotated[str, Field(pattern=_LABEL)]
 
 @dataclass(frozen=True, config=_STRICT)
 class Subscriber:
-    """Who is told when an alarm begins or ends."""
+    """A receiver of the message that an alarm begins or ends."""
 
     protocol: Literal["email", "https", "sqs", "lambda"]
     address: Annotated[str, Field(min_length=3)]
@@ -83,7 +83,7 @@ class ImageConfig:
 
     @property
     def by_digest(self) -> bool:
-        """Whether the reference cannot come to mean another image."""
+        """Whether the reference names one image for ever, by its digest."""
         return bool(_DIGEST.fullmatch(self.reference))
 
 

@@ -60,7 +60,7 @@ def _require_http_url(value: str) -> str:
 
 @dataclass(frozen=True, config=_STRICT)
 class ResourceLimits:
-    """What one replica may use."""
+    """Limits of one replica."""
 
     cpu: Annotated[str, Field(pattern=_CPU)]
     """Cores (`2`) or thousandths of a core (`500m`)."""
@@ -72,7 +72,7 @@ class ResourceLimits:
 
 @dataclass(frozen=True, config=_STRICT)
 class ScalingConfig:
-    """How many replicas run."""
+    """Numbers of replicas, and the load that changes them."""
 
     min_replicas: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
     max_replicas: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
@@ -88,7 +88,7 @@ class ScalingConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class AlertThresholds:
-    """What a person is told about when it is exceeded."""
+    """Thresholds of the alarms."""
 
     error_rate: Share = 0.05
     """Share of requests answered with a server error."""
@@ -106,7 +106,7 @@ class AlertThresholds:
 
 @dataclass(frozen=True, config=_STRICT)
 class MonitoringConfig:
-    """How the endpoint is watched."""
+    """Probes, metrics and alarms of the endpoint."""
 
     health_check_interval: Annotated[StrictInt, Field(ge=1, le=3600)] = 30
     """Seconds."""
@@ -116,7 +116,7 @@ class MonitoringConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class GatesConfig:
-    """What a model version has to pass before it takes another one's place."""
+    """Requirements on a model version before it replaces another one."""
 
     metric_floors: dict[str, Number] = Field(default_factory=dict)
     """By metric of the manifest: the least that is allowed."""

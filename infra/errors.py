@@ -4,6 +4,6 @@ from conventions import exit_codes
 
 
 class ConfigError(Exception):
-    """A template or a stack's config is not what it may be; the message names file, key, value and what is allowed."""
+    """A template or a stack's config is not allowed; the message names file, key, value and the allowed values."""
 
     exit_code = exit_codes.CONFIG_ERROR

@@ -39,7 +39,7 @@ Share = Annotated[StrictFloat, Field(gt=0, lt=1)]
 
 @dataclass(frozen=True, config=_STRICT)
 class RolloutChecks:
-    """By how much a candidate may be worse than the stable version before it is withdrawn."""
+    """Margins by which a candidate may be worse than the stable version before it is withdrawn."""
 
     error_rate: Share = 0.02
     """Share of the requests answered with a server error, more than stable's."""
@@ -110,7 +110,7 @@ class RolloutConfig:
 
 
 def slot_name(name: str, slot: Slot, what: str) -> str:
-    """What something in a slot is called: in blue as if there were no slots, so that a rollout renames nothing."""
+    """The name of an object in a slot. Names in blue are those without slots, so that a rollout renames nothing."""
     return f"{name}-{what}" if slot == "blue" else f"{name}-{slot}-{what}"
 
 

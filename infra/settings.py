@@ -36,7 +36,7 @@ class SigningSettings:
 
 @dataclass(frozen=True)
 class StackSettings:
-    """What one stack deploys, and where."""
+    """Settings of one stack: model version, platform, deployment and access."""
 
     stack: str
     model_version: str
@@ -58,7 +58,7 @@ class StackSettings:
 
     @property
     def service_variables(self) -> dict[str, str]:
-        """What the service is told beside its model, the same on every platform; a default is not told."""
+        """Environment variables of the service beside its model, the same on every platform; defaults are left out."""
         trusted = {variables.MODEL_TRUSTED_TYPES: ",".join(self.trusted_types)} if self.trusted_types else {}
         return {**self.deployment.service.variables(), **trusted}
 

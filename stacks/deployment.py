@@ -163,7 +163,7 @@ class ModelDeployment:
     def rollback_target(
         self, environment: DeploymentEnvironment, to: str | None = None, at: datetime | None = None
     ) -> tuple[Deployment, str]:
-        """What is deployed, and the model version that a rollback goes back to.
+        """Returns the present deployment, and the model version that a rollback deploys.
 
         Raises:
             UnknownDeployment: nothing is deployed.
@@ -187,7 +187,7 @@ class ModelDeployment:
     def measure(
         self, environment: DeploymentEnvironment | str, api_key_file: Path
     ) -> tuple[dict[str, Any], list[Alert]]:
-        """What an environment's endpoint measures of itself, and how that compares with its thresholds.
+        """Returns the metrics of an environment's endpoint, and its alerts.
 
         Args:
             environment: which.

@@ -74,7 +74,7 @@ class DeploymentChecks:
         return report.with_check(self._golden_rows(deployment, report.url, file.environment, api_key_file))
 
     def measure(self, file: StackFile, api_key_file: Path) -> tuple[dict[str, Any], list[Alert]]:
-        """What an environment's endpoint measures of itself, and how that compares with its thresholds.
+        """Returns the metrics of an environment's endpoint, and its alerts.
 
         Args:
             file: the stack's config.

@@ -74,7 +74,7 @@ def updates_of(stack: "Stack") -> list[Any]:
 def rollback_target(
     history: list[Deployment], environment: DeploymentEnvironment, to: str | None = None, at: datetime | None = None
 ) -> tuple[Deployment, str]:
-    """What is deployed, and the model version that a rollback goes back to.
+    """Returns the present deployment, and the model version that a rollback deploys.
 
     Args:
         history: the environment's deployments, newest first.

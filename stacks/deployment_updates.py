@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeployOutcome:
-    """What a deploy or a rollback came to."""
+    """The result of a deploy or a rollback."""
 
     deployment: Deployment
     """What runs now."""

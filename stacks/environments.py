@@ -7,7 +7,7 @@ from stacks.errors import UnknownEnvironment
 
 
 class DeploymentEnvironment(StrEnum):
-    """Where a model version is deployed; each environment is one stack."""
+    """An environment that model versions are deployed to; each one is a stack."""
 
     DEVELOPMENT = "development"
     STAGING = "staging"

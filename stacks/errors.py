@@ -55,7 +55,7 @@ class GatesFailed(StacksError):
 
 
 class EndpointSilent(StacksError):
-    """The endpoint does not tell what it measures."""
+    """The endpoint returns no metrics."""
 
     exit_code = exit_codes.ENDPOINT_SILENT
 
@@ -73,7 +73,7 @@ class AddressTaken(StacksError):
 
 
 class RolloutInProgress(StacksError):
-    """A candidate is being tried already: it has to be promoted or withdrawn first."""
+    """A rollout is in progress: promote or abort its candidate first."""
 
     exit_code = exit_codes.ROLLOUT_CONFLICT
 
@@ -91,6 +91,6 @@ class CandidateWithdrawn(StacksError):
 
 
 class RolloutUndecided(StacksError):
-    """Too few requests came to decide: the candidate stays as it is until somebody does."""
+    """Too few requests came to decide; the candidate keeps its share of the requests."""
 
     exit_code = exit_codes.ROLLOUT_UNDECIDED

@@ -16,7 +16,7 @@ _MESSAGE = re.compile(r"^(?P<intent>deploy|rollback|rollout) (?P<model_id>\S+)")
 
 
 class Intent(StrEnum):
-    """What a deployment was meant to be."""
+    """The purpose of a deployment."""
 
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
@@ -82,7 +82,7 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
 
 
 def deployment_at(history: Iterable[Deployment], moment: datetime) -> Deployment | None:
-    """What was deployed at a moment; None when nothing was yet.
+    """Returns the deployment at a moment; None before the first one.
 
     Args:
         history: deployments, newest first.
@@ -93,7 +93,7 @@ def deployment_at(history: Iterable[Deployment], moment: datetime) -> Deployment
 
 
 def current_deployment(history: Iterable[Deployment], environment: DeploymentEnvironment) -> Deployment:
-    """What an environment runs now.
+    """Returns the present deployment of an environment.
 
     Raises:
         UnknownDeployment: nothing is deployed.

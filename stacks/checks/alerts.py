@@ -31,7 +31,7 @@ class Alert:
 
 
 def measured(url: str, api_key_file: Path) -> dict[str, Any]:
-    """What the endpoint says of its last minute.
+    """Returns the endpoint's metrics of its last minute.
 
     Args:
         url: of the endpoint.

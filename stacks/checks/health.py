@@ -25,7 +25,7 @@ class Check:
 
 @dataclass(frozen=True)
 class HealthReport:
-    """What was found for one deployment."""
+    """The health of one deployment, check by check."""
 
     deployment_id: str
     environment: str

@@ -81,7 +81,7 @@ class Cluster:
         )
 
     def differences(self, asked: dict[str, Any]) -> list[str]:
-        """What the cluster has otherwise than it was asked for: somebody, or something, has changed it back.
+        """Returns the differences between the live objects and the requested ones.
 
         Args:
             asked: fields of `LiveDeployment` with the values they should have.
@@ -96,7 +96,7 @@ class Cluster:
         ]
 
     def trouble(self) -> str:
-        """Why pods do not get ready, in one sentence; empty when nothing is wrong, or the cluster cannot say."""
+        """Returns the reason why pods do not get ready, in one sentence; empty when none is known."""
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 

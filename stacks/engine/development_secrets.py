@@ -17,7 +17,7 @@ from model_store.keys.keyring import ensure_key_file
 
 @dataclass(frozen=True)
 class DevelopmentSecrets:
-    """Where the development environment's secrets lie."""
+    """Paths of the development environment's secrets."""
 
     passphrase: Path
     """Encrypts the secrets in the `dev` stack's state."""

@@ -34,7 +34,7 @@ class StackLock:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the process that took it ran on this machine and is gone."""
+        """Whether the process that took the lock ran on this machine and has ended."""
         return self.host == socket.gethostname() and not _held_by_a_live_process(self.pid, self.since)
 
     def __str__(self) -> str:

@@ -18,7 +18,7 @@ _NOISE = re.compile(r"^(Traceback|\s|error: |Exception calling application|updat
 
 @dataclass(frozen=True)
 class UpResult:
-    """What an update did."""
+    """The result of an update."""
 
     changes: dict[str, int]
     """How many resources were created, updated, deleted or left the same."""
@@ -27,7 +27,7 @@ class UpResult:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was done."""
+        """Whether the update changed a resource."""
         return any(count for operation, count in self.changes.items() if operation != "same")
 
 

@@ -54,7 +54,7 @@ class StackFile:
 
     @property
     def platform(self) -> str:
-        """Where the endpoint runs: `local`, `docker` or `kubernetes`."""
+        """The platform of the endpoint: `local`, `docker` or `kubernetes`."""
         return str(self.config.get(PLATFORM, "local"))
 
     @property
@@ -63,7 +63,7 @@ class StackFile:
         return self.platform == "kubernetes"
 
     def deployment(self) -> DeploymentConfig:
-        """How the model version is deployed.
+        """The deployment of the model version: address, size, scaling, monitoring, gates and service.
 
         Raises:
             ConfigError: the value does not fit.

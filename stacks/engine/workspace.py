@@ -20,7 +20,7 @@ passphrase when it is not set."""
 
 
 def backend_url(checkout: Path) -> str:
-    """Where the state lies: `$PULUMI_BACKEND_URL`, or `.state` in the checkout."""
+    """The location of the state: `$PULUMI_BACKEND_URL`, or `.state` in the checkout."""
     return os.environ.get("PULUMI_BACKEND_URL") or f"file://{checkout / '.state'}"
 
 

@@ -24,7 +24,7 @@ _NEVER_ZERO = 0.001
 
 @dataclass(frozen=True)
 class VariantMetrics:
-    """What one version did during a step."""
+    """Metrics of one version during a step."""
 
     model_id: str
     requests: int = 0
@@ -61,7 +61,7 @@ class VariantMetrics:
         return None if step is None else least_of(step + 1)
 
     def slower_than(self, milliseconds: float) -> int:
-        """How many requests took longer."""
+        """Number of requests that took longer."""
         return sum(count for step, count in self.latencies.items() if least_of(step) >= milliseconds)
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class VariantMetrics:
 
 
 class Decision(StrEnum):
-    """What is to become of a candidate."""
+    """The decision on a candidate."""
 
     GO_ON = "go on"
     WITHDRAW = "withdraw"
@@ -89,7 +89,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True)
 class CheckFinding:
-    """What one check has come to."""
+    """The result of one check."""
 
     name: str
     finding: Finding
@@ -104,7 +104,7 @@ class Verdict:
 
     @property
     def decision(self) -> Decision:
-        """What is to be done."""
+        """The decision that all checks together lead to."""
         found = {each.finding for each in self.findings}
         if Finding.WORSE in found:
             return Decision.WITHDRAW
@@ -112,14 +112,14 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """Why it is withdrawn, or what is still waited for."""
+        """The reason to withdraw the candidate, or what the checks wait for."""
         wanted = Finding.WORSE if self.decision is Decision.WITHDRAW else Finding.UNDECIDED
         return "; ".join(f"{each.name}: {each.detail}" for each in self.findings if each.finding is wanted)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a candidate has to keep to."""
+    """Limits of a candidate's metrics."""
 
     checks: RolloutChecks
     drift: float
@@ -210,7 +210,7 @@ def _decisions(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits
 
 
 def _accuracy(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
-    """Where both have feedback; it may come weeks later, so nothing waits for it."""
+    """Compares the accuracy where both versions have feedback; it can come weeks later, so no rollout waits for it."""
     known, known_candidate = stable.right + stable.wrong, candidate.right + candidate.wrong
     if known < _NEEDED_OF_STABLE or not known_candidate:
         return

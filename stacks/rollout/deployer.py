@@ -49,7 +49,7 @@ class Deployer(Protocol):
     def rollback_target(
         self, environment: DeploymentEnvironment, to: str | None = None, at: datetime | None = None
     ) -> tuple[Deployment, str]:
-        """What runs, and the model version to go back to."""
+        """Returns the present deployment, and the model version to go back to."""
 
     def list_deployments(self, environment: DeploymentEnvironment | str | None = None) -> list[Deployment]:
         """Deployments, the latest first."""

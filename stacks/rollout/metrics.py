@@ -147,7 +147,7 @@ class CloudMetrics:
         return variant if drift is None else replace(variant, drift=drift)
 
     def _latencies(self, model_id: str, since: datetime) -> Mapping[int, int]:
-        """How many requests were how slow: what each percentile from 1 to 99 is, times the requests between two."""
+        """Returns requests by latency step: each percentile from 1 to 99 stands for a hundredth of the requests."""
         requests = int(self._statistic(model_id, metric_names.LATENCY, "SampleCount", since) or 0)
         shares = [f"p{share}" for share in range(1, 100, 2)]
         found: dict[int, int] = {}

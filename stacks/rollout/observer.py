@@ -66,7 +66,7 @@ class RolloutObserver:
         )
 
     def interrupted(self, file: StackFile) -> str:
-        """What the config asks for and the last update did not do; empty when they are the same."""
+        """Returns what the config requests and the last update did not do; empty when they agree."""
         made = self._deployments.last_config(file.environment)
         keys = (MODEL_VERSION, ROLLOUT)
         asked = {key: file.config[key] for key in keys if file.config.get(key)}

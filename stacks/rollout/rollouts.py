@@ -190,7 +190,7 @@ class Rollouts:
         return self._deployments.converge(file, target, config, message, rollout=_switched(rollout, stable))
 
     def status(self, environment: DeploymentEnvironment | str) -> RolloutStatus:
-        """Where the rollout is: what is asked for, what is in force, what both versions did, what the checks say.
+        """Returns the status of the rollout: weights, metrics of both versions, results of the checks.
 
         Raises:
             UnknownDeployment: nothing is deployed.

@@ -22,7 +22,7 @@ _MOST = 0.999
 
 
 class Finding(StrEnum):
-    """What a test has come to."""
+    """The result of a test."""
 
     AS_GOOD = "as good"
     WORSE = "worse"
@@ -44,7 +44,7 @@ class SequentialTest:
     wrong: float
 
     def finding(self, bad: int, among: int) -> Finding:
-        """What so many bad outcomes among so many requests say."""
+        """Returns the result for a number of bad outcomes among a number of requests."""
         ratio = bad * self._per_bad + (among - bad) * self._per_good
         bound = math.log((1 - self.wrong) / self.wrong)
         if ratio >= bound:

@@ -10,7 +10,7 @@ from stacks.errors import NoRollout, RolloutInProgress
 
 @dataclass(frozen=True)
 class RolloutStatus:
-    """A rollout as it is now."""
+    """The present status of a rollout."""
 
     environment: str
     stable: str
