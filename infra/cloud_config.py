@@ -83,7 +83,7 @@ class ImageConfig:
 
     @property
     def by_digest(self) -> bool:
-        """Whether the reference names one image for ever, by its digest."""
+        """Whether the reference names one image forever, by its digest."""
         return bool(_DIGEST.fullmatch(self.reference))
 
 
