@@ -50,6 +50,22 @@ def read_text(path: Path, encoding: str = "utf-8", most_bytes: int = MOST_TEXT_B
     return content.decode(encoding)
 
 
+def parse_json(content: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: the text is not JSON (NaN and Infinity are not), or nested too deeply.
+    """
+    try:
+        return json.loads(content, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
 def read_json(path: Path) -> Any:
     """The JSON value of a small regular file.
 
@@ -57,7 +73,4 @@ def read_json(path: Path) -> Any:
         ValueError: the file is not text, not JSON, or nested too deeply.
         OSError: as `read_text`.
     """
-    try:
-        return json.loads(read_text(path))
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    return parse_json(read_text(path))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from conventions import exit_codes
 from model_store.errors import InvalidInput, ModelStoreError, SignatureInvalid, VersionConflict
-from scripts.command_line import Options, bordered, facts, show, table
+from scripts.command_line import Options, bordered, facts, printable, show, table
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
@@ -87,7 +87,7 @@ def card(options: Options) -> int:
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
     text = model_card(registry.get_metadata(model_id), registry.state(model_id))
-    show(options, {"model_id": model_id, "markdown": text}, text.rstrip())
+    show(options, {"model_id": model_id, "markdown": text}, printable(text.rstrip()))
     return 0
 
 

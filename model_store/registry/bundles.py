@@ -7,7 +7,6 @@ change. An import verifies everything before it stores anything. The artifact st
 
 import hashlib
 import io
-import json
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ from conventions.artifact_files import (
     SIGNATURE_FILE,
     STATE_FILE,
 )
-from conventions.regular_files import open_regular
+from conventions.regular_files import open_regular, parse_json
 from model_store.artifact.header import Header, canonical_json
 from model_store.artifact.reader import measure_digest, open_artifact
 from model_store.confinement.answers import are_texts, garbled
@@ -303,8 +302,8 @@ def _json_member(bundle: Mapping[str, BinaryIO], name: str) -> dict[str, Any]:
     if len(content) > _MAX_JSON_BYTES:
         raise SizeLimit(f"the bundle's {name} has more than {_MAX_JSON_BYTES} bytes")
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
+        value = parse_json(content)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise UnreadableModel(f"the bundle's {name} is not a JSON object")

@@ -4,6 +4,7 @@ request = RegistrationRequest(model_name="fraud_detector", positive_class="fraud
 model_id, warnings = register_file(registry, Path("model.joblib"), request)
 """
 
+import os
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -73,10 +74,10 @@ def register_file(
     with ExitStack() as stack:
         stack.enter_context(reading(path))
         file = stack.enter_context(open_regular(path))
-        source = describe_open_source(path, file)
+        before, source = _stamp(file), describe_open_source(path, file)
         answer = _prepared_by_a_child(path, file, request, trusted)
         stack.callback(answer.close)
-        if describe_open_source(path, file) != source:
+        if _stamp(file) != before:
             raise InvalidInput(f"{path}: was changed while it was read; register it again")
         prepared = prepared_of(answer, trusted)
         warnings = answer.values["warnings"]
@@ -84,6 +85,12 @@ def register_file(
             raise garbled()
         model_id = registry.register_prepared(prepared, replace(request, source=path, source_description=source))
     return model_id, ["".join(letter if letter.isprintable() else " " for letter in each) for each in warnings]
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int, int]:
+    """Changes with whatever is written to an open file."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _readable(path: Path) -> Path:

@@ -1,11 +1,11 @@
 """Reads and verifies registered versions; changes nothing and needs no key."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, STATE_FILE
+from conventions.regular_files import parse_json
 from model_store.artifact.reader import open_artifact
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
 from model_store.registry.index import Index
@@ -91,8 +91,8 @@ class RegistryReader:
         except ModelNotFound:
             raise ModelNotFound(f"no model version {model_id!r} exists in {self.storage.location}") from None
         try:
-            value = json.loads(content)
-        except (ValueError, RecursionError):
+            value = parse_json(content)
+        except ValueError:
             raise UnreadableModel(f"{model_id}: {file} is not JSON") from None
         if not isinstance(value, dict):
             raise UnreadableModel(f"{model_id}: {file} is not a JSON object")

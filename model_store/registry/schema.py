@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from model_store.artifact.header import canonical_json
 from model_store.errors import UnreadableModel
 
 _DEEPEST = 50
@@ -85,7 +84,7 @@ def require_manifest(value: object) -> Mapping[str, Any]:
     _require_depth(value)
     try:
         found = msgspec.convert(value, StoredManifest)
-        canonical_json(value)
+        msgspec.json.encode(value)  # raises where a text is not Unicode
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise UnreadableModel(f"the manifest cannot be read: {_reason(error)}") from None
     for name, number in found.performance_metrics.items():

@@ -8,13 +8,12 @@ in-toto (Statement v1).
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conventions.regular_files import read_text
+from conventions.regular_files import parse_json, read_text
 from model_store.artifact.header import canonical_json
 from model_store.errors import FileMissing, InvalidInput, KeyFileUnsafe, SignatureInvalid
 
@@ -211,8 +210,8 @@ def parse_envelope(content: bytes) -> dict[str, Any]:
         SignatureInvalid: the content is not a DSSE envelope.
     """
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
+        value = parse_json(content)
+    except ValueError:
         raise SignatureInvalid("the signature file is not JSON") from None
     if not isinstance(value, dict):
         raise SignatureInvalid("the signature file is not a DSSE envelope")

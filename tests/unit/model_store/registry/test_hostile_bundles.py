@@ -269,6 +269,17 @@ def test_a_bundle_with_another_contract_than_its_artifact_was_made_with_is_refus
     assert ours.list_models() == []
 
 
+def test_a_number_that_json_does_not_have_is_refused(made: tuple[ModelRegistry, str, bytes], tmp_path: Path) -> None:
+    registry, model_id, _ = made
+    export_model(registry, model_id, tmp_path / "honest.bundle")
+    with tarfile.open(tmp_path / "honest.bundle") as bundle:
+        members = {each.name: bundle.extractfile(each).read() for each in bundle}  # type: ignore[union-attr]
+    manifest = {**json.loads(members["manifest.json"]), "lineage": {"loss": float("nan")}}
+    members["manifest.json"] = json.dumps(manifest).encode()
+    with pytest.raises(UnreadableModel, match="JSON"):
+        import_model(ModelRegistry(tmp_path / "ours", encrypt=False), write_bundle(members, tmp_path / "x.bundle"))
+
+
 @pytest.mark.parametrize(
     "signature", [b"{}", b"[]", b"[" * 100_000, b'{"signatures": null}', b'{"payloadType": 1}', b"\xff"]
 )
@@ -301,6 +312,121 @@ def test_a_bundle_with_a_signature_file_that_is_none_is_refused(
         {"encrypted": "no"},
         {"size_bytes": -1},
         {"library_versions": {"numpy": 2}},
+        {
+            "lineage": {
+                "parameters": [
+                    [
+                        [
+                            [
+                                [
+                                    [
+                                        [
+                                            [
+                                                [
+                                                    [
+                                                        [
+                                                            [
+                                                                [
+                                                                    [
+                                                                        [
+                                                                            [
+                                                                                [
+                                                                                    [
+                                                                                        [
+                                                                                            [
+                                                                                                [
+                                                                                                    [
+                                                                                                        [
+                                                                                                            [
+                                                                                                                [
+                                                                                                                    [
+                                                                                                                        [
+                                                                                                                            [
+                                                                                                                                [
+                                                                                                                                    [
+                                                                                                                                        [
+                                                                                                                                            [
+                                                                                                                                                [
+                                                                                                                                                    [
+                                                                                                                                                        [
+                                                                                                                                                            [
+                                                                                                                                                                [
+                                                                                                                                                                    [
+                                                                                                                                                                        [
+                                                                                                                                                                            [
+                                                                                                                                                                                [
+                                                                                                                                                                                    [
+                                                                                                                                                                                        [
+                                                                                                                                                                                            [
+                                                                                                                                                                                                [
+                                                                                                                                                                                                    [
+                                                                                                                                                                                                        [
+                                                                                                                                                                                                            [
+                                                                                                                                                                                                                [
+                                                                                                                                                                                                                    [
+                                                                                                                                                                                                                        [
+                                                                                                                                                                                                                            [
+                                                                                                                                                                                                                                [
+                                                                                                                                                                                                                                    [
+                                                                                                                                                                                                                                        [
+                                                                                                                                                                                                                                            []
+                                                                                                                                                                                                                                        ]
+                                                                                                                                                                                                                                    ]
+                                                                                                                                                                                                                                ]
+                                                                                                                                                                                                                            ]
+                                                                                                                                                                                                                        ]
+                                                                                                                                                                                                                    ]
+                                                                                                                                                                                                                ]
+                                                                                                                                                                                                            ]
+                                                                                                                                                                                                        ]
+                                                                                                                                                                                                    ]
+                                                                                                                                                                                                ]
+                                                                                                                                                                                            ]
+                                                                                                                                                                                        ]
+                                                                                                                                                                                    ]
+                                                                                                                                                                                ]
+                                                                                                                                                                            ]
+                                                                                                                                                                        ]
+                                                                                                                                                                    ]
+                                                                                                                                                                ]
+                                                                                                                                                            ]
+                                                                                                                                                        ]
+                                                                                                                                                    ]
+                                                                                                                                                ]
+                                                                                                                                            ]
+                                                                                                                                        ]
+                                                                                                                                    ]
+                                                                                                                                ]
+                                                                                                                            ]
+                                                                                                                        ]
+                                                                                                                    ]
+                                                                                                                ]
+                                                                                                            ]
+                                                                                                        ]
+                                                                                                    ]
+                                                                                                ]
+                                                                                            ]
+                                                                                        ]
+                                                                                    ]
+                                                                                ]
+                                                                            ]
+                                                                        ]
+                                                                    ]
+                                                                ]
+                                                            ]
+                                                        ]
+                                                    ]
+                                                ]
+                                            ]
+                                        ]
+                                    ]
+                                ]
+                            ]
+                        ]
+                    ]
+                ]
+            }
+        },
     ],
     ids=lambda change: next(iter(change)),
 )
