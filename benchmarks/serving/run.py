@@ -87,7 +87,7 @@ def _python(name: str, packages: tuple[str, ...]) -> str:
     return python
 
 
-class _Running:
+class RunningService:
     """A service that was started, and what was measured of it so far."""
 
     def __init__(self, peer: Peer, python: str | None, files: Path) -> None:
@@ -152,12 +152,12 @@ def _measure_in_turns(
     scores: list[float] | None = None,
 ) -> list[dict[str, Any]]:
     """All services are up; each round measures one after the other, so that what the machine does hits them alike."""
-    running: list[_Running] = []
+    running: list[RunningService] = []
     body = files / "body.json"
     try:
         for peer in chosen:
             running.append(
-                _Running(peer, _python(environment_name(peer), peer.packages) if peer.packages else None, files)
+                RunningService(peer, _python(environment_name(peer), peer.packages) if peer.packages else None, files)
             )
             if scores is not None:
                 running[-1].require_scores(rows, scores)
@@ -175,7 +175,9 @@ def _measure_in_turns(
     return [each.result for each in running]
 
 
-def _take_turns(running: list[_Running], load: Path, rows: list[Any], body: Path, options: argparse.Namespace) -> None:
+def _take_turns(
+    running: list[RunningService], load: Path, rows: list[Any], body: Path, options: argparse.Namespace
+) -> None:
     turns = [(16, -1), *((16, number) for number in range(options.rounds)), (1, 0), (64, 0)]
     for connections, number in turns:
         for each in running if number % 2 == 0 else reversed(running):

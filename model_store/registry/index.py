@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from model_store.errors import ModelNotFound
+from model_store.errors import ModelNotFound, UnreadableModel
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.storage.base import Storage
 
@@ -32,6 +32,8 @@ class Index:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._entries: dict[str, tuple[int, ModelMetadata]] | None = None
+        self.damaged: dict[str, str] = {}
+        """The versions that the last call of `models` could not read, each with the reason."""
 
     def models(self, names: list[str], read: Any) -> list[ModelMetadata]:
         """The model versions of some model names, unordered.
@@ -44,6 +46,7 @@ class Index:
             self._entries = self._load()
         found: list[ModelMetadata] = []
         changed = 0
+        self.damaged = {}
         for name in names:
             for model_id, mark, settled in self._storage.changes(f"models/{name}"):
                 known = self._entries.get(model_id)
@@ -64,6 +67,9 @@ class Index:
             metadata: ModelMetadata = read(model_id)
         except ModelNotFound:
             # The version was deleted after it was listed.
+            return None
+        except UnreadableModel as error:
+            self.damaged[model_id] = str(error)
             return None
         if mark is not None:
             self._entries[model_id] = (mark, metadata)

@@ -30,16 +30,23 @@ class RegistryReader:
         self._index = Index(storage)
 
     def list_models(self, status: ModelStatus | str | None = None, name: str | None = None) -> list[ModelMetadata]:
-        """All model versions, or those of a status or a name, oldest first.
+        """All model versions, or those of a status or a name, oldest first; damaged ones are left out.
 
         Raises:
             InvalidInput: there is no such status.
         """
         wanted = status_named(status) if status is not None else None
-        names = self.storage.names("models") if name is None else [name] if is_model_name(name) else []
-        found = self._index.models(names, self.get_metadata)
+        found = self._index.models(self._names(name), self.get_metadata)
         found.sort(key=lambda item: (item.created_at, item.model_id))
         return [item for item in found if wanted is None or item.status is wanted]
+
+    def damaged_models(self, name: str | None = None) -> dict[str, str]:
+        """The model versions whose manifest or state cannot be read, each with the reason; all or those of a name."""
+        self._index.models(self._names(name), self.get_metadata)
+        return dict(sorted(self._index.damaged.items()))
+
+    def _names(self, name: str | None) -> list[str]:
+        return self.storage.names("models") if name is None else [name] if is_model_name(name) else []
 
     def get_metadata(self, model_id: str) -> ModelMetadata:
         """Metadata of a model version.
