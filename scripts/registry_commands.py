@@ -56,7 +56,10 @@ def list_models(options: Options) -> int:
     """Lists and searches model versions."""
     from model_store.registry.search import search
 
-    models = open_registry().list_models(status=options.status, name=options.name)
+    registry = open_registry()
+    models = registry.list_models(status=options.status, name=options.name)
+    for reason in registry.damaged_models(options.name).values():
+        sys.stderr.write(f"damaged: {reason}\n")
     found = search(models, tags=options.tag, metrics=options.metric, sort=options.sort, limit=options.limit)
     rows = [model.to_dict() for model in found]
     show(options, rows, table(_LISTED, rows, empty="no model versions"))

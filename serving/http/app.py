@@ -199,9 +199,9 @@ class Service:
     def _decided(self, scores: list[float], request: _Request) -> bytes:
         threshold = self._threshold
         if self._model_decides:
-            predictions = [Prediction(float(score), is_fraud(score, threshold)) for score in scores]
+            predictions = [Prediction(score, is_fraud(score, threshold)) for score in scores]
         else:
-            predictions = [Prediction(float(score), score >= threshold) for score in scores]
+            predictions = [Prediction(score, score >= threshold) for score in scores]
         request.scores = scores
         request.frauds = sum([each.is_fraud for each in predictions])
         return _encode(Predictions(self._model_id, threshold, request.request_id, predictions))

@@ -12,8 +12,7 @@ from model_store.contract.features import ANY, Feature
 from model_store.contract.own import gap_of
 
 _SHOWN_CHARACTERS = 80
-_NULL = b"null"
-"""Gaps are missing keys, which the structures fill, or this: a body without it needs no second look for gaps."""
+_Decode = Callable[[bytes], Any]
 _Finish = Callable[[tuple[Any, ...]], tuple[Any, ...] | None]
 
 
@@ -56,11 +55,24 @@ class TransactionReader:
         self._features, self._max_batch = tuple(features), max_batch
         self._checks = any(_is_checked(each) for each in self._features)
         self._finish = _finisher(self._features)
-        self._decode = _decoder(self._features)
+        with_nulls, without = _decoder(self._features, nulls=True), _decoder(self._features, nulls=False)
+        self._decoders: tuple[_Decode | None, _Decode | None] = (without, with_nulls)
+        self._nulls = False
+        """Whether the last body had gaps as null: the next one probably has some too, and is read as such at once."""
 
-    def _finish_for(self, body: bytes) -> _Finish | None:
-        """What is left to do with each row of a body; None when nothing is."""
-        return self._finish if self._checks or _NULL in body else None
+    def _content(self, body: bytes) -> Any:
+        """The body as structures; None when it does not fit."""
+        for nulls in (self._nulls, not self._nulls):
+            decode = self._decoders[nulls]
+            if decode is None:
+                return None
+            try:
+                content = decode(body)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                continue
+            self._nulls = nulls and b"null" in body
+            return content
+        return None
 
     def rows(self, body: bytes) -> list[Any]:
         """The transactions of a body as rows.
@@ -72,11 +84,8 @@ class TransactionReader:
         return parse_rows(body, self._features, self._max_batch) if found is None else found
 
     def _typed_rows(self, body: bytes) -> list[Any] | None:
-        if self._decode is None:
-            return None
-        try:
-            content = self._decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        content = self._content(body)
+        if content is None:
             return None
         one, many = content.transaction, content.transactions
         if many is msgspec.UNSET and one is not msgspec.UNSET:
@@ -86,18 +95,27 @@ class TransactionReader:
         else:
             return None
         rows = list(map(msgspec.structs.astuple, items))
-        finish = self._finish_for(body)
-        if finish is None:
+        finish = self._finish
+        if finish is None or not (self._checks or self._nulls):
             return rows
         finished = [finish(row) for row in rows]
         return None if any(row is None for row in finished) else finished
 
 
-def _decoder(features: Sequence[Feature]) -> Callable[[bytes], Any] | None:
-    """Reads a body as structures; None when a feature's name cannot be a field's."""
+def _decoder(features: Sequence[Feature], *, nulls: bool) -> _Decode | None:
+    """Reads a body as structures; None when a feature's name cannot be a field's.
+
+    Args:
+        features: what each transaction has.
+        nulls: whether a gap may be written as null; if not, it is a missing key, which the structure fills.
+    """
     field_names = [f"f{number}" for number in range(len(features))]
     fields: list[tuple[str, Any, Any]] = [
-        (field_name, _json_type(each) | None, None if _is_checked(each) else gap_of(each))
+        (
+            field_name,
+            _json_type(each) | None if nulls else _json_type(each),
+            None if _is_checked(each) else gap_of(each),
+        )
         if each.gaps
         else (field_name, _json_type(each), msgspec.NODEFAULT)
         for field_name, each in zip(field_names, features, strict=True)

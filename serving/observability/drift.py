@@ -6,7 +6,7 @@ called small, from 0.25 on large (N. Siddiqi, Credit Risk Scorecards, 2006).
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,22 @@ class DriftWatch:
         self._then = {number: np.asarray(feature["bins"]["shares"], float) for number, feature in watched.items()}
         self._rows: deque[Sequence[Any]] = deque(maxlen=_WINDOW)
 
-    def add(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Takes transactions, as values in the order of the schema; of a long batch a part, once there are enough."""
-        if self._edges:
-            if len(rows) > _OF_A_BATCH and len(self._rows) == _WINDOW:
-                step = len(rows) // _OF_A_BATCH
-                rows = rows[len(rows) % step :: step]
+    def sample(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """The transactions of a request that `add` needs: none when nothing is watched, a part of a long batch.
+
+        Args:
+            rows: values in the order of the schema.
+        """
+        if not self._edges:
+            return ()
+        if len(rows) > _OF_A_BATCH and len(self._rows) == _WINDOW:
+            step = len(rows) // _OF_A_BATCH
+            return rows[len(rows) % step :: step]
+        return rows
+
+    def add(self, batches: Iterable[Sequence[Sequence[Any]]]) -> None:
+        """Takes the transactions of some requests, as `sample` chose them."""
+        for rows in batches:
             self._rows.extend(rows)
 
     def by_feature(self) -> dict[str, float]:
@@ -72,10 +82,11 @@ class ScoreWatch:
 
     def add(self, scores: Sequence[float]) -> None:
         """Takes scores, 0 to 1."""
-        if len(self._first) < _SCORES:
-            self._first.extend(scores)
-        else:
-            self._latest.extend(scores)
+        missing = _SCORES - len(self._first)
+        if missing > 0:
+            self._first.extend(scores[:missing])
+            scores = scores[missing:]
+        self._latest.extend(scores)
 
     def index(self) -> float | None:
         """The index; None until as many scores came after the first ones."""

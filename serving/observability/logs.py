@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -20,7 +20,8 @@ service_log = logging.getLogger("serving")
 _ROTATE_BYTES = 50_000_000
 _ROTATED_FILES = 5
 _FLUSH_SECONDS = 0.02
-_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
+_MILLISECONDS_AND_ZONE = ".000+00:00"
 
 
 class JsonFormatter(logging.Formatter):
@@ -105,9 +106,9 @@ class RequestLog:
     def flush(self) -> None:
         """Writes what waits."""
         with self._writing:
-            lines = [_line(self._waiting.popleft()) for _ in range(len(self._waiting))]
-            if lines:
-                self._write(b"\n".join([*lines, b""]).decode())
+            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if waiting:
+                self._write(_encode_lines(list(_answered(waiting))).decode())
 
     def _run(self) -> None:
         while True:
@@ -115,10 +116,16 @@ class RequestLog:
             self.flush()
 
 
-def _line(waiting: _Waiting) -> bytes:
-    at, request_id, key, model_id, method, path, status, milliseconds, frauds = waiting
-    latency = int(milliseconds * 1000) / 1000
-    return _encode(_AnsweredRequest(_moment(at), request_id, key, model_id, method, path, status, latency, frauds))
+def _answered(waiting: Sequence[_Waiting]) -> Iterator[_AnsweredRequest]:
+    """The lines' fields; the text of a second is made once, since most lines that wait are of the same one."""
+    second, text = -1, ""
+    for at, request_id, key, model_id, method, path, status, milliseconds, frauds in waiting:
+        if int(at) != second:
+            second = int(at)
+            text = _moment(second)[: -len(_MILLISECONDS_AND_ZONE)]
+        moment = f"{text}.{int((at - second) * 1000):03d}+00:00"
+        latency = int(milliseconds * 1000) / 1000
+        yield _AnsweredRequest(moment, request_id, key, model_id, method, path, status, latency, frauds)
 
 
 def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None]:

@@ -146,7 +146,8 @@ class ServiceMetrics:
             frauds: how many of them are fraud.
             undecided: whether the model did not decide a transaction that is well formed, which is an error of it.
         """
-        self._waiting.append((status, milliseconds, rows, scores, frauds, undecided))
+        # What a request keeps until it is counted is memory that the next ones cannot use again.
+        self._waiting.append((status, milliseconds, self._drift.sample(rows), scores, frauds, undecided))
         if len(self._waiting) >= _COUNTED_AT_ONCE:
             with self._counted():
                 pass
@@ -156,16 +157,19 @@ class ServiceMetrics:
         """Holds the lock, with every answered request counted: many at a time cost less than one by one."""
         with self._lock:
             total = self._total
-            for _ in range(len(self._waiting)):
-                status, milliseconds, rows, scores, frauds, undecided = self._waiting.popleft()
-                total.requests += 1
-                total.errors += undecided or status >= _SERVER_ERROR
-                total.latencies[step_of(milliseconds)] += 1
-                total.decisions += len(scores)
-                total.frauds += frauds
-                self._latency_sum_ms += milliseconds
+            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if waiting:
+                statuses, milliseconds, rows, scores, frauds, undecided = zip(*waiting, strict=True)
+                total.requests += len(waiting)
+                total.errors += sum(
+                    failed or status >= _SERVER_ERROR for failed, status in zip(undecided, statuses, strict=True)
+                )
+                total.latencies.update(map(step_of, milliseconds))
+                total.decisions += sum(map(len, scores))
+                total.frauds += sum(frauds)
+                self._latency_sum_ms += sum(milliseconds)
                 self._drift.add(rows)
-                self._scores.add(scores)
+                self._scores.add([score for each in scores for score in each])
             yield total
 
     def feedback(self, outcomes: Sequence[tuple[bool, bool]]) -> None:
