@@ -1,5 +1,6 @@
 """What the commands of manage_models.py do: ask the registry, print what it says."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def list_models(options: Options) -> int:
     registry = open_registry()
     models = registry.list_models(status=options.status, name=options.name)
     for reason in registry.damaged_models(options.name).values():
-        sys.stderr.write(f"damaged: {reason}\n")
+        sys.stderr.write(f"damaged: {printable(reason)}\n")
     found = search(models, tags=options.tag, metrics=options.metric, sort=options.sort, limit=options.limit)
     rows = [model.to_dict() for model in found]
     show(options, rows, table(_LISTED, rows, empty="no model versions"))

@@ -101,6 +101,21 @@ def test_a_life_of_a_model_by_commands(tool: Tool) -> None:
     tool.environment["MODEL_REGISTRY_URL"] = str(tool.directory / "registry")
 
 
+def test_a_damaged_version_is_named_and_the_others_are_listed(tool: Tool, tmp_path: Path) -> None:
+    other = Tool(tmp_path)
+    other.environment["MODEL_KEY_FILE"] = tool.environment["MODEL_KEY_FILE"]
+    model = str(tool.directory / "model.joblib")
+    damaged, intact = (other.json("register", model, name, "XGBoost")["model_id"] for name in ("broken", "whole"))
+    (tmp_path / "registry/models/broken" / damaged / "state.json").write_text("{}")
+    completed = subprocess.run(
+        [sys.executable, str(SOURCE / "scripts" / "manage_models.py"), "list", "--json"],
+        cwd=tmp_path, env=other.environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert completed.returncode == 0
+    assert [model["model_id"] for model in json.loads(completed.stdout)] == [intact]
+    assert completed.stderr.startswith(f"damaged: {damaged}: the state cannot be read")
+
+
 def test_list_prints_ids_in_full_whatever_the_width_of_the_terminal(tool: Tool) -> None:
     model_id = _register(tool, "--description", "x" * 200)
     tool.environment["COLUMNS"] = "20"
