@@ -14,10 +14,13 @@ import numpy as np
 from model_store.contract.features import Feature
 from model_store.contract.frames import series_of
 from model_store.errors import InvalidInput
+from model_store.serialization.object_graph import objects_of
 
 _EXACT_INTEGERS = 1 << 53
 _GRAIN = 1e-9
 """Relative to an anomaly detector's largest known score: closer scores share a rank."""
+_BATCH_DEPENDENT = frozenset({"IterativeImputer", "NMF", "MiniBatchNMF"})
+"""Classes whose result for a row depends on the other rows of a call: they are asked row by row, as callers ask."""
 Row = Sequence[Any]
 """One value for each feature: float (a gap is NaN or the feature's gap value), int, str, bool or None."""
 Output = Literal["predict_proba", "decision_function", "anomaly_score"]
@@ -158,6 +161,7 @@ class OwnModel:
             if framed and feature.is_numeric and _beyond_64_bit_floats(feature)
         ]
         self.library = type(model).__module__.split(".")[0]
+        self._one_by_one = any(type(item).__name__ in _BATCH_DEPENDENT for item in objects_of(model))
 
     def scores(self, rows: Sequence[Row]) -> "np.ndarray[Any, Any]":
         """The scores of rows, each from 0 to 1.
@@ -180,7 +184,13 @@ class OwnModel:
         return self._checked(raw, len(rows))
 
     def _apart(self, rows: Sequence[Row]) -> list[list[int]]:
-        """Rows with a gap or a fraction beside whole numbers past 64-bit floats: in one column they would cut them."""
+        """The rows that may be asked about in one call, by their numbers.
+
+        Rows with a gap or a fraction beside whole numbers past 64-bit floats are apart: in one column they would cut
+        them. So is every row of a model whose answer depends on the others.
+        """
+        if self._one_by_one:
+            return [[number] for number in range(len(rows))]
         if not self._wide:
             return [[]]
         whole: list[int] = []
@@ -213,7 +223,11 @@ class OwnModel:
             RowRefused: as `scores`.
         """
         scores: list[float] = self.scores(rows).tolist()
-        return scores if self._decided_as is None else self._decided(rows, scores)
+        if self._decided_as is None:
+            return scores
+        if self._one_by_one:
+            return [self._decided([row], [score])[0] for row, score in zip(rows, scores, strict=True)]
+        return self._decided(rows, scores)
 
     def _decided(self, rows: Sequence[Row], scores: list[float]) -> list[float]:
         try:

@@ -19,6 +19,8 @@ from model_store.contract.own import RowRefused, is_gap, one_line
 from model_store.contract.structure import structure_of
 from model_store.errors import InvalidInput, ModelStoreError
 
+_ASKED_ALONE = 24
+"""Golden rows that are asked about one by one, too."""
 _REFERENCE_ROWS = 5000
 
 
@@ -112,6 +114,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
         contract = with_ranks(contract, model, reference or made_rows(contract, structure, base))
     contract = with_known_gaps(contract, model, base)
     golden = golden_rows(contract, model, structure, base)
+    _require_independent(contract, model, golden)
     _require_kept(contract, golden)
     if not form:
         return Proven(contract, golden, None, "no optimized form was asked for", 0.0)
@@ -125,6 +128,21 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
         reason = f"its optimized form failed ({type(error).__name__}: {one_line(error)})"
         return Proven(contract, golden, None, reason, 0.0)
     return Proven(contract, golden, made, "", largest)
+
+
+def _require_independent(contract: Contract, model: Any, golden: GoldenRows) -> None:
+    """Raises InvalidInput unless rows have the same answer alone as among others, which a service makes of them."""
+    own = contract.own(model)
+    step = max(1, len(golden.rows) // _ASKED_ALONE)
+    chosen = replace(golden, rows=golden.rows[::step], scores=golden.scores[::step])
+    rows = chosen.for_model(contract.features)
+    answers = [own.scores_one_by_one([row])[0] for row in rows]
+    alone = [None if isinstance(answer, RowRefused) else answer for answer in answers]
+    if difference(chosen, alone, contract.threshold)[1]:
+        raise InvalidInput(
+            "the model's answer to a row depends on the other rows of the same call, and a service answers rows of "
+            "several callers at once; keep it with --registry-only, or replace the step that compares rows"
+        )
 
 
 def _require_kept(contract: Contract, golden: GoldenRows) -> None:

@@ -6,7 +6,7 @@ model_id, warnings = register_file(registry, Path("model.joblib"), request)
 
 import os
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -72,18 +72,27 @@ def register_file(
     request.require_valid()
     registry.require_right("register", request.model_name)
     with ExitStack() as stack:
-        stack.enter_context(reading(path))
-        file = stack.enter_context(open_regular(path))
-        before, source = _stamp(file), describe_open_source(path, file)
-        answer = _prepared_by_a_child(path, file, request, trusted)
-        stack.callback(answer.close)
-        if _stamp(file) != before:
-            raise InvalidInput(f"{path}: was changed while it was read; register it again")
+        files = {each: _opened(each, stack) for each in (path, *_named_files(request).values())}
+        before = {each: _stamp(file) for each, file in files.items()}
+        file, training = files[path], request.training_data
+        described = replace(
+            request,
+            source=path,
+            source_description=describe_open_source(path, file),
+            training_data_description=describe_open_source(training, files[training]) if training else None,
+        )
+        try:
+            answer = _prepared_by_a_child(path, file, request, trusted)
+            stack.callback(answer.close)
+        finally:
+            # First of all: a file that changes is the reason of whatever else went wrong.
+            for each, opened in files.items():
+                _require_unchanged(each, opened, before[each])
         prepared = prepared_of(answer, trusted)
         warnings = answer.values["warnings"]
         if not are_texts(warnings):
             raise garbled()
-        model_id = registry.register_prepared(prepared, replace(request, source=path, source_description=source))
+        model_id = registry.register_prepared(prepared, described)
     return model_id, ["".join(letter if letter.isprintable() else " " for letter in each) for each in warnings]
 
 
@@ -93,21 +102,35 @@ def _stamp(file: BinaryIO) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _readable(path: Path) -> Path:
-    """The path as the child opens it; raises at once, before a child is started, unless it is a file."""
-    with reading(path), open_regular(path):
-        return path.resolve()
+def _require_unchanged(path: Path, file: BinaryIO, stamp: tuple[int, int, int]) -> None:
+    """Raises InvalidInput when something was written to an open file, or another file has its name now."""
+    with suppress(OSError):
+        if _stamp(file) == stamp and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return
+    raise InvalidInput(f"{path}: was changed while it was read; register the model again")
+
+
+def _opened(path: Path, stack: ExitStack) -> BinaryIO:
+    with reading(path):
+        return stack.enter_context(open_regular(path))
+
+
+def _named_files(request: RegistrationRequest) -> dict[str, Path]:
+    """The files beside the model that the child reads, by the name of their option."""
+    found = {name: getattr(request, name) for name in _PATHS}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def _prepared_by_a_child(path: Path, file: BinaryIO, request: RegistrationRequest, trusted: Collection[str]) -> Answer:
     given = {each.name: getattr(request, each.name) for each in fields(PreparationOptions)}
-    paths = {name: given.pop(name) for name in _PATHS}
-    readable = {name: value for name, value in paths.items() if value is not None}
+    for name in _PATHS:
+        del given[name]
+    named = _named_files(request)
     del given["versions"]  # the child reads them from the file
     about = {
         "path": path.name,
         "trusted": sorted(trusted),
         "options": {name: value for name, value in given.items() if value is not None},
-        "paths": {name: str(_readable(value)) for name, value in readable.items()},
+        "paths": {name: str(value.resolve()) for name, value in named.items()},
     }
-    return open_confined("register", about, {MODEL: file}, readable=list(readable.values()))
+    return open_confined("register", about, {MODEL: file}, readable=list(named.values()))

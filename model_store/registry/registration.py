@@ -82,8 +82,12 @@ class Registration:
             "author": request.author or self._actor,
             "performance_metrics": require_metrics({**request.performance_metrics, **prepared.metrics}),
             "feature_schema": [dict(each) for each in prepared.feature_schema],
-            "source": request.source_description or (describe_source(request.source) if request.source else None),
-            "lineage": lineage_of(prepared.parameters, request.training_data, request.source),
+            "source": request.source_description or _described(request.source),
+            "lineage": lineage_of(
+                prepared.parameters,
+                request.training_data_description or _described(request.training_data),
+                request.source,
+            ),
         }
 
     def _try_to_register(self, candidate: _Version, model_id: str, version: int, moment: datetime) -> bool:
@@ -183,6 +187,10 @@ class Registration:
         while not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):
             number += 1
         return number
+
+
+def _described(path: Path | None) -> dict[str, Any] | None:
+    return describe_source(path) if path else None
 
 
 def enter_status(state: dict[str, Any], status: ModelStatus, actor: str, reason: str) -> None:

@@ -37,6 +37,7 @@ class RegistrationRequest(PreparationOptions):
     performance_metrics: Mapping[str, float] = field(default_factory=dict)
     source: Path | None = None
     source_description: Mapping[str, Any] | None = None
+    training_data_description: Mapping[str, Any] | None = None
     signing_key: "Ed25519PrivateKey | None" = None
     compression: CompressionType | str = CompressionType.ZSTD
 
@@ -68,5 +69,6 @@ class RegistrationKeywords(TypedDict, total=False):
     registry_only: bool
     source: Path | None
     source_description: Mapping[str, Any] | None
+    training_data_description: Mapping[str, Any] | None
     signing_key: "Ed25519PrivateKey | None"
     compression: CompressionType | str

@@ -34,12 +34,14 @@ def feature_schema_of(model: Any) -> list[dict[str, Any]]:
     return [{"name": str(name), "type": "number"} for name in names] if names is not None else []
 
 
-def lineage_of(parameters: Mapping[str, Any], training_data: Path | None, source: Path | None = None) -> dict[str, Any]:
-    """Lineage of a model: commit, parameters and training data."""
+def lineage_of(
+    parameters: Mapping[str, Any], training_data: Mapping[str, Any] | None, source: Path | None = None
+) -> dict[str, Any]:
+    """Lineage of a model: commit, parameters and training data, as `describe_source` describes it."""
     return {
         "git_commit": git_commit(source),
         "parameters": dict(parameters),
-        "training_data": describe_source(training_data) if training_data else None,
+        "training_data": dict(training_data) if training_data else None,
     }
 
 

@@ -199,7 +199,8 @@ class Service:
     def _decided(self, scores: list[float], request: _Request) -> bytes:
         threshold = self._threshold
         if self._model_decides:
-            predictions = [Prediction(score, is_fraud(score, threshold)) for score in scores]
+            # Such scores are more than floats: they hold the decision.
+            predictions = [Prediction(float(score), is_fraud(score, threshold)) for score in scores]
         else:
             predictions = [Prediction(score, score >= threshold) for score in scores]
         request.scores = scores

@@ -145,9 +145,14 @@ def named_booster(directory: Path) -> Trained:
 
 
 def _xgb_scores(booster: xgboost.Booster, iterations: tuple[int, int] = (0, 0)) -> Callable[[Any], np.ndarray]:
+    """The booster's answers to rows as they are, as XGBoost's classifiers ask it.
+
+    A DMatrix refuses numbers past 32 bits, which these do not.
+    """
+
     def scores(rows: Any) -> np.ndarray:
-        asked = xgboost.DMatrix(rows)
-        return np.asarray(booster.predict(asked, iteration_range=iterations), dtype=np.float64)
+        found = booster.inplace_predict(rows, iteration_range=iterations, missing=np.nan, validate_features=False)
+        return np.asarray(found, dtype=np.float64)
 
     return scores
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from model_store.errors import StructureRefused
-from model_store.serialization.object_graph import objects_of
+from model_store.serialization.object_graph import object_in_itself, objects_of
 from model_store.serialization.structure.estimators import LOOKS, attributes_of, require_counts
 from model_store.serialization.structure.values import Made
 
 _MOST_EXPANDED = 50_000_000
 """Values of nested lists, counted each time they are reached."""
+_LINKED_BOTH_WAYS = ("_CFNode",)
+"""Leaves of Birch, which name the leaf before and the leaf after them."""
 
 
 def require_consistent(model: Any) -> None:
@@ -43,6 +45,9 @@ def require_consistent(model: Any) -> None:
                 look(state)
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise StructureRefused("numbers", f"{name}: {error}", name=name) from None
+    if (item := object_in_itself(model, lambda item: _class_name(item) in _LINKED_BOTH_WAYS)) is not None:
+        name = _class_name(item)
+        raise StructureRefused("nesting", f"an object of {name} lies in itself: its answer has no end", name=name)
     if any(id(item) not in kept for item in with_gaps):
         # Comparisons ignore masked values, so every check of such an array would pass.
         raise StructureRefused("array", "an array with gaps lies outside the results of a search")

@@ -256,6 +256,25 @@ def _doubling(depth: int) -> bytes:
 
 _add("lists that hold each other", "nesting", pickled(_doubling(60)), pickled(_doubling(6)))
 _add("a list that lies in itself", "nesting", pickled(EMPTY_LIST, b"q\x00", b"h\x00", APPEND), pickled(_doubling(1)))
+_VOTING = "sklearn.ensemble._voting.VotingClassifier"
+_add(
+    "an ensemble that is its own member",
+    "nesting",
+    pickled(made(_VOTING), b"q\x00", attributes(final_estimator_=b"h\x00"), BUILD),
+    pickled(made(_VOTING), b"q\x00", attributes(final_estimator_=made(_VOTING)), BUILD),
+)
+_add(
+    "ensembles that are each other's members",
+    "nesting",
+    pickled(
+        made(_VOTING), b"q\x00",
+        attributes(final_estimator_=made(_VOTING, attributes(estimators_=EMPTY_LIST + b"h\x00" + APPEND))), BUILD,
+    ),
+    pickled(
+        made(_VOTING), b"q\x00",
+        attributes(final_estimator_=made(_VOTING, attributes(estimators_=EMPTY_LIST + made(LOGISTIC) + APPEND))), BUILD,
+    ),
+)  # fmt: skip
 _add("a number of the memo that nobody put", "memo", pickled(b"h\x05"), pickled(of(1), b"q\x05", b"0", b"h\x05"))
 _add("a value that is not there", "stack", pickled(APPEND), _PLAIN)
 _add("a mark that is not there", "stack", pickled(b"t"), _PLAIN)
