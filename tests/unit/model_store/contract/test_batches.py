@@ -1,0 +1,60 @@
+"""Rows of several callers are answered in one call: a model that compares the rows of a call cannot be served so."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.decomposition import NMF
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes the next import possible
+from sklearn.impute import IterativeImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from model_store.contract.proving import Claims, prove
+from model_store.errors import InvalidInput
+
+
+class _Ranks(ClassifierMixin, BaseEstimator):
+    """Its answer is a row's rank among the rows of the call."""
+
+    def fit(self, rows: Any, target: Any) -> "_Ranks":
+        self.classes_, self.n_features_in_ = np.array([0, 1]), rows.shape[1]
+        return self
+
+    def predict_proba(self, rows: Any) -> Any:
+        share = np.argsort(np.argsort(rows[:, 0])) / max(1, len(rows) - 1)
+        return np.column_stack([1 - share, share])
+
+
+def _data() -> tuple[Any, Any]:
+    rows = np.random.default_rng(0).normal(size=(80, 3))
+    return rows, (rows[:, 0] > 0).astype(int)
+
+
+def test_a_model_that_compares_the_rows_of_a_call_is_refused() -> None:
+    rows, target = _data()
+    with pytest.raises(InvalidInput, match="depends on the other rows of the same call"):
+        prove(_Ranks().fit(rows, target), Claims())
+
+
+def test_a_row_without_any_value_is_answered_as_alone() -> None:
+    rows, target = _data()
+    with_gaps = np.where(np.random.default_rng(1).random(rows.shape) < 0.2, np.nan, rows)
+    model = make_pipeline(IterativeImputer(max_iter=3, random_state=0), LogisticRegression()).fit(with_gaps, target)
+    empty, other = [np.nan] * 3, [1.0, -0.5, 0.25]
+    # In one call the library itself gives the empty row another answer.
+    alone, together = (model.predict_proba(np.array(asked))[0, 1] for asked in ([empty], [empty, other]))
+    assert abs(alone - together) > 1e-6
+    own = prove(model, Claims()).contract.own(model)
+    assert own.scores([empty, other]).tolist() == [alone, model.predict_proba(np.array([other]))[0, 1]]
+
+
+def test_factors_of_a_row_are_those_that_it_has_alone() -> None:
+    rows, target = _data()
+    steps = (MinMaxScaler(clip=True), NMF(2, init="nndsvda", max_iter=400, random_state=0), LogisticRegression())
+    model = make_pipeline(*steps).fit(rows, target)
+    alone = [model.predict_proba(rows[[number]])[0, 1] for number in range(5)]
+    assert model.predict_proba(rows[:5])[:, 1].tolist() != alone
+    assert prove(model, Claims()).contract.own(model).scores(rows[:5].tolist()).tolist() == alone
