@@ -235,6 +235,11 @@ def _add_proof(commands: Program) -> None:
         "compare artifacts, manifests, aliases and audit log: of the versions named, or of everything",
         f"{_PROGRAM} verify",
         _model_id(nargs=-1),
+        Option(
+            "--repair",
+            metavar="FROM",
+            help="first bring back what is damaged from a backup or another registry: a directory or s3://bucket/prefix",
+        ),
         Option("--public-key", multiple=True, metavar="KEY", help="also look for a signature by this key"),
         Option(
             "--policy",
@@ -346,7 +351,7 @@ def _add_moving(commands: Program) -> None:
         commands,
         "restore",
         run.restore,
-        "copy from a backup what the registry does not have",
+        "copy from a backup what the registry does not have, or has damaged",
         f"{_PROGRAM} restore /mnt/backup/registry",
         Argument("source", "a directory or s3://bucket/prefix", metavar="SRC"),
     )

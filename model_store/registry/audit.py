@@ -83,7 +83,7 @@ class AuditLog:
         previous, expected = _FIRST, 1
         for key in self._keys():
             content = self._storage.read(key)
-            record = _parse(key, content)
+            record = parse_record(key, content)
             if record.sequence != expected or key != _key(expected):
                 raise ChecksumMismatch(f"audit record {expected} is missing: after it comes {key}")
             if record.previous != previous:
@@ -113,7 +113,7 @@ class AuditLog:
             if not keys:
                 return 0, _FIRST
             last = self._storage.read(keys[-1])
-            return _parse(keys[-1], last).sequence, _digest(last)
+            return parse_record(keys[-1], last).sequence, _digest(last)
 
     def _keys(self) -> list[str]:
         return [key for key in self._storage.keys("audit") if key.endswith(".json")]
@@ -128,7 +128,13 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _parse(key: str, content: bytes) -> AuditRecord:
+def parse_record(key: str, content: bytes) -> AuditRecord:
+    """Reads a record as it is stored.
+
+    Raises:
+        UnreadableModel: it is not a record.
+        ChecksumMismatch: its bytes are not those that were written.
+    """
     try:
         record = AuditRecord(**json.loads(content))
         canonical = canonical_json(record.to_dict())

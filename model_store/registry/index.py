@@ -12,12 +12,14 @@ from typing import Any
 
 import msgspec
 
+from conventions.artifact_files import MANIFEST_FILE
 from model_store.errors import ModelNotFound, UnreadableModel
+from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.storage.base import Storage
 
 CACHE_KEY = ".index.json"
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _SHARED = ("feature_schema", "library_versions", "lineage")
 """Fields that are large and mostly equal among the versions of a model: the cache file holds each value once."""
 
@@ -66,7 +68,9 @@ class Index:
         try:
             metadata: ModelMetadata = read(model_id)
         except ModelNotFound:
-            # The version was deleted after it was listed.
+            # The version was deleted after it was listed, or its manifest was.
+            if self._storage.exists(version_prefix(model_id)):
+                self.damaged[model_id] = f"{model_id}: its {MANIFEST_FILE} is missing"
             return None
         except UnreadableModel as error:
             self.damaged[model_id] = str(error)
@@ -83,8 +87,8 @@ class Index:
                     return {}
                 shared = content["shared"]
                 return {
-                    model_id: (changed_ns, _unpacked(manifest, status, shared))
-                    for model_id, (changed_ns, status, manifest) in content["models"].items()
+                    model_id: (changed_ns, _unpacked(manifest, status, key_ids, shared))
+                    for model_id, (changed_ns, status, key_ids, manifest) in content["models"].items()
                 }
         except Exception:
             return {}
@@ -94,7 +98,12 @@ class Index:
         positions: dict[bytes, int] = {}
         shared: list[Any] = []
         models = {
-            model_id: [changed_ns, str(metadata.status), _packed(metadata.manifest(), positions, shared)]
+            model_id: [
+                changed_ns,
+                str(metadata.status),
+                metadata.key_ids,
+                _packed(metadata.manifest(), positions, shared),
+            ]
             for model_id, (changed_ns, metadata) in self._entries.items()
         }
         content = {"version": _CACHE_VERSION, "shared": shared, "models": models}
@@ -123,7 +132,7 @@ def _packed(manifest: dict[str, Any], positions: dict[bytes, int], shared: list[
     return manifest
 
 
-def _unpacked(manifest: dict[str, Any], status: str, shared: list[Any]) -> ModelMetadata:
+def _unpacked(manifest: dict[str, Any], status: str, key_ids: list[str], shared: list[Any]) -> ModelMetadata:
     for name in _SHARED:
         manifest[name] = shared[manifest[name]]
-    return ModelMetadata.from_manifest(manifest, ModelStatus(status))
+    return ModelMetadata.from_manifest(manifest, ModelStatus(status), key_ids)

@@ -111,6 +111,7 @@ class ModelMetadata:
     compression: str
     encrypted: bool
     key_fingerprints: tuple[str, ...]
+    """Of the keys at registration, in manifests of before; newer ones leave that to the state, since keys rotate."""
     model_class: str
     library_versions: Mapping[str, str]
     feature_schema: tuple[Mapping[str, Any], ...] = ()
@@ -126,6 +127,8 @@ class ModelMetadata:
     """Contract of the model without its features, and its golden rows; see `model_store.contract`. None for a version
     that was registered before contracts existed, or for the registry only."""
     status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
+    key_ids: tuple[str, ...] = field(default=(), compare=False)
+    """The keys that open the artifact now, by fingerprint or ARN, as the state says; empty before states said so."""
 
     @property
     def runtime_digest(self) -> str:
@@ -149,21 +152,29 @@ class ModelMetadata:
         return tuple(str(feature["name"]) for feature in self.feature_schema)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values."""
-        return {**asdict(self), "status": str(self.status)}
+        """All fields as plain JSON values; `key_fingerprints` are those of the keys that open the artifact now."""
+        values = {**asdict(self), "status": str(self.status)}
+        return {**values, "key_fingerprints": list(values.pop("key_ids") or values["key_fingerprints"])}
 
     def manifest(self) -> dict[str, Any]:
         """The immutable fields as plain JSON values."""
-        values = self.to_dict()
-        del values["status"]
+        values = asdict(self)
+        del values["status"], values["key_ids"]
         if self.contract is None:
             # Manifests of that time were written and signed so.
             del values["contract"]
         return values
 
     @classmethod
-    def from_manifest(cls, manifest: Mapping[str, Any], status: ModelStatus) -> "ModelMetadata":
+    def from_manifest(
+        cls, manifest: Mapping[str, Any], status: ModelStatus, key_ids: Iterable[str] = ()
+    ) -> "ModelMetadata":
         """Reads a manifest.
+
+        Args:
+            manifest: as it is stored.
+            status: of the state.
+            key_ids: of the state.
 
         Raises:
             UnreadableModel: it lacks a field, or has one that this program does not know.
@@ -182,7 +193,7 @@ class ModelMetadata:
             values["source"] = Source(**values["source"]) if values["source"] else None
         except TypeError as error:
             raise UnreadableModel(f"the manifest has a field of another kind ({error})") from None
-        values["status"] = status
+        values["status"], values["key_ids"] = status, tuple(key_ids)
         # Equals the frozen class's constructor with every field given, and is ten times as fast.
         made = object.__new__(cls)
         made.__dict__.update(values)
@@ -191,7 +202,7 @@ class ModelMetadata:
 
 @cache
 def _manifest_fields() -> frozenset[str]:
-    return frozenset(item.name for item in fields(ModelMetadata)) - {"status"}
+    return frozenset(item.name for item in fields(ModelMetadata)) - {"status", "key_ids"}
 
 
 def new_model_id(model_name: str, model_type: str, moment: datetime) -> str:

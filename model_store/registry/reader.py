@@ -56,15 +56,18 @@ class RegistryReader:
             UnreadableModel: its manifest or state is damaged.
         """
         manifest = self.read_json(model_id, MANIFEST_FILE)
-        state = self.read_json(model_id, STATE_FILE)
         try:
             require_manifest(manifest)
-            status = status_named(require_state(state)["status"])
+            state = self.state(model_id)
+            status = status_named(state["status"])
+        except ModelNotFound:
+            raise UnreadableModel(f"{model_id}: its {STATE_FILE} is missing") from None
         except (UnreadableModel, InvalidInput) as error:
-            raise UnreadableModel(f"{model_id}: {error}") from None
+            prefix = f"{model_id}: "
+            raise UnreadableModel(f"{prefix}{str(error).removeprefix(prefix)}") from None
         if manifest["model_id"] != model_id:
             raise UnreadableModel(f"{model_id}: the manifest is of {manifest['model_id']!r}")
-        return ModelMetadata.from_manifest(manifest, status)
+        return ModelMetadata.from_manifest(manifest, status, state.get("key_ids", ()))
 
     def find_by_source(self, sha256: str) -> list[ModelMetadata]:
         """The model versions that were registered from a file with this SHA-256, oldest first."""
@@ -83,8 +86,13 @@ class RegistryReader:
 
         Raises:
             ModelNotFound: no model version has this id.
+            UnreadableModel: the state is damaged.
         """
-        return self.read_json(model_id, STATE_FILE)
+        try:
+            return require_state(self.read_json(model_id, STATE_FILE))
+        except UnreadableModel as error:
+            prefix = f"{model_id}: "
+            raise UnreadableModel(f"{prefix}{str(error).removeprefix(prefix)}") from None
 
     def read_json(self, model_id: str, file: str) -> dict[str, Any]:
         """One of a model version's JSON files.

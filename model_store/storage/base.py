@@ -48,6 +48,12 @@ class Storage(Protocol):
     def remove(self, key: str) -> None:
         """Removes everything below a key; ModelNotFound when there is nothing."""
 
+    def leftovers(self, unchanged_seconds: float) -> list[str]:
+        """Keys of what interrupted commands have left and nothing has changed for so long."""
+
+    def remove_leftover(self, key: str) -> None:
+        """Removes one of them."""
+
     def staged(self, name: str) -> AbstractContextManager[Path | None]:
         """A new local directory to fill; None when another process fills one of this name."""
 

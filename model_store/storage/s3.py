@@ -13,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
@@ -167,9 +168,9 @@ class S3Storage:
             obstore.put(self._store, self._full(key), content)
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys of all objects below a prefix, sorted, without names that begin with a dot."""
-        found = [f"{prefix}/{name}" for name, _ in self._listed(f"{prefix}/")]
-        return sorted(key for key in found if not any(part.startswith(".") for part in key.split("/")))
+        """Keys of all objects below a prefix, sorted, without names below it that begin with a dot."""
+        names = [name for name, _ in self._listed(f"{prefix}/")]
+        return sorted(f"{prefix}/{name}" for name in names if not any(part.startswith(".") for part in name.split("/")))
 
     def remove(self, key: str) -> None:
         """Removes everything below a key, the manifest first, so that no reader sees a part of a version.
@@ -188,6 +189,39 @@ class S3Storage:
             for start in range(0, len(names), _MAX_KEYS_REMOVED_AT_ONCE):
                 batch = names[start : start + _MAX_KEYS_REMOVED_AT_ONCE]
                 obstore.delete(self._store, [self._full(f"{key}/{name}") for name in batch])
+
+    def leftovers(self, unchanged_seconds: float) -> list[str]:
+        """Versions that never got their manifest and that nothing has changed for so long.
+
+        Args:
+            unchanged_seconds: younger ones may belong to a command that still works.
+        """
+        import obstore
+
+        start = self._full("models/")
+        newest: dict[str, datetime] = {}
+        whole: set[str] = set()
+        with self._failures("models", "listed"):
+            for page in obstore.list(self._store, start.rstrip("/")):
+                for item in page:
+                    name, version, *rest = [*item["path"].removeprefix(start).split("/", 2), "", ""][:3]
+                    if version.startswith(".") or not rest[0]:
+                        continue
+                    key = f"models/{name}/{version}"
+                    newest[key] = max(newest.get(key, item["last_modified"]), item["last_modified"])
+                    if rest[0] == MANIFEST_FILE:
+                        whole.add(key)
+        before = datetime.now(UTC) - timedelta(seconds=unchanged_seconds)
+        return sorted(key for key, changed in newest.items() if key not in whole and changed < before)
+
+    def remove_leftover(self, key: str) -> None:
+        """Removes one of them.
+
+        Raises:
+            StorageFailed: it cannot be removed.
+        """
+        with suppress(ModelNotFound):
+            self.remove(key)
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:
