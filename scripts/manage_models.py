@@ -158,7 +158,7 @@ def _add_looking(commands: Program) -> None:
         Option("--tag", multiple=True, metavar="TAG", help="only those with this tag; may be repeated"),
         Option("--metric", multiple=True, metavar="CONDITION", help="such as 'accuracy>0.95'; may be repeated"),
         Option("--sort", default="created_at", metavar="FIELD", help="a field or metric, - before it for descending"),
-        Option("--limit", type=int, metavar="N", help="how many at most"),
+        Option("--limit", type=click.IntRange(min=1), metavar="N", help="how many at most"),
     )
     add_command(
         commands, "info", run.info, "show all that is known of a version", f"{_PROGRAM} info {_ID}", _model_id()
@@ -376,7 +376,7 @@ def _add_removal(commands: Program) -> None:
         Argument("directory", metavar="DIR", type=path_type()),
         Option(
             "--keep-latest",
-            type=int,
+            type=click.IntRange(min=1),
             default=5,
             metavar="N",
             help="how many versions stay of each model (5); files are of one model when their names differ in a "

@@ -19,6 +19,7 @@ _TYPE_PATTERN = r"[A-Za-z][A-Za-z0-9-]{0,62}"
 _NAME = re.compile(_NAME_PATTERN)
 _TYPE = re.compile(_TYPE_PATTERN)
 _MODEL_ID = re.compile(rf"(?P<name>{_NAME_PATTERN})_(?P<type>{_TYPE_PATTERN})_[0-9]{{8}}_[0-9]{{6}}")
+_LONGEST_TEXT = 1 << 20
 _TAG = re.compile(r"[^\s,][^,\n]{0,62}")
 
 
@@ -243,6 +244,20 @@ def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None
     for tag in tags:
         if not _TAG.fullmatch(tag):
             raise InvalidInput(f"tag {tag!r} is not allowed; allowed: 1 to 63 characters without commas")
+
+
+def require_text(name: str, text: str) -> None:
+    """Raises InvalidInput unless a text can be stored: Unicode, of at most a mebibyte.
+
+    Raises:
+        InvalidInput: it cannot; names it.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(f"the {name} is not Unicode text: it has a character of another encoding") from None
+    if size > _LONGEST_TEXT:
+        raise InvalidInput(f"the {name} has {size} bytes; allowed: {_LONGEST_TEXT}")
 
 
 def require_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

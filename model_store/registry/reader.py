@@ -32,13 +32,14 @@ class RegistryReader:
     def list_models(self, status: ModelStatus | str | None = None, name: str | None = None) -> list[ModelMetadata]:
         """All model versions, or those of a status or a name, oldest first; damaged ones are left out.
 
+        The versions of a model are in the order of their numbers, also where a clock was set back.
+
         Raises:
             InvalidInput: there is no such status.
         """
         wanted = status_named(status) if status is not None else None
         found = self._index.models(self._names(name), self.get_metadata)
-        found.sort(key=lambda item: (item.created_at, item.model_id))
-        return [item for item in found if wanted is None or item.status is wanted]
+        return [item for item in _in_order(found) if wanted is None or item.status is wanted]
 
     def damaged_models(self, name: str | None = None) -> dict[str, str]:
         """The model versions whose manifest or state cannot be read, each with the reason; all or those of a name."""
@@ -143,3 +144,16 @@ class RegistryReader:
         """
         with open_artifact(self.artifact_path(model_id)) as artifact:
             return tuple(sorted(slot.key_id for slot in artifact.header.slots))
+
+
+def _in_order(versions: list[ModelMetadata]) -> list[ModelMetadata]:
+    """Versions by time; those of one model by number: a clock that was set back does not make a version older."""
+    versions.sort(key=lambda item: (item.model_name, item.version))
+    name, latest = "", ""
+    times = []
+    for item in versions:
+        latest = max(latest, item.created_at) if item.model_name == name else item.created_at
+        name = item.model_name
+        times.append(latest)
+    order = sorted(range(len(versions)), key=lambda number: times[number])
+    return [versions[number] for number in order]

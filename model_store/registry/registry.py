@@ -118,7 +118,7 @@ class ModelRegistry(RegistryReader):
         request = RegistrationRequest(
             model_name=model_name,
             description=description,
-            tags=tuple(tags),
+            tags=tags if isinstance(tags, str) else tuple(tags),
             author=author,
             performance_metrics=performance_metrics or {},
             **options,
@@ -229,7 +229,15 @@ class ModelRegistry(RegistryReader):
         metadata.status.require_transition(target)
         self.require_right("status", model_id)
         self.audit.append("status", model_id, reason, **{"from": str(metadata.status), "to": str(target)})
-        self.change_state(model_id, lambda state: enter_status(state, target, self.actor, reason))
+
+        def change(state: dict[str, Any]) -> None:
+            # Somebody else may have changed it since: the present status decides.
+            present = status_named(state["status"])
+            if present is not target:
+                present.require_transition(target)
+                enter_status(state, target, self.actor, reason)
+
+        self.change_state(model_id, change)
         return replace(metadata, status=target)
 
     def record_deployment(self, model_id: str, *, environment: str, deployment_id: str) -> None:
