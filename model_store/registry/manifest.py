@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +19,7 @@ _TYPE_PATTERN = r"[A-Za-z][A-Za-z0-9-]{0,62}"
 _NAME = re.compile(_NAME_PATTERN)
 _TYPE = re.compile(_TYPE_PATTERN)
 _MODEL_ID = re.compile(rf"(?P<name>{_NAME_PATTERN})_(?P<type>{_TYPE_PATTERN})_[0-9]{{8}}_[0-9]{{6}}")
+_DEFERRED = "_deferred_manifest"
 _LONGEST_TEXT = 1 << 20
 _TAG = re.compile(r"[^\s,][^,\n]{0,62}")
 
@@ -115,16 +116,16 @@ class ModelMetadata:
     """Of the keys at registration, in manifests of before; newer ones leave that to the state, since keys rotate."""
     model_class: str
     library_versions: Mapping[str, str]
-    feature_schema: tuple[Mapping[str, Any], ...] = ()
+    feature_schema: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
     """One object a feature, in the model's order: `name`, `type`, and where known `minimum` and `maximum`."""
-    source: Source | None = None
+    source: Source | None = field(default_factory=lambda: None)
     lineage: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from, as far as it is known: `git_commit`, `parameters`, `training_data` (name, SHA-256, size)."""
-    runtime: Mapping[str, Any] | None = None
+    runtime: Mapping[str, Any] | None = field(default_factory=lambda: None)
     """The optimized form that is served: `format` (`onnx` or `native`) and, for ONNX, its `digest`, `size_bytes`,
     `payload_bytes`, `largest_difference` from the model, `tolerance` and `sample_rows`; for `native`, the `reason`.
     None: not made."""
-    contract: Mapping[str, Any] | None = None
+    contract: Mapping[str, Any] | None = field(default_factory=lambda: None)
     """Contract of the model without its features, and its golden rows; see `model_store.contract`. None for a version
     that was registered before contracts existed, or for the registry only."""
     status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
@@ -199,6 +200,29 @@ class ModelMetadata:
         made = object.__new__(cls)
         made.__dict__.update(values)
         return made
+
+    @classmethod
+    def deferred(cls, known: Mapping[str, Any], manifest: Callable[[], Mapping[str, Any]]) -> "ModelMetadata":
+        """Metadata whose manifest is read when a field is asked for that is not known yet.
+
+        Args:
+            known: some of the fields, `status` and `key_ids` among them.
+            manifest: gives the manifest; `from_manifest` could read it.
+        """
+        made = object.__new__(cls)
+        made.__dict__.update(known)
+        made.__dict__[_DEFERRED] = manifest
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        """A field of a deferred manifest; no field has a default in the class, so that each missing one comes here."""
+        read = None if name.startswith("__") else self.__dict__.get(_DEFERRED)
+        if read is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        whole = self.from_manifest(read(), self.status, self.key_ids)
+        self.__dict__.update(whole.__dict__)
+        self.__dict__.pop(_DEFERRED, None)
+        return getattr(self, name)
 
 
 @cache

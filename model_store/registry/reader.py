@@ -38,16 +38,17 @@ class RegistryReader:
             InvalidInput: there is no such status.
         """
         wanted = status_named(status) if status is not None else None
-        found = self._index.models(self._names(name), self.get_metadata)
+        if name is not None and not is_model_name(name):
+            return []
+        found = self._index.models(name, self.get_metadata)
         return [item for item in _in_order(found) if wanted is None or item.status is wanted]
 
     def damaged_models(self, name: str | None = None) -> dict[str, str]:
         """The model versions whose manifest or state cannot be read, each with the reason; all or those of a name."""
-        self._index.models(self._names(name), self.get_metadata)
+        if name is not None and not is_model_name(name):
+            return {}
+        self._index.models(name, self.get_metadata)
         return dict(sorted(self._index.damaged.items()))
-
-    def _names(self, name: str | None) -> list[str]:
-        return self.storage.names("models") if name is None else [name] if is_model_name(name) else []
 
     def get_metadata(self, model_id: str) -> ModelMetadata:
         """Metadata of a model version.
@@ -148,12 +149,12 @@ class RegistryReader:
 
 def _in_order(versions: list[ModelMetadata]) -> list[ModelMetadata]:
     """Versions by time; those of one model by number: a clock that was set back does not make a version older."""
-    versions.sort(key=lambda item: (item.model_name, item.version))
+    by_number = sorted((item.model_name, item.version, item.created_at, at) for at, item in enumerate(versions))
     name, latest = "", ""
-    times = []
-    for item in versions:
-        latest = max(latest, item.created_at) if item.model_name == name else item.created_at
-        name = item.model_name
-        times.append(latest)
-    order = sorted(range(len(versions)), key=lambda number: times[number])
-    return [versions[number] for number in order]
+    by_time = []
+    for model_name, version, created_at, at in by_number:
+        latest = created_at if model_name != name or created_at > latest else latest
+        name = model_name
+        by_time.append((latest, model_name, version, at))
+    by_time.sort()
+    return [versions[at] for _, _, _, at in by_time]

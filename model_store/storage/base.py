@@ -21,8 +21,12 @@ class Storage(Protocol):
     def names(self, key: str) -> list[str]:
         """Sorted names of the prefixes directly below a key."""
 
-    def changes(self, key: str) -> list[tuple[str, int, bool]]:
-        """Each such name with a number that changes with its content, and whether that number is final."""
+    @property
+    def parallel_reads(self) -> int:
+        """How many objects are read at once where many are: 1 for a local storage."""
+
+    def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
+        """The versions of a name, or of all: id, a number that changes with the files, and whether it is final."""
 
     def count(self, key: str) -> int:
         """How many objects lie right below a key."""

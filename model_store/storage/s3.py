@@ -21,6 +21,7 @@ from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 from model_store.storage.s3_clients import object_store
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
+_PARALLEL_READS = 32
 
 
 class S3Storage:
@@ -89,15 +90,25 @@ class S3Storage:
         """Names right below a key that have objects below them, sorted."""
         return sorted({name for name, _ in self._split(key) if not name.startswith(".")})
 
-    def changes(self, key: str) -> list[tuple[str, int, bool]]:
-        """Each name with a number made of the ETags below it, without versions that have no manifest."""
+    @property
+    def parallel_reads(self) -> int:
+        """Objects are read so many at once."""
+        return _PARALLEL_READS
+
+    def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
+        """The model versions of a name, or of all: id and a number made of the ETags of its objects.
+
+        One listing tells all; versions without a manifest are left out.
+        """
         tags: dict[str, list[str]] = defaultdict(list)
         whole: set[str] = set()
-        for name, (rest, tag) in self._split(key):
-            tags[name].append(f"{rest}={tag}")
+        depth = 1 if name is None else 0
+        for key, tag in self._listed("models/" if name is None else f"models/{name}/"):
+            _, version, rest, *_ = ["", *key.split("/", 1 + depth)[depth:], "", ""]
+            tags[version].append(f"{rest}={tag}")
             if rest == MANIFEST_FILE:
-                whole.add(name)
-        return [(name, _number(tags[name]), True) for name in sorted(whole)]
+                whole.add(version)
+        return [(version, _number(tags[version]), True) for version in sorted(whole)]
 
     def count(self, key: str) -> int:
         """How many objects lie right below a key."""
