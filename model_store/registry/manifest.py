@@ -18,7 +18,7 @@ _NAME_PATTERN = r"[A-Za-z](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9])){0,62}"
 _TYPE_PATTERN = r"[A-Za-z][A-Za-z0-9-]{0,62}"
 _NAME = re.compile(_NAME_PATTERN)
 _TYPE = re.compile(_TYPE_PATTERN)
-_MODEL_ID = re.compile(rf"(?P<name>{_NAME_PATTERN})_(?P<type>{_TYPE_PATTERN})_[0-9]{{8}}_[0-9]{{6}}")
+_MODEL_ID = re.compile(rf"(?P<name>{_NAME_PATTERN})_(?P<type>{_TYPE_PATTERN})_[0-9]{{8}}_[0-9]{{6}}(?:-[0-9]{{1,9}})?")
 _DEFERRED = "_deferred_manifest"
 _LONGEST_TEXT = 1 << 20
 _TAG = re.compile(r"[^\s,][^,\n]{0,62}")
@@ -230,9 +230,17 @@ def _manifest_fields() -> frozenset[str]:
     return frozenset(item.name for item in fields(ModelMetadata)) - {"status", "key_ids"}
 
 
-def new_model_id(model_name: str, model_type: str, moment: datetime) -> str:
-    """The id of a model version, such as `fraud_detector_XGBoost_20241009_123456`."""
-    return f"{model_name}_{model_type}_{moment.astimezone(UTC):%Y%m%d_%H%M%S}"
+def new_model_id(model_name: str, model_type: str, moment: datetime, version: int | None = None) -> str:
+    """The id of a model version, such as `fraud_detector_XGBoost_20241009_123456`.
+
+    Args:
+        model_name: of the model.
+        model_type: such as `XGBoost`.
+        moment: of the registration.
+        version: makes the id another one, `…_123456-7`, where a version of the same second has the shorter one.
+    """
+    suffix = "" if version is None else f"-{version}"
+    return f"{model_name}_{model_type}_{moment.astimezone(UTC):%Y%m%d_%H%M%S}{suffix}"
 
 
 def name_of(model_id: str) -> str:

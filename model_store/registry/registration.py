@@ -1,8 +1,9 @@
 """Writes a model as a new version: all files go into a staging directory, which is then published in one step."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from conventions.artifact_files import (
     SIGNATURE_FILE,
     STATE_FILE,
 )
+from model_store.errors import ModelStoreError, VersionConflict
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.audit import AuditLog
 from model_store.registry.layout import bound_contract, now, rfc3339, version_prefix, write_json
@@ -26,6 +28,11 @@ from model_store.storage.base import Storage
 if TYPE_CHECKING:
     from model_store.contract.preparing import Prepared
     from model_store.contract.proving import Proven
+
+
+_LAST = ".last"
+"""A hint: the number that was claimed last. Its name begins with a dot, so that it does not count as a claim."""
+_REMEMBERED = 1000
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class Registration:
         self._audit = audit
         self._actor = actor
         self._encrypt = encrypt
+        self._given: deque[str] = deque(maxlen=_REMEMBERED)
+        """The ids that this process gave last: the next registration of the same second gets another one at once."""
 
     def register(self, prepared: "Prepared", request: RegistrationRequest, persistence: SecureModelPersistence) -> str:
         """Registers a model as a new version and returns its id.
@@ -66,11 +75,13 @@ class Registration:
         candidate = _Version(prepared, request, persistence, self._fields(prepared, request))
         number = self._claim_version(request.model_name)
         moment = datetime.now(UTC).replace(microsecond=0)
-        while True:
-            model_id = new_model_id(request.model_name, prepared.model_type, moment)
-            if self._try_to_register(candidate, model_id, number, moment):
+        name, kind = request.model_name, prepared.model_type
+        # Two versions of one second: the number, which no other version has, tells them apart.
+        for model_id in (new_model_id(name, kind, moment), new_model_id(name, kind, moment, number)):
+            if model_id not in self._given and self._try_to_register(candidate, model_id, number, moment):
+                self._given.append(model_id)
                 return model_id
-            moment += timedelta(seconds=1)
+        raise VersionConflict(f"{new_model_id(name, kind, moment, number)} exists already; register the model again")
 
     def _fields(self, prepared: "Prepared", request: RegistrationRequest) -> dict[str, Any]:
         require_names(request.model_name, prepared.model_type, request.tags)
@@ -92,7 +103,8 @@ class Registration:
 
     def _try_to_register(self, candidate: _Version, model_id: str, version: int, moment: datetime) -> bool:
         prefix = version_prefix(model_id)
-        if self._storage.exists(prefix):
+        if self._storage.parallel_reads == 1 and self._storage.exists(prefix):
+            # A remote storage is not asked: publishing tells, and two versions of one second are rare.
             return False
         with self._storage.staged(model_id) as staging:
             if staging is None:
@@ -185,10 +197,18 @@ class Registration:
     def _claim_version(self, model_name: str) -> int:
         """Claims the next version number of a name; a failed registration does not release it."""
         claims = f"models/{model_name}/.versions"
-        number = self._storage.count(claims) + 1
+        number = self._last_claimed(claims) + 1
         while not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):
             number += 1
+        self._storage.put_best_effort(f"{claims}/{_LAST}", str(number).encode())
         return number
+
+    def _last_claimed(self, claims: str) -> int:
+        """The number that was claimed last, as a file beside the claims says; without it they are counted."""
+        try:
+            return int(self._storage.read(f"{claims}/{_LAST}"))
+        except (ModelStoreError, ValueError):
+            return self._storage.count(claims)
 
 
 def _described(path: Path | None) -> dict[str, Any] | None:

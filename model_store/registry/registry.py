@@ -67,6 +67,7 @@ class ModelRegistry(RegistryReader):
         self.audit = AuditLog(self.storage, self.actor)
         self._given_keys = keys
         self._encrypt = encrypt
+        self._registration: Registration | None = None
         self._rights = (policy or AccessPolicy.from_environment()).rights_of(self.actor)
 
     @property
@@ -145,8 +146,9 @@ class ModelRegistry(RegistryReader):
         persistence = SecureModelPersistence(
             keys=self.keys, default_compression=request.compression, default_format=prepared.serializer
         )
-        registration = Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
-        return registration.register(prepared, request, persistence)
+        if self._registration is None:
+            self._registration = Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
+        return self._registration.register(prepared, request, persistence)
 
     def load_model(self, model_id: str, trusted: Collection[str] = ()) -> tuple[Any, ModelMetadata]:
         """Loads a model version after authenticating its artifact against its manifest.

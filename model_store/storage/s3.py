@@ -112,7 +112,7 @@ class S3Storage:
 
     def count(self, key: str) -> int:
         """How many objects lie right below a key."""
-        return sum("/" not in name for name, _ in self._listed(f"{key}/"))
+        return sum("/" not in name and not name.startswith(".") for name, _ in self._listed(f"{key}/"))
 
     def read(self, key: str) -> bytes:
         """An object's content.
