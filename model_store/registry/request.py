@@ -29,6 +29,9 @@ class RegistrationRequest(PreparationOptions):
         source_description: name, SHA-256 and size of the file that was read; None: of the file at `source` now.
         signing_key: signs the manifest.
         compression: of the artifact.
+        lineage: facts of where the model comes from, beside commit, parameters and training data.
+        action: of the audit record, `register` or `import`.
+        reason: why; stands in the audit record.
     """
 
     model_name: str
@@ -41,6 +44,9 @@ class RegistrationRequest(PreparationOptions):
     training_data_description: Mapping[str, Any] | None = None
     signing_key: "Ed25519PrivateKey | None" = None
     compression: CompressionType | str = CompressionType.ZSTD
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    action: str = "register"
+    reason: str = ""
 
     def require_valid(self) -> None:
         """Raises InvalidInput unless the fields are allowed for every model.
