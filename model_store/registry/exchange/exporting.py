@@ -25,9 +25,10 @@ from model_store.artifact.reader import open_artifact
 from model_store.confinement.answers import are_texts, garbled, serialized_model
 from model_store.confinement.messages import in_memory
 from model_store.confinement.opening import Answer, open_confined
+from model_store.contract.features import default_names
 from model_store.errors import EncryptionExpected, StorageFailed, VersionConflict
 from model_store.registry.exchange.mlmodel import FLAVOURS, MLMODEL
-from model_store.registry.exchange.signature import signature_of_features
+from model_store.registry.exchange.signature import signature_of_features, signature_of_width
 from model_store.registry.layout import context_of
 from model_store.registry.manifest import ModelMetadata
 from model_store.serialization.formats import SerializationFormat
@@ -223,9 +224,14 @@ def _mlmodel(written: _Written, metadata: ModelMetadata, python: str) -> dict[st
 
 def _signature(metadata: ModelMetadata) -> dict[str, Any] | None:
     """The signature of a model's contract; None for a model that takes texts instead of a table."""
-    if not metadata.feature_schema or (metadata.contract or {}).get("input") == "texts":
+    takes = (metadata.contract or {}).get("input")
+    if not metadata.feature_schema or takes == "texts":
         return None
-    return {"inputs": json.dumps(signature_of_features(metadata.feature_schema)), "outputs": None, "params": None}
+    unnamed = takes == "array" and metadata.feature_names == default_names(len(metadata.feature_names))
+    inputs = (
+        signature_of_width(len(metadata.feature_names)) if unnamed else signature_of_features(metadata.feature_schema)
+    )
+    return {"inputs": json.dumps(inputs), "outputs": None, "params": None}
 
 
 def _told(metadata: ModelMetadata) -> dict[str, Any]:

@@ -115,12 +115,12 @@ def _read(folder: Folder, place: _Place, run_id: str | None, read_documents: Doc
     metrics: dict[str, float] = {}
     parameters: dict[str, str] = {}
     tags: dict[str, str] = {}
-    # What the model itself recorded takes precedence over its run.
+    # Metrics and parameters that the model itself recorded take precedence over its run's; tags are the run's first.
     for below in (run if recorded.run_id else "", place.model):
         if below:
             metrics |= _metrics(folder, below)
             parameters |= _texts(folder, f"{below}/params")
-            tags |= _texts(folder, f"{below}/tags")
+            tags = {**_texts(folder, f"{below}/tags"), **tags}
     return Run(
         run_id=recorded.run_id or "",
         run_name=recorded.run_name or tags.get("mlflow.runName", "")[:_MOST_NAME],

@@ -82,6 +82,11 @@ def signature_of_features(features: Sequence[Mapping[str, Any]]) -> list[dict[st
     return [{"type": _type_of(feature), "name": feature["name"], "required": True} for feature in features]
 
 
+def signature_of_width(width: int) -> list[dict[str, Any]]:
+    """The `inputs` of a signature for a table of numbers without names."""
+    return [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, width]}}]
+
+
 def _type_of(feature: Mapping[str, Any]) -> str:
     kind = feature.get("type", "number")
     if kind == "category":
