@@ -77,6 +77,8 @@ def _entries(file: BinaryIO) -> dict[str, _Entry]:
     found: dict[str, _Entry] = {}
     for name, entry in _zipped(file) if zipfile.is_zipfile(file) else _tarred(file):
         clean = name.removeprefix("./")
+        if clean.startswith("/") or "\\" in clean or ".." in clean.split("/"):
+            raise UnreadableModel(f"the archive holds {clean[:200]!r}, which lies outside of it")
         if clean in found:
             raise UnreadableModel(f"the archive holds {clean[:200]!r} twice")
         found[clean] = entry

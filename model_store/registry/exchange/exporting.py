@@ -75,8 +75,11 @@ class _Written:
 
 
 def mlflow_directory(model_id: str, path: Path) -> Path:
-    """The directory of an export: the path itself, or one named by the model id in an existing directory."""
-    return path / model_id if path.is_dir() else path
+    """The directory of an export: the path itself, or one named by the model id in an existing directory.
+
+    A directory that holds an MLflow model already is never taken for one to write into.
+    """
+    return path / model_id if path.is_dir() and not (path / MLMODEL).exists() else path
 
 
 def export_mlflow(registry: "ModelRegistry", model_id: str, path: Path) -> dict[str, str]:
