@@ -27,7 +27,7 @@ from model_store.confinement.messages import in_memory
 from model_store.confinement.opening import Answer, open_confined
 from model_store.contract.features import default_names
 from model_store.errors import EncryptionExpected, StorageFailed, VersionConflict
-from model_store.registry.exchange.mlmodel import FLAVOURS, MLMODEL
+from model_store.registry.exchange.mlmodel import MLMODEL
 from model_store.registry.exchange.signature import signature_of_features, signature_of_width
 from model_store.registry.layout import context_of
 from model_store.registry.manifest import ModelMetadata
@@ -43,6 +43,14 @@ _FILES = {
     SerializationFormat.XGBOOST: "model.ubj",
     SerializationFormat.LIGHTGBM: "model.lgb",
 }
+_BOOSTER = "lightgbm.basic.Booster"
+_WRITTEN = {
+    ("sklearn", SerializationFormat.PICKLE): "",
+    ("xgboost", SerializationFormat.XGBOOST): "xgboost.sklearn.",
+    ("lightgbm", SerializationFormat.PICKLE): "lightgbm.sklearn.",
+    ("lightgbm", SerializationFormat.LIGHTGBM): _BOOSTER,
+}
+"""What a child may have written, and how the name of the class begins that MLflow makes of it."""
 _DISTRIBUTIONS = {
     "sklearn": ("scikit-learn",),
     "xgboost": ("xgboost", "xgboost-cpu"),
@@ -108,7 +116,7 @@ def export_mlflow(registry: "ModelRegistry", model_id: str, path: Path) -> dict[
     with _payload(registry, metadata) as (payload, about):
         answer = open_confined("mlflow", about, {"model": payload})
     try:
-        written = _written(answer)
+        written = _written(answer, metadata)
         files = {**_texts(written, metadata), written.file: written.content}
         with _whole_directory(target) as staging:
             return {name: _write(staging / name, content) for name, content in sorted(files.items())}
@@ -139,7 +147,7 @@ def _payload(registry: "ModelRegistry", metadata: ModelMetadata) -> Iterator[tup
         )
 
 
-def _written(answer: Answer) -> _Written:
+def _written(answer: Answer, metadata: ModelMetadata) -> _Written:
     """The child's answer, checked again."""
     values = answer.values
     flavour, packages = values.get("flavour"), values.get("packages")
@@ -147,11 +155,12 @@ def _written(answer: Answer) -> _Written:
         serializer = SerializationFormat(values.get("serializer"))
     except ValueError:
         raise garbled() from None
-    if flavour not in FLAVOURS or serializer not in _FILES or not are_texts(packages):
+    if (flavour, serializer) not in _WRITTEN or not are_texts(packages):
         raise garbled()
-    model = serialized_model(answer, serializer)
-    loaded = values.get("loaded_class")
-    if loaded not in (model.model_class, "lightgbm.basic.Booster"):
+    model, loaded = serialized_model(answer, serializer), values.get("loaded_class")
+    own = model.model_class == metadata.model_class
+    # MLflow imports the class that a flavour names.
+    if not own or loaded not in (model.model_class, _BOOSTER) or not loaded.startswith(_WRITTEN[flavour, serializer]):
         raise garbled()
     versions = {}
     for package in packages:
@@ -161,7 +170,7 @@ def _written(answer: Answer) -> _Written:
                 versions[name.removesuffix("-cpu")] = installed.version(name)
             except installed.PackageNotFoundError:
                 continue
-    return _Written(flavour, str(loaded), serializer, model.content, versions)
+    return _Written(str(flavour), str(loaded), serializer, model.content, versions)
 
 
 def _texts(written: _Written, metadata: ModelMetadata) -> dict[str, BinaryIO]:

@@ -3,6 +3,7 @@
 model_id, notes = import_mlflow(registry, Path("mlruns/1/…/artifacts/model"), RegistrationRequest(model_name=""))
 """
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from model_store.confinement.messages import in_memory
 from model_store.confinement.opening import open_confined
-from model_store.errors import InvalidInput, UntrustedType
+from model_store.errors import InvalidInput, SizeLimit, UntrustedType
 from model_store.registry.exchange.archive import Archive
 from model_store.registry.exchange.folder import Folder
 from model_store.registry.exchange.mlmodel import (
@@ -29,6 +30,7 @@ from model_store.registry.exchange.signature import features_of_signature
 from model_store.registry.manifest import is_model_name
 from model_store.registry.outside import register_open
 from model_store.registry.request import RegistrationRequest
+from model_store.serialization.compression import DEFAULT_MAX_BYTES
 
 if TYPE_CHECKING:
     from model_store.contract.preparing import Prepared
@@ -98,6 +100,8 @@ def import_mlflow(
         asked.require_valid()
         notes = [f"the metric {name!r} is not a finite number and was left out" for name in found.run.left_out]
         with source.open(file.path) as content:
+            if os.fstat(content.fileno()).st_size > DEFAULT_MAX_BYTES:
+                raise SizeLimit(f"{path / file.path} has more than {DEFAULT_MAX_BYTES >> 30} GiB")
             suffix = xgboost_suffix(content) if file.suffix == ".xgb" else file.suffix
 
             def complete(prepared: "Prepared") -> "Prepared":
@@ -111,6 +115,8 @@ def import_mlflow(
                 )  # fmt: skip
             except UntrustedType as error:
                 raise _explained(error, file) from None
+            except InvalidInput as error:
+                raise _contradicted(error, features) from None
     return model_id, [*notes, *warnings]
 
 
@@ -119,7 +125,7 @@ def _opened(path: Path) -> Iterator[tuple[Folder | Archive, Path | None]]:
     """The files of one model, and its directory where it has one."""
     if not path.is_dir():
         with Archive(path) as archive:
-            yield archive.below(_one_of(archive.directories_with(MLMODEL), path)), None
+            yield archive.below(_one_of(archive.directories_with(MLMODEL), path, "unpack it, and ")), None
         return
     directory = _model_directory(path.resolve(), path)
     folder = Folder(directory)
@@ -142,7 +148,7 @@ def _model_directory(path: Path, shown: Path) -> Path:
     return names[_one_of(list(names), shown)]
 
 
-def _one_of(directories: list[str], shown: Path) -> str:
+def _one_of(directories: list[str], shown: Path, first: str = "") -> str:
     if not directories:
         raise InvalidInput(
             f"{shown}: no MLflow model: there is no file {MLMODEL} in it. Name the directory of a model, such as "
@@ -150,7 +156,7 @@ def _one_of(directories: list[str], shown: Path) -> str:
         )
     if len(directories) > 1:
         some = ", ".join(sorted(directories)[:4])
-        raise InvalidInput(f"{shown}: holds {len(directories)} MLflow models; name one of them: {some}")
+        raise InvalidInput(f"{shown}: holds {len(directories)} MLflow models; {first}name one of them: {some}")
     return directories[0]
 
 
@@ -210,7 +216,7 @@ def _name_of(found: _Found) -> str:
     if not name:
         raise InvalidInput("MLflow has recorded no name of the model or its run here; give one: --name NAME")
     if not is_model_name(name):
-        proposed = _NOT_IN_A_NAME.sub("_", name).strip("_-")[:63] or "NAME"
+        proposed = _NOT_IN_A_NAME.sub("_", name).lstrip("_-0123456789")[:63].rstrip("_-") or "NAME"
         raise InvalidInput(
             f"MLflow's name {name[:200]!r} is not a model name here; give one, such as --name {proposed}"
         )
@@ -250,6 +256,19 @@ def _require_width(prepared: "Prepared", width: int | None) -> None:
     taken = len(prepared.feature_schema)
     if width is not None and taken and width != taken:
         raise InvalidInput(f"MLmodel: the signature has {width} columns, the model takes {taken}")
+
+
+def _contradicted(error: InvalidInput, features: list[dict[str, Any]] | None) -> InvalidInput:
+    """The refusal of a model that its signature contradicts, with the columns concerned; any other stays as it is."""
+    message = str(error)
+    if features and message.startswith("the description"):
+        return InvalidInput(f"{MLMODEL}: its signature contradicts the model: {message}")
+    other = [f"{each['name']!r} ({each['type']})" for each in features or () if each["type"] in ("text", "time")]
+    if other and message.startswith("the model does not answer an ordinary row"):
+        return InvalidInput(
+            f"{MLMODEL}: its signature names columns that are not numbers: {', '.join(other[:5])}; {message}"
+        )
+    return error
 
 
 def _explained(error: UntrustedType, file: ModelFile) -> UntrustedType:

@@ -26,6 +26,7 @@ _MOST_VALUES = 1000
 _MOST_TEXT_BYTES = 256 << 10
 """Of all parameters together, and of all tags: they stand in the manifest, which every list reads."""
 _MOST_METRIC_BYTES = 16 << 20
+"""Of all metrics together."""
 _MOST_META_BYTES = 1 << 20
 _READ_TAGS = ("mlflow.runName", "mlflow.user", "mlflow.note.content", "mlflow.source.git.commit")
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
@@ -100,7 +101,8 @@ def _place_of(directory: Path) -> _Place | None:
             continue
         if recorded.parent.name == "models" and _MODEL_ID.fullmatch(recorded.name):
             return _Place(recorded.parent.parent, model=f"models/{recorded.name}")
-        return _Place(recorded.parent, run=recorded.name)
+        if _RUN_ID.fullmatch(recorded.name):
+            return _Place(recorded.parent, run=recorded.name)
     return None
 
 
@@ -143,10 +145,19 @@ def _meta(folder: Folder, below: str, read_documents: Documents) -> _RunMeta:
 
 
 def outputs_of(run: Path) -> list[Path]:
-    """The directories of the models that a run of MLflow 3 has logged."""
-    logged = run / "outputs"
-    names = sorted(each.name for each in logged.iterdir()) if logged.is_dir() and not logged.is_symlink() else []
-    return [run.parent / "models" / name / _ARTIFACTS for name in names[:_MOST_VALUES] if _MODEL_ID.fullmatch(name)]
+    """The directories of the models that a run of MLflow 3 has logged.
+
+    Args:
+        run: the run's directory, with every link resolved.
+    """
+    folder = Folder(run)
+    try:
+        names = sorted({path.split("/")[1] for path in folder.files("outputs", depth=1)})
+    finally:
+        folder.close()
+    found = [run.parent / "models" / name / _ARTIFACTS for name in names if _MODEL_ID.fullmatch(name)]
+    # A link would lead to some other model of this machine.
+    return [each for each in found if each.resolve() == each]
 
 
 def _files(folder: Folder, below: str) -> dict[str, str]:
@@ -174,14 +185,19 @@ def _texts(folder: Folder, below: str) -> dict[str, str]:
 
 def _metrics(folder: Folder, below: str) -> dict[str, float]:
     """The last value of each metric; those of the machine (`system/…`) say nothing of the model."""
-    files = _files(folder, f"{below}/metrics")
-    return {name: _last(folder, path) for name, path in files.items() if not name.startswith("system/")}
+    found, left = {}, _MOST_METRIC_BYTES
+    for name, path in _files(folder, f"{below}/metrics").items():
+        if not name.startswith("system/"):
+            content = folder.read(path, left)
+            left -= len(content)
+            found[name] = _last(content, f"{folder.root / path}")
+    return found
 
 
-def _last(folder: Folder, path: str) -> float:
+def _last(content: bytes, path: str) -> float:
     """The value of the highest step; of several, the latest one, as MLflow has it."""
     values = []
-    for number, line in enumerate(folder.read(path, _MOST_METRIC_BYTES).splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         if not line.strip():
             continue
         parts = line.split()
@@ -189,7 +205,7 @@ def _last(folder: Folder, path: str) -> float:
             value = float(parts[1])
             values.append((int(parts[2]) if len(parts) > 2 else 0, int(parts[0]), value))
         except (ValueError, IndexError):
-            raise UnreadableModel(f"{folder.root / path}, line {number}: not a metric of MLflow's") from None
+            raise UnreadableModel(f"{path}, line {number}: not a metric of MLflow's") from None
     if not values:
-        raise UnreadableModel(f"{folder.root / path} holds no value")
+        raise UnreadableModel(f"{path} holds no value")
     return max(values, key=lambda each: (each[0], each[1], -math.inf if math.isnan(each[2]) else each[2]))[2]

@@ -45,9 +45,11 @@ def features_of_signature(signature: Mapping[str, Any] | None) -> tuple[list[dic
     inputs = (signature or {}).get("inputs")
     if inputs is None:
         return None, None
+    if not isinstance(inputs, str):
+        raise UnreadableModel("MLmodel: the signature's inputs are not a text")
     try:
         columns = msgspec.json.decode(inputs.encode(), type=list[_Column])
-    except (AttributeError, UnicodeEncodeError, msgspec.MsgspecError, RecursionError) as error:
+    except (UnicodeEncodeError, msgspec.MsgspecError, RecursionError) as error:
         raise UnreadableModel(f"MLmodel: the signature's inputs cannot be read ({str(error)[:200]})") from None
     if not columns or len(columns) > _MOST_COLUMNS:
         raise UnreadableModel(f"MLmodel: the signature has {len(columns)} inputs; allowed: 1 to {_MOST_COLUMNS}")

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightgbm import LGBMClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
@@ -229,10 +231,27 @@ def test_a_regressor_says_why_it_is_not_served(registry: ModelRegistry, director
     assert "StandardScaler" in refused(registry, directory)
 
 
+def test_columns_that_the_estimator_contradicts_are_named(registry: ModelRegistry, directory: Path) -> None:
+    columns = [{"type": kind, "name": name} for name, kind in (("amount", "double"), ("hour", "string"))]
+    _with(directory, signature={"inputs": json.dumps(columns)})
+    assert "'hour' (text)" in refused(registry, directory)
+    _with(directory, signature={"inputs": json.dumps(columns[:1])})
+    assert "its signature contradicts the model: the description has 1 features" in refused(registry, directory)
+
+
+def test_lightgbm_gets_its_columns_names_with_spaces_back(registry: ModelRegistry, directory: Path) -> None:
+    model = LGBMClassifier(n_estimators=2, verbose=-1).fit(pd.DataFrame(ROWS, columns=["amount", "hour of day"]), FRAUD)
+    (directory / "model.pkl").write_bytes(pickle.dumps(model))
+    columns = [{"type": "double", "name": name} for name in ("amount", "hour of day")]
+    _with(directory, signature={"inputs": json.dumps(columns)})
+    model_id, _ = import_mlflow(registry, directory, ASKED)
+    assert registry.get_metadata(model_id).feature_names == ("amount", "hour of day")
+
+
 def test_names_that_are_none_need_another(registry: ModelRegistry, directory: Path) -> None:
     nameless = RegistrationRequest(model_name="", runtime=False)
     assert "--name NAME" in refused(registry, directory, nameless)
-    for name, proposed in (("../../etc", "etc"), ("card fraud", "card_fraud"), ("\x1b[31m", "31m")):
+    for name, proposed in (("../../etc", "etc"), ("card fraud", "card_fraud"), ("\x1b[31m", "m")):
         (directory / "registered_model_meta").write_text(yaml.safe_dump({"model_name": name, "model_version": "1"}))
         assert f"--name {proposed}" in refused(registry, directory, nameless)
 

@@ -1,7 +1,10 @@
 """Models that MLflow itself has made are imported; exported ones are read by MLflow itself. MLflow 2 and 3."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +30,7 @@ from model_store.errors import InvalidInput, UntrustedType
 from model_store.registry.exchange.exporting import export_mlflow
 from model_store.registry.exchange.importing import import_mlflow
 from model_store.registry.request import RegistrationRequest
+from tests.checkout import SOURCE
 from tests.mlflow_environment import python_with_mlflow
 from tests.unit.model_store.making import KEY
 
@@ -233,3 +237,35 @@ def test_an_export_comes_back(exported: Exported) -> None:
     model, rows, _ = exported.models["boosted"]
     assert np.array_equal(again.predict_proba(rows), model.predict_proba(rows))
     assert metadata.lineage["mlflow"]["metadata"]["performance_metrics"] == {"auc": 0.9}
+
+
+def test_the_command_line_says_that_an_export_is_open(exported: Exported, tmp_path: Path) -> None:
+    key = tmp_path / "model.key"
+    key.write_text(KEY.decode())
+    key.chmod(0o600)
+    environment = {
+        **os.environ,
+        "MODEL_REGISTRY_URL": str(exported.directory / "registry"),
+        "MODEL_KEY_FILE": str(key),
+    }
+
+    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+        command = [sys.executable, str(SOURCE / "scripts" / "manage_models.py"), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code, done.stderr
+        return done.stdout, done.stderr
+
+    printed, told = run("export", "boosted:1", "out", "--format", "mlflow", "--json")
+    answer = json.loads(printed)
+    assert (answer["encrypted"], answer["directory"]) == (False, "out")
+    assert answer["files"].keys() == {each.name for each in (tmp_path / "out").iterdir()}
+    assert "not encrypted" in told
+    printed, _ = run("import", "out", "--name", "again", "--positive-class", "1", "--no-runtime", "--json")
+    taken = json.loads(printed)
+    assert taken["mlflow"]["metadata"]["model_id"] == answer["model_id"]
+    _, told = run("import", "out", code=2)
+    assert told.startswith("error: MLflow has recorded no name")
+    run("export", "boosted:1", "one.bundle")
+    _, told = run("import", "one.bundle", "--name", "again", code=2)
+    assert told == "error: --name is for MLflow models; a bundle's version stays the one that was exported\n"
+    assert run("import", "one.bundle")[0] == f"imported {answer['model_id']}\n"
