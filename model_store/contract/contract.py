@@ -170,15 +170,7 @@ def contract_of(
         threshold=chosen,
         threshold_origin="given" if given is not None else "estimator" if own is not None else "default",
         framed=framed,
-        features=tuple(
-            merged(
-                features,
-                described,
-                named=_names_itself(model),
-                gap_is_known=hasattr(model, "missing"),
-                underscored=type(model).__module__.startswith("lightgbm."),
-            )
-        ),
+        features=tuple(merged(features, described, **_naming_of(model))),
         decides="threshold" if by_score or given is not None else "model",
         texts=texts,
         versions=dict(versions or {}),
@@ -197,6 +189,15 @@ def _require_probabilities(model: Any) -> None:
 def _names_itself(model: Any) -> bool:
     names = own_names(model)
     return names is not None and [str(each) for each in names] != [f"Column_{n}" for n in range(len(names))]
+
+
+def _naming_of(model: Any) -> dict[str, bool]:
+    """What `merged` has to know of a model."""
+    return {
+        "named": _names_itself(model),
+        "gap_is_known": hasattr(model, "missing"),
+        "underscored": type(model).__module__.startswith("lightgbm."),
+    }
 
 
 def merged(

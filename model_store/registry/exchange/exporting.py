@@ -150,14 +150,14 @@ def _payload(registry: "ModelRegistry", metadata: ModelMetadata) -> Iterator[tup
 def _written(answer: Answer, metadata: ModelMetadata) -> _Written:
     """The child's answer, checked again."""
     values = answer.values
-    flavour, packages = values.get("flavour"), values.get("packages")
+    flavour, loaded, packages = str(values.get("flavour")), str(values.get("loaded_class")), values.get("packages")
     try:
-        serializer = SerializationFormat(values.get("serializer"))
+        serializer = SerializationFormat(str(values.get("serializer")))
     except ValueError:
         raise garbled() from None
-    if (flavour, serializer) not in _WRITTEN or not are_texts(packages):
+    if (flavour, serializer) not in _WRITTEN or packages is None or not are_texts(packages):
         raise garbled()
-    model, loaded = serialized_model(answer, serializer), values.get("loaded_class")
+    model = serialized_model(answer, serializer)
     own = model.model_class == metadata.model_class
     # MLflow imports the class that a flavour names.
     if not own or loaded not in (model.model_class, _BOOSTER) or not loaded.startswith(_WRITTEN[flavour, serializer]):
@@ -170,7 +170,7 @@ def _written(answer: Answer, metadata: ModelMetadata) -> _Written:
                 versions[name.removesuffix("-cpu")] = installed.version(name)
             except installed.PackageNotFoundError:
                 continue
-    return _Written(str(flavour), str(loaded), serializer, model.content, versions)
+    return _Written(flavour, loaded, serializer, model.content, versions)
 
 
 def _texts(written: _Written, metadata: ModelMetadata) -> dict[str, BinaryIO]:

@@ -237,7 +237,7 @@ def _facts_of(found: _Found, file: ModelFile) -> dict[str, Any]:
         "utc_time_created": mlmodel.utc_time_created,
         "mlflow_version": mlmodel.mlflow_version,
         "flavour": file.flavour,
-        **{name: value for name, value in file.facts.items() if name.endswith(("_version", "_format", "_class"))},
+        **file.facts,
         "signature": mlmodel.signature,
         "saved_input_example_info": mlmodel.saved_input_example_info,
         "metadata": mlmodel.metadata,

@@ -15,6 +15,8 @@ MLMODEL = "MLmodel"
 FLAVOURS = ("xgboost", "lightgbm", "sklearn")
 _Word = Annotated[str, Meta(max_length=1024)]
 _PICKLES = ("pickle", "cloudpickle")
+_FACTS = ("_version", "_format", "_class")
+"""How the fields of a flavour end that the manifest keeps."""
 _MOST_METADATA_BYTES = 64 << 10
 _DEEPEST_METADATA = 16
 
@@ -41,11 +43,6 @@ class _Flavour(Struct):
     pickled_model: _Word | None = None
     serialization_format: _Word | None = None
     model_class: _Word | None = None
-    model_format: _Word | None = None
-    code: _Word | None = None
-    sklearn_version: _Word | int | float | None = None
-    xgb_version: _Word | int | float | None = None
-    lgb_version: _Word | int | float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,13 +125,13 @@ def model_file(mlmodel: MLmodel) -> ModelFile:
     if path is None:
         field = "pickled_model" if name == "sklearn" else "data"
         raise UnreadableModel(f"{MLMODEL}: the flavour {name} has no {field}")
-    facts = {key: value for key, value in msgspec.to_builtins(flavour).items() if value is not None}
+    told = {key: value for key, value in mlmodel.flavors[name].items() if key.endswith(_FACTS)}
     return ModelFile(
         path="/".join(require_inside(path, MLMODEL)),
         suffix=_suffix_of(name, flavour),
         flavour=name,
         model_type={"xgboost": "XGBoost", "lightgbm": "LightGBM"}.get(name),
-        facts=facts,
+        facts={key: value for key, value in told.items() if isinstance(value, str | int | float)},
     )
 
 
