@@ -2,17 +2,15 @@
 
 import io
 import json
-import lzma
 import os
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
-from model_store.errors import InvalidInput, SizeLimit, UnreadableModel
+from model_store.errors import InvalidInput, ModelStoreError, SizeLimit, UnreadableModel
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, CompressionType, decompressing_reader
 from model_store.serialization.formats import SerializationFormat, dump_model, load_model
 from model_store.serialization.full_names import full_class_name
@@ -61,16 +59,11 @@ def read_archive(about: About, files: Files) -> tuple[dict[str, Any], Parts]:
         parts: Parts = [("small", json.dumps(small).encode())]
         for number, name in enumerate(about["large"]):
             parts.append((f"large_{number}", _copier(name, entries)))
-    except _BROKEN as error:
+    except ModelStoreError:
+        raise
+    except Exception as error:  # Each compression has errors of its own.
         raise UnreadableModel(f"not an archive ({type(error).__name__})") from None
     return {}, parts
-
-
-_BROKEN = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, ValueError,
-    OverflowError, KeyError, EOFError, OSError,
-)  # fmt: skip
-"""What `tarfile` and `zipfile` raise over bytes that are not theirs."""
 
 
 def _entries(file: BinaryIO) -> dict[str, _Entry]:
@@ -90,7 +83,7 @@ def _entries(file: BinaryIO) -> dict[str, _Entry]:
 def _zipped(file: BinaryIO) -> Iterator[tuple[str, _Entry]]:
     archive = zipfile.ZipFile(file)
     for info in archive.infolist():
-        if info.is_dir():
+        if info.filename.endswith("/"):
             continue
         kind = stat.S_IFMT(info.external_attr >> 16)
         plain = kind in (0, stat.S_IFREG) and not info.flag_bits & 1
@@ -127,7 +120,9 @@ def _copier(name: str, entries: Mapping[str, _Entry]) -> Callable[[Any], None]:
         try:
             for piece in _pieces(name, entries, DEFAULT_MAX_BYTES):
                 target.write(piece)
-        except _BROKEN as error:
+        except ModelStoreError:
+            raise
+        except Exception as error:
             raise UnreadableModel(f"not an archive ({type(error).__name__})") from None
 
     return copy
