@@ -89,7 +89,7 @@ class Registration:
                     request.training_data_description or _described(request.training_data),
                     request.source,
                 ),
-                **request.lineage,
+                **request.origin,
             },
         }
 
@@ -101,8 +101,8 @@ class Registration:
             if staging is None:
                 return False
             manifest = self._write_version(candidate, model_id, version, moment, staging)
-            about = {"digest": manifest["digest"], "version": manifest["version"]}
-            self._audit.append(candidate.request.action, model_id, candidate.request.reason, **about)
+            action, reason = "import" if candidate.request.origin else "register", candidate.request.reason
+            self._audit.append(action, model_id, reason, digest=manifest["digest"], version=manifest["version"])
             return self._storage.publish(staging, prefix)
 
     def _write_version(

@@ -29,8 +29,7 @@ class RegistrationRequest(PreparationOptions):
         source_description: name, SHA-256 and size of the file that was read; None: of the file at `source` now.
         signing_key: signs the manifest.
         compression: of the artifact.
-        lineage: facts of where the model comes from, beside commit, parameters and training data.
-        action: of the audit record, `register` or `import`.
+        origin: lineage facts of a model from another store; its audit record is an import.
         reason: why; stands in the audit record.
     """
 
@@ -44,8 +43,7 @@ class RegistrationRequest(PreparationOptions):
     training_data_description: Mapping[str, Any] | None = None
     signing_key: "Ed25519PrivateKey | None" = None
     compression: CompressionType | str = CompressionType.ZSTD
-    lineage: Mapping[str, Any] = field(default_factory=dict)
-    action: str = "register"
+    origin: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
 
     def require_valid(self) -> None:
@@ -85,3 +83,5 @@ class RegistrationKeywords(TypedDict, total=False):
     training_data_description: Mapping[str, Any] | None
     signing_key: "Ed25519PrivateKey | None"
     compression: CompressionType | str
+    origin: Mapping[str, Any]
+    reason: str

@@ -110,8 +110,8 @@ def import_mlflow(
 
             try:
                 model_id, warnings = register_open(
-                    registry, content, path / file.path, asked, trusted=trusted, read_as=f"model{suffix}",
-                    complete=complete,
+                    registry, content, (directory or path) / file.path, asked, trusted=trusted,
+                    read_as=f"model{suffix}", on_disk=directory is not None, complete=complete,
                 )  # fmt: skip
             except UntrustedType as error:
                 raise _explained(error, file) from None
@@ -201,12 +201,11 @@ def _completed(
         author=request.author or (user if user.isprintable() and len(user) <= _MOST_AUTHOR else "") or None,
         description=request.description or tags.get("mlflow.note.content", ""),
         performance_metrics={**found.run.metrics, **request.performance_metrics},
-        lineage={
+        origin={
             "git_commit": commit if _COMMIT.fullmatch(commit) else None,
             "mlflow": _facts_of(found, file),
-            **request.lineage,
+            **request.origin,
         },
-        action="import",
     )
 
 

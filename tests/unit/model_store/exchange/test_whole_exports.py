@@ -59,6 +59,7 @@ def test_an_export_needs_the_right_and_the_key(exported: tuple[ModelRegistry, st
     with pytest.raises(ModelStoreError, match="key"):
         export_mlflow(other, model_id, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    assert [each.action for each in registry.audit.records()][-1] == "export", "recorded before it is decrypted"
     artifact = registry.artifact_path(model_id)
     artifact.chmod(0o600)
     content = bytearray(artifact.read_bytes())
