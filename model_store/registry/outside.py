@@ -156,14 +156,16 @@ def _named_files(request: RegistrationRequest) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path is not None}
 
 
-def _prepared_by_a_child(name: str, file: BinaryIO, request: RegistrationRequest, trusted: Collection[str]) -> Answer:
+def _prepared_by_a_child(
+    read_as: str, file: BinaryIO, request: RegistrationRequest, trusted: Collection[str]
+) -> Answer:
     given = {each.name: getattr(request, each.name) for each in fields(PreparationOptions)}
     for name in _PATHS:
         del given[name]
     named = _named_files(request)
     del given["versions"]  # the child reads them from the file
     about = {
-        "path": name,
+        "path": read_as,
         "trusted": sorted(trusted),
         "options": {name: value for name, value in given.items() if value is not None},
         "paths": {name: str(value.resolve()) for name, value in named.items()},
