@@ -100,6 +100,8 @@ def read(questions: Path, answers: Path) -> None:
     found = {}
     for directory, asked in json.loads(questions.read_text()).items():
         frame = pd.DataFrame(asked["rows"], columns=asked["columns"])
+        if asked["categories"]:
+            frame["merchant"] = frame["merchant"].astype("category")
         loaded = mlflow.pyfunc.load_model(directory)
         flavour = next(name for name in loaded.metadata.flavors if name != "python_function")
         own = getattr(mlflow, flavour).load_model(directory)

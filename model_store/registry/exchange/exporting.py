@@ -235,9 +235,10 @@ def _mlmodel(written: _Written, metadata: ModelMetadata, python: str) -> dict[st
 
 
 def _signature(metadata: ModelMetadata) -> dict[str, Any] | None:
-    """The signature of a model's contract; None for a model that takes texts instead of a table."""
+    """The signature of a model's contract; None where MLflow's types have no word for what the model takes."""
     takes = (metadata.contract or {}).get("input")
-    if not metadata.feature_schema or takes == "texts":
+    categories = any(feature.get("dtype") == "category" for feature in metadata.feature_schema)
+    if not metadata.feature_schema or takes == "texts" or categories:
         return None
     unnamed = takes == "array" and metadata.feature_names == default_names(len(metadata.feature_names))
     inputs = (

@@ -160,6 +160,7 @@ def _exported() -> dict[str, tuple[Any, Any, str]]:
     frame = pd.DataFrame(random.normal(size=(200, 2)), columns=["amount", "hour"])
     fraud = (frame["amount"] > 0.2).astype(int)
     mixed = frame.assign(merchant=random.choice(["shop", "web"], 200).astype(object))
+    kinds = mixed.astype({"merchant": "category"})
     with_gaps = frame.mask(random.random(frame.shape) < 0.1, 0.0)
     columns = make_column_transformer((OneHotEncoder(), ["merchant"]), remainder="passthrough")
     texts = ["pay now", "thanks a lot", "win now", "see you"] * 10
@@ -169,6 +170,7 @@ def _exported() -> dict[str, tuple[Any, Any, str]]:
         "boosted": (XGBClassifier(n_estimators=3).fit(frame, fraud), frame, "xgboost"),
         "zeros": (XGBClassifier(n_estimators=3, missing=0.0).fit(with_gaps, fraud), with_gaps, "sklearn"),
         "light": (LGBMClassifier(n_estimators=3, verbose=-1).fit(frame, fraud), frame, "lightgbm"),
+        "categories": (LGBMClassifier(n_estimators=3, verbose=-1).fit(kinds, fraud), kinds, "lightgbm"),
         "detector": (IsolationForest(n_estimators=5, random_state=0).fit(frame), frame, "sklearn"),
         "texts": (
             make_pipeline(CountVectorizer(), LogisticRegression()).fit(texts, [1, 0] * 20),
@@ -198,7 +200,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         ids[name] = registry.register_model(model, name, runtime=False, performance_metrics={"auc": 0.9}, **about)
         some = pd.DataFrame(rows).head(50)
         asked = {"columns": [str(each) for each in some.columns], "rows": some.to_numpy(dtype=object).tolist()}
-        questions[str(directory / name)] = {**asked, "framed": isinstance(rows, pd.DataFrame)}
+        asked |= {"framed": isinstance(rows, pd.DataFrame), "categories": name == "categories"}
+        questions[str(directory / name)] = asked
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda name: export_mlflow(registry, ids[name], directory / name), ids))
     (directory / "questions.json").write_text(json.dumps(questions))
@@ -216,7 +219,7 @@ def test_mlflow_reads_what_is_exported(made: Made, exported: Exported, tmp_path:
         assert np.array_equal(answer["scores"], np.asarray(scores, dtype=float)), name
         metadata = exported.registry.get_metadata(answer["metadata"]["model_id"])
         assert (metadata.model_name, metadata.digest) == (name, answer["metadata"]["digest"])
-        assert answer["inputs"] == (None if name in ("forest", "texts") else list(metadata.feature_names))
+        assert answer["inputs"] == (None if name in ("forest", "texts", "categories") else list(metadata.feature_names))
 
 
 def test_an_export_is_for_its_maker_only_and_recorded(exported: Exported) -> None:
