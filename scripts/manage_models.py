@@ -13,7 +13,7 @@ if str(CHECKOUT) not in sys.path:
 import click  # noqa: E402
 
 from conventions import exit_codes  # noqa: E402
-from scripts import completion  # noqa: E402
+from scripts import completion, exchange_commands  # noqa: E402
 from scripts import registry_commands as run  # noqa: E402
 from scripts.command_line import (  # noqa: E402
     Argument,
@@ -25,7 +25,7 @@ from scripts.command_line import (  # noqa: E402
     path_type,
     run_command,
 )
-from scripts.register_command import register  # noqa: E402
+from scripts.register_command import contract_options, register  # noqa: E402
 
 _EXAMPLES = """\
 Examples:
@@ -105,45 +105,8 @@ def _add_register(commands: Program) -> None:
         Option("--format", type=_FORMATS, default="joblib", help="serializer of the artifact (joblib)"),
         Option("--compression", type=_COMPRESSIONS, default="zstd", help="of the artifact (zstd)"),
         Option("--sign-key", type=path_type(), metavar="FILE", help="sign the manifest with this key"),
-        *_what_it_takes(),
-        Option("--registry-only", is_flag=True, help="keep a model that no service can serve; it has no contract"),
-        Option(
-            "--trust", multiple=True, metavar="NAME", help="a global to allow beside the allow-list; may be repeated"
-        ),
+        *contract_options(),
     )
-
-
-def _what_it_takes() -> list[click.Parameter]:
-    """The options of `register` about the model's contract."""
-    return [
-        Option(
-            "--training-data",
-            type=path_type(),
-            metavar="FILE",
-            help="record this file's name and digest; a table serves as --sample",
-        ),
-        Option("--no-runtime", is_flag=True, help="make no optimized form; the model's own library answers"),
-        Option("--positive-class", metavar="CLASS", help="the class that is fraud, where the classes do not say"),
-        Option(
-            "--threshold",
-            type=float,
-            metavar="SHARE",
-            help="fraud from this score on, 0 to 1 (the model's own, else 0.5)",
-        ),
-        Option(
-            "--sample",
-            type=path_type(),
-            metavar="FILE",
-            help="some training rows, CSV or Parquet; none of them is kept",
-        ),
-        Option(
-            "--holdout",
-            type=path_type(),
-            metavar="FILE",
-            help="labelled rows, CSV or Parquet, to calculate metrics from",
-        ),
-        Option("--label", metavar="COLUMN", help="the column of --holdout that holds the class"),
-    ]
 
 
 def _add_looking(commands: Program) -> None:
@@ -324,20 +287,36 @@ def _add_moving(commands: Program) -> None:
     add_command(
         commands,
         "export",
-        run.export_model,
-        "write a version as one bundle",
-        f"{_PROGRAM} export {_ID} model.bundle",
+        exchange_commands.export_model,
+        "write a version as one bundle, or as an MLflow model",
+        f"{_PROGRAM} export {_ID} model.bundle\n  {_PROGRAM} export {_ID} fraud_mlflow --format mlflow",
         _model_id(),
-        Argument("path", "a file, or a directory that is there: <model id>.bundle in it", type=path_type()),
+        Argument(
+            "path",
+            "bundle: a file, or a directory that is there: <model id>.bundle in it; mlflow: a new directory",
+            type=path_type(),
+        ),
+        Option(
+            "--format",
+            type=click.Choice(("bundle", "mlflow")),
+            default="bundle",
+            help="bundle, encrypted as in the registry; or mlflow, a directory that is not encrypted (bundle)",
+        ),
     )
     add_command(
         commands,
         "import",
-        run.import_model,
-        "take a bundle in",
-        f"{_PROGRAM} import model.bundle",
-        Argument("path", "a bundle that `export` wrote", type=path_type()),
+        exchange_commands.import_model,
+        "take a bundle or an MLflow model in",
+        f"{_PROGRAM} import model.bundle\n"
+        f"  {_PROGRAM} import mlruns/1/RUN/artifacts/model --name fraud_detector --positive-class fraud",
+        Argument(
+            "path",
+            "a bundle that `export` wrote, or an MLflow model: its directory, its run's, or a .zip or .tar of one",
+            type=path_type(),
+        ),
         _reason(),
+        *_of_mlflow(),
     )
     add_command(
         commands,
@@ -355,6 +334,21 @@ def _add_moving(commands: Program) -> None:
         f"{_PROGRAM} restore /mnt/backup/registry",
         Argument("source", "a directory or s3://bucket/prefix", metavar="SRC"),
     )
+
+
+def _of_mlflow() -> list[click.Parameter]:
+    """The options of `import` about an MLflow model."""
+    section = "For MLflow models"
+    options: list[Option] = [
+        Option("--name", default="", metavar="NAME", help="model name; MLflow's own name when not given"),
+        Option("--description", default="", metavar="TEXT", help="a sentence about the version"),
+        Option("--tags", default="", metavar="TAGS", help="texts separated by commas"),
+        Option("--sign-key", type=path_type(), metavar="FILE", help="sign the manifest with this key"),
+        *contract_options(),
+    ]
+    for option in options:
+        option.section = section
+    return list(options)
 
 
 def _add_removal(commands: Program) -> None:

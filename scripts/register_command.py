@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conventions.regular_files import read_json
 from model_store.errors import InvalidInput
-from scripts.command_line import Options, progress, show
+from scripts.command_line import Option, Options, path_type, progress, show
 from scripts.registry_commands import open_registry
 from scripts.workflow import tell_later_steps
+
+if TYPE_CHECKING:
+    from model_store.registry.manifest import ModelMetadata
 
 
 def register(options: Options) -> int:
@@ -52,13 +55,52 @@ def register(options: Options) -> int:
         progress(f"{options.file.name}: {warning}")
     metadata = registry.get_metadata(model_id)
     lines = [f"registered {model_id}", f"  version {metadata.version}", f"  digest  {metadata.digest}"]
-    if metadata.contract:
-        lines += _contract_lines(metadata.contract)
-    if metadata.runtime:
-        lines.append(f"  served  {_served_by(metadata.runtime)}")
-    show(options, metadata.to_dict(), "\n".join(lines))
+    show(options, metadata.to_dict(), "\n".join([*lines, *contract_lines(metadata)]))
     tell_later_steps(MODEL_ID=model_id)
     return 0
+
+
+def contract_options() -> list[Option]:
+    """The options of `register` and `import` about the model's contract and its file."""
+    return [
+        Option(
+            "--training-data",
+            type=path_type(),
+            metavar="FILE",
+            help="record this file's name and digest; a table serves as --sample",
+        ),
+        Option("--no-runtime", is_flag=True, help="make no optimized form; the model's own library answers"),
+        Option("--positive-class", metavar="CLASS", help="the class that is fraud, where the classes do not say"),
+        Option(
+            "--threshold",
+            type=float,
+            metavar="SHARE",
+            help="fraud from this score on, 0 to 1 (the model's own, else 0.5)",
+        ),
+        Option(
+            "--sample",
+            type=path_type(),
+            metavar="FILE",
+            help="some training rows, CSV or Parquet; none of them is kept",
+        ),
+        Option(
+            "--holdout",
+            type=path_type(),
+            metavar="FILE",
+            help="labelled rows, CSV or Parquet, to calculate metrics from",
+        ),
+        Option("--label", metavar="COLUMN", help="the column of --holdout that holds the class"),
+        Option("--registry-only", is_flag=True, help="keep a model that no service can serve; it has no contract"),
+        Option(
+            "--trust", multiple=True, metavar="NAME", help="a global to allow beside the allow-list; may be repeated"
+        ),
+    ]
+
+
+def contract_lines(metadata: "ModelMetadata") -> list[str]:
+    """What a registered version's contract says, one line a fact; empty for one that no service serves."""
+    lines = _contract_lines(metadata.contract) if metadata.contract else []
+    return [*lines, f"  served  {_served_by(metadata.runtime)}"] if metadata.runtime else lines
 
 
 def _served_by(runtime: Mapping[str, Any]) -> str:

@@ -285,28 +285,6 @@ def convert(options: Options) -> int:
     return 0
 
 
-def export_model(options: Options) -> int:
-    """Writes a model version as one bundle."""
-    from model_store.registry import bundles
-
-    registry = open_registry()
-    model_id = resolved(registry, options.model_id)
-    path = bundles.bundle_file(model_id, options.path)
-    members = bundles.export_model(registry, model_id, path)
-    answer = {"model_id": model_id, "file": str(path), "members": members}
-    show(options, answer, f"{path}: {model_id} with {', '.join(members)}")
-    return 0
-
-
-def import_model(options: Options) -> int:
-    """Takes a bundle in."""
-    from model_store.registry import bundles
-
-    model_id = bundles.import_model(open_registry(), options.path, options.reason)
-    show(options, {"model_id": model_id}, f"imported {model_id}")
-    return 0
-
-
 def backup(options: Options) -> int:
     """Copies the registry to another place."""
     from model_store.registry import backups

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from model_store.confinement.exchange_jobs import read_archive, read_documents, write_for_mlflow
 from model_store.errors import InvalidInput, UnreadableModel
 from model_store.serialization.compression import DEFAULT_MAX_BYTES, CompressionType, decompressing_reader
 from model_store.serialization.formats import SerializationFormat, dump_model, load_model
@@ -171,4 +172,7 @@ JOBS: Mapping[str, Callable[[About, Files], tuple[dict[str, Any], Parts]]] = {
     "register": _register,
     "convert": _convert,
     "unpack": _unpack,
+    "documents": read_documents,
+    "archive": read_archive,
+    "mlflow": write_for_mlflow,
 }

@@ -170,7 +170,7 @@ def contract_of(
         threshold=chosen,
         threshold_origin="given" if given is not None else "estimator" if own is not None else "default",
         framed=framed,
-        features=tuple(merged(features, described, named=_names_itself(model), gap_is_known=hasattr(model, "missing"))),
+        features=tuple(merged(features, described, **_naming_of(model))),
         decides="threshold" if by_score or given is not None else "model",
         texts=texts,
         versions=dict(versions or {}),
@@ -191,8 +191,22 @@ def _names_itself(model: Any) -> bool:
     return names is not None and [str(each) for each in names] != [f"Column_{n}" for n in range(len(names))]
 
 
+def _naming_of(model: Any) -> dict[str, bool]:
+    """What `merged` has to know of a model."""
+    return {
+        "named": _names_itself(model),
+        "gap_is_known": hasattr(model, "missing"),
+        "underscored": type(model).__module__.startswith("lightgbm."),
+    }
+
+
 def merged(
-    features: Sequence[Feature], described: Sequence[Mapping[str, Any]], *, named: bool, gap_is_known: bool = False
+    features: Sequence[Feature],
+    described: Sequence[Mapping[str, Any]],
+    *,
+    named: bool,
+    gap_is_known: bool = False,
+    underscored: bool = False,
 ) -> list[Feature]:
     """The model's features with what a description adds.
 
@@ -201,6 +215,7 @@ def merged(
         described: from a description.
         named: whether the model names its features.
         gap_is_known: whether the model tells what it takes for a gap.
+        underscored: whether the model has written underscores for spaces in its names, as LightGBM does.
 
     Raises:
         InvalidInput: the description has other features, another order, or a type that the model contradicts.
@@ -212,7 +227,7 @@ def merged(
     require_unique(names)
     if len(names) != len(own):
         raise InvalidInput(f"the description has {len(names)} features, the model takes {len(own)}")
-    if named and names != own:
+    if named and names != own and not (underscored and [each.replace(" ", "_") for each in names] == own):
         if sorted(names) != sorted(own):
             odd = sorted(set(names) ^ set(own))
             raise InvalidInput(f"the description and the model do not name the same features: {', '.join(odd)}")

@@ -131,10 +131,15 @@ def feature_names_of(model: Any) -> tuple[list[str], bool]:
             )
         if count is None:
             raise InvalidInput(f"{type(model).__name__} does not say how many features it takes; is it fitted?")
-        found = ["text"] if takes_texts(model) else [f"feature_{number}" for number in range(count)]
+        found = ["text"] if takes_texts(model) else list(default_names(count))
         framed = False
     require_unique(found)
     return found, framed
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """The names of features that a model does not name."""
+    return tuple(f"feature_{number}" for number in range(count))
 
 
 def takes_texts(model: Any) -> bool:

@@ -60,8 +60,14 @@ def model_card(metadata: ModelMetadata, state: Mapping[str, Any]) -> str:
 def _table(values: Mapping[str, str]) -> str:
     if not values:
         return ""
-    rows = [f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in values.items()]
+    cells = {_one_line(name): _one_line(value) for name, value in values.items()}
+    rows = [f"| {name} | {value} |" for name, value in cells.items()]
     return "\n".join(["| | |", "|---|---|", *rows])
+
+
+def _one_line(text: str) -> str:
+    """A text that stays in its cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _range(feature: Mapping[str, Any]) -> str:

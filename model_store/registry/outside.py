@@ -5,7 +5,7 @@ model_id, warnings = register_file(registry, Path("model.joblib"), request)
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from model_store.serialization.model_files import serializer_of
 from model_store.serialization.reading import reading
 
 if TYPE_CHECKING:
+    from model_store.contract.preparing import Prepared
     from model_store.registry.registry import ModelRegistry
 
 _PATHS = ("sample", "training_data", "holdout")
@@ -71,24 +72,58 @@ def register_file(
     """
     request.require_valid()
     registry.require_right("register", request.model_name)
+    with reading(path), open_regular(path) as file:
+        return register_open(registry, file, path, replace(request, source=path), trusted=trusted)
+
+
+def register_open(
+    registry: "ModelRegistry",
+    file: BinaryIO,
+    path: Path,
+    request: RegistrationRequest,
+    *,
+    trusted: Collection[str] = (),
+    read_as: str = "",
+    on_disk: bool = True,
+    complete: Callable[["Prepared"], "Prepared"] = lambda prepared: prepared,
+) -> tuple[str, list[str]]:
+    """Registers an open model file, as `register_file`.
+
+    Args:
+        registry: to register in.
+        file: the file, open for reading.
+        path: its path, for messages; its name is recorded.
+        request: name, options and description of the version.
+        trusted: full names that are allowed beside the rules.
+        read_as: a name whose suffix tells how the file is written; empty: the path's own.
+        on_disk: whether the path is the file's own; not for one out of an archive.
+        complete: adds to what the child has prepared, before it is registered.
+
+    Returns:
+        The model id, and the warnings of the libraries that read the file.
+
+    Raises:
+        As `register_file`.
+    """
+    request.require_valid()
+    registry.require_right("register", request.model_name)
     with ExitStack() as stack:
-        files = {each: _opened(each, stack) for each in (path, *_named_files(request).values())}
-        before = {each: _stamp(file) for each, file in files.items()}
-        file, training = files[path], request.training_data
+        files = {path: file, **{each: _opened(each, stack) for each in _named_files(request).values()}}
+        before = {each: _stamp(opened) for each, opened in files.items()}
+        training = request.training_data
         described = replace(
             request,
-            source=path,
             source_description=describe_open_source(path, file),
             training_data_description=describe_open_source(training, files[training]) if training else None,
         )
         try:
-            answer = _prepared_by_a_child(path, file, request, trusted)
+            answer = _prepared_by_a_child(read_as or path.name, file, request, trusted)
             stack.callback(answer.close)
         finally:
             # First of all: a file that changes is the reason of whatever else went wrong.
             for each, opened in files.items():
-                _require_unchanged(each, opened, before[each])
-        prepared = prepared_of(answer, trusted)
+                _require_unchanged(each, opened, before[each], named=on_disk or each != path)
+        prepared = complete(prepared_of(answer, trusted))
         warnings = answer.values["warnings"]
         if not are_texts(warnings):
             raise garbled()
@@ -102,10 +137,10 @@ def _stamp(file: BinaryIO) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _require_unchanged(path: Path, file: BinaryIO, stamp: tuple[int, int, int]) -> None:
+def _require_unchanged(path: Path, file: BinaryIO, stamp: tuple[int, int, int], *, named: bool) -> None:
     """Raises InvalidInput when something was written to an open file, or another file has its name now."""
     with suppress(OSError):
-        if _stamp(file) == stamp and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        if _stamp(file) == stamp and (not named or os.path.samestat(os.fstat(file.fileno()), path.stat())):
             return
     raise InvalidInput(f"{path}: was changed while it was read; register the model again")
 
@@ -121,14 +156,16 @@ def _named_files(request: RegistrationRequest) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path is not None}
 
 
-def _prepared_by_a_child(path: Path, file: BinaryIO, request: RegistrationRequest, trusted: Collection[str]) -> Answer:
+def _prepared_by_a_child(
+    read_as: str, file: BinaryIO, request: RegistrationRequest, trusted: Collection[str]
+) -> Answer:
     given = {each.name: getattr(request, each.name) for each in fields(PreparationOptions)}
     for name in _PATHS:
         del given[name]
     named = _named_files(request)
     del given["versions"]  # the child reads them from the file
     about = {
-        "path": path.name,
+        "path": read_as,
         "trusted": sorted(trusted),
         "options": {name: value for name, value in given.items() if value is not None},
         "paths": {name: str(value.resolve()) for name, value in named.items()},

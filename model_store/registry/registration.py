@@ -94,11 +94,14 @@ class Registration:
             "performance_metrics": require_metrics({**request.performance_metrics, **prepared.metrics}),
             "feature_schema": [dict(each) for each in prepared.feature_schema],
             "source": request.source_description or _described(request.source),
-            "lineage": lineage_of(
-                prepared.parameters,
-                request.training_data_description or _described(request.training_data),
-                request.source,
-            ),
+            "lineage": {
+                **lineage_of(
+                    prepared.parameters,
+                    request.training_data_description or _described(request.training_data),
+                    request.source,
+                ),
+                **request.origin,
+            },
         }
 
     def _try_to_register(self, candidate: _Version, model_id: str, version: int, moment: datetime) -> bool:
@@ -110,7 +113,8 @@ class Registration:
             if staging is None:
                 return False
             manifest = self._write_version(candidate, model_id, version, moment, staging)
-            self._audit.append("register", model_id, digest=manifest["digest"], version=manifest["version"])
+            action, reason = "import" if candidate.request.origin else "register", candidate.request.reason
+            self._audit.append(action, model_id, reason, digest=manifest["digest"], version=manifest["version"])
             return self._storage.publish(staging, prefix)
 
     def _write_version(

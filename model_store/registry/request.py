@@ -29,6 +29,8 @@ class RegistrationRequest(PreparationOptions):
         source_description: name, SHA-256 and size of the file that was read; None: of the file at `source` now.
         signing_key: signs the manifest.
         compression: of the artifact.
+        origin: lineage facts of a model from another store; its audit record is an import.
+        reason: why; stands in the audit record.
     """
 
     model_name: str
@@ -41,6 +43,8 @@ class RegistrationRequest(PreparationOptions):
     training_data_description: Mapping[str, Any] | None = None
     signing_key: "Ed25519PrivateKey | None" = None
     compression: CompressionType | str = CompressionType.ZSTD
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
 
     def require_valid(self) -> None:
         """Raises InvalidInput unless the fields are allowed for every model.
@@ -79,3 +83,5 @@ class RegistrationKeywords(TypedDict, total=False):
     training_data_description: Mapping[str, Any] | None
     signing_key: "Ed25519PrivateKey | None"
     compression: CompressionType | str
+    origin: Mapping[str, Any]
+    reason: str

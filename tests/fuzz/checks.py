@@ -17,15 +17,19 @@ import numpy as np
 
 from conventions.artifact_files import KEPT_FILES
 from model_store.confinement import answers, jobs, opening
+from model_store.confinement.exchange_jobs import read_archive
 from model_store.confinement.messages import PartWriter
 from model_store.confinement.walls import Limits
 from model_store.contract import contract, form, golden, proving  # noqa: F401 - what `answers` imports when it is asked
 from model_store.errors import ModelStoreError
 from model_store.registry import bundles
+from model_store.registry.exchange import mlmodel as mlmodel_file
+from model_store.registry.exchange.signature import features_of_signature
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.schema import require_manifest
 from model_store.serialization import inspection, model_files
 from model_store.serialization.formats import SerializationFormat, load_model
+from model_store.serialization.plain_yaml import read_yaml
 from model_store.serialization.structure import consistent  # noqa: F401 - likewise
 from model_store.serialization.structure.boosters import require_lightgbm, require_xgboost, xgboost_document
 from model_store.serialization.structure.onnx_graph import require_onnx
@@ -192,6 +196,25 @@ def _unpacked(data: bytes) -> dict[str, Any]:
     return {}
 
 
+def mlmodel(data: bytes) -> None:
+    """The `MLmodel` file of an MLflow model: its YAML, its fields, its flavour and its signature."""
+    with watched(imports=False), suppress(ModelStoreError):
+        found = mlmodel_file.mlmodel_of(read_yaml(data, "MLmodel"))
+        with suppress(ModelStoreError):
+            mlmodel_file.model_file(found)
+        features_of_signature(found.signature)
+
+
+def archive(data: bytes) -> None:
+    """A zip or tar archive of an MLflow model, listed, and each of its files read."""
+    with watched(imports=False), suppress(ModelStoreError):
+        told, _ = read_archive({"list": True}, {"archive": io.BytesIO(data)})
+        for name in told["names"][:8]:
+            with suppress(ModelStoreError):
+                _, parts = read_archive({"small": [name], "large": [name]}, {"archive": io.BytesIO(data)})
+                cast("Any", parts[-1][1])(io.BytesIO())
+
+
 @dataclass(frozen=True)
 class Target:
     """A reader, and how much it is fed with."""
@@ -210,4 +233,6 @@ TARGETS: Mapping[str, Target] = {
     "compressed": Target(compressed, 8192),
     "answer": Target(answer),
     "bundle": Target(bundle, 32_768),
+    "mlmodel": Target(mlmodel),
+    "archive": Target(archive),
 }

@@ -178,13 +178,51 @@ def _bundles() -> Iterator[bytes]:
     yield file.getvalue()
 
 
+def _mlmodels() -> Iterator[bytes]:
+    import yaml
+
+    flavours: dict[str, Any] = {
+        "sklearn": {"pickled_model": "model.pkl", "serialization_format": "cloudpickle", "code": None},
+        "xgboost": {"data": "model.ubj", "model_class": "xgboost.sklearn.XGBClassifier", "model_format": "ubj"},
+        "lightgbm": {"data": "model.lgb", "model_class": "lightgbm.basic.Booster", "lgb_version": "4.6.0"},
+    }
+    columns = [{"type": kind, "name": kind, "required": True} for kind in ("double", "long", "string", "datetime")]
+    tensor = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 3]}}]
+    for name, flavour in flavours.items():
+        for inputs in (columns, tensor):
+            about = {"run_id": "0" * 32, "mlflow_version": "3.1.0", "metadata": {"a": [1.5, True, None]}}
+            signature = {"inputs": json.dumps(inputs), "outputs": None}
+            yield yaml.safe_dump({**about, "flavors": {name: flavour}, "signature": signature}).encode()
+    yield b"a: &a [b]\nflavors: !!python/name:os.system {c: *a}\n---\n"
+
+
+def _archives() -> Iterator[bytes]:
+    import tarfile
+    import zipfile
+
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", method) as archive:
+            archive.writestr(zipfile.ZipInfo("m/MLmodel"), b"flavors: {}")
+        yield file.getvalue()
+    for mode in ("w", "w:gz", "w:bz2", "w:xz"):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode=mode) as packed:  # type: ignore[call-overload]
+            for name, kind in (("./MLmodel", tarfile.REGTYPE), ("link", tarfile.SYMTYPE), ("m", tarfile.DIRTYPE)):
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else ""
+                packed.addfile(entry)
+        yield file.getvalue()
+
+
 def _all() -> Iterator[tuple[str, bytes]]:
     for content in _pickles():
         yield "pickle-inspected", content
         yield "pickle-loaded", content
     yield from _native()
     for target, contents in (
-        ("skops", _skops()), ("answer", _answers()), ("compressed", _compressed()), ("bundle", _bundles())
+        ("skops", _skops()), ("answer", _answers()), ("compressed", _compressed()), ("bundle", _bundles()),
+        ("mlmodel", _mlmodels()), ("archive", _archives()),
     ):  # fmt: skip
         yield from ((target, content) for content in contents)
 

@@ -1,0 +1,1 @@
+"""Exchanges model versions with other model stores: takes MLflow models in, writes MLflow models."""
