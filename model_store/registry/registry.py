@@ -23,8 +23,10 @@ from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.access import AccessPolicy
-from model_store.registry.audit import AuditLog
-from model_store.registry.layout import context_of, json_bytes, now, storage_at, user_name, version_prefix
+from model_store.registry.access_file import RegistryAccess
+from model_store.registry.audit import REFUSED, AuditLog
+from model_store.registry.identity import Identity, find_identity
+from model_store.registry.layout import context_of, json_bytes, now, storage_at, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
 from model_store.registry.reader import RegistryReader
 from model_store.registry.registration import Registration, enter_status
@@ -43,10 +45,10 @@ class ModelRegistry(RegistryReader):
         location: a directory, a `file://` URL or `s3://bucket/prefix`; None: what `MODEL_REGISTRY_URL` names, else
             `registry/` in the checkout.
         keys: encrypt and decrypt artifacts; None: those that `MODEL_KMS_KEY`, `MODEL_KEY_FILE` and `MODEL_KEY` name,
-            else `.secrets/model.key` in the checkout, generated on first use.
-        actor: who acts; None: the user's name.
+            else `.secrets/model.key` in the checkout, generated on first use. A function is called at the first need.
+        actor: who acts, where a Python program knows; None: who the system says acts, see `identity`.
         encrypt: whether artifacts are encrypted. The default is the safe one.
-        policy: who may do what; None: the file that `MODEL_ACCESS_POLICY` names.
+        policy: who may do what; None: the registry's own policy, narrowed by the file that `MODEL_ACCESS_POLICY` names.
 
     Raises:
         InvalidInput: the location is of another kind, or the policy's file is not a policy.
@@ -56,23 +58,37 @@ class ModelRegistry(RegistryReader):
         self,
         location: str | Path | None = None,
         *,
-        keys: Keyring | None = None,
+        keys: Keyring | Callable[[], Keyring] | None = None,
         actor: str | None = None,
         encrypt: bool = True,
         policy: AccessPolicy | None = None,
     ) -> None:
         super().__init__(storage_at(location))
-        self.actor = actor or user_name()
-        self.audit = AuditLog(self.storage, self.actor)
+        self._given_actor = actor
+        self._identity: Identity | None = None
+        self.audit = AuditLog(self.storage, self.identity)
+        self.access = RegistryAccess(self.storage, self.identity, policy)
         self._given_keys = keys
         self._encrypt = encrypt
-        self._rights = (policy or AccessPolicy.from_environment()).rights_of(self.actor)
+
+    def identity(self) -> Identity:
+        """Who acts; the system is asked at the first need."""
+        if self._identity is None:
+            self._identity = find_identity(self.storage.location, self._given_actor)
+        return self._identity
+
+    @property
+    def actor(self) -> str:
+        """Who the system says acts."""
+        return self.identity().actor
 
     @property
     def keys(self) -> Keyring:
         """The keys of this registry; none when artifacts are not encrypted."""
         if not self._encrypt:
             return Keyring()
+        if callable(self._given_keys):
+            self._given_keys = self._given_keys()
         return self._given_keys if self._given_keys is not None else default_keys(default_checkout())
 
     @property
@@ -162,8 +178,8 @@ class ModelRegistry(RegistryReader):
             ModelNotFound: no model version has this id.
             IntegrityError, KeyNotFound, KeyUnwrap, UntrustedType: as for `SecureModelPersistence.load_model_secure`.
         """
-        metadata = self.get_metadata(model_id)
         self.require_right("load", model_id)
+        metadata = self.get_metadata(model_id)
         self.audit.append("load", model_id)
         persistence = SecureModelPersistence(keys=self.keys)
         try:
@@ -175,7 +191,7 @@ class ModelRegistry(RegistryReader):
                 trusted=trusted,
             )
         except ModelStoreError as error:
-            self.audit.append("refused", model_id, reason=f"{type(error).__name__}: {error}")
+            self.audit.append(REFUSED, model_id, f"{type(error).__name__}: {error}", attempted="load")
             raise
         return model, metadata
 
@@ -198,13 +214,14 @@ class ModelRegistry(RegistryReader):
             VersionConflict: somebody else signed at the same time.
             StorageFailed: the registry cannot be written.
         """
+        from model_store.registry.anchors import anchor_at
         from model_store.registry.signatures import add_signature
         from model_store.registry.signing import key_id
 
-        metadata = self.get_metadata(model_id)
         self.require_right("sign", model_id)
-        self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
-        add_signature(self.storage, metadata, key)
+        metadata = self.get_metadata(model_id)
+        head = self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
+        add_signature(self.storage, metadata, key, anchor_at(self.audit, head))
 
     def update_model_status(self, model_id: str, status: ModelStatus | str, reason: str = "") -> ModelMetadata:
         """Sets a model version's status.
@@ -222,17 +239,26 @@ class ModelRegistry(RegistryReader):
             VersionConflict: somebody else changed the status at the same time.
             StorageFailed: the registry cannot be written.
         """
+        self.require_right("status", model_id)
         metadata, target = self.get_metadata(model_id), status_named(status)
         if metadata.status is target:
             return metadata
         metadata.status.require_transition(target)
-        self.require_right("status", model_id)
         self.audit.append("status", model_id, reason, **{"from": str(metadata.status), "to": str(target)})
         self.change_state(model_id, lambda state: enter_status(state, target, self.actor, reason))
         return replace(metadata, status=target)
 
-    def record_deployment(self, model_id: str, *, environment: str, deployment_id: str) -> None:
+    def record_deployment(
+        self, model_id: str, *, environment: str, deployment_id: str, action: str = "deploy", intent: str = ""
+    ) -> None:
         """Records a deployment of a model version, and sets its status to `deployed` where the status leads there.
+
+        Args:
+            model_id: the model version that serves now.
+            environment: where.
+            deployment_id: of the deployment.
+            action: `deploy`, `rollback`, `promote` and so on.
+            intent: what the deployment was for, in the words of the stack's history.
 
         Raises:
             AccessDenied: the actor's role does not allow it.
@@ -240,9 +266,10 @@ class ModelRegistry(RegistryReader):
             VersionConflict: somebody else changed the state at the same time.
             StorageFailed: the registry cannot be written.
         """
+        self.require_right(action, model_id, environment=environment)
         self.get_metadata(model_id)
-        self.require_right("deploy", model_id)
-        self.audit.append("deploy", model_id, environment=environment, deployment_id=deployment_id)
+        told = {"environment": environment, "deployment_id": deployment_id, "outcome": "succeeded"}
+        self.audit.append(action, model_id, **told, **({"intent": intent} if intent else {}))
 
         def change(state: dict[str, Any]) -> None:
             state["deployments"].append({"environment": environment, "deployment_id": deployment_id, "at": now()})
@@ -251,16 +278,22 @@ class ModelRegistry(RegistryReader):
 
         self.change_state(model_id, change)
 
-    def require_right(self, action: str, subject: str, alias: str | None = None) -> None:
+    def require_right(self, action: str, subject: str, alias: str | None = None, **details: Any) -> None:
         """Raises AccessDenied, and records it, unless the actor may do something.
+
+        Args:
+            action: such as `register`.
+            subject: a model id, a model name or another word for what it is done to.
+            alias: the alias that is set.
+            details: recorded with a refusal, such as `environment`.
 
         Raises:
             AccessDenied: the actor may not.
         """
         try:
-            self._rights.require(self.actor, action, alias)
+            self.access.require(action, alias)
         except AccessDenied as error:
-            self.audit.append("refused", subject, reason=str(error))
+            self.audit.append(REFUSED, subject, str(error), attempted=action, **details)
             raise
 
     def change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
