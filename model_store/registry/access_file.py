@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conventions.artifact_files import ACCESS_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import AccessDenied, InvalidInput, ModelNotFound, StorageFailed, UnreadableModel
 from model_store.registry.access import AccessPolicy, Rights, Role
@@ -19,7 +20,6 @@ from model_store.storage.base import Storage
 if TYPE_CHECKING:
     from model_store.registry.identity import Identity
 
-ACCESS_FILE = "access.json"
 _FRESH_SECONDS = 30.0
 _TAKE_OVER = "python scripts/manage_models.py access take-over --reason WHY"
 

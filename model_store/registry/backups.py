@@ -5,6 +5,7 @@ from pathlib import Path
 from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, RUNTIME_FILE, STATE_FILE
 from model_store.artifact.reader import measure_digest
 from model_store.errors import InvalidInput, VersionConflict
+from model_store.registry.anchors import keep_in_backup
 from model_store.registry.layout import file_sha256, storage_at
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
@@ -25,11 +26,14 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
     Raises:
         AccessDenied: the actor's role does not allow it.
         VersionConflict: the destination holds something else in the place of what never changes.
+        ChecksumMismatch: the audit log was written anew since an earlier backup.
         StorageFailed: the destination cannot be written.
     """
     registry.require_right("backup", "")
-    registry.audit.append("backup", reason=str(destination))
-    return _copy(registry.storage, storage_at(destination), overwrite_changing=True, step=step)
+    head = registry.audit.append("backup", reason=str(destination))
+    target = storage_at(destination)
+    keep_in_backup(target, head)
+    return _copy(registry.storage, target, overwrite_changing=True, step=step)
 
 
 def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -> dict[str, int]:

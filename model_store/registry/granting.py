@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from conventions.artifact_files import ACCESS_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import AccessDenied, InvalidInput, UnreadableModel
 from model_store.registry.access import POLICY_VARIABLE, Role
-from model_store.registry.access_file import ACCESS_FILE, parse_access, principal_of, read_access
+from model_store.registry.access_file import parse_access, principal_of, read_access
 from model_store.registry.audit import REFUSED
 from model_store.registry.layout import json_bytes
 from model_store.registry.registry import ModelRegistry

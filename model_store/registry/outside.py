@@ -69,8 +69,8 @@ def register_file(
         OpeningFailed: the file ended the child that read it, or took too much memory or time.
         AccessDenied, InvalidInput, KeyNotFound, StorageFailed: as for `ModelRegistry.register_model`.
     """
-    request.require_valid()
     registry.require_right("register", request.model_name)
+    request.require_valid()
     with ExitStack() as stack:
         files = {each: _opened(each, stack) for each in (path, *_named_files(request).values())}
         before = {each: _stamp(file) for each, file in files.items()}

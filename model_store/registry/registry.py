@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from conventions.artifact_files import STATE_FILE
 from model_store.artifact.reader import open_artifact
-from model_store.errors import AccessDenied, ModelStoreError
+from model_store.errors import ModelStoreError
 from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.access import AccessPolicy
-from model_store.registry.access_file import RegistryAccess
-from model_store.registry.audit import REFUSED, AuditLog
-from model_store.registry.identity import Identity, find_identity
+from model_store.registry.acting import ActingReader
+from model_store.registry.audit import REFUSED
 from model_store.registry.layout import context_of, json_bytes, now, storage_at, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
-from model_store.registry.reader import RegistryReader
 from model_store.registry.registration import Registration, enter_status
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
 
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from model_store.contract.preparing import Prepared
 
 
-class ModelRegistry(RegistryReader):
+class ModelRegistry(ActingReader):
     """Registered model versions.
 
     Args:
@@ -63,24 +61,9 @@ class ModelRegistry(RegistryReader):
         encrypt: bool = True,
         policy: AccessPolicy | None = None,
     ) -> None:
-        super().__init__(storage_at(location))
-        self._given_actor = actor
-        self._identity: Identity | None = None
-        self.audit = AuditLog(self.storage, self.identity)
-        self.access = RegistryAccess(self.storage, self.identity, policy)
+        super().__init__(storage_at(location), actor, policy)
         self._given_keys = keys
         self._encrypt = encrypt
-
-    def identity(self) -> Identity:
-        """Who acts; the system is asked at the first need."""
-        if self._identity is None:
-            self._identity = find_identity(self.storage.location, self._given_actor)
-        return self._identity
-
-    @property
-    def actor(self) -> str:
-        """Who the system says acts."""
-        return self.identity().actor
 
     @property
     def keys(self) -> Keyring:
@@ -138,8 +121,8 @@ class ModelRegistry(RegistryReader):
             performance_metrics=performance_metrics or {},
             **options,
         )
-        request.require_valid()
         self.require_right("register", model_name)
+        request.require_valid()
         return self.register_prepared(prepare(model, request), request)
 
     def register_prepared(self, prepared: "Prepared", request: RegistrationRequest) -> str:
@@ -277,24 +260,6 @@ class ModelRegistry(RegistryReader):
                 enter_status(state, ModelStatus.DEPLOYED, self.actor, deployment_id)
 
         self.change_state(model_id, change)
-
-    def require_right(self, action: str, subject: str, alias: str | None = None, **details: Any) -> None:
-        """Raises AccessDenied, and records it, unless the actor may do something.
-
-        Args:
-            action: such as `register`.
-            subject: a model id, a model name or another word for what it is done to.
-            alias: the alias that is set.
-            details: recorded with a refusal, such as `environment`.
-
-        Raises:
-            AccessDenied: the actor may not.
-        """
-        try:
-            self.access.require(action, alias)
-        except AccessDenied as error:
-            self.audit.append(REFUSED, subject, str(error), attempted=action, **details)
-            raise
 
     def change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Changes a model version's state by compare-and-swap.
