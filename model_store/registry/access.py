@@ -110,10 +110,14 @@ class AccessPolicy:
 
     def rights_of(self, actor: str) -> Rights:
         """What an actor may do."""
+        return self.named(actor) or self.default
+
+    def named(self, actor: str) -> Rights | None:
+        """What the policy says of this very actor, or of all that begin so; None when it says nothing."""
         if actor in self.actors:
             return self.actors[actor]
         beginnings = [name for name in self.actors if name.endswith("*") and actor.startswith(name[:-1])]
-        return self.actors[max(beginnings, key=len)] if beginnings else self.default
+        return self.actors[max(beginnings, key=len)] if beginnings else None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "AccessPolicy | None":

@@ -14,6 +14,7 @@ from conventions.artifact_files import ACCESS_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import AccessDenied, InvalidInput, ModelNotFound, StorageFailed, UnreadableModel
 from model_store.registry.access import AccessPolicy, Rights, Role
+from model_store.registry.audit import HINT_FILE
 from model_store.registry.layout import json_bytes
 from model_store.storage.base import Storage
 
@@ -30,14 +31,22 @@ class RegistryAccess:
     Args:
         storage: the registry's.
         identity: who acts.
+        system_actor: who the system says acts: the same, unless a Python program names an actor. Such an actor has the
+            rights that the policy gives to this name, or else those of the process.
         given: a policy that a Python program gives; it decides alone then.
 
     Raises:
         InvalidInput: the file of `MODEL_ACCESS_POLICY` is not a policy.
     """
 
-    def __init__(self, storage: Storage, identity: "Callable[[], Identity]", given: AccessPolicy | None) -> None:
-        self._storage, self._identity, self._given = storage, identity, given
+    def __init__(
+        self,
+        storage: Storage,
+        identity: "Callable[[], Identity]",
+        system_actor: Callable[[], str],
+        given: AccessPolicy | None,
+    ) -> None:
+        self._storage, self._identity, self._system_actor, self._given = storage, identity, system_actor, given
         self._narrowing = AccessPolicy.from_environment() if given is None else None
         self._read_at = float("-inf")
         self._own: AccessPolicy | None = None
@@ -59,8 +68,8 @@ class RegistryAccess:
             self._given.rights_of(actor).require(actor, action, alias)
             return
         if self._narrowing is not None:
-            self._narrowing.rights_of(actor).require(actor, action, alias)
-        own = self.own() or self._made(actor)
+            self._rights_in(self._narrowing, actor).require(actor, action, alias)
+        own = self.own() or self._made()
         try:
             self._decided(own, actor).require(actor, action, alias)
         except AccessDenied as error:
@@ -73,7 +82,7 @@ class RegistryAccess:
             return self._given.rights_of(actor)
         own = self.own()
         if own is None and self._is_new():
-            return self._narrowing.rights_of(actor) if self._narrowing is not None else Rights()
+            return self._rights_in(self._narrowing, actor) if self._narrowing is not None else Rights()
         return self._decided(own, actor)
 
     def own(self) -> AccessPolicy | None:
@@ -94,11 +103,18 @@ class RegistryAccess:
         self._read_at = float("-inf")
 
     def _decided(self, own: AccessPolicy | None, actor: str) -> Rights:
-        narrowing = self._narrowing.rights_of(actor) if self._narrowing is not None else None
+        narrowing = self._rights_in(self._narrowing, actor) if self._narrowing is not None else None
         if own is None:
             return narrowing or self._of_the_owner()
-        rights = own.rights_of(actor)
+        rights = self._rights_in(own, actor)
         return rights.narrowed(narrowing) if narrowing is not None else rights
+
+    def _rights_in(self, policy: AccessPolicy, actor: str) -> Rights:
+        return policy.named(actor) or policy.rights_of(self._system_actor())
+
+    def principal(self) -> str:
+        """The name under which a policy gives this process rights."""
+        return principal_of(self._system_actor())
 
     def _of_the_owner(self) -> Rights:
         """The rights in a registry without a policy: in S3 those of IAM, in a directory the owner is admin."""
@@ -117,18 +133,25 @@ class RegistryAccess:
 
     def _is_new(self) -> bool:
         """Whether nothing was ever written; of an old registry one look says that it is not."""
-        storage = self._storage
-        return not (storage.exists("audit/head") or storage.exists("audit") or storage.names("models"))
+        try:
+            self._storage.read(HINT_FILE)
+        except ModelNotFound:
+            return not (self._storage.keys("audit") or (not self.remote and self._storage.names("models")))
+        return False
 
-    def _made(self, actor: str) -> AccessPolicy | None:
+    def _made(self) -> AccessPolicy | None:
         """The policy that a new registry gets now; None for an old registry that has none."""
         if not self._is_new():
             return None
-        content = {"default": {"role": str(Role.READER)}, "actors": {principal_of(actor): {"role": str(Role.ADMIN)}}}
+        content = {"default": {"role": str(Role.READER)}, "actors": {self.principal(): {"role": str(Role.ADMIN)}}}
         try:
-            self._storage.put_if_absent(ACCESS_FILE, json_bytes(content))
+            made = self._storage.put_if_absent(ACCESS_FILE, json_bytes(content))
         except StorageFailed:
             return None  # whoever may not write the policy is told so at the first write of something else
+        if made:
+            self._own = AccessPolicy.from_value(content, ACCESS_FILE)
+            self._read_at = time.monotonic()
+            return self._own
         self.forget()
         return self.own()
 

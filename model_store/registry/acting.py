@@ -28,13 +28,17 @@ class ActingReader(RegistryReader):
         self._given_actor = actor
         self._identity: Identity | None = None
         self.audit = AuditLog(storage, self.identity)
-        self.access = RegistryAccess(storage, self.identity, policy)
+        self.access = RegistryAccess(storage, self.identity, self._system_actor, policy)
 
     def identity(self) -> Identity:
         """Who acts; the system is asked at the first need."""
         if self._identity is None:
             self._identity = find_identity(self.storage.location, self._given_actor)
         return self._identity
+
+    def _system_actor(self) -> str:
+        """Who the system says acts, whatever a Python program says."""
+        return self.actor if self._given_actor is None else find_identity(self.storage.location).actor
 
     @property
     def actor(self) -> str:

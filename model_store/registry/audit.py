@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _FIRST = "0" * 64
 _ATTEMPTS = 1000
-_HINT = "audit/head"
+HINT_FILE = "audit/head"
+"""A cache: the end of the log for the next process."""
 _HEAD = re.compile(r"([0-9]{1,12}):([0-9a-f]{64})")
 REFUSED = "refused"
 """The action of a record that tells of something that was not allowed."""
@@ -141,7 +142,7 @@ class AuditLog:
     def hinted(self) -> int:
         """The number of the last record by the hint `audit/head`; 0 when there is no hint."""
         try:
-            return int(self._storage.read(_HINT).split(b":")[0])
+            return int(self._storage.read(HINT_FILE).split(b":")[0])
         except (ModelNotFound, ValueError):
             return 0
 
@@ -200,7 +201,7 @@ class AuditLog:
     def _find_head(self) -> AuditHead:
         """The last known record; later records are found one by one. A hint without a digest is of an older program."""
         try:
-            hint = self._storage.read(_HINT).decode()
+            hint = self._storage.read(HINT_FILE).decode()
             if found := _HEAD.fullmatch(hint):
                 return AuditHead(int(found[1]), found[2])
             return AuditHead(int(hint), _digest(self._storage.read(_key(int(hint)))))
@@ -222,9 +223,9 @@ class AuditLog:
         """Writes the hint; in S3 beside the caller, who does not wait for it."""
         content = str(head).encode()
         if self._storage.location.startswith("s3://"):
-            threading.Thread(target=self._storage.put_best_effort, args=(_HINT, content)).start()
+            threading.Thread(target=self._storage.put_best_effort, args=(HINT_FILE, content)).start()
         else:
-            self._storage.put_best_effort(_HINT, content)
+            self._storage.put_best_effort(HINT_FILE, content)
 
     def _keys(self, after: int = 0) -> list[str]:
         first = _key(after + 1)

@@ -11,7 +11,7 @@ from conventions.artifact_files import ACCESS_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import AccessDenied, InvalidInput, UnreadableModel
 from model_store.registry.access import POLICY_VARIABLE, Role
-from model_store.registry.access_file import parse_access, principal_of, read_access
+from model_store.registry.access_file import parse_access, read_access
 from model_store.registry.audit import REFUSED
 from model_store.registry.layout import json_bytes
 from model_store.registry.registry import ModelRegistry
@@ -101,9 +101,9 @@ def take_over(registry: ModelRegistry, reason: str) -> None:
         raise AccessDenied(message)
 
     def change(actors: dict[str, Any]) -> None:
-        actors[principal_of(registry.actor)] = {"role": str(Role.ADMIN)}
+        actors[registry.access.principal()] = {"role": str(Role.ADMIN)}
 
-    _change(registry, change, reason, repair=True, take_over=principal_of(registry.actor))
+    _change(registry, change, reason, repair=True, take_over=registry.access.principal())
 
 
 def _change(
@@ -132,7 +132,7 @@ def _change(
 def _value(content: bytes | None, registry: ModelRegistry, *, repair: bool) -> dict[str, Any]:
     """The policy as JSON values; that of a registry without one names the actor, its owner, as admin."""
     if content is None:
-        admin = {principal_of(registry.actor): {"role": str(Role.ADMIN)}}
+        admin = {registry.access.principal(): {"role": str(Role.ADMIN)}}
         return {"default": {"role": str(Role.READER)}, "actors": admin}
     try:
         parse_access(content, registry.storage.location)

@@ -110,7 +110,8 @@ def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> Lo
     hinted = registry.audit.hinted()
     if hinted > last:
         raise ChecksumMismatch(f"the audit log ends at record {last}; audit/head names record {hinted}: {_CUT}")
-    if last == 0 and registry.storage.names("models"):
+    names = registry.storage.names("models") if last == 0 else []
+    if any(registry.storage.names(f"models/{name}") for name in names):
         raise ChecksumMismatch("the registry holds model versions and its audit log has no records: it was removed")
     return LogProof(last, _latest(own), len(anchors) - len(own), note)
 
