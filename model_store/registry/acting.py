@@ -1,8 +1,10 @@
 """A registry with an actor: who acts, what the actor may do, and the log of what was done."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from model_store.errors import AccessDenied
+from model_store.errors import AccessDenied, IntegrityError, StorageFailed, UntrustedType
 from model_store.registry.access import AccessPolicy
 from model_store.registry.access_file import RegistryAccess
 from model_store.registry.audit import REFUSED, AuditLog
@@ -61,4 +63,21 @@ class ActingReader(RegistryReader):
             self.access.require(action, alias)
         except AccessDenied as error:
             self.audit.append(REFUSED, subject, str(error), attempted=action, **details)
+            raise
+
+    @contextmanager
+    def refusals(self, action: str, subject: str, **details: Any) -> Iterator[None]:
+        """Records what the block refuses: a file that is not intact, or one that holds what nobody trusts.
+
+        Args:
+            action: what was tried, such as `import`.
+            subject: a model id, a model name or a file.
+            details: recorded beside it.
+        """
+        try:
+            yield
+        except (IntegrityError, UntrustedType) as error:
+            with suppress(StorageFailed):  # the refusal itself is what the caller has to hear of
+                reason = f"{type(error).__name__}: {error}"
+                self.audit.append(REFUSED, subject, reason, attempted=action, **details)
             raise

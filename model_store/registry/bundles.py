@@ -110,6 +110,11 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
         StorageFailed: the registry cannot be written.
     """
     registry.require_right("import", path.name)
+    with registry.refusals("import", path.name):
+        return _import_file(registry, path, reason)
+
+
+def _import_file(registry: ModelRegistry, path: Path, reason: str) -> str:
     with reading(path), open_regular(path) as file:
         answer = open_confined("unpack", {"members": ["bundle.json", *KEPT_FILES]}, {"bundle": file})
     try:

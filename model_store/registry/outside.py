@@ -72,6 +72,7 @@ def register_file(
     registry.require_right("register", request.model_name)
     request.require_valid()
     with ExitStack() as stack:
+        stack.enter_context(registry.refusals("register", request.model_name, file=path.name))
         files = {each: _opened(each, stack) for each in (path, *_named_files(request).values())}
         before = {each: _stamp(file) for each, file in files.items()}
         file, training = files[path], request.training_data
