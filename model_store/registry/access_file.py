@@ -147,7 +147,7 @@ class RegistryAccess:
         try:
             made = self._storage.put_if_absent(ACCESS_FILE, json_bytes(content))
         except StorageFailed:
-            return None  # whoever may not write the policy is told so at the first write of something else
+            return None  # an actor who may not write the policy is told so at the first write of something else
         if made:
             self._own = AccessPolicy.from_value(content, ACCESS_FILE)
             self._read_at = time.monotonic()

@@ -1,7 +1,7 @@
 """Anchors: heads of the audit log that are kept where a writer of the log cannot take them back.
 
 The chain of digests shows a change in the middle of the log. It does not show that the last records were cut off, or
-that the whole log was written anew. Each anchor does: it is the number and the digest of a record, kept in a signature
+that the whole log was rewritten. Each anchor does: it is the number and the digest of a record, kept in a signature
 of a model version, in a backup, or on paper by somebody who ran `audit --head`.
 """
 
@@ -42,7 +42,7 @@ def anchor_at(log: AuditLog, head: AuditHead) -> AuditAnchor:
 
 
 def signature_anchors(storage: Storage, public_keys: Sequence["Ed25519PublicKey"] = ()) -> Iterator[Anchor]:
-    """The heads in the signatures of a registry's versions; a file that is no signature is left to `verify`."""
+    """The heads in the signatures of a registry's versions; a file that is not a signature is left to `verify`."""
     for key in storage.keys("models"):
         if not key.endswith(f"/{SIGNATURE_FILE}"):
             continue
@@ -63,7 +63,7 @@ def keep_in_backup(destination: Storage, head: AuditHead) -> None:
     """Writes a head into a backup beside the heads of earlier ones, which stay.
 
     Raises:
-        ChecksumMismatch: the backup keeps another digest of this record: the log was written anew.
+        ChecksumMismatch: the backup keeps another digest of this record: the log was rewritten.
         StorageFailed: the backup cannot be written.
     """
     key = f"{_PREFIX}/{head.sequence:09}.json"
@@ -73,7 +73,7 @@ def keep_in_backup(destination: Storage, head: AuditHead) -> None:
         if kept.digest != head.digest:
             raise ChecksumMismatch(
                 f"audit record {head.sequence} is not the one that the backup {destination.location} keeps: "
-                "the log was written anew since that backup"
+                "the log was rewritten since that backup"
             )
 
 

@@ -57,7 +57,7 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class AuditHead:
-    """A record by its number and digest; whoever keeps it can prove the log up to this record."""
+    """A record by its number and digest; a person who keeps it can prove the log up to this record."""
 
     sequence: int
     digest: str
@@ -99,7 +99,7 @@ class AuditLog:
         """Adds a record.
 
         The end of the log is known to a process that has written; another one reads it from `audit/head`. A record is
-        one conditional write; the hint for the next process is written beside it and may be lost.
+        one conditional write; the hint for the next process is written beside it; without it the log is listed.
 
         Returns:
             The head with this record.

@@ -26,7 +26,7 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
     Raises:
         AccessDenied: the actor's role does not allow it.
         VersionConflict: the destination holds something else in the place of what never changes.
-        ChecksumMismatch: the audit log was written anew since an earlier backup.
+        ChecksumMismatch: the audit log was rewritten since an earlier backup.
         StorageFailed: the destination cannot be written.
     """
     registry.require_right("backup", "")

@@ -36,8 +36,8 @@ def describe_access(registry: ModelRegistry) -> dict[str, Any]:
         "meaning": (
             "on S3 IAM enforces the roles; this policy is what the library asks first"
             if registry.access.remote
-            else "in a directory this is a convention: the library keeps to it, and whoever can write the directory "
-            "by other means does not have to"
+            else "in a directory this is a convention: the library keeps to it, and somebody who can write the "
+            "directory by other means does not have to"
         ),
     }
 

@@ -72,7 +72,7 @@ def prove_audit_log(
         backups: directories or `s3://bucket/prefix` that `backup` wrote.
 
     Raises:
-        ChecksumMismatch: the chain is broken, records were cut off, replaced or hidden, or the log was written anew;
+        ChecksumMismatch: the chain is broken, records were cut off, replaced or hidden, or the log was rewritten;
             names the record and the anchor that contradicts.
         UnreadableModel: a record is not one.
         InvalidInput: a backup holds no registry.
@@ -105,7 +105,7 @@ def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> Lo
             raise ChecksumMismatch(
                 f"the audit log is another one than {anchor.keeper} proves (record {anchor.head.sequence} of a log "
                 f"that begins with {anchor.log[:12]}…), and no record tells of an import or restore: the log was "
-                "removed or written anew"
+                "removed or rewritten"
             )
     hinted = registry.audit.hinted()
     if hinted > last:
@@ -125,7 +125,7 @@ def _require_fitting(anchor: Anchor, last: int, digests: dict[int, str]) -> None
         raise ChecksumMismatch(f"the audit log ends at record {last}; {anchor.keeper} proves record {sequence}: {_CUT}")
     if sequence and digests[sequence] != anchor.head.digest:
         raise ChecksumMismatch(
-            f"audit record {sequence} is not the one that {anchor.keeper} proves: the log was written anew"
+            f"audit record {sequence} is not the one that {anchor.keeper} proves: the log was rewritten"
         )
 
 

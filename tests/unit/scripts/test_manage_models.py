@@ -219,7 +219,7 @@ def test_the_log_is_proven_by_a_head_that_was_kept_and_exported_line_by_line(too
     sequence = int(head.split(":")[0])
     assert f"proven to {sequence} by the head that you gave" in tool("audit", "--verify", "--head", head)
     wrong = f"{sequence}:{'0' * 64}"
-    assert "the log was written anew" in tool("audit", "--verify", "--head", wrong, code=4)
+    assert "the log was rewritten" in tool("audit", "--verify", "--head", wrong, code=4)
     assert "is not a head" in tool("audit", "--verify", "--head", "x", code=2)
     assert "belong to --verify" in tool("audit", "--head", head, code=2)
     events = [json.loads(line) for line in tool("audit", "--format", "ocsf").splitlines()]

@@ -1,4 +1,4 @@
-"""The audit log cannot be cut or written anew unseen: what keeps a head of it contradicts, and is named."""
+"""The audit log cannot be cut or rewritten unseen: what keeps a head of it contradicts, and is named."""
 
 import json
 import shutil
@@ -133,7 +133,7 @@ def test_a_backup_after_a_rewritten_log_is_refused(registry: ModelRegistry, tmp_
     shutil.rmtree(_root(registry) / "audit")
     forger = ModelRegistry(_root(registry), keys=Keyring.of(KEY))
     forger.audit.append("load", "x")
-    with pytest.raises(ChecksumMismatch, match="written anew since that backup"):
+    with pytest.raises(ChecksumMismatch, match="rewritten since that backup"):
         backup(forger, tmp_path / "backup")
 
 
