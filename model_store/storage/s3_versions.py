@@ -25,6 +25,7 @@ def require_single_versions(location: str, prefix: str) -> str:
     if not location.startswith("s3://"):
         return ""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     parts = urlsplit(location)
     own = unquote(parts.path).strip("/")
@@ -32,7 +33,7 @@ def require_single_versions(location: str, prefix: str) -> str:
     try:
         status = client.get_bucket_versioning(Bucket=parts.netloc).get("Status", "")
         versions, hidden = _listed(client, parts.netloc, f"{own}/{prefix}" if own else prefix)
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
         return f"; the versions of its objects cannot be listed ({' '.join(str(error).split())[:200]})"
     problems = [f"{key} is hidden by a delete marker" for key in sorted(hidden)]
     problems += [f"{key} was replaced: {count} versions" for key, count in sorted(versions.items()) if count > 1]
