@@ -6,6 +6,7 @@ from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE
 from model_store.artifact.reader import measure_digest
 from model_store.errors import InvalidInput, VersionConflict
 from model_store.registry.anchors import keep_in_backup
+from model_store.registry.audit import HINT_FILE
 from model_store.registry.layout import file_sha256, storage_at
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
@@ -57,16 +58,19 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     storage = storage_at(source)
     if not storage.names("models"):
         raise InvalidInput(f"{source}: holds no registry")
+    # Two logs cannot be joined: a registry that has begun one keeps its own, a new one goes on with the backup's.
+    log = [] if registry.storage.keys("audit") else [key for key in storage.keys("audit") if key != HINT_FILE]
+    for key in log:
+        _copy_one(storage, registry.storage, key, overwrite_changing=False)
+    registry.audit.append("restore", reason=str(source))
     counts = _copy(storage, registry.storage, overwrite_changing=False, step=step)
-    registry.audit.append("restore", reason=str(source), copied=counts["copied"])
-    return counts
+    return {**counts, "copied": counts["copied"] + len(log)}
 
 
 def _copy(source: Storage, target: Storage, *, overwrite_changing: bool, step: Step) -> dict[str, int]:
     counts = {"copied": 0, "present": 0}
-    # Two logs cannot be joined: a registry that has begun one keeps its own.
-    tops = ("models", "aliases") if target.keys("audit") and not overwrite_changing else ("models", "aliases", "audit")
-    keys = [key for top in tops for key in source.keys(top) if key != "audit/head"]
+    tops = ("models", "aliases", "audit") if overwrite_changing else ("models", "aliases")
+    keys = [key for top in tops for key in source.keys(top) if key != HINT_FILE]
     # A manifest makes a model version: it comes after the files it speaks of.
     for number, key in enumerate(sorted(keys, key=lambda key: key.endswith(MANIFEST_FILE))):
         step(number, len(keys), key)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from model_store import Keyring, ModelRegistry
 from model_store.errors import ChecksumMismatch, InvalidInput, SignatureInvalid, UnreadableModel
 from model_store.registry.audit import AuditHead
-from model_store.registry.backups import backup
+from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.maintenance import verify_everything
@@ -203,3 +203,21 @@ def test_verify_tells_from_where_to_where_the_log_is_proven(registry: ModelRegis
     (found,) = [finding for finding in verify_everything(registry) if finding.subject == "audit"]
     assert found.intact
     assert "records 1 to 4 are a chain; proven to 3 by the signature of " in found.detail
+
+
+def test_a_restore_is_a_record_before_a_version_comes_back(registry: ModelRegistry, tmp_path: Path) -> None:
+    model_id = register(registry)
+    backup(registry, tmp_path / "backup")
+    fresh = ModelRegistry(tmp_path / "fresh", keys=Keyring.of(KEY))
+    restore(fresh, tmp_path / "backup")
+    assert [record.action for record in fresh.audit.records()] == ["register", "backup", "restore"]
+    assert prove_audit_log(fresh, backups=[tmp_path / "backup"]).proven[0].head.sequence == 2
+
+
+def test_a_hint_of_an_older_program_is_read_and_written_in_the_new_form(registry: ModelRegistry) -> None:
+    model_id = register(registry)
+    hint = _root(registry) / "audit" / "head"
+    hint.write_text("1")
+    ModelRegistry(_root(registry), keys=Keyring.of(KEY)).load_model(model_id)
+    assert hint.read_text() == str(registry.audit.head())
+    assert prove_audit_log(registry).records == 2
