@@ -206,7 +206,7 @@ def test_verify_tells_from_where_to_where_the_log_is_proven(registry: ModelRegis
 
 
 def test_a_restore_is_a_record_before_a_version_comes_back(registry: ModelRegistry, tmp_path: Path) -> None:
-    model_id = register(registry)
+    register(registry)
     backup(registry, tmp_path / "backup")
     fresh = ModelRegistry(tmp_path / "fresh", keys=Keyring.of(KEY))
     restore(fresh, tmp_path / "backup")
