@@ -162,7 +162,7 @@ def _add_looking(commands: Program) -> None:
         Option("--tag", multiple=True, metavar="TAG", help="only those with this tag; may be repeated"),
         Option("--metric", multiple=True, metavar="CONDITION", help="such as 'accuracy>0.95'; may be repeated"),
         Option("--sort", default="created_at", metavar="FIELD", help="a field or metric, - before it for descending"),
-        Option("--limit", type=int, metavar="N", help="how many at most"),
+        Option("--limit", type=click.IntRange(min=1), metavar="N", help="how many at most"),
     )
     add_command(
         commands, "info", run.info, "show all that is known of a version", f"{_PROGRAM} info {_ID}", _model_id()
@@ -239,6 +239,11 @@ def _add_proof(commands: Program) -> None:
         "compare artifacts, manifests, aliases and audit log: of the versions named, or of everything",
         f"{_PROGRAM} verify",
         _model_id(nargs=-1),
+        Option(
+            "--repair",
+            metavar="FROM",
+            help="first bring back what is damaged from a backup or another registry: a directory or s3://bucket/prefix",
+        ),
         Option("--public-key", multiple=True, metavar="KEY", help="also look for a signature by this key"),
         Option(
             "--policy",
@@ -340,7 +345,7 @@ def _add_moving(commands: Program) -> None:
         commands,
         "restore",
         run.restore,
-        "copy from a backup what the registry does not have",
+        "copy from a backup what the registry does not have, or has damaged",
         f"{_PROGRAM} restore /mnt/backup/registry",
         Argument("source", "a directory or s3://bucket/prefix", metavar="SRC"),
     )
@@ -365,7 +370,7 @@ def _add_removal(commands: Program) -> None:
         Argument("directory", metavar="DIR", type=path_type()),
         Option(
             "--keep-latest",
-            type=int,
+            type=click.IntRange(min=1),
             default=5,
             metavar="N",
             help="how many versions stay of each model (5); files are of one model when their names differ in a "

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from conventions import exit_codes
 from model_store.errors import InvalidInput, ModelStoreError, SignatureInvalid, VersionConflict
-from scripts.command_line import Options, bordered, facts, printable, show, table
+from scripts.command_line import Options, bordered, facts, printable, progress, show, table
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
+    from model_store.registry.copying import Copied
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 _LISTED = ("model_id", "version", "status", "created_at", "performance_metrics", "description")
@@ -161,6 +162,8 @@ def verify(options: Options) -> int:
 
     registry = open_registry()
     wanted = [resolved(registry, each) for each in options.model_id]
+    if options.repair:
+        wanted = _repaired(registry, wanted, options)
     findings = list(verify_everything(registry, wanted, options.status_line.step))
     if options.public_key and options.policy != SignaturePolicy.OFF:
         versions = [item.subject for item in findings if "@" not in item.subject and item.subject != "audit"]
@@ -168,6 +171,24 @@ def verify(options: Options) -> int:
     rows = [finding.to_dict() for finding in findings]
     show(options, rows, table(("subject", "intact", "detail"), rows, empty="no model versions"))
     return next((finding.exit_code for finding in findings if not finding.intact), 0)
+
+
+def _repaired(registry: "ModelRegistry", wanted: list[str], options: Options) -> list[str]:
+    """Repairs what is damaged of the versions named, or of all; returns the versions named."""
+    from model_store.registry.backups import repair, repair_aliases
+    from model_store.registry.maintenance import verify_everything
+
+    for finding in list(verify_everything(registry, wanted, options.status_line.step)):
+        if finding.intact or finding.subject == "audit" or "@" in finding.subject:
+            continue
+        if name := finding.subject.removeprefix("aliases of ") if " " in finding.subject else "":
+            copied = repair_aliases(registry, name, options.repair)
+        else:
+            copied = repair(registry, finding.subject, options.repair)
+        lines = [*(f"brought back  {key}" for key in copied.brought_back), *_of_copy(copied)]
+        for line in lines or [f"{options.repair} does not have {finding.subject}"]:
+            progress(line)
+    return wanted
 
 
 def _signature_finding(registry: "ModelRegistry", model_id: str, options: Options, finding: Any) -> Any:
@@ -280,18 +301,28 @@ def backup(options: Options) -> int:
     """Copies the registry to another place."""
     from model_store.registry import backups
 
-    counts = backups.backup(open_registry(), options.destination, options.status_line.step)
-    show(options, counts, f"{options.destination}: {counts['copied']} copied, {counts['present']} there already")
-    return 0
+    copied = backups.backup(open_registry(), options.destination, options.status_line.step)
+    lines = [f"{options.destination}: {copied.copied} copied, {copied.present} there already", *_of_copy(copied)]
+    show(options, copied.to_dict(), "\n".join(lines))
+    return copied.exit_code
 
 
 def restore(options: Options) -> int:
-    """Copies from a backup what the registry does not have."""
+    """Copies from a backup what the registry does not have, or has damaged."""
     from model_store.registry import backups
 
-    counts = backups.restore(open_registry(), options.source, options.status_line.step)
-    show(options, counts, f"{options.source}: {counts['copied']} restored, {counts['present']} there already")
-    return 0
+    copied = backups.restore(open_registry(), options.source, options.status_line.step)
+    lines = [f"{options.source}: {copied.copied} restored, {copied.present} there already", *_of_copy(copied)]
+    show(options, copied.to_dict(), "\n".join(lines))
+    return copied.exit_code
+
+
+def _of_copy(copied: "Copied") -> list[str]:
+    return [
+        *(f"repaired  {key}" for key in copied.repaired),
+        *(f"damaged   {key}: {reason}; it was not copied" for key, reason in copied.damaged.items()),
+        *(f"conflict  {key}: both have another one, each intact; neither was changed" for key in copied.conflicts),
+    ]
 
 
 def delete(options: Options) -> int:
@@ -309,6 +340,7 @@ def delete(options: Options) -> int:
 def cleanup(options: Options) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
     from model_store.registry.maintenance import cleanup as clean_registry
+    from model_store.registry.maintenance import remove_leftovers
     from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()
@@ -318,6 +350,7 @@ def cleanup(options: Options) -> int:
         going, kept = clean_registry(
             registry, options.keep_latest, dry_run=options.dry_run, in_use=versions_in_use(CHECKOUT)
         )
+        going += remove_leftovers(registry, dry_run=options.dry_run)
     else:
         going, kept = _clean_directory(registry, options), {}
     verb = "would go" if options.dry_run else "is gone"

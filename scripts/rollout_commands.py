@@ -60,7 +60,12 @@ def strategy_options(key_help: str) -> list[click.Parameter]:
         option("--strategy", type=strategies, help="the stack's own (rolling)"),
         option("--steps", type=_STEPS, metavar="PERCENTS", help="of a canary, percent of the requests (5,25,50,100)"),
         option("--interval", type=_DURATION, metavar="TIME", help="how long a step lasts at least (5m)"),
-        option("--keep-minutes", type=int, metavar="N", help="how long the version before stays ready (30)"),
+        option(
+            "--keep-minutes",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="how long the version before stays ready (30)",
+        ),
         option("--shadow", is_flag=True, help="first send it copies, and compare its answers"),
         option("--api-key-file", type=path_type(), metavar="FILE", help=key_help),
     ]

@@ -5,14 +5,16 @@ aliases.set("fraud_detector", "champion", model_id, reason="best of October")
 aliases.resolve("fraud_detector@champion")
 """
 
-import json
 import re
+from contextlib import suppress
 from typing import Any
 
-from model_store.errors import InvalidInput, ModelNotFound
+from conventions.regular_files import parse_json
+from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
 from model_store.registry.layout import json_bytes, now
 from model_store.registry.manifest import is_model_name
 from model_store.registry.registry import ModelRegistry
+from model_store.registry.schema import require_aliases
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -69,9 +71,26 @@ class Aliases:
         return list(entries[alias]["history"]) if alias in entries else []
 
     def all(self) -> dict[str, dict[str, str]]:
-        """The aliases of every model."""
-        names = [key.removeprefix("aliases/").removesuffix(".json") for key in self._registry.storage.keys("aliases")]
-        return {name: self.of(name) for name in names}
+        """The aliases of every model; of those that can be read, see `damaged`."""
+        found = {}
+        for name in self._names():
+            with suppress(UnreadableModel, ModelNotFound):
+                found[name] = self.of(name)
+        return found
+
+    def damaged(self) -> dict[str, str]:
+        """The models whose aliases cannot be read, each with the reason."""
+        found = {}
+        for name in self._names():
+            try:
+                self.of(name)
+            except (UnreadableModel, ModelNotFound) as error:
+                found[name] = str(error)
+        return found
+
+    def _names(self) -> list[str]:
+        keys = self._registry.storage.keys("aliases")
+        return [key.removeprefix("aliases/").removesuffix(".json") for key in keys]
 
     def resolve(self, reference: str) -> str:
         """The model id that a reference means: a model id, `name@alias`, or `name:number`.
@@ -108,7 +127,12 @@ class Aliases:
             content = self._registry.storage.read(_key(model_name))
         except ModelNotFound:
             return None, {}
-        return content, json.loads(content)
+        try:
+            return content, require_aliases(parse_json(content))
+        except ValueError:
+            raise UnreadableModel(f"{_key(model_name)} is not JSON") from None
+        except UnreadableModel as error:
+            raise UnreadableModel(f"{_key(model_name)}: {error}") from None
 
 
 def _key(model_name: str) -> str:

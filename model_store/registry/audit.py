@@ -168,7 +168,7 @@ class AuditLog:
         previous, expected = self._start(after), after + 1
         for key in self._keys(after):
             content = self._storage.read(key)
-            record = _parse(key, content)
+            record = parse_record(key, content)
             if record.sequence != expected or key != _key(expected):
                 raise ChecksumMismatch(f"audit record {expected} is missing: after it comes {key}")
             if record.previous != previous:
@@ -210,7 +210,7 @@ class AuditLog:
             if not keys:
                 return AuditHead(0, _FIRST)
             last = self._storage.read(keys[-1])
-            return AuditHead(_parse(keys[-1], last).sequence, _digest(last))
+            return AuditHead(parse_record(keys[-1], last).sequence, _digest(last))
 
     def _later_than(self, last: AuditHead) -> AuditHead:
         """A record after one that is no longer the last: the one that the hint names, else the next."""
@@ -241,7 +241,13 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _parse(key: str, content: bytes) -> AuditRecord:
+def parse_record(key: str, content: bytes) -> AuditRecord:
+    """Reads a record as it is stored.
+
+    Raises:
+        UnreadableModel: it is not a record.
+        ChecksumMismatch: its bytes are not those that were written.
+    """
     try:
         record = AuditRecord(**json.loads(content))
         msgspec.convert(record.to_dict(), AuditRecord)

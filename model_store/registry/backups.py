@@ -1,20 +1,21 @@
-"""Backups of whole registries: what never changes is copied once, what changes as it is now."""
+"""Backups of whole registries, what is restored from them, and the repair of single versions."""
 
 from pathlib import Path
+from typing import Any
 
-from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, RUNTIME_FILE, STATE_FILE
-from model_store.artifact.reader import measure_digest
-from model_store.errors import InvalidInput, VersionConflict
+from model_store.errors import InvalidInput
 from model_store.registry.anchors import keep_in_backup
-from model_store.registry.audit import HINT_FILE
-from model_store.registry.layout import file_sha256, storage_at
+from model_store.registry.copying import Copied, copy_log, copy_registry, repair_aliases_of, repair_version
+from model_store.registry.layout import storage_at, version_prefix
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
-from model_store.storage.base import Storage
 
 
-def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_step) -> dict[str, int]:
+def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_step) -> Copied:
     """Copies a registry to another place: what never changes once, what changes as it is now.
+
+    A damaged file is not copied: the backup keeps its earlier, intact one. The same command finishes a backup that was
+    interrupted.
 
     Args:
         registry: to copy.
@@ -22,11 +23,10 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
         step: told of progress.
 
     Returns:
-        How many objects were copied, and how many were there already.
+        What was copied, and what is damaged.
 
     Raises:
         AccessDenied: the actor's role does not allow it.
-        VersionConflict: the destination holds something else in the place of what never changes.
         ChecksumMismatch: the audit log was rewritten since an earlier backup.
         StorageFailed: the destination cannot be written.
     """
@@ -34,11 +34,13 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
     head = registry.audit.append("backup", reason=str(destination))
     target = storage_at(destination)
     keep_in_backup(target, head)
-    return _copy(registry.storage, target, overwrite_changing=True, step=step)
+    return copy_registry(registry.storage, target, latest=True, step=step)
 
 
-def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -> dict[str, int]:
-    """Copies from a backup what the registry does not have; what it has stays.
+def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -> Copied:
+    """Copies from a backup what the registry does not have, or has damaged; what it has intact stays.
+
+    The same command finishes a restoration that was interrupted.
 
     Args:
         registry: to copy into.
@@ -46,51 +48,53 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
         step: told of progress.
 
     Returns:
-        How many objects were copied, and how many were there already.
+        What was copied and repaired, and what the backup itself has damaged.
 
     Raises:
         AccessDenied: the actor's role does not allow it.
         InvalidInput: the source holds no registry.
-        VersionConflict: the registry holds something else in the place of what never changes.
         StorageFailed: the registry cannot be written.
     """
     registry.require_right("restore", "")
     storage = storage_at(source)
     if not storage.names("models"):
         raise InvalidInput(f"{source}: holds no registry")
-    # Two logs cannot be joined: a registry that has begun one keeps its own, a new one goes on with the backup's.
-    log = [] if registry.storage.keys("audit") else [key for key in storage.keys("audit") if key != HINT_FILE]
-    for key in log:
-        _copy_one(storage, registry.storage, key, overwrite_changing=False)
+    log = copy_log(storage, registry.storage)
     registry.audit.append("restore", reason=str(source))
-    counts = _copy(storage, registry.storage, overwrite_changing=False, step=step)
-    return {**counts, "copied": counts["copied"] + len(log)}
+    copied = copy_registry(storage, registry.storage, latest=False, step=step)
+    copied.copied += log
+    told: dict[str, Any] = {"copied": copied.copied, "repaired": copied.repaired, "outcome": "succeeded"}
+    registry.audit.append("restore", reason=str(source), **told)
+    return copied
 
 
-def _copy(source: Storage, target: Storage, *, overwrite_changing: bool, step: Step) -> dict[str, int]:
-    counts = {"copied": 0, "present": 0}
-    tops = ("models", "aliases", "audit") if overwrite_changing else ("models", "aliases")
-    keys = [key for top in tops for key in source.keys(top) if key != HINT_FILE]
-    # A manifest makes a model version: it comes after the files it speaks of.
-    for number, key in enumerate(sorted(keys, key=lambda key: key.endswith(MANIFEST_FILE))):
-        step(number, len(keys), key)
-        copied = _copy_one(source, target, key, overwrite_changing=overwrite_changing)
-        counts["copied" if copied else "present"] += 1
-    return counts
+def repair(registry: ModelRegistry, model_id: str, source: Path | str) -> Copied:
+    """Brings back what is damaged or missing of a model version.
+
+    Args:
+        registry: of the version.
+        model_id: which.
+        source: a backup or another registry: a directory or `s3://bucket/prefix`.
+
+    Returns:
+        What was brought back, and what the source has damaged.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        ModelNotFound: it is not a model id.
+        InvalidInput: the source holds no registry.
+        StorageFailed: the registry cannot be written.
+    """
+    registry.require_right("restore", model_id)
+    storage = storage_at(source)
+    if not storage.names("models"):
+        raise InvalidInput(f"{source}: holds no registry")
+    registry.audit.append("repair", model_id, reason=str(source))
+    return repair_version(storage, registry.storage, version_prefix(model_id))
 
 
-def _copy_one(source: Storage, target: Storage, key: str, *, overwrite_changing: bool) -> bool:
-    path = source.path(key)
-    if target.exists(key):
-        changing = key.startswith("aliases/") or key.endswith(f"/{STATE_FILE}")
-        present = target.path(key)
-        if file_sha256(path) == file_sha256(present) or (changing and not overwrite_changing):
-            return False
-        # A rotated artifact differs in its key slots only; its digest is still the manifest's.
-        rotated = path.name in (ARTIFACT_FILE, RUNTIME_FILE, GOLDEN_FILE) and measure_digest(path) == measure_digest(
-            present
-        )
-        if not changing and not rotated:
-            raise VersionConflict(f"{target.location}/{key}: holds something else than the source; neither was changed")
-    target.replace_file(key, path)
-    return True
+def repair_aliases(registry: ModelRegistry, model_name: str, source: Path | str) -> Copied:
+    """Brings back the aliases of a model as the source has them, where they cannot be read; errors as for `repair`."""
+    registry.require_right("restore", "")
+    registry.audit.append("repair", reason=str(source), aliases=model_name)
+    return repair_aliases_of(storage_at(source), registry.storage, model_name)

@@ -130,6 +130,12 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
     digests, metadata = _described(bundle)
     if _is_there(registry, metadata):
         return metadata.model_id
+    for other in registry.list_models(name=metadata.model_name):
+        if other.version == metadata.version:
+            raise VersionConflict(
+                f"{other.model_id} is version {other.version} of {other.model_name} already; delete it first, or "
+                f"import {metadata.model_id} into another registry"
+            )
     with registry.storage.staged(metadata.model_id) as staging:
         if staging is None:
             raise VersionConflict(f"{metadata.model_id} is being written by somebody else right now")
@@ -138,7 +144,9 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         _require_own_files(staging, metadata)
         require_encryption(registry, metadata, staging)
         require_harmless(registry, staging, metadata)
-        state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
+        with open_artifact(staging / ARTIFACT_FILE) as artifact:
+            key_ids = sorted(slot.key_id for slot in artifact.header.slots)
+        state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": key_ids}
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / STATE_FILE, state)
         registry.audit.append("import", metadata.model_id, reason, digest=metadata.digest)

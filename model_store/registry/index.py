@@ -1,25 +1,95 @@
-"""Finds model versions fast: a version is read again only after its directory has changed.
+"""Finds model versions fast: a version is read again only after its files have changed.
 
-The index is a cache of the registry's files, in memory and in a file that can be lost, old or damaged without harm: an
-entry is valid while the storage's change number is the one it was read at, and is stored only when that number is
-final.
+The index is a cache of the registry's files, in memory and in one object of the storage that can be lost, old or
+damaged without harm: an entry counts while the storage's change number is the one that it was read at, and is stored
+only when that number is final. It is written by compare-and-swap, so that no writer loses another one's entries.
 """
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from model_store.errors import ModelNotFound, UnreadableModel
+from conventions.artifact_files import MANIFEST_FILE
+from model_store.errors import ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
+from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.storage.base import Storage
 
 CACHE_KEY = ".index.json"
-_CACHE_VERSION = 1
+_CACHE_VERSION = 3
 _SHARED = ("feature_schema", "library_versions", "lineage")
-"""Fields that are large and mostly equal among the versions of a model: the cache file holds each value once."""
+"""Fields that are large and mostly equal among the versions of a model: the cache holds each value once."""
+_MANY_REMOTE = 10
+"""So many changed versions of a remote storage are read again in place of writing the index."""
+_MANY_LOCAL = 100
+_PART_LOCAL = 20
+_ATTEMPTS = 3
+_STATUSES = {str(status): status for status in ModelStatus}
+
+
+class _Entry(msgspec.Struct, array_like=True, gc=False):
+    """One version as the cache holds it: what lists are ordered by, and the manifest, which is read when needed."""
+
+    mark: int
+    status: str
+    key_ids: list[str]
+    name: str
+    version: int
+    created_at: str
+    manifest: msgspec.Raw
+
+
+class _Cache(msgspec.Struct):
+    version: int
+    shared: list[msgspec.Raw]
+    models: dict[str, _Entry]
+
+
+_decode = msgspec.json.Decoder(_Cache).decode
+
+
+@dataclass
+class _Known:
+    mark: int
+    metadata: ModelMetadata
+    packed: msgspec.Raw | None = None
+    """The manifest as the stored index has it."""
+    shared: "_Shared | None" = None
+    """What `packed` refers to."""
+
+
+class _Shared:
+    """The values that manifests share, by their position."""
+
+    def __init__(self, values: list[msgspec.Raw]) -> None:
+        self.values = values
+        self._positions = {bytes(value): position for position, value in enumerate(values)}
+        self._decoded: list[Any] = []
+
+    def position(self, value: Any) -> int:
+        """The position of a value, which is added when it is new."""
+        text = msgspec.json.encode(value, order="sorted")
+        if text not in self._positions:
+            self._positions[text] = len(self.values)
+            self.values.append(msgspec.Raw(text))
+        return self._positions[text]
+
+    def manifest(self, packed: msgspec.Raw) -> dict[str, Any]:
+        """The manifest of an entry."""
+        if len(self._decoded) < len(self.values):
+            self._decoded = [msgspec.json.decode(each) for each in self.values]
+        manifest: dict[str, Any] = msgspec.json.decode(packed)
+        return {**manifest, **{name: self._decoded[manifest[name]] for name in _SHARED}}
+
+    def packed(self, manifest: dict[str, Any]) -> msgspec.Raw:
+        """A manifest as an entry holds it."""
+        positions = {name: self.position(manifest[name]) for name in _SHARED}
+        return msgspec.Raw(msgspec.json.encode({**manifest, **positions}))
 
 
 class Index:
@@ -31,74 +101,142 @@ class Index:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._entries: dict[str, tuple[int, ModelMetadata]] | None = None
+        self._entries: dict[str, _Known] | None = None
+        self._shared = _Shared([])
+        self._stored = b""
+        """The cache's content when it was read or written last."""
         self.damaged: dict[str, str] = {}
         """The versions that the last call of `models` could not read, each with the reason."""
 
-    def models(self, names: list[str], read: Any) -> list[ModelMetadata]:
-        """The model versions of some model names, unordered.
+    def models(self, name: str | None, read: Callable[[str], ModelMetadata]) -> list[ModelMetadata]:
+        """The model versions of a model name, or of all, unordered.
 
         Args:
-            names: model names.
+            name: of a model; None for all.
             read: reads one model version by its id.
         """
+        with _without_collection():
+            return self._models(name, read)
+
+    def _models(self, name: str | None, read: Callable[[str], ModelMetadata]) -> list[ModelMetadata]:
         if self._entries is None:
             self._entries = self._load()
-        found: list[ModelMetadata] = []
-        changed = 0
+        entries = self._entries
         self.damaged = {}
-        for name in names:
-            for model_id, mark, settled in self._storage.changes(f"models/{name}"):
-                known = self._entries.get(model_id)
-                if known is not None and known[0] == mark:
-                    found.append(known[1])
-                    continue
-                if (metadata := self._read(model_id, mark if settled else None, read)) is not None:
-                    found.append(metadata)
-                    changed += 1
-        # Writing the file takes as long as reading some hundred versions, so a few changes are not written.
-        if changed > max(100, len(found) // 20):
+        found: list[ModelMetadata] = []
+        changed: list[tuple[str, int | None]] = []
+        for model_id, mark, settled in self._storage.versions(name):
+            known = entries.get(model_id)
+            if known is not None and known.mark == mark:
+                found.append(known.metadata)
+            else:
+                changed.append((model_id, mark if settled else None))
+        for (model_id, final), metadata in zip(changed, self._read_all(changed, read), strict=True):
+            if metadata is not None:
+                found.append(metadata)
+                if final is not None:
+                    entries[model_id] = _Known(final, metadata)
+        if len(changed) > self._many(len(found)):
             self._save()
         return found
 
-    def _read(self, model_id: str, mark: int | None, read: Any) -> ModelMetadata | None:
-        assert self._entries is not None  # noqa: S101 - the caller has loaded them
+    def _many(self, count: int) -> int:
+        """Of so many changed versions the index is written: that takes as long as reading some hundred local ones."""
+        return _MANY_REMOTE if self._storage.parallel_reads > 1 else max(_MANY_LOCAL, count // _PART_LOCAL)
+
+    def _read_all(
+        self, changed: list[tuple[str, int | None]], read: Callable[[str], ModelMetadata]
+    ) -> list[ModelMetadata | None]:
+        if self._storage.parallel_reads == 1 or len(changed) <= 1:
+            return [self._read(model_id, read) for model_id, _ in changed]
+        with ThreadPoolExecutor(self._storage.parallel_reads) as threads:
+            return list(threads.map(lambda item: self._read(item[0], read), changed))
+
+    def _read(self, model_id: str, read: Callable[[str], ModelMetadata]) -> ModelMetadata | None:
         try:
-            metadata: ModelMetadata = read(model_id)
+            return read(model_id)
         except ModelNotFound:
-            # The version was deleted after it was listed.
-            return None
+            # The version was deleted after it was listed, or its manifest was.
+            with suppress(ModelNotFound):
+                if self._storage.exists(version_prefix(model_id)):
+                    self.damaged[model_id] = f"{model_id}: its {MANIFEST_FILE} is missing"
         except UnreadableModel as error:
             self.damaged[model_id] = str(error)
-            return None
-        if mark is not None:
-            self._entries[model_id] = (mark, metadata)
-        return metadata
+        return None
 
-    def _load(self) -> dict[str, tuple[int, ModelMetadata]]:
+    def _load(self) -> dict[str, _Known]:
         try:
-            with _without_collection():
-                content = msgspec.json.decode(self._storage.read(CACHE_KEY))
-                if content["version"] != _CACHE_VERSION:
-                    return {}
-                shared = content["shared"]
-                return {
-                    model_id: (changed_ns, _unpacked(manifest, status, shared))
-                    for model_id, (changed_ns, status, manifest) in content["models"].items()
-                }
-        except Exception:
-            return {}
+            self._stored = self._storage.read(CACHE_KEY)
+        except ModelStoreError:
+            self._stored = b""
+        entries, self._shared = _entries_of(self._stored)
+        return entries
 
     def _save(self) -> None:
         assert self._entries is not None  # noqa: S101 - the caller has loaded them
-        positions: dict[bytes, int] = {}
-        shared: list[Any] = []
-        models = {
-            model_id: [changed_ns, str(metadata.status), _packed(metadata.manifest(), positions, shared)]
-            for model_id, (changed_ns, metadata) in self._entries.items()
-        }
-        content = {"version": _CACHE_VERSION, "shared": shared, "models": models}
-        self._storage.put_best_effort(CACHE_KEY, msgspec.json.encode(content))
+        for _ in range(_ATTEMPTS):
+            content = _content_of(self._entries, self._shared)
+            try:
+                if self._put(content):
+                    self._stored = content
+                    return
+            except ModelStoreError:
+                # A reader may not write: the index stays as it is.
+                return
+            self._entries = {**self._load(), **self._entries}
+
+    def _put(self, content: bytes) -> bool:
+        """Writes the index over the one that was read; false when somebody else wrote another one meanwhile."""
+        if not self._stored:
+            return self._storage.put_if_absent(CACHE_KEY, content)
+        try:
+            self._storage.compare_and_swap(CACHE_KEY, content, self._stored)
+        except VersionConflict:
+            return False
+        return True
+
+
+def _entries_of(content: bytes) -> tuple[dict[str, _Known], _Shared]:
+    """The entries of a cache, and what they share; none when it is damaged or of another version."""
+    try:
+        cache = _decode(content)
+        if cache.version == _CACHE_VERSION:
+            shared = _Shared(cache.shared)
+            return {model_id: _known(model_id, each, shared) for model_id, each in cache.models.items()}, shared
+    except (msgspec.MsgspecError, ValueError, KeyError, RecursionError):
+        pass
+    return {}, _Shared([])
+
+
+def _known(model_id: str, entry: _Entry, shared: _Shared) -> _Known:
+    fields = {
+        "model_id": model_id,
+        "model_name": entry.name,
+        "version": entry.version,
+        "created_at": entry.created_at,
+        "status": _STATUSES[entry.status],
+        "key_ids": tuple(entry.key_ids),
+    }
+    packed = entry.manifest
+    return _Known(entry.mark, ModelMetadata.deferred(fields, lambda: shared.manifest(packed)), packed, shared)
+
+
+def _content_of(entries: dict[str, _Known], shared: _Shared) -> bytes:
+    """The cache with these entries; those that were not read in between are taken over as they are."""
+    models = {}
+    for model_id, known in entries.items():
+        metadata = known.metadata
+        is_stored = known.packed is not None and known.shared is shared
+        models[model_id] = _Entry(
+            known.mark,
+            str(metadata.status),
+            list(metadata.key_ids),
+            metadata.model_name,
+            metadata.version,
+            metadata.created_at,
+            known.packed if is_stored and known.packed is not None else shared.packed(metadata.manifest()),
+        )
+    return msgspec.json.encode(_Cache(_CACHE_VERSION, shared.values, models))
 
 
 @contextmanager
@@ -111,19 +249,3 @@ def _without_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _packed(manifest: dict[str, Any], positions: dict[bytes, int], shared: list[Any]) -> dict[str, Any]:
-    for name in _SHARED:
-        text = msgspec.json.encode(manifest[name], order="sorted")
-        if text not in positions:
-            positions[text] = len(shared)
-            shared.append(manifest[name])
-        manifest[name] = positions[text]
-    return manifest
-
-
-def _unpacked(manifest: dict[str, Any], status: str, shared: list[Any]) -> ModelMetadata:
-    for name in _SHARED:
-        manifest[name] = shared[manifest[name]]
-    return ModelMetadata.from_manifest(manifest, ModelStatus(status))

@@ -81,6 +81,11 @@ def storage_at(location: str | Path | None) -> Storage:
     if "://" not in text:
         return DirectoryStorage(Path(text))
     parts = urlsplit(text)
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise InvalidInput(
+            "a registry location with ?, # or a name before @ is not allowed; where they belong to a directory's name, "
+            "write them as %3F, %23 and %40"
+        )
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return DirectoryStorage(Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from conventions.artifact_files import ARTIFACT_FILE
+from model_store.artifact.reader import open_artifact
 from model_store.artifact.rotation import rotate_artifact
-from model_store.errors import InUse, ModelStoreError
+from model_store.errors import InUse, ModelStoreError, UnreadableModel
 from model_store.keys.slot import KeyProvider
 from model_store.registry.aliases import Aliases
 from model_store.registry.layout import version_prefix
@@ -22,6 +23,8 @@ from model_store.registry.registry import ModelRegistry
 
 ROLLBACK_WINDOW = 5
 """Last different versions of each environment that are kept for a rollback."""
+LEFTOVER_SECONDS = 24 * 3600
+"""How long nothing may have changed in what an interrupted command has left, until it is removed."""
 ROLLBACK_WINDOW_DAYS = 90
 """Days that a deployed version is kept for a rollback."""
 
@@ -58,9 +61,12 @@ def verify_everything(
         step(number, len(wanted), model_id)
         yield _finding(model_id, lambda each=model_id: registry.verify_artifact(each))
     if not model_ids:
-        for name, aliases in Aliases(registry).all().items():
-            for alias, model_id in aliases.items():
+        aliases = Aliases(registry)
+        for name, of_name in aliases.all().items():
+            for alias, model_id in of_name.items():
                 yield _finding(f"{name}@{alias}", lambda each=model_id: registry.get_metadata(each).model_id)
+        for name, reason in aliases.damaged().items():
+            yield Finding(f"aliases of {name}", intact=False, detail=reason, exit_code=UnreadableModel.exit_code)
         yield _finding("audit", lambda: prove_audit_log(registry))
 
 
@@ -96,9 +102,13 @@ def reasons_to_keep(
         recent = {model_id for at, model_id in entries if at >= oldest}
         for model_id in [*list(latest)[:ROLLBACK_WINDOW], *recent]:
             reasons.setdefault(model_id, f"is what a rollback in {environment} may go back to")
-    for name, aliases in Aliases(registry).all().items():
-        for alias, model_id in aliases.items():
+    aliases = Aliases(registry)
+    for name, of_name in aliases.all().items():
+        for alias, model_id in of_name.items():
             reasons.setdefault(model_id, f"has the alias {name}@{alias}")
+    for name in aliases.damaged():
+        for model_id in registry.storage.names(f"models/{name}"):
+            reasons.setdefault(model_id, f"may have an alias: the aliases of {name} cannot be read")
     return reasons
 
 
@@ -181,20 +191,51 @@ def rotate_keys(
     """
     registry.require_right("rotate-key", ", ".join(model_ids))
     models = [registry.get_metadata(each) for each in model_ids] if model_ids else registry.list_models()
+    names = sorted(key.key_id for key in new_keys)
     rotated = []
     for number, model in enumerate(models):
         step(number, len(models), model.model_id)
         if not model.encrypted:
             continue
-        names = [key.key_id for key in new_keys]
         registry.audit.append("rotate-key", model.model_id, keys=names)
         for name in (ARTIFACT_FILE, *model.attachments):
-            key = f"{version_prefix(model.model_id)}/{name}"
-            path = registry.storage.path(key)
-            rotate_artifact(path, registry.keys, new_keys)
-            registry.storage.replace_file(key, path)
+            _rotate_file(registry, f"{version_prefix(model.model_id)}/{name}", new_keys)
+        registry.change_state(model.model_id, lambda state: state.update(key_ids=names))
         rotated.append(model.model_id)
     return rotated
+
+
+def _rotate_file(registry: ModelRegistry, key: str, new_keys: Sequence[KeyProvider]) -> None:
+    """Rotates the keys of one file; not again after a rotation that was interrupted: then the old key is not needed."""
+    path = registry.storage.path(key)
+    with open_artifact(path) as artifact:
+        is_rotated = {slot.key_id for slot in artifact.header.slots} == {each.key_id for each in new_keys}
+    if not is_rotated:
+        rotate_artifact(path, registry.keys, new_keys)
+        registry.storage.replace_file(key, path)
+
+
+def remove_leftovers(registry: ModelRegistry, *, dry_run: bool) -> list[str]:
+    """Removes what interrupted commands have left: staging directories, partial files, versions without a manifest.
+
+    Args:
+        registry: the registry.
+        dry_run: whether to report without removing.
+
+    Returns:
+        The keys of what was removed, or would be: all of them unchanged for a day.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        StorageFailed: one cannot be removed.
+    """
+    found = registry.storage.leftovers(LEFTOVER_SECONDS)
+    if found and not dry_run:
+        registry.require_right("delete", "")
+        registry.audit.append("cleanup", reason="what interrupted commands have left", removed=len(found))
+        for key in found:
+            registry.storage.remove_leftover(key)
+    return found
 
 
 def statistics(registry: ModelRegistry) -> dict[str, Any]:

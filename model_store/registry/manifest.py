@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +19,8 @@ _TYPE_PATTERN = r"[A-Za-z][A-Za-z0-9-]{0,62}"
 _NAME = re.compile(_NAME_PATTERN)
 _TYPE = re.compile(_TYPE_PATTERN)
 _MODEL_ID = re.compile(rf"(?P<name>{_NAME_PATTERN})_(?P<type>{_TYPE_PATTERN})_[0-9]{{8}}_[0-9]{{6}}")
+_DEFERRED = "_deferred_manifest"
+_LONGEST_TEXT = 1 << 20
 _TAG = re.compile(r"[^\s,][^,\n]{0,62}")
 
 
@@ -111,21 +113,24 @@ class ModelMetadata:
     compression: str
     encrypted: bool
     key_fingerprints: tuple[str, ...]
+    """Of the keys at registration, in manifests of before; newer ones leave that to the state, since keys rotate."""
     model_class: str
     library_versions: Mapping[str, str]
-    feature_schema: tuple[Mapping[str, Any], ...] = ()
+    feature_schema: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
     """One object a feature, in the model's order: `name`, `type`, and where known `minimum` and `maximum`."""
-    source: Source | None = None
+    source: Source | None = field(default_factory=lambda: None)
     lineage: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from, as far as it is known: `git_commit`, `parameters`, `training_data` (name, SHA-256, size)."""
-    runtime: Mapping[str, Any] | None = None
+    runtime: Mapping[str, Any] | None = field(default_factory=lambda: None)
     """The optimized form that is served: `format` (`onnx` or `native`) and, for ONNX, its `digest`, `size_bytes`,
     `payload_bytes`, `largest_difference` from the model, `tolerance` and `sample_rows`; for `native`, the `reason`.
     None: not made."""
-    contract: Mapping[str, Any] | None = None
+    contract: Mapping[str, Any] | None = field(default_factory=lambda: None)
     """Contract of the model without its features, and its golden rows; see `model_store.contract`. None for a version
     that was registered before contracts existed, or for the registry only."""
     status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
+    key_ids: tuple[str, ...] = field(default=(), compare=False)
+    """The keys that open the artifact now, by fingerprint or ARN, as the state says; empty before states said so."""
 
     @property
     def runtime_digest(self) -> str:
@@ -149,21 +154,29 @@ class ModelMetadata:
         return tuple(str(feature["name"]) for feature in self.feature_schema)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values."""
-        return {**asdict(self), "status": str(self.status)}
+        """All fields as plain JSON values; `key_fingerprints` are those of the keys that open the artifact now."""
+        values = {**asdict(self), "status": str(self.status)}
+        return {**values, "key_fingerprints": list(values.pop("key_ids") or values["key_fingerprints"])}
 
     def manifest(self) -> dict[str, Any]:
         """The immutable fields as plain JSON values."""
-        values = self.to_dict()
-        del values["status"]
+        values = asdict(self)
+        del values["status"], values["key_ids"]
         if self.contract is None:
             # Manifests of that time were written and signed so.
             del values["contract"]
         return values
 
     @classmethod
-    def from_manifest(cls, manifest: Mapping[str, Any], status: ModelStatus) -> "ModelMetadata":
+    def from_manifest(
+        cls, manifest: Mapping[str, Any], status: ModelStatus, key_ids: Iterable[str] = ()
+    ) -> "ModelMetadata":
         """Reads a manifest.
+
+        Args:
+            manifest: as it is stored.
+            status: of the state.
+            key_ids: of the state.
 
         Raises:
             UnreadableModel: it lacks a field, or has one that this program does not know.
@@ -182,16 +195,39 @@ class ModelMetadata:
             values["source"] = Source(**values["source"]) if values["source"] else None
         except TypeError as error:
             raise UnreadableModel(f"the manifest has a field of another kind ({error})") from None
-        values["status"] = status
+        values["status"], values["key_ids"] = status, tuple(key_ids)
         # Equals the frozen class's constructor with every field given, and is ten times as fast.
         made = object.__new__(cls)
         made.__dict__.update(values)
         return made
 
+    @classmethod
+    def deferred(cls, known: Mapping[str, Any], manifest: Callable[[], Mapping[str, Any]]) -> "ModelMetadata":
+        """Metadata whose manifest is read when a field is asked for that is not known yet.
+
+        Args:
+            known: some of the fields, `status` and `key_ids` among them.
+            manifest: gives the manifest; `from_manifest` could read it.
+        """
+        made = object.__new__(cls)
+        made.__dict__.update(known)
+        made.__dict__[_DEFERRED] = manifest
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        """A field of a deferred manifest; no field has a default in the class, so that each missing one comes here."""
+        read = None if name.startswith("__") else self.__dict__.get(_DEFERRED)
+        if read is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        whole = self.from_manifest(read(), self.status, self.key_ids)
+        self.__dict__.update(whole.__dict__)
+        self.__dict__.pop(_DEFERRED, None)
+        return getattr(self, name)
+
 
 @cache
 def _manifest_fields() -> frozenset[str]:
-    return frozenset(item.name for item in fields(ModelMetadata)) - {"status"}
+    return frozenset(item.name for item in fields(ModelMetadata)) - {"status", "key_ids"}
 
 
 def new_model_id(model_name: str, model_type: str, moment: datetime) -> str:
@@ -232,6 +268,20 @@ def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None
     for tag in tags:
         if not _TAG.fullmatch(tag):
             raise InvalidInput(f"tag {tag!r} is not allowed; allowed: 1 to 63 characters without commas")
+
+
+def require_text(name: str, text: str) -> None:
+    """Raises InvalidInput unless a text can be stored: Unicode, of at most a mebibyte.
+
+    Raises:
+        InvalidInput: it cannot; names it.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(f"the {name} is not Unicode text: it has a character of another encoding") from None
+    if size > _LONGEST_TEXT:
+        raise InvalidInput(f"the {name} has {size} bytes; allowed: {_LONGEST_TEXT}")
 
 
 def require_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

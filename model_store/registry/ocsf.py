@@ -20,6 +20,7 @@ _ACTIVITIES = {
     "register": _CREATE,
     "import": _CREATE,
     "restore": _CREATE,
+    "repair": _UPDATE,
     "load": _READ,
     "export": _READ,
     "backup": _READ,

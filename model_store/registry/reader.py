@@ -32,21 +32,23 @@ class RegistryReader:
     def list_models(self, status: ModelStatus | str | None = None, name: str | None = None) -> list[ModelMetadata]:
         """All model versions, or those of a status or a name, oldest first; damaged ones are left out.
 
+        The versions of a model are in the order of their numbers, also where a clock was set back.
+
         Raises:
             InvalidInput: there is no such status.
         """
         wanted = status_named(status) if status is not None else None
-        found = self._index.models(self._names(name), self.get_metadata)
-        found.sort(key=lambda item: (item.created_at, item.model_id))
-        return [item for item in found if wanted is None or item.status is wanted]
+        if name is not None and not is_model_name(name):
+            return []
+        found = self._index.models(name, self.get_metadata)
+        return [item for item in _in_order(found) if wanted is None or item.status is wanted]
 
     def damaged_models(self, name: str | None = None) -> dict[str, str]:
         """The model versions whose manifest or state cannot be read, each with the reason; all or those of a name."""
-        self._index.models(self._names(name), self.get_metadata)
+        if name is not None and not is_model_name(name):
+            return {}
+        self._index.models(name, self.get_metadata)
         return dict(sorted(self._index.damaged.items()))
-
-    def _names(self, name: str | None) -> list[str]:
-        return self.storage.names("models") if name is None else [name] if is_model_name(name) else []
 
     def get_metadata(self, model_id: str) -> ModelMetadata:
         """Metadata of a model version.
@@ -56,15 +58,18 @@ class RegistryReader:
             UnreadableModel: its manifest or state is damaged.
         """
         manifest = self.read_json(model_id, MANIFEST_FILE)
-        state = self.read_json(model_id, STATE_FILE)
         try:
             require_manifest(manifest)
-            status = status_named(require_state(state)["status"])
+            state = self.state(model_id)
+            status = status_named(state["status"])
+        except ModelNotFound:
+            raise UnreadableModel(f"{model_id}: its {STATE_FILE} is missing") from None
         except (UnreadableModel, InvalidInput) as error:
-            raise UnreadableModel(f"{model_id}: {error}") from None
+            prefix = f"{model_id}: "
+            raise UnreadableModel(f"{prefix}{str(error).removeprefix(prefix)}") from None
         if manifest["model_id"] != model_id:
             raise UnreadableModel(f"{model_id}: the manifest is of {manifest['model_id']!r}")
-        return ModelMetadata.from_manifest(manifest, status)
+        return ModelMetadata.from_manifest(manifest, status, state.get("key_ids", ()))
 
     def find_by_source(self, sha256: str) -> list[ModelMetadata]:
         """The model versions that were registered from a file with this SHA-256, oldest first."""
@@ -83,8 +88,13 @@ class RegistryReader:
 
         Raises:
             ModelNotFound: no model version has this id.
+            UnreadableModel: the state is damaged.
         """
-        return self.read_json(model_id, STATE_FILE)
+        try:
+            return require_state(self.read_json(model_id, STATE_FILE))
+        except UnreadableModel as error:
+            prefix = f"{model_id}: "
+            raise UnreadableModel(f"{prefix}{str(error).removeprefix(prefix)}") from None
 
     def read_json(self, model_id: str, file: str) -> dict[str, Any]:
         """One of a model version's JSON files.
@@ -135,3 +145,16 @@ class RegistryReader:
         """
         with open_artifact(self.artifact_path(model_id)) as artifact:
             return tuple(sorted(slot.key_id for slot in artifact.header.slots))
+
+
+def _in_order(versions: list[ModelMetadata]) -> list[ModelMetadata]:
+    """Versions by time; those of one model by number: a clock that was set back does not make a version older."""
+    by_number = sorted((item.model_name, item.version, item.created_at, at) for at, item in enumerate(versions))
+    name, latest = "", ""
+    by_time = []
+    for model_name, version, created_at, at in by_number:
+        latest = created_at if model_name != name or created_at > latest else latest
+        name = model_name
+        by_time.append((latest, model_name, version, at))
+    by_time.sort()
+    return [versions[at] for _, _, _, at in by_time]

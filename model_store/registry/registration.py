@@ -130,14 +130,16 @@ class Registration:
             "serializer": saved["format"],
             "compression": saved["compression"],
             "encrypted": saved["encrypted"],
-            "key_fingerprints": saved["key_fingerprints"],
+            # Keys rotate, and a manifest is signed: the state says which keys open the artifact.
+            "key_fingerprints": [],
             "model_class": saved["model_class"],
             "library_versions": {**saved["library_versions"], **candidate.prepared.versions},
             "runtime": self._write_form(candidate, proven, version_context, staging) if proven else None,
         }
         if contract is not None:
             manifest["contract"] = contract
-        state: dict[str, Any] = {"status": "", "history": [], "deployments": []}
+        key_ids = sorted(saved["key_fingerprints"])
+        state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": key_ids}
         enter_status(state, ModelStatus.TRAINED, self._actor, "registered")
         write_json(staging / MANIFEST_FILE, manifest)
         write_json(staging / STATE_FILE, state)

@@ -10,15 +10,15 @@ by compare-and-swap only, and `signature.json` when the version is signed. `main
 `bundles` exports and imports versions, `aliases` holds movable names.
 """
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from conventions.artifact_files import STATE_FILE
+from conventions.regular_files import parse_json
 from model_store.artifact.reader import open_artifact
-from model_store.errors import ModelStoreError
+from model_store.errors import ModelStoreError, UnreadableModel
 from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
 from model_store.persistence import SecureModelPersistence
@@ -29,6 +29,7 @@ from model_store.registry.layout import context_of, json_bytes, now, storage_at,
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
 from model_store.registry.registration import Registration, enter_status
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
+from model_store.registry.schema import require_state
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -116,7 +117,7 @@ class ModelRegistry(ActingReader):
         request = RegistrationRequest(
             model_name=model_name,
             description=description,
-            tags=tuple(tags),
+            tags=tags if isinstance(tags, str) else tuple(tags),
             author=author,
             performance_metrics=performance_metrics or {},
             **options,
@@ -228,7 +229,15 @@ class ModelRegistry(ActingReader):
             return metadata
         metadata.status.require_transition(target)
         self.audit.append("status", model_id, reason, **{"from": str(metadata.status), "to": str(target)})
-        self.change_state(model_id, lambda state: enter_status(state, target, self.actor, reason))
+
+        def change(state: dict[str, Any]) -> None:
+            # Somebody else may have changed it since: the present status decides.
+            present = status_named(state["status"])
+            if present is not target:
+                present.require_transition(target)
+                enter_status(state, target, self.actor, reason)
+
+        self.change_state(model_id, change)
         return replace(metadata, status=target)
 
     def record_deployment(
@@ -266,10 +275,14 @@ class ModelRegistry(ActingReader):
 
         Raises:
             ModelNotFound: no model version has this id.
+            UnreadableModel: the state is damaged.
             VersionConflict: somebody else changed the state at the same time.
         """
         key = f"{version_prefix(model_id)}/{STATE_FILE}"
         before = self.storage.read(key)
-        state = json.loads(before)
+        try:
+            state = require_state(parse_json(before))
+        except ValueError:
+            raise UnreadableModel(f"{model_id}: {STATE_FILE} is not JSON") from None
         change(state)
         self.storage.compare_and_swap(key, json_bytes(state), before)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from model_store.contract.options import PreparationOptions
-from model_store.registry.manifest import require_metrics, require_names
+from model_store.errors import InvalidInput
+from model_store.registry.manifest import require_metrics, require_names, require_text
 from model_store.serialization.compression import CompressionType
 from model_store.serialization.formats import SerializationFormat, serializer_named
 
@@ -47,7 +48,13 @@ class RegistrationRequest(PreparationOptions):
         Raises:
             InvalidInput: the name, the type, a tag, a metric or the format is not allowed.
         """
+        if isinstance(self.tags, str):
+            raise InvalidInput(f"tags is the text {self.tags!r}; allowed: a list of texts, such as [{self.tags!r}]")
         require_names(self.model_name, self.model_type or "Model", self.tags)
+        for name, text in (("description", self.description), ("author", self.author or "")):
+            require_text(name, text)
+        for tag in self.tags:
+            require_text("tag", tag)
         require_metrics(self.performance_metrics)
         serializer_named(self.format_type)
 

@@ -71,8 +71,42 @@ class StoredState(Struct):
     """A state; other fields are allowed, since later programs add some."""
 
     status: _Word
-    history: list[dict[str, Any]] = []
-    deployments: list[dict[str, Any]] = []
+    history: list["StoredStatus"] = []
+    deployments: list["StoredDeployment"] = []
+    key_ids: Annotated[list[_Word], Meta(max_length=10_000)] = []
+
+
+class StoredStatus(Struct):
+    """One entry of a state's history; other fields are facts for people."""
+
+    status: _Word
+    at: _Word
+    by: _Word = ""
+    why: _Text = ""
+
+
+class StoredDeployment(Struct):
+    """One deployment of a version; other fields are facts for people."""
+
+    environment: _Word
+    deployment_id: _Word
+    at: _Word
+
+
+class StoredAliasMove(Struct):
+    """One entry of an alias's history; other fields are facts for people."""
+
+    model_id: _Word | None
+    at: _Word = ""
+    by: _Word = ""
+    why: _Text = ""
+
+
+class StoredAlias(Struct):
+    """What an alias points at, and pointed at."""
+
+    model_id: _Word | None
+    history: list[StoredAliasMove]
 
 
 def require_manifest(value: object) -> Mapping[str, Any]:
@@ -123,6 +157,20 @@ def require_state(value: object) -> dict[str, Any]:
         msgspec.convert(value, StoredState)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise UnreadableModel(f"the state cannot be read: {_reason(error)}") from None
+    assert isinstance(value, dict)  # noqa: S101 - it was converted
+    return {"history": [], "deployments": [], **value}
+
+
+def require_aliases(value: object) -> dict[str, Any]:
+    """Returns the aliases of a model whose fields are of the kinds that everything else takes them for.
+
+    Raises:
+        UnreadableModel: a field is missing or of another kind; names it.
+    """
+    try:
+        msgspec.convert(value, dict[_Word, StoredAlias])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise UnreadableModel(f"the aliases cannot be read: {_reason(error)}") from None
     assert isinstance(value, dict)  # noqa: S101 - it was converted
     return value
 

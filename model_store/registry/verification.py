@@ -36,7 +36,7 @@ def verify_artifact(storage: Storage, metadata: ModelMetadata, state: Mapping[st
         files[GOLDEN_FILE] = (kept["digest"], None)
     for name, (expected, payload_bytes) in files.items():
         try:
-            measured = _measure(storage.path(f"{prefix}/{name}"), payload_bytes)
+            measured, context = measure_file(storage.path(f"{prefix}/{name}"), payload_bytes)
         except ModelStoreError as error:
             raise type(error)(f"{model_id}: the {name} is not intact: {error}") from None
         if measured != expected:
@@ -44,22 +44,28 @@ def verify_artifact(storage: Storage, metadata: ModelMetadata, state: Mapping[st
                 f"{model_id}: the {name} is not the registered one: its digest is {measured}, "
                 f"its manifest says {expected}"
             )
-    with open_artifact(storage.path(f"{prefix}/{ARTIFACT_FILE}")) as artifact:
-        if metadata.contract is not None and artifact.header.context != context_of(metadata):
+        if name == ARTIFACT_FILE and metadata.contract is not None and context != context_of(metadata):
             raise ContextMismatch(
                 f"{model_id}: the manifest's contract is not the one that the artifact was registered with"
             )
     return metadata.digest
 
 
-def _measure(path: Path, payload_bytes: int | None) -> str:
-    if not path.exists():
+def measure_file(path: Path, payload_bytes: int | None) -> tuple[str, dict[str, str]]:
+    """The digest of an artifact file, and what it is bound to.
+
+    Args:
+        path: of the file.
+        payload_bytes: what its payload has to have; None when that is not known.
+
+    Raises:
+        IntegrityError: the file is missing, cut, longer than it should be or not an artifact.
+    """
+    if not path.is_file():
         raise Truncated("the file is missing")
     with open_artifact(path) as artifact:
-        if payload_bytes is None:
-            return artifact.measure()
-        if artifact.payload_bytes < payload_bytes:
+        if payload_bytes is not None and artifact.payload_bytes < payload_bytes:
             raise Truncated(f"its payload has {artifact.payload_bytes} bytes, not {payload_bytes}")
-        if artifact.payload_bytes > payload_bytes:
+        if payload_bytes is not None and artifact.payload_bytes > payload_bytes:
             raise TrailingData(f"its payload has {artifact.payload_bytes} bytes, not {payload_bytes}")
-        return artifact.measure()
+        return artifact.measure(), dict(artifact.header.context)

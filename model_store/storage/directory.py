@@ -5,6 +5,7 @@ Objects are written once (put-if-absent), or replaced only by a writer that saw 
 """
 
 import hashlib
+import math
 import os
 import secrets
 import shutil
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
+from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
 from model_store.storage.atomic_file import atomic_write, sync_directory
 
 _STAGING = ".staging"
@@ -65,23 +66,32 @@ class DirectoryStorage:
         with atomic_write(self.path(key)) as target, source.open("rb") as content:
             shutil.copyfileobj(content, target, _BLOCK_BYTES)
 
-    def changes(self, key: str) -> list[tuple[str, int, bool]]:
-        """Names of the directories right below a key, each with the time of its last change in nanoseconds.
+    @property
+    def parallel_reads(self) -> int:
+        """1: local files are read fastest one after another."""
+        return 1
+
+    def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
+        """The model versions of a name, or of all: id, time of the last change in nanoseconds, whether that is final.
 
         Two changes within the clock's resolution have the same time, so a time that recent is not final.
         """
         settled_before = time.time_ns() - _CLOCK_GRAIN_NS
-        try:
-            with os.scandir(self.path(key)) as entries:
-                return [
-                    (entry.name, changed := entry.stat(follow_symlinks=False).st_mtime_ns, changed < settled_before)
-                    for entry in entries
-                    if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
-                ]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+        found = []
+        for each in self.names("models") if name is None else [name]:
+            top = self.path(f"models/{each}")
+            try:
+                with os.scandir(top) as entries:
+                    found += [
+                        (entry.name, changed := entry.stat(follow_symlinks=False).st_mtime_ns, changed < settled_before)
+                        for entry in entries
+                        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+                    ]
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StorageFailed(f"{top}: cannot be read ({error.strerror})") from None
+        return found
 
     def count(self, key: str) -> int:
         """How many objects lie right below a key."""
@@ -98,12 +108,16 @@ class DirectoryStorage:
 
         Raises:
             ModelNotFound: the file does not exist.
+            UnreadableModel: a directory is in its place, or its mode does not allow to read it.
             StorageFailed: it cannot be read.
         """
         try:
             return self.path(key).read_bytes()
         except FileNotFoundError:
             raise ModelNotFound(f"{self.path(key)}: there is no such file") from None
+        except (IsADirectoryError, PermissionError) as error:
+            # The damage of one object; the others can be read.
+            raise UnreadableModel(f"{self.path(key)}: cannot be read ({error.strerror})") from None
         except OSError as error:
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
 
@@ -141,7 +155,7 @@ class DirectoryStorage:
             staging.replace(target)
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys of all objects below a prefix, sorted, without unfinished ones."""
+        """Keys of all objects below a prefix, sorted, without names below it that begin with a dot."""
         top = self.path(prefix)
         found = []
         for directory, below, files in os.walk(top):
@@ -168,6 +182,33 @@ class DirectoryStorage:
         except OSError as error:
             raise StorageFailed(f"{target}: cannot be removed ({error.strerror})") from None
         shutil.rmtree(grave, ignore_errors=True)
+
+    def leftovers(self, unchanged_seconds: float) -> list[str]:
+        """Staging directories and partial files that nothing has changed for so long.
+
+        Args:
+            unchanged_seconds: younger ones may belong to a command that still works.
+        """
+        before = time.time() - unchanged_seconds
+        staging = self._root / _STAGING
+        found = list(staging.iterdir()) if staging.is_dir() else []
+        found += [path for path in self._root.rglob(".*.partial") if staging not in path.parents]
+        return sorted(str(path.relative_to(self._root)) for path in found if _last_change(path) < before)
+
+    def remove_leftover(self, key: str) -> None:
+        """Removes one of them.
+
+        Raises:
+            StorageFailed: it cannot be removed.
+        """
+        path = self.path(key)
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageFailed(f"{path}: cannot be removed ({error.strerror})") from None
 
     def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
         """Replaces an object's content.
@@ -252,6 +293,17 @@ class DirectoryStorage:
             yield
         finally:
             lock.release()
+
+
+def _last_change(path: Path) -> float:
+    """When something below a path was last changed, seconds; the future when it is gone."""
+    newest = 0.0
+    with suppress(OSError):
+        newest = path.lstat().st_mtime
+        for each in path.rglob("*") if path.is_dir() else ():
+            newest = max(newest, each.lstat().st_mtime)
+        return newest
+    return math.inf
 
 
 def _etag(content: bytes) -> str:

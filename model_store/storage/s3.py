@@ -13,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
@@ -20,6 +21,7 @@ from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 from model_store.storage.s3_clients import object_store
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
+_PARALLEL_READS = 32
 
 
 class S3Storage:
@@ -88,15 +90,25 @@ class S3Storage:
         """Names right below a key that have objects below them, sorted."""
         return sorted({name for name, _ in self._split(key) if not name.startswith(".")})
 
-    def changes(self, key: str) -> list[tuple[str, int, bool]]:
-        """Each name with a number made of the ETags below it, without versions that have no manifest."""
+    @property
+    def parallel_reads(self) -> int:
+        """Objects are read so many at once."""
+        return _PARALLEL_READS
+
+    def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
+        """The model versions of a name, or of all: id and a number made of the ETags of its objects.
+
+        One listing tells all; versions without a manifest are left out.
+        """
         tags: dict[str, list[str]] = defaultdict(list)
         whole: set[str] = set()
-        for name, (rest, tag) in self._split(key):
-            tags[name].append(f"{rest}={tag}")
+        depth = 1 if name is None else 0
+        for key, tag in self._listed("models/" if name is None else f"models/{name}/"):
+            _, version, rest, *_ = ["", *key.split("/", 1 + depth)[depth:], "", ""]
+            tags[version].append(f"{rest}={tag}")
             if rest == MANIFEST_FILE:
-                whole.add(name)
-        return [(name, _number(tags[name]), True) for name in sorted(whole)]
+                whole.add(version)
+        return [(version, _number(tags[version]), True) for version in sorted(whole)]
 
     def count(self, key: str) -> int:
         """How many objects lie right below a key."""
@@ -167,9 +179,9 @@ class S3Storage:
             obstore.put(self._store, self._full(key), content)
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys of all objects below a prefix, sorted, without names that begin with a dot."""
-        found = [f"{prefix}/{name}" for name, _ in self._listed(f"{prefix}/")]
-        return sorted(key for key in found if not any(part.startswith(".") for part in key.split("/")))
+        """Keys of all objects below a prefix, sorted, without names below it that begin with a dot."""
+        names = [name for name, _ in self._listed(f"{prefix}/")]
+        return sorted(f"{prefix}/{name}" for name in names if not any(part.startswith(".") for part in name.split("/")))
 
     def remove(self, key: str) -> None:
         """Removes everything below a key, the manifest first, so that no reader sees a part of a version.
@@ -188,6 +200,39 @@ class S3Storage:
             for start in range(0, len(names), _MAX_KEYS_REMOVED_AT_ONCE):
                 batch = names[start : start + _MAX_KEYS_REMOVED_AT_ONCE]
                 obstore.delete(self._store, [self._full(f"{key}/{name}") for name in batch])
+
+    def leftovers(self, unchanged_seconds: float) -> list[str]:
+        """Versions that never got their manifest and that nothing has changed for so long.
+
+        Args:
+            unchanged_seconds: younger ones may belong to a command that still works.
+        """
+        import obstore
+
+        start = self._full("models/")
+        newest: dict[str, datetime] = {}
+        whole: set[str] = set()
+        with self._failures("models", "listed"):
+            for page in obstore.list(self._store, start.rstrip("/")):
+                for item in page:
+                    name, version, *rest = [*item["path"].removeprefix(start).split("/", 2), "", ""][:3]
+                    if version.startswith(".") or not rest[0]:
+                        continue
+                    key = f"models/{name}/{version}"
+                    newest[key] = max(newest.get(key, item["last_modified"]), item["last_modified"])
+                    if rest[0] == MANIFEST_FILE:
+                        whole.add(key)
+        before = datetime.now(UTC) - timedelta(seconds=unchanged_seconds)
+        return sorted(key for key, changed in newest.items() if key not in whole and changed < before)
+
+    def remove_leftover(self, key: str) -> None:
+        """Removes one of them.
+
+        Raises:
+            StorageFailed: it cannot be removed.
+        """
+        with suppress(ModelNotFound):
+            self.remove(key)
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:

