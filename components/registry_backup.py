@@ -123,7 +123,6 @@ class RegistryBackup(pulumi.ComponentResource):
         limits = {"cpu": "500m", "memory": args.memory, "ephemeral-storage": "2Gi"}
         told: dict[str, pulumi.Input[str]] = {
             variables.MODEL_REGISTRY_URL: pulumi.Output.concat("s3://", args.registry.name),
-            "LOGNAME": self._object,  # who the audit log says it was
             "AWS_REGION": args.region,
             "AWS_ROLE_ARN": role_arn,
             "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN}/token",

@@ -10,6 +10,9 @@ SIGNATURE_FILE = "signature.json"
 STATE_FILE = "state.json"
 """Status and deployments: the only one that changes."""
 
+ACCESS_FILE = "access.json"
+"""The access policy, at a registry's root."""
+
 SERVED_FILES = (MANIFEST_FILE, ARTIFACT_FILE, RUNTIME_FILE, GOLDEN_FILE)
 """What a service reads."""
 KEPT_FILES = (*SERVED_FILES, SIGNATURE_FILE)

@@ -31,7 +31,7 @@ MEANINGS = {
     FAILED: "something unexpected; the message says what",
     INVALID_INPUT: "wrong usage, or a value that is not allowed",
     NOT_FOUND: "there is no such model version, alias or deployment",
-    NOT_INTACT: "a file is not intact (truncated, altered, not a model), or no trusted key signed it",
+    NOT_INTACT: "a file or the audit log is not intact (truncated, altered, not a model), or no trusted key signed it",
     UNTRUSTED_TYPE: "a model file holds something that is not trusted",
     KEY_PROBLEM: "a key is missing, wrong or open to others",
     CONFLICT: "the status does not allow it, the version is in use, or somebody else changed it first",

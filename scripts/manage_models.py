@@ -15,6 +15,8 @@ import click  # noqa: E402
 from conventions import exit_codes  # noqa: E402
 from scripts import completion, exchange_commands  # noqa: E402
 from scripts import registry_commands as run  # noqa: E402
+from scripts.access_commands import add_access_commands  # noqa: E402
+from scripts.audit_command import add_audit_command  # noqa: E402
 from scripts.command_line import (  # noqa: E402
     Argument,
     Option,
@@ -36,7 +38,8 @@ Examples:
 
 A model version is named by its id, by an alias (fraud_detector@champion) or by its number (fraud_detector:3).
 The registry is `registry/` in the checkout, or what MODEL_REGISTRY_URL names; the key is `.secrets/model.key`, made
-on first use, or what MODEL_KEY_FILE names; roles come from the file that MODEL_ACCESS_POLICY names.
+on first use, or what MODEL_KEY_FILE names. Roles come from the registry's access.json (`access show`); the file that
+MODEL_ACCESS_POLICY names can narrow them. The actor is who the system says; MODEL_ACTOR is recorded as a claim.
 In a GitHub workflow `register` sets MODEL_ID for the job's later steps.
 """
 _PROGRAM = "python scripts/manage_models.py"
@@ -77,6 +80,7 @@ def program() -> Program:
     _add_files(commands)
     _add_moving(commands)
     _add_removal(commands)
+    add_access_commands(commands, _PROGRAM)
     return commands
 
 
@@ -211,17 +215,7 @@ def _add_proof(commands: Program) -> None:
             help="what a missing signature means (require)",
         ),
     )
-    add_command(
-        commands,
-        "audit",
-        run.audit,
-        "show the audit log",
-        f"{_PROGRAM} audit --since 2026-10-01",
-        Option("--verify", is_flag=True, help="verify the chain of digests only"),
-        Option("--since", default="", metavar="TIME", help="a date or time, such as 2026-10-01T12:00:00Z"),
-        Option("--actor", default="", metavar="ACTOR", help="only what this actor did"),
-        Option("--model", default="", metavar="MODEL_ID", shell_complete=completion.models, help="only this version's"),
-    )
+    add_audit_command(commands, _PROGRAM)
     add_command(
         commands,
         "sign",

@@ -21,11 +21,13 @@ def register(options: Options) -> int:
     from model_store.registry.request import RegistrationRequest
     from model_store.registry.signing import read_signing_key
 
+    registry = open_registry()
+    registry.require_right("register", options.name)
     metrics = _metrics(options.metrics)
     signing_key = read_signing_key(options.sign_key) if options.sign_key else None
     if options.label and not options.holdout:
         raise InvalidInput("--label names a column of --holdout FILE, which is missing")
-    registry, described = open_registry(), _described(options.file)
+    described = _described(options.file)
     model_id, warnings = register_file(
         registry,
         options.file,

@@ -202,23 +202,12 @@ def _signature_finding(registry: "ModelRegistry", model_id: str, options: Option
     return finding(f"{model_id} signature", True, f"signed by {signer}")
 
 
-def audit(options: Options) -> int:
-    """Shows the audit log, or verifies its chain."""
-    log = open_registry().audit
-    if options.verify:
-        count = sum(1 for _ in log.records())
-        show(options, {"records": count, "intact": True}, f"{count} records, the chain is intact")
-        return 0
-    rows = [record.to_dict() for record in log.select(options.since, options.actor, options.model)]
-    show(options, rows, table(("sequence", "at", "actor", "action", "model_id", "reason"), rows, empty="no records"))
-    return 0
-
-
 def sign(options: Options) -> int:
     """Adds a signature to a model version."""
     from model_store.registry.signing import key_id, read_signing_key
 
     registry = open_registry()
+    registry.require_right("sign", options.model_id)
     model_id, key = resolved(registry, options.model_id), read_signing_key(options.sign_key)
     registry.sign_model(model_id, key)
     name = key_id(key.public_key())
@@ -245,6 +234,7 @@ def rotate_key(options: Options) -> int:
     from model_store.registry.maintenance import rotate_keys
 
     registry = open_registry()
+    registry.require_right("rotate-key", ", ".join(options.model_id))
     new_keys: Keyring = Keyring.from_files(*options.new_key)
     model_ids = [resolved(registry, each) for each in options.model_id]
     rotated = rotate_keys(registry, model_ids, new_keys.providers, options.status_line.step)
@@ -329,7 +319,6 @@ def cleanup(options: Options) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
     from model_store.registry.maintenance import cleanup as clean_registry
     from model_store.registry.maintenance import remove_leftovers
-    from model_store.registry.model_directory import cleanup_model_files
     from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()
@@ -341,9 +330,25 @@ def cleanup(options: Options) -> int:
         )
         going += remove_leftovers(registry, dry_run=options.dry_run)
     else:
-        going, kept = cleanup_model_files(options.directory, options.keep_latest, dry_run=options.dry_run), {}
+        going, kept = _clean_directory(registry, options), {}
     verb = "would go" if options.dry_run else "is gone"
     lines = [f"{verb}  {name}" for name in going] + [f"stays    {name}: it {why}" for name, why in kept.items()]
     answer = {"removed": going, "kept": kept, "dry_run": options.dry_run}
     show(options, answer, "\n".join(lines) or "nothing to clean up")
     return 0
+
+
+def _clean_directory(registry: "ModelRegistry", options: Options) -> list[str]:
+    """Removes old model files of a directory; a record says which before the first one goes."""
+    from model_store.registry.model_directory import cleanup_model_files
+
+    place = str(options.directory)
+    if not options.dry_run:
+        registry.require_right("cleanup", place)
+    going = cleanup_model_files(options.directory, options.keep_latest, dry_run=True)
+    if options.dry_run or not going:
+        return going
+    names = [Path(each).name for each in going]
+    reason = f"the latest {options.keep_latest} of each model are kept"
+    registry.audit.append("cleanup", "", reason, directory=str(options.directory.resolve()), files=names)
+    return cleanup_model_files(options.directory, options.keep_latest, dry_run=False)

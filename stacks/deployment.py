@@ -108,6 +108,7 @@ class ModelDeployment:
         auto_rollback: bool = True,
         override_reason: str = "",
         rollout: RolloutConfig | None = None,
+        action: str = "deploy",
     ) -> DeployOutcome:
         """Deploys a model version in place of the present one; returns when its endpoint answers.
 
@@ -121,8 +122,10 @@ class ModelDeployment:
                 this machine the version before goes on serving anyway.
             override_reason: why it is deployed although it does not pass a gate; recorded in the audit log.
             rollout: of the stack from now on; as it is when not given. `Rollouts` deploys step by step.
+            action: what the audit log calls it.
 
         Raises:
+            AccessDenied: the actor's role does not allow it; nothing was looked at.
             GatesFailed: it does not pass the gates of the config, and nobody has said why it should be deployed still.
             ModelStoreError: the registry does not have the model version, its artifact is not intact, or the key at
                 hand does not open it.
@@ -135,12 +138,15 @@ class ModelDeployment:
         from model_store.registry.aliases import Aliases
 
         environment = DeploymentEnvironment.named(config.environment)
+        self.registry.require_right(action, config.model_id, environment=str(environment))
         model_id = Aliases(self.registry).resolve(config.model_id)
         file = self.stack_file(environment)
         require_no_rollout(file)
         self.require_gates(file, model_id, config, override_reason)
         message = message_for(Intent.DEPLOY, model_id, detail)
-        return self.converge(file, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout)
+        return self.converge(
+            file, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout, action=action
+        )
 
     def rollback_deployment(
         self, environment: DeploymentEnvironment | str, to: str | None = None, at: datetime | None = None
@@ -255,9 +261,12 @@ class ModelDeployment:
         *,
         auto_rollback: bool = False,
         rollout: RolloutConfig | None = None,
+        action: str = "deploy",
     ) -> DeployOutcome:
         """Writes a stack's config and brings the stack to it; arguments and errors are those of `DeploymentUpdates`."""
-        return self._updates.converge(file, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout)
+        return self._updates.converge(
+            file, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout, action=action
+        )
 
 
 def _require_environment(config: DeploymentConfig, wanted: DeploymentEnvironment, path: Path) -> None:

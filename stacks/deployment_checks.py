@@ -56,6 +56,8 @@ class DeploymentChecks:
             require_gates(candidate, deployed, config.gates, installed, problem)
         except GatesFailed as refusal:
             if not override_reason:
+                told = {"environment": str(file.environment), "attempted": "deploy"}
+                registry.audit.append("refused", model_id, str(refusal)[:2000], **told)
                 raise
             detail = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
             registry.audit.append("force", model_id, override_reason, environment=str(file.environment), gates=detail)

@@ -17,6 +17,7 @@ from stacks.engine.workspace import select_stack
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed
 from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
+from stacks.records import Deed
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -59,8 +60,9 @@ class DeploymentUpdates:
         *,
         auto_rollback: bool = False,
         rollout: RolloutConfig | None = None,
+        action: str = "deploy",
     ) -> DeployOutcome:
-        """Writes the stack's config and brings the stack to it.
+        """Writes the stack's config and brings the stack to it; the audit log has a record before and one after.
 
         Args:
             file: the stack's config as it was read.
@@ -69,8 +71,10 @@ class DeploymentUpdates:
             message: for the stack's history.
             auto_rollback: whether a cluster goes back to the version before when this one does not get healthy.
             rollout: what the other slot holds, and its weight; as it is when not given.
+            action: what the audit log calls it, such as `rollback`.
 
         Raises:
+            AccessDenied: the actor's role does not allow it; nothing was looked at.
             ModelStoreError: the registry does not have a model version, its artifact is not intact, or the key at
                 hand does not open it.
             AddressTaken: another program listens there.
@@ -78,16 +82,19 @@ class DeploymentUpdates:
             StackLocked: a run that has died left the stack locked.
             DeploymentFailed: the engine or the serving process failed; the config is unchanged.
         """
-        for version in filter(None, (model_id, rollout.other if rollout else "")):
-            self._registry().verify_artifact(version)
-            self._registry().require_key(version)
-        self._require_free_address(file, config)
-        environment = file.environment
+        environment, registry = file.environment, self._registry()
+        registry.require_right(action, model_id, environment=str(environment), intent=message)
+        deed = Deed(registry, action, environment, model_id, message)
+        with deed.refusals():
+            for version in filter(None, (model_id, rollout.other if rollout else "")):
+                registry.verify_artifact(version)
+                registry.require_key(version)
+            self._require_free_address(file, config)
         with changing(self._checkout, environment):
             require_unlocked(self._checkout, environment)
             stack = select_stack(self._checkout, environment)
             try:
-                with file.changed(model_id, config, rollout) as changed:
+                with deed.recorded(), file.changed(model_id, config, rollout) as changed:
                     result = run_up(stack, environment, message, self._log)
                     require_live_objects_match(changed, config, result.outputs)
             except DeploymentFailed as error:
@@ -95,27 +102,47 @@ class DeploymentUpdates:
                 before = file.model_version
                 if not auto_rollback or before in ("", model_id) or not file.in_cluster:
                     raise DeploymentFailed(reason) from None
-                self._log(f"{model_id} did not get healthy; going back to {before}")
-                back = message_for(Intent.ROLLBACK, before, f"{model_id} did not get healthy")
-                run_up(stack, environment, back, self._log)
+                self._go_back(stack, file, model_id)
                 raise DeploymentFailed(f"{reason}; {environment} went back to {before}") from None
             current = current_deployment(deployments(environment, updates_of(stack)), environment)
             outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
-        self._record(outcome)
+        if outcome.changed:
+            deed.deployed(current.deployment_id)
+        else:
+            deed.unchanged()
         return outcome
+
+    def _go_back(self, stack: "Stack", file: StackFile, model_id: str) -> None:
+        """Brings a cluster back to the version before one that did not get healthy."""
+        before, environment = file.model_version, file.environment
+        self._log(f"{model_id} did not get healthy; going back to {before}")
+        message = message_for(Intent.ROLLBACK, before, f"{model_id} did not get healthy")
+        deed = Deed(self._registry(), "rollback", environment, before, message)
+        with deed.recorded():
+            run_up(stack, environment, message, self._log)
+        deed.done()
 
     def destroy(self, environment: DeploymentEnvironment) -> bool:
         """Stops the endpoint and deletes what the stack holds; registry and history stay.
 
         Returns:
             Whether there was anything to delete.
+
+        Raises:
+            AccessDenied: the actor's role does not allow it.
+            DeploymentFailed: the engine failed.
         """
         with changing(self._checkout, environment):
             require_unlocked(self._checkout, environment)
             stack = select_stack(self._checkout, environment)
             if not stack.outputs() and not _has_resources(stack):
                 return False
-            run_destroy(stack, self._log)
+            registry, model_id = self._registry(), StackFile.read(self._checkout, environment).model_version
+            registry.require_right("destroy", model_id, environment=str(environment))
+            deed = Deed(registry, "destroy", environment, model_id, "stop the endpoint and destroy the stack")
+            with deed.recorded():
+                run_destroy(stack, self._log)
+            deed.done()
         return True
 
     def unlock(self, environment: DeploymentEnvironment) -> int:
@@ -143,15 +170,6 @@ class DeploymentUpdates:
             taken := address_taken_by_another({**wanted, "host": config.host, "port": config.port})
         ):
             raise AddressTaken(taken)
-
-    def _record(self, outcome: DeployOutcome) -> None:
-        if outcome.changed:
-            deployment = outcome.deployment
-            self._registry().record_deployment(
-                deployment.model_id,
-                environment=deployment.environment,
-                deployment_id=deployment.deployment_id,
-            )
 
 
 def _has_resources(stack: "Stack") -> bool:

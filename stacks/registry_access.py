@@ -12,4 +12,4 @@ def open_registry(checkout: Path) -> "ModelRegistry":
     from model_store import ModelRegistry
     from model_store.keys.defaults import default_keys, registry_location
 
-    return ModelRegistry(registry_location(checkout), keys=default_keys(checkout))
+    return ModelRegistry(registry_location(checkout), keys=lambda: default_keys(checkout))

@@ -8,13 +8,16 @@
       }
     }
 
-On a directory the library itself holds the policy; a user who can write the directory by other means is not bound
-by it. On S3 the roles are IAM policies. Without a policy file every actor is an admin.
+An actor that ends in `*` stands for all that begin so, such as the sessions of a role:
+`arn:aws:sts::123456789012:assumed-role/registry-publisher/*`. An exact actor comes before a longer beginning, and that
+before a shorter one.
+
+A registry keeps a policy of its own (`access_file`). The file that `MODEL_ACCESS_POLICY` names narrows it.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -36,7 +39,7 @@ class Role(StrEnum):
     PROMOTER = "promoter"
     """Sets statuses and aliases, deploys."""
     ADMIN = "admin"
-    """Deletes, cleans up, rotates keys, restores."""
+    """Deletes, cleans up, rotates keys, restores, changes the access policy."""
 
 
 _LEAST_ROLE = {
@@ -48,7 +51,17 @@ _LEAST_ROLE = {
     "sign": Role.PUBLISHER,
     "status": Role.PROMOTER,
     "alias": Role.PROMOTER,
+    "prove": Role.PROMOTER,
     "deploy": Role.PROMOTER,
+    "rollback": Role.PROMOTER,
+    "canary": Role.PROMOTER,
+    "blue-green": Role.PROMOTER,
+    "promote": Role.PROMOTER,
+    "abort": Role.PROMOTER,
+    "resume": Role.PROMOTER,
+    "destroy": Role.PROMOTER,
+    "access": Role.ADMIN,
+    "cleanup": Role.ADMIN,
     "delete": Role.ADMIN,
     "rotate-key": Role.ADMIN,
     "restore": Role.ADMIN,
@@ -63,6 +76,12 @@ class Rights:
     role: Role = Role.ADMIN
     aliases_allowed: tuple[str, ...] = ("*",)
     aliases_denied: tuple[str, ...] = ()
+    also: "Rights | None" = None
+    """Rights of another policy that have to allow an alias, too."""
+
+    def narrowed(self, other: "Rights") -> "Rights":
+        """What both of two policies allow."""
+        return replace(self, role=min(self.role, other.role, key=_ORDER.index), also=other)
 
     def require(self, actor: str, action: str, alias: str | None = None) -> None:
         """Raises AccessDenied unless the action is allowed.
@@ -78,7 +97,8 @@ class Rights:
 
     def _may_set(self, alias: str) -> bool:
         allowed = any(fnmatchcase(alias, pattern) for pattern in self.aliases_allowed)
-        return allowed and not any(fnmatchcase(alias, pattern) for pattern in self.aliases_denied)
+        denied = any(fnmatchcase(alias, pattern) for pattern in self.aliases_denied)
+        return allowed and not denied and (self.also is None or self.also._may_set(alias))
 
 
 @dataclass(frozen=True)
@@ -90,17 +110,24 @@ class AccessPolicy:
 
     def rights_of(self, actor: str) -> Rights:
         """What an actor may do."""
-        return self.actors.get(actor, self.default)
+        return self.named(actor) or self.default
+
+    def named(self, actor: str) -> Rights | None:
+        """What the policy says of this very actor, or of all that begin so; None when it says nothing."""
+        if actor in self.actors:
+            return self.actors[actor]
+        beginnings = [name for name in self.actors if name.endswith("*") and actor.startswith(name[:-1])]
+        return self.actors[max(beginnings, key=len)] if beginnings else None
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "AccessPolicy":
-        """The policy of the file that `MODEL_ACCESS_POLICY` names; every actor is an admin when it names none.
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "AccessPolicy | None":
+        """The policy of the file that `MODEL_ACCESS_POLICY` names; None when it names none.
 
         Raises:
             InvalidInput: the file cannot be read or is not a policy.
         """
         path = environment.get(POLICY_VARIABLE)
-        return cls.from_file(Path(path)) if path else cls()
+        return cls.from_file(Path(path)) if path else None
 
     @classmethod
     def from_file(cls, path: Path) -> "AccessPolicy":
@@ -113,15 +140,23 @@ class AccessPolicy:
             content = read_json(path)
         except (OSError, ValueError) as error:
             raise InvalidInput(f"{path}: the access policy cannot be read ({error})") from None
+        return cls.from_value(content, str(path))
+
+    @classmethod
+    def from_value(cls, content: object, path: str) -> "AccessPolicy":
+        """The policy of a JSON value; the arguments and errors are those of `from_file`."""
         if not isinstance(content, dict) or not set(content) <= {"default", "actors"}:
             raise InvalidInput(f"{path}: an access policy has the fields default and actors")
+        actors = content.get("actors", {})
+        if not isinstance(actors, dict):
+            raise InvalidInput(f"{path}: actors: an object with an entry for each actor is expected")
         return cls(
             _rights(path, "default", content.get("default", {"role": "reader"})),
-            {str(name): _rights(path, name, entry) for name, entry in content.get("actors", {}).items()},
+            {str(name): _rights(path, name, entry) for name, entry in actors.items()},
         )
 
 
-def _rights(path: Path, name: str, entry: Any) -> Rights:
+def _rights(path: str, name: str, entry: Any) -> Rights:
     if not isinstance(entry, dict) or not set(entry) <= {"role", "aliases"}:
         raise InvalidInput(f"{path}: {name}: rights have the fields role and aliases")
     try:
@@ -133,4 +168,6 @@ def _rights(path: Path, name: str, entry: Any) -> Rights:
     aliases = entry.get("aliases", {})
     if not isinstance(aliases, dict) or not set(aliases) <= {"allow", "deny"}:
         raise InvalidInput(f"{path}: {name}: aliases have the fields allow and deny")
+    if not all(isinstance(each, list) and all(isinstance(one, str) for one in each) for each in aliases.values()):
+        raise InvalidInput(f"{path}: {name}: allow and deny are lists of alias patterns")
     return Rights(role, tuple(aliases.get("allow", ["*"])), tuple(aliases.get("deny", [])))

@@ -41,10 +41,10 @@ class Aliases:
         """
         if not _ALIAS.fullmatch(alias):
             raise InvalidInput(f"alias {alias!r} is not allowed; allowed: small letters, digits, _ and -")
+        self._registry.require_right("alias", model_id, alias)
         metadata = self._registry.get_metadata(model_id)
         if metadata.model_name != model_name:
             raise InvalidInput(f"{model_id} is a version of {metadata.model_name}, not of {model_name}")
-        self._registry.require_right("alias", model_id, alias)
         self._registry.audit.append("alias", model_id, reason, alias=alias, model_name=model_name)
         self._change(model_name, alias, model_id, reason)
 
@@ -55,8 +55,8 @@ class Aliases:
             ModelNotFound: there is no such alias.
             AccessDenied, VersionConflict: as for `set`.
         """
+        self._registry.require_right("alias", f"{model_name}@{alias}", alias)
         model_id = self.resolve(f"{model_name}@{alias}")
-        self._registry.require_right("alias", model_id, alias)
         self._registry.audit.append("alias", model_id, reason, alias=alias, model_name=model_name, removed=True)
         self._change(model_name, alias, None, reason)
 

@@ -6,17 +6,29 @@ record of an action that did not happen. A changed, missing or inserted record b
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from model_store.artifact.header import canonical_json
-from model_store.errors import ChecksumMismatch, ModelNotFound, StorageFailed, UnreadableModel
+from model_store.errors import ChecksumMismatch, InvalidInput, ModelNotFound, StorageFailed, UnreadableModel
 from model_store.storage.base import Storage
+
+if TYPE_CHECKING:
+    from model_store.registry.identity import Identity
 
 _FIRST = "0" * 64
 _ATTEMPTS = 1000
+HINT_FILE = "audit/head"
+"""A cache: the end of the log for the next process."""
+_HEAD = re.compile(r"([0-9]{1,12}):([0-9a-f]{64})")
+REFUSED = "refused"
+"""The action of a record that tells of something that was not allowed."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +40,13 @@ class AuditRecord:
     at: str
     """RFC 3339, UTC."""
     actor: str
+    """Who the system says it was."""
     action: str
-    """Such as `register`, `load`, `status`, `alias`, `delete`, `rotate-key`, `export`, `import`, `refused`."""
+    """Such as `register`, `load`, `status`, `alias`, `deploy`, `rollback`, `delete`, `refused`."""
     model_id: str
     reason: str
     details: dict[str, Any]
+    """Such as `environment`, `intent` and `outcome` of a deployment; `claimed` is what the caller called itself."""
     previous: str
     """SHA-256 of the record before as it is stored; zeros in the first."""
 
@@ -41,47 +55,118 @@ class AuditRecord:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class AuditHead:
+    """A record by its number and digest; a person who keeps it can prove the log up to this record."""
+
+    sequence: int
+    digest: str
+    """SHA-256 of the record as it is stored; zeros when there is no record."""
+
+    def __str__(self) -> str:
+        return f"{self.sequence}:{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> "AuditHead":
+        """Reads `SEQUENCE:DIGEST`.
+
+        Raises:
+            InvalidInput: the text is something else.
+        """
+        found = _HEAD.fullmatch(text.strip())
+        if found is None:
+            raise InvalidInput(
+                f"{text!r} is not a head of the audit log; `manage_models.py audit --head` prints one: "
+                "the number of a record, a colon and 64 hexadecimal digits"
+            )
+        return cls(int(found[1]), found[2])
+
+
 class AuditLog:
     """The log of one registry.
 
     Args:
         storage: the registry's.
-        actor: whose actions are recorded.
+        identity: whose actions are recorded; asked at the first record.
     """
 
-    def __init__(self, storage: Storage, actor: str) -> None:
+    def __init__(self, storage: Storage, identity: "Callable[[], Identity]") -> None:
         self._storage = storage
-        self._actor = actor
+        self._identity = identity
+        self._known: AuditHead | None = None
 
-    def append(self, action: str, model_id: str = "", reason: str = "", **details: Any) -> None:
+    def append(self, action: str, model_id: str = "", reason: str = "", **details: Any) -> AuditHead:
         """Adds a record.
+
+        The end of the log is known to a process that has written; another one reads it from `audit/head`. A record is
+        one conditional write; the hint for the next process is written beside it; without it the log is listed.
+
+        Returns:
+            The head with this record.
 
         Raises:
             StorageFailed: the record cannot be written; the caller must not carry out the action.
         """
-        sequence, previous = self._head()
+        identity = self._identity()
+        details = {**details, **identity.beside()}
+        last = self._known or self._find_head()
         for _ in range(_ATTEMPTS):
-            moment = datetime.now(UTC)
+            moment = _rfc3339(datetime.now(UTC))
             record = AuditRecord(
-                sequence + 1, _rfc3339(moment), self._actor, action, model_id, reason, details, previous
+                last.sequence + 1, moment, identity.actor, action, model_id, reason, details, last.digest
             )
             content = canonical_json(record.to_dict())
             if self._storage.put_if_absent(_key(record.sequence), content):
-                self._storage.put_best_effort("audit/head", str(record.sequence).encode())
-                return
-            sequence += 1
-            previous = _digest(self._storage.read(_key(sequence)))
+                self._known = AuditHead(record.sequence, _digest(content))
+                self._remember(self._known)
+                return self._known
+            last = self._later_than(last)
         raise StorageFailed("the audit log is being written by too many at once; try again")
 
-    def records(self) -> Iterator[AuditRecord]:
-        """All records, oldest first, each compared with the one before.
+    def head(self) -> AuditHead:
+        """The last record of the log by number and digest; number 0 when there is none."""
+        last = self._find_head()
+        while True:
+            try:
+                last = AuditHead(last.sequence + 1, _digest(self._storage.read(_key(last.sequence + 1))))
+            except ModelNotFound:
+                return last
+
+    def first_digest(self) -> str:
+        """The digest of the first record, by which logs are told apart; empty when there is none."""
+        try:
+            return _digest(self._storage.read(_key(1)))
+        except ModelNotFound:
+            return ""
+
+    def hinted(self) -> int:
+        """The number of the last record by the hint `audit/head`; 0 when there is no hint."""
+        try:
+            return int(self._storage.read(HINT_FILE).split(b":")[0])
+        except (ModelNotFound, ValueError):
+            return 0
+
+    def records(self, after: int = 0) -> Iterator[AuditRecord]:
+        """Records, oldest first, each compared with the one before.
+
+        Args:
+            after: leaves out the records up to this number.
 
         Raises:
             ChecksumMismatch: a record was changed, left out or put in; names it.
             UnreadableModel: a record is not one.
         """
-        previous, expected = _FIRST, 1
-        for key in self._keys():
+        for record, _ in self.links(after):
+            yield record
+
+    def links(self, after: int = 0) -> Iterator[tuple[AuditRecord, str]]:
+        """Records as `records` yields them, each with its digest.
+
+        Raises:
+            ChecksumMismatch, UnreadableModel: as for `records`; also when the log ends before `after`.
+        """
+        previous, expected = self._start(after), after + 1
+        for key in self._keys(after):
             content = self._storage.read(key)
             record = parse_record(key, content)
             if record.sequence != expected or key != _key(expected):
@@ -89,34 +174,62 @@ class AuditLog:
             if record.previous != previous:
                 raise ChecksumMismatch(f"audit record {expected - 1} is not the one that record {expected} follows on")
             previous, expected = _digest(content), expected + 1
-            yield record
+            yield record, previous
 
-    def select(self, since: str = "", actor: str = "", model_id: str = "") -> list[AuditRecord]:
-        """Records since a time (RFC 3339 or a date), of an actor, of a model version; oldest first.
+    def select(self, since: str = "", actor: str = "", model_id: str = "", after: int = 0) -> list[AuditRecord]:
+        """Records since a time (RFC 3339 or a date), of an actor, of a model version, after a number; oldest first.
 
         Raises:
             ChecksumMismatch, UnreadableModel: the chain is broken.
         """
         return [
             record
-            for record in self.records()
+            for record in self.records(after)
             if record.at >= since and actor in ("", record.actor) and model_id in ("", record.model_id)
         ]
 
-    def _head(self) -> tuple[int, str]:
-        """Sequence and digest of the last known record; later records are found one by one."""
+    def _start(self, after: int) -> str:
+        if after <= 0:
+            return _FIRST
         try:
-            sequence = int(self._storage.read("audit/head"))
-            return sequence, _digest(self._storage.read(_key(sequence)))
+            return _digest(self._storage.read(_key(after)))
+        except ModelNotFound:
+            raise ChecksumMismatch(
+                f"the audit log has no record {after}, which was there before: records were removed"
+            ) from None
+
+    def _find_head(self) -> AuditHead:
+        """The last known record; later records are found one by one. A hint without a digest is of an older program."""
+        try:
+            hint = self._storage.read(HINT_FILE).decode()
+            if found := _HEAD.fullmatch(hint):
+                return AuditHead(int(found[1]), found[2])
+            return AuditHead(int(hint), _digest(self._storage.read(_key(int(hint)))))
         except (ModelNotFound, ValueError):
             keys = self._keys()
             if not keys:
-                return 0, _FIRST
+                return AuditHead(0, _FIRST)
             last = self._storage.read(keys[-1])
-            return parse_record(keys[-1], last).sequence, _digest(last)
+            return AuditHead(parse_record(keys[-1], last).sequence, _digest(last))
 
-    def _keys(self) -> list[str]:
-        return [key for key in self._storage.keys("audit") if key.endswith(".json")]
+    def _later_than(self, last: AuditHead) -> AuditHead:
+        """A record after one that is no longer the last: the one that the hint names, else the next."""
+        hinted = self._find_head()
+        if hinted.sequence > last.sequence:
+            return hinted
+        return AuditHead(last.sequence + 1, _digest(self._storage.read(_key(last.sequence + 1))))
+
+    def _remember(self, head: AuditHead) -> None:
+        """Writes the hint; in S3 beside the caller, who does not wait for it."""
+        content = str(head).encode()
+        if self._storage.location.startswith("s3://"):
+            threading.Thread(target=self._storage.put_best_effort, args=(HINT_FILE, content)).start()
+        else:
+            self._storage.put_best_effort(HINT_FILE, content)
+
+    def _keys(self, after: int = 0) -> list[str]:
+        first = _key(after + 1)
+        return [key for key in self._storage.keys("audit") if key.endswith(".json") and key >= first]
 
 
 def _key(sequence: int) -> str:
@@ -137,8 +250,9 @@ def parse_record(key: str, content: bytes) -> AuditRecord:
     """
     try:
         record = AuditRecord(**json.loads(content))
+        msgspec.convert(record.to_dict(), AuditRecord)
         canonical = canonical_json(record.to_dict())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):
         raise UnreadableModel(f"{key}: not an audit record") from None
     if canonical != content:
         raise ChecksumMismatch(f"{key}: the audit record was changed")

@@ -1,9 +1,11 @@
 """Backups of whole registries, what is restored from them, and the repair of single versions."""
 
 from pathlib import Path
+from typing import Any
 
 from model_store.errors import InvalidInput
-from model_store.registry.copying import Copied, copy_registry, repair_aliases_of, repair_version
+from model_store.registry.anchors import keep_in_backup
+from model_store.registry.copying import Copied, copy_log, copy_registry, repair_aliases_of, repair_version
 from model_store.registry.layout import storage_at, version_prefix
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
@@ -25,11 +27,14 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
 
     Raises:
         AccessDenied: the actor's role does not allow it.
+        ChecksumMismatch: the audit log was rewritten since an earlier backup.
         StorageFailed: the destination cannot be written.
     """
     registry.require_right("backup", "")
-    registry.audit.append("backup", reason=str(destination))
-    return copy_registry(registry.storage, storage_at(destination), latest=True, step=step)
+    head = registry.audit.append("backup", reason=str(destination))
+    target = storage_at(destination)
+    keep_in_backup(target, head)
+    return copy_registry(registry.storage, target, latest=True, step=step)
 
 
 def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -> Copied:
@@ -54,8 +59,12 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     storage = storage_at(source)
     if not storage.names("models"):
         raise InvalidInput(f"{source}: holds no registry")
+    log = copy_log(storage, registry.storage)
+    registry.audit.append("restore", reason=str(source))
     copied = copy_registry(storage, registry.storage, latest=False, step=step)
-    registry.audit.append("restore", reason=str(source), copied=copied.copied, repaired=copied.repaired)
+    copied.copied += log
+    told: dict[str, Any] = {"copied": copied.copied, "repaired": copied.repaired, "outcome": "succeeded"}
+    registry.audit.append("restore", reason=str(source), **told)
     return copied
 
 

@@ -80,8 +80,8 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
         IntegrityError: its artifact is not the registered one.
         StorageFailed: the file cannot be written.
     """
-    registry.verify_artifact(model_id)
     registry.require_right("export", model_id)
+    registry.verify_artifact(model_id)
     path = bundle_file(model_id, path)
     registry.audit.append("export", model_id, file=path.name)
     keys = [f"{version_prefix(model_id)}/{name}" for name in KEPT_FILES]
@@ -109,6 +109,12 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
         VersionConflict: the registry has another model version of this id.
         StorageFailed: the registry cannot be written.
     """
+    registry.require_right("import", path.name)
+    with registry.refusals("import", path.name):
+        return _import_file(registry, path, reason)
+
+
+def _import_file(registry: ModelRegistry, path: Path, reason: str) -> str:
     with reading(path), open_regular(path) as file:
         answer = open_confined("unpack", {"members": ["bundle.json", *KEPT_FILES]}, {"bundle": file})
     try:
@@ -122,7 +128,6 @@ def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:
 
 def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str) -> str:
     digests, metadata = _described(bundle)
-    registry.require_right("import", metadata.model_id)
     if _is_there(registry, metadata):
         return metadata.model_id
     for other in registry.list_models(name=metadata.model_name):

@@ -8,6 +8,7 @@ from typing import Any
 from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, RUNTIME_FILE, STATE_FILE
 from conventions.exit_codes import CONFLICT, DONE, NOT_INTACT
 from model_store.errors import ModelStoreError
+from model_store.registry.audit import HINT_FILE
 from model_store.registry.condition import Condition
 from model_store.registry.layout import file_sha256
 from model_store.registry.progress import Step, no_step
@@ -57,7 +58,7 @@ def copy_registry(source: Storage, target: Storage, *, latest: bool, step: Step 
     copied = Copied()
     # Two logs cannot be joined: a registry that has begun one keeps its own.
     tops = ("models", "aliases") if target.keys("audit") and not latest else ("models", "aliases", "audit")
-    keys = [key for top in tops for key in source.keys(top) if key != "audit/head"]
+    keys = [key for top in tops for key in source.keys(top) if key != HINT_FILE]
     pair = _Pair(source, target, copied, latest=latest)
     # A manifest makes a model version: it comes after the files it speaks of.
     for number, key in enumerate(sorted(keys, key=lambda key: key.endswith(MANIFEST_FILE))):
@@ -68,6 +69,23 @@ def copy_registry(source: Storage, target: Storage, *, latest: bool, step: Step 
         if not target.exists(key):
             target.put_if_absent(key, source.read(key))
     return copied
+
+
+def copy_log(source: Storage, target: Storage) -> int:
+    """Copies the audit log where the target has none, so that the target's own first record follows on it.
+
+    Returns:
+        How many records were copied.
+
+    Raises:
+        StorageFailed: one of the two cannot be read or written.
+    """
+    copied = Copied()
+    pair = _Pair(source, target, copied, latest=False)
+    for key in [] if target.keys("audit") else source.keys("audit"):
+        if key != HINT_FILE:
+            pair.copy(key)
+    return copied.copied
 
 
 def repair_version(source: Storage, target: Storage, directory: str) -> Copied:

@@ -1,6 +1,5 @@
 """Paths and formats of a registry's files, shared by its modules."""
 
-import getpass
 import hashlib
 import json
 import os
@@ -96,14 +95,6 @@ def storage_at(location: str | Path | None) -> Storage:
     raise InvalidInput(
         f"registry location {text!r} is not allowed; allowed: a directory, file://… or s3://bucket/prefix"
     )
-
-
-def user_name() -> str:
-    """The name of the user that runs this process."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}"
 
 
 def rfc3339(moment: datetime) -> str:

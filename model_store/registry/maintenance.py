@@ -16,6 +16,7 @@ from model_store.errors import InUse, ModelStoreError, UnreadableModel
 from model_store.keys.slot import KeyProvider
 from model_store.registry.aliases import Aliases
 from model_store.registry.layout import version_prefix
+from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
@@ -66,7 +67,7 @@ def verify_everything(
                 yield _finding(f"{name}@{alias}", lambda each=model_id: registry.get_metadata(each).model_id)
         for name, reason in aliases.damaged().items():
             yield Finding(f"aliases of {name}", intact=False, detail=reason, exit_code=UnreadableModel.exit_code)
-        yield _finding("audit", lambda: f"{sum(1 for _ in registry.audit.records())} records")
+        yield _finding("audit", lambda: prove_audit_log(registry))
 
 
 def _finding(subject: str, look: Any) -> Finding:
@@ -128,8 +129,8 @@ def delete_model(
         InUse: it is deployed, has an alias, or is a rollback's target.
         StorageFailed: it cannot be removed.
     """
-    registry.get_metadata(model_id)
     registry.require_right("delete", model_id)
+    registry.get_metadata(model_id)
     if kept := reasons_to_keep(registry, in_use=in_use).get(model_id):
         raise InUse(f"{model_id} {kept}; it cannot be deleted")
     registry.audit.append("delete", model_id, reason)
@@ -154,6 +155,8 @@ def cleanup(
         AccessDenied: the actor's role does not allow it.
         StorageFailed: a version cannot be removed; those before it are deleted.
     """
+    if not dry_run:
+        registry.require_right("cleanup", registry.storage.location)
     models = registry.list_models()
     reasons = reasons_to_keep(registry, models, in_use)
     by_name: dict[str, list[str]] = defaultdict(list)
@@ -163,7 +166,6 @@ def cleanup(
     going = [model_id for model_id in old if model_id not in reasons]
     if not dry_run:
         for model_id in going:
-            registry.require_right("delete", model_id)
             registry.audit.append("delete", model_id, f"cleanup, the latest {keep_latest} are kept")
             registry.storage.remove(version_prefix(model_id))
     return going, {model_id: reasons[model_id] for model_id in old if model_id in reasons}
@@ -187,6 +189,7 @@ def rotate_keys(
         AccessDenied: the actor's role does not allow it.
         ModelNotFound, IntegrityError, KeyNotFound, KeyUnwrap, StorageFailed: those before it are rotated.
     """
+    registry.require_right("rotate-key", ", ".join(model_ids))
     models = [registry.get_metadata(each) for each in model_ids] if model_ids else registry.list_models()
     names = sorted(key.key_id for key in new_keys)
     rotated = []
@@ -194,7 +197,6 @@ def rotate_keys(
         step(number, len(models), model.model_id)
         if not model.encrypted:
             continue
-        registry.require_right("rotate-key", model.model_id)
         registry.audit.append("rotate-key", model.model_id, keys=names)
         for name in (ARTIFACT_FILE, *model.attachments):
             _rotate_file(registry, f"{version_prefix(model.model_id)}/{name}", new_keys)

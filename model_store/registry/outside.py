@@ -70,7 +70,6 @@ def register_file(
         OpeningFailed: the file ended the child that read it, or took too much memory or time.
         AccessDenied, InvalidInput, KeyNotFound, StorageFailed: as for `ModelRegistry.register_model`.
     """
-    request.require_valid()
     registry.require_right("register", request.model_name)
     with reading(path), open_regular(path) as file:
         return register_open(registry, file, path, replace(request, source=path), trusted=trusted)
@@ -105,9 +104,10 @@ def register_open(
     Raises:
         As `register_file`.
     """
-    request.require_valid()
     registry.require_right("register", request.model_name)
+    request.require_valid()
     with ExitStack() as stack:
+        stack.enter_context(registry.refusals("register", request.model_name, file=path.name))
         files = {path: file, **{each: _opened(each, stack) for each in _named_files(request).values()}}
         before = {each: _stamp(opened) for each, opened in files.items()}
         training = request.training_data

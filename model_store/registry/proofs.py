@@ -44,6 +44,7 @@ def prove_version(registry: ModelRegistry, model_id: str) -> Proof:
     Raises:
         ModelNotFound, IntegrityError, KeyNotFound, UntrustedType: as for `ModelRegistry.load_model`.
     """
+    registry.require_right("prove", model_id)
     metadata = registry.get_metadata(model_id)
     model, _ = registry.load_model(model_id)
     try:
@@ -56,7 +57,6 @@ def prove_version(registry: ModelRegistry, model_id: str) -> Proof:
     def record(state: dict[str, Any]) -> None:
         state.setdefault("proofs", []).append({"at": now(), "versions": versions, **proof.to_dict()})
 
-    registry.require_right("status", model_id)
     registry.audit.append("prove", model_id, proof.detail, proven=proof.proven)
     registry.change_state(model_id, record)
     return proof

@@ -114,7 +114,13 @@ class Registration:
                 return False
             manifest = self._write_version(candidate, model_id, version, moment, staging)
             action, reason = "import" if candidate.request.origin else "register", candidate.request.reason
-            self._audit.append(action, model_id, reason, digest=manifest["digest"], version=manifest["version"])
+            head = self._audit.append(action, model_id, reason, digest=manifest["digest"], version=manifest["version"])
+            if candidate.request.signing_key is not None:
+                from model_store.registry.anchors import anchor_at
+                from model_store.registry.signing import sign_manifest
+
+                envelope = sign_manifest(manifest, candidate.request.signing_key, anchor_at(self._audit, head))
+                write_json(staging / SIGNATURE_FILE, envelope)
             return self._storage.publish(staging, prefix)
 
     def _write_version(
@@ -153,10 +159,6 @@ class Registration:
         enter_status(state, ModelStatus.TRAINED, self._actor, "registered")
         write_json(staging / MANIFEST_FILE, manifest)
         write_json(staging / STATE_FILE, state)
-        if candidate.request.signing_key is not None:
-            from model_store.registry.signing import sign_manifest
-
-            write_json(staging / SIGNATURE_FILE, sign_manifest(manifest, candidate.request.signing_key))
         return manifest
 
     def _write_golden(

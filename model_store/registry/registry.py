@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 from conventions.artifact_files import STATE_FILE
 from conventions.regular_files import parse_json
 from model_store.artifact.reader import open_artifact
-from model_store.errors import AccessDenied, ModelStoreError, UnreadableModel
+from model_store.errors import ModelStoreError, UnreadableModel
 from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.access import AccessPolicy
-from model_store.registry.audit import AuditLog
-from model_store.registry.layout import context_of, json_bytes, now, storage_at, user_name, version_prefix
+from model_store.registry.acting import ActingReader
+from model_store.registry.audit import REFUSED
+from model_store.registry.layout import context_of, json_bytes, now, storage_at, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
-from model_store.registry.reader import RegistryReader
 from model_store.registry.registration import Registration, enter_status
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
 from model_store.registry.schema import require_state
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     from model_store.contract.preparing import Prepared
 
 
-class ModelRegistry(RegistryReader):
+class ModelRegistry(ActingReader):
     """Registered model versions.
 
     Args:
         location: a directory, a `file://` URL or `s3://bucket/prefix`; None: what `MODEL_REGISTRY_URL` names, else
             `registry/` in the checkout.
         keys: encrypt and decrypt artifacts; None: those that `MODEL_KMS_KEY`, `MODEL_KEY_FILE` and `MODEL_KEY` name,
-            else `.secrets/model.key` in the checkout, generated on first use.
-        actor: who acts; None: the user's name.
+            else `.secrets/model.key` in the checkout, generated on first use. A function is called at the first need.
+        actor: who acts, where a Python program knows; None: who the system says acts, see `identity`.
         encrypt: whether artifacts are encrypted. The default is the safe one.
-        policy: who may do what; None: the file that `MODEL_ACCESS_POLICY` names.
+        policy: who may do what; None: the registry's own policy, narrowed by the file that `MODEL_ACCESS_POLICY` names.
 
     Raises:
         InvalidInput: the location is of another kind, or the policy's file is not a policy.
@@ -57,24 +57,23 @@ class ModelRegistry(RegistryReader):
         self,
         location: str | Path | None = None,
         *,
-        keys: Keyring | None = None,
+        keys: Keyring | Callable[[], Keyring] | None = None,
         actor: str | None = None,
         encrypt: bool = True,
         policy: AccessPolicy | None = None,
     ) -> None:
-        super().__init__(storage_at(location))
-        self.actor = actor or user_name()
-        self.audit = AuditLog(self.storage, self.actor)
+        super().__init__(storage_at(location), actor, policy)
         self._given_keys = keys
         self._encrypt = encrypt
         self._registration: Registration | None = None
-        self._rights = (policy or AccessPolicy.from_environment()).rights_of(self.actor)
 
     @property
     def keys(self) -> Keyring:
         """The keys of this registry; none when artifacts are not encrypted."""
         if not self._encrypt:
             return Keyring()
+        if callable(self._given_keys):
+            self._given_keys = self._given_keys()
         return self._given_keys if self._given_keys is not None else default_keys(default_checkout())
 
     @property
@@ -124,8 +123,8 @@ class ModelRegistry(RegistryReader):
             performance_metrics=performance_metrics or {},
             **options,
         )
-        request.require_valid()
         self.require_right("register", model_name)
+        request.require_valid()
         return self.register_prepared(prepare(model, request), request)
 
     def register_prepared(self, prepared: "Prepared", request: RegistrationRequest) -> str:
@@ -165,8 +164,8 @@ class ModelRegistry(RegistryReader):
             ModelNotFound: no model version has this id.
             IntegrityError, KeyNotFound, KeyUnwrap, UntrustedType: as for `SecureModelPersistence.load_model_secure`.
         """
-        metadata = self.get_metadata(model_id)
         self.require_right("load", model_id)
+        metadata = self.get_metadata(model_id)
         self.audit.append("load", model_id)
         persistence = SecureModelPersistence(keys=self.keys)
         try:
@@ -178,7 +177,7 @@ class ModelRegistry(RegistryReader):
                 trusted=trusted,
             )
         except ModelStoreError as error:
-            self.audit.append("refused", model_id, reason=f"{type(error).__name__}: {error}")
+            self.audit.append(REFUSED, model_id, f"{type(error).__name__}: {error}", attempted="load")
             raise
         return model, metadata
 
@@ -201,13 +200,14 @@ class ModelRegistry(RegistryReader):
             VersionConflict: somebody else signed at the same time.
             StorageFailed: the registry cannot be written.
         """
+        from model_store.registry.anchors import anchor_at
         from model_store.registry.signatures import add_signature
         from model_store.registry.signing import key_id
 
-        metadata = self.get_metadata(model_id)
         self.require_right("sign", model_id)
-        self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
-        add_signature(self.storage, metadata, key)
+        metadata = self.get_metadata(model_id)
+        head = self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
+        add_signature(self.storage, metadata, key, anchor_at(self.audit, head))
 
     def update_model_status(self, model_id: str, status: ModelStatus | str, reason: str = "") -> ModelMetadata:
         """Sets a model version's status.
@@ -225,11 +225,11 @@ class ModelRegistry(RegistryReader):
             VersionConflict: somebody else changed the status at the same time.
             StorageFailed: the registry cannot be written.
         """
+        self.require_right("status", model_id)
         metadata, target = self.get_metadata(model_id), status_named(status)
         if metadata.status is target:
             return metadata
         metadata.status.require_transition(target)
-        self.require_right("status", model_id)
         self.audit.append("status", model_id, reason, **{"from": str(metadata.status), "to": str(target)})
 
         def change(state: dict[str, Any]) -> None:
@@ -242,8 +242,17 @@ class ModelRegistry(RegistryReader):
         self.change_state(model_id, change)
         return replace(metadata, status=target)
 
-    def record_deployment(self, model_id: str, *, environment: str, deployment_id: str) -> None:
+    def record_deployment(
+        self, model_id: str, *, environment: str, deployment_id: str, action: str = "deploy", intent: str = ""
+    ) -> None:
         """Records a deployment of a model version, and sets its status to `deployed` where the status leads there.
+
+        Args:
+            model_id: the model version that serves now.
+            environment: where.
+            deployment_id: of the deployment.
+            action: `deploy`, `rollback`, `promote` and so on.
+            intent: what the deployment was for, in the words of the stack's history.
 
         Raises:
             AccessDenied: the actor's role does not allow it.
@@ -251,9 +260,10 @@ class ModelRegistry(RegistryReader):
             VersionConflict: somebody else changed the state at the same time.
             StorageFailed: the registry cannot be written.
         """
+        self.require_right(action, model_id, environment=environment)
         self.get_metadata(model_id)
-        self.require_right("deploy", model_id)
-        self.audit.append("deploy", model_id, environment=environment, deployment_id=deployment_id)
+        told = {"environment": environment, "deployment_id": deployment_id, "outcome": "succeeded"}
+        self.audit.append(action, model_id, **told, **({"intent": intent} if intent else {}))
 
         def change(state: dict[str, Any]) -> None:
             state["deployments"].append({"environment": environment, "deployment_id": deployment_id, "at": now()})
@@ -261,18 +271,6 @@ class ModelRegistry(RegistryReader):
                 enter_status(state, ModelStatus.DEPLOYED, self.actor, deployment_id)
 
         self.change_state(model_id, change)
-
-    def require_right(self, action: str, subject: str, alias: str | None = None) -> None:
-        """Raises AccessDenied, and records it, unless the actor may do something.
-
-        Raises:
-            AccessDenied: the actor may not.
-        """
-        try:
-            self._rights.require(self.actor, action, alias)
-        except AccessDenied as error:
-            self.audit.append("refused", subject, reason=str(error))
-            raise
 
     def change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Changes a model version's state by compare-and-swap.

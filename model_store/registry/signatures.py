@@ -7,15 +7,23 @@ from conventions.artifact_files import SIGNATURE_FILE
 from model_store.errors import ModelNotFound, SignatureInvalid
 from model_store.registry.layout import json_bytes, version_prefix
 from model_store.registry.manifest import ModelMetadata
-from model_store.registry.signing import merged, parse_envelope, sign_manifest, verify_envelope
+from model_store.registry.signing import AuditAnchor, co_sign, parse_envelope, sign_manifest, verify_envelope
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 
-def add_signature(storage: Storage, metadata: ModelMetadata, key: "Ed25519PrivateKey") -> None:
-    """Adds a signature to those of a version.
+def add_signature(
+    storage: Storage, metadata: ModelMetadata, key: "Ed25519PrivateKey", anchor: AuditAnchor | None = None
+) -> None:
+    """Adds a signature to those of a version; a second signer signs what the first one signed.
+
+    Args:
+        storage: the registry's.
+        metadata: of the version.
+        key: signs.
+        anchor: the head of the audit log, which a first signature proves.
 
     Raises:
         SignatureInvalid: the present signatures are of another manifest.
@@ -23,10 +31,10 @@ def add_signature(storage: Storage, metadata: ModelMetadata, key: "Ed25519Privat
         StorageFailed: the registry cannot be written.
     """
     file = _signature_file(metadata)
-    envelope = sign_manifest(metadata.manifest(), key)
-    if not storage.put_if_absent(file, json_bytes(envelope)):
+    manifest = metadata.manifest()
+    if not storage.put_if_absent(file, json_bytes(sign_manifest(manifest, key, anchor))):
         before = storage.read(file)
-        storage.compare_and_swap(file, json_bytes(merged([parse_envelope(before), envelope])), before)
+        storage.compare_and_swap(file, json_bytes(co_sign(parse_envelope(before), manifest, key)), before)
 
 
 def verify_signature(storage: Storage, metadata: ModelMetadata, public_keys: Sequence["Ed25519PublicKey"]) -> str:

@@ -1,14 +1,17 @@
 """Signatures over manifests: Ed25519 in a DSSE envelope around an in-toto statement.
 
 The statement's subject is the model version with its artifact's digest, its predicate the manifest, so that trust in
-the signer is trust in both. Terms and encoding are those of DSSE (secure-systems-lab/dsse, protocol version 1) and
-in-toto (Statement v1).
+the signer is trust in both. A second subject, `audit`, is the head of the registry's audit log at that time: the signer
+proves the log up to there. Terms and encoding are those of DSSE (secure-systems-lab/dsse, protocol version 1) and
+in-toto (Statement v1). Statements with one subject, of an older program, are as valid.
 """
 
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +26,42 @@ if TYPE_CHECKING:
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:fraud-detection:model-manifest:v1"
+AUDIT_SUBJECT = "audit"
 _OPEN_TO_OTHERS = 0o077
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class AuditAnchor:
+    """The head of an audit log as a statement holds it."""
+
+    sequence: int
+    digest: str
+    """SHA-256 of the record of this number."""
+    log: str
+    """SHA-256 of the log's first record, by which logs are told apart."""
+
+    def subject(self) -> dict[str, Any]:
+        """The statement's second subject."""
+        annotations = {"sequence": self.sequence, "log": self.log}
+        return {"name": AUDIT_SUBJECT, "digest": {"sha256": self.digest}, "annotations": annotations}
+
+    @classmethod
+    def of_subject(cls, subject: object) -> "AuditAnchor | None":
+        """Reads what `subject` wrote; None when it is something else."""
+        try:
+            notes, digest = subject["annotations"], subject["digest"]["sha256"]  # type: ignore[index]
+            sequence, log = notes["sequence"], notes["log"]
+        except (KeyError, TypeError, IndexError):
+            return None
+        if (
+            type(sequence) is not int
+            or sequence < 1
+            or not all(isinstance(each, str) and _HEX.fullmatch(each) for each in (digest, log))
+        ):
+            return None
+        found = cls(sequence, digest, log)
+        return found if found.subject() == subject else None
 
 
 class SignaturePolicy(StrEnum):
@@ -114,9 +152,31 @@ def key_id(key: "Ed25519PublicKey") -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:32]
 
 
-def sign_manifest(manifest: Mapping[str, Any], key: "Ed25519PrivateKey") -> dict[str, Any]:
-    """A DSSE envelope with one signature over the manifest's statement."""
-    payload = canonical_json(_statement(manifest))
+def sign_manifest(
+    manifest: Mapping[str, Any], key: "Ed25519PrivateKey", anchor: AuditAnchor | None = None
+) -> dict[str, Any]:
+    """A DSSE envelope with one signature over the manifest's statement.
+
+    Args:
+        manifest: to sign.
+        key: signs.
+        anchor: the head of the audit log that the statement proves beside the manifest.
+    """
+    return _envelope(canonical_json(_statement(manifest, anchor)), key)
+
+
+def co_sign(envelope: Mapping[str, Any], manifest: Mapping[str, Any], key: "Ed25519PrivateKey") -> dict[str, Any]:
+    """An envelope with one more signature, over the very payload that the others signed.
+
+    Raises:
+        SignatureInvalid: the envelope is of another manifest.
+    """
+    payload, _ = _opened(envelope)
+    _require_statement_of(payload, manifest, "the signatures are of another manifest")
+    return merged([envelope, _envelope(payload, key)])
+
+
+def _envelope(payload: bytes, key: "Ed25519PrivateKey") -> dict[str, Any]:
     signature = key.sign(_pre_authentication_encoding(payload))
     return {
         "payloadType": PAYLOAD_TYPE,
@@ -148,22 +208,70 @@ def verify_envelope(
                 key.verify(signature, message)
             except InvalidSignature:
                 continue
-            if payload != canonical_json(_statement(manifest)):
-                raise SignatureInvalid("the signature is valid, but for another manifest")
+            _require_statement_of(payload, manifest, "the signature is valid, but for another manifest")
             return name
     signers = ", ".join(name for name, _ in signatures) or "nobody"
     raise SignatureInvalid(f"signed by {signers}, by none of the {len(public_keys)} trusted keys")
 
 
-def _statement(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _statement(manifest: Mapping[str, Any], anchor: AuditAnchor | None = None) -> dict[str, Any]:
+    digest = {"sha256": str(manifest["digest"]).removeprefix("sha256:")}
     return {
         "_type": STATEMENT_TYPE,
-        "subject": [
-            {"name": manifest["model_id"], "digest": {"sha256": str(manifest["digest"]).removeprefix("sha256:")}}
-        ],
+        "subject": [{"name": manifest["model_id"], "digest": digest}, *([anchor.subject()] if anchor else [])],
         "predicateType": PREDICATE_TYPE,
         "predicate": dict(manifest),
     }
+
+
+def _require_statement_of(payload: bytes, manifest: Mapping[str, Any], refusal: str) -> None:
+    """Raises unless a payload is the statement of a manifest, with or without the head of an audit log.
+
+    Raises:
+        SignatureInvalid: it is not; with the given words.
+    """
+    if payload != canonical_json(_statement(manifest, _anchor_in(payload))):
+        raise SignatureInvalid(refusal)
+
+
+def _anchor_in(payload: bytes) -> AuditAnchor | None:
+    try:
+        subjects = parse_json(payload)["subject"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return AuditAnchor.of_subject(subjects[1]) if isinstance(subjects, list) and len(subjects) == 2 else None
+
+
+def anchor_of(
+    envelope: Mapping[str, Any], public_keys: Sequence["Ed25519PublicKey"] = ()
+) -> tuple[AuditAnchor, str] | None:
+    """The head of the audit log that an envelope proves, and the name of the key that signed it.
+
+    Args:
+        envelope: of a version's signature file.
+        public_keys: only a signature by one of these counts; without any, none is compared.
+
+    Returns:
+        None when the envelope holds no head, or none of the keys signed it.
+    """
+    from cryptography.exceptions import InvalidSignature
+
+    payload, signatures = _opened(envelope)
+    anchor = _anchor_in(payload)
+    if anchor is None or not signatures:
+        return None
+    if not public_keys:
+        return anchor, signatures[0][0]
+    message = _pre_authentication_encoding(payload)
+    for key in public_keys:
+        for name, signature in signatures:
+            if name == key_id(key):
+                try:
+                    key.verify(signature, message)
+                except InvalidSignature:
+                    continue
+                return anchor, name
+    return None
 
 
 def _pre_authentication_encoding(payload: bytes) -> bytes:
@@ -226,5 +334,4 @@ def require_envelope_of(content: bytes, manifest: Mapping[str, Any]) -> None:
         SignatureInvalid: the content is not a DSSE envelope, or one of another manifest.
     """
     payload, _ = _opened(parse_envelope(content))
-    if payload != canonical_json(_statement(manifest)):
-        raise SignatureInvalid("the signature is of another manifest")
+    _require_statement_of(payload, manifest, "the signature is of another manifest")

@@ -1,6 +1,5 @@
 """Who is changing a stack: one deploy of this checkout at a time, and the engine's own lock in the state."""
 
-import getpass
 import json
 import os
 import re
@@ -128,10 +127,9 @@ def _holder(file: Path) -> str:
 
 def _current_user() -> str:
     """Returns this process's id, user, host and the present time, as text for a message."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "somebody"
+    from model_store.registry.identity import account_name
+
+    user = account_name()
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return f"process {os.getpid()} of {user}@{socket.gethostname()} since {now}"
 

@@ -28,7 +28,12 @@ class Deployer(Protocol):
         """The registry that deployments take their model versions from."""
 
     def deploy(
-        self, config: ModelDeploymentConfig, *, override_reason: str = "", rollout: RolloutConfig | None = None
+        self,
+        config: ModelDeploymentConfig,
+        *,
+        override_reason: str = "",
+        rollout: RolloutConfig | None = None,
+        action: str = "deploy",
     ) -> DeployOutcome:
         """Deploys a model version in place of the present one."""
 
@@ -40,6 +45,7 @@ class Deployer(Protocol):
         message: str,
         *,
         rollout: RolloutConfig | None = None,
+        action: str = "deploy",
     ) -> DeployOutcome:
         """Writes a stack's config and brings the stack to it."""
 

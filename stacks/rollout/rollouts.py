@@ -31,6 +31,8 @@ from stacks.rollout.observer import RolloutObserver
 from stacks.rollout.state import RolloutStatus, require_no_rollout, require_rollout
 
 _POLL_SECONDS = 1.0
+_ACTIONS = {"canary": "canary", "blue_green": "blue-green"}
+"""What the audit log calls the steps of a strategy."""
 Watch = Callable[[RolloutStatus], None]
 
 
@@ -84,6 +86,8 @@ class Rollouts:
         """
         from model_store.registry.aliases import Aliases
 
+        action = _ACTIONS.get(rollout.strategy, "deploy")
+        _require_right(self._deployments, action, config.environment, config.model_id)
         file = self._deployments.stack_file(config.environment)
         model_id = Aliases(self._deployments.registry).resolve(config.model_id)
         now, stable = require_no_rollout(file), file.model_version
@@ -92,10 +96,10 @@ class Rollouts:
         if not wanted.has_two_slots or stable in ("", model_id) or not deployed:
             kept = now if wanted.has_two_slots else wanted
             first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until)
-            return self._deployments.deploy(config, override_reason=override_reason, rollout=first)
+            return self._deployments.deploy(config, override_reason=override_reason, rollout=first, action=action)
         self._deployments.require_gates(file, model_id, config, override_reason)
         candidate = replace(wanted, candidate=model_id, shadow=shadow)
-        self._change(file, config, candidate, f"candidate {model_id} beside it")
+        self._change(file, config, candidate, f"candidate {model_id} beside it", action)
         return self._drive(file.environment, config)
 
     def resume(self, environment: DeploymentEnvironment | str) -> DeployOutcome | None:
@@ -108,18 +112,20 @@ class Rollouts:
             CandidateWithdrawn, RolloutUndecided, StackBusy, DeploymentFailed: as for `deploy`.
         """
         environment = DeploymentEnvironment.named(environment)
+        _require_right(self._deployments, "resume", environment)
         self._deployments.unlock(environment)
         file = self._deployments.stack_file(environment)
         rollout, config = file.rollout(), file.deployment()
         outcome = None
         if self._observer.interrupted(file):
             message = message_for(Intent.ROLLOUT, file.model_version, "resumed")
-            outcome = self._deployments.converge(file, file.model_version, config, message, rollout=rollout)
+            stable = file.model_version
+            outcome = self._deployments.converge(file, stable, config, message, rollout=rollout, action="resume")
         if rollout.candidate:
             return self._drive(environment, config)
         if rollout.kept and datetime.fromisoformat(rollout.kept_until) <= datetime.now(UTC):
             empty = replace(rollout, kept="", kept_until="")
-            return self._change(file, config, empty, f"{rollout.kept} is kept no more")
+            return self._change(file, config, empty, f"{rollout.kept} is kept no more", "resume")
         return outcome
 
     def promote(self, environment: DeploymentEnvironment | str) -> DeployOutcome:
@@ -129,6 +135,7 @@ class Rollouts:
             NoRollout: there is no candidate.
             StackBusy, DeploymentFailed: as for `deploy`.
         """
+        _require_right(self._deployments, "promote", environment)
         file = self._deployments.stack_file(environment)
         require_rollout(file)
         self._deployments.unlock(file.environment)
@@ -142,13 +149,14 @@ class Rollouts:
             NoRollout: there is no candidate.
             StackBusy, DeploymentFailed: as for `deploy`.
         """
+        _require_right(self._deployments, "abort", environment)
         file = self._deployments.stack_file(environment)
         rollout = require_rollout(file)
         self._deployments.unlock(file.environment)
         config = file.deployment()
         detail = f"{rollout.candidate} withdrawn: {reason}"
-        outcome = self._change(file, config, _without_candidate(rollout), detail)
-        self._stop_orphaned_process(file, f"{config.deployment_name}-{rollout.other_slot}")
+        outcome = self._change(file, config, _without_candidate(rollout), detail, "abort")
+        _stop_orphaned_process(file, self._deployments.checkout, f"{config.deployment_name}-{rollout.other_slot}")
         return outcome
 
     def rollback(
@@ -171,6 +179,7 @@ class Rollouts:
             UnknownDeployment: nothing is deployed.
             ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `ModelDeployment.deploy`.
         """
+        _require_right(self._deployments, "rollback", environment, to or "")
         file = self._deployments.stack_file(environment)
         rollout, stable = file.rollout(), file.model_version
         if rollout.candidate:
@@ -181,13 +190,14 @@ class Rollouts:
         config = file.deployment()
         message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
         if not rollout.has_two_slots or target == stable:
-            return self._deployments.converge(file, target, config, message)
+            return self._deployments.converge(file, target, config, message, action="rollback")
         if rollout.kept != target:
             rollout = replace(rollout, candidate=target, kept="", kept_until="")
-            self._change(file, config, rollout, f"{target} beside it, to go back to")
+            self._change(file, config, rollout, f"{target} beside it, to go back to", "rollback")
             file = self._deployments.stack_file(environment)
         wait_for_capacity(file, config)
-        return self._deployments.converge(file, target, config, message, rollout=_switched(rollout, stable))
+        switched = _switched(rollout, stable)
+        return self._deployments.converge(file, target, config, message, rollout=switched, action="rollback")
 
     def status(self, environment: DeploymentEnvironment | str) -> RolloutStatus:
         """Returns the status of the rollout: weights, metrics of both versions, results of the checks.
@@ -206,7 +216,8 @@ class Rollouts:
             if rollout.shadow:
                 self._settle(environment)
                 rollout = replace(rollout, shadow=False)
-                self._change(file, config, rollout, f"{rollout.candidate} no longer in the shadow")
+                detail = f"{rollout.candidate} no longer in the shadow"
+                self._change(file, config, rollout, detail, _ACTIONS[rollout.strategy])
             elif rollout.strategy == "blue_green":
                 return self._promote(file, config, "switched")
             elif rollout.weight == 0:
@@ -220,7 +231,7 @@ class Rollouts:
 
     def _step(self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, weight: int) -> None:
         detail = f"candidate {rollout.candidate} at {weight} %"
-        self._change(file, config, replace(rollout, weight=weight), detail)
+        self._change(file, config, replace(rollout, weight=weight), detail, _ACTIONS[rollout.strategy])
 
     def _settle(self, environment: DeploymentEnvironment) -> None:
         """Waits until the checks have decided about this step.
@@ -259,27 +270,22 @@ class Rollouts:
         rollout, stable = file.rollout(), file.model_version
         message = message_for(Intent.DEPLOY, rollout.candidate, f"{how}, {rollout.strategy}, after {stable}")
         switched = _switched(rollout, stable)
-        return self._deployments.converge(file, rollout.candidate, config, message, rollout=switched)
+        return self._deployments.converge(file, rollout.candidate, config, message, rollout=switched, action="promote")
 
-    def _change(self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, detail: str) -> DeployOutcome:
+    def _change(
+        self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, detail: str, action: str
+    ) -> DeployOutcome:
         """One step beside the stable version; a cluster takes a step that fails back there too."""
         before, stable = file.rollout(), file.model_version
         self._log(detail)
         message = message_for(Intent.ROLLOUT, stable, detail)
         try:
-            return self._deployments.converge(file, stable, config, message, rollout=rollout)
+            return self._deployments.converge(file, stable, config, message, rollout=rollout, action=action)
         except DeploymentFailed:
             if file.in_cluster and rollout.other and rollout.other != before.other:
                 back = message_for(Intent.ROLLOUT, stable, f"{rollout.other} did not get healthy")
-                self._deployments.converge(file, stable, config, back, rollout=before)
+                self._deployments.converge(file, stable, config, back, rollout=before, action="abort")
             raise
-
-    def _stop_orphaned_process(self, file: StackFile, run_name: str) -> None:
-        """Stops the other slot's process when a killed run has started it without recording it in the stack's state."""
-        from components import process_supervision
-
-        if file.platform == "local":
-            process_supervision.stop({"checkout": self._deployments.checkout, "run_name": run_name})
 
 
 def with_options(rollout: RolloutConfig, **options: Any) -> RolloutConfig:
@@ -314,3 +320,19 @@ def _switched(rollout: RolloutConfig, stable: str) -> RolloutConfig:
 
 def _without_candidate(rollout: RolloutConfig) -> RolloutConfig:
     return replace(rollout, candidate="", weight=0, shadow=False)
+
+
+def _stop_orphaned_process(file: StackFile, checkout: Path, run_name: str) -> None:
+    """Stops the other slot's process when a killed run has started it without recording it in the stack's state."""
+    from components import process_supervision
+
+    if file.platform == "local":
+        process_supervision.stop({"checkout": checkout, "run_name": run_name})
+
+
+def _require_right(
+    deployments: Deployer, action: str, environment: DeploymentEnvironment | str, model_id: str = ""
+) -> None:
+    """Raises AccessDenied, and records it, before anything is read or changed."""
+    told = {"environment": str(DeploymentEnvironment.named(environment))}
+    deployments.registry.require_right(action, model_id, **told)

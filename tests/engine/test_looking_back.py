@@ -7,14 +7,15 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tests.checkout import SOURCE, Deployed
 
 
-def _rows(text: str) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(text)
+def _rows(text: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(text)
     return found
 
 
@@ -85,6 +86,53 @@ def test_a_gate_stops_a_deploy_before_anything_changes_and_force_is_audited(depl
     assert checkout.served_model() == deployed.second
     records = _rows(checkout.manage_models("audit", "--model", deployed.second, "--json").stdout)
     assert [record for record in records if record["action"] == "force" and record["reason"] == "of the tests"]
+    (refused,) = [record for record in records if record["action"] == "refused"]
+    assert "nobodys_metric" in str(refused["reason"])
+
+
+def test_a_deploy_and_a_rollback_are_records_before_the_update_and_after_it(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.ensure(deployed.first)
+    seen = len(_rows(checkout.manage_models("audit", "--json").stdout))
+    checkout.deploy(deployed.second)
+    checkout.rollback()
+    records = _rows(checkout.manage_models("audit", "--since-sequence", str(seen), "--json").stdout)
+    told = [(record["action"], record["model_id"], record["details"]) for record in records]
+    first, second = deployed.second, deployed.first
+    assert [(action, model, about["environment"], about.get("outcome")) for action, model, about in told] == [
+        ("deploy", first, "development", None),
+        ("deploy", first, "development", "succeeded"),
+        ("rollback", second, "development", None),
+        ("rollback", second, "development", "succeeded"),
+    ]
+    assert [about["intent"] for _, _, about in told[::2]] == [f"deploy {first}", f"rollback {second} (from {first})"]
+    new, old = _rows(checkout.deploy_model("history", "development", "--json").stdout)[:2]
+    # The engine's history has whole seconds.
+    assert str(records[0]["at"])[:19] <= str(old["started_at"])[:19]
+    assert str(records[2]["at"])[:19] <= str(new["started_at"])[:19]
+
+
+def test_who_may_not_deploy_causes_no_update_and_one_record(deployed: Deployed, tmp_path: Path) -> None:
+    checkout = deployed.checkout
+    checkout.ensure(deployed.first)
+    (tmp_path / "policy.json").write_text('{"default": {"role": "reader"}}')
+    seen = len(_rows(checkout.manage_models("audit", "--json").stdout))
+    updates = len(json.loads(checkout.pulumi("stack", "history", "--stack", "dev", "--json").stdout))
+    checkout.environment["MODEL_ACCESS_POLICY"] = str(tmp_path / "policy.json")
+    try:
+        for command in (
+            ("deploy", deployed.second, "development"),
+            ("rollback", "development"),
+            ("down", "development"),
+        ):
+            assert "needs the role promoter" in checkout.deploy_model(*command, code=19).stderr
+    finally:
+        del checkout.environment["MODEL_ACCESS_POLICY"]
+    records = _rows(checkout.manage_models("audit", "--since-sequence", str(seen), "--json").stdout)
+    attempted = [(record["action"], record["details"]["attempted"]) for record in records]
+    assert attempted == [("refused", "deploy"), ("refused", "rollback"), ("refused", "destroy")]
+    assert len(json.loads(checkout.pulumi("stack", "history", "--stack", "dev", "--json").stdout)) == updates
+    assert checkout.served_model() == deployed.first
 
 
 def test_the_integration_tests_of_releases_pass_on_it(deployed: Deployed) -> None:

@@ -153,13 +153,17 @@ _MAY = {
     "models/fraud_detector/m/state.json": (("publisher", "promoter", "admin"), ("admin",)),
     "aliases/fraud_detector.json": (("promoter", "admin"), ("admin",)),
     "audit/000000/1.json": (("reader", "publisher", "promoter", "admin"), ()),
+    "access.json": (("admin",), ()),
 }
 
 
 @pytest.mark.parametrize("role", ["reader", "publisher", "promoter", "admin"])
 def test_a_registry_role_may_do_its_part_and_no_more(rights: Rights, role: str) -> None:
     with_key = {"s3:x-amz-server-side-encryption": "aws:kms"}
-    rows: list[tuple[str, str, dict[str, str], bool]] = [("s3:ListBucket", "", {}, True)]
+    rows: list[tuple[str, str, dict[str, str], bool]] = [
+        ("s3:ListBucket", "", {}, True),
+        ("s3:ListBucketVersions", "", {}, True),
+    ]
     for target, (writers, removers) in _MAY.items():
         rows += [
             ("s3:GetObject", target, {}, True),

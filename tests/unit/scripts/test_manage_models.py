@@ -88,7 +88,8 @@ def test_a_life_of_a_model_by_commands(tool: Tool) -> None:
     counted = tool.json("stats")
     assert (counted["versions"], counted["models"][0]["aliases"]) == (2, ["champion"])
     assert re.search(r"fraud\s+│\s+2\s+│", tool("stats"))
-    assert "chain is intact" in tool("audit", "--verify")
+    assert "are a chain; proven to" in tool("audit", "--verify", "--public-key", public)
+    assert tool.json("audit", "--verify")["intact"] is True
     actions = {record["action"] for record in tool.json("audit", "--model", first)}
     assert actions >= {"register", "status", "alias", "export"}
     tool("backup", "backup")
@@ -210,3 +211,58 @@ def test_work_of_more_than_a_second_says_how_far_it_is(capsys: pytest.CaptureFix
     with StatusLine("list"):
         pass
     assert capsys.readouterr().err == ""
+
+
+def test_the_log_is_proven_by_a_head_that_was_kept_and_exported_line_by_line(tool: Tool) -> None:
+    _register(tool)
+    head = tool("audit", "--head").strip()
+    sequence = int(head.split(":")[0])
+    assert f"proven to {sequence} by the head that you gave" in tool("audit", "--verify", "--head", head)
+    wrong = f"{sequence}:{'0' * 64}"
+    assert "the log was rewritten" in tool("audit", "--verify", "--head", wrong, code=4)
+    assert "is not a head" in tool("audit", "--verify", "--head", "x", code=2)
+    assert "belong to --verify" in tool("audit", "--head", head, code=2)
+    events = [json.loads(line) for line in tool("audit", "--format", "ocsf").splitlines()]
+    assert [event["metadata"]["sequence"] for event in events] == list(range(1, sequence + 1))
+    assert tool("audit", "--format", "ocsf", "--since-sequence", str(sequence)) == ""
+    assert "no record" in tool("audit", "--format", "ocsf", "--since-sequence", str(sequence + 5), code=4)
+
+
+def test_no_variable_makes_an_admin_and_only_an_admin_grants(tool: Tool) -> None:
+    _register(tool)
+    shown = tool.json("access", "show")
+    assert (shown["role"], shown["own_policy"]) == ("admin", True)
+    assert "a convention" in tool("access", "show")
+    tool("access", "grant", "alice", "admin")
+    tool("access", "revoke", shown["actor"])
+    for name in ("LOGNAME", "USER", "MODEL_ACTOR"):
+        tool.environment[name] = "alice"
+    try:
+        assert "needs the role admin" in tool("access", "grant", "bob", "reader", code=19)
+        assert "needs the role publisher" in tool("register", "model.joblib", "fraud", "XGBoost", code=19)
+        models = tool.directory / "old"
+        models.mkdir()
+        for number in (1, 2):
+            (models / f"fraud_v{number}.joblib").write_bytes(b"x")
+        assert "needs the role admin" in tool("cleanup", "old", "--keep-latest", "1", code=19)
+        assert len(list(models.iterdir())) == 2
+        tool("access", "take-over", "--reason", "the test's own directory")
+        tool("cleanup", "old", "--keep-latest", "1")
+    finally:
+        for name in ("LOGNAME", "USER", "MODEL_ACTOR"):
+            del tool.environment[name]
+    record = tool.json("audit")[-1]
+    assert (record["action"], record["details"]["claimed"]) == ("cleanup", "alice")
+    assert len(record["details"]["files"]) == 1
+    assert "claims to be alice" in tool("audit")
+
+
+def test_a_file_that_nobody_trusts_is_a_refusal_in_the_log(tool: Tool) -> None:
+    (tool.directory / "bad.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    tool("register", "bad.pkl", "fraud", "XGBoost", code=5)
+    record = tool.json("audit")[-1]
+    assert (record["action"], record["details"]["attempted"], record["details"]["file"]) == (
+        "refused",
+        "register",
+        "bad.pkl",
+    )

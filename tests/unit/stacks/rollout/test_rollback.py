@@ -39,6 +39,7 @@ class Deployments(ModelDeployment):
         history = [_deployment(number, each, current=number == last) for number, each in enumerate(model_ids, start=1)]
         self.history = history[::-1]
         self.steps: list[tuple[str, RolloutConfig | None]] = []
+        self.actions: list[str] = []
 
     def list_deployments(self, environment: Any = None) -> list[Deployment]:
         assert environment in (None, DeploymentEnvironment.DEVELOPMENT)
@@ -57,7 +58,9 @@ class Deployments(ModelDeployment):
         *,
         auto_rollback: bool = False,
         rollout: RolloutConfig | None = None,
+        action: str = "deploy",
     ) -> DeployOutcome:
+        self.actions.append(action)
         assert file.environment is DeploymentEnvironment.DEVELOPMENT
         assert not auto_rollback
         self.steps.append((model_id, rollout))

@@ -1,0 +1,139 @@
+"""Proves the audit log: its chain, and every anchor that keeps a head of it.
+
+proof = prove_audit_log(ModelRegistry(), backups=["/mnt/backup/registry"])
+print(proof)  # records 1 to 57 are a chain; proven to 52 by the backup …; 53 to 57 by the chain alone
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_store.errors import ChecksumMismatch
+from model_store.registry.anchors import Anchor, backup_anchors, signature_anchors
+from model_store.registry.audit import AuditHead
+from model_store.registry.layout import storage_at
+from model_store.registry.registry import ModelRegistry
+from model_store.storage.s3_versions import require_single_versions
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+_JOINING = ("import", "restore")
+"""Actions that bring versions with signatures from another registry, whose log they name."""
+
+
+@dataclass(frozen=True)
+class LogProof:
+    """What is known of a log whose chain is whole and which no anchor contradicts."""
+
+    records: int
+    proven: tuple[Anchor, ...]
+    """The latest anchor of each kind of keeper, latest first."""
+    elsewhere: int = 0
+    """Signatures that prove another registry's log."""
+    versions_note: str = ""
+    """What the versions of the log's objects in S3 say; empty in a directory."""
+
+    def __str__(self) -> str:
+        if self.records == 0:
+            return "the log has no records"
+        by = ", ".join(f"to {anchor.head.sequence} by {anchor.keeper}" for anchor in self.proven)
+        text = f"records 1 to {self.records} are a chain"
+        last = self.proven[0].head.sequence if self.proven else 0
+        text += f"; proven {by}" if self.proven else ""
+        if last < self.records:
+            first = last + 1
+            rest = f"{first} to {self.records}" if first < self.records else f"record {first}"
+            text += f"; {rest} by the chain alone"
+        if self.elsewhere:
+            text += f"; {self.elsewhere} signature(s) prove the log of the registry that they come from"
+        return text + self.versions_note
+
+    def to_dict(self) -> dict[str, Any]:
+        """The proof as plain JSON values."""
+        proven = [{"sequence": each.head.sequence, "by": each.keeper} for each in self.proven]
+        return {"records": self.records, "intact": True, "proven": proven, "detail": str(self)}
+
+
+def prove_audit_log(
+    registry: ModelRegistry,
+    *,
+    public_keys: Sequence["Ed25519PublicKey"] = (),
+    heads: Sequence[AuditHead] = (),
+    backups: Sequence[str | Path] = (),
+) -> LogProof:
+    """Verifies the audit log's chain, and compares it with everything that keeps a head of it.
+
+    Args:
+        registry: whose log.
+        public_keys: only signatures by one of these prove anything; without any, none is compared with a key.
+        heads: heads that somebody kept elsewhere.
+        backups: directories or `s3://bucket/prefix` that `backup` wrote.
+
+    Raises:
+        ChecksumMismatch: the chain is broken, records were cut off, replaced or hidden, or the log was rewritten;
+            names the record and the anchor that contradicts.
+        UnreadableModel: a record is not one.
+        InvalidInput: a backup holds no registry.
+        StorageFailed: something cannot be read.
+    """
+    note = require_single_versions(registry.storage.location, "audit/")
+    anchors = [Anchor(head, "the head that you gave") for head in heads]
+    for place in backups:
+        anchors += backup_anchors(storage_at(place))
+    anchors += signature_anchors(registry.storage, public_keys)
+    return _proven(registry, anchors, note)
+
+
+def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> LogProof:
+    wanted = {anchor.head.sequence for anchor in anchors}
+    digests: dict[int, str] = {}
+    joined: dict[str, int] = {}
+    last, first = 0, ""
+    for record, digest in registry.audit.links():
+        last, first = record.sequence, first or digest
+        if last in wanted:
+            digests[last] = digest
+        if record.action in _JOINING:
+            joined.setdefault(record.model_id if record.action == "import" else "", last)
+    own = [anchor for anchor in anchors if last == 0 or anchor.log in ("", first)]
+    for anchor in anchors:
+        if anchor in own:
+            _require_fitting(anchor, last, digests)
+        elif anchor.model_id not in joined and "" not in joined:
+            raise ChecksumMismatch(
+                f"the audit log is another one than {anchor.keeper} proves (record {anchor.head.sequence} of a log "
+                f"that begins with {anchor.log[:12]}…), and no record tells of an import or restore: the log was "
+                "removed or rewritten"
+            )
+    hinted = registry.audit.hinted()
+    if hinted > last:
+        raise ChecksumMismatch(f"the audit log ends at record {last}; audit/head names record {hinted}: {_CUT}")
+    names = registry.storage.names("models") if last == 0 else []
+    if any(registry.storage.names(f"models/{name}") for name in names):
+        raise ChecksumMismatch("the registry holds model versions and its audit log has no records: it was removed")
+    return LogProof(last, _latest(own), len(anchors) - len(own), note)
+
+
+_CUT = "the records after it were removed"
+
+
+def _require_fitting(anchor: Anchor, last: int, digests: dict[int, str]) -> None:
+    sequence = anchor.head.sequence
+    if sequence > last:
+        raise ChecksumMismatch(f"the audit log ends at record {last}; {anchor.keeper} proves record {sequence}: {_CUT}")
+    if sequence and digests[sequence] != anchor.head.digest:
+        raise ChecksumMismatch(
+            f"audit record {sequence} is not the one that {anchor.keeper} proves: the log was rewritten"
+        )
+
+
+def _latest(anchors: Iterable[Anchor]) -> tuple[Anchor, ...]:
+    """The latest anchor of the signatures, and of each other keeper."""
+    found: dict[str, Anchor] = {}
+    for anchor in anchors:
+        kind = "signature" if anchor.model_id else anchor.keeper
+        if anchor.head.sequence and (kind not in found or found[kind].head.sequence < anchor.head.sequence):
+            found[kind] = anchor
+    return tuple(sorted(found.values(), key=lambda each: -each.head.sequence))

@@ -1,0 +1,85 @@
+"""Audit records of what is done to an environment: one before anything changes, a second one with the outcome."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from stacks.environments import DeploymentEnvironment
+
+if TYPE_CHECKING:
+    from model_store import ModelRegistry
+
+_LONGEST_REASON = 2000
+
+
+class Deed:
+    """One change of an environment, and how it ended.
+
+    Args:
+        registry: holds the audit log.
+        action: `deploy`, `rollback`, `canary`, `blue-green`, `promote`, `abort`, `resume` or `destroy`.
+        environment: that changes.
+        model_id: the version that serves afterwards.
+        intent: in the words of the stack's history.
+    """
+
+    def __init__(
+        self,
+        registry: "ModelRegistry",
+        action: str,
+        environment: DeploymentEnvironment,
+        model_id: str,
+        intent: str,
+    ) -> None:
+        self._registry, self.action, self.model_id = registry, action, model_id
+        self._told = {"environment": str(environment), "intent": intent}
+
+    def unchanged(self) -> None:
+        """Records that there was nothing to do."""
+        self._registry.audit.append(self.action, self.model_id, **self._told, outcome="unchanged")
+
+    def deployed(self, deployment_id: str) -> None:
+        """Records the deployment in the audit log and in the version's state."""
+        self._registry.record_deployment(
+            self.model_id,
+            environment=self._told["environment"],
+            deployment_id=deployment_id,
+            action=self.action,
+            intent=self._told["intent"],
+        )
+
+    def done(self) -> None:
+        """Records that the change was made."""
+        self._registry.audit.append(self.action, self.model_id, **self._told, outcome="succeeded")
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Writes the record before the block; a second one when the block fails. A killed process leaves the first.
+
+        Raises:
+            StorageFailed: the first record cannot be written; the block does not run.
+        """
+        self._registry.audit.append(self.action, self.model_id, **self._told)
+        try:
+            yield
+        except BaseException as error:
+            outcome = "failed" if isinstance(error, Exception) else "interrupted"
+            reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+            with suppress(Exception):  # the failure itself is what the caller has to hear of
+                self._registry.audit.append(self.action, self.model_id, reason, **self._told, outcome=outcome)
+            raise
+
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Records what is refused in the block, before anything was changed."""
+        from model_store.errors import AccessDenied
+
+        try:
+            yield
+        except AccessDenied:
+            raise  # the registry has recorded it
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+            with suppress(Exception):
+                self._registry.audit.append("refused", self.model_id, reason, attempted=self.action, **self._told)
+            raise

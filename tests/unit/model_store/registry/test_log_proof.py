@@ -1,0 +1,223 @@
+"""The audit log cannot be cut or rewritten unseen: what keeps a head of it contradicts, and is named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from model_store import Keyring, ModelRegistry
+from model_store.errors import ChecksumMismatch, InvalidInput, SignatureInvalid, UnreadableModel
+from model_store.registry.audit import AuditHead
+from model_store.registry.backups import backup, restore
+from model_store.registry.bundles import export_model, import_model
+from model_store.registry.log_proof import prove_audit_log
+from model_store.registry.maintenance import verify_everything
+from model_store.registry.signing import anchor_of, parse_envelope, require_envelope_of, sign_manifest, verify_envelope
+from tests.unit.model_store.making import KEY, intact, register
+
+SIGNER, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+
+
+def _root(registry: ModelRegistry) -> Path:
+    return Path(registry.storage.location)
+
+
+def _cut(registry: ModelRegistry, keep: int) -> None:
+    """What somebody does who can write the directory: the last records go, and the hint with them."""
+    for file in sorted(_root(registry).glob("audit/*/*.json"))[keep:]:
+        file.unlink()
+    (_root(registry) / "audit" / "head").unlink(missing_ok=True)
+
+
+def _signed(registry: ModelRegistry) -> str:
+    model_id = register(registry)
+    registry.load_model(model_id)
+    registry.sign_model(model_id, SIGNER)
+    registry.load_model(model_id)
+    return model_id
+
+
+def test_a_signature_proves_the_log_up_to_its_own_record(registry: ModelRegistry) -> None:
+    model_id = _signed(registry)
+    proof = prove_audit_log(registry, public_keys=[SIGNER.public_key()])
+    assert (proof.records, [anchor.head.sequence for anchor in proof.proven]) == (4, [3])
+    assert f"records 1 to 4 are a chain; proven to 3 by the signature of {model_id} by " in str(proof)
+    assert str(proof).endswith("; record 4 by the chain alone")
+
+
+def test_a_version_signed_when_it_is_registered_proves_its_own_registration(registry: ModelRegistry) -> None:
+    register(registry, signing_key=SIGNER)
+    assert prove_audit_log(registry).proven[0].head.sequence == 1
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2])
+def test_records_cut_off_before_a_signature_are_told_by_its_name(registry: ModelRegistry, keep: int) -> None:
+    model_id = _signed(registry)
+    _cut(registry, keep)
+    with pytest.raises(
+        ChecksumMismatch, match=f"ends at record {keep}; the signature of {model_id} .* proves record 3"
+    ):
+        prove_audit_log(registry)
+    assert not intact(registry)
+
+
+def test_the_hint_alone_tells_of_a_cut_that_forgot_it(registry: ModelRegistry) -> None:
+    model_id = register(registry)
+    registry.load_model(model_id)
+    sorted(_root(registry).glob("audit/*/*.json"))[-1].unlink()
+    with pytest.raises(ChecksumMismatch, match="audit/head names record 2"):
+        prove_audit_log(registry)
+
+
+def test_a_log_that_was_removed_is_missed_where_versions_are(registry: ModelRegistry) -> None:
+    register(registry)
+    shutil.rmtree(_root(registry) / "audit")
+    with pytest.raises(ChecksumMismatch, match="it was removed"):
+        prove_audit_log(registry)
+    assert not intact(registry)
+
+
+def test_a_log_written_anew_is_told_by_the_signatures(registry: ModelRegistry, tmp_path: Path) -> None:
+    model_id = _signed(registry)
+    shutil.rmtree(_root(registry) / "audit")
+    forger = ModelRegistry(_root(registry), keys=Keyring.of(KEY), actor="tester")
+    for _ in range(5):
+        forger.audit.append("load", model_id)
+    with pytest.raises(ChecksumMismatch, match=f"another one than the signature of {model_id}"):
+        prove_audit_log(forger)
+
+
+def test_after_a_cut_the_log_goes_on_behind_the_gap_so_that_it_shows(registry: ModelRegistry) -> None:
+    model_id = register(registry)
+    registry.load_model(model_id)
+    sorted(_root(registry).glob("audit/*/*.json"))[-1].unlink()
+    later = ModelRegistry(_root(registry), keys=Keyring.of(KEY))
+    later.load_model(model_id)
+    with pytest.raises(ChecksumMismatch, match="audit record 2 is missing"):
+        prove_audit_log(later)
+
+
+def test_a_backup_keeps_the_heads_of_every_run_and_tells_of_a_cut(registry: ModelRegistry, tmp_path: Path) -> None:
+    place = tmp_path / "backup"
+    model_id = register(registry)
+    backup(registry, place)
+    registry.load_model(model_id)
+    backup(registry, place)
+    kept = [json.loads(file.read_text())["sequence"] for file in sorted((place / "anchors").iterdir())]
+    assert kept == [2, 4]
+    assert f"proven to 4 by the backup {place}" in str(prove_audit_log(registry, backups=[place]))
+    _cut(registry, 3)
+    assert prove_audit_log(registry).records == 3
+    with pytest.raises(ChecksumMismatch, match=f"ends at record 3; the backup {place} proves record 4"):
+        prove_audit_log(registry, backups=[place])
+
+
+def test_a_backup_without_heads_proves_by_its_copy_of_the_log(registry: ModelRegistry, tmp_path: Path) -> None:
+    register(registry)
+    backup(registry, tmp_path / "backup")
+    shutil.rmtree(tmp_path / "backup" / "anchors")
+    assert prove_audit_log(registry, backups=[tmp_path / "backup"]).proven[0].head.sequence == 2
+    with pytest.raises(InvalidInput, match="holds no backup"):
+        prove_audit_log(registry, backups=[tmp_path / "nothing"])
+    (tmp_path / "backup" / "anchors").mkdir()
+    (tmp_path / "backup" / "anchors" / "000000001.json").write_text("{}")
+    with pytest.raises(UnreadableModel, match="not a head"):
+        prove_audit_log(registry, backups=[tmp_path / "backup"])
+
+
+def test_a_backup_after_a_rewritten_log_is_refused(registry: ModelRegistry, tmp_path: Path) -> None:
+    register(registry)
+    backup(registry, tmp_path / "backup")
+    shutil.rmtree(_root(registry) / "audit")
+    forger = ModelRegistry(_root(registry), keys=Keyring.of(KEY))
+    forger.audit.append("load", "x")
+    with pytest.raises(ChecksumMismatch, match="rewritten since that backup"):
+        backup(forger, tmp_path / "backup")
+
+
+def test_a_head_kept_elsewhere_proves_and_contradicts(registry: ModelRegistry) -> None:
+    model_id = register(registry)
+    registry.load_model(model_id)
+    head = registry.audit.head()
+    assert AuditHead.parse(str(head)) == head
+    assert "proven to 2 by the head that you gave" in str(prove_audit_log(registry, heads=[head]))
+    with pytest.raises(ChecksumMismatch, match="not the one that the head that you gave proves"):
+        prove_audit_log(registry, heads=[AuditHead(2, "0" * 64)])
+    _cut(registry, 1)
+    with pytest.raises(ChecksumMismatch, match="ends at record 1; the head that you gave proves record 2"):
+        prove_audit_log(registry, heads=[head])
+    for text in ("", "2", "2:abc", f"-1:{'0' * 64}", f"2:{'G' * 64}"):
+        with pytest.raises(InvalidInput, match="not a head"):
+            AuditHead.parse(text)
+
+
+def test_a_signature_of_another_registry_proves_its_own_log_only(registry: ModelRegistry, tmp_path: Path) -> None:
+    model_id = _signed(registry)
+    export_model(registry, model_id, tmp_path / "x.bundle")
+    other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY))
+    import_model(other, tmp_path / "x.bundle")
+    proof = prove_audit_log(other)
+    assert (proof.proven, proof.elsewhere) == ((), 1)
+    assert intact(other)
+
+
+def test_old_signatures_and_new_ones_are_both_verified(registry: ModelRegistry) -> None:
+    model_id = register(registry)
+    manifest = registry.get_metadata(model_id).manifest()
+    old = sign_manifest(manifest, SIGNER)
+    assert anchor_of(old) is None
+    require_envelope_of(json.dumps(old).encode(), manifest)
+    file = _root(registry) / "models" / "m" / model_id / "signature.json"
+    file.write_text(json.dumps(old))
+    registry.sign_model(model_id, OTHER)
+    for key in (SIGNER, OTHER):
+        assert registry.verify_signature(model_id, [key.public_key()])
+    assert parse_envelope(file.read_bytes())["payload"] == old["payload"]
+
+
+def test_a_second_signer_signs_the_very_same_statement(registry: ModelRegistry) -> None:
+    model_id = _signed(registry)
+    file = _root(registry) / "models" / "m" / model_id / "signature.json"
+    first = parse_envelope(file.read_bytes())
+    registry.sign_model(model_id, OTHER)
+    both = parse_envelope(file.read_bytes())
+    assert both["payload"] == first["payload"]
+    assert len(both["signatures"]) == 2
+    manifest = registry.get_metadata(model_id).manifest()
+    require_envelope_of(file.read_bytes(), manifest)
+    for key in (SIGNER, OTHER):
+        assert verify_envelope(both, manifest, [key.public_key()])
+    with pytest.raises(SignatureInvalid):
+        require_envelope_of(file.read_bytes(), {**manifest, "description": "another"})
+
+
+def test_only_signatures_by_a_given_key_count(registry: ModelRegistry) -> None:
+    _signed(registry)
+    assert prove_audit_log(registry, public_keys=[OTHER.public_key()]).proven == ()
+
+
+def test_verify_tells_from_where_to_where_the_log_is_proven(registry: ModelRegistry) -> None:
+    _signed(registry)
+    (found,) = [finding for finding in verify_everything(registry) if finding.subject == "audit"]
+    assert found.intact
+    assert "records 1 to 4 are a chain; proven to 3 by the signature of " in found.detail
+
+
+def test_a_restore_is_a_record_before_a_version_comes_back(registry: ModelRegistry, tmp_path: Path) -> None:
+    register(registry)
+    backup(registry, tmp_path / "backup")
+    fresh = ModelRegistry(tmp_path / "fresh", keys=Keyring.of(KEY))
+    restore(fresh, tmp_path / "backup")
+    assert [record.action for record in fresh.audit.records()] == ["register", "backup", "restore", "restore"]
+    assert prove_audit_log(fresh, backups=[tmp_path / "backup"]).proven[0].head.sequence == 2
+
+
+def test_a_hint_of_an_older_program_is_read_and_written_in_the_new_form(registry: ModelRegistry) -> None:
+    model_id = register(registry)
+    hint = _root(registry) / "audit" / "head"
+    hint.write_text("1")
+    ModelRegistry(_root(registry), keys=Keyring.of(KEY)).load_model(model_id)
+    assert hint.read_text() == str(registry.audit.head())
+    assert prove_audit_log(registry).records == 2
