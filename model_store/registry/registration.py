@@ -64,6 +64,9 @@ class Registration:
         self._given: deque[str] = deque(maxlen=_REMEMBERED)
         """The ids that this process gave last: the next registration of the same second gets another one at once."""
 
+        self._numbers: dict[str, int] = {}
+        """The number that this process claimed last of each name."""
+
     def register(self, prepared: "Prepared", request: RegistrationRequest, persistence: SecureModelPersistence) -> str:
         """Registers a model as a new version and returns its id.
 
@@ -203,9 +206,10 @@ class Registration:
     def _claim_version(self, model_name: str) -> int:
         """Claims the next version number of a name; a failed registration does not release it."""
         claims = f"models/{model_name}/.versions"
-        number = self._last_claimed(claims) + 1
+        number = (self._numbers.get(model_name) or self._last_claimed(claims)) + 1
         while not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):
             number += 1
+        self._numbers[model_name] = number
         self._storage.put_best_effort(f"{claims}/{_LAST}", str(number).encode())
         return number
 
