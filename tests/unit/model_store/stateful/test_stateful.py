@@ -1,0 +1,56 @@
+"""Under two writers, kills, damage and wrong clocks a registry does what dictionaries say, in a directory and in S3.
+
+`STATEFUL_EXAMPLES` and `STATEFUL_STEPS` set how many registries each place gets, and how many steps each; without them
+the steps are the same every time. `STATEFUL_TIGHT` makes it look for faults that it lets pass, see `known_faults`.
+"""
+
+import os
+import time
+from collections import Counter
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.unit.model_store.stateful.places import PLACES, place
+from tests.unit.model_store.stateful.rules_of_trouble import RulesOfTrouble
+
+_FEW = 3
+_STEPS = 25
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", _FEW))
+STEPS = int(os.environ.get("STATEFUL_STEPS", _STEPS))
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_registry_does_what_dictionaries_say(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    with place(kind) as here:
+        for name, value in here.environment.items():
+            monkeypatch.setenv(name, value)
+
+        class Machine(RulesOfTrouble):
+            place = here
+            counts: ClassVar[Counter[str]] = Counter()
+
+        limits = settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            derandomize=EXAMPLES == _FEW,
+            phases=(Phase.generate, Phase.shrink) if os.environ.get("STATEFUL_SHRINK") else (Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        )
+        run_state_machine_as_test(Machine, settings=limits)
+        print(f"\n{kind}, {time.monotonic() - began:.0f} s: {_told(Machine.counts)}")
+        assert Machine.counts["steps"] >= EXAMPLES
+
+
+def _told(counts: Counter[str]) -> str:
+    rules = sum(name.startswith("deed ") for name in counts)
+    damages = sum(count for name, count in counts.items() if name.startswith("damage "))
+    figures = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    whole = f"{counts['steps']} steps, {counts['killed']} kills, {counts['races']} races, {damages} damages"
+    return f"{whole}, {rules} kinds of deeds ({figures})"
