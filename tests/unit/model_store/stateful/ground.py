@@ -163,7 +163,7 @@ class Ground(RuleBasedStateMachine):
             case "alias":
                 self.expected.aliases[given["name"], given["alias"]] = given["model_id"]
             case "sign":
-                version.signed_by.add(given["key"])
+                self.signed(version, {given["key"]})
             case "load":
                 assert result == answer_of(version.value), f"{given['model_id']} answers {result}"
 
@@ -182,6 +182,12 @@ class Ground(RuleBasedStateMachine):
         version = ExpectedVersion(name, found.version, value, found.created_at, signed_by=signers, key=self.key)
         self.expected.add(model_id, version)
         self.expected.records["register", model_id] += 1
+
+    def signed(self, version: ExpectedVersion, keys: set[int]) -> None:
+        """A version that has further signatures."""
+        if version.signed_by and self.faults.second_signatures_stop_backups:
+            self.forget_backups()
+        version.signed_by |= keys
 
     def forget_backups(self) -> None:
         """Goes on with a new backup, since the one before holds another version of the same id."""

@@ -31,6 +31,8 @@ class KnownFaults:
     """An alias that is set while its version is deleted points at nothing."""
     free_text_is_not_covered: bool = True
     """`verify` does not see a changed letter in a manifest's description."""
+    second_signatures_stop_backups: bool = True
+    """A signature that is added to a signed version after a backup stops every later backup and restore."""
     signatures_are_not_verified: bool = True
     """`verify` does not see a damaged signature."""
     damaged_aliases_are_raw_errors: bool = True

@@ -38,6 +38,7 @@ def test_a_registry_does_what_dictionaries_say(kind: str, monkeypatch: pytest.Mo
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
             deadline=None,
+            print_blob=False,
             database=None,
             derandomize=EXAMPLES == _FEW,
             phases=(Phase.generate, Phase.shrink) if os.environ.get("STATEFUL_SHRINK") else (Phase.generate,),
