@@ -113,12 +113,11 @@ def test_keys_names_and_counts_are_those_of_what_was_written(storage: Storage) -
     assert storage.count("x/.hidden") == 1
 
 
-def test_a_listing_of_more_than_one_page_is_whole(storage: Storage, here: Place) -> None:
-    many = 1100 if here.url else 20
+def test_a_listing_of_more_than_one_page_is_whole(storage: Storage, request: pytest.FixtureRequest) -> None:
+    # A page of S3 has a thousand keys; moto needs a quarter of a minute for so many.
+    many = 1100 if "versitygw" in request.node.name else 20
     for number in range(many):
-        storage.put_best_effort(f"x/{number:05}/{MANIFEST_FILE}", b"1") if here.url else storage.put_if_absent(
-            f"x/{number:05}/{MANIFEST_FILE}", b"1"
-        )
+        storage.put_if_absent(f"x/{number:05}/{MANIFEST_FILE}", b"1")
     assert storage.names("x") == [f"{number:05}" for number in range(many)]
     assert len(storage.changes("x")) == len(storage.keys("x")) == many
     storage.remove("x")
