@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import restore
+from model_store.registry.backups import repair, restore
 from model_store.registry.maintenance import verify_everything
 from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of
 from tests.unit.model_store.stateful.expected import LEADS_TO, STATUSES, ExpectedRegistry
@@ -143,6 +143,24 @@ class RulesOfTrouble(RulesOfLife):
         self.expected.records["restore", ""] += 1
         for model_id in list(self.expected.versions)[:1]:
             self.opens_with_its_key_only(model_id)
+
+    @rule(writer=WRITERS)
+    def repair(self, writer: int) -> None:
+        if self.damage is None or self.kept is None or self.hurt not in self.kept.versions:
+            return
+        model_id, file, _ = self.damage
+        repair(self.writers[writer], model_id, self.backup_location)
+        self.damage = None
+        self.expected.records["repair", model_id] += 1
+        version, then = self.expected.versions[model_id], self.kept.copy().versions[model_id]
+        if file == "state.json":
+            version.status, version.deployments = then.status, then.deployments
+        elif file == "artifact":
+            version.key = then.key
+        elif file == "signature.json":
+            version.signed_by = then.signed_by
+        self.fresh().verify_artifact(model_id)
+        self.counts["repairs"] += 1
 
     @rule(name=NAMES)
     def rebuild_elsewhere(self, name: str) -> None:
