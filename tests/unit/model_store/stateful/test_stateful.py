@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.unit.model_store.stateful.places import PLACES, place
-from tests.unit.model_store.stateful.rules_of_trouble import RulesOfTrouble
+from tests.unit.model_store.stateful.rules_of_races import RulesOfRaces
 
 _FEW = {"directory": 4, "moto": 2, "versitygw": 4}
 """Registries of each place without `STATEFUL_EXAMPLES`: moto is a fourth as fast as the others."""
@@ -32,7 +32,7 @@ def test_a_registry_does_what_dictionaries_say(kind: str, monkeypatch: pytest.Mo
         for name, value in here.environment.items():
             monkeypatch.setenv(name, value)
 
-        class Machine(RulesOfTrouble):
+        class Machine(RulesOfRaces):
             place = here
             counts: ClassVar[Counter[str]] = Counter()
 
