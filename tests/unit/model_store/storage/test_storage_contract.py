@@ -60,7 +60,7 @@ def test_a_new_object_is_written_once(storage: Storage) -> None:
 
 def test_what_is_not_there_is_not_found(storage: Storage) -> None:
     assert not storage.exists("a")
-    assert storage.keys("a") == storage.names("a") == storage.changes("a") == []
+    assert storage.keys("a") == storage.names("a") == storage.versions("a") == storage.versions(None) == []
     assert storage.count("a") == 0
     assert not storage.path("a/b").exists()
     with pytest.raises(ModelNotFound):
@@ -117,11 +117,11 @@ def test_a_listing_of_more_than_one_page_is_whole(storage: Storage, request: pyt
     # A page of S3 has a thousand keys; moto needs a quarter of a minute for so many.
     many = 1100 if "versitygw" in request.node.name else 20
     for number in range(many):
-        storage.put_if_absent(f"x/{number:05}/{MANIFEST_FILE}", b"1")
-    assert storage.names("x") == [f"{number:05}" for number in range(many)]
-    assert len(storage.changes("x")) == len(storage.keys("x")) == many
-    storage.remove("x")
-    assert storage.keys("x") == []
+        storage.put_if_absent(f"models/x/{number:05}/{MANIFEST_FILE}", b"1")
+    assert storage.names("models/x") == [f"{number:05}" for number in range(many)]
+    assert len(storage.versions("x")) == len(storage.keys("models/x")) == many
+    storage.remove("models/x")
+    assert storage.keys("models/x") == []
 
 
 def test_a_change_changes_its_number_and_no_other(storage: Storage) -> None:
@@ -129,7 +129,7 @@ def test_a_change_changes_its_number_and_no_other(storage: Storage) -> None:
         _fill(storage, f"models/m/{name}", _version(b"1"))
 
     def numbers() -> dict[str, int]:
-        return {name: number for name, number, _ in storage.changes("models/m")}
+        return {name: number for name, number, _ in storage.versions("m")}
 
     before = numbers()
     assert set(before) == {"v", "w"}
