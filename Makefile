@@ -37,9 +37,10 @@ test: setup lint  ## lint, types, import rules, unit and engine tests
 test-kinds: setup  ## every kind of model, served over HTTP and compared with its own answers; few rows each
 	@$(BIN)/python -m pytest -n 2 --durations=8 tests/kinds
 
-test-long: setup  ## kinds with many rows and a search for rows decided otherwise; every mechanism at every door
+test-long: setup  ## kinds with many rows and a search for rows decided otherwise; every mechanism at every door; long lives of registries
 	@KINDS_LONG=1 $(BIN)/python -m pytest -n 2 --timeout 1200 --durations=8 tests/kinds
 	@DOORS=all $(BIN)/python -m pytest -n 2 --durations=8 tests/unit/model_store/serialization/test_doors.py
+	@STATEFUL_EXAMPLES=$${STATEFUL_EXAMPLES:-60} STATEFUL_STEPS=40 $(BIN)/python -m pytest -rP tests/unit/model_store/stateful
 
 models-table: setup  ## write docs/models.md anew: how each kind of model is served
 	@$(BIN)/python -m tests.kinds.table

@@ -131,6 +131,9 @@ class DirectoryStorage:
         staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
+        try:
             with staging.open("xb") as file:
                 file.write(content)
                 file.flush()

@@ -292,8 +292,6 @@ class S3Storage:
 
         try:
             yield
-        except FileNotFoundError:
-            raise
         except (BaseError, OSError) as error:
             detail = " ".join(str(error).split())[:300]
             raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({detail})") from None
