@@ -1,13 +1,14 @@
 """`python -m model_store.backup DESTINATION`: copies the registry to a destination; a scheduled job runs it.
 
 `MODEL_REGISTRY_URL` names the registry. Only missing and changed objects are copied; immutable objects are never
-overwritten. Exit codes: 0 done, else those of `manage_models.py`.
+overwritten. Exit codes: 0 done, 24 done but for damaged files, else those of `manage_models.py`.
 """
 
 import argparse
 import json
 import sys
 
+from conventions import exit_codes
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError
 from model_store.registry.backups import backup
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     sys.stdout.write(json.dumps({"destination": options.destination, **counts}) + "\n")
-    return 0
+    return exit_codes.INCOMPLETE if counts["damaged"] else 0
 
 
 if __name__ == "__main__":

@@ -242,6 +242,9 @@ def _add_proof(commands: Program) -> None:
             default="require",
             help="what a missing signature means (require)",
         ),
+        Option(
+            "--repair", metavar="FROM", help="first bring back what is damaged or missing, from a backup or registry"
+        ),
     )
     add_command(
         commands,

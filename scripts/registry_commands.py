@@ -74,6 +74,7 @@ def info(options: Options) -> int:
     state = registry.state(model_id)
     values: dict[str, Any] = {
         **registry.get_metadata(model_id).to_dict(),
+        "key_fingerprints": list(registry.key_ids(model_id)),
         "history": state["history"],
         "deployments": state["deployments"],
     }
@@ -160,14 +161,35 @@ def verify(options: Options) -> int:
     from model_store.registry.signing import SignaturePolicy
 
     registry = open_registry()
+    if options.repair and options.model_id:
+        raise InvalidInput("--repair works on the whole registry; leave the model versions out")
+    repaired = _repaired(registry, options) if options.repair else None
     wanted = [resolved(registry, each) for each in options.model_id]
     findings = list(verify_everything(registry, wanted, options.status_line.step))
     if options.public_key and options.policy != SignaturePolicy.OFF:
         versions = [item.subject for item in findings if "@" not in item.subject and item.subject != "audit"]
         findings += [_signature_finding(registry, model_id, options, Finding) for model_id in versions]
     rows = [finding.to_dict() for finding in findings]
-    show(options, rows, table(("subject", "intact", "detail"), rows, empty="no model versions"))
+    text = table(("subject", "intact", "detail"), rows, empty="no model versions")
+    if repaired is None:
+        show(options, rows, text)
+    else:
+        show(options, {"repaired": repaired, "findings": rows}, "\n".join([*_told(repaired), text]))
+        if repaired["damaged"]:
+            return exit_codes.INCOMPLETE
     return next((finding.exit_code for finding in findings if not finding.intact), 0)
+
+
+def _repaired(registry: "ModelRegistry", options: Options) -> dict[str, Any]:
+    from model_store.registry.layout import storage_at
+    from model_store.registry.repair import repair
+
+    return repair(registry, storage_at(options.repair), options.status_line.step).to_dict()
+
+
+def _told(repaired: dict[str, Any]) -> list[str]:
+    lines = [f"repaired  {printable(key)}" for key in repaired["copied"]]
+    return lines + [f"damaged   {printable(key)}: {printable(why)}" for key, why in repaired["damaged"].items()]
 
 
 def _signature_finding(registry: "ModelRegistry", model_id: str, options: Options, finding: Any) -> Any:
@@ -291,8 +313,9 @@ def backup(options: Options) -> int:
     from model_store.registry import backups
 
     counts = backups.backup(open_registry(), options.destination, options.status_line.step)
-    show(options, counts, f"{options.destination}: {counts['copied']} copied, {counts['present']} there already")
-    return 0
+    line = f"{options.destination}: {counts['copied']} copied, {counts['present']} there already"
+    show(options, counts, "\n".join([line, *_told({"copied": [], "damaged": counts["damaged"]})]))
+    return exit_codes.INCOMPLETE if counts["damaged"] else 0
 
 
 def restore(options: Options) -> int:
@@ -300,8 +323,9 @@ def restore(options: Options) -> int:
     from model_store.registry import backups
 
     counts = backups.restore(open_registry(), options.source, options.status_line.step)
-    show(options, counts, f"{options.source}: {counts['copied']} restored, {counts['present']} there already")
-    return 0
+    line = f"{options.source}: {counts['copied']} restored, {counts['present']} there already"
+    show(options, counts, "\n".join([line, *_told({"copied": [], "damaged": counts["damaged"]})]))
+    return exit_codes.INCOMPLETE if counts["damaged"] else 0
 
 
 def delete(options: Options) -> int:
@@ -319,7 +343,7 @@ def delete(options: Options) -> int:
 def cleanup(options: Options) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
     from model_store.registry.maintenance import cleanup as clean_registry
-    from model_store.registry.model_directory import cleanup_model_files
+    from model_store.registry.maintenance import cleanup_directory, cleanup_leftovers
     from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()
@@ -329,10 +353,14 @@ def cleanup(options: Options) -> int:
         going, kept = clean_registry(
             registry, options.keep_latest, dry_run=options.dry_run, in_use=versions_in_use(CHECKOUT)
         )
+        left = cleanup_leftovers(registry, dry_run=options.dry_run)
     else:
-        going, kept = cleanup_model_files(options.directory, options.keep_latest, dry_run=options.dry_run), {}
+        going = cleanup_directory(registry, options.directory, options.keep_latest, dry_run=options.dry_run)
+        kept, left = {}, []
     verb = "would go" if options.dry_run else "is gone"
-    lines = [f"{verb}  {name}" for name in going] + [f"stays    {name}: it {why}" for name, why in kept.items()]
-    answer = {"removed": going, "kept": kept, "dry_run": options.dry_run}
+    lines = [f"{verb}  {name}" for name in [*going, *left]] + [
+        f"stays    {name}: it {why}" for name, why in kept.items()
+    ]
+    answer = {"removed": going, "kept": kept, "leftovers": left, "dry_run": options.dry_run}
     show(options, answer, "\n".join(lines) or "nothing to clean up")
     return 0

@@ -49,6 +49,7 @@ _LEAST_ROLE = {
     "status": Role.PROMOTER,
     "alias": Role.PROMOTER,
     "deploy": Role.PROMOTER,
+    "cleanup": Role.ADMIN,
     "delete": Role.ADMIN,
     "rotate-key": Role.ADMIN,
     "restore": Role.ADMIN,

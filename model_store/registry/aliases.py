@@ -5,14 +5,15 @@ aliases.set("fraud_detector", "champion", model_id, reason="best of October")
 aliases.resolve("fraud_detector@champion")
 """
 
-import json
 import re
 from typing import Any
 
-from model_store.errors import InvalidInput, ModelNotFound
+from conventions.regular_files import parse_json
+from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
 from model_store.registry.layout import json_bytes, now
 from model_store.registry.manifest import is_model_name
 from model_store.registry.registry import ModelRegistry
+from model_store.registry.schema import require_aliases
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -69,9 +70,27 @@ class Aliases:
         return list(entries[alias]["history"]) if alias in entries else []
 
     def all(self) -> dict[str, dict[str, str]]:
-        """The aliases of every model."""
-        names = [key.removeprefix("aliases/").removesuffix(".json") for key in self._registry.storage.keys("aliases")]
-        return {name: self.of(name) for name in names}
+        """The aliases of every model whose alias file is intact; `damaged` names the others."""
+        damaged = self.damaged()
+        return {name: self.of(name) for name in self._names() if name not in damaged}
+
+    def damaged(self) -> dict[str, str]:
+        """The model names whose alias file cannot be read, each with the reason."""
+        found = {}
+        for name in self._names():
+            try:
+                self._read(name)
+            except (UnreadableModel, ModelNotFound) as error:
+                found[name] = str(error)
+        return found
+
+    def _names(self) -> list[str]:
+        """The model names that have an alias file, or something else in its place."""
+        keys = self._registry.storage.keys("aliases") + [
+            f"aliases/{name}" for name in self._registry.storage.names("aliases")
+        ]
+        tops = {key.split("/")[1] for key in keys}
+        return sorted(top.removesuffix(".json") for top in tops)
 
     def resolve(self, reference: str) -> str:
         """The model id that a reference means: a model id, `name@alias`, or `name:number`.
@@ -108,7 +127,12 @@ class Aliases:
             content = self._registry.storage.read(_key(model_name))
         except ModelNotFound:
             return None, {}
-        return content, json.loads(content)
+        try:
+            return content, require_aliases(parse_json(content))
+        except ValueError:
+            raise UnreadableModel(f"{_key(model_name)} is not JSON") from None
+        except UnreadableModel as error:
+            raise UnreadableModel(f"{_key(model_name)}: {error}") from None
 
 
 def _key(model_name: str) -> str:

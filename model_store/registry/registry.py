@@ -10,15 +10,16 @@ by compare-and-swap only, and `signature.json` when the version is signed. `main
 `bundles` exports and imports versions, `aliases` holds movable names.
 """
 
-import json
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from conventions.artifact_files import STATE_FILE
+from conventions.regular_files import parse_json
 from model_store.artifact.reader import open_artifact
-from model_store.errors import AccessDenied, ModelStoreError
+from model_store.errors import AccessDenied, ModelStoreError, StorageFailed, UnreadableModel
 from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
 from model_store.persistence import SecureModelPersistence
@@ -29,6 +30,8 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus, status_nam
 from model_store.registry.reader import RegistryReader
 from model_store.registry.registration import Registration, enter_status
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
+from model_store.registry.reserve import is_read_only, keep_reserve
+from model_store.registry.schema import require_state
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -145,7 +148,9 @@ class ModelRegistry(RegistryReader):
             keys=self.keys, default_compression=request.compression, default_format=prepared.serializer
         )
         registration = Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
-        return registration.register(prepared, request, persistence)
+        model_id = registration.register(prepared, request, persistence)
+        keep_reserve(self.storage)
+        return model_id
 
     def load_model(self, model_id: str, trusted: Collection[str] = ()) -> tuple[Any, ModelMetadata]:
         """Loads a model version after authenticating its artifact against its manifest.
@@ -164,7 +169,7 @@ class ModelRegistry(RegistryReader):
         """
         metadata = self.get_metadata(model_id)
         self.require_right("load", model_id)
-        self.audit.append("load", model_id)
+        self.record_reading("load", model_id)
         persistence = SecureModelPersistence(keys=self.keys)
         try:
             model, _ = persistence.load_model_secure(
@@ -175,9 +180,24 @@ class ModelRegistry(RegistryReader):
                 trusted=trusted,
             )
         except ModelStoreError as error:
-            self.audit.append("refused", model_id, reason=f"{type(error).__name__}: {error}")
+            self.record_reading("refused", model_id, reason=f"{type(error).__name__}: {error}")
             raise
         return model, metadata
+
+    def record_reading(self, action: str, model_id: str = "", **details: Any) -> None:
+        """Records what changes no version; in a registry on a read-only disk it warns once instead.
+
+        Raises:
+            StorageFailed: the record cannot be written, and the disk is not read-only.
+        """
+        try:
+            self.audit.append(action, model_id, **details)
+        except StorageFailed:
+            if not is_read_only(self.storage):
+                raise
+            warnings.warn(
+                f"{self.storage.location} is read-only: this {action} is not recorded in its audit log", stacklevel=3
+            )
 
     def require_key(self, model_id: str) -> None:
         """Raises KeyNotFound unless a key opens a model version's artifact, or the artifact is not encrypted.
@@ -260,7 +280,7 @@ class ModelRegistry(RegistryReader):
         try:
             self._rights.require(self.actor, action, alias)
         except AccessDenied as error:
-            self.audit.append("refused", subject, reason=str(error))
+            self.record_reading("refused", subject, reason=str(error))
             raise
 
     def change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -272,6 +292,9 @@ class ModelRegistry(RegistryReader):
         """
         key = f"{version_prefix(model_id)}/{STATE_FILE}"
         before = self.storage.read(key)
-        state = json.loads(before)
+        try:
+            state = require_state(parse_json(before))
+        except ValueError:
+            raise UnreadableModel(f"{model_id}: {STATE_FILE} is not JSON") from None
         change(state)
         self.storage.compare_and_swap(key, json_bytes(state), before)

@@ -4,20 +4,27 @@ Objects are written once (put-if-absent), or replaced only by a writer that saw 
 (compare-and-swap); a crash at any point leaves the old content or the new.
 """
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
+from conventions.regular_files import open_regular
+from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
 from model_store.storage.atomic_file import atomic_write, sync_directory
+from model_store.storage.claims import claimed
 
 _STAGING = ".staging"
 _BLOCK_BYTES = 1 << 20
+_OF_ONE_FILE = frozenset(
+    (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EIO, errno.EINVAL, errno.ENXIO)
+)
+"""Errors that are those of a file, while the rest of the registry can be read."""
 _CLOCK_GRAIN_NS = 100_000_000
 
 
@@ -98,13 +105,17 @@ class DirectoryStorage:
 
         Raises:
             ModelNotFound: the file does not exist.
+            UnreadableModel: this one file cannot be read, such as a directory, a pipe or a block that the disk lost.
             StorageFailed: it cannot be read.
         """
         try:
-            return self.path(key).read_bytes()
+            with open_regular(self.path(key)) as file:
+                return file.read()
         except FileNotFoundError:
             raise ModelNotFound(f"{self.path(key)}: there is no such file") from None
         except OSError as error:
+            if error.errno in _OF_ONE_FILE:
+                raise UnreadableModel(f"{self.path(key)}: cannot be read ({error.strerror})") from None
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
@@ -167,7 +178,11 @@ class DirectoryStorage:
             raise ModelNotFound(f"{target}: there is nothing to remove") from None
         except OSError as error:
             raise StorageFailed(f"{target}: cannot be removed ({error.strerror})") from None
-        shutil.rmtree(grave, ignore_errors=True)
+        if grave.is_dir() and not grave.is_symlink():
+            shutil.rmtree(grave, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                grave.unlink()
 
     def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
         """Replaces an object's content.
@@ -192,26 +207,30 @@ class DirectoryStorage:
     def staged(self, name: str) -> Iterator[Path | None]:
         """A new directory to fill; None while another process fills one of this name.
 
-        Removed at the end of the block, unless it was published. It lies in a directory that claims the name until the
-        end of the block, so the removal never touches another process's files.
+        Removed at the end of the block, unless it was published. What a process that has ended left there is removed.
         """
-        claim = self._root / _STAGING / name
-        staging = claim / "filled"
+        place = self._root / _STAGING / name
+        staging = place / "filled"
         try:
-            claim.parent.mkdir(parents=True, exist_ok=True)
-            claim.mkdir()
-            staging.mkdir()
+            place.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            if not claim.parent.is_dir():
-                raise StorageFailed(f"{self._root}: not a directory that a registry can be kept in") from None
-            yield None
-            return
+            raise StorageFailed(f"{self._root}: not a directory that a registry can be kept in") from None
         except OSError as error:
             raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(claim, ignore_errors=True)
+        with ExitStack() as held:
+            try:
+                if not held.enter_context(claimed(place)):
+                    yield None
+                    return
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+                staging.mkdir()
+            except OSError as error:
+                raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
+            try:
+                yield staging
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
 
     def publish(self, staging: Path, key: str) -> bool:
         """Publishes a filled directory under a key, atomically; false when the key exists.

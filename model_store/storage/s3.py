@@ -13,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
@@ -20,6 +21,8 @@ from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 from model_store.storage.s3_clients import object_store
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
+_PARTS_OF_A_FILE = 4
+"""`models/<name>/<model id>/<file>`."""
 
 
 class S3Storage:
@@ -167,9 +170,9 @@ class S3Storage:
             obstore.put(self._store, self._full(key), content)
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys of all objects below a prefix, sorted, without names that begin with a dot."""
-        found = [f"{prefix}/{name}" for name, _ in self._listed(f"{prefix}/")]
-        return sorted(key for key in found if not any(part.startswith(".") for part in key.split("/")))
+        """Keys of all objects below a prefix, sorted, without names below it that begin with a dot."""
+        names = [name for name, _ in self._listed(f"{prefix}/")]
+        return sorted(f"{prefix}/{name}" for name in names if not any(p.startswith(".") for p in name.split("/")))
 
     def remove(self, key: str) -> None:
         """Removes everything below a key, the manifest first, so that no reader sees a part of a version.
@@ -188,6 +191,25 @@ class S3Storage:
             for start in range(0, len(names), _MAX_KEYS_REMOVED_AT_ONCE):
                 batch = names[start : start + _MAX_KEYS_REMOVED_AT_ONCE]
                 obstore.delete(self._store, [self._full(f"{key}/{name}") for name in batch])
+
+    def unfinished(self, older_than_seconds: int) -> list[str]:
+        """The keys of versions without a manifest, all of whose objects are older than a number of seconds."""
+        import obstore
+
+        oldest = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
+        youngest: dict[str, datetime] = {}
+        whole: set[str] = set()
+        with self._failures("models", "listed"):
+            items = [item for page in obstore.list(self._store, self._full("models")) for item in page]
+        for item in items:
+            parts = item["path"].removeprefix(self._full("")).lstrip("/").split("/")
+            if len(parts) != _PARTS_OF_A_FILE or parts[2].startswith("."):
+                continue
+            key = "/".join(parts[:3])
+            youngest[key] = max(youngest.get(key, item["last_modified"]), item["last_modified"])
+            if parts[3] == MANIFEST_FILE:
+                whole.add(key)
+        return sorted(key for key, moment in youngest.items() if key not in whole and moment < oldest)
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:
