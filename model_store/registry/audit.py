@@ -132,7 +132,7 @@ def _parse(key: str, content: bytes) -> AuditRecord:
     try:
         record = AuditRecord(**json.loads(content))
         canonical = canonical_json(record.to_dict())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise UnreadableModel(f"{key}: not an audit record") from None
     if canonical != content:
         raise ChecksumMismatch(f"{key}: the audit record was changed")

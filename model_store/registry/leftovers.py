@@ -1,4 +1,4 @@
-"""Leftovers of processes that were ended: unfinished versions, unfinished files, and in S3 objects without a manifest."""
+"""Leftovers of processes that were ended: unfinished versions and files, and in S3 objects without a manifest."""
 
 import os
 import shutil

@@ -116,6 +116,11 @@ def reasons_to_keep(
         recent = {model_id for at, model_id in all_entries if at >= oldest}
         for model_id in [*list(latest)[:ROLLBACK_WINDOW], *recent]:
             reasons.setdefault(model_id, f"is what a rollback in {environment} may go back to")
+    return {**_aliased(registry), **reasons}
+
+
+def _aliased(registry: ModelRegistry) -> dict[str, str]:
+    reasons: dict[str, str] = {}
     for name, aliases in Aliases(registry).all().items():
         for alias, model_id in aliases.items():
             reasons.setdefault(model_id, f"has the alias {name}@{alias}")

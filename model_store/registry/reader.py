@@ -64,11 +64,12 @@ class RegistryReader:
         try:
             require_manifest(manifest)
             status = status_named(self.state(model_id)["status"])
-            if manifest["model_id"] != model_id or manifest["model_name"] != name_of(model_id):
-                raise UnreadableModel(f"the manifest is of {manifest['model_id']!r}, model {manifest['model_name']!r}")
-            return ModelMetadata.from_manifest(manifest, status)
+            metadata = ModelMetadata.from_manifest(manifest, status)
         except (UnreadableModel, InvalidInput) as error:
             raise UnreadableModel(f"{model_id}: {str(error).removeprefix(f'{model_id}: ')}") from None
+        if metadata.model_id != model_id or metadata.model_name != name_of(model_id):
+            raise UnreadableModel(f"{model_id}: the manifest is of {metadata.model_id!r} ({metadata.model_name!r})")
+        return metadata
 
     def find_by_source(self, sha256: str) -> list[ModelMetadata]:
         """The model versions that were registered from a file with this SHA-256, oldest first."""

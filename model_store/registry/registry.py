@@ -10,7 +10,6 @@ by compare-and-swap only, and `signature.json` when the version is signed. `main
 `bundles` exports and imports versions, `aliases` holds movable names.
 """
 
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from conventions.artifact_files import STATE_FILE
 from conventions.regular_files import parse_json
 from model_store.artifact.reader import open_artifact
-from model_store.errors import AccessDenied, ModelStoreError, StorageFailed, UnreadableModel
+from model_store.errors import AccessDenied, ModelStoreError, UnreadableModel
 from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
 from model_store.persistence import SecureModelPersistence
@@ -30,7 +29,7 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus, status_nam
 from model_store.registry.reader import RegistryReader
 from model_store.registry.registration import Registration, enter_status
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
-from model_store.registry.reserve import is_read_only, keep_reserve
+from model_store.registry.reserve import keep_reserve, record_reading
 from model_store.registry.schema import require_state
 
 if TYPE_CHECKING:
@@ -190,14 +189,7 @@ class ModelRegistry(RegistryReader):
         Raises:
             StorageFailed: the record cannot be written, and the disk is not read-only.
         """
-        try:
-            self.audit.append(action, model_id, **details)
-        except StorageFailed:
-            if not is_read_only(self.storage):
-                raise
-            warnings.warn(
-                f"{self.storage.location} is read-only: this {action} is not recorded in its audit log", stacklevel=3
-            )
+        record_reading(self.audit, self.storage, action, model_id, **details)
 
     def require_key(self, model_id: str) -> None:
         """Raises KeyNotFound unless a key opens a model version's artifact, or the artifact is not encrypted.

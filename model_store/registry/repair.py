@@ -149,7 +149,7 @@ def _bring_version(source: Storage, target: Storage, model_id: str, outcome: Out
     if damage := outcome.source_damage(source, model_id):
         outcome.damaged.update(_in_both(prefix, damage))
         return
-    clear(target, prefix)
+    clear(target, prefix, for_directory=True)
     with target.staged(model_id) as staging:
         if staging is None:
             raise VersionConflict(f"{model_id} is being written by somebody else right now; try again")
@@ -271,18 +271,17 @@ def replace(target: Storage, key: str, source: Path) -> None:
     target.replace_file(key, source)
 
 
-def clear(target: Storage, key: str) -> None:
+def clear(target: Storage, key: str, *, for_directory: bool = False) -> None:
     """Moves out of the way what is no file in a file's place, or no directory in a directory's."""
     if target.location.startswith("s3://"):
         return
-    path = target.path(key)
-    for place in (*reversed(path.parents), path):
-        if not place.is_relative_to(target.path("")) or place == target.path(""):
-            continue
-        wrong = place.is_symlink() or (place.exists() and (place.is_dir() == (place == path)))
-        if wrong and not (place == path and key.count("/") == 2 and place.is_dir() and not place.is_symlink()):
+    root, parts = target.path(""), Path(key).parts
+    for length in range(1, len(parts) + 1):
+        place = root.joinpath(*parts[:length])
+        wants_directory = for_directory or length < len(parts)
+        if place.is_symlink() or (place.exists() and place.is_dir() is not wants_directory):
             with suppress(ModelNotFound):
-                target.remove(str(place.relative_to(target.path(""))))
+                target.remove("/".join(parts[:length]))
 
 
 def copy_synced(source: Path, target: Path) -> None:

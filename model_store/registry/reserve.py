@@ -1,6 +1,7 @@
 """A reserve of bytes in a registry's directory, given up so that a deletion can be recorded on a full disk."""
 
 import os
+import warnings
 from contextlib import suppress
 from typing import Any
 
@@ -45,6 +46,21 @@ def record_removal(audit: AuditLog, storage: Storage, action: str, model_id: str
         if failure is not None:
             raise failure from None
         raise
+
+
+def record_reading(audit: AuditLog, storage: Storage, action: str, model_id: str = "", **details: Any) -> None:
+    """Records what changes no version; in a registry on a read-only disk it warns instead.
+
+    Raises:
+        StorageFailed: the record cannot be written, and the disk is not read-only.
+    """
+    try:
+        audit.append(action, model_id, **details)
+    except StorageFailed:
+        if not is_read_only(storage):
+            raise
+        message = f"{storage.location} is read-only: this {action} is not recorded in its audit log"
+        warnings.warn(message, stacklevel=4)
 
 
 def is_read_only(storage: Storage) -> bool:

@@ -54,6 +54,6 @@ def _locked(lock: Path) -> int | None:
             raise
         # Whoever held it before has removed the file: then this lock is of a file without a name.
         with suppress(FileNotFoundError):
-            if os.stat(lock).st_ino == os.fstat(descriptor).st_ino:
+            if lock.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
         os.close(descriptor)
