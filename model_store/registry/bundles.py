@@ -293,8 +293,8 @@ def _require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> No
     for model in registry.list_models(name=metadata.model_name):
         if model.version == metadata.version:
             raise VersionConflict(
-                f"{metadata.model_name}:{metadata.version} is {model.model_id} in this registry, so "
-                f"{metadata.model_id} cannot have this number too; delete {model.model_id} first, or import into another registry"
+                f"{metadata.model_name}:{metadata.version} is {model.model_id} in this registry; {metadata.model_id} "
+                f"cannot have the same number: delete {model.model_id} first, or import into another registry"
             )
 
 

@@ -32,10 +32,10 @@ def repair_log(source: Storage, target: Storage, copied: MutableSequence[str], d
     last = max((number for number in map(_number, keys) if number), default=0)
     for number in range(1, last + 1):
         key = record_key(number)
-        reason = record_damage(target, key)
+        content = _content(source, key)
+        reason = record_damage(target, key) or _not_followed(target, number, content)
         if not reason:
             continue
-        content = _content(source, key)
         if record_damage(source, key) or content is None:
             damaged[key] = f"{reason}; {source.location} has no intact record of this number"
         elif not _fits(target, number, content):
@@ -43,6 +43,16 @@ def repair_log(source: Storage, target: Storage, copied: MutableSequence[str], d
         else:
             replace(target, key, source.path(key))
             copied.append(key)
+
+
+def _not_followed(target: Storage, number: int, theirs: bytes | None) -> str:
+    """Why a readable record is not the one that the next record follows on, where the source has another one."""
+    key, following = record_key(number), record_key(number + 1)
+    ours = _content(target, key)
+    if ours is None or theirs in (None, ours) or record_damage(target, following):
+        return ""
+    after: dict[str, Any] = parse_json(_content(target, following) or b"{}")
+    return "" if after["previous"] == hashlib.sha256(ours).hexdigest() else f"{key}: the record was changed"
 
 
 def record_key(number: int) -> str:

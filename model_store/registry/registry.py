@@ -184,11 +184,7 @@ class ModelRegistry(RegistryReader):
         return model, metadata
 
     def record_reading(self, action: str, model_id: str = "", **details: Any) -> None:
-        """Records what changes no version; in a registry on a read-only disk it warns once instead.
-
-        Raises:
-            StorageFailed: the record cannot be written, and the disk is not read-only.
-        """
+        """Records what changes no version, as `reserve.record_reading` does."""
         record_reading(self.audit, self.storage, action, model_id, **details)
 
     def require_key(self, model_id: str) -> None:

@@ -112,6 +112,8 @@ class DirectoryStorage:
             with open_regular(self.path(key)) as file:
                 return file.read()
         except FileNotFoundError:
+            if self.path(key).is_symlink():
+                raise UnreadableModel(f"{self.path(key)}: a link that leads nowhere") from None
             raise ModelNotFound(f"{self.path(key)}: there is no such file") from None
         except OSError as error:
             if error.errno in _OF_ONE_FILE:
