@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,9 +71,10 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+def whole(memory: Path) -> tuple[Path, list[str]]:
     """A registry with two versions, an alias, a signature and an index, its backup beside it, and the ids."""
-    top = tmp_path_factory.mktemp("whole")
+    top = memory / "whole"
+    top.mkdir()
     registry = ModelRegistry(top / "registry", keys=Keyring.of(KEY), actor="tester")
     write_signing_key(top / "a.key")
     ids = [register(registry, "one", signing_key=read_signing_key(top / "a.key")), register(registry, "two")]
@@ -114,7 +116,7 @@ def _commands(ids: list[str], place: Path) -> list[list[str]]:
 
 
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -122,12 +124,12 @@ def _commands(ids: list[str], place: Path) -> list[list[str]]:
 @given(data=st.data())
 def test_every_command_goes_on_or_says_what_is_damaged(
     whole: tuple[Path, list[str]],
-    tmp_path_factory: pytest.TempPathFactory,
+    memory: Path,
     capsys: pytest.CaptureFixture[str],
     data: st.DataObject,
 ) -> None:
     top, ids = whole
-    place = tmp_path_factory.mktemp("damaged")
+    place = Path(tempfile.mkdtemp(dir=memory))
     shutil.copytree(top / "registry", place / "registry")
     file = data.draw(st.sampled_from(_files(top)))
     damage = data.draw(st.sampled_from(sorted(DAMAGES)))
@@ -147,7 +149,7 @@ def test_every_command_goes_on_or_says_what_is_damaged(
 
 
 @pytest.mark.parametrize("damage", sorted(DAMAGES))
-def test_a_backup_mends_exactly_what_is_damaged(whole: tuple[Path, list[str]], tmp_path: Path, damage: str) -> None:
+def test_a_backup_mends_exactly_what_is_damaged(whole: tuple[Path, list[str]], memory: Path, damage: str) -> None:
     top, ids = whole
     files = [file for file in _files(top) if file != ".index.json" and ".versions" not in file]
     files = [file for file in files if not file.startswith((".reserve", "audit/head")) and "policy" not in file]
@@ -158,7 +160,7 @@ def test_a_backup_mends_exactly_what_is_damaged(whole: tuple[Path, list[str]], t
             continue
         if (damage == "version is a file") != file.endswith("/artifact") and damage == "version is a file":
             continue
-        root = tmp_path / str(number)
+        root = memory / f"{damage}-{number}"
         shutil.copytree(top / "registry", root)
         if damage == "gone" and file.endswith("signature.json"):
             continue

@@ -3,8 +3,7 @@
 import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +68,6 @@ DEEDS: dict[str, Deed] = {
     "cleanup": lambda top: (cleanup(_opened(top), 1, dry_run=False), remove_leftovers(_opened(top).storage)),
     "prove": lambda top: prove_version(_opened(top), (top / "proven").read_text()),
 }
-
-
-@pytest.fixture(scope="module")
-def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A directory in memory where there is one: thousands of syncs cost nothing there."""
-    shared = Path("/dev/shm")  # noqa: S108 - a directory of its own is made in it
-    if not os.access(shared, os.W_OK):
-        yield tmp_path_factory.mktemp("kills")
-        return
-    with tempfile.TemporaryDirectory(dir=shared) as directory:
-        yield Path(directory)
 
 
 @pytest.fixture(scope="module")
