@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from model_store.errors import ModelNotFound, UnreadableModel
-from model_store.registry.damage import misplaced
 from model_store.registry.layout import file_sha256, storage_at
 from model_store.registry.log_repair import record_damage, repair_log
+from model_store.registry.misplaced import misplaced
+from model_store.registry.placing import replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.repair import Outcome, alias_damage, bring_back, is_directory, replace, require_registry
+from model_store.registry.repair import Outcome, alias_damage, bring_back, is_directory, require_registry
 from model_store.storage.base import Storage
 
 

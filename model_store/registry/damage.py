@@ -1,11 +1,9 @@
 """Finds what is damaged in a registry, file by file; needs no key."""
 
-from pathlib import Path
-
 from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from model_store.errors import ChecksumMismatch, ContextMismatch, ModelNotFound, ModelStoreError, UnreadableModel
 from model_store.registry.layout import version_prefix
-from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name
+from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.reader import RegistryReader
 from model_store.registry.schema import require_manifest
 from model_store.registry.signing import require_envelope_of
@@ -76,34 +74,3 @@ def _signature_damage(storage: Storage, metadata: ModelMetadata) -> str:
     except ModelStoreError as error:
         return f"{metadata.model_id}: the {SIGNATURE_FILE} is not intact: {error}"
     return ""
-
-
-def misplaced(storage: Storage, name: str | None = None) -> dict[str, str]:
-    """What lies where a model name's or a version's directory has to be and is none, each with the reason."""
-    if storage.location.startswith("s3://"):
-        return {}
-    found = {}
-    top = storage.path("models")
-    if top.exists() and not top.is_dir():
-        return {"models": f"{top}: a directory is expected here"}
-    wanted = _entries(top) if name is None else [top / name]
-    for directory in wanted:
-        if not directory.exists() and not directory.is_symlink():
-            continue
-        if directory.is_symlink() or not directory.is_dir():
-            found[directory.name] = f"{directory}: a directory is expected here"
-            continue
-        if not is_model_name(directory.name):
-            found[directory.name] = f"{directory}: not the directory of a model name"
-            continue
-        for version in _entries(directory):
-            if version.is_symlink() or not version.is_dir():
-                found[version.name] = f"{version.name}: a directory is expected at {version}"
-    return found
-
-
-def _entries(directory: Path) -> list[Path]:
-    try:
-        return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
-    except OSError:
-        return []

@@ -7,6 +7,7 @@ from typing import Any
 from conventions.regular_files import parse_json
 from model_store.artifact.header import canonical_json
 from model_store.errors import ModelNotFound, UnreadableModel
+from model_store.registry.placing import replace
 from model_store.storage.base import Storage
 
 _FIELDS = {"sequence", "at", "actor", "action", "model_id", "reason", "details", "previous"}
@@ -24,8 +25,6 @@ def repair_log(source: Storage, target: Storage, copied: MutableSequence[str], d
     Raises:
         StorageFailed: one of the two cannot be read or written.
     """
-    from model_store.registry.repair import replace
-
     keys = sorted(key for key in {*target.keys("audit")} if key.endswith(".json"))
     if not keys:
         return

@@ -16,10 +16,11 @@ from model_store.artifact.rotation import rotate_artifact
 from model_store.errors import InUse, KeyNotFound, ModelNotFound, ModelStoreError, UnreadableModel
 from model_store.keys.slot import KeyProvider
 from model_store.registry.aliases import Aliases
-from model_store.registry.damage import misplaced, version_ids
+from model_store.registry.damage import version_ids
 from model_store.registry.layout import version_prefix
 from model_store.registry.leftovers import leftovers, remove_leftovers
 from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.registry.misplaced import misplaced
 from model_store.registry.model_directory import cleanup_model_files
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry

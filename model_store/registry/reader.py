@@ -11,6 +11,7 @@ from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
 from model_store.registry.index import Index
 from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, name_of, status_named
+from model_store.registry.misplaced import misplaced
 from model_store.registry.schema import require_manifest, require_state
 from model_store.storage.base import Storage
 
@@ -45,8 +46,6 @@ class RegistryReader:
 
         Also names what lies in the place of a directory of versions and is none.
         """
-        from model_store.registry.damage import misplaced
-
         self._index.models(self._names(name), self.get_metadata)
         return dict(sorted({**self._index.damaged, **misplaced(self.storage, name)}.items()))
 

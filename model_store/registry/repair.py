@@ -18,6 +18,7 @@ from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, Unr
 from model_store.registry.damage import file_damage, read_manifest, version_ids
 from model_store.registry.layout import version_prefix
 from model_store.registry.log_repair import repair_log
+from model_store.registry.placing import clear, replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases
@@ -181,7 +182,7 @@ def _bring_files(source: Storage, target: Storage, model_id: str, outcome: Outco
     there = [name for name in _FILES if name not in damage and target.exists(f"{prefix}/{name}")]
     outcome.present += len([name for name in there if f"{prefix}/{name}" not in outcome.copied])
     for name in KEPT_FILES:
-        # A signature that is missing is no damage, since a version need not be signed.
+        # A version need not be signed, so a missing signature is found only in the source.
         if name not in damage and name not in there and source.exists(f"{prefix}/{name}"):
             _bring_file(source, target, model_id, name, outcome, {name: f"{model_id}: the {name} is missing"})
 
@@ -259,29 +260,6 @@ def alias_damage(storage: Storage, key: str) -> str:
     except UnreadableModel as error:
         return f"{key}: {error}"
     return ""
-
-
-def replace(target: Storage, key: str, source: Path) -> None:
-    """Writes a file at a key, whatever is in its place now.
-
-    Raises:
-        StorageFailed: it cannot be written.
-    """
-    clear(target, key)
-    target.replace_file(key, source)
-
-
-def clear(target: Storage, key: str, *, for_directory: bool = False) -> None:
-    """Moves out of the way what is no file in a file's place, or no directory in a directory's."""
-    if target.location.startswith("s3://"):
-        return
-    root, parts = target.path(""), Path(key).parts
-    for length in range(1, len(parts) + 1):
-        place = root.joinpath(*parts[:length])
-        wants_directory = for_directory or length < len(parts)
-        if place.is_symlink() or (place.exists() and place.is_dir() is not wants_directory):
-            with suppress(ModelNotFound):
-                target.remove("/".join(parts[:length]))
 
 
 def copy_synced(source: Path, target: Path) -> None:

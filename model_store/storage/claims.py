@@ -52,7 +52,7 @@ def _locked(lock: Path) -> int | None:
         except BaseException:
             os.close(descriptor)
             raise
-        # Whoever held it before has removed the file: then this lock is of a file without a name.
+        # The process that held the lock before may have removed the file: then this lock protects nothing.
         with suppress(FileNotFoundError):
             if lock.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor

@@ -158,6 +158,9 @@ def test_a_backup_mends_exactly_what_is_damaged(whole: tuple[Path, list[str]], m
         # The log's end has no record after it that could tell.
         if file == last and damage in ("gone", "directory", "version is a file", "flipped"):
             continue
+        # One letter of a text: only the signature of a signed manifest tells, to who has the public key.
+        if damage == "flipped" and file.endswith(("manifest.json", "state.json", "aliases/m.json")):
+            continue
         if (damage == "version is a file") != file.endswith("/artifact") and damage == "version is a file":
             continue
         root = memory / f"{damage}-{number}"
