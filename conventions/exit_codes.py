@@ -24,6 +24,7 @@ BREACHED = 20
 ROLLOUT_CONFLICT = 21
 CANDIDATE_WITHDRAWN = 22
 ROLLOUT_UNDECIDED = 23
+INCOMPLETE = 24
 INTERRUPTED = 130
 
 MEANINGS = {
@@ -51,6 +52,7 @@ MEANINGS = {
     ROLLOUT_CONFLICT: "a rollout is in progress already, or none is",
     CANDIDATE_WITHDRAWN: "the candidate was worse and was withdrawn; the stable version serves",
     ROLLOUT_UNDECIDED: "too few requests came to decide about the candidate; it stays as it is",
+    INCOMPLETE: "a backup, restore or repair is done but for damaged files, which it names",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 """What each code means, in a sentence for the person who reads it."""

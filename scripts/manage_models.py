@@ -202,17 +202,15 @@ def _add_proof(commands: Program) -> None:
         "compare artifacts, manifests, aliases and audit log: of the versions named, or of everything",
         f"{_PROGRAM} verify",
         _model_id(nargs=-1),
-        Option(
-            "--repair",
-            metavar="FROM",
-            help="first bring back what is damaged from a backup or another registry: a directory or s3://bucket/prefix",
-        ),
         Option("--public-key", multiple=True, metavar="KEY", help="also look for a signature by this key"),
         Option(
             "--policy",
             type=click.Choice(("require", "warn", "off")),
             default="require",
             help="what a missing signature means (require)",
+        ),
+        Option(
+            "--repair", metavar="FROM", help="first bring back what is damaged or missing, from a backup or registry"
         ),
     )
     add_audit_command(commands, _PROGRAM)

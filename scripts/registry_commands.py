@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from conventions import exit_codes
 from model_store.errors import InvalidInput, ModelStoreError, SignatureInvalid, VersionConflict
-from scripts.command_line import Options, bordered, facts, printable, progress, show, table
+from scripts.command_line import Options, bordered, facts, printable, show, table
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
-    from model_store.registry.copying import Copied
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 _LISTED = ("model_id", "version", "status", "created_at", "performance_metrics", "description")
@@ -75,6 +74,7 @@ def info(options: Options) -> int:
     state = registry.state(model_id)
     values: dict[str, Any] = {
         **registry.get_metadata(model_id).to_dict(),
+        "key_fingerprints": list(registry.key_ids(model_id)),
         "history": state["history"],
         "deployments": state["deployments"],
     }
@@ -161,34 +161,35 @@ def verify(options: Options) -> int:
     from model_store.registry.signing import SignaturePolicy
 
     registry = open_registry()
+    if options.repair and options.model_id:
+        raise InvalidInput("--repair works on the whole registry; leave the model versions out")
+    repaired = _repaired(registry, options) if options.repair else None
     wanted = [resolved(registry, each) for each in options.model_id]
-    if options.repair:
-        wanted = _repaired(registry, wanted, options)
     findings = list(verify_everything(registry, wanted, options.status_line.step))
     if options.public_key and options.policy != SignaturePolicy.OFF:
         versions = [item.subject for item in findings if "@" not in item.subject and item.subject != "audit"]
         findings += [_signature_finding(registry, model_id, options, Finding) for model_id in versions]
     rows = [finding.to_dict() for finding in findings]
-    show(options, rows, table(("subject", "intact", "detail"), rows, empty="no model versions"))
+    text = table(("subject", "intact", "detail"), rows, empty="no model versions")
+    if repaired is None:
+        show(options, rows, text)
+    else:
+        show(options, {"repaired": repaired, "findings": rows}, "\n".join([*_told(repaired), text]))
+        if repaired["damaged"]:
+            return exit_codes.INCOMPLETE
     return next((finding.exit_code for finding in findings if not finding.intact), 0)
 
 
-def _repaired(registry: "ModelRegistry", wanted: list[str], options: Options) -> list[str]:
-    """Repairs what is damaged of the versions named, or of all; returns the versions named."""
-    from model_store.registry.backups import repair, repair_aliases
-    from model_store.registry.maintenance import verify_everything
+def _repaired(registry: "ModelRegistry", options: Options) -> dict[str, Any]:
+    from model_store.registry.layout import storage_at
+    from model_store.registry.repair import repair
 
-    for finding in list(verify_everything(registry, wanted, options.status_line.step)):
-        if finding.intact or finding.subject == "audit" or "@" in finding.subject:
-            continue
-        if name := finding.subject.removeprefix("aliases of ") if " " in finding.subject else "":
-            copied = repair_aliases(registry, name, options.repair)
-        else:
-            copied = repair(registry, finding.subject, options.repair)
-        lines = [*(f"brought back  {key}" for key in copied.brought_back), *_of_copy(copied)]
-        for line in lines or [f"{options.repair} does not have {finding.subject}"]:
-            progress(line)
-    return wanted
+    return repair(registry, storage_at(options.repair), options.status_line.step).to_dict()
+
+
+def _told(repaired: dict[str, Any]) -> list[str]:
+    lines = [f"repaired  {printable(key)}" for key in repaired["copied"]]
+    return lines + [f"damaged   {printable(key)}: {printable(why)}" for key, why in repaired["damaged"].items()]
 
 
 def _signature_finding(registry: "ModelRegistry", model_id: str, options: Options, finding: Any) -> Any:
@@ -279,28 +280,20 @@ def backup(options: Options) -> int:
     """Copies the registry to another place."""
     from model_store.registry import backups
 
-    copied = backups.backup(open_registry(), options.destination, options.status_line.step)
-    lines = [f"{options.destination}: {copied.copied} copied, {copied.present} there already", *_of_copy(copied)]
-    show(options, copied.to_dict(), "\n".join(lines))
-    return copied.exit_code
+    counts = backups.backup(open_registry(), options.destination, options.status_line.step)
+    line = f"{options.destination}: {counts['copied']} copied, {counts['present']} there already"
+    show(options, counts, "\n".join([line, *_told({"copied": [], "damaged": counts["damaged"]})]))
+    return exit_codes.INCOMPLETE if counts["damaged"] else 0
 
 
 def restore(options: Options) -> int:
     """Copies from a backup what the registry does not have, or has damaged."""
     from model_store.registry import backups
 
-    copied = backups.restore(open_registry(), options.source, options.status_line.step)
-    lines = [f"{options.source}: {copied.copied} restored, {copied.present} there already", *_of_copy(copied)]
-    show(options, copied.to_dict(), "\n".join(lines))
-    return copied.exit_code
-
-
-def _of_copy(copied: "Copied") -> list[str]:
-    return [
-        *(f"repaired  {key}" for key in copied.repaired),
-        *(f"damaged   {key}: {reason}; it was not copied" for key, reason in copied.damaged.items()),
-        *(f"conflict  {key}: both have another one, each intact; neither was changed" for key in copied.conflicts),
-    ]
+    counts = backups.restore(open_registry(), options.source, options.status_line.step)
+    line = f"{options.source}: {counts['copied']} restored, {counts['present']} there already"
+    show(options, counts, "\n".join([line, *_told({"copied": [], "damaged": counts["damaged"]})]))
+    return exit_codes.INCOMPLETE if counts["damaged"] else 0
 
 
 def delete(options: Options) -> int:
@@ -318,7 +311,7 @@ def delete(options: Options) -> int:
 def cleanup(options: Options) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
     from model_store.registry.maintenance import cleanup as clean_registry
-    from model_store.registry.maintenance import remove_leftovers
+    from model_store.registry.maintenance import cleanup_directory, cleanup_leftovers
     from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()
@@ -328,27 +321,14 @@ def cleanup(options: Options) -> int:
         going, kept = clean_registry(
             registry, options.keep_latest, dry_run=options.dry_run, in_use=versions_in_use(CHECKOUT)
         )
-        going += remove_leftovers(registry, dry_run=options.dry_run)
+        left = cleanup_leftovers(registry, dry_run=options.dry_run)
     else:
-        going, kept = _clean_directory(registry, options), {}
+        going = cleanup_directory(registry, options.directory, options.keep_latest, dry_run=options.dry_run)
+        kept, left = {}, []
     verb = "would go" if options.dry_run else "is gone"
-    lines = [f"{verb}  {name}" for name in going] + [f"stays    {name}: it {why}" for name, why in kept.items()]
-    answer = {"removed": going, "kept": kept, "dry_run": options.dry_run}
+    lines = [f"{verb}  {name}" for name in [*going, *left]] + [
+        f"stays    {name}: it {why}" for name, why in kept.items()
+    ]
+    answer = {"removed": going, "kept": kept, "leftovers": left, "dry_run": options.dry_run}
     show(options, answer, "\n".join(lines) or "nothing to clean up")
     return 0
-
-
-def _clean_directory(registry: "ModelRegistry", options: Options) -> list[str]:
-    """Removes old model files of a directory; a record says which before the first one goes."""
-    from model_store.registry.model_directory import cleanup_model_files
-
-    place = str(options.directory)
-    if not options.dry_run:
-        registry.require_right("cleanup", place)
-    going = cleanup_model_files(options.directory, options.keep_latest, dry_run=True)
-    if options.dry_run or not going:
-        return going
-    names = [Path(each).name for each in going]
-    reason = f"the latest {options.keep_latest} of each model are kept"
-    registry.audit.append("cleanup", "", reason, directory=str(options.directory.resolve()), files=names)
-    return cleanup_model_files(options.directory, options.keep_latest, dry_run=False)

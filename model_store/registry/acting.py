@@ -7,9 +7,10 @@ from typing import Any
 from model_store.errors import AccessDenied, IntegrityError, StorageFailed, UntrustedType
 from model_store.registry.access import AccessPolicy
 from model_store.registry.access_file import RegistryAccess
-from model_store.registry.audit import REFUSED, AuditLog
+from model_store.registry.audit import REFUSED, AuditHead, AuditLog
 from model_store.registry.identity import Identity, find_identity
 from model_store.registry.reader import RegistryReader
+from model_store.registry.reserve import record_reading
 from model_store.storage.base import Storage
 
 
@@ -62,8 +63,19 @@ class ActingReader(RegistryReader):
         try:
             self.access.require(action, alias)
         except AccessDenied as error:
-            self.audit.append(REFUSED, subject, str(error), attempted=action, **details)
+            self.record_reading(REFUSED, subject, str(error), attempted=action, **details)
             raise
+
+    def record_reading(self, action: str, model_id: str = "", reason: str = "", **details: Any) -> AuditHead | None:
+        """Records what changes no version; in a registry on a read-only disk it warns instead.
+
+        Returns:
+            The head of the log with the record; None where it cannot be recorded.
+
+        Raises:
+            StorageFailed: the record cannot be written, and the disk is not read-only.
+        """
+        return record_reading(self.audit, self.storage, action, model_id, reason, **details)
 
     @contextmanager
     def refusals(self, action: str, subject: str, **details: Any) -> Iterator[None]:

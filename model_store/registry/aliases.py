@@ -6,7 +6,6 @@ aliases.resolve("fraud_detector@champion")
 """
 
 import re
-from contextlib import suppress
 from typing import Any
 
 from conventions.regular_files import parse_json
@@ -71,26 +70,27 @@ class Aliases:
         return list(entries[alias]["history"]) if alias in entries else []
 
     def all(self) -> dict[str, dict[str, str]]:
-        """The aliases of every model; of those that can be read, see `damaged`."""
-        found = {}
-        for name in self._names():
-            with suppress(UnreadableModel, ModelNotFound):
-                found[name] = self.of(name)
-        return found
+        """The aliases of every model whose alias file is intact; `damaged` names the others."""
+        damaged = self.damaged()
+        return {name: self.of(name) for name in self._names() if name not in damaged}
 
     def damaged(self) -> dict[str, str]:
-        """The models whose aliases cannot be read, each with the reason."""
+        """The model names whose alias file cannot be read, each with the reason."""
         found = {}
         for name in self._names():
             try:
-                self.of(name)
+                self._read(name)
             except (UnreadableModel, ModelNotFound) as error:
                 found[name] = str(error)
         return found
 
     def _names(self) -> list[str]:
-        keys = self._registry.storage.keys("aliases")
-        return [key.removeprefix("aliases/").removesuffix(".json") for key in keys]
+        """The model names that have an alias file, or something else in its place."""
+        keys = self._registry.storage.keys("aliases") + [
+            f"aliases/{name}" for name in self._registry.storage.names("aliases")
+        ]
+        tops = {key.split("/")[1] for key in keys}
+        return sorted(top.removesuffix(".json") for top in tops)
 
     def resolve(self, reference: str) -> str:
         """The model id that a reference means: a model id, `name@alias`, or `name:number`.

@@ -46,7 +46,7 @@ from model_store.registry.layout import context_of, file_sha256, version_prefix,
 from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.schema import require_manifest
+from model_store.registry.schema import require_bundle, require_manifest
 from model_store.registry.signing import require_envelope_of
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
@@ -83,7 +83,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     registry.require_right("export", model_id)
     registry.verify_artifact(model_id)
     path = bundle_file(model_id, path)
-    registry.audit.append("export", model_id, file=path.name)
+    registry.record_reading("export", model_id, file=path.name)
     keys = [f"{version_prefix(model_id)}/{name}" for name in KEPT_FILES]
     members = [registry.storage.path(key) for key in keys if registry.storage.exists(key)]
     digests = {member.name: file_sha256(member) for member in members}
@@ -129,13 +129,9 @@ def _import_file(registry: ModelRegistry, path: Path, reason: str) -> str:
 def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str) -> str:
     digests, metadata = _described(bundle)
     if _is_there(registry, metadata):
+        _claim_number(registry, metadata)
         return metadata.model_id
-    for other in registry.list_models(name=metadata.model_name):
-        if other.version == metadata.version:
-            raise VersionConflict(
-                f"{other.model_id} is version {other.version} of {other.model_name} already; delete it first, or "
-                f"import {metadata.model_id} into another registry"
-            )
+    _require_free_number(registry, metadata)
     with registry.storage.staged(metadata.model_id) as staging:
         if staging is None:
             raise VersionConflict(f"{metadata.model_id} is being written by somebody else right now")
@@ -152,7 +148,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         registry.audit.append("import", metadata.model_id, reason, digest=metadata.digest)
         if not registry.storage.publish(staging, version_prefix(metadata.model_id)):
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
-    registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
+    _claim_number(registry, metadata)
     return metadata.model_id
 
 
@@ -163,9 +159,9 @@ def _described(bundle: Mapping[str, BinaryIO]) -> tuple[dict[str, str], ModelMet
         UnreadableModel, SignatureInvalid: a member is not what it has to be, or two contradict each other.
     """
     described = _json_member(bundle, "bundle.json")
-    digests = described.get("members")
-    if described.get("format") != BUNDLE_FORMAT or not isinstance(digests, dict):
+    if described.get("format") != BUNDLE_FORMAT:
         raise UnreadableModel("not a bundle of this format")
+    digests = require_bundle(described)["members"]
     if not {MANIFEST_FILE, ARTIFACT_FILE} <= set(digests) <= set(KEPT_FILES):
         raise UnreadableModel("the bundle's members are not those of a model version")
     manifest = _json_member(bundle, MANIFEST_FILE)
@@ -298,6 +294,19 @@ def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:
     if present.manifest() != metadata.manifest():
         raise VersionConflict(f"the registry has another {metadata.model_id}; nothing was imported")
     return True
+
+
+def _require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
+    for model in registry.list_models(name=metadata.model_name):
+        if model.version == metadata.version:
+            raise VersionConflict(
+                f"{metadata.model_name}:{metadata.version} is {model.model_id} in this registry; {metadata.model_id} "
+                f"cannot have the same number: delete {model.model_id} first, or import into another registry"
+            )
+
+
+def _claim_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
+    registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
 
 
 def _unpack(bundle: Mapping[str, BinaryIO], name: str, digest: str, target: Path) -> None:

@@ -7,24 +7,29 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import ARTIFACT_FILE
+from conventions import exit_codes
 from model_store.artifact.reader import open_artifact
 from model_store.artifact.rotation import rotate_artifact
-from model_store.errors import InUse, ModelStoreError, UnreadableModel
+from model_store.errors import InUse, KeyNotFound, ModelNotFound, ModelStoreError, UnreadableModel
 from model_store.keys.slot import KeyProvider
 from model_store.registry.aliases import Aliases
+from model_store.registry.damage import version_ids
 from model_store.registry.layout import version_prefix
+from model_store.registry.leftovers import leftovers, remove_leftovers
 from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.registry.misplaced import misplaced
+from model_store.registry.model_directory import cleanup_model_files
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
+from model_store.registry.reserve import keep_reserve, record_removal
+from model_store.registry.verification import expected_files
 
 ROLLBACK_WINDOW = 5
 """Last different versions of each environment that are kept for a rollback."""
-LEFTOVER_SECONDS = 24 * 3600
-"""How long nothing may have changed in what an interrupted command has left, until it is removed."""
 ROLLBACK_WINDOW_DAYS = 90
 """Days that a deployed version is kept for a rollback."""
 
@@ -54,20 +59,24 @@ def verify_everything(
         model_ids: verifies only these, without aliases and the audit log.
         step: gets the progress.
     """
-    wanted = list(model_ids) or [
-        model_id for name in registry.storage.names("models") for model_id in registry.storage.names(f"models/{name}")
-    ]
+    wanted = list(model_ids) or version_ids(registry.storage)
     for number, model_id in enumerate(wanted):
         step(number, len(wanted), model_id)
         yield _finding(model_id, lambda each=model_id: registry.verify_artifact(each))
     if not model_ids:
-        aliases = Aliases(registry)
-        for name, of_name in aliases.all().items():
-            for alias, model_id in of_name.items():
-                yield _finding(f"{name}@{alias}", lambda each=model_id: registry.get_metadata(each).model_id)
-        for name, reason in aliases.damaged().items():
-            yield Finding(f"aliases of {name}", intact=False, detail=reason, exit_code=UnreadableModel.exit_code)
+        for subject, reason in misplaced(registry.storage).items():
+            yield Finding(subject, intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
+        yield from _alias_findings(registry)
         yield _finding("audit", lambda: prove_audit_log(registry))
+
+
+def _alias_findings(registry: ModelRegistry) -> Iterator[Finding]:
+    aliases = Aliases(registry)
+    for name, targets in aliases.all().items():
+        for alias, model_id in targets.items():
+            yield _finding(f"{name}@{alias}", lambda each=model_id: registry.get_metadata(each).model_id)
+    for name, reason in aliases.damaged().items():
+        yield Finding(f"{name}@", intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
 
 
 def _finding(subject: str, look: Any) -> Finding:
@@ -75,6 +84,8 @@ def _finding(subject: str, look: Any) -> Finding:
         return Finding(subject, intact=True, detail=str(look()))
     except ModelStoreError as error:
         return Finding(subject, intact=False, detail=str(error), exit_code=error.exit_code)
+    except OSError as error:
+        return Finding(subject, intact=False, detail=f"cannot be read ({error})", exit_code=exit_codes.NOT_INTACT)
 
 
 def reasons_to_keep(
@@ -95,20 +106,29 @@ def reasons_to_keep(
     for model in models if models is not None else registry.list_models():
         if model.status is ModelStatus.DEPLOYED:
             reasons.setdefault(model.model_id, "is deployed")
-        for entry in registry.state(model.model_id)["deployments"]:
+        try:
+            entries = registry.state(model.model_id)["deployments"]
+        except (UnreadableModel, ModelNotFound) as error:
+            reasons.setdefault(model.model_id, f"is damaged, and may be in use: {error}")
+            continue
+        for entry in entries:
             deployments[entry["environment"]].append((entry["at"], model.model_id))
-    for environment, entries in deployments.items():
-        latest = dict.fromkeys(model_id for _, model_id in sorted(entries, reverse=True))
-        recent = {model_id for at, model_id in entries if at >= oldest}
+    for environment, all_entries in deployments.items():
+        latest = dict.fromkeys(model_id for _, model_id in sorted(all_entries, reverse=True))
+        recent = {model_id for at, model_id in all_entries if at >= oldest}
         for model_id in [*list(latest)[:ROLLBACK_WINDOW], *recent]:
             reasons.setdefault(model_id, f"is what a rollback in {environment} may go back to")
-    aliases = Aliases(registry)
-    for name, of_name in aliases.all().items():
-        for alias, model_id in of_name.items():
+    return {**_aliased(registry), **reasons}
+
+
+def _aliased(registry: ModelRegistry) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    for name, aliases in Aliases(registry).all().items():
+        for alias, model_id in aliases.items():
             reasons.setdefault(model_id, f"has the alias {name}@{alias}")
-    for name in aliases.damaged():
+    for name, reason in Aliases(registry).damaged().items():
         for model_id in registry.storage.names(f"models/{name}"):
-            reasons.setdefault(model_id, f"may have an alias: the aliases of {name} cannot be read")
+            reasons.setdefault(model_id, f"may have an alias: {reason}")
     return reasons
 
 
@@ -133,8 +153,9 @@ def delete_model(
     registry.get_metadata(model_id)
     if kept := reasons_to_keep(registry, in_use=in_use).get(model_id):
         raise InUse(f"{model_id} {kept}; it cannot be deleted")
-    registry.audit.append("delete", model_id, reason)
+    record_removal(registry.audit, registry.storage, "delete", model_id, reason)
     registry.storage.remove(version_prefix(model_id))
+    keep_reserve(registry.storage)
 
 
 def cleanup(
@@ -165,10 +186,64 @@ def cleanup(
     old = [model_id for model_ids in by_name.values() for model_id in model_ids[: -max(1, keep_latest)]]
     going = [model_id for model_id in old if model_id not in reasons]
     if not dry_run:
+        registry.require_right("cleanup", "")
         for model_id in going:
-            registry.audit.append("delete", model_id, f"cleanup, the latest {keep_latest} are kept")
+            reason = f"cleanup, the latest {keep_latest} are kept"
+            record_removal(registry.audit, registry.storage, "delete", model_id, reason)
             registry.storage.remove(version_prefix(model_id))
+        keep_reserve(registry.storage)
     return going, {model_id: reasons[model_id] for model_id in old if model_id in reasons}
+
+
+def cleanup_leftovers(registry: ModelRegistry, *, dry_run: bool) -> list[str]:
+    """Removes what processes that were ended left behind; see `leftovers`.
+
+    Args:
+        registry: the registry.
+        dry_run: whether to report without removing.
+
+    Returns:
+        The keys that are gone, or that would go.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        StorageFailed: the registry cannot be written.
+    """
+    if dry_run:
+        return leftovers(registry.storage)
+    registry.require_right("cleanup", "")
+    found = leftovers(registry.storage)
+    if not found:
+        return []
+    record_removal(
+        registry.audit, registry.storage, "cleanup", reason=f"{len(found)} leftovers: {', '.join(found[:20])}"
+    )
+    return remove_leftovers(registry.storage)
+
+
+def cleanup_directory(registry: ModelRegistry, directory: Path, keep_latest: int, *, dry_run: bool) -> list[str]:
+    """Removes old model files of a directory outside the registry; the registry's audit log tells of it.
+
+    Args:
+        registry: holds the rights and the audit log.
+        directory: of model files.
+        keep_latest: versions of each model that stay; at least 1.
+        dry_run: whether to report without removing.
+
+    Returns:
+        The files that are gone, or that would go.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        FileMissing: there is no such directory.
+        StorageFailed: the audit log cannot be written, or a file cannot be removed.
+    """
+    going = cleanup_model_files(directory, keep_latest, dry_run=True)
+    if dry_run:
+        return going
+    registry.require_right("cleanup", "")
+    record_removal(registry.audit, registry.storage, "cleanup", reason=f"{directory}: {len(going)} model files")
+    return cleanup_model_files(directory, keep_latest, dry_run=False)
 
 
 def rotate_keys(
@@ -197,45 +272,40 @@ def rotate_keys(
         step(number, len(models), model.model_id)
         if not model.encrypted:
             continue
-        registry.audit.append("rotate-key", model.model_id, keys=names)
-        for name in (ARTIFACT_FILE, *model.attachments):
-            _rotate_file(registry, f"{version_prefix(model.model_id)}/{name}", new_keys)
-        registry.change_state(model.model_id, lambda state: state.update(key_ids=names))
-        rotated.append(model.model_id)
+        if _rotate_version(registry, model, names, new_keys):
+            rotated.append(model.model_id)
     return rotated
 
 
-def _rotate_file(registry: ModelRegistry, key: str, new_keys: Sequence[KeyProvider]) -> None:
-    """Rotates the keys of one file; not again after a rotation that was interrupted: then the old key is not needed."""
-    path = registry.storage.path(key)
-    with open_artifact(path) as artifact:
-        is_rotated = {slot.key_id for slot in artifact.header.slots} == {each.key_id for each in new_keys}
-    if not is_rotated:
-        rotate_artifact(path, registry.keys, new_keys)
+def _rotate_version(
+    registry: ModelRegistry, model: ModelMetadata, names: list[str], new_keys: Sequence[KeyProvider]
+) -> bool:
+    """Rotates the files of a version that do not have exactly the new slots yet; false when all of them have."""
+    prefix = version_prefix(model.model_id)
+    state = registry.state(model.model_id)
+    keys = [f"{prefix}/{name}" for name in expected_files(model, state)]
+    left = [key for key in keys if _slots(registry.storage.path(key)) != names]
+    if left:
+        registry.audit.append("rotate-key", model.model_id, keys=names)
+    for key in left:
+        path = registry.storage.path(key)
+        try:
+            rotate_artifact(path, registry.keys, new_keys)
+        except KeyNotFound as error:
+            raise KeyNotFound(
+                f"{model.model_id}: still encrypted for {', '.join(_slots(path))} only; give that key as now "
+                f"(MODEL_KEY_FILE=OLD_KEY_FILE) and the new one as --new-key, and run the same command again; versions "
+                f"that have the new key already are skipped ({error})"
+            ) from None
         registry.storage.replace_file(key, path)
+    if left or state.get("key_ids", names) != names:
+        registry.change_state(model.model_id, lambda present: present.update(key_ids=names))
+    return bool(left)
 
 
-def remove_leftovers(registry: ModelRegistry, *, dry_run: bool) -> list[str]:
-    """Removes what interrupted commands have left: staging directories, partial files, versions without a manifest.
-
-    Args:
-        registry: the registry.
-        dry_run: whether to report without removing.
-
-    Returns:
-        The keys of what was removed, or would be: all of them unchanged for a day.
-
-    Raises:
-        AccessDenied: the actor's role does not allow it.
-        StorageFailed: one cannot be removed.
-    """
-    found = registry.storage.leftovers(LEFTOVER_SECONDS)
-    if found and not dry_run:
-        registry.require_right("delete", "")
-        registry.audit.append("cleanup", reason="what interrupted commands have left", removed=len(found))
-        for key in found:
-            registry.storage.remove_leftover(key)
-    return found
+def _slots(path: Path) -> list[str]:
+    with open_artifact(path) as artifact:
+        return sorted(slot.key_id for slot in artifact.header.slots)
 
 
 def statistics(registry: ModelRegistry) -> dict[str, Any]:

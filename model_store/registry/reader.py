@@ -10,7 +10,8 @@ from model_store.artifact.reader import open_artifact
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
 from model_store.registry.index import Index
 from model_store.registry.layout import version_prefix
-from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, status_named
+from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, name_of, status_named
+from model_store.registry.misplaced import misplaced
 from model_store.registry.schema import require_manifest, require_state
 from model_store.storage.base import Storage
 
@@ -44,11 +45,14 @@ class RegistryReader:
         return [item for item in _in_order(found) if wanted is None or item.status is wanted]
 
     def damaged_models(self, name: str | None = None) -> dict[str, str]:
-        """The model versions whose manifest or state cannot be read, each with the reason; all or those of a name."""
+        """The model versions whose manifest or state cannot be read, each with the reason; all or those of a name.
+
+        Also names what lies in the place of a directory of versions and is none.
+        """
         if name is not None and not is_model_name(name):
             return {}
         self._index.models(name, self.get_metadata)
-        return dict(sorted(self._index.damaged.items()))
+        return dict(sorted({**self._index.damaged, **misplaced(self.storage, name)}.items()))
 
     def get_metadata(self, model_id: str) -> ModelMetadata:
         """Metadata of a model version.
@@ -61,15 +65,14 @@ class RegistryReader:
         try:
             require_manifest(manifest)
             state = self.state(model_id)
-            status = status_named(state["status"])
+            metadata = ModelMetadata.from_manifest(manifest, status_named(state["status"]), state.get("key_ids", ()))
         except ModelNotFound:
             raise UnreadableModel(f"{model_id}: its {STATE_FILE} is missing") from None
         except (UnreadableModel, InvalidInput) as error:
-            prefix = f"{model_id}: "
-            raise UnreadableModel(f"{prefix}{str(error).removeprefix(prefix)}") from None
-        if manifest["model_id"] != model_id:
-            raise UnreadableModel(f"{model_id}: the manifest is of {manifest['model_id']!r}")
-        return ModelMetadata.from_manifest(manifest, status, state.get("key_ids", ()))
+            raise UnreadableModel(f"{model_id}: {str(error).removeprefix(f'{model_id}: ')}") from None
+        if metadata.model_id != model_id or metadata.model_name != name_of(model_id):
+            raise UnreadableModel(f"{model_id}: the manifest is of {metadata.model_id!r} ({metadata.model_name!r})")
+        return metadata
 
     def find_by_source(self, sha256: str) -> list[ModelMetadata]:
         """The model versions that were registered from a file with this SHA-256, oldest first."""
@@ -88,24 +91,28 @@ class RegistryReader:
 
         Raises:
             ModelNotFound: no model version has this id.
-            UnreadableModel: the state is damaged.
+            UnreadableModel: the state is missing or damaged.
         """
         try:
             return require_state(self.read_json(model_id, STATE_FILE))
         except UnreadableModel as error:
-            prefix = f"{model_id}: "
-            raise UnreadableModel(f"{prefix}{str(error).removeprefix(prefix)}") from None
+            raise UnreadableModel(f"{model_id}: {str(error).removeprefix(f'{model_id}: ')}") from None
 
     def read_json(self, model_id: str, file: str) -> dict[str, Any]:
         """One of a model version's JSON files.
 
         Raises:
             ModelNotFound: there is no such model version.
-            UnreadableModel: the file is not a JSON object.
+            UnreadableModel: the file is missing, or is not a JSON object.
         """
+        prefix = version_prefix(model_id)
         try:
-            content = self.storage.read(f"{version_prefix(model_id)}/{file}")
+            content = self.storage.read(f"{prefix}/{file}")
+        except UnreadableModel as error:
+            raise UnreadableModel(f"{model_id}: {error}") from None
         except ModelNotFound:
+            if self.storage.exists(prefix):
+                raise UnreadableModel(f"{model_id}: {file} is missing") from None
             raise ModelNotFound(f"no model version {model_id!r} exists in {self.storage.location}") from None
         try:
             value = parse_json(content)

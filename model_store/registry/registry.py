@@ -12,6 +12,7 @@ by compare-and-swap only, and `signature.json` when the version is signed. `main
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -29,6 +30,7 @@ from model_store.registry.layout import context_of, json_bytes, now, storage_at,
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
 from model_store.registry.registration import Registration, enter_status
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
+from model_store.registry.reserve import keep_reserve
 from model_store.registry.schema import require_state
 
 if TYPE_CHECKING:
@@ -65,7 +67,10 @@ class ModelRegistry(ActingReader):
         super().__init__(storage_at(location), actor, policy)
         self._given_keys = keys
         self._encrypt = encrypt
-        self._registration: Registration | None = None
+
+    @cached_property
+    def _registration(self) -> Registration:
+        return Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
 
     @property
     def keys(self) -> Keyring:
@@ -145,9 +150,9 @@ class ModelRegistry(ActingReader):
         persistence = SecureModelPersistence(
             keys=self.keys, default_compression=request.compression, default_format=prepared.serializer
         )
-        if self._registration is None:
-            self._registration = Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
-        return self._registration.register(prepared, request, persistence)
+        model_id = self._registration.register(prepared, request, persistence)
+        keep_reserve(self.storage)
+        return model_id
 
     def load_model(self, model_id: str, trusted: Collection[str] = ()) -> tuple[Any, ModelMetadata]:
         """Loads a model version after authenticating its artifact against its manifest.
@@ -166,7 +171,7 @@ class ModelRegistry(ActingReader):
         """
         self.require_right("load", model_id)
         metadata = self.get_metadata(model_id)
-        self.audit.append("load", model_id)
+        self.record_reading("load", model_id)
         persistence = SecureModelPersistence(keys=self.keys)
         try:
             model, _ = persistence.load_model_secure(
@@ -177,7 +182,7 @@ class ModelRegistry(ActingReader):
                 trusted=trusted,
             )
         except ModelStoreError as error:
-            self.audit.append(REFUSED, model_id, f"{type(error).__name__}: {error}", attempted="load")
+            self.record_reading(REFUSED, model_id, f"{type(error).__name__}: {error}", attempted="load")
             raise
         return model, metadata
 
@@ -185,8 +190,7 @@ class ModelRegistry(ActingReader):
         """Raises KeyNotFound unless a key opens a model version's artifact, or the artifact is not encrypted.
 
         Raises:
-            ModelNotFound: no model version has this id.
-            KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: no key opens it; names those that would.
+            ModelNotFound, KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: names the keys that would.
         """
         with open_artifact(self.artifact_path(model_id)) as artifact:
             artifact.require_key(self.keys)
@@ -233,8 +237,7 @@ class ModelRegistry(ActingReader):
         self.audit.append("status", model_id, reason, **{"from": str(metadata.status), "to": str(target)})
 
         def change(state: dict[str, Any]) -> None:
-            # Somebody else may have changed it since: the present status decides.
-            present = status_named(state["status"])
+            present = status_named(state["status"])  # somebody else may have changed it
             if present is not target:
                 present.require_transition(target)
                 enter_status(state, target, self.actor, reason)

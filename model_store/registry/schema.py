@@ -1,4 +1,4 @@
-"""The one door for manifests and states: what is read from a registry or a bundle has known kinds, ranges and sizes."""
+"""The one door for a registry's JSON files and a bundle's: past it, kinds, ranges and sizes are known."""
 
 import math
 from collections.abc import Mapping
@@ -67,46 +67,65 @@ class StoredManifest(Struct, forbid_unknown_fields=True):
     contract: StoredContract | None = None
 
 
-class StoredState(Struct):
-    """A state; other fields are allowed, since later programs add some."""
-
-    status: _Word
-    history: list["StoredStatus"] = []
-    deployments: list["StoredDeployment"] = []
-    key_ids: Annotated[list[_Word], Meta(max_length=10_000)] = []
-
-
 class StoredStatus(Struct):
-    """One entry of a state's history; other fields are facts for people."""
+    """One status in a state's history."""
 
     status: _Word
     at: _Word
-    by: _Word = ""
-    why: _Text = ""
+    by: _Word
+    why: _Text
 
 
 class StoredDeployment(Struct):
-    """One deployment of a version; other fields are facts for people."""
+    """One deployment in a state."""
 
     environment: _Word
     deployment_id: _Word
     at: _Word
 
 
-class StoredAliasMove(Struct):
-    """One entry of an alias's history; other fields are facts for people."""
+class StoredGolden(Struct):
+    """Golden rows that a proof added to a version of before."""
+
+    digest: _Digest
+    contract: dict[str, Any]
+    feature_schema: list[dict[str, Any]]
+
+
+class StoredState(Struct):
+    """A state; other fields are allowed, since later programs add some."""
+
+    status: _Word
+    history: list[StoredStatus] = []
+    deployments: list[StoredDeployment] = []
+    golden: StoredGolden | None = None
+    proofs: list[dict[str, Any]] = []
+    key_ids: list[_Word] = []
+    """Names of the keys that open the files since the last rotation; absent before one."""
+
+
+class StoredAliasChange(Struct):
+    """One entry of an alias's history."""
 
     model_id: _Word | None
-    at: _Word = ""
-    by: _Word = ""
-    why: _Text = ""
+    at: _Word
+    by: _Word
+    why: _Text
 
 
 class StoredAlias(Struct):
-    """What an alias points at, and pointed at."""
+    """An alias of a model name; None: it was removed."""
 
     model_id: _Word | None
-    history: list[StoredAliasMove]
+    history: list[StoredAliasChange]
+
+
+class StoredBundle(Struct):
+    """A bundle's `bundle.json`."""
+
+    format: _Word
+    model_id: _Word
+    members: dict[_Word, Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]]
 
 
 def require_manifest(value: object) -> Mapping[str, Any]:
@@ -115,7 +134,7 @@ def require_manifest(value: object) -> Mapping[str, Any]:
     Raises:
         UnreadableModel: a field is missing, unknown, of another kind or out of range; names it.
     """
-    _require_depth(value)
+    _require_depth(value, "manifest")
     try:
         found = msgspec.convert(value, StoredManifest)
         msgspec.json.encode(value)  # raises where a text is not Unicode
@@ -133,7 +152,7 @@ def require_manifest(value: object) -> Mapping[str, Any]:
     return value
 
 
-def _require_depth(value: object) -> None:
+def _require_depth(value: object, what: str) -> None:
     level = [value]
     for _ in range(_DEEPEST):
         level = [
@@ -144,33 +163,43 @@ def _require_depth(value: object) -> None:
         ]
         if not level:
             return
-    raise UnreadableModel(f"the manifest cannot be read: it is nested more than {_DEEPEST} levels deep")
+    raise UnreadableModel(f"the {what} cannot be read: it is nested more than {_DEEPEST} levels deep")
 
 
 def require_state(value: object) -> dict[str, Any]:
-    """Returns a state whose fields are of the kinds that everything else takes them for.
+    """Returns a state whose fields are of the kinds that everything else takes them for, with those it may lack.
 
     Raises:
         UnreadableModel: a field is missing or of another kind; names it.
     """
-    try:
-        msgspec.convert(value, StoredState)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise UnreadableModel(f"the state cannot be read: {_reason(error)}") from None
-    assert isinstance(value, dict)  # noqa: S101 - it was converted
-    return {"history": [], "deployments": [], **value}
+    return {"history": [], "deployments": [], **_required(value, StoredState, "state")}
 
 
 def require_aliases(value: object) -> dict[str, Any]:
-    """Returns the aliases of a model whose fields are of the kinds that everything else takes them for.
+    """Returns the aliases of a model name: by alias, the `model_id` it points at and its `history`.
 
     Raises:
         UnreadableModel: a field is missing or of another kind; names it.
     """
+    return _required(value, dict[str, StoredAlias], "alias file")
+
+
+def require_bundle(value: object) -> dict[str, Any]:
+    """Returns what a bundle says of itself: `format`, `model_id` and the SHA-256 of each of its `members`.
+
+    Raises:
+        UnreadableModel: a field is missing or of another kind; names it.
+    """
+    return _required(value, StoredBundle, "bundle.json")
+
+
+def _required(value: object, kind: Any, what: str) -> dict[str, Any]:
+    _require_depth(value, what)
     try:
-        msgspec.convert(value, dict[_Word, StoredAlias])
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise UnreadableModel(f"the aliases cannot be read: {_reason(error)}") from None
+        msgspec.convert(value, kind)
+        msgspec.json.encode(value)  # raises where a text is not Unicode
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise UnreadableModel(f"the {what} cannot be read: {_reason(error)}") from None
     assert isinstance(value, dict)  # noqa: S101 - it was converted
     return value
 

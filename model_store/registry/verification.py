@@ -6,7 +6,16 @@ from typing import Any
 
 from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE
 from model_store.artifact.reader import open_artifact
-from model_store.errors import ChecksumMismatch, ContextMismatch, ModelStoreError, TrailingData, Truncated
+from model_store.errors import (
+    ChecksumMismatch,
+    ContextMismatch,
+    FileMissing,
+    InvalidInput,
+    ModelStoreError,
+    TrailingData,
+    Truncated,
+    UnreadableModel,
+)
 from model_store.registry.layout import context_of, version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.storage.base import Storage
@@ -26,46 +35,60 @@ def verify_artifact(storage: Storage, metadata: ModelMetadata, state: Mapping[st
     Raises:
         IntegrityError: a file is not the registered one; names the model version and the file.
     """
-    model_id = metadata.model_id
-    prefix = version_prefix(model_id)
+    for name, (expected, payload_bytes) in expected_files(metadata, state).items():
+        require_file(storage, metadata.model_id, name, expected, payload_bytes)
+    require_bound(storage, metadata)
+    return metadata.digest
+
+
+def expected_files(metadata: ModelMetadata, state: Mapping[str, Any]) -> dict[str, tuple[str, int | None]]:
+    """The artifact files of a version: by name, the digest and, where it is known, the bytes of the payload."""
     files: dict[str, tuple[str, int | None]] = {
         ARTIFACT_FILE: (metadata.digest, metadata.payload_bytes),
         **metadata.attachments,
     }
     if kept := state.get("golden"):
-        files[GOLDEN_FILE] = (kept["digest"], None)
-    for name, (expected, payload_bytes) in files.items():
-        try:
-            measured, context = measure_file(storage.path(f"{prefix}/{name}"), payload_bytes)
-        except ModelStoreError as error:
-            raise type(error)(f"{model_id}: the {name} is not intact: {error}") from None
-        if measured != expected:
-            raise ChecksumMismatch(
-                f"{model_id}: the {name} is not the registered one: its digest is {measured}, "
-                f"its manifest says {expected}"
-            )
-        if name == ARTIFACT_FILE and metadata.contract is not None and context != context_of(metadata):
-            raise ContextMismatch(
-                f"{model_id}: the manifest's contract is not the one that the artifact was registered with"
-            )
-    return metadata.digest
+        files.setdefault(GOLDEN_FILE, (kept["digest"], None))
+    return files
 
 
-def measure_file(path: Path, payload_bytes: int | None) -> tuple[str, dict[str, str]]:
-    """The digest of an artifact file, and what it is bound to.
-
-    Args:
-        path: of the file.
-        payload_bytes: what its payload has to have; None when that is not known.
+def require_file(storage: Storage, model_id: str, name: str, expected: str, payload_bytes: int | None) -> None:
+    """Raises unless one file of a version is the registered one.
 
     Raises:
-        IntegrityError: the file is missing, cut, longer than it should be or not an artifact.
+        IntegrityError: it is not; names the model version and the file.
     """
-    if not path.is_file():
+    try:
+        measured = _measure(storage.path(f"{version_prefix(model_id)}/{name}"), payload_bytes)
+    except OSError as error:
+        raise UnreadableModel(f"{model_id}: the {name} cannot be read ({error.strerror})") from None
+    except (FileMissing, InvalidInput) as error:
+        raise UnreadableModel(f"{model_id}: the {name} cannot be read: {error}") from None
+    except ModelStoreError as error:
+        raise type(error)(f"{model_id}: the {name} is not intact: {error}") from None
+    if measured != expected:
+        raise ChecksumMismatch(
+            f"{model_id}: the {name} is not the registered one: its digest is {measured}, its manifest says {expected}"
+        )
+
+
+def require_bound(storage: Storage, metadata: ModelMetadata) -> None:
+    """Raises ContextMismatch unless the artifact was registered with the manifest's contract."""
+    with open_artifact(storage.path(f"{version_prefix(metadata.model_id)}/{ARTIFACT_FILE}")) as artifact:
+        if metadata.contract is not None and artifact.header.context != context_of(metadata):
+            raise ContextMismatch(
+                f"{metadata.model_id}: the manifest's contract is not the one that the artifact was registered with"
+            )
+
+
+def _measure(path: Path, payload_bytes: int | None) -> str:
+    if not path.exists():
         raise Truncated("the file is missing")
     with open_artifact(path) as artifact:
-        if payload_bytes is not None and artifact.payload_bytes < payload_bytes:
+        if payload_bytes is None:
+            return artifact.measure()
+        if artifact.payload_bytes < payload_bytes:
             raise Truncated(f"its payload has {artifact.payload_bytes} bytes, not {payload_bytes}")
-        if payload_bytes is not None and artifact.payload_bytes > payload_bytes:
+        if artifact.payload_bytes > payload_bytes:
             raise TrailingData(f"its payload has {artifact.payload_bytes} bytes, not {payload_bytes}")
-        return artifact.measure(), dict(artifact.header.context)
+        return artifact.measure()

@@ -8,6 +8,9 @@ from typing import Protocol
 class Storage(Protocol):
     """The interface of a registry's storage; keys are paths such as `models/a/b/manifest.json`."""
 
+    parallel_reads: int
+    """How many objects are read at once where many are: 1 for a local storage."""
+
     @property
     def location(self) -> str:
         """The location of the storage, for people."""
@@ -20,10 +23,6 @@ class Storage(Protocol):
 
     def names(self, key: str) -> list[str]:
         """Sorted names of the prefixes directly below a key."""
-
-    @property
-    def parallel_reads(self) -> int:
-        """How many objects are read at once where many are: 1 for a local storage."""
 
     def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
         """The versions of a name, or of all: id, a number that changes with the files, and whether it is final."""
@@ -51,12 +50,6 @@ class Storage(Protocol):
 
     def remove(self, key: str) -> None:
         """Removes everything below a key; ModelNotFound when there is nothing."""
-
-    def leftovers(self, unchanged_seconds: float) -> list[str]:
-        """Keys of what interrupted commands have left and nothing has changed for so long."""
-
-    def remove_leftover(self, key: str) -> None:
-        """Removes one of them."""
 
     def staged(self, name: str) -> AbstractContextManager[Path | None]:
         """A new local directory to fill; None when another process fills one of this name."""

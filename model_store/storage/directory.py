@@ -4,21 +4,27 @@ Objects are written once (put-if-absent), or replaced only by a writer that saw 
 (compare-and-swap); a crash at any point leaves the old content or the new.
 """
 
+import errno
 import hashlib
-import math
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from conventions.regular_files import open_regular
 from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
 from model_store.storage.atomic_file import atomic_write, sync_directory
+from model_store.storage.claims import claimed
 
 _STAGING = ".staging"
 _BLOCK_BYTES = 1 << 20
+_OF_ONE_FILE = frozenset(
+    (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EIO, errno.EINVAL, errno.ENXIO)
+)
+"""Errors that are those of a file, while the rest of the registry can be read."""
 _CLOCK_GRAIN_NS = 100_000_000
 
 
@@ -28,6 +34,9 @@ class DirectoryStorage:
     Args:
         root: the directory; made on the first write.
     """
+
+    parallel_reads = 1
+    """Local files are read fastest one after another."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -66,16 +75,8 @@ class DirectoryStorage:
         with atomic_write(self.path(key)) as target, source.open("rb") as content:
             shutil.copyfileobj(content, target, _BLOCK_BYTES)
 
-    @property
-    def parallel_reads(self) -> int:
-        """1: local files are read fastest one after another."""
-        return 1
-
     def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
-        """The model versions of a name, or of all: id, time of the last change in nanoseconds, whether that is final.
-
-        Two changes within the clock's resolution have the same time, so a time that recent is not final.
-        """
+        """The versions of a name, or of all: id, time of the last change in ns, whether no later one can have it too."""
         settled_before = time.time_ns() - _CLOCK_GRAIN_NS
         found = []
         for each in self.names("models") if name is None else [name]:
@@ -108,17 +109,19 @@ class DirectoryStorage:
 
         Raises:
             ModelNotFound: the file does not exist.
-            UnreadableModel: a directory is in its place, or its mode does not allow to read it.
+            UnreadableModel: this one file cannot be read, such as a directory, a pipe or a block that the disk lost.
             StorageFailed: it cannot be read.
         """
         try:
-            return self.path(key).read_bytes()
+            with open_regular(self.path(key)) as file:
+                return file.read()
         except FileNotFoundError:
+            if self.path(key).is_symlink():
+                raise UnreadableModel(f"{self.path(key)}: a link that leads nowhere") from None
             raise ModelNotFound(f"{self.path(key)}: there is no such file") from None
-        except (IsADirectoryError, PermissionError) as error:
-            # The damage of one object; the others can be read.
-            raise UnreadableModel(f"{self.path(key)}: cannot be read ({error.strerror})") from None
         except OSError as error:
+            if error.errno in _OF_ONE_FILE:
+                raise UnreadableModel(f"{self.path(key)}: cannot be read ({error.strerror})") from None
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
@@ -184,34 +187,7 @@ class DirectoryStorage:
             raise ModelNotFound(f"{target}: there is nothing to remove") from None
         except OSError as error:
             raise StorageFailed(f"{target}: cannot be removed ({error.strerror})") from None
-        shutil.rmtree(grave, ignore_errors=True)
-
-    def leftovers(self, unchanged_seconds: float) -> list[str]:
-        """Staging directories and partial files that nothing has changed for so long.
-
-        Args:
-            unchanged_seconds: younger ones may belong to a command that still works.
-        """
-        before = time.time() - unchanged_seconds
-        staging = self._root / _STAGING
-        found = list(staging.iterdir()) if staging.is_dir() else []
-        found += [path for path in self._root.rglob(".*.partial") if staging not in path.parents]
-        return sorted(str(path.relative_to(self._root)) for path in found if _last_change(path) < before)
-
-    def remove_leftover(self, key: str) -> None:
-        """Removes one of them.
-
-        Raises:
-            StorageFailed: it cannot be removed.
-        """
-        path = self.path(key)
-        try:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageFailed(f"{path}: cannot be removed ({error.strerror})") from None
+        _destroy(grave)
 
     def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
         """Replaces an object's content.
@@ -236,26 +212,30 @@ class DirectoryStorage:
     def staged(self, name: str) -> Iterator[Path | None]:
         """A new directory to fill; None while another process fills one of this name.
 
-        Removed at the end of the block, unless it was published. It lies in a directory that claims the name until the
-        end of the block, so the removal never touches another process's files.
+        Removed at the end of the block, unless it was published. What a process that has ended left there is removed.
         """
-        claim = self._root / _STAGING / name
-        staging = claim / "filled"
+        place = self._root / _STAGING / name
+        staging = place / "filled"
         try:
-            claim.parent.mkdir(parents=True, exist_ok=True)
-            claim.mkdir()
-            staging.mkdir()
+            place.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            if not claim.parent.is_dir():
-                raise StorageFailed(f"{self._root}: not a directory that a registry can be kept in") from None
-            yield None
-            return
+            raise StorageFailed(f"{self._root}: not a directory that a registry can be kept in") from None
         except OSError as error:
             raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(claim, ignore_errors=True)
+        with ExitStack() as held:
+            try:
+                if not held.enter_context(claimed(place)):
+                    yield None
+                    return
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+                staging.mkdir()
+            except OSError as error:
+                raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
+            try:
+                yield staging
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
 
     def publish(self, staging: Path, key: str) -> bool:
         """Publishes a filled directory under a key, atomically; false when the key exists.
@@ -298,15 +278,13 @@ class DirectoryStorage:
             lock.release()
 
 
-def _last_change(path: Path) -> float:
-    """When something below a path was last changed, seconds; the future when it is gone."""
-    newest = 0.0
-    with suppress(OSError):
-        newest = path.lstat().st_mtime
-        for each in path.rglob("*") if path.is_dir() else ():
-            newest = max(newest, each.lstat().st_mtime)
-        return newest
-    return math.inf
+def _destroy(path: Path) -> None:
+    """Removes a file, a link or a directory with all that it holds; what cannot be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _etag(content: bytes) -> str:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,8 @@ from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 from model_store.storage.s3_clients import object_store
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
-_PARALLEL_READS = 32
+_PARTS_OF_A_FILE = 4
+"""`models/<name>/<model id>/<file>`."""
 
 
 class S3Storage:
@@ -31,6 +32,9 @@ class S3Storage:
         bucket: the bucket's name.
         prefix: without slashes at its ends; may be empty.
     """
+
+    parallel_reads = 32
+    """Objects that are read at once where many are."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self._bucket = bucket
@@ -89,11 +93,6 @@ class S3Storage:
     def names(self, key: str) -> list[str]:
         """Names right below a key that have objects below them, sorted."""
         return sorted({name for name, _ in self._split(key) if not name.startswith(".")})
-
-    @property
-    def parallel_reads(self) -> int:
-        """Objects are read so many at once."""
-        return _PARALLEL_READS
 
     def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
         """The model versions of a name, or of all: id and a number made of the ETags of its objects.
@@ -201,38 +200,14 @@ class S3Storage:
                 batch = names[start : start + _MAX_KEYS_REMOVED_AT_ONCE]
                 obstore.delete(self._store, [self._full(f"{key}/{name}") for name in batch])
 
-    def leftovers(self, unchanged_seconds: float) -> list[str]:
-        """Versions that never got their manifest and that nothing has changed for so long.
-
-        Args:
-            unchanged_seconds: younger ones may belong to a command that still works.
-        """
+    def unfinished(self, older_than_seconds: int) -> list[str]:
+        """The keys of versions without a manifest, all of whose objects are older than a number of seconds."""
         import obstore
 
-        start = self._full("models/")
-        newest: dict[str, datetime] = {}
-        whole: set[str] = set()
         with self._failures("models", "listed"):
-            for page in obstore.list(self._store, start.rstrip("/")):
-                for item in page:
-                    name, version, *rest = [*item["path"].removeprefix(start).split("/", 2), "", ""][:3]
-                    if version.startswith(".") or not rest[0]:
-                        continue
-                    key = f"models/{name}/{version}"
-                    newest[key] = max(newest.get(key, item["last_modified"]), item["last_modified"])
-                    if rest[0] == MANIFEST_FILE:
-                        whole.add(key)
-        before = datetime.now(UTC) - timedelta(seconds=unchanged_seconds)
-        return sorted(key for key, changed in newest.items() if key not in whole and changed < before)
-
-    def remove_leftover(self, key: str) -> None:
-        """Removes one of them.
-
-        Raises:
-            StorageFailed: it cannot be removed.
-        """
-        with suppress(ModelNotFound):
-            self.remove(key)
+            items = [item for page in obstore.list(self._store, self._full("models")) for item in page]
+        changes = ((item["path"].removeprefix(self._full("")).lstrip("/"), item["last_modified"]) for item in items)
+        return _unfinished(changes, datetime.now(UTC) - timedelta(seconds=older_than_seconds))
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:
@@ -295,6 +270,20 @@ class S3Storage:
         except (BaseError, OSError) as error:
             detail = " ".join(str(error).split())[:300]
             raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({detail})") from None
+
+
+def _unfinished(changes: Iterable[tuple[str, datetime]], oldest: datetime) -> list[str]:
+    youngest: dict[str, datetime] = {}
+    whole: set[str] = set()
+    for path, moment in changes:
+        parts = path.split("/")
+        if len(parts) != _PARTS_OF_A_FILE or parts[2].startswith("."):
+            continue
+        key = "/".join(parts[:3])
+        youngest[key] = max(youngest.get(key, moment), moment)
+        if parts[3] == MANIFEST_FILE:
+            whole.add(key)
+    return sorted(key for key, moment in youngest.items() if key not in whole and moment < oldest)
 
 
 def _number(tags: list[str]) -> int:

@@ -1,0 +1,89 @@
+"""Leftovers of processes that were ended: unfinished versions and files, and in S3 objects without a manifest."""
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from model_store.errors import ModelNotFound
+from model_store.storage.base import Storage
+from model_store.storage.claims import claimed, claimed_place, is_claim
+from model_store.storage.s3 import S3Storage
+
+STAGING = ".staging"
+UNFINISHED_SECONDS = 3600
+"""A `*.partial` file that nobody has written for so long is left over."""
+ORPHAN_SECONDS = 24 * 3600
+"""Objects in S3 below a version's key without a manifest, all of them this old, are left over."""
+
+
+def leftovers(storage: Storage) -> list[str]:
+    """The keys of what can be removed, sorted; removes nothing.
+
+    In a directory: what lies in `.staging` of processes that have ended, and `*.partial` files that are an hour old.
+    In S3: objects of registrations that have had no manifest for a day.
+
+    Raises:
+        StorageFailed: the storage cannot be read.
+    """
+    if isinstance(storage, S3Storage):
+        return storage.unfinished(ORPHAN_SECONDS)
+    root = storage.path("")
+    return sorted(str(path.relative_to(root)) for path in [*_abandoned(root / STAGING), *_partial(root)])
+
+
+def remove_leftovers(storage: Storage) -> list[str]:
+    """Removes what `leftovers` names; returns the keys that are gone.
+
+    Raises:
+        StorageFailed: the storage cannot be read or written.
+    """
+    if isinstance(storage, S3Storage):
+        found = leftovers(storage)
+        for key in found:
+            with suppress(ModelNotFound):
+                storage.remove(key)
+        return found
+    return [key for key in leftovers(storage) if _remove(storage.path(key))]
+
+
+def _abandoned(staging: Path) -> list[Path]:
+    found = set()
+    with suppress(OSError):
+        for path in staging.iterdir():
+            place = claimed_place(path) if is_claim(path) else path
+            with suppress(OSError), claimed(place) as free:
+                if free:
+                    found.add(place if place.exists() or place.is_symlink() else path)
+    return sorted(found)
+
+
+def _partial(root: Path) -> list[Path]:
+    oldest = time.time() - UNFINISHED_SECONDS
+    found = []
+    for directory, below, files in os.walk(root):
+        below[:] = [name for name in below if name != STAGING]
+        for name in files:
+            path = Path(directory) / name
+            with suppress(OSError):
+                if name.startswith(".") and name.endswith(".partial") and path.lstat().st_mtime < oldest:
+                    found.append(path)
+    return found
+
+
+def _remove(path: Path) -> bool:
+    if path.parent.name == STAGING and not is_claim(path):
+        with suppress(OSError), claimed(path) as free:
+            return free and _gone(path)
+        return False
+    return _gone(path)
+
+
+def _gone(path: Path) -> bool:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+    return not path.exists()

@@ -1,0 +1,30 @@
+"""Writes a file at a key whatever is in its place: a directory, a link, a file where a directory belongs."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from model_store.errors import ModelNotFound
+from model_store.storage.base import Storage
+
+
+def replace(target: Storage, key: str, source: Path) -> None:
+    """Writes a file at a key, whatever is in its place now.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    clear(target, key)
+    target.replace_file(key, source)
+
+
+def clear(target: Storage, key: str, *, for_directory: bool = False) -> None:
+    """Moves a directory out of a file's place, and a file or a link out of a directory's."""
+    if target.location.startswith("s3://"):
+        return
+    root, parts = target.path(""), Path(key).parts
+    for length in range(1, len(parts) + 1):
+        place = root.joinpath(*parts[:length])
+        wants_directory = for_directory or length < len(parts)
+        if place.is_symlink() or (place.exists() and place.is_dir() is not wants_directory):
+            with suppress(ModelNotFound):
+                target.remove("/".join(parts[:length]))

@@ -1,0 +1,270 @@
+"""Brings back what is damaged or missing in one storage from another; each file is checked before it is written.
+
+A damaged file of the source is never written. A file that is intact in the target stays. Killed at any point, the same
+call finishes what is left.
+"""
+
+import os
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conventions.artifact_files import KEPT_FILES, MANIFEST_FILE, STATE_FILE
+from conventions.regular_files import parse_json
+from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
+from model_store.registry.damage import file_damage, read_manifest, version_ids
+from model_store.registry.layout import version_prefix
+from model_store.registry.log_repair import repair_log
+from model_store.registry.placing import clear, replace
+from model_store.registry.progress import Step, no_step
+from model_store.registry.registry import ModelRegistry
+from model_store.registry.schema import require_aliases
+from model_store.storage.base import Storage
+
+_FILES = (*KEPT_FILES, STATE_FILE)
+
+
+@dataclass
+class Outcome:
+    """The result of bringing files back."""
+
+    copied: list[str] = field(default_factory=list)
+    """The keys that were written."""
+    present: int = 0
+    """How many files were intact already."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """The keys that stay damaged, each with the reason."""
+    _measured: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def source_damage(self, source: Storage, model_id: str) -> dict[str, str]:
+        """The damage of a version of the source; measured once."""
+        if model_id not in self._measured:
+            try:
+                self._measured[model_id] = file_damage(source, model_id)
+            except ModelNotFound as error:
+                self._measured[model_id] = {MANIFEST_FILE: str(error)}
+        return self._measured[model_id]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"copied": self.copied, "present": self.present, "damaged": dict(sorted(self.damaged.items()))}
+
+
+def repair(registry: ModelRegistry, source: Storage, step: Step = no_step) -> Outcome:
+    """Brings back what is damaged or missing in a registry from a backup or another registry.
+
+    A version that the registry's audit log says was deleted stays deleted.
+
+    Args:
+        registry: to repair.
+        source: a backup or another registry.
+        step: gets the progress.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it.
+        InvalidInput: the source holds no registry.
+        StorageFailed: one of the two cannot be read or written.
+    """
+    registry.require_right("restore", "")
+    require_registry(source)
+    outcome = Outcome()
+    repair_log(source, registry.storage, outcome.copied, outcome.damaged)
+    registry.audit.append("repair", reason=source.location)
+    return bring_back(source, registry.storage, outcome, deleted_versions(registry), step)
+
+
+def require_registry(source: Storage) -> None:
+    """Raises InvalidInput unless a storage holds a registry."""
+    if not source.names("models"):
+        raise InvalidInput(f"{source.location}: holds no registry; name a backup or another registry")
+
+
+def deleted_versions(registry: ModelRegistry) -> set[str]:
+    """The versions that were deleted by somebody, as far as the audit log can be read."""
+    found: set[str] = set()
+    with suppress(ModelStoreError):
+        for record in registry.audit.records():
+            if record.action == "delete":
+                found.add(record.model_id)
+            elif record.action in ("register", "import"):
+                found.discard(record.model_id)
+    return found
+
+
+def bring_back(
+    source: Storage,
+    target: Storage,
+    outcome: Outcome,
+    without: Collection[str] = (),
+    step: Step = no_step,
+    *,
+    strict: bool = False,
+) -> Outcome:
+    """Copies versions, version numbers and aliases that are damaged or missing in the target.
+
+    Args:
+        source: where the files come from.
+        target: where they go.
+        outcome: is filled and returned.
+        without: versions that are not brought back when they are missing.
+        step: gets the progress.
+        strict: raises VersionConflict where both hold intact, different manifests; otherwise names them.
+
+    Raises:
+        VersionConflict: as said.
+        StorageFailed: one of the two cannot be read or written.
+    """
+    theirs = version_ids(source)
+    wanted = sorted({*theirs, *version_ids(target)})
+    for number, model_id in enumerate(wanted):
+        step(number, len(wanted), model_id)
+        try:
+            prefix = version_prefix(model_id)
+        except ModelNotFound as error:
+            outcome.damaged[f"models/{model_id}"] = str(error)
+            continue
+        if not is_directory(target, prefix):
+            if model_id not in without:
+                _bring_version(source, target, model_id, outcome)
+        else:
+            _bring_files(source, target, model_id, outcome, strict=strict)
+    _bring_numbers(source, target, outcome)
+    _bring_aliases(source, target, outcome)
+    return outcome
+
+
+def is_directory(storage: Storage, prefix: str) -> bool:
+    """Whether there are files below a prefix; in a directory, whether it is one and no link."""
+    if storage.location.startswith("s3://"):
+        return storage.exists(prefix)
+    path = storage.path(prefix)
+    return path.is_dir() and not path.is_symlink()
+
+
+def _bring_version(source: Storage, target: Storage, model_id: str, outcome: Outcome) -> None:
+    """A version that is missing as a whole appears as a whole."""
+    prefix = version_prefix(model_id)
+    if damage := outcome.source_damage(source, model_id):
+        outcome.damaged.update(_in_both(prefix, damage))
+        return
+    clear(target, prefix, for_directory=True)
+    with target.staged(model_id) as staging:
+        if staging is None:
+            raise VersionConflict(f"{model_id} is being written by somebody else right now; try again")
+        names = [name for name in _FILES if source.exists(f"{prefix}/{name}")]
+        for name in names:
+            copy_synced(source.path(f"{prefix}/{name}"), staging / name)
+        if not target.publish(staging, prefix):
+            raise VersionConflict(f"{model_id} was registered by somebody else at the same time; try again")
+    outcome.copied += [f"{prefix}/{name}" for name in names]
+
+
+def _bring_files(source: Storage, target: Storage, model_id: str, outcome: Outcome, *, strict: bool) -> None:
+    prefix = version_prefix(model_id)
+    damage = file_damage(target, model_id)
+    if MANIFEST_FILE in damage:
+        # The manifest makes the version, so the files that it speaks of come first.
+        for name in _FILES:
+            if name != MANIFEST_FILE and source.exists(f"{prefix}/{name}") and not target.exists(f"{prefix}/{name}"):
+                _bring_file(source, target, model_id, name, outcome, {})
+        if _bring_file(source, target, model_id, MANIFEST_FILE, outcome, damage):
+            damage = file_damage(target, model_id)
+        else:
+            return
+    elif not _same_manifest(source, target, model_id, outcome, strict=strict):
+        outcome.damaged.update({f"{prefix}/{name}": reason for name, reason in damage.items()})
+        return
+    for name in sorted(damage):
+        _bring_file(source, target, model_id, name, outcome, damage)
+    there = [name for name in _FILES if name not in damage and target.exists(f"{prefix}/{name}")]
+    outcome.present += len([name for name in there if f"{prefix}/{name}" not in outcome.copied])
+    for name in KEPT_FILES:
+        # A version need not be signed, so a missing signature is found only in the source.
+        if name not in damage and name not in there and source.exists(f"{prefix}/{name}"):
+            _bring_file(source, target, model_id, name, outcome, {name: f"{model_id}: the {name} is missing"})
+
+
+def _same_manifest(source: Storage, target: Storage, model_id: str, outcome: Outcome, *, strict: bool) -> bool:
+    """Whether two intact manifests are equal; a source without a readable one contradicts nothing."""
+    try:
+        theirs = read_manifest(source, model_id)
+    except (ModelNotFound, UnreadableModel):
+        return True
+    if theirs.manifest() == read_manifest(target, model_id).manifest():
+        return True
+    key = f"{version_prefix(model_id)}/{MANIFEST_FILE}"
+    message = f"{target.location}/{key}: holds something else than {source.location}; neither was changed"
+    if strict:
+        raise VersionConflict(message)
+    outcome.damaged[key] = message
+    return False
+
+
+def _bring_file(
+    source: Storage, target: Storage, model_id: str, name: str, outcome: Outcome, damage: dict[str, str]
+) -> bool:
+    prefix = version_prefix(model_id)
+    key = f"{prefix}/{name}"
+    if not source.exists(key):
+        outcome.damaged[key] = f"{damage.get(name, name)}; {source.location} has no such file"
+        return False
+    theirs = outcome.source_damage(source, model_id)
+    # A state says nothing of the manifest; every other file is checked against it.
+    if name in theirs or (MANIFEST_FILE in theirs and name != STATE_FILE):
+        outcome.damaged.update(_in_both(prefix, {name: theirs.get(name, theirs.get(MANIFEST_FILE, ""))}))
+        return False
+    replace(target, key, source.path(key))
+    outcome.copied.append(key)
+    return True
+
+
+def _in_both(prefix: str, damage: dict[str, str]) -> dict[str, str]:
+    return {f"{prefix}/{name}": f"damaged in the source, too: {reason}" for name, reason in damage.items()}
+
+
+def _bring_numbers(source: Storage, target: Storage, outcome: Outcome) -> None:
+    """Version numbers that are taken stay taken."""
+    for name in source.names("models"):
+        claims = f"models/{name}/.versions"
+        taken = set(target.keys(claims))
+        for key in source.keys(claims):
+            with suppress(UnreadableModel):
+                if key not in taken and target.put_if_absent(key, source.read(key)):
+                    outcome.copied.append(key)
+
+
+def _bring_aliases(source: Storage, target: Storage, outcome: Outcome) -> None:
+    for key in sorted({*source.keys("aliases"), *target.keys("aliases")}):
+        ours = alias_damage(target, key)
+        if not ours:
+            outcome.present += 1
+            continue
+        if theirs := alias_damage(source, key):
+            outcome.damaged[key] = ours if not source.exists(key) else f"damaged in the source, too: {theirs}"
+            continue
+        replace(target, key, source.path(key))
+        outcome.copied.append(key)
+
+
+def alias_damage(storage: Storage, key: str) -> str:
+    """Why an alias file cannot be read; empty when it is intact."""
+    try:
+        require_aliases(parse_json(storage.read(key)))
+    except ModelNotFound:
+        return f"{key}: missing"
+    except ValueError:
+        return f"{key}: not JSON"
+    except UnreadableModel as error:
+        return f"{key}: {error}"
+    return ""
+
+
+def copy_synced(source: Path, target: Path) -> None:
+    """Copies a file into a staging directory."""
+    with source.open("rb") as content, target.open("xb") as file:
+        shutil.copyfileobj(content, file, 1 << 20)
+        file.flush()
+        os.fsync(file.fileno())
