@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,14 @@ class _Version:
     """Of its manifest, known before a file is written."""
 
 
+@dataclass
+class Given:
+    """Ids and numbers that this process gave out last in one registry: the next registration need not ask for them."""
+
+    ids: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    numbers: dict[str, int] = field(default_factory=dict)
+
+
 class Registration:
     """Registers models in one registry.
 
@@ -53,19 +61,16 @@ class Registration:
         storage: the registry's.
         audit: the registry's.
         actor: who registers.
+        given: what this process has given out in this registry.
         encrypt: whether artifacts are encrypted.
     """
 
-    def __init__(self, storage: Storage, audit: AuditLog, actor: str, *, encrypt: bool) -> None:
+    def __init__(self, storage: Storage, audit: AuditLog, actor: str, given: "Given", *, encrypt: bool) -> None:
         self._storage = storage
         self._audit = audit
         self._actor = actor
         self._encrypt = encrypt
-        self._given: deque[str] = deque(maxlen=_REMEMBERED)
-        """The ids that this process gave last: the next registration of the same second gets another one at once."""
-
-        self._numbers: dict[str, int] = {}
-        """The number that this process claimed last of each name."""
+        self._given = given
 
     def register(self, prepared: "Prepared", request: RegistrationRequest, persistence: SecureModelPersistence) -> str:
         """Registers a model as a new version and returns its id.
@@ -81,8 +86,8 @@ class Registration:
         name, kind = request.model_name, prepared.model_type
         # Two versions of one second: the number, which no other version has, tells them apart.
         for model_id in (new_model_id(name, kind, moment), new_model_id(name, kind, moment, number)):
-            if model_id not in self._given and self._try_to_register(candidate, model_id, number, moment):
-                self._given.append(model_id)
+            if model_id not in self._given.ids and self._try_to_register(candidate, model_id, number, moment):
+                self._given.ids.append(model_id)
                 return model_id
         raise VersionConflict(f"{new_model_id(name, kind, moment, number)} exists already; register the model again")
 
@@ -206,10 +211,10 @@ class Registration:
     def _claim_version(self, model_name: str) -> int:
         """Claims the next version number of a name; a failed registration does not release it."""
         claims = f"models/{model_name}/.versions"
-        number = (self._numbers.get(model_name) or self._last_claimed(claims)) + 1
+        number = (self._given.numbers.get(model_name) or self._last_claimed(claims)) + 1
         while not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):
             number += 1
-        self._numbers[model_name] = number
+        self._given.numbers[model_name] = number
         self._storage.put_best_effort(f"{claims}/{_LAST}", str(number).encode())
         return number
 

@@ -12,7 +12,6 @@ by compare-and-swap only, and `signature.json` when the version is signed. `main
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -28,7 +27,7 @@ from model_store.registry.acting import ActingReader
 from model_store.registry.audit import REFUSED
 from model_store.registry.layout import context_of, json_bytes, now, storage_at, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
-from model_store.registry.registration import Registration, enter_status
+from model_store.registry.registration import Given, Registration, enter_status
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
 from model_store.registry.reserve import keep_reserve
 from model_store.registry.schema import require_state
@@ -67,10 +66,7 @@ class ModelRegistry(ActingReader):
         super().__init__(storage_at(location), actor, policy)
         self._given_keys = keys
         self._encrypt = encrypt
-
-    @cached_property
-    def _registration(self) -> Registration:
-        return Registration(self.storage, self.audit, self.actor, encrypt=self._encrypt)
+        self._given = Given()
 
     @property
     def keys(self) -> Keyring:
@@ -150,7 +146,8 @@ class ModelRegistry(ActingReader):
         persistence = SecureModelPersistence(
             keys=self.keys, default_compression=request.compression, default_format=prepared.serializer
         )
-        model_id = self._registration.register(prepared, request, persistence)
+        registration = Registration(self.storage, self.audit, self.actor, self._given, encrypt=self._encrypt)
+        model_id = registration.register(prepared, request, persistence)
         keep_reserve(self.storage)
         return model_id
 
@@ -187,7 +184,7 @@ class ModelRegistry(ActingReader):
         return model, metadata
 
     def require_key(self, model_id: str) -> None:
-        """Raises KeyNotFound unless a key opens a model version's artifact, or the artifact is not encrypted.
+        """Raises KeyNotFound unless a key opens a model version's artifact, or it is not encrypted.
 
         Raises:
             ModelNotFound, KeyNotFound, KeyUnwrap, KeyCommitment, HeaderAuthentication: names the keys that would.

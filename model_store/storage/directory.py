@@ -76,7 +76,7 @@ class DirectoryStorage:
             shutil.copyfileobj(content, target, _BLOCK_BYTES)
 
     def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
-        """The versions of a name, or of all: id, time of the last change in ns, whether no later one can have it too."""
+        """The versions of a name, or of all: id, time of the last change in ns, whether that is final."""
         settled_before = time.time_ns() - _CLOCK_GRAIN_NS
         found = []
         for each in self.names("models") if name is None else [name]:

@@ -107,16 +107,12 @@ _add(
     lambda run: pickled(call(name("__builtin__.eval"), text(f"__import__('os').system({run!r})"))),
     pickled(call(name("__builtin__.set"), of([1]))),
 )  # fmt: skip
-_add(
-    "a harmless module's own import", "name",
-    lambda run: pickled(call(named_later(text("numpy"), text("os.system")), text(run))),
-    _in_a_list(named_later(text("numpy"), text("log1p"))),
-)  # fmt: skip
-_add(
-    "a function of a library that runs text", "name",
-    lambda run: pickled(call(name("numpy.f2py.crackfortran.myeval"), text(run))),
-    _in_a_list(name("numpy.log1p")),
-)  # fmt: skip
+_add("a harmless module's own import", "name",
+     lambda run: pickled(call(named_later(text("numpy"), text("os.system")), text(run))),
+     _in_a_list(named_later(text("numpy"), text("log1p"))))  # fmt: skip
+_add("a function of a library that runs text", "name",
+     lambda run: pickled(call(name("numpy.f2py.crackfortran.myeval"), text(run))),
+     _in_a_list(name("numpy.log1p")))  # fmt: skip
 _add("a pickle inside a pickle", "name", lambda run: pickled(call(name("_pickle.loads"), data(b""))), _PLAIN)
 _add("code as data", "name", lambda run: pickled(call(name("types.CodeType"))), _PLAIN)
 _add("a name that is not text", "instruction", pickled(whole(1), text("system"), b"\x93"), _PLAIN)
@@ -222,18 +218,10 @@ _add("a class as the model", "held", pickled(name(LOGISTIC)), _MODEL)
 
 _add("items set in an object", "container", pickled(made(LOGISTIC), text("a"), of(1), SETITEM),
      pickled(made("sklearn.utils._bunch.Bunch"), text("a"), of(1), SETITEM))  # fmt: skip
-_add(
-    "items appended to an object",
-    "container",
-    pickled(made(LOGISTIC), of(1), APPEND),
-    pickled(EMPTY_LIST, of(1), APPEND),
-)
-_add(
-    "items added to a list",
-    "container",
-    pickled(EMPTY_LIST, MARK, of(1), ADDITEMS),
-    pickled(EMPTY_SET, MARK, of(1), ADDITEMS),
-)
+_add("items appended to an object", "container", pickled(made(LOGISTIC), of(1), APPEND),
+     pickled(EMPTY_LIST, of(1), APPEND))  # fmt: skip
+_add("items added to a list", "container", pickled(EMPTY_LIST, MARK, of(1), ADDITEMS),
+     pickled(EMPTY_SET, MARK, of(1), ADDITEMS))  # fmt: skip
 _add("a key that runs code when it is compared", "key", pickled(EMPTY_DICT, made(LOGISTIC), of(1), SETITEM),
      pickled(EMPTY_DICT, text("a"), of(1), SETITEM), family=CODE)  # fmt: skip
 
@@ -257,24 +245,15 @@ def _doubling(depth: int) -> bytes:
 _add("lists that hold each other", "nesting", pickled(_doubling(60)), pickled(_doubling(6)))
 _add("a list that lies in itself", "nesting", pickled(EMPTY_LIST, b"q\x00", b"h\x00", APPEND), pickled(_doubling(1)))
 _VOTING = "sklearn.ensemble._voting.VotingClassifier"
-_add(
-    "an ensemble that is its own member",
-    "nesting",
-    pickled(made(_VOTING), b"q\x00", attributes(final_estimator_=b"h\x00"), BUILD),
-    pickled(made(_VOTING), b"q\x00", attributes(final_estimator_=made(_VOTING)), BUILD),
-)
-_add(
-    "ensembles that are each other's members",
-    "nesting",
-    pickled(
-        made(_VOTING), b"q\x00",
-        attributes(final_estimator_=made(_VOTING, attributes(estimators_=EMPTY_LIST + b"h\x00" + APPEND))), BUILD,
-    ),
-    pickled(
-        made(_VOTING), b"q\x00",
-        attributes(final_estimator_=made(_VOTING, attributes(estimators_=EMPTY_LIST + made(LOGISTIC) + APPEND))), BUILD,
-    ),
-)  # fmt: skip
+
+
+def _voting(member: bytes) -> bytes:
+    return pickled(made(_VOTING), b"q\x00", attributes(final_estimator_=member), BUILD)
+
+
+_add("an ensemble that is its own member", "nesting", _voting(b"h\x00"), _voting(made(_VOTING)))
+_add("ensembles that are each other's members", "nesting", _voting(made(_VOTING, attributes(final_estimator_=b"h\x00"))),
+     _voting(made(_VOTING, attributes(final_estimator_=made(LOGISTIC)))))  # fmt: skip
 _add("a number of the memo that nobody put", "memo", pickled(b"h\x05"), pickled(of(1), b"q\x05", b"0", b"h\x05"))
 _add("a value that is not there", "stack", pickled(APPEND), _PLAIN)
 _add("a mark that is not there", "stack", pickled(b"t"), _PLAIN)
