@@ -15,6 +15,7 @@ from model_store.artifact.reader import open_artifact
 from model_store.artifact.rotation import rotate_artifact
 from model_store.errors import InUse, KeyNotFound, ModelNotFound, ModelStoreError, UnreadableModel
 from model_store.keys.slot import KeyProvider
+from model_store.registry.access_file import ACCESS_FILE, admins_of, parse_access, read_access
 from model_store.registry.aliases import Aliases
 from model_store.registry.damage import version_ids
 from model_store.registry.layout import version_prefix
@@ -27,6 +28,7 @@ from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.reserve import keep_reserve, record_removal
 from model_store.registry.verification import expected_files
+from model_store.storage.base import Storage
 
 ROLLBACK_WINDOW = 5
 """Last different versions of each environment that are kept for a rollback."""
@@ -67,7 +69,14 @@ def verify_everything(
         for subject, reason in misplaced(registry.storage).items():
             yield Finding(subject, intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
         yield from _alias_findings(registry)
+        if registry.storage.exists(ACCESS_FILE):
+            yield _finding("access", lambda: _described_access(registry.storage))
         yield _finding("audit", lambda: prove_audit_log(registry))
+
+
+def _described_access(storage: Storage) -> str:
+    content = read_access(storage) or b""
+    return f"admins: {', '.join(admins_of(parse_access(content, storage.location)))}"
 
 
 def _alias_findings(registry: ModelRegistry) -> Iterator[Finding]:
@@ -238,11 +247,14 @@ def cleanup_directory(registry: ModelRegistry, directory: Path, keep_latest: int
         FileMissing: there is no such directory.
         StorageFailed: the audit log cannot be written, or a file cannot be removed.
     """
+    if not dry_run:
+        registry.require_right("cleanup", str(directory))
     going = cleanup_model_files(directory, keep_latest, dry_run=True)
-    if dry_run:
+    if dry_run or not going:
         return going
-    registry.require_right("cleanup", "")
-    record_removal(registry.audit, registry.storage, "cleanup", reason=f"{directory}: {len(going)} model files")
+    reason = f"the latest {keep_latest} of each model are kept"
+    place, files = str(directory.resolve()), [Path(each).name for each in going]
+    record_removal(registry.audit, registry.storage, "cleanup", reason=reason, directory=place, files=files)
     return cleanup_model_files(directory, keep_latest, dry_run=False)
 
 

@@ -22,14 +22,16 @@ def keep_reserve(storage: Storage) -> None:
         storage.put_best_effort(RESERVE_KEY, os.urandom(_RESERVE_BYTES))
 
 
-def record_removal(audit: AuditLog, storage: Storage, action: str, model_id: str = "", reason: str = "") -> None:
+def record_removal(
+    audit: AuditLog, storage: Storage, action: str, model_id: str = "", reason: str = "", **details: Any
+) -> None:
     """Records a removal before it is done; on a full disk the reserve makes room for the record.
 
     Raises:
         StorageFailed: the record cannot be written even so; nothing may be removed.
     """
     try:
-        audit.append(action, model_id, reason)
+        audit.append(action, model_id, reason, **details)
     except StorageFailed:
         if not _is_local(storage) or is_read_only(storage):
             raise
@@ -38,7 +40,7 @@ def record_removal(audit: AuditLog, storage: Storage, action: str, model_id: str
             with suppress(OSError):
                 storage.path(key).unlink()
                 try:
-                    audit.append(action, model_id, reason)
+                    audit.append(action, model_id, reason, **details)
                 except StorageFailed as error:
                     failure = error
                 else:

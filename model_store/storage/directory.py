@@ -120,7 +120,7 @@ class DirectoryStorage:
                 raise UnreadableModel(f"{self.path(key)}: a link that leads nowhere") from None
             raise ModelNotFound(f"{self.path(key)}: there is no such file") from None
         except OSError as error:
-            if error.errno in _OF_ONE_FILE:
+            if error.errno in _OF_ONE_FILE and self._root.is_dir():
                 raise UnreadableModel(f"{self.path(key)}: cannot be read ({error.strerror})") from None
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
 
@@ -279,7 +279,7 @@ class DirectoryStorage:
 
 
 def _destroy(path: Path) -> None:
-    """Removes a file, a link or a directory with all that it holds; what cannot be removed stays."""
+    """Removes a file, a link or a directory with all that it holds, as far as the system allows."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

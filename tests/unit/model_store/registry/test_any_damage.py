@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
+from model_store.errors import ModelStoreError
 from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
 from model_store.registry.layout import storage_at
@@ -152,7 +153,9 @@ def test_every_command_goes_on_or_says_what_is_damaged(
 def test_a_backup_mends_exactly_what_is_damaged(whole: tuple[Path, list[str]], memory: Path, damage: str) -> None:
     top, ids = whole
     files = [file for file in _files(top) if file != ".index.json" and ".versions" not in file]
-    files = [file for file in files if not file.startswith((".reserve", "audit/head")) and "policy" not in file]
+    files = [
+        file for file in files if not file.startswith((".reserve", "audit/head")) and file != "access.json"
+    ]  # no backup has it
     last = max(file for file in files if file.startswith("audit"))
     for number, file in enumerate(files):
         # The log's end has no record after it that could tell.
@@ -235,3 +238,17 @@ def test_nothing_that_may_have_an_alias_or_be_deployed_is_cleaned_up(
     going, kept = cleanup(registry, 1, dry_run=True)
     assert going == []
     assert "may have an alias" in kept[ids[1]]
+
+
+@pytest.mark.parametrize("damage", ["empty", "a list", "not JSON", "cut", "directory"])
+def test_a_damaged_policy_is_named_and_gives_no_rights(
+    whole: tuple[Path, list[str]], tmp_path: Path, damage: str
+) -> None:
+    top, ids = whole
+    shutil.copytree(top / "registry", tmp_path / "registry")
+    DAMAGES[damage](tmp_path / "registry" / "access.json")
+    registry = ModelRegistry(tmp_path / "registry", keys=Keyring.of(KEY))
+    assert [model.model_id for model in registry.list_models()] == ids
+    with pytest.raises(ModelStoreError, match=r"access\.json"):
+        registry.update_model_status(ids[1], "archived")
+    assert "access" in {finding.subject for finding in verify_everything(registry) if not finding.intact}

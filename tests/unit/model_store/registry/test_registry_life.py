@@ -289,7 +289,9 @@ def test_a_bundle_for_a_directory_is_named_after_its_version(registry: ModelRegi
     (tmp_path / "export").mkdir()
     for model_id in (first, second):
         export_model(registry, model_id, tmp_path / "export")
-    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [f"{first}.bundle", f"{second}.bundle"]
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == sorted(
+        [f"{first}.bundle", f"{second}.bundle"]
+    )
     other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY))
     assert import_model(other, tmp_path / "export" / f"{second}.bundle") == second
 

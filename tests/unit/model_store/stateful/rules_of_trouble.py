@@ -3,8 +3,10 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from model_store.registry.backups import repair, restore
+from model_store.registry.backups import restore
+from model_store.registry.layout import storage_at
 from model_store.registry.maintenance import verify_everything
+from model_store.registry.repair import repair
 from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of
 from tests.unit.model_store.stateful.expected import ExpectedRegistry
 from tests.unit.model_store.stateful.rules_of_life import NAMES, PICKS, WRITERS, RulesOfLife
@@ -139,9 +141,9 @@ class RulesOfTrouble(RulesOfLife):
         if self.damage is None or self.kept is None or self.hurt not in self.kept.versions:
             return
         model_id, file, _ = self.damage
-        repair(self.writers[writer], model_id, self.backup_location)
+        repair(self.writers[writer], storage_at(self.backup_location))
         self.damage = None
-        self.expected.records["repair", model_id] += 1
+        self.expected.records["repair", ""] += 1
         version, then = self.expected.versions[model_id], self.kept.copy().versions[model_id]
         if file == "state.json":
             version.status, version.deployments = then.status, then.deployments

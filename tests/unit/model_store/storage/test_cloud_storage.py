@@ -10,7 +10,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from model_store import Keyring, ModelRegistry, SecureModelPersistence
-from model_store.errors import KeyUnwrap, ModelNotFound, ModelStoreError, StorageFailed, VersionConflict
+from model_store.errors import (
+    KeyUnwrap,
+    ModelStoreError,
+    StorageFailed,
+    UnreadableModel,
+    VersionConflict,
+)
 from model_store.keys.keyring import generate_key
 from model_store.keys.kms import KmsKey
 from model_store.registry.aliases import Aliases
@@ -131,7 +137,7 @@ def test_a_version_without_its_manifest_is_not_there(registry: ModelRegistry, lo
     bucket = location.removeprefix("s3://").split("/")[0]
     boto3.client("s3").delete_object(Bucket=bucket, Key=f"registry/models/m/{model_id}/manifest.json")
     assert registry.list_models() == []
-    with pytest.raises(ModelNotFound):
+    with pytest.raises(UnreadableModel, match=r"manifest\.json is missing"):
         registry.get_metadata(model_id)
     assert _register(registry) != model_id
 
