@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from conventions import exit_codes
+from conventions.artifact_files import ACCESS_FILE
 from model_store.artifact.reader import open_artifact
 from model_store.artifact.rotation import rotate_artifact
 from model_store.errors import InUse, KeyNotFound, ModelNotFound, ModelStoreError, UnreadableModel
 from model_store.keys.slot import KeyProvider
-from model_store.registry.access_file import ACCESS_FILE, admins_of, parse_access, read_access
+from model_store.registry.access_file import admins_of, parse_access, read_access
 from model_store.registry.aliases import Aliases
 from model_store.registry.damage import version_ids
 from model_store.registry.layout import version_prefix
