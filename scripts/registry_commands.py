@@ -158,6 +158,7 @@ def stats(options: Options) -> int:
 def verify(options: Options) -> int:
     """Compares the registry with itself, and signatures with public keys."""
     from model_store.registry.maintenance import Finding, verify_everything
+    from model_store.registry.manifest import is_model_id
     from model_store.registry.signing import SignaturePolicy
 
     registry = open_registry()
@@ -167,7 +168,7 @@ def verify(options: Options) -> int:
     wanted = [resolved(registry, each) for each in options.model_id]
     findings = list(verify_everything(registry, wanted, options.status_line.step))
     if options.public_key and options.policy != SignaturePolicy.OFF:
-        versions = [item.subject for item in findings if "@" not in item.subject and item.subject != "audit"]
+        versions = [item.subject for item in findings if is_model_id(item.subject)]
         findings += [_signature_finding(registry, model_id, options, Finding) for model_id in versions]
     rows = [finding.to_dict() for finding in findings]
     text = table(("subject", "intact", "detail"), rows, empty="no model versions")

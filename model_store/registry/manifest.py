@@ -255,6 +255,11 @@ def name_of(model_id: str) -> str:
     return found["name"]
 
 
+def is_model_id(text: str) -> bool:
+    """Whether a text is a model id."""
+    return _MODEL_ID.fullmatch(text) is not None
+
+
 def is_model_name(text: str) -> bool:
     """Whether a text is a model name: a letter, then letters, digits, `_`, `-`, single dots; at most 63 characters."""
     return _NAME.fullmatch(text) is not None

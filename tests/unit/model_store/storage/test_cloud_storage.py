@@ -147,7 +147,7 @@ def test_an_altered_object_is_found(registry: ModelRegistry, location: str) -> N
     bucket, client = location.removeprefix("s3://").split("/")[0], boto3.client("s3")
     key = f"registry/models/m/{model_id}/artifact"
     content = client.get_object(Bucket=bucket, Key=key)["Body"].read()
-    client.put_object(Bucket=bucket, Key=key, Body=content[:-40] + b"x" + content[-39:])
+    client.put_object(Bucket=bucket, Key=key, Body=content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
     with pytest.raises(ModelStoreError, match=model_id):
         registry.verify_artifact(model_id)
 
