@@ -9,6 +9,8 @@ GOLDEN_FILE = "golden"
 SIGNATURE_FILE = "signature.json"
 STATE_FILE = "state.json"
 """Status and deployments: the only one that changes."""
+EVIDENCE_DIRECTORY = "evidence"
+"""Holds evidence files by their SHA-256."""
 
 ACCESS_FILE = "access.json"
 """The access policy, at a registry's root."""

@@ -25,6 +25,7 @@ ModelStoreError                     base of all
 ├── InUse                           deployed, aliased or a rollback's target: cannot be deleted
 ├── VersionConflict                 somebody else changed it first, or it exists already
 ├── IllegalTransition               the status does not lead there
+├── EvidenceMissing                 a decision needs a file that shows why
 ├── AccessDenied                    the actor's role does not allow it
 └── StorageFailed                   the registry cannot be read or written
 """
@@ -202,6 +203,12 @@ class IllegalTransition(ModelStoreError):
     """The status does not lead there."""
 
     exit_code = exit_codes.CONFLICT
+
+
+class EvidenceMissing(ModelStoreError):
+    """A decision about a version needs evidence, and there is none."""
+
+    exit_code = exit_codes.REFUSED
 
 
 class StorageFailed(ModelStoreError):

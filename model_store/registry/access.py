@@ -37,7 +37,7 @@ class Role(StrEnum):
     PUBLISHER = "publisher"
     """Registers, imports, signs."""
     PROMOTER = "promoter"
-    """Sets statuses and aliases, deploys."""
+    """Sets statuses and aliases, approves, deploys."""
     ADMIN = "admin"
     """Deletes, cleans up, rotates keys, restores, changes the access policy."""
 
@@ -62,6 +62,8 @@ _LEAST_ROLE = {
     "destroy": Role.PROMOTER,
     "access": Role.ADMIN,
     "cleanup": Role.ADMIN,
+    "approve": Role.PROMOTER,
+    "break-glass": Role.PROMOTER,
     "delete": Role.ADMIN,
     "rotate-key": Role.ADMIN,
     "restore": Role.ADMIN,

@@ -2,6 +2,7 @@
 
 from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from model_store.errors import ChecksumMismatch, ContextMismatch, ModelNotFound, ModelStoreError, UnreadableModel
+from model_store.registry.evidence import evidence_damage
 from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.reader import RegistryReader
@@ -61,6 +62,7 @@ def file_damage(storage: Storage, model_id: str) -> dict[str, str]:
             found[name] = str(error)
     if reason := _signature_damage(storage, metadata):
         found[SIGNATURE_FILE] = reason
+    found.update(evidence_damage(storage, model_id, state))
     return found
 
 

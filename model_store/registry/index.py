@@ -21,7 +21,7 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.storage.base import Storage
 
 CACHE_KEY = ".index.json"
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 _SHARED = ("feature_schema", "library_versions", "lineage")
 """Fields that are large and mostly equal among the versions of a model: the cache holds each value once."""
 _MANY_REMOTE = 10
@@ -38,6 +38,8 @@ class _Entry(msgspec.Struct, array_like=True, gc=False):
     mark: int
     status: str
     key_ids: list[str]
+    serving: dict[str, str]
+    ran: list[str]
     name: str
     version: int
     created_at: str
@@ -216,6 +218,8 @@ def _known(model_id: str, entry: _Entry, shared: _Shared) -> _Known:
         "created_at": entry.created_at,
         "status": _STATUSES[entry.status],
         "key_ids": tuple(entry.key_ids),
+        "serving": entry.serving,
+        "ran": tuple(entry.ran),
     }
     packed = entry.manifest
     return _Known(entry.mark, ModelMetadata.deferred(fields, lambda: shared.manifest(packed)), packed, shared)
@@ -231,6 +235,8 @@ def _content_of(entries: dict[str, _Known], shared: _Shared) -> bytes:
             known.mark,
             str(metadata.status),
             list(metadata.key_ids),
+            dict(metadata.serving),
+            list(metadata.ran),
             metadata.model_name,
             metadata.version,
             metadata.created_at,

@@ -114,8 +114,9 @@ def reasons_to_keep(
     oldest = (datetime.now(UTC) - timedelta(days=ROLLBACK_WINDOW_DAYS)).isoformat()
     deployments: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for model in models if models is not None else registry.list_models():
-        if model.status is ModelStatus.DEPLOYED:
-            reasons.setdefault(model.model_id, "is deployed")
+        if model.serving or model.status is ModelStatus.DEPLOYED:
+            where = f" in {', '.join(sorted(model.serving))}" if model.serving else ""
+            reasons.setdefault(model.model_id, f"is deployed{where}")
         try:
             entries = registry.state(model.model_id)["deployments"]
         except (UnreadableModel, ModelNotFound) as error:

@@ -60,7 +60,8 @@ _TRANSITIONS = {
     ),
     ModelStatus.VALIDATED: (ModelStatus.STAGED, ModelStatus.DEPLOYED, ModelStatus.DEPRECATED, ModelStatus.ARCHIVED),
     ModelStatus.STAGED: (ModelStatus.VALIDATED, ModelStatus.DEPLOYED, ModelStatus.DEPRECATED, ModelStatus.ARCHIVED),
-    ModelStatus.DEPLOYED: (ModelStatus.STAGED, ModelStatus.DEPRECATED),
+    # What is found out about a version while it serves, in staging say, is a status of its own.
+    ModelStatus.DEPLOYED: (ModelStatus.VALIDATED, ModelStatus.STAGED, ModelStatus.DEPRECATED),
     # The way back: a rollback deploys a deprecated version again.
     ModelStatus.DEPRECATED: (ModelStatus.DEPLOYED, ModelStatus.ARCHIVED),
     ModelStatus.ARCHIVED: (ModelStatus.DEPRECATED,),
@@ -131,6 +132,10 @@ class ModelMetadata:
     status: ModelStatus = field(default=ModelStatus.TRAINED, compare=False)
     key_ids: tuple[str, ...] = field(default=(), compare=False)
     """The keys that open the artifact now, by fingerprint or ARN, as the state says; empty before states said so."""
+    serving: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Where it serves: environments, each with the time since when."""
+    ran: tuple[str, ...] = field(default_factory=tuple, compare=False)
+    """The environments that it was ever deployed to."""
 
     @property
     def runtime_digest(self) -> str:
@@ -161,7 +166,7 @@ class ModelMetadata:
     def manifest(self) -> dict[str, Any]:
         """The immutable fields as plain JSON values."""
         values = asdict(self)
-        del values["status"], values["key_ids"]
+        del values["status"], values["key_ids"], values["serving"], values["ran"]
         if self.contract is None:
             # Manifests of that time were written and signed so.
             del values["contract"]
@@ -169,7 +174,12 @@ class ModelMetadata:
 
     @classmethod
     def from_manifest(
-        cls, manifest: Mapping[str, Any], status: ModelStatus, key_ids: Iterable[str] = ()
+        cls,
+        manifest: Mapping[str, Any],
+        status: ModelStatus,
+        key_ids: Iterable[str] = (),
+        serving: Mapping[str, str] | None = None,
+        ran: Iterable[str] = (),
     ) -> "ModelMetadata":
         """Reads a manifest.
 
@@ -177,6 +187,8 @@ class ModelMetadata:
             manifest: as it is stored.
             status: of the state.
             key_ids: of the state.
+            serving: where the version serves, as the state says, with the time since when.
+            ran: the environments that the state names.
 
         Raises:
             UnreadableModel: it lacks a field, or has one that this program does not know.
@@ -196,6 +208,7 @@ class ModelMetadata:
         except TypeError as error:
             raise UnreadableModel(f"the manifest has a field of another kind ({error})") from None
         values["status"], values["key_ids"] = status, tuple(key_ids)
+        values["serving"], values["ran"] = dict(serving or {}), tuple(ran)
         # Equals the frozen class's constructor with every field given, and is ten times as fast.
         made = object.__new__(cls)
         made.__dict__.update(values)
@@ -206,7 +219,7 @@ class ModelMetadata:
         """Metadata whose manifest is read when a field is asked for that is not known yet.
 
         Args:
-            known: some of the fields, `status` and `key_ids` among them.
+            known: some of the fields, `status`, `key_ids`, `serving` and `ran` among them.
             manifest: gives the manifest; `from_manifest` could read it.
         """
         made = object.__new__(cls)
@@ -219,7 +232,7 @@ class ModelMetadata:
         read = None if name.startswith("__") else self.__dict__.get(_DEFERRED)
         if read is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        whole = self.from_manifest(read(), self.status, self.key_ids)
+        whole = self.from_manifest(read(), self.status, self.key_ids, self.serving, self.ran)
         self.__dict__.update(whole.__dict__)
         self.__dict__.pop(_DEFERRED, None)
         return getattr(self, name)
@@ -227,7 +240,7 @@ class ModelMetadata:
 
 @cache
 def _manifest_fields() -> frozenset[str]:
-    return frozenset(item.name for item in fields(ModelMetadata)) - {"status", "key_ids"}
+    return frozenset(item.name for item in fields(ModelMetadata)) - {"status", "key_ids", "serving", "ran"}
 
 
 def new_model_id(model_name: str, model_type: str, moment: datetime, version: int | None = None) -> str:

@@ -13,6 +13,7 @@ from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, name_of, status_named
 from model_store.registry.misplaced import misplaced
 from model_store.registry.schema import require_manifest, require_state
+from model_store.registry.serving import latest_only, serving_of
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -41,8 +42,12 @@ class RegistryReader:
         wanted = status_named(status) if status is not None else None
         if name is not None and not is_model_name(name):
             return []
-        found = self._index.models(name, self.get_metadata)
-        return [item for item in _in_order(found) if wanted is None or item.status is wanted]
+        found = latest_only(_in_order(self.stored_models(name)))
+        return [item for item in found if wanted is None or item.status is wanted]
+
+    def stored_models(self, name: str | None = None) -> list[ModelMetadata]:
+        """As `list_models`, unordered, and each with what its own state says."""
+        return self._index.models(name, self.get_metadata)
 
     def damaged_models(self, name: str | None = None) -> dict[str, str]:
         """The model versions whose manifest or state cannot be read, each with the reason; all or those of a name.
@@ -65,7 +70,10 @@ class RegistryReader:
         try:
             require_manifest(manifest)
             state = self.state(model_id)
-            metadata = ModelMetadata.from_manifest(manifest, status_named(state["status"]), state.get("key_ids", ()))
+            serving = {environment: entry["since"] for environment, entry in serving_of(state).items()}
+            ran = sorted({entry["environment"] for entry in state["deployments"]})
+            status = status_named(state["status"])
+            metadata = ModelMetadata.from_manifest(manifest, status, state.get("key_ids", ()), serving, ran)
         except ModelNotFound:
             raise UnreadableModel(f"{model_id}: its {STATE_FILE} is missing") from None
         except (UnreadableModel, InvalidInput) as error:

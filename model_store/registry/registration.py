@@ -25,6 +25,13 @@ from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.lineage import describe_source, lineage_of
 from model_store.storage.base import Storage
 
+REGISTERED = "registered"
+"""Why a version has its first status, in the registry that it was registered in."""
+REGISTERED_BY = "registered_by"
+"""In the lineage: the actor who registered the version, wherever it is imported."""
+COMPUTED_METRICS = "computed_metrics"
+"""In the lineage: the metrics that the registration computed itself, on a labelled holdout."""
+
 if TYPE_CHECKING:
     from model_store.contract.preparing import Prepared
     from model_store.contract.proving import Proven
@@ -109,6 +116,8 @@ class Registration:
                     request.source,
                 ),
                 **request.origin,
+                REGISTERED_BY: self._actor,
+                **({COMPUTED_METRICS: sorted(prepared.metrics)} if prepared.metrics else {}),
             },
         }
 
@@ -164,7 +173,7 @@ class Registration:
             manifest["contract"] = contract
         key_ids = sorted(saved["key_fingerprints"])
         state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": key_ids}
-        enter_status(state, ModelStatus.TRAINED, self._actor, "registered")
+        enter_status(state, ModelStatus.TRAINED, self._actor, REGISTERED)
         write_json(staging / MANIFEST_FILE, manifest)
         write_json(staging / STATE_FILE, state)
         return manifest

@@ -10,27 +10,23 @@ by compare-and-swap only, and `signature.json` when the version is signed. `main
 `bundles` exports and imports versions, `aliases` holds movable names.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from conventions.artifact_files import STATE_FILE
-from conventions.regular_files import parse_json
 from model_store.artifact.reader import open_artifact
-from model_store.errors import ModelStoreError, UnreadableModel
+from model_store.errors import ModelStoreError
 from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.access import AccessPolicy
-from model_store.registry.acting import ActingReader
 from model_store.registry.audit import REFUSED
-from model_store.registry.layout import context_of, json_bytes, now, storage_at, version_prefix
-from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
-from model_store.registry.registration import Given, Registration, enter_status
+from model_store.registry.deciding import DecidingReader
+from model_store.registry.layout import context_of, storage_at
+from model_store.registry.manifest import ModelMetadata
+from model_store.registry.registration import Given, Registration
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
 from model_store.registry.reserve import keep_reserve
-from model_store.registry.schema import require_state
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,7 +34,7 @@ if TYPE_CHECKING:
     from model_store.contract.preparing import Prepared
 
 
-class ModelRegistry(ActingReader):
+class ModelRegistry(DecidingReader):
     """Registered model versions.
 
     Args:
@@ -209,82 +205,3 @@ class ModelRegistry(ActingReader):
         metadata = self.get_metadata(model_id)
         head = self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
         add_signature(self.storage, metadata, key, anchor_at(self.audit, head))
-
-    def update_model_status(self, model_id: str, status: ModelStatus | str, reason: str = "") -> ModelMetadata:
-        """Sets a model version's status.
-
-        Args:
-            model_id: the model version.
-            status: the new status; the present one is allowed.
-            reason: stored with the status.
-
-        Raises:
-            AccessDenied: the actor's role does not allow it.
-            ModelNotFound: no model version has this id.
-            InvalidInput: no such status exists.
-            IllegalTransition: the present status does not lead there.
-            VersionConflict: somebody else changed the status at the same time.
-            StorageFailed: the registry cannot be written.
-        """
-        self.require_right("status", model_id)
-        metadata, target = self.get_metadata(model_id), status_named(status)
-        if metadata.status is target:
-            return metadata
-        metadata.status.require_transition(target)
-        self.audit.append("status", model_id, reason, **{"from": str(metadata.status), "to": str(target)})
-
-        def change(state: dict[str, Any]) -> None:
-            present = status_named(state["status"])  # somebody else may have changed it
-            if present is not target:
-                present.require_transition(target)
-                enter_status(state, target, self.actor, reason)
-
-        self.change_state(model_id, change)
-        return replace(metadata, status=target)
-
-    def record_deployment(
-        self, model_id: str, *, environment: str, deployment_id: str, action: str = "deploy", intent: str = ""
-    ) -> None:
-        """Records a deployment of a model version, and sets its status to `deployed` where the status leads there.
-
-        Args:
-            model_id: the model version that serves now.
-            environment: where.
-            deployment_id: of the deployment.
-            action: `deploy`, `rollback`, `promote` and so on.
-            intent: what the deployment was for, in the words of the stack's history.
-
-        Raises:
-            AccessDenied: the actor's role does not allow it.
-            ModelNotFound: no model version has this id.
-            VersionConflict: somebody else changed the state at the same time.
-            StorageFailed: the registry cannot be written.
-        """
-        self.require_right(action, model_id, environment=environment)
-        self.get_metadata(model_id)
-        told = {"environment": environment, "deployment_id": deployment_id, "outcome": "succeeded"}
-        self.audit.append(action, model_id, **told, **({"intent": intent} if intent else {}))
-
-        def change(state: dict[str, Any]) -> None:
-            state["deployments"].append({"environment": environment, "deployment_id": deployment_id, "at": now()})
-            if ModelStatus.DEPLOYED in status_named(state["status"]).leads_to:
-                enter_status(state, ModelStatus.DEPLOYED, self.actor, deployment_id)
-
-        self.change_state(model_id, change)
-
-    def change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Changes a model version's state by compare-and-swap.
-
-        Raises:
-            ModelNotFound: no model version has this id.
-            UnreadableModel: the state is damaged.
-            VersionConflict: somebody else changed the state at the same time.
-        """
-        key = f"{version_prefix(model_id)}/{STATE_FILE}"
-        before = self.storage.read(key)
-        try:
-            state = require_state(parse_json(before))
-        except ValueError:
-            raise UnreadableModel(f"{model_id}: {STATE_FILE} is not JSON") from None
-        change(state)
-        self.storage.compare_and_swap(key, json_bytes(state), before)

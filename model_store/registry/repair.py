@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import KEPT_FILES, MANIFEST_FILE, STATE_FILE
+from conventions.artifact_files import EVIDENCE_DIRECTORY, KEPT_FILES, MANIFEST_FILE, STATE_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
 from model_store.registry.damage import file_damage, read_manifest, version_ids
+from model_store.registry.evidence import require_evidence
 from model_store.registry.layout import version_prefix
 from model_store.registry.log_repair import repair_log
 from model_store.registry.placing import clear, replace
@@ -25,6 +26,8 @@ from model_store.registry.schema import require_aliases
 from model_store.storage.base import Storage
 
 _FILES = (*KEPT_FILES, STATE_FILE)
+_EVIDENCE_PARTS = 5
+"""Of the key of an evidence file."""
 
 
 @dataclass
@@ -131,6 +134,7 @@ def bring_back(
                 _bring_version(source, target, model_id, outcome)
         else:
             _bring_files(source, target, model_id, outcome, strict=strict)
+    _bring_evidence(source, target, outcome)
     _bring_numbers(source, target, outcome)
     _bring_aliases(source, target, outcome)
     return outcome
@@ -219,6 +223,23 @@ def _bring_file(
     replace(target, key, source.path(key))
     outcome.copied.append(key)
     return True
+
+
+def _bring_evidence(source: Storage, target: Storage, outcome: Outcome) -> None:
+    """Evidence files that the target does not have; a state that names them may follow."""
+    for key in source.keys("models"):
+        parts = key.split("/")
+        if len(parts) != _EVIDENCE_PARTS or parts[3] != EVIDENCE_DIRECTORY or target.exists(key):
+            continue
+        if not is_directory(target, "/".join(parts[:3])):
+            continue
+        try:
+            require_evidence(source, parts[2], parts[4])
+        except ModelStoreError as error:
+            outcome.damaged[key] = f"damaged in the source, too: {error}"
+            continue
+        replace(target, key, source.path(key))
+        outcome.copied.append(key)
 
 
 def _in_both(prefix: str, damage: dict[str, str]) -> dict[str, str]:

@@ -92,6 +92,44 @@ class StoredGolden(Struct):
     feature_schema: list[dict[str, Any]]
 
 
+_Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class StoredEvidence(Struct):
+    """One evidence file of a version; other fields are facts for people."""
+
+    sha256: _Sha256
+
+
+class StoredDecision(Struct):
+    """Who decided what, when and why."""
+
+    at: _Word
+    by: _Word
+    reason: _Text = ""
+
+
+class StoredValidation(StoredDecision):
+    """A validation, and the evidence files that it rests on."""
+
+    evidence: list[_Sha256] = []
+
+
+class StoredApproval(StoredDecision, kw_only=True):
+    """An approval of a manifest; a withdrawn one stays."""
+
+    manifest: _Digest
+    evidence: _Sha256
+    withdrawn: StoredDecision | None = None
+
+
+class StoredServing(Struct):
+    """What serves in an environment, and since when."""
+
+    deployment_id: _Word
+    since: _Word
+
+
 class StoredState(Struct):
     """A state; other fields are allowed, since later programs add some."""
 
@@ -102,6 +140,10 @@ class StoredState(Struct):
     proofs: list[dict[str, Any]] = []
     key_ids: list[_Word] = []
     """Names of the keys that open the files since the last rotation; absent before one."""
+    evidence: list[StoredEvidence] = []
+    validated: StoredValidation | None = None
+    approvals: list[StoredApproval] = []
+    serving: dict[_Word, StoredServing] = {}
 
 
 class StoredAliasChange(Struct):

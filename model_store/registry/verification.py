@@ -16,6 +16,7 @@ from model_store.errors import (
     Truncated,
     UnreadableModel,
 )
+from model_store.registry.evidence import verify_evidence
 from model_store.registry.layout import context_of, version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.storage.base import Storage
@@ -38,6 +39,7 @@ def verify_artifact(storage: Storage, metadata: ModelMetadata, state: Mapping[st
     for name, (expected, payload_bytes) in expected_files(metadata, state).items():
         require_file(storage, metadata.model_id, name, expected, payload_bytes)
     require_bound(storage, metadata)
+    verify_evidence(storage, metadata.model_id, state)
     return metadata.digest
 
 

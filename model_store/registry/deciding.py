@@ -1,0 +1,123 @@
+"""Changes the states of versions: status, evidence, approvals, and where a version serves; each change is recorded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conventions.artifact_files import STATE_FILE
+from conventions.regular_files import parse_json
+from model_store.errors import UnreadableModel
+from model_store.registry import approvals, serving
+from model_store.registry.acting import ActingReader
+from model_store.registry.layout import json_bytes, version_prefix
+from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.registry.schema import require_state
+
+
+class DecidingReader(ActingReader):
+    """Reads versions, and records what is decided about them; `ModelRegistry` is one."""
+
+    def update_model_status(
+        self, model_id: str, status: ModelStatus | str, reason: str = "", *, evidence: Path | None = None
+    ) -> ModelMetadata:
+        """Sets a model version's status.
+
+        Args:
+            model_id: the model version.
+            status: the new status; the present one is allowed.
+            reason: stored with the status.
+            evidence: a file of at most 16 MiB that shows why; it is stored beside the version. `validated` needs one,
+                unless the registry has one already or the registration computed metrics on a labelled holdout.
+
+        Raises:
+            AccessDenied: the actor's role does not allow it.
+            ModelNotFound: no model version has this id.
+            InvalidInput: no such status exists, or the evidence file is empty or too large.
+            EvidenceMissing: `validated` without evidence.
+            FileMissing: there is no such evidence file.
+            IllegalTransition: the present status does not lead there, or a version to archive serves.
+            VersionConflict: somebody else changed the status at the same time.
+            StorageFailed: the registry cannot be written.
+        """
+        return approvals.set_status(self, model_id, status, reason, evidence)
+
+    def approve(self, model_id: str, evidence: Path, reason: str) -> dict[str, Any]:
+        """Approves a model version; the actor is another one than who registered or imported it.
+
+        Args:
+            model_id: the model version.
+            evidence: a file of at most 16 MiB that shows why; it is stored beside the version.
+            reason: recorded in the audit log.
+
+        Returns:
+            The approval: `at`, `by`, `reason`, `manifest` and `evidence` (digests).
+
+        Raises:
+            AccessDenied: the actor registered or imported the version, or has no role that may approve.
+            ModelNotFound, FileMissing, InvalidInput, VersionConflict, StorageFailed: as for `update_model_status`.
+        """
+        return approvals.approve(self, model_id, evidence, reason)
+
+    def withdraw_approval(self, model_id: str, reason: str) -> int:
+        """Withdraws every approval of a model version and returns how many there were; errors as for `approve`."""
+        return approvals.withdraw_approval(self, model_id, reason)
+
+    def record_deployment(
+        self,
+        model_id: str,
+        *,
+        environment: str,
+        deployment_id: str,
+        action: str = "deploy",
+        intent: str = "",
+        break_glass: str = "",
+    ) -> None:
+        """Records that a model version serves in an environment, in place of the one before.
+
+        Its status is `deployed` where the status leads there.
+
+        Args:
+            model_id: the model version that serves now.
+            environment: where.
+            deployment_id: of the deployment.
+            action: `deploy`, `rollback`, `promote` and so on.
+            intent: what the deployment was for, in the words of the stack's history.
+            break_glass: the reason, where the version lacks what the environment requires.
+
+        Raises:
+            AccessDenied: the actor's role does not allow it.
+            ModelNotFound: no model version has this id.
+            VersionConflict: somebody else changed the state at the same time.
+            StorageFailed: the registry cannot be written.
+        """
+        self.require_right(action, model_id, environment=environment)
+        self.get_metadata(model_id)
+        told = {"environment": environment, "deployment_id": deployment_id, "outcome": "succeeded"}
+        self.audit.append(action, model_id, **told, **({"intent": intent} if intent else {}))
+        serving.begin_serving(self, model_id, environment, deployment_id, break_glass)
+
+    def record_end(self, environment: str) -> None:
+        """Enters that no model version serves in an environment; its caller has recorded why in the audit log.
+
+        Raises:
+            VersionConflict: somebody else changed a state at the same time.
+            StorageFailed: the registry cannot be written.
+        """
+        serving.end_serving(self, environment, f"{environment} was taken down")
+
+    def change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Changes a model version's state by compare-and-swap.
+
+        Raises:
+            ModelNotFound: no model version has this id.
+            UnreadableModel: the state is damaged.
+            VersionConflict: somebody else changed the state at the same time.
+        """
+        key = f"{version_prefix(model_id)}/{STATE_FILE}"
+        before = self.storage.read(key)
+        try:
+            state = require_state(parse_json(before))
+        except ValueError:
+            raise UnreadableModel(f"{model_id}: {STATE_FILE} is not JSON") from None
+        change(state)
+        self.storage.compare_and_swap(key, json_bytes(state), before)

@@ -1,0 +1,129 @@
+"""Where versions serve: what a state says of environments, beside the status, which says what was found out.
+
+A state holds `serving`: by environment, the deployment that serves and since when. States of before have no such field:
+a deployed version of that time serves where it was last deployed to, unless another version followed there.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from model_store.errors import VersionConflict
+from model_store.registry.layout import now
+from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
+from model_store.registry.registration import enter_status
+
+if TYPE_CHECKING:
+    from model_store.registry.deciding import DecidingReader
+
+_ATTEMPTS = 10
+
+
+def serving_of(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Where a version serves, by environment: `deployment_id` and `since`."""
+    if "serving" in state:
+        return {environment: dict(entry) for environment, entry in state["serving"].items()}
+    if state["status"] != ModelStatus.DEPLOYED:
+        return {}
+    return {
+        entry["environment"]: {"deployment_id": entry["deployment_id"], "since": entry["at"]}
+        for entry in state["deployments"]
+    }
+
+
+def served_before(state: Mapping[str, Any], environment: str) -> bool:
+    """Whether a version has served in an environment with all that the environment asked for then."""
+    return any(entry["environment"] == environment and not entry.get("break_glass") for entry in state["deployments"])
+
+
+def latest_only(models: Iterable[ModelMetadata]) -> list[ModelMetadata]:
+    """The models, where an environment that several claim to serve in belongs to the latest.
+
+    States of before name no end; a command that was killed between two states leaves both.
+    """
+    models = list(models)
+    latest: dict[str, tuple[str, int, str]] = {}
+    for model in models:
+        for environment, since in model.serving.items():
+            latest[environment] = max(latest.get(environment, ("", 0, "")), (since, model.version, model.model_id))
+    return [_without_superseded(model, latest) if model.serving else model for model in models]
+
+
+def _without_superseded(model: ModelMetadata, latest: Mapping[str, tuple[str, int, str]]) -> ModelMetadata:
+    kept = {each: since for each, since in model.serving.items() if latest[each][2] == model.model_id}
+    return model if len(kept) == len(model.serving) else replace(model, serving=kept)
+
+
+def begin_serving(
+    registry: "DecidingReader", model_id: str, environment: str, deployment_id: str, break_glass: str = ""
+) -> None:
+    """Enters in the states that a version serves in an environment, and that the versions before no longer do.
+
+    Args:
+        registry: holds the states.
+        model_id: the version that serves now.
+        environment: where.
+        deployment_id: of the deployment.
+        break_glass: the reason, where the version lacks what the environment asks for; empty when it lacks nothing.
+
+    Raises:
+        VersionConflict: somebody else changed a state at the same time, again and again.
+    """
+    entry = {"environment": environment, "deployment_id": deployment_id, "at": now()}
+    if break_glass:
+        entry["break_glass"] = break_glass
+
+    def begin(state: dict[str, Any]) -> None:
+        serving = serving_of(state)
+        state["deployments"].append(entry)
+        state["serving"] = {**serving, environment: {"deployment_id": deployment_id, "since": entry["at"]}}
+        if ModelStatus.DEPLOYED in status_named(state["status"]).leads_to:
+            enter_status(state, ModelStatus.DEPLOYED, registry.actor, deployment_id)
+
+    registry.change_state(model_id, begin)
+    end_serving(registry, environment, f"{deployment_id} follows in {environment}", but=model_id)
+
+
+def end_serving(registry: "DecidingReader", environment: str, reason: str, but: str = "") -> None:
+    """Enters in the states that the versions of an environment no longer serve there.
+
+    A version that serves nowhere gets back the status from before it was deployed.
+
+    Args:
+        registry: holds the states.
+        environment: where.
+        reason: entered in the history of a status that changes.
+        but: the version that goes on serving; empty when none does.
+
+    Raises:
+        VersionConflict: somebody else changed a state at the same time, again and again.
+    """
+
+    def end(state: dict[str, Any]) -> None:
+        serving = serving_of(state)
+        serving.pop(environment, None)
+        state["serving"] = serving
+        if not serving and state["status"] == ModelStatus.DEPLOYED:
+            enter_status(state, status_before(state), registry.actor, reason)
+
+    for model in registry.stored_models():
+        if environment in model.serving and model.model_id != but:
+            _until_done(registry, model.model_id, end)
+
+
+def status_before(state: Mapping[str, Any]) -> ModelStatus:
+    """The last status of a state's history before it was deployed."""
+    for entry in reversed(state["history"]):
+        if entry["status"] != ModelStatus.DEPLOYED:
+            return status_named(entry["status"])
+    return ModelStatus.TRAINED
+
+
+def _until_done(registry: "DecidingReader", model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return registry.change_state(model_id, change)
+        except VersionConflict:
+            if attempt == _ATTEMPTS:
+                raise
+    return None
