@@ -27,6 +27,7 @@ from scripts.command_line import (  # noqa: E402
     path_type,
     run_command,
 )
+from scripts.decision_commands import add_decision_commands  # noqa: E402
 from scripts.register_command import contract_options, register  # noqa: E402
 
 _EXAMPLES = """\
@@ -74,6 +75,7 @@ def program() -> Program:
     )
     _add_register(commands)
     _add_looking(commands)
+    add_decision_commands(commands, _PROGRAM)
     _add_promotion(commands)
     _add_proof(commands)
     _add_keys(commands)
@@ -137,20 +139,6 @@ def _add_looking(commands: Program) -> None:
 
 
 def _add_promotion(commands: Program) -> None:
-    add_command(
-        commands,
-        "update-status",
-        run.update_status,
-        "set a version's status",
-        f'{_PROGRAM} update-status {_ID} validated --reason "passed the review"',
-        _model_id(),
-        Argument(
-            "status",
-            "trained, validated, staged, deployed, deprecated or archived",
-            shell_complete=completion.statuses,
-        ),
-        _reason(),
-    )
     alias = add_group(commands, "alias", "names such as champion that move from version to version")
     name = Argument("name", "model name", shell_complete=completion.model_names)
     alias_name = Argument("alias", "such as champion", shell_complete=completion.aliases)

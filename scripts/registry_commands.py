@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from model_store import ModelRegistry
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-_LISTED = ("model_id", "version", "status", "created_at", "performance_metrics", "description")
+_LISTED = ("model_id", "version", "status", "serving", "ran", "created_at", "performance_metrics", "description")
 
 
 def open_registry() -> "ModelRegistry":
@@ -69,6 +69,9 @@ def list_models(options: Options) -> int:
 
 def info(options: Options) -> int:
     """Shows all that is known of a model version."""
+    from model_store.registry.approvals import validation_of
+    from model_store.registry.serving import serving_of
+
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
     state = registry.state(model_id)
@@ -77,12 +80,27 @@ def info(options: Options) -> int:
         "key_fingerprints": list(registry.key_ids(model_id)),
         "history": state["history"],
         "deployments": state["deployments"],
+        "serving": serving_of(state),
+        "validated": validation_of(state),
+        "approvals": state.get("approvals", []),
+        "evidence": state.get("evidence", []),
     }
     shown = {**values, "feature_schema": [item["name"] for item in values["feature_schema"]]}
     shown["history"] = [f"{item['status']} {item['at']} by {item['by']} ({item['why']})" for item in values["history"]]
     shown["deployments"] = [item["deployment_id"] for item in values["deployments"]]
+    shown["serving"] = [f"{name} since {entry['since']}" for name, entry in values["serving"].items()]
+    shown["approvals"] = [_shown_approval(each) for each in values["approvals"]]
+    shown["evidence"] = [
+        f"{item['sha256']} {item['name']} ({item['for']}, {item['by']})" for item in values["evidence"]
+    ]
     show(options, values, facts(shown))
     return 0
+
+
+def _shown_approval(approval: dict[str, Any]) -> str:
+    withdrawn = approval.get("withdrawn")
+    after = f"; withdrawn {withdrawn['at']} by {withdrawn['by']} ({withdrawn['reason']})" if withdrawn else ""
+    return f"{approval['at']} by {approval['by']} ({approval['reason']}), evidence {approval['evidence']}{after}"
 
 
 def card(options: Options) -> int:
@@ -93,15 +111,6 @@ def card(options: Options) -> int:
     model_id = resolved(registry, options.model_id)
     text = model_card(registry.get_metadata(model_id), registry.state(model_id))
     show(options, {"model_id": model_id, "markdown": text}, printable(text.rstrip()))
-    return 0
-
-
-def update_status(options: Options) -> int:
-    """Sets a model version's status."""
-    registry = open_registry()
-    model_id = resolved(registry, options.model_id)
-    changed = registry.update_model_status(model_id, options.status, reason=options.reason)
-    show(options, changed.to_dict(), f"{changed.model_id} is {changed.status}")
     return 0
 
 

@@ -19,6 +19,7 @@ from model_store.errors import (
     InvalidInput,
     ModelNotFound,
 )
+from model_store.registry.audit import REFUSED
 from model_store.registry.evidence import Evidence, read_evidence, require_evidence, store_evidence
 from model_store.registry.layout import now, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
@@ -36,12 +37,12 @@ def set_status(
     registry: "DecidingReader", model_id: str, status: ModelStatus | str, reason: str, evidence: Path | None
 ) -> ModelMetadata:
     """Sets a version's status; the arguments and errors are those of `ModelRegistry.update_model_status`."""
+    registry.require_right("status", model_id)
     metadata, target = registry.get_metadata(model_id), status_named(status)
     if metadata.status is target and evidence is None:
         return metadata
     if metadata.status is not target:
         metadata.status.require_transition(target)
-    registry.require_right("status", model_id)
     file = read_evidence(evidence) if evidence is not None else None
     shown = _basis(metadata, registry.state(model_id), file) if target is ModelStatus.VALIDATED else {}
     told = {"evidence": file.sha256} if file else {}
@@ -75,7 +76,7 @@ def approve(registry: "DecidingReader", model_id: str, evidence: Path, reason: s
             f"{registry.actor} registered or imported {model_id}; somebody else has to approve it "
             f"(not allowed: {', '.join(sorted(authors))})"
         )
-        registry.audit.append("refused", model_id, message, attempted="approve")
+        registry.audit.append(REFUSED, model_id, message, attempted="approve")
         raise AccessDenied(message)
     file, digest = read_evidence(evidence), manifest_digest(registry, model_id)
     registry.audit.append("approve", model_id, reason, evidence=file.sha256, manifest=digest)

@@ -10,7 +10,7 @@ by compare-and-swap only, and `signature.json` when the version is signed. `main
 `bundles` exports and imports versions, `aliases` holds movable names.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 

@@ -69,7 +69,8 @@ def test_a_life_of_a_model_by_commands(tool: Tool) -> None:
     first = _register(tool, "--metrics", '{"accuracy": 0.96}', "--tags", "a,b", "--sign-key", "signing.key")
     second = _register(tool, "--metrics", '{"accuracy": 0.97}', "--compression", "gzip", "--format", "pickle")
     assert [row["model_id"] for row in tool.json("list", "--metric", "accuracy>0.965")] == [second]
-    tool("update-status", first, "validated", "--reason", "reviewed")
+    (tool.directory / "report.txt").write_text("reviewed")
+    tool("update-status", first, "validated", "--evidence", "report.txt", "--reason", "reviewed")
     tool("alias", "set", "fraud", "champion", first)
     assert tool.json("info", "fraud@champion")["model_id"] == first
     assert tool.json("alias", "list")[0]["alias"] == "fraud@champion"
@@ -188,6 +189,7 @@ def test_every_command_has_help_with_an_example(tool: Tool) -> None:
         "card",
         "stats",
         "update-status",
+        "approve",
         "verify",
         "audit",
         "sign",

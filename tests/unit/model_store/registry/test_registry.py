@@ -124,7 +124,7 @@ def test_listing_filters_by_status_and_name(registry: ModelRegistry) -> None:
 def test_a_status_changes_only_where_it_leads_and_says_who_and_why(registry: ModelRegistry) -> None:
     model_id = registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     registry.update_model_status(model_id, "deployed", reason="release 7")
-    with pytest.raises(IllegalTransition, match="it leads to: staged, deprecated"):
+    with pytest.raises(IllegalTransition, match="it leads to: validated, staged, deprecated"):
         registry.update_model_status(model_id, "trained")
     last = registry.state(model_id)["history"][-1]
     assert (last["status"], last["by"], last["why"]) == ("deployed", "tester", "release 7")
@@ -298,7 +298,7 @@ def test_the_location_comes_from_the_environment(tmp_path: Path, monkeypatch: py
 def test_the_manifest_is_written_once_and_is_plain_json(registry: ModelRegistry) -> None:
     model_id = registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     before = registry.manifest_path(model_id).read_bytes()
-    registry.update_model_status(model_id, "validated")
+    registry.update_model_status(model_id, "staged")
     assert registry.manifest_path(model_id).read_bytes() == before
     assert json.loads(before)["model_id"] == model_id
 

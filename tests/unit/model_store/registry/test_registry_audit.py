@@ -21,7 +21,7 @@ NEW_KEY = generate_key()
 
 def test_every_deed_is_in_the_audit_log_with_actor_and_reason(registry: ModelRegistry) -> None:
     model_id = register(registry)
-    registry.update_model_status(model_id, "validated", reason="reviewed")
+    registry.update_model_status(model_id, "staged", reason="reviewed")
     Aliases(registry).set("m", "champion", model_id, "best")
     registry.load_model(model_id)
     records = list(registry.audit.records())
@@ -101,7 +101,7 @@ def _acts() -> dict[str, Callable[[ModelRegistry, str, Path], Any]]:
         "load": lambda registry, model_id, _: registry.load_model(model_id),
         "export": lambda registry, model_id, path: export_model(registry, model_id, path / "x.bundle"),
         "register": lambda registry, _, __: register(registry),
-        "status": lambda registry, model_id, _: registry.update_model_status(model_id, "validated"),
+        "status": lambda registry, model_id, _: registry.update_model_status(model_id, "staged"),
         "alias": lambda registry, model_id, _: Aliases(registry).set("m", "candidate", model_id),
         "champion": lambda registry, model_id, _: Aliases(registry).set("m", "champion", model_id),
         "rotate": lambda registry, model_id, _: rotate_keys(registry, [model_id], Keyring.of(NEW_KEY).providers),

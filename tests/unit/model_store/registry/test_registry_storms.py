@@ -39,7 +39,7 @@ while True:
             model = [0] * moments.randrange(3000)
             registry.register_model(model=model, model_name="m", model_type="T", registry_only=True)
         elif act == "status":
-            registry.update_model_status(moments.choice(models).model_id, moments.choice(["validated", "archived"]))
+            registry.update_model_status(moments.choice(models).model_id, moments.choice(["staged", "archived"]))
         elif act == "alias":
             Aliases(registry).set("m", moments.choice("abc"), moments.choice(models).model_id)
         else:
@@ -103,7 +103,7 @@ def _deeds() -> dict[str, Callable[[ModelRegistry, str], Any]]:
         "register": lambda registry, _: registry.register_model(
             model=[1], model_name="m", model_type="T", registry_only=True
         ),
-        "status": lambda registry, model_id: registry.update_model_status(model_id, "validated"),
+        "status": lambda registry, model_id: registry.update_model_status(model_id, "staged"),
         "alias": lambda registry, model_id: Aliases(registry).set("m", "champion", model_id),
         "deploy": lambda registry, model_id: registry.record_deployment(model_id, environment="e", deployment_id="d"),
         "cleanup": lambda registry, _: cleanup(registry, 1, dry_run=False),
@@ -174,9 +174,9 @@ def test_the_index_shows_every_change_at_once_and_forgives_a_damaged_cache(tmp_p
     assert len(content["models"]) == 120
     other = ModelRegistry(tmp_path / "r", keys=Keyring.of(KEY))
     assert other.list_models() == registry.list_models()
-    registry.update_model_status(model_ids[5], "validated")
+    registry.update_model_status(model_ids[5], "staged")
     for reader in (other, ModelRegistry(tmp_path / "r")):
-        assert [model.model_id for model in reader.list_models(status="validated")] == [model_ids[5]]
+        assert [model.model_id for model in reader.list_models(status="staged")] == [model_ids[5]]
     for damage in (b"", b"{}", b"\xff", json.dumps({**content, "shared": []}).encode()):
         cache.write_bytes(damage)
         assert len(ModelRegistry(tmp_path / "r").list_models()) == 120

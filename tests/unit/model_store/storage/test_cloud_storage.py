@@ -95,9 +95,9 @@ def test_status_aliases_audit_and_listing_see_every_change(registry: ModelRegist
     first, second = _register(registry), _register(registry)
     other = ModelRegistry(location, keys=Keyring.of(KEY))
     assert len(other.list_models(status="trained")) == 2
-    registry.update_model_status(first, "validated")
+    registry.update_model_status(first, "staged")
     Aliases(registry).set("m", "champion", second)
-    assert [model.model_id for model in other.list_models(status="validated")] == [first]
+    assert [model.model_id for model in other.list_models(status="staged")] == [first]
     assert Aliases(other).resolve("m@champion") == second
     assert [record.action for record in other.audit.records()] == ["register", "register", "status", "alias"]
 
