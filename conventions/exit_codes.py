@@ -25,6 +25,7 @@ ROLLOUT_CONFLICT = 21
 CANDIDATE_WITHDRAWN = 22
 ROLLOUT_UNDECIDED = 23
 INCOMPLETE = 24
+UNFIT = 25
 INTERRUPTED = 130
 
 MEANINGS = {
@@ -53,6 +54,7 @@ MEANINGS = {
     CANDIDATE_WITHDRAWN: "the candidate was worse and was withdrawn; the stable version serves",
     ROLLOUT_UNDECIDED: "too few requests came to decide about the candidate; it stays as it is",
     INCOMPLETE: "a backup, restore or repair is done but for damaged files, which it names",
+    UNFIT: "the environment serves a version that lacks what the environment requires, and no break-glass lasts",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 """What each code means, in a sentence for the person who reads it."""

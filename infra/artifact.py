@@ -7,7 +7,7 @@ import pulumi
 from components.model_artifact import ModelArtifactArgs
 from conventions import config_keys
 from conventions.artifact_files import KEPT_FILES
-from infra.environment_policy import require_validated
+from infra.environment_policy import require_fit
 from infra.errors import ConfigError
 from infra.settings import StackSettings
 from model_store import ModelRegistry
@@ -57,7 +57,8 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelA
         manifest = registry.get_metadata(model_id)
         measured = registry.verify_artifact(model_id)
         _verify_signature(registry, settings, model_id)
-        require_validated(settings, manifest)
+        if model_id != rollout_kept(settings):
+            require_fit(settings, registry, model_id)
         files = _files(registry, settings, model_id)
     except ModelStoreError as error:
         raise ConfigError(f"Pulumi.{settings.stack}.yaml: {config_keys.config_key(key)}: {error}") from None
@@ -70,6 +71,11 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelA
         files=files,
         revision=f"{manifest.digest}/{'+'.join(registry.key_ids(model_id))}",
     )
+
+
+def rollout_kept(settings: StackSettings) -> str:
+    """The version that is kept for the way back and answers nothing; it is asked for nothing until it serves again."""
+    return settings.rollout.kept if settings.rollout.kept != settings.model_version else ""
 
 
 def _uri(registry: ModelRegistry, settings: StackSettings, model_id: str) -> str:

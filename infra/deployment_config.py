@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -37,6 +37,17 @@ _STRICT = ConfigDict(extra="forbid")
 Share = Annotated[StrictFloat, Field(gt=0, le=1)]
 Number = StrictFloat | StrictInt
 NotNegative = Annotated[Number, Field(ge=0)]
+
+Requirement = Literal["validated", "approved", "signed"]
+"""What an environment can require of a version."""
+_REQUIRED: dict[str, list[Requirement]] = {
+    "development": [],
+    "staging": ["signed"],
+    "production": ["validated", "approved", "signed"],
+}
+"""Where the gates do not say."""
+_ALWAYS: dict[str, list[Requirement]] = {"production": ["validated"]}
+"""What no config can lower; the signing policy of staging and production is the other one."""
 
 _CPU = r"^([1-9][0-9]*m|[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]+)$"
 _MEMORY = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$"
@@ -124,6 +135,8 @@ class GatesConfig:
     """By metric of the manifest: how much less than the deployed version's it may be."""
     same_features: StrictBool = True
     """Whether it has to take the features that the deployed version takes, no more and no fewer."""
+    requires: list[Requirement] | None = None
+    """What it has to have, whatever was deployed before; the environment's own list when not given."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -141,6 +154,14 @@ class DeploymentConfig:
     service: ServiceConfig = Field(default_factory=ServiceConfig)
 
     @property
+    def requires(self) -> list[Requirement]:
+        """What the environment requires of a version: its gates' list, and what no config can lower."""
+        given = self.gates.requires
+        asked = _REQUIRED[self.environment] if given is None else given
+        wanted = {*asked, *_ALWAYS.get(self.environment, [])}
+        return [each for each in get_args(Requirement) if each in wanted]
+
+    @property
     def host(self) -> str:
         """The endpoint's host name or address."""
         return urlsplit(self.api_endpoint).hostname or ""
@@ -154,6 +175,7 @@ class DeploymentConfig:
     def to_dict(self) -> dict[str, Any]:
         """The object as it is written into a stack's config: every default filled in, but those of the service."""
         found = {**asdict(self), "service": self.service.to_dict()}
+        found["gates"]["requires"] = self.requires
         return {name: value for name, value in found.items() if name != "service" or value}
 
 

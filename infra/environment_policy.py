@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from conventions import config_keys
 from infra.errors import ConfigError
+from infra.requirements import missing_requirements
 from infra.settings import StackSettings
-from model_store import ModelMetadata, ModelStatus
+from model_store.registry.reader import RegistryReader
 
 _MIN_PRODUCTION_REPLICAS = 2
-_NOT_VALIDATED = (ModelStatus.TRAINED, ModelStatus.ARCHIVED)
 
 
 def require_environment_policy(settings: StackSettings) -> None:
@@ -22,18 +22,25 @@ def require_environment_policy(settings: StackSettings) -> None:
         raise ConfigError("\n".join(f"Pulumi.{settings.stack}.yaml: {problem}" for problem in problems))
 
 
-def require_validated(settings: StackSettings, model: ModelMetadata) -> None:
-    """Raises ConfigError unless the model version may serve in production; other stacks pass.
+def require_fit(settings: StackSettings, registry: RegistryReader, model_id: str) -> None:
+    """Raises ConfigError unless a model version has what the environment requires, or the glass is broken for it.
+
+    Args:
+        settings: of the stack.
+        registry: has the version.
+        model_id: the version to serve.
 
     Raises:
-        ConfigError: it was never validated, or was archived.
+        ConfigError: names each thing that the version lacks, and the command that gives it.
     """
-    if settings.deployment.environment == "production" and model.status in _NOT_VALIDATED:
-        raise ConfigError(
-            f"Pulumi.{settings.stack}.yaml: {config_keys.MODEL_VERSION}: {model.model_id} is {model.status}; "
-            "production serves what was validated: python scripts/manage_models.py update-status "
-            f"{model.model_id} validated"
-        )
+    deployment, glass = settings.deployment, settings.break_glass
+    missing = missing_requirements(
+        registry, model_id, deployment.environment, deployment.requires, settings.signing.public_keys
+    )
+    lacking = [each for each in missing if glass is None or not glass.passes(model_id, each.name)]
+    if lacking:
+        key = f"Pulumi.{settings.stack}.yaml: {config_keys.DEPLOYMENT}.gates.requires"
+        raise ConfigError("\n".join(f"{key}: {each}" for each in lacking))
 
 
 def _problems(settings: StackSettings) -> Iterator[str]:

@@ -19,6 +19,8 @@ def program() -> None:
         settings = load_settings()
         require_environment_policy(settings)
         outputs = _PLATFORMS[settings.platform](settings, resolve_versions(settings))
+        if settings.break_glass is not None:
+            outputs["breakGlass"] = settings.break_glass.to_dict()
     except ConfigError as error:
         raise pulumi.RunError(str(error)) from None
     for name, value in outputs.items():

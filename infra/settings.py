@@ -9,6 +9,7 @@ import pulumi
 
 from conventions import config_keys, variables
 from conventions.environments import STACKS
+from infra.break_glass import BreakGlass, parse_break_glass
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.errors import ConfigError
@@ -49,6 +50,8 @@ class StackSettings:
     model_key_file: Path
     api_keys_file: Path
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    break_glass: BreakGlass | None = None
+    """Why the stack serves a version that lacks what the environment requires; None: it does not."""
     cloud: CloudConfig | None = None
     """On the platform kubernetes only, as are the next two."""
     kubernetes: KubernetesConfig | None = None
@@ -88,6 +91,7 @@ def load_settings() -> StackSettings:
         model_key_file=Path(os.environ.get(variables.MODEL_KEY_FILE) or key_file(CHECKOUT)),
         api_keys_file=Path(os.environ.get(variables.API_KEYS_FILE, secrets / "api_keys.json")),
         rollout=_rollout(config, where, model_version, platform),
+        break_glass=_break_glass(config, where),
         cloud=read_object(config, config_keys.CLOUD, CloudConfig, where) if in_cluster else None,
         kubernetes=read_object(config, config_keys.KUBERNETES, KubernetesConfig, where) if in_cluster else None,
         image=read_object(config, config_keys.IMAGE, ImageConfig, where) if platform != "local" else None,
@@ -123,6 +127,13 @@ def _rollout(config: pulumi.Config, where: str, model_version: str, platform: Pl
     except pulumi.ConfigTypeError:
         raise ConfigError(f"{where}: {config_keys.ROLLOUT}: not an object") from None
     return parse_rollout_config(value, f"{where}: {config_keys.ROLLOUT}", model_version, platform)
+
+
+def _break_glass(config: pulumi.Config, where: str) -> BreakGlass | None:
+    try:
+        return parse_break_glass(config.get_object(config_keys.short(config_keys.BREAK_GLASS)), where)
+    except pulumi.ConfigTypeError:
+        raise ConfigError(f"{where}: {config_keys.BREAK_GLASS}: not an object") from None
 
 
 def _platform(config: pulumi.Config, where: str) -> Platform:

@@ -28,7 +28,14 @@ from scripts.command_line import (  # noqa: E402
     table,
 )
 from scripts.environment_commands import add_environment_commands  # noqa: E402
-from scripts.rollout_commands import add_rollout_commands, deployed, rollouts_of, strategy_options  # noqa: E402
+from scripts.rollout_commands import (  # noqa: E402
+    add_rollout_commands,
+    break_glass_of,
+    break_glass_options,
+    deployed,
+    rollouts_of,
+    strategy_options,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,7 +99,8 @@ def _deploy(options: Options) -> int:
 def _rollback(options: Options) -> int:
     if options.to is not None and options.at is not None:
         raise click.UsageError("--to and --at exclude each other")
-    outcome = rollouts_of(_deployments(), options).rollback(options.environment, options.to, options.at)
+    glass = break_glass_of(options)
+    outcome = rollouts_of(_deployments(), options).rollback(options.environment, options.to, options.at, glass)
     return _print_outcome(outcome, options)
 
 
@@ -105,6 +113,8 @@ def _history(options: Options) -> int:
         found = [then] if then else []
     rows = [item.to_dict() for item in found]
     columns = ["started_at", "intent", "model_id", "deployment_id", "update", "current"]
+    if any(row["break_glass"] for row in rows):
+        columns.append("break_glass")
     if any(row["candidate"] for row in rows):
         columns += ["candidate", "candidate_weight"]
     show(options, rows, table(columns, rows, empty="nothing was deployed"))
@@ -140,7 +150,7 @@ def _health(options: Options) -> int:
     report = _deployments().check_deployment_health(options.deployment_id, options.api_key_file)
     if options.json:
         show(options, report.to_dict(), "")
-        return 0 if report.healthy else exit_codes.ENDPOINT_SILENT
+        return report.exit_code
     return _print_health(report)
 
 
@@ -223,7 +233,7 @@ def _print_health(report: "HealthReport", *, to_stderr: bool = False) -> int:
     lines = [f"{report.deployment_id}: {'healthy' if report.healthy else 'NOT HEALTHY'}"]
     lines += [f"  {'ok' if check.healthy else 'FAILS':5}  {check.name:11}  {check.detail}" for check in report.checks]
     (sys.stderr if to_stderr else sys.stdout).write("\n".join(lines) + "\n")
-    return 0 if report.healthy else exit_codes.ENDPOINT_SILENT
+    return report.exit_code
 
 
 def program() -> Program:
@@ -269,7 +279,12 @@ def _add_deploy(commands: Program) -> None:
             help="deployment template; the environment's own when not given",
         ),
         Option("--health-check", is_flag=True, help="check the endpoint afterwards; 13 when unhealthy"),
-        Option("--force", is_flag=True, help="although it does not pass a gate; needs --reason"),
+        Option(
+            "--force",
+            is_flag=True,
+            help="although it does not pass a gate, such as a metric's; needs --reason",
+        ),
+        *break_glass_options(),
         Option("--reason", default="", metavar="WHY", help="why; recorded in the audit log"),
         Option(
             "--no-auto-rollback",
@@ -295,6 +310,8 @@ def _add_history(commands: Program) -> None:
             help="the one to go back to; the last that differs when not given",
         ),
         Option("--at", metavar="TIME", type=_Moment(), help="to what was deployed then, UTC without a zone"),
+        *break_glass_options(),
+        Option("--reason", default="", metavar="WHY", help="why the glass is broken; recorded in the audit log"),
     )
     add_command(
         commands,

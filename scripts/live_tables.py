@@ -75,6 +75,11 @@ def _captions(status: "RolloutStatus") -> list[str]:
         found.append(f"in force: {status.in_force} %, asked for {rollout.weight} %")
     if rollout.kept:
         found.append(f"kept: {rollout.kept} until {rollout.kept_until}")
+    if glass := status.break_glass:
+        state = "ended" if status.lacking else "until"
+        what = ", ".join(glass["missing"])
+        found.append(f"break-glass {state} {glass['until']}: not {what}; {glass['by']}: {glass['reason']}")
+    found += [f"LACKS {each}" for each in status.lacking]
     if status.interrupted:
         found.append(f"interrupted: {status.interrupted}")
     if status.held_by:

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from conventions import exit_codes
 from scripts import completion
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, path_type, show
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
     from stacks.deployment_updates import DeployOutcome
     from stacks.model_deployment import ModelDeploymentConfig
+    from stacks.requirements import BreakGlassRequest
     from stacks.rollout.rollouts import Rollouts
 
 Make = Callable[[], "ModelDeployment"]
@@ -36,13 +39,45 @@ def deployed(deployments: "ModelDeployment", config: "ModelDeploymentConfig", op
         keep_minutes=options.keep_minutes,
     )
     override_reason = options.reason if options.force else ""
+    break_glass = break_glass_of(options)
     if wanted.has_two_slots:
-        return rollouts.deploy(config, wanted, shadow=options.shadow, override_reason=override_reason)
+        return rollouts.deploy(
+            config, wanted, shadow=options.shadow, override_reason=override_reason, break_glass=break_glass
+        )
     if options.shadow:
         raise ConfigError("--shadow: needs --strategy blue_green or canary: there is no candidate otherwise")
     return deployments.deploy(
-        config, auto_rollback=not options.no_auto_rollback, override_reason=override_reason, rollout=wanted
+        config,
+        auto_rollback=not options.no_auto_rollback,
+        override_reason=override_reason,
+        break_glass=break_glass,
+        rollout=wanted,
     )
+
+
+def break_glass_of(options: Options) -> "BreakGlassRequest | None":
+    """The wish to deploy a version that lacks what the environment requires; None when it is not wished."""
+    from stacks.requirements import BreakGlassRequest
+
+    if not options.break_glass:
+        if options.until is not None:
+            raise click.UsageError("--until needs --break-glass")
+        return None
+    if options.until is None or not options.reason.strip():
+        raise click.UsageError("--break-glass needs --reason WHY and --until TIME: both are recorded in the audit log")
+    return BreakGlassRequest(options.reason, options.until)
+
+
+def break_glass_options() -> list[click.Parameter]:
+    """The options of `deploy` and `rollback` for an emergency."""
+    return [
+        Option(
+            "--break-glass",
+            is_flag=True,
+            help="although it is not validated or approved as the environment requires; needs --reason and --until",
+        ),
+        Option("--until", type=_END, metavar="TIME", help="when the break-glass ends: a time, or 30m, 4h, 2d from now"),
+    ]
 
 
 def rollouts_of(deployments: "ModelDeployment", options: Options) -> "Rollouts":
@@ -113,7 +148,7 @@ def add_rollout_commands(commands: Program, program: str, key_help: str, make: M
         if options.json or not options.follow or not console.is_terminal:
             status = rollouts.status(options.environment)
             show(options, status.to_dict(), as_text(console, rollout_table(status)))
-            return 0
+            return exit_codes.UNFIT if status.lacking else 0
         with Live(rollout_table(rollouts.status(options.environment)), console=console) as live:
             while True:
                 time.sleep(options.every)
@@ -168,5 +203,22 @@ class _Duration(click.ParamType[int]):
         return int(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[parts[2]]
 
 
+class _End(click.ParamType[datetime]):
+    name = "end"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        if parts := re.fullmatch(r"(\d{1,6})([mhd])", value):
+            return datetime.now(UTC) + int(parts[1]) * _UNITS[parts[2]]
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time; allowed: such as 4h, 2d or 2026-10-09T14:00Z", param, ctx)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_END = _End()
 _STEPS = _Steps()
 _DURATION = _Duration()

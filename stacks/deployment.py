@@ -18,6 +18,7 @@ from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.history import Deployment, Intent, message_for
 from stacks.model_deployment import ModelDeploymentConfig
+from stacks.requirements import BreakGlassRequest
 from stacks.rollout.rollouts import Rollouts
 from stacks.rollout.state import require_no_rollout
 
@@ -45,7 +46,7 @@ class ModelDeployment:
         self.log: Log = log or (lambda _line: None)
         self._history = DeploymentHistory(self.checkout)
         self._updates = DeploymentUpdates(self.checkout, lambda: self.registry, self.log)
-        self._checks = DeploymentChecks(self.checkout, lambda: self.registry, self.log)
+        self.checks = DeploymentChecks(self.checkout, lambda: self.registry, self.log)
 
     @property
     def registry(self) -> "ModelRegistry":
@@ -107,6 +108,7 @@ class ModelDeployment:
         detail: str = "",
         auto_rollback: bool = True,
         override_reason: str = "",
+        break_glass: BreakGlassRequest | None = None,
         rollout: RolloutConfig | None = None,
         action: str = "deploy",
     ) -> DeployOutcome:
@@ -121,12 +123,14 @@ class ModelDeployment:
             auto_rollback: whether a cluster goes back to the version before when this one does not get healthy; on
                 this machine the version before goes on serving anyway.
             override_reason: why it is deployed although it does not pass a gate; recorded in the audit log.
+            break_glass: why, and until when, it is deployed although it lacks what the environment requires.
             rollout: of the stack from now on; as it is when not given. `Rollouts` deploys step by step.
             action: what the audit log calls it.
 
         Raises:
             AccessDenied: the actor's role does not allow it; nothing was looked at.
             GatesFailed: it does not pass the gates of the config, and nobody has said why it should be deployed still.
+            RequirementsMissing: it lacks what the environment requires, and nobody breaks the glass.
             ModelStoreError: the registry does not have the model version, its artifact is not intact, or the key at
                 hand does not open it.
             AddressTaken: another program listens there.
@@ -142,6 +146,7 @@ class ModelDeployment:
         model_id = Aliases(self.registry).resolve(config.model_id)
         file = self.stack_file(environment)
         require_no_rollout(file)
+        file = self.checks.require_fit(file, model_id, config, break_glass)
         self.require_gates(file, model_id, config, override_reason)
         message = message_for(Intent.DEPLOY, model_id, detail)
         return self.converge(
@@ -188,7 +193,7 @@ class ModelDeployment:
         Raises:
             UnknownDeployment: no stack's history has it.
         """
-        return self._checks.health(self.deployment(deployment_id)[0], api_key_file)
+        return self.checks.health(self.deployment(deployment_id)[0], api_key_file)
 
     def measure(
         self, environment: DeploymentEnvironment | str, api_key_file: Path
@@ -202,7 +207,7 @@ class ModelDeployment:
         Raises:
             EndpointSilent: the endpoint does not answer, or refuses the key.
         """
-        return self._checks.measure(self.stack_file(environment), api_key_file)
+        return self.checks.measure(self.stack_file(environment), api_key_file)
 
     def list_deployments(self, environment: DeploymentEnvironment | str | None = None) -> list[Deployment]:
         """The deployments of an environment, or of all, newest first."""
@@ -250,7 +255,7 @@ class ModelDeployment:
         Raises:
             GatesFailed: names each gate that the model version does not pass.
         """
-        self._checks.require_gates(file, model_id, config, override_reason)
+        self.checks.require_gates(file, model_id, config, override_reason)
 
     def converge(
         self,

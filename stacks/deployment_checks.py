@@ -9,7 +9,7 @@ from stacks.checks.alerts import Alert, evaluate, measured
 from stacks.checks.gates import image_versions, require_gates, with_proofs
 from stacks.checks.golden import NAME as GOLDEN_ROWS
 from stacks.checks.golden import ask_golden_rows, some_of
-from stacks.checks.health import Check, HealthReport, check_health
+from stacks.checks.health import REQUIREMENTS, Check, HealthReport, check_health
 from stacks.checks.signatures import signature_problem
 from stacks.engine.cluster_state import pod_checks
 from stacks.engine.run import Log
@@ -17,6 +17,7 @@ from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import GatesFailed
 from stacks.history import Deployment
+from stacks.requirements import BreakGlassRequest, lacking, unfit, with_requirements
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
@@ -33,6 +34,35 @@ class DeploymentChecks:
 
     def __init__(self, checkout: Path, registry: "Callable[[], ModelRegistry]", log: Log) -> None:
         self._checkout, self._registry, self._log = checkout, registry, log
+
+    def require_fit(
+        self,
+        file: StackFile,
+        model_id: str,
+        config: DeploymentConfig,
+        break_glass: BreakGlassRequest | None = None,
+        *,
+        way_back: bool = False,
+    ) -> StackFile:
+        """Raises unless a model version has what its environment requires; returns the config to change.
+
+        Args:
+            file: the stack's config.
+            model_id: the version to deploy.
+            config: how.
+            break_glass: a person's wish to deploy it although it lacks something.
+            way_back: whether it served in the environment before and is gone back to.
+
+        Raises:
+            RequirementsMissing: names each thing that it lacks, and the command that gives it.
+        """
+        registry = self._registry()
+        missing = lacking(registry, file, model_id, config, way_back=way_back)
+        changed = with_requirements(registry, file, model_id, missing, break_glass)
+        if changed.broken is not None:
+            lacks = ", not ".join(changed.broken.missing)
+            self._log(f"broken glass until {changed.broken.until}: {model_id} is not {lacks}")
+        return changed
 
     def require_gates(self, file: StackFile, model_id: str, config: DeploymentConfig, override_reason: str) -> None:
         """Raises unless a model version passes the gates of the config, or a reason to deploy it anyway is given.
@@ -73,6 +103,8 @@ class DeploymentChecks:
         """
         file = StackFile.read(self._checkout, DeploymentEnvironment.named(deployment.environment))
         report = check_health(deployment, file.deployment(), pod_checks(file, deployment))
+        if deployment.current:
+            report = report.with_check(self._requirements(file))
         return report.with_check(self._golden_rows(deployment, report.url, file.environment, api_key_file))
 
     def measure(self, file: StackFile, api_key_file: Path) -> tuple[dict[str, Any], list[Alert]]:
@@ -88,6 +120,20 @@ class DeploymentChecks:
         config = file.deployment()
         numbers = measured(config.api_endpoint, api_key_file)
         return numbers, evaluate(numbers, config)
+
+    def _requirements(self, file: StackFile) -> Check:
+        from model_store.errors import ModelStoreError
+
+        try:
+            glass, missing = unfit(self._registry(), file)
+        except ModelStoreError as error:
+            return Check(REQUIREMENTS, healthy=True, detail=f"not asked: {error}")
+        if missing:
+            over = f"break-glass ended at {glass.until}; " if glass is not None else ""
+            return Check(REQUIREMENTS, healthy=False, detail=over + "; ".join(map(str, missing)))
+        if glass is not None:
+            return Check(REQUIREMENTS, healthy=True, detail=f"broken glass until {glass.until}: {glass.reason}")
+        return Check(REQUIREMENTS, healthy=True, detail="has what the environment requires")
 
     def _golden_rows(
         self, deployment: Deployment, url: str, environment: DeploymentEnvironment, api_key_file: Path | None

@@ -107,7 +107,7 @@ class DeploymentUpdates:
             current = current_deployment(deployments(environment, updates_of(stack)), environment)
             outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
         if outcome.changed:
-            deed.deployed(current.deployment_id)
+            deed.deployed(current.deployment_id, current.break_glass_reason)
         else:
             deed.unchanged()
         return outcome
@@ -143,6 +143,7 @@ class DeploymentUpdates:
             with deed.recorded():
                 run_destroy(stack, self._log)
             deed.done()
+            registry.record_end(str(environment))
         return True
 
     def unlock(self, environment: DeploymentEnvironment) -> int:

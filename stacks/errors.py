@@ -54,6 +54,16 @@ class GatesFailed(StacksError):
     exit_code = exit_codes.REFUSED
 
 
+class RequirementsMissing(GatesFailed):
+    """A model version lacks what the environment requires."""
+
+
+class BreakGlassEnded(RequirementsMissing):
+    """A model version lacks what the environment requires, and the time of its break-glass is over."""
+
+    exit_code = exit_codes.UNFIT
+
+
 class EndpointSilent(StacksError):
     """The endpoint returns no metrics."""
 

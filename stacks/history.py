@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from conventions.config_keys import DEPLOYMENT, MODEL_VERSION, ROLLOUT
+from conventions.config_keys import BREAK_GLASS, DEPLOYMENT, MODEL_VERSION, ROLLOUT
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import NoPriorVersion, UnknownDeployment
 
@@ -48,6 +48,13 @@ class Deployment:
     """The model version that was tried beside it; empty when none was."""
     candidate_weight: int = 0
     """Percent of the requests that the candidate answered."""
+    break_glass: Mapping[str, Any] = field(default_factory=dict)
+    """Why it was made although the version lacks something: `missing`, `reason`, `by`, `until`; empty otherwise."""
+
+    @property
+    def break_glass_reason(self) -> str:
+        """Why its version was deployed although it lacks something; empty when it lacks nothing."""
+        return str(self.break_glass.get("reason", "")) if self.break_glass.get("model_id") == self.model_id else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The deployment as plain JSON values."""
@@ -191,6 +198,7 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
         current=False,
         candidate=str(rollout.get("candidate", "")),
         candidate_weight=int(rollout.get("weight", 0)),
+        break_glass=_parsed(_value(update, BREAK_GLASS)),
     )
 
 

@@ -38,14 +38,15 @@ class Deed:
         """Records that there was nothing to do."""
         self._registry.audit.append(self.action, self.model_id, **self._told, outcome="unchanged")
 
-    def deployed(self, deployment_id: str) -> None:
-        """Records the deployment in the audit log and in the version's state."""
+    def deployed(self, deployment_id: str, break_glass: str = "") -> None:
+        """Records the deployment in the audit log and in the version's state; `break_glass` is its reason, if any."""
         self._registry.record_deployment(
             self.model_id,
             environment=self._told["environment"],
             deployment_id=deployment_id,
             action=self.action,
             intent=self._told["intent"],
+            break_glass=break_glass,
         )
 
     def done(self) -> None:

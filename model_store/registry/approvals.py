@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conventions.artifact_files import MANIFEST_FILE
 from model_store.errors import (
@@ -20,21 +20,18 @@ from model_store.errors import (
     ModelNotFound,
 )
 from model_store.registry.audit import REFUSED
+from model_store.registry.changing import Changing, Stored
 from model_store.registry.evidence import Evidence, read_evidence, require_evidence, store_evidence
 from model_store.registry.layout import now, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
 from model_store.registry.registration import COMPUTED_METRICS, REGISTERED, REGISTERED_BY, enter_status
 from model_store.registry.serving import serving_of
 
-if TYPE_CHECKING:
-    from model_store.registry.deciding import DecidingReader
-    from model_store.registry.reader import RegistryReader
-
 _IMPORTED = "imported"
 
 
 def set_status(
-    registry: "DecidingReader", model_id: str, status: ModelStatus | str, reason: str, evidence: Path | None
+    registry: Changing, model_id: str, status: ModelStatus | str, reason: str, evidence: Path | None
 ) -> ModelMetadata:
     """Sets a version's status; the arguments and errors are those of `ModelRegistry.update_model_status`."""
     registry.require_right("status", model_id)
@@ -66,7 +63,7 @@ def set_status(
     return replace(metadata, status=target)
 
 
-def approve(registry: "DecidingReader", model_id: str, evidence: Path, reason: str) -> dict[str, Any]:
+def approve(registry: Changing, model_id: str, evidence: Path, reason: str) -> dict[str, Any]:
     """Approves a version; the arguments and errors are those of `ModelRegistry.approve`."""
     registry.require_right("approve", model_id)
     metadata = registry.get_metadata(model_id)
@@ -91,7 +88,7 @@ def approve(registry: "DecidingReader", model_id: str, evidence: Path, reason: s
     return approval
 
 
-def withdraw_approval(registry: "DecidingReader", model_id: str, reason: str) -> int:
+def withdraw_approval(registry: Changing, model_id: str, reason: str) -> int:
     """Withdraws every approval of a version; arguments and errors are those of `ModelRegistry.withdraw_approval`."""
     registry.require_right("approve", model_id)
     registry.get_metadata(model_id)
@@ -132,7 +129,7 @@ def validation_of(state: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def approval_problem(registry: "RegistryReader", model_id: str) -> str:
+def approval_problem(registry: Stored, model_id: str) -> str:
     """Why a version counts as not approved; empty when an approval stands.
 
     Raises:
@@ -153,7 +150,7 @@ def is_withdrawn(state: Mapping[str, Any]) -> bool:
     return bool(approvals) and all(each.get("withdrawn") for each in approvals)
 
 
-def manifest_digest(registry: "RegistryReader", model_id: str) -> str:
+def manifest_digest(registry: Stored, model_id: str) -> str:
     """The digest of a version's stored manifest, `sha256:<hex>`.
 
     Raises:
@@ -164,7 +161,7 @@ def manifest_digest(registry: "RegistryReader", model_id: str) -> str:
 
 
 def _problem_of(
-    registry: "RegistryReader", metadata: ModelMetadata, state: Mapping[str, Any], approval: Mapping[str, Any]
+    registry: Stored, metadata: ModelMetadata, state: Mapping[str, Any], approval: Mapping[str, Any]
 ) -> str:
     if withdrawn := approval.get("withdrawn"):
         return f"{withdrawn['by']} withdrew the approval at {withdrawn['at']}: {withdrawn['reason']}"

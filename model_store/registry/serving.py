@@ -6,15 +6,13 @@ a deployed version of that time serves where it was last deployed to, unless ano
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model_store.errors import VersionConflict
+from model_store.registry.changing import Changing
 from model_store.registry.layout import now
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
 from model_store.registry.registration import enter_status
-
-if TYPE_CHECKING:
-    from model_store.registry.deciding import DecidingReader
 
 _ATTEMPTS = 10
 
@@ -55,7 +53,7 @@ def _without_superseded(model: ModelMetadata, latest: Mapping[str, tuple[str, in
 
 
 def begin_serving(
-    registry: "DecidingReader", model_id: str, environment: str, deployment_id: str, break_glass: str = ""
+    registry: Changing, model_id: str, environment: str, deployment_id: str, break_glass: str = ""
 ) -> None:
     """Enters in the states that a version serves in an environment, and that the versions before no longer do.
 
@@ -84,7 +82,7 @@ def begin_serving(
     end_serving(registry, environment, f"{deployment_id} follows in {environment}", but=model_id)
 
 
-def end_serving(registry: "DecidingReader", environment: str, reason: str, but: str = "") -> None:
+def end_serving(registry: Changing, environment: str, reason: str, but: str = "") -> None:
     """Enters in the states that the versions of an environment no longer serve there.
 
     A version that serves nowhere gets back the status from before it was deployed.
@@ -119,7 +117,7 @@ def status_before(state: Mapping[str, Any]) -> ModelStatus:
     return ModelStatus.TRAINED
 
 
-def _until_done(registry: "DecidingReader", model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
+def _until_done(registry: Changing, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return registry.change_state(model_id, change)

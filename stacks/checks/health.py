@@ -7,11 +7,16 @@ from typing import Any
 import httpx
 
 from conventions.alert_rules import MEMORY
+from conventions.exit_codes import DONE, ENDPOINT_SILENT, UNFIT
 from infra.deployment_config import DeploymentConfig
 from stacks.history import Deployment
 
 _TIMEOUT_SECONDS = 5.0
 _MEMORY_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+
+REQUIREMENTS = "requirements"
+"""The check of what the environment requires of the version."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,12 @@ class HealthReport:
     def healthy(self) -> bool:
         """Whether every check passed."""
         return all(check.healthy for check in self.checks)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when healthy; of its own when the version lacks what the environment requires, and all else is well."""
+        failed = {check.name for check in self.checks if not check.healthy}
+        return DONE if not failed else UNFIT if failed == {REQUIREMENTS} else ENDPOINT_SILENT
 
     def with_check(self, check: Check) -> "HealthReport":
         """The report with one check more."""

@@ -12,14 +12,15 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from conventions.config_keys import CLOUD, DEPLOYMENT, KUBERNETES, MODEL_VERSION, PLATFORM, ROLLOUT
+from conventions.config_keys import BREAK_GLASS, CLOUD, DEPLOYMENT, KUBERNETES, MODEL_VERSION, PLATFORM, ROLLOUT
+from infra.break_glass import BreakGlass, parse_break_glass
 from infra.cloud_config import CloudConfig, KubernetesConfig, parse_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StackBusy, StacksError
 
-_OWN_KEYS = (MODEL_VERSION, DEPLOYMENT, ROLLOUT)
+_OWN_KEYS = (MODEL_VERSION, DEPLOYMENT, ROLLOUT, BREAK_GLASS)
 """The keys that a deploy writes; all others belong to people and the engine."""
 
 
@@ -31,6 +32,8 @@ class StackFile:
     environment: DeploymentEnvironment
     config: Mapping[str, Any]
     """Values by key, with the project before each key; an object that is written as JSON text is an object here."""
+    broken: BreakGlass | None = None
+    """The glass that the next change breaks; None: it leaves the file's."""
 
     @classmethod
     def read(cls, checkout: Path, environment: DeploymentEnvironment) -> "StackFile":
@@ -78,6 +81,18 @@ class StackFile:
         """
         where = f"{self.name}: {ROLLOUT}"
         return parse_rollout_config(self.config.get(ROLLOUT), where, self.model_version, self.platform)
+
+    def break_glass(self) -> BreakGlass | None:
+        """Why the stack serves, or tries, a version that lacks what the environment requires; None: it does not.
+
+        Raises:
+            ConfigError: the value does not fit.
+        """
+        return self.broken or parse_break_glass(self.config.get(BREAK_GLASS), self.name)
+
+    def with_break_glass(self, broken: BreakGlass) -> "StackFile":
+        """The file, whose next change breaks the glass for a version."""
+        return replace(self, broken=broken)
 
     def cloud(self) -> CloudConfig:
         """The account's side of the deployment.
@@ -133,6 +148,11 @@ class StackFile:
         values = {**self.config, MODEL_VERSION: model_id, DEPLOYMENT: deployment.to_dict()}
         if rollout is not None and (rollout != RolloutConfig() or ROLLOUT in self.config):
             values[ROLLOUT] = rollout.to_dict()
+        # A glass is broken for one version, and mended when that one is neither served nor tried.
+        glass, tried = self.break_glass(), (values.get(ROLLOUT) or {}).get("candidate")
+        values.pop(BREAK_GLASS, None)
+        if glass is not None and glass.model_id in (model_id, tried):
+            values[BREAK_GLASS] = glass.to_dict()
         return replace(self, config=MappingProxyType(values))
 
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
+from stacks.deployment_checks import DeploymentChecks
 from stacks.deployment_updates import DeployOutcome
 from stacks.engine.run import Log
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.history import Deployment
 from stacks.model_deployment import ModelDeploymentConfig
+from stacks.requirements import BreakGlassRequest
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
@@ -21,6 +23,7 @@ class Deployer(Protocol):
     """Changes the stacks of a checkout."""
 
     checkout: Path
+    checks: DeploymentChecks
     log: Log
 
     @property
@@ -32,6 +35,7 @@ class Deployer(Protocol):
         config: ModelDeploymentConfig,
         *,
         override_reason: str = "",
+        break_glass: BreakGlassRequest | None = None,
         rollout: RolloutConfig | None = None,
         action: str = "deploy",
     ) -> DeployOutcome:

@@ -11,6 +11,7 @@ from infra.rollout_config import RolloutConfig
 from stacks.engine.locks import lock_holder
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
+from stacks.requirements import unfit
 from stacks.rollout.checks import Limits, Verdict, judge
 from stacks.rollout.deployer import Deployer
 from stacks.rollout.metrics import CloudMetrics, RolloutMetrics, TrafficSplitterMetrics
@@ -37,7 +38,9 @@ class RolloutObserver:
         Raises:
             UnknownDeployment: nothing is deployed.
         """
-        return self.look(file, self.since(file.environment), self.interrupted(file))
+        glass, missing = unfit(self._deployments.registry, file)
+        found = self.look(file, self.since(file.environment), self.interrupted(file))
+        return replace(found, break_glass=glass.to_dict() if glass else {}, lacking=tuple(map(str, missing)))
 
     def look(self, file: StackFile, since: datetime, interrupted: str = "") -> RolloutStatus:
         """The status since a moment, without asking the engine.

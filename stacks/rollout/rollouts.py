@@ -25,6 +25,7 @@ from stacks.environments import DeploymentEnvironment
 from stacks.errors import CandidateWithdrawn, DeploymentFailed, RolloutUndecided
 from stacks.history import Intent, message_for
 from stacks.model_deployment import ModelDeploymentConfig
+from stacks.requirements import BreakGlassRequest
 from stacks.rollout.checks import Decision
 from stacks.rollout.deployer import Deployer
 from stacks.rollout.observer import RolloutObserver
@@ -67,6 +68,7 @@ class Rollouts:
         *,
         shadow: bool = False,
         override_reason: str = "",
+        break_glass: BreakGlassRequest | None = None,
     ) -> DeployOutcome:
         """Takes a model version through a rollout; returns when it is the stable one.
 
@@ -77,6 +79,7 @@ class Rollouts:
             rollout: strategy, steps and checks; slots and weights are the stack's own.
             shadow: whether the candidate is sent copies first, and answers only once it has passed the checks on them.
             override_reason: as for `ModelDeployment.deploy`.
+            break_glass: as for `ModelDeployment.deploy`.
 
         Raises:
             RolloutInProgress: another candidate is being tried.
@@ -96,10 +99,13 @@ class Rollouts:
         if not wanted.has_two_slots or stable in ("", model_id) or not deployed:
             kept = now if wanted.has_two_slots else wanted
             first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until)
-            return self._deployments.deploy(config, override_reason=override_reason, rollout=first, action=action)
+            return self._deployments.deploy(
+                config, override_reason=override_reason, break_glass=break_glass, rollout=first, action=action
+            )
+        file = self._deployments.checks.require_fit(file, model_id, config, break_glass)
         self._deployments.require_gates(file, model_id, config, override_reason)
         candidate = replace(wanted, candidate=model_id, shadow=shadow)
-        self._change(file, config, candidate, f"candidate {model_id} beside it", action)
+        _change(self._deployments, file, config, candidate, f"candidate {model_id} beside it", action)
         return self._drive(file.environment, config)
 
     def resume(self, environment: DeploymentEnvironment | str) -> DeployOutcome | None:
@@ -125,7 +131,7 @@ class Rollouts:
             return self._drive(environment, config)
         if rollout.kept and datetime.fromisoformat(rollout.kept_until) <= datetime.now(UTC):
             empty = replace(rollout, kept="", kept_until="")
-            return self._change(file, config, empty, f"{rollout.kept} is kept no more", "resume")
+            return _change(self._deployments, file, config, empty, f"{rollout.kept} is kept no more", "resume")
         return outcome
 
     def promote(self, environment: DeploymentEnvironment | str) -> DeployOutcome:
@@ -137,7 +143,7 @@ class Rollouts:
         """
         _require_right(self._deployments, "promote", environment)
         file = self._deployments.stack_file(environment)
-        require_rollout(file)
+        self._deployments.checks.require_fit(file, require_rollout(file).candidate, file.deployment())
         self._deployments.unlock(file.environment)
         wait_for_capacity(file, file.deployment())
         return self._promote(file, file.deployment(), "promoted by hand")
@@ -155,12 +161,16 @@ class Rollouts:
         self._deployments.unlock(file.environment)
         config = file.deployment()
         detail = f"{rollout.candidate} withdrawn: {reason}"
-        outcome = self._change(file, config, _without_candidate(rollout), detail, "abort")
+        outcome = _change(self._deployments, file, config, _without_candidate(rollout), detail, "abort")
         _stop_orphaned_process(file, self._deployments.checkout, f"{config.deployment_name}-{rollout.other_slot}")
         return outcome
 
     def rollback(
-        self, environment: DeploymentEnvironment | str, to: str | None = None, at: datetime | None = None
+        self,
+        environment: DeploymentEnvironment | str,
+        to: str | None = None,
+        at: datetime | None = None,
+        break_glass: BreakGlassRequest | None = None,
     ) -> DeployOutcome:
         """Goes back to a model version that was deployed before; it is ready before it has traffic.
 
@@ -172,6 +182,7 @@ class Rollouts:
             environment: which.
             to: a model version.
             at: to the one that was deployed then.
+            break_glass: as for `ModelDeployment.deploy`, where its approval was withdrawn or it is archived.
 
         Raises:
             RolloutInProgress: another version than the stable one is asked for while a candidate is tried.
@@ -188,12 +199,13 @@ class Rollouts:
             require_no_rollout(file)
         current, target = self._deployments.rollback_target(file.environment, to, at)
         config = file.deployment()
+        file = self._deployments.checks.require_fit(file, target, config, break_glass, way_back=True)
         message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
         if not rollout.has_two_slots or target == stable:
             return self._deployments.converge(file, target, config, message, action="rollback")
         if rollout.kept != target:
             rollout = replace(rollout, candidate=target, kept="", kept_until="")
-            self._change(file, config, rollout, f"{target} beside it, to go back to", "rollback")
+            _change(self._deployments, file, config, rollout, f"{target} beside it, to go back to", "rollback")
             file = self._deployments.stack_file(environment)
         wait_for_capacity(file, config)
         switched = _switched(rollout, stable)
@@ -217,7 +229,7 @@ class Rollouts:
                 self._settle(environment)
                 rollout = replace(rollout, shadow=False)
                 detail = f"{rollout.candidate} no longer in the shadow"
-                self._change(file, config, rollout, detail, _ACTIONS[rollout.strategy])
+                _change(self._deployments, file, config, rollout, detail, _ACTIONS[rollout.strategy])
             elif rollout.strategy == "blue_green":
                 return self._promote(file, config, "switched")
             elif rollout.weight == 0:
@@ -231,7 +243,7 @@ class Rollouts:
 
     def _step(self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, weight: int) -> None:
         detail = f"candidate {rollout.candidate} at {weight} %"
-        self._change(file, config, replace(rollout, weight=weight), detail, _ACTIONS[rollout.strategy])
+        _change(self._deployments, file, config, replace(rollout, weight=weight), detail, _ACTIONS[rollout.strategy])
 
     def _settle(self, environment: DeploymentEnvironment) -> None:
         """Waits until the checks have decided about this step.
@@ -251,16 +263,11 @@ class Rollouts:
             waited = time.monotonic() - began
             if status.verdict == Decision.WITHDRAW:
                 self.abort(environment, status.reason)
-                raise CandidateWithdrawn(
-                    f"{rollout.candidate} was withdrawn at {rollout.weight} %: {status.reason}; {status.stable} serves"
-                )
+                raise _withdrawn(rollout, status)
             if status.verdict == Decision.GO_ON and waited >= rollout.interval_seconds:
                 return
             if waited > max(rollout.checks.max_wait_seconds, rollout.interval_seconds):
-                raise RolloutUndecided(
-                    f"{rollout.candidate} stays at {rollout.weight} %: {status.reason} after {waited:.0f} s; "
-                    f"python scripts/deploy_model.py promote|abort|resume {environment}"
-                )
+                raise _undecided(rollout, status, waited)
             if waited - told >= 10 * _POLL_SECONDS:
                 told = waited
                 self._log(f"{rollout.weight} % for {waited:.0f} s: {status.reason or 'all checks passed'}")
@@ -271,21 +278,6 @@ class Rollouts:
         message = message_for(Intent.DEPLOY, rollout.candidate, f"{how}, {rollout.strategy}, after {stable}")
         switched = _switched(rollout, stable)
         return self._deployments.converge(file, rollout.candidate, config, message, rollout=switched, action="promote")
-
-    def _change(
-        self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, detail: str, action: str
-    ) -> DeployOutcome:
-        """One step beside the stable version; a cluster takes a step that fails back there too."""
-        before, stable = file.rollout(), file.model_version
-        self._log(detail)
-        message = message_for(Intent.ROLLOUT, stable, detail)
-        try:
-            return self._deployments.converge(file, stable, config, message, rollout=rollout, action=action)
-        except DeploymentFailed:
-            if file.in_cluster and rollout.other and rollout.other != before.other:
-                back = message_for(Intent.ROLLOUT, stable, f"{rollout.other} did not get healthy")
-                self._deployments.converge(file, stable, config, back, rollout=before, action="abort")
-            raise
 
 
 def with_options(rollout: RolloutConfig, **options: Any) -> RolloutConfig:
@@ -301,6 +293,19 @@ def with_options(rollout: RolloutConfig, **options: Any) -> RolloutConfig:
     changes = {name: value for name, value in options.items() if value is not None}
     alone = _without_candidate(replace(rollout, kept="", kept_until=""))
     return parse_rollout_config({**alone.to_dict(), **changes}, "rollout", "", "local")
+
+
+def _withdrawn(rollout: RolloutConfig, status: RolloutStatus) -> CandidateWithdrawn:
+    return CandidateWithdrawn(
+        f"{rollout.candidate} was withdrawn at {rollout.weight} %: {status.reason}; {status.stable} serves"
+    )
+
+
+def _undecided(rollout: RolloutConfig, status: RolloutStatus, waited: float) -> RolloutUndecided:
+    return RolloutUndecided(
+        f"{rollout.candidate} stays at {rollout.weight} %: {status.reason} after {waited:.0f} s; "
+        f"python scripts/deploy_model.py promote|abort|resume {status.environment}"
+    )
 
 
 def _switched(rollout: RolloutConfig, stable: str) -> RolloutConfig:
@@ -336,3 +341,19 @@ def _require_right(
     """Raises AccessDenied, and records it, before anything is read or changed."""
     told = {"environment": str(DeploymentEnvironment.named(environment))}
     deployments.registry.require_right(action, model_id, **told)
+
+
+def _change(
+    deployments: Deployer, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, detail: str, action: str
+) -> DeployOutcome:
+    """One step beside the stable version; a cluster takes a step that fails back there too."""
+    before, stable = file.rollout(), file.model_version
+    deployments.log(detail)
+    message = message_for(Intent.ROLLOUT, stable, detail)
+    try:
+        return deployments.converge(file, stable, config, message, rollout=rollout, action=action)
+    except DeploymentFailed:
+        if file.in_cluster and rollout.other and rollout.other != before.other:
+            back = message_for(Intent.ROLLOUT, stable, f"{rollout.other} did not get healthy")
+            deployments.converge(file, stable, config, back, rollout=before, action="abort")
+        raise

@@ -1,6 +1,7 @@
 """Where a rollout is: what the stack's config asks for, and what is in force."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from infra.rollout_config import RolloutConfig
@@ -33,6 +34,10 @@ class RolloutStatus:
     """The reason of the decision."""
     held_by: str
     """Who is changing the stack at the moment; empty when nobody is."""
+    break_glass: Mapping[str, Any] = field(default_factory=dict)
+    """Why the stable version is deployed although it lacks something: `missing`, `reason`, `by`, `until`."""
+    lacking: tuple[str, ...] = ()
+    """What the stable version lacks that its environment requires, while no break-glass lasts."""
 
     def to_dict(self) -> dict[str, Any]:
         """The status as plain JSON values."""

@@ -1,0 +1,68 @@
+"""A broken glass: a stack serves a version that lacks what its environment requires, for a reason and until a time."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from conventions.config_keys import BREAK_GLASS
+from infra.deployment_config import Requirement
+from infra.errors import ConfigError
+
+
+def _require_time(value: str) -> str:
+    if datetime.fromisoformat(value).tzinfo is None:
+        raise ValueError("a time with its zone, such as 2026-10-09T14:00:00Z")
+    return value
+
+
+_Time = Annotated[str, AfterValidator(_require_time)]
+_Text = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class BreakGlass:
+    """What a deploy with --break-glass leaves in the stack's config."""
+
+    model_id: _Text
+    missing: list[Requirement]
+    """What the version lacks."""
+    reason: _Text
+    by: _Text
+    at: _Time
+    """RFC 3339."""
+    until: _Time
+    """RFC 3339; afterwards the environment's requirements count again."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether its time is over."""
+        return datetime.fromisoformat(self.until) <= datetime.now(UTC)
+
+    def passes(self, model_id: str, missing: str) -> bool:
+        """Whether a version may lack something now."""
+        return self.model_id == model_id and missing in self.missing and missing != "signed" and not self.ended
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the stack's config holds it."""
+        return asdict(self)
+
+
+def parse_break_glass(value: object, where: str) -> BreakGlass | None:
+    """Checks the object of a stack's config; None when there is none.
+
+    Raises:
+        ConfigError: it does not fit; names the key, the value and what is allowed.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: {BREAK_GLASS}: {value!r} is not allowed; allowed: an object")
+    try:
+        return TypeAdapter(BreakGlass).validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        path = ".".join([f"{where}: {BREAK_GLASS}", *(str(part) for part in problem["loc"])])
+        raise ConfigError(f"{path}: {problem.get('input')!r} is not allowed; {problem['msg']}") from None
