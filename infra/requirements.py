@@ -51,6 +51,8 @@ def missing_requirements(
         ModelNotFound: no model version has this id.
         UnreadableModel: its manifest or state is damaged.
     """
+    if not requires:
+        return []
     found = _found(registry, model_id, environment, requires, public_keys)
     state = registry.state(model_id)
     archived = state["status"] == ModelStatus.ARCHIVED

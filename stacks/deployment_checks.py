@@ -15,7 +15,7 @@ from stacks.engine.cluster_state import pod_checks
 from stacks.engine.run import Log
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import GatesFailed
+from stacks.errors import GatesFailed, RequirementsMissing
 from stacks.history import Deployment
 from stacks.requirements import BreakGlassRequest, lacking, unfit, with_requirements
 
@@ -58,7 +58,12 @@ class DeploymentChecks:
         """
         registry = self._registry()
         missing = lacking(registry, file, model_id, config, way_back=way_back)
-        changed = with_requirements(registry, file, model_id, missing, break_glass)
+        try:
+            changed = with_requirements(registry, file, model_id, missing, break_glass)
+        except RequirementsMissing as refusal:
+            told = {"environment": str(file.environment), "attempted": "rollback" if way_back else "deploy"}
+            registry.audit.append("refused", model_id, str(refusal)[:2000], **told)
+            raise
         if changed.broken is not None:
             lacks = ", not ".join(changed.broken.missing)
             self._log(f"broken glass until {changed.broken.until}: {model_id} is not {lacks}")

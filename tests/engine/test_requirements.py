@@ -1,0 +1,99 @@
+"""An environment that requires a validation and an approval, and the glass that is broken for a version without."""
+
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.checkout import Checkout, Deployed
+
+_APPROVE = """
+from model_store import ModelRegistry
+ModelRegistry(actor="reviewer").approve({model_id!r}, {evidence!r}, "read the report")
+"""
+
+
+def _template(checkout: Checkout, path: Path, requires: list[str]) -> tuple[str, ...]:
+    template = yaml.safe_load((checkout.root / "config/deployment_templates/development.yaml").read_text())
+    template["api_endpoint"] = checkout.url
+    template["gates"]["requires"] = requires
+    path.write_text(yaml.safe_dump(template))
+    return ("development", "--config", str(path))
+
+
+def _audited(checkout: Checkout, action: str) -> list[dict[str, Any]]:
+    rows = json.loads(checkout.manage_models("audit", "--json").stdout)
+    return [row for row in rows if row["action"] == action]
+
+
+def _status(checkout: Checkout, code: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(checkout.deploy_model("status", "development", "--json", code=code).stdout)
+    return found
+
+
+def test_a_version_without_what_is_required_waits_or_serves_under_a_broken_glass(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    checkout, served = deployed.checkout, deployed.checkout.served_model()
+    version = next(each for each in (deployed.second, deployed.first) if each != served)
+    where = _template(checkout, tmp_path / "strict.yaml", ["validated", "approved"])
+    refused = checkout.deploy_model("deploy", version, *where, code=19).stderr
+    assert f"validated: {version} is trained" in refused
+    assert f"update-status {version} validated --evidence FILE" in refused
+    assert f"approve {version} --evidence FILE" in refused
+    checkout.deploy_model("deploy", version, *where, "--force", "--reason", "hurry", code=19)
+    checkout.deploy_model("deploy", version, *where, "--break-glass", "--reason", "hurry", code=2)
+    checkout.deploy_model("deploy", version, *where, "--break-glass", "--until", "1h", code=2)
+    checkout.deploy_model("deploy", version, *where, "--break-glass", "--reason", "x", "--until", "30d", code=1)
+    assert checkout.served_model() == served
+    assert not _audited(checkout, "break-glass")
+
+    glass = ("--break-glass", "--reason", "fraud wave", "--until", "1h")
+    checkout.deploy_model("deploy", version, *where, *glass)
+    assert checkout.served_model() == version
+    (record,) = _audited(checkout, "break-glass")
+    assert (record["reason"], record["details"]["missing"]) == ("fraud wave", ["validated", "approved"])
+    rows = json.loads(checkout.manage_models("audit", "--json").stdout)
+    mine = [row["action"] for row in rows if row["model_id"] == version]
+    assert mine.index("break-glass") < len(mine) - 1 - mine[::-1].index("deploy"), "recorded before it takes effect"
+    assert _status(checkout)["break_glass"]["reason"] == "fraud wave"
+    (current,) = [
+        row for row in json.loads(checkout.deploy_model("history", "development", "--json").stdout) if row["current"]
+    ]
+    assert current["break_glass"]["missing"] == ["validated", "approved"]
+    assert "breakGlass" in checkout.pulumi("stack", "output", "--stack", "dev", "--json").stdout
+
+    over = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds")
+    text = checkout.stack_file.read_text()
+    checkout.stack_file.write_text(re.sub(r"(\n\s+until: ).*", rf"\g<1>'{over}'", text))
+    assert any("approved" in each for each in _status(checkout, code=24)["lacking"])
+    health = json.loads(checkout.deploy_model("health", current["deployment_id"], "--json", code=24).stdout)
+    assert [check["name"] for check in health["checks"] if not check["healthy"]] == ["requirements"]
+    assert "its break-glass ended" in checkout.deploy_model("deploy", version, *where, code=24).stderr
+    assert "gates.requires: approved" in checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
+
+    (tmp_path / "report.txt").write_text("recall 0.93")
+    checkout.manage_models("update-status", version, "validated", "--evidence", str(tmp_path / "report.txt"))
+    checkout.manage_models("approve", version, "--evidence", str(tmp_path / "report.txt"), "--reason", "mine", code=19)
+    checkout.run(sys.executable, "-c", _APPROVE.format(model_id=version, evidence=str(tmp_path / "report.txt")))
+    checkout.deploy_model("deploy", version, *where)
+    checkout.pulumi("preview", "--stack", "dev")
+    found = _status(checkout)
+    assert found["lacking"] == []
+    shown = json.loads(checkout.manage_models("info", version, "--json").stdout)
+    assert list(shown["serving"]) == ["development"]
+    assert shown["approvals"][0]["by"] == "reviewer"
+
+    checkout.manage_models("approve", version, "--withdraw", "--reason", "the labels were wrong")
+    assert "the labels were wrong" in checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
+    _status(checkout, code=24)
+    # The version before served here when nothing was required: the way back is open.
+    checkout.rollback()
+    assert checkout.served_model() == served
+    assert "not required" not in str(_status(checkout)["lacking"])
+    again = checkout.deploy_model("rollback", "development", "--to", version, code=19).stderr
+    assert "the labels were wrong" in again
