@@ -128,6 +128,15 @@ class Checkout:
         command = ("register", f"models/{file}", "fraud_detector", "XGBoost", "--json")
         return str(json.loads(self.manage_models(*command).stdout)["model_id"])
 
+    def approve(self, model_id: str) -> None:
+        """Validates a version and approves it, the latter by somebody else than who registered it."""
+        report = self.root / ".run" / "report.txt"
+        report.parent.mkdir(exist_ok=True)
+        report.write_text(f"{model_id}: recall 0.93 on the holdout")
+        self.manage_models("update-status", model_id, "validated", "--evidence", str(report), "--reason", "tests")
+        call = f"ModelRegistry(actor='reviewer').approve({model_id!r}, {str(report)!r}, 'read the report')"
+        self.run(sys.executable, "-c", f"from model_store import ModelRegistry; {call}")
+
     def served_model(self) -> str:
         """The model id that the endpoint answers with."""
         return str(httpx.get(f"{self.url}/health/ready", timeout=10, trust_env=False).json()["model_id"])

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,6 @@ from typing import Any
 import yaml
 
 from tests.checkout import Checkout, Deployed
-
-_APPROVE = """
-from model_store import ModelRegistry
-ModelRegistry(actor="reviewer").approve({model_id!r}, {evidence!r}, "read the report")
-"""
 
 
 def _template(checkout: Checkout, path: Path, requires: list[str]) -> tuple[str, ...]:
@@ -77,9 +71,9 @@ def test_a_version_without_what_is_required_waits_or_serves_under_a_broken_glass
     assert "gates.requires: approved" in checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
 
     (tmp_path / "report.txt").write_text("recall 0.93")
-    checkout.manage_models("update-status", version, "validated", "--evidence", str(tmp_path / "report.txt"))
-    checkout.manage_models("approve", version, "--evidence", str(tmp_path / "report.txt"), "--reason", "mine", code=19)
-    checkout.run(sys.executable, "-c", _APPROVE.format(model_id=version, evidence=str(tmp_path / "report.txt")))
+    mine = ("--evidence", str(tmp_path / "report.txt"), "--reason", "mine")
+    checkout.manage_models("approve", version, *mine, code=19)
+    checkout.approve(version)
     checkout.deploy_model("deploy", version, *where)
     checkout.pulumi("preview", "--stack", "dev")
     found = _status(checkout)

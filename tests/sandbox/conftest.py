@@ -205,7 +205,7 @@ def _rank(name: str) -> int:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[tuple[Checkout, list[str]]]"]:
-    """A checkout with two validated model versions; they are made while the sandbox starts."""
+    """A checkout with two model versions, validated and approved; they are made while the sandbox starts."""
     root = tmp_path_factory.mktemp("stacks") / "checkout"
 
     def prepare() -> tuple[Checkout, list[str]]:
@@ -214,7 +214,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[tuple
         for file in ("xgboost_model_previous.joblib", "xgboost_model.joblib"):
             command = ("register", f"models/{file}", "fraud_detector", "XGBoost", "--sign-key", ".secrets/signing.key")
             versions.append(json.loads(checkout.manage_models(*command, "--json").stdout)["model_id"])
-            checkout.manage_models("update-status", versions[-1], "validated", "--reason", "tests")
+            checkout.approve(versions[-1])
         return checkout, versions
 
     with ThreadPoolExecutor(1) as pool:

@@ -13,19 +13,22 @@ from tests.sandbox.conftest import aws_client, make_cloud_checkout, point_at
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory, sandbox: dict[str, str]) -> Checkout:
-    """A checkout with nothing deployed."""
+    """A checkout with nothing deployed: a version with all that is required, an unsigned one and one without more."""
     checkout = make_cloud_checkout(tmp_path_factory.mktemp("other") / "checkout")
     point_at(checkout, sandbox)
     for file, flags in (
         ("xgboost_model.joblib", ("--sign-key", ".secrets/signing.key")),
         ("xgboost_model_previous.joblib", ()),
+        ("xgboost_model_previous.joblib", ("--sign-key", ".secrets/signing.key")),
     ):
         checkout.manage_models("register", f"models/{file}", "fraud_detector", "XGBoost", *flags)
+    for model_id in _models(checkout):
+        checkout.approve(model_id)
     return checkout
 
 
 def _models(checkout: Checkout) -> tuple[str, str]:
-    signed, unsigned = json.loads(checkout.manage_models("list", "--json").stdout)
+    signed, unsigned, _ = json.loads(checkout.manage_models("list", "--json").stdout)
     return signed["model_id"], unsigned["model_id"]
 
 
@@ -141,9 +144,12 @@ def test_a_config_that_is_not_fit(other: Checkout, stack: str, old: str, new: st
 
 
 def test_an_unsigned_model_and_one_that_was_never_validated(other: Checkout) -> None:
-    signed, unsigned = _models(other)
+    _, unsigned = _models(other)
+    new = json.loads(other.manage_models("list", "--json").stdout)[-1]["model_id"]
     assert "not signed" in _refused(other, "production", unsigned)
-    assert f"{signed} is trained; production serves what was validated" in _refused(other, "production", signed)
+    refused = _refused(other, "production", new)
+    assert f"{new} is trained; production serves what was validated" in refused
+    assert f"approve {new} --evidence FILE" in refused
 
 
 def test_a_bucket_name_that_is_taken(other: Checkout, sandbox: dict[str, str]) -> None:
