@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from conventions.artifact_files import ACCESS_FILE, STATE_FILE
+from conventions.artifact_files import ACCESS_FILE, EVIDENCE_DIRECTORY, STATE_FILE
 
 ROLES = ("reader", "publisher", "promoter", "admin")
 ROLE_TAG = "fraud-detection-registry"
@@ -84,13 +84,13 @@ def role_policy(role: str, bucket_arn: str, key_arn: str) -> dict[str, Any]:
     """What a role may do.
 
     Everybody reads, and appends to the audit log: the caller records what the library refused and what it
-    allowed. A publisher adds model versions, a promoter changes statuses and aliases, an admin deletes too and writes
-    the access policy.
+    allowed. A publisher adds model versions, a promoter changes statuses and aliases and adds evidence, an admin
+    deletes too and writes the access policy.
     """
     writes = {
         "reader": [],
         "publisher": ["models/*"],
-        "promoter": [f"models/*/{STATE_FILE}", "aliases/*"],
+        "promoter": [f"models/*/{STATE_FILE}", f"models/*/{EVIDENCE_DIRECTORY}/*", "aliases/*"],
         "admin": ["models/*", "aliases/*", ACCESS_FILE],
     }[role]
     statements = [

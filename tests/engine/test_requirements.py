@@ -64,10 +64,10 @@ def test_a_version_without_what_is_required_waits_or_serves_under_a_broken_glass
     over = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds")
     text = checkout.stack_file.read_text()
     checkout.stack_file.write_text(re.sub(r"(\n\s+until: ).*", rf"\g<1>'{over}'", text))
-    assert any("approved" in each for each in _status(checkout, code=24)["lacking"])
-    health = json.loads(checkout.deploy_model("health", current["deployment_id"], "--json", code=24).stdout)
+    assert any("approved" in each for each in _status(checkout, code=25)["lacking"])
+    health = json.loads(checkout.deploy_model("health", current["deployment_id"], "--json", code=25).stdout)
     assert [check["name"] for check in health["checks"] if not check["healthy"]] == ["requirements"]
-    assert "its break-glass ended" in checkout.deploy_model("deploy", version, *where, code=24).stderr
+    assert "its break-glass ended" in checkout.deploy_model("deploy", version, *where, code=25).stderr
     assert "gates.requires: approved" in checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
 
     (tmp_path / "report.txt").write_text("recall 0.93")
@@ -82,12 +82,18 @@ def test_a_version_without_what_is_required_waits_or_serves_under_a_broken_glass
     assert list(shown["serving"]) == ["development"]
     assert shown["approvals"][0]["by"] == "reviewer"
 
-    checkout.manage_models("approve", version, "--withdraw", "--reason", "the labels were wrong")
+
+def test_a_withdrawn_approval_ends_the_way_back(deployed: Deployed, tmp_path: Path) -> None:
+    checkout, first, second = deployed.checkout, deployed.first, deployed.second
+    checkout.ensure(first)
+    checkout.approve(second)
+    where = _template(checkout, tmp_path / "strict.yaml", ["validated", "approved"])
+    checkout.deploy_model("deploy", second, *where)
+    checkout.manage_models("approve", second, "--withdraw", "--reason", "the labels were wrong")
     assert "the labels were wrong" in checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
-    _status(checkout, code=24)
+    _status(checkout, code=25)
     # The version before served here when nothing was required: the way back is open.
     checkout.rollback()
-    assert checkout.served_model() == served
-    assert "not required" not in str(_status(checkout)["lacking"])
-    again = checkout.deploy_model("rollback", "development", "--to", version, code=19).stderr
-    assert "the labels were wrong" in again
+    assert checkout.served_model() == first
+    refused = checkout.deploy_model("rollback", "development", "--to", second, code=19).stderr
+    assert "the labels were wrong" in refused

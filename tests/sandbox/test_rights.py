@@ -151,6 +151,7 @@ _MAY = {
     "models/fraud_detector/m/artifact": (("publisher", "admin"), ("admin",)),
     "models/fraud_detector/m/manifest.json": (("publisher", "admin"), ("admin",)),
     "models/fraud_detector/m/state.json": (("publisher", "promoter", "admin"), ("admin",)),
+    "models/fraud_detector/m/evidence/e": (("publisher", "promoter", "admin"), ("admin",)),
     "aliases/fraud_detector.json": (("promoter", "admin"), ("admin",)),
     "audit/000000/1.json": (("reader", "publisher", "promoter", "admin"), ()),
     "access.json": (("admin",), ()),

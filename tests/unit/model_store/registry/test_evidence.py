@@ -21,10 +21,12 @@ from model_store.errors import (
 )
 from model_store.registry.access import AccessPolicy, Rights, Role
 from model_store.registry.approvals import approval_problem, validation_of
-from model_store.registry.backups import backup, repair, restore
+from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.evidence import MOST_EVIDENCE_BYTES
+from model_store.registry.layout import storage_at
 from model_store.registry.maintenance import reasons_to_keep
+from model_store.registry.repair import repair
 from tests.unit.model_store.making import KEY, intact, register
 
 
@@ -143,12 +145,13 @@ def test_verify_compares_evidence_with_its_digest(tmp_path: Path, registry: Mode
     model_id = register(registry)
     _as(tmp_path, "bob").approve(model_id, report, "fine")
     backup(registry, tmp_path / "backup")
-    _evidence_file(registry).write_text("recall 0.99")
+    damaged = _evidence_file(registry)
+    damaged.write_text("recall 0.99")
     with pytest.raises(ChecksumMismatch, match="evidence file"):
         registry.verify_artifact(model_id)
     assert "not intact" in approval_problem(registry, model_id)
     assert not intact(registry)
-    repair(registry, model_id, tmp_path / "backup")
+    assert repair(registry, storage_at(tmp_path / "backup")).copied == [str(damaged.relative_to(tmp_path / "registry"))]
     assert intact(registry)
     _evidence_file(registry).unlink()
     with pytest.raises(Truncated, match="is missing"):
@@ -159,6 +162,7 @@ def test_evidence_and_approvals_travel_in_backups_and_not_in_bundles(
     tmp_path: Path, registry: ModelRegistry, report: Path
 ) -> None:
     model_id = register(registry)
+    backup(registry, tmp_path / "backup")
     _as(tmp_path, "bob").approve(model_id, report, "fine")
     backup(registry, tmp_path / "backup")
     restored = ModelRegistry(tmp_path / "restored", keys=Keyring.of(KEY), actor="zoe")
