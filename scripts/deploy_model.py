@@ -34,6 +34,7 @@ from scripts.rollout_commands import (  # noqa: E402
     break_glass_options,
     deployed,
     rollouts_of,
+    shown_glass,
     strategy_options,
 )
 
@@ -117,7 +118,8 @@ def _history(options: Options) -> int:
         columns.append("break_glass")
     if any(row["candidate"] for row in rows):
         columns += ["candidate", "candidate_weight"]
-    show(options, rows, table(columns, rows, empty="nothing was deployed"))
+    shown = [{**row, "break_glass": shown_glass(row["break_glass"])} for row in rows]
+    show(options, rows, table(columns, shown, empty="nothing was deployed"))
     return 0
 
 

@@ -1,7 +1,7 @@
 """The commands of `deploy_model.py` that take a candidate through its rollout."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,11 @@ def break_glass_of(options: Options) -> "BreakGlassRequest | None":
     if options.until is None or not options.reason.strip():
         raise click.UsageError("--break-glass needs --reason WHY and --until TIME: both are recorded in the audit log")
     return BreakGlassRequest(options.reason, options.until)
+
+
+def shown_glass(glass: Mapping[str, Any]) -> str:
+    """Why and until when a glass is broken, in a line; empty when none is."""
+    return f"not {', '.join(glass['missing'])} until {glass['until']}: {glass['reason']}" if glass else ""
 
 
 def break_glass_options() -> list[click.Parameter]:

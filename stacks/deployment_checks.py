@@ -57,6 +57,9 @@ class DeploymentChecks:
             RequirementsMissing: names each thing that it lacks, and the command that gives it.
         """
         registry = self._registry()
+        glass = file.break_glass()
+        if glass is not None and glass.ended and glass.model_id == file.model_version != model_id:
+            self._log(f"{file.environment} serves {glass.model_id} beyond the end of its break-glass, {glass.until}")
         missing = lacking(registry, file, model_id, config, way_back=way_back)
         try:
             changed = with_requirements(registry, file, model_id, missing, break_glass)

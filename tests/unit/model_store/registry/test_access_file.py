@@ -116,7 +116,7 @@ def test_the_file_of_the_environment_narrows_and_never_widens(tmp_path: Path, mo
     monkeypatch.setenv("MODEL_ACCESS_POLICY", str(narrowing))
     model_id = register(_open(tmp_path, "pia"))
     with pytest.raises(AccessDenied):
-        _open(tmp_path, "pia").update_model_status(model_id, "validated")
+        _open(tmp_path, "pia").update_model_status(model_id, "staged")
     with pytest.raises(AccessDenied, match="champion"):
         Aliases(_open(tmp_path, "ada")).set("m", "champion", model_id)
     Aliases(_open(tmp_path, "ada")).set("m", "candidate", model_id)
@@ -187,7 +187,7 @@ def test_a_denied_actor_causes_no_work_and_one_record(tmp_path: Path) -> None:
     for deed in (
         lambda registry: register(registry, name="not a name"),
         lambda registry: import_model(registry, bundle),
-        lambda registry: registry.update_model_status("no_such_version", "validated"),
+        lambda registry: registry.update_model_status("no_such_version", "staged"),
         lambda registry: Aliases(registry).remove("m", "nothing"),
         lambda registry: registry.sign_model("no_such_version", None),
         lambda registry: registry.record_deployment(model_id, environment="production", deployment_id="d"),

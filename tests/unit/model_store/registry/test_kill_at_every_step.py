@@ -51,7 +51,7 @@ def _delete(top: Path) -> None:
 
 def _status(top: Path) -> None:
     registry = _opened(top)
-    registry.update_model_status((top / "goes").read_text(), "validated")
+    registry.update_model_status((top / "goes").read_text(), "staged")
 
 
 DEEDS: dict[str, Deed] = {

@@ -81,7 +81,7 @@ def _events(registry: ModelRegistry) -> list[dict[str, Any]]:
 def test_every_event_has_the_attributes_of_the_schema(registry: ModelRegistry) -> None:
     model_id = register(registry)
     registry.load_model(model_id)
-    registry.update_model_status(model_id, "validated", reason="reviewed")
+    registry.update_model_status(model_id, "staged", reason="reviewed")
     registry.record_deployment(model_id, environment="production", deployment_id="d")
     registry.audit.append("something new", model_id)
     for event in _events(registry):
@@ -116,7 +116,7 @@ def test_a_refusal_is_a_failure_of_what_was_tried(registry: ModelRegistry) -> No
     model_id = register(registry)
     reader = ModelRegistry(registry.storage.location, actor="eve", policy=AccessPolicy(default=Rights(Role.READER)))
     with pytest.raises(AccessDenied):
-        reader.update_model_status(model_id, "validated")
+        reader.update_model_status(model_id, "staged")
     refused = _events(registry)[-1]
     assert (refused["activity_name"], refused["status"], refused["severity_id"]) == ("Update", "Failure", 3)
     assert "needs the role promoter" in refused["status_detail"]

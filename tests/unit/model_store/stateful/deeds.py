@@ -62,6 +62,11 @@ def _register(registry: ModelRegistry, name: str, value: int, signed: bool) -> s
     return registry.register_prepared(_prepared(value, "T"), request)
 
 
+def _set_status(registry: ModelRegistry, model_id: str, status: str) -> str:
+    evidence = Path(__file__) if status == "validated" else None
+    return str(registry.update_model_status(model_id, status, evidence=evidence).status)
+
+
 def _rotate(registry: ModelRegistry, new: list[bytes]) -> list[str]:
     return rotate_keys(registry, [], Keyring.of(*new).providers)
 
@@ -78,7 +83,7 @@ def answer_of(value: int) -> Any:
 
 _DEEDS: dict[str, Callable[..., Any]] = {
     "register": _register,
-    "status": lambda registry, model_id, status: str(registry.update_model_status(model_id, status).status),
+    "status": lambda registry, model_id, status: _set_status(registry, model_id, status),
     "deploy": lambda registry, model_id, environment, number: registry.record_deployment(
         model_id, environment=environment, deployment_id=f"deploy_{number}"
     ),

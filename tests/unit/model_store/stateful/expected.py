@@ -8,7 +8,7 @@ LEADS_TO = {
     "trained": {"validated", "staged", "deployed", "deprecated", "archived"},
     "validated": {"staged", "deployed", "deprecated", "archived"},
     "staged": {"validated", "deployed", "deprecated", "archived"},
-    "deployed": {"staged", "deprecated"},
+    "deployed": {"validated", "staged", "deprecated"},
     "deprecated": {"deployed", "archived"},
     "archived": {"deprecated"},
 }
@@ -25,10 +25,19 @@ class ExpectedVersion:
     created_at: str
     """As the registry tells it: the clock of the writer, which may go wrong."""
     status: str = "trained"
+    found_out: str = "trained"
+    """The last status other than deployed."""
+    serves: bool = False
+    """Whether it serves in staging, the only environment."""
     deployments: list[str] = field(default_factory=list)
     signed_by: set[int] = field(default_factory=set)
     key: int = 0
     """The number of the key that opens it."""
+
+    def set_status(self, status: str) -> None:
+        """A status that somebody has set."""
+        self.status = status
+        self.found_out = status if status != "deployed" else self.found_out
 
 
 @dataclass
@@ -43,6 +52,16 @@ class ExpectedRegistry:
     """The least number of audit records of each action and model id."""
     gone: set[str] = field(default_factory=set)
     """Ids of versions that were deleted, or whose writer was killed."""
+
+    def deployed(self, model_id: str, without: set[str]) -> None:
+        """A version that serves now, in place of the others but those that cannot be read."""
+        for each, version in self.versions.items():
+            if each == model_id:
+                version.serves = True
+                version.status = "deployed" if "deployed" in LEADS_TO[version.status] else version.status
+            elif version.serves and each not in without:
+                version.serves = False
+                version.status = version.found_out if version.status == "deployed" else version.status
 
     def copy(self) -> "ExpectedRegistry":
         """What a backup holds now."""

@@ -125,7 +125,8 @@ class Ground(RuleBasedStateMachine):
             return {"SignatureInvalid", "UnreadableModel"} if self.damage[2] is not None else None
         if deed.name == "status":
             wanted = given["status"]
-            return None if wanted == version.status or wanted in LEADS_TO[version.status] else {"IllegalTransition"}
+            leads = wanted in LEADS_TO[version.status] and not (wanted == "archived" and version.serves)
+            return None if wanted == version.status or leads else {"IllegalTransition"}
         return {"InUse"} if deed.name == "delete" and model_id in self.expected.kept() else None
 
     def _needs(self, deed: str, model_id: str) -> bool:
@@ -156,10 +157,10 @@ class Ground(RuleBasedStateMachine):
         self.expected.records[deed.name, given["model_id"]] += 1
         match deed.name:
             case "status":
-                version.status = given["status"]
+                version.set_status(given["status"])
             case "deploy":
                 version.deployments.append(f"deploy_{given['number']}")
-                version.status = "deployed" if "deployed" in LEADS_TO[version.status] else version.status
+                self.expected.deployed(given["model_id"], self.unreadable)
             case "alias":
                 self.expected.aliases[given["name"], given["alias"]] = given["model_id"]
             case "sign":

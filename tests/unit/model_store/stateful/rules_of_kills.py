@@ -7,7 +7,7 @@ from hypothesis.stateful import rule
 
 from model_store.registry.aliases import Aliases
 from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of
-from tests.unit.model_store.stateful.expected import STATUSES
+from tests.unit.model_store.stateful.expected import STATUSES, ExpectedVersion
 from tests.unit.model_store.stateful.ground import KEYS
 from tests.unit.model_store.stateful.processes import Outcome, perform_and_die
 from tests.unit.model_store.stateful.rules_of_life import PICKS, VALUES, WRITERS
@@ -101,8 +101,18 @@ class RulesOfKills(RulesOfTrouble):
             assert gone <= self.cleanup_takes(given["keep"]), f"killed {deed} removed {gone}"
             self.deleted(gone)
         elif refusal is None and self._is_done(fresh, deed):
+            before = self.expected.copy().versions
             self.apply(deed, None)
+            if deed.name == "deploy":
+                self._adopt_those_before(fresh, given["model_id"], before)
         self.each_writer_in_turn_sees_what_is_there()
+
+    def _adopt_those_before(self, fresh: Any, model_id: str, before: dict[str, ExpectedVersion]) -> None:
+        """A killed deployment may leave that the version before serves, too; the next deployment ends that."""
+        for each, then in before.items():
+            if each != model_id and then.serves and "staging" in fresh.state(each)["serving"]:
+                version = self.expected.versions[each]
+                version.status, version.serves = then.status, True
 
     def _adopt_registration(self, fresh: Any, deed: Deed) -> None:
         given = deed.arguments

@@ -49,7 +49,7 @@ class RulesOfRaces(RulesOfKills):
         if not self.faults.status_races_pass_unseen:
             assert all(b in LEADS_TO[a] for a, b in pairwise(way)), (before, statuses, outcomes, way)
         assert state["status"] in {before, *done}
-        version.status = state["status"]
+        version.set_status(state["status"])
 
     @rule(pick=PICKS, others=PICKS, alias=ALIASES)
     def two_set_one_alias(self, pick: int, others: int, alias: str) -> None:

@@ -147,6 +147,7 @@ class RulesOfTrouble(RulesOfLife):
         version, then = self.expected.versions[model_id], self.kept.copy().versions[model_id]
         if file == "state.json":
             version.status, version.deployments = then.status, then.deployments
+            version.found_out, version.serves = then.found_out, then.serves
         elif file == "artifact":
             version.key = then.key
         elif file == "signature.json":
