@@ -41,9 +41,12 @@ def latest_only(models: Iterable[ModelMetadata]) -> list[ModelMetadata]:
     """
     models = list(models)
     latest: dict[str, tuple[str, int, str]] = {}
-    for model in models:
+    busy = [model for model in models if model.serving]
+    for model in busy:
         for environment, since in model.serving.items():
             latest[environment] = max(latest.get(environment, ("", 0, "")), (since, model.version, model.model_id))
+    if len(latest) == sum(len(model.serving) for model in busy):
+        return models
     return [_without_superseded(model, latest) if model.serving else model for model in models]
 
 
