@@ -148,12 +148,12 @@ class StackFile:
         values = {**self.config, MODEL_VERSION: model_id, DEPLOYMENT: deployment.to_dict()}
         if rollout is not None and (rollout != RolloutConfig() or ROLLOUT in self.config):
             values[ROLLOUT] = rollout.to_dict()
-        # A glass is broken for one version, and mended when that one is neither served nor tried.
+        # A glass is broken for one version until its end, and mended when that one is neither served nor tried.
         glass, tried = self.break_glass(), (values.get(ROLLOUT) or {}).get("candidate")
         values.pop(BREAK_GLASS, None)
-        if glass is not None and glass.model_id in (model_id, tried):
+        if glass is not None and glass.model_id in (model_id, tried) and not glass.ended:
             values[BREAK_GLASS] = glass.to_dict()
-        return replace(self, config=MappingProxyType(values))
+        return replace(self, config=MappingProxyType(values), broken=None)
 
 
 def _write(before: StackFile, after: StackFile) -> None:

@@ -77,7 +77,7 @@ def test_a_version_without_what_is_required_waits_or_serves_under_a_broken_glass
     checkout.deploy_model("deploy", version, *where)
     checkout.pulumi("preview", "--stack", "dev")
     found = _status(checkout)
-    assert found["lacking"] == []
+    assert (found["lacking"], found["break_glass"]) == ([], {})
     shown = json.loads(checkout.manage_models("info", version, "--json").stdout)
     assert list(shown["serving"]) == ["development"]
     assert shown["approvals"][0]["by"] == "reviewer"
