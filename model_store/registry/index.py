@@ -20,8 +20,8 @@ from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.storage.base import Storage
 
-CACHE_KEY = ".index.json"
-_CACHE_VERSION = 3
+CACHE_KEY = ".index"
+_CACHE_VERSION = 4
 _SHARED = ("feature_schema", "library_versions", "lineage")
 """Fields that are large and mostly equal among the versions of a model: the cache holds each value once."""
 _MANY_REMOTE = 10
@@ -41,23 +41,23 @@ class _Entry(msgspec.Struct, array_like=True, gc=False):
     name: str
     version: int
     created_at: str
-    manifest: msgspec.Raw
+    manifest: bytes
 
 
 class _Cache(msgspec.Struct):
     version: int
-    shared: list[msgspec.Raw]
+    shared: list[bytes]
     models: dict[str, _Entry]
 
 
-_decode = msgspec.json.Decoder(_Cache).decode
+_decode = msgspec.msgpack.Decoder(_Cache).decode
 
 
-@dataclass
+@dataclass(slots=True)
 class _Known:
     mark: int
     metadata: ModelMetadata
-    packed: msgspec.Raw | None = None
+    packed: bytes | None = None
     """The manifest as the stored index has it."""
     shared: "_Shared | None" = None
     """What `packed` refers to."""
@@ -66,9 +66,9 @@ class _Known:
 class _Shared:
     """The values that manifests share, by their position."""
 
-    def __init__(self, values: list[msgspec.Raw]) -> None:
+    def __init__(self, values: list[bytes]) -> None:
         self.values = values
-        self._positions = {bytes(value): position for position, value in enumerate(values)}
+        self._positions = {value: position for position, value in enumerate(values)}
         self._decoded: list[Any] = []
 
     def position(self, value: Any) -> int:
@@ -76,20 +76,20 @@ class _Shared:
         text = msgspec.json.encode(value, order="sorted")
         if text not in self._positions:
             self._positions[text] = len(self.values)
-            self.values.append(msgspec.Raw(text))
+            self.values.append(text)
         return self._positions[text]
 
-    def manifest(self, packed: msgspec.Raw) -> dict[str, Any]:
+    def manifest(self, packed: bytes) -> dict[str, Any]:
         """The manifest of an entry."""
         if len(self._decoded) < len(self.values):
             self._decoded = [msgspec.json.decode(each) for each in self.values]
         manifest: dict[str, Any] = msgspec.json.decode(packed)
         return {**manifest, **{name: self._decoded[manifest[name]] for name in _SHARED}}
 
-    def packed(self, manifest: dict[str, Any]) -> msgspec.Raw:
+    def packed(self, manifest: dict[str, Any]) -> bytes:
         """A manifest as an entry holds it."""
         positions = {name: self.position(manifest[name]) for name in _SHARED}
-        return msgspec.Raw(msgspec.json.encode({**manifest, **positions}))
+        return msgspec.json.encode({**manifest, **positions})
 
 
 class Index:
@@ -236,7 +236,7 @@ def _content_of(entries: dict[str, _Known], shared: _Shared) -> bytes:
             metadata.created_at,
             known.packed if is_stored and known.packed is not None else shared.packed(metadata.manifest()),
         )
-    return msgspec.json.encode(_Cache(_CACHE_VERSION, shared.values, models))
+    return msgspec.msgpack.encode(_Cache(_CACHE_VERSION, shared.values, models))
 
 
 @contextmanager
