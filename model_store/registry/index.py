@@ -2,10 +2,12 @@
 
 The index is a cache of the registry's files, in memory and in one object of the storage that can be lost, old or
 damaged without harm: an entry counts while the storage's change number is the one that it was read at, and is stored
-only when that number is final. It is written by compare-and-swap, so that no writer loses another one's entries.
+only when that number is final. A checksum shows damage. It is written by compare-and-swap, so that no writer loses
+another one's entries.
 """
 
 import gc
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,6 +24,7 @@ from model_store.storage.base import Storage
 
 CACHE_KEY = ".index"
 _CACHE_VERSION = 4
+_CHECKSUM_BYTES = 4
 _SHARED = ("feature_schema", "library_versions", "lineage")
 """Fields that are large and mostly equal among the versions of a model: the cache holds each value once."""
 _MANY_REMOTE = 10
@@ -103,8 +106,8 @@ class Index:
         self._storage = storage
         self._entries: dict[str, _Known] | None = None
         self._shared = _Shared([])
-        self._stored = b""
-        """The cache's content when it was read or written last."""
+        self._stored: bytes | None = None
+        """The cache's content when it was read or written last; None: there was none."""
         self.damaged: dict[str, str] = {}
         """The versions that the last call of `models` could not read, each with the reason."""
 
@@ -125,7 +128,12 @@ class Index:
         self.damaged = {}
         found: list[ModelMetadata] = []
         changed: list[tuple[str, int | None]] = []
-        for model_id, mark, settled in self._storage.versions(name):
+        listed = self._storage.versions(name)
+        if name is None and len(entries) > len(listed):
+            # Some were deleted.
+            present = {model_id for model_id, _, _ in listed}
+            entries = self._entries = {each: known for each, known in entries.items() if each in present}
+        for model_id, mark, settled in listed:
             known = entries.get(model_id)
             if known is not None and known.mark == mark:
                 found.append(known.metadata)
@@ -168,8 +176,8 @@ class Index:
         try:
             self._stored = self._storage.read(CACHE_KEY)
         except ModelStoreError:
-            self._stored = b""
-        entries, self._shared = _entries_of(self._stored)
+            self._stored = None
+        entries, self._shared = _entries_of(self._stored or b"")
         return entries
 
     def _save(self) -> None:
@@ -183,15 +191,17 @@ class Index:
             except ModelStoreError:
                 # A reader may not write: the index stays as it is.
                 return
-            self._entries = {**self._load(), **self._entries}
+            # Somebody else was first: of a version that both have, the one counts that this process read itself.
+            own = {model_id: known for model_id, known in self._entries.items() if known.packed is None}
+            self._entries = {**self._entries, **self._load(), **own}
 
     def _put(self, content: bytes) -> bool:
         """Writes the index over the one that was read; false when somebody else wrote another one meanwhile."""
-        if not self._stored:
+        if self._stored is None:
             return self._storage.put_if_absent(CACHE_KEY, content)
         try:
             self._storage.compare_and_swap(CACHE_KEY, content, self._stored)
-        except VersionConflict:
+        except (VersionConflict, ModelNotFound):
             return False
         return True
 
@@ -199,7 +209,9 @@ class Index:
 def _entries_of(content: bytes) -> tuple[dict[str, _Known], _Shared]:
     """The entries of a cache, and what they share; none when it is damaged or of another version."""
     try:
-        cache = _decode(content)
+        if content[:_CHECKSUM_BYTES] != _checksum(memoryview(content)[_CHECKSUM_BYTES:]):
+            return {}, _Shared([])
+        cache = _decode(memoryview(content)[_CHECKSUM_BYTES:])
         if cache.version == _CACHE_VERSION:
             shared = _Shared(cache.shared)
             return {model_id: _known(model_id, each, shared) for model_id, each in cache.models.items()}, shared
@@ -224,7 +236,7 @@ def _known(model_id: str, entry: _Entry, shared: _Shared) -> _Known:
 def _content_of(entries: dict[str, _Known], shared: _Shared) -> bytes:
     """The cache with these entries; those that were not read in between are taken over as they are."""
     models = {}
-    for model_id, known in entries.items():
+    for model_id, known in list(entries.items()):
         metadata = known.metadata
         is_stored = known.packed is not None and known.shared is shared
         models[model_id] = _Entry(
@@ -236,7 +248,13 @@ def _content_of(entries: dict[str, _Known], shared: _Shared) -> bytes:
             metadata.created_at,
             known.packed if is_stored and known.packed is not None else shared.packed(metadata.manifest()),
         )
-    return msgspec.msgpack.encode(_Cache(_CACHE_VERSION, shared.values, models))
+    content = msgspec.msgpack.encode(_Cache(_CACHE_VERSION, shared.values, models))
+    return _checksum(content) + content
+
+
+def _checksum(content: bytes | memoryview) -> bytes:
+    """Shows damage that leaves an index readable."""
+    return zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "big")
 
 
 @contextmanager

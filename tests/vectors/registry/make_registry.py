@@ -54,7 +54,12 @@ def _fill(top: Path) -> None:
 def _register(registry: ModelRegistry, weight: float, name: str = "fraud", **options: object) -> str:
     model = LogisticRegression().fit(_ROWS, (weight * _ROWS[:, 0] > 0).astype(int))
     model_id: str = registry.register_model(
-        model, name, f"weight {weight}", tags=["recorded"], performance_metrics={"accuracy": 0.9}, **options  # type: ignore[arg-type]
+        model,
+        name,
+        f"weight {weight}",
+        tags=["recorded"],
+        performance_metrics={"accuracy": 0.9},
+        **options,  # type: ignore[arg-type]
     )
     return model_id
 
