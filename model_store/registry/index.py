@@ -40,7 +40,7 @@ class _Entry(msgspec.Struct, array_like=True, gc=False):
 
     mark: int
     status: str
-    key_ids: list[str]
+    key_ids: tuple[str, ...]
     name: str
     version: int
     created_at: str
@@ -64,6 +64,8 @@ class _Known:
     """The manifest as the stored index has it."""
     shared: "_Shared | None" = None
     """What `packed` refers to."""
+    own: bool = False
+    """Whether this process read it from the version's files."""
 
 
 class _Shared:
@@ -87,12 +89,23 @@ class _Shared:
         if len(self._decoded) < len(self.values):
             self._decoded = [msgspec.json.decode(each) for each in self.values]
         manifest: dict[str, Any] = msgspec.json.decode(packed)
-        return {**manifest, **{name: self._decoded[manifest[name]] for name in _SHARED}}
+        manifest |= {name: self._decoded[manifest[name]] for name in _SHARED}
+        if manifest["contract"] is not None:
+            position, golden = manifest["contract"]
+            manifest["contract"] = {**self._decoded[position], **golden}
+        return manifest
 
     def packed(self, manifest: dict[str, Any]) -> bytes:
         """A manifest as an entry holds it."""
-        positions = {name: self.position(manifest[name]) for name in _SHARED}
-        return msgspec.json.encode({**manifest, **positions})
+        packed = {**manifest, **{name: self.position(manifest[name]) for name in _SHARED}}
+        contract = packed.get("contract")
+        if contract is not None:
+            # Only the golden rows are a version's own.
+            golden = {name: value for name, value in contract.items() if name == "golden"}
+            rest = {name: value for name, value in contract.items() if name not in golden}
+            contract = [self.position(rest), golden]
+        packed["contract"] = contract
+        return msgspec.json.encode(packed)
 
 
 class Index:
@@ -139,14 +152,26 @@ class Index:
                 found.append(known.metadata)
             else:
                 changed.append((model_id, mark if settled else None))
+        is_many = len(changed) > self._many(len(found))
         for (model_id, final), metadata in zip(changed, self._read_all(changed, read), strict=True):
-            if metadata is not None:
+            if metadata is None:
+                continue
+            if final is None:
                 found.append(metadata)
-                if final is not None:
-                    entries[model_id] = _Known(final, metadata)
-        if len(changed) > self._many(len(found)):
+                continue
+            known = entries[model_id] = self._known(final, metadata, is_many)
+            found.append(known.metadata)
+        if is_many:
             self._save()
         return found
+
+    def _known(self, mark: int, metadata: ModelMetadata, is_many: bool) -> _Known:
+        """A version that was read; many are kept as the index has them, in a fifth of the memory."""
+        if not is_many:
+            return _Known(mark, metadata, own=True)
+        known = _known(metadata.model_id, _entry(_Known(mark, metadata), self._shared), self._shared)
+        known.own = True
+        return known
 
     def _many(self, count: int) -> int:
         """Of so many changed versions the index is written: that takes as long as reading some hundred local ones."""
@@ -154,11 +179,12 @@ class Index:
 
     def _read_all(
         self, changed: list[tuple[str, int | None]], read: Callable[[str], ModelMetadata]
-    ) -> list[ModelMetadata | None]:
+    ) -> Iterator[ModelMetadata | None]:
         if self._storage.parallel_reads == 1 or len(changed) <= 1:
-            return [self._read(model_id, read) for model_id, _ in changed]
+            yield from (self._read(model_id, read) for model_id, _ in changed)
+            return
         with ThreadPoolExecutor(self._storage.parallel_reads) as threads:
-            return list(threads.map(lambda item: self._read(item[0], read), changed))
+            yield from threads.map(lambda item: self._read(item[0], read), changed)
 
     def _read(self, model_id: str, read: Callable[[str], ModelMetadata]) -> ModelMetadata | None:
         try:
@@ -192,7 +218,7 @@ class Index:
                 # A reader may not write: the index stays as it is.
                 return
             # Somebody else was first: of a version that both have, the one counts that this process read itself.
-            own = {model_id: known for model_id, known in self._entries.items() if known.packed is None}
+            own = {model_id: known for model_id, known in self._entries.items() if known.own}
             self._entries = {**self._entries, **self._load(), **own}
 
     def _put(self, content: bytes) -> bool:
@@ -227,27 +253,29 @@ def _known(model_id: str, entry: _Entry, shared: _Shared) -> _Known:
         "version": entry.version,
         "created_at": entry.created_at,
         "status": _STATUSES[entry.status],
-        "key_ids": tuple(entry.key_ids),
+        "key_ids": entry.key_ids,
     }
     packed = entry.manifest
     return _Known(entry.mark, ModelMetadata.deferred(fields, lambda: shared.manifest(packed)), packed, shared)
 
 
+def _entry(known: _Known, shared: _Shared) -> _Entry:
+    metadata = known.metadata
+    is_stored = known.packed is not None and known.shared is shared
+    return _Entry(
+        known.mark,
+        str(metadata.status),
+        metadata.key_ids,
+        metadata.model_name,
+        metadata.version,
+        metadata.created_at,
+        known.packed if is_stored and known.packed is not None else shared.packed(metadata.manifest()),
+    )
+
+
 def _content_of(entries: dict[str, _Known], shared: _Shared) -> bytes:
     """The cache with these entries; those that were not read in between are taken over as they are."""
-    models = {}
-    for model_id, known in list(entries.items()):
-        metadata = known.metadata
-        is_stored = known.packed is not None and known.shared is shared
-        models[model_id] = _Entry(
-            known.mark,
-            str(metadata.status),
-            list(metadata.key_ids),
-            metadata.model_name,
-            metadata.version,
-            metadata.created_at,
-            known.packed if is_stored and known.packed is not None else shared.packed(metadata.manifest()),
-        )
+    models = {model_id: _entry(known, shared) for model_id, known in list(entries.items())}
     content = msgspec.msgpack.encode(_Cache(_CACHE_VERSION, shared.values, models))
     return _checksum(content) + content
 

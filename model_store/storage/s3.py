@@ -19,11 +19,9 @@ from pathlib import Path
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 from model_store.storage.s3_clients import object_store
+from model_store.storage.s3_listing import without_claims
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
-_CLAIMS = "/.versions/"
-_LARGEST_PAGE = 1000
-"""Keys that one request lists."""
 _PARTS_OF_A_FILE = 4
 """`models/<name>/<model id>/<file>`."""
 
@@ -105,7 +103,10 @@ class S3Storage:
         tags: dict[str, list[str]] = defaultdict(list)
         whole: set[str] = set()
         depth = 1 if name is None else 0
-        for key, tag in self._without_claims("models/" if name is None else f"models/{name}/"):
+        top = self._full("models/" if name is None else f"models/{name}/")
+        with self._failures("models", "listed"):
+            files = list(without_claims(self._store, top))
+        for key, tag in files:
             _, version, rest, *_ = ["", *key.split("/", 1 + depth)[depth:], "", ""]
             tags[version].append(f"{rest}={tag}")
             if rest == MANIFEST_FILE:
@@ -263,28 +264,6 @@ class S3Storage:
         with self._failures(prefix, "listed"):
             pages = obstore.list(self._store, self._full(prefix).rstrip("/"))
             return [(item["path"], item["e_tag"] or "") for page in pages for item in page]
-
-    def _without_claims(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """As `_listed`, but goes on after the claims of version numbers where they fill more than a page."""
-        import obstore
-
-        top, after, claims = self._full(prefix), None, 0
-        while True:
-            with self._failures(prefix, "listed"):
-                for page in obstore.list(self._store, top.rstrip("/"), offset=after):
-                    for item in page:
-                        path = item["path"]
-                        directory, claim, _ = path.rpartition(_CLAIMS)
-                        claims = claims + 1 if claim else 0
-                        if claims > _LARGEST_PAGE:
-                            break
-                        if not claim and path.startswith(top):
-                            yield path.removeprefix(top), item["e_tag"] or ""
-                    if claims > _LARGEST_PAGE:
-                        break
-                else:
-                    return
-            after, claims = f"{directory}{_CLAIMS}~", 0
 
     @contextmanager
     def _failures(self, key: str, deed: str) -> Iterator[None]:
