@@ -20,6 +20,7 @@ from typing import Any
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 from model_store.storage.s3_clients import object_store
+from model_store.storage.s3_listing import without_claims
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
 _PARTS_OF_A_FILE = 4
@@ -103,7 +104,10 @@ class S3Storage:
         tags: dict[str, list[str]] = defaultdict(list)
         whole: set[str] = set()
         depth = 1 if name is None else 0
-        for key, tag in self._listed("models/" if name is None else f"models/{name}/"):
+        top = self._full("models/" if name is None else f"models/{name}/")
+        with self._failures("models", "listed"):
+            files = list(without_claims(self._store, top))
+        for key, tag in files:
             _, version, rest, *_ = ["", *key.split("/", 1 + depth)[depth:], "", ""]
             tags[version].append(f"{rest}={tag}")
             if rest == MANIFEST_FILE:
