@@ -6,6 +6,7 @@ Damage never spreads: a damaged file is named and not copied, and a good copy in
 from pathlib import Path
 from typing import Any
 
+from conventions.artifact_files import STATE_FILE
 from model_store.errors import ModelNotFound, UnreadableModel
 from model_store.registry.anchors import keep_in_backup
 from model_store.registry.layout import file_sha256, storage_at
@@ -46,6 +47,7 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
     _copy_changing(source, target, outcome)
     _copy_log(source, target, outcome)
     _name_damage(source, outcome)
+    _forget_unknown_states(source, target, outcome)
     return _told(outcome)
 
 
@@ -78,8 +80,16 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
         repair_log(storage, registry.storage, outcome.copied, outcome.damaged)
     registry.audit.append("restore", reason=str(source))
     bring_back(storage, registry.storage, outcome, step=step, strict=True)
+    _forget_unknown_states(storage, registry.storage, outcome)
     registry.audit.append("restore", reason=str(source), copied=len(outcome.copied), outcome="succeeded")
     return _told(outcome)
+
+
+def _forget_unknown_states(source: Storage, target: Storage, outcome: Outcome) -> None:
+    """Leaves out states that neither of the two has: the bucket of a stack holds versions without their states."""
+    for key in [key for key in outcome.damaged if key.endswith(f"/{STATE_FILE}")]:
+        if not source.exists(key) and not target.exists(key):
+            del outcome.damaged[key]
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:

@@ -28,7 +28,7 @@ ROOMS = {
     "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
     "traffic_splitter",
     "stacks": "checks deployment deployment_checks deployment_history deployment_updates development engine "
-    "environments errors history model_deployment registry_access rollout",
+    "environments errors history model_deployment records registry_access rollout",
 }
 """Sub-packages and modules at the top."""
 
