@@ -15,7 +15,7 @@ from model_store.registry.misplaced import misplaced
 from model_store.registry.placing import replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.repair import Outcome, alias_damage, bring_back, is_directory, require_registry
+from model_store.registry.repair import WITHOUT_STATE, Outcome, alias_damage, bring_back, is_directory, require_registry
 from model_store.storage.base import Storage
 
 
@@ -86,9 +86,9 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
 
 
 def _forget_unknown_states(source: Storage, target: Storage, outcome: Outcome) -> None:
-    """Leaves out states that neither of the two has: the bucket of a stack holds versions without their states."""
+    """Leaves out states that the source never had: the bucket of a stack holds versions without their states."""
     for key in [key for key in outcome.damaged if key.endswith(f"/{STATE_FILE}")]:
-        if not source.exists(key) and not target.exists(key):
+        if not source.exists(key) and (not target.exists(key) or WITHOUT_STATE.encode() in target.read(key)):
             del outcome.damaged[key]
 
 
