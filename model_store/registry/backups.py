@@ -6,6 +6,7 @@ Damage never spreads: a damaged file is named and not copied, and a good copy in
 from pathlib import Path
 from typing import Any
 
+from conventions.artifact_files import STATE_FILE
 from model_store.errors import ModelNotFound, UnreadableModel
 from model_store.registry.anchors import keep_in_backup
 from model_store.registry.layout import file_sha256, storage_at
@@ -14,7 +15,7 @@ from model_store.registry.misplaced import misplaced
 from model_store.registry.placing import replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.repair import Outcome, alias_damage, bring_back, is_directory, require_registry
+from model_store.registry.repair import WITHOUT_STATE, Outcome, alias_damage, bring_back, is_directory, require_registry
 from model_store.storage.base import Storage
 
 
@@ -46,6 +47,7 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
     _copy_changing(source, target, outcome)
     _copy_log(source, target, outcome)
     _name_damage(source, outcome)
+    _forget_unknown_states(source, target, outcome)
     return _told(outcome)
 
 
@@ -78,8 +80,16 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
         repair_log(storage, registry.storage, outcome.copied, outcome.damaged)
     registry.audit.append("restore", reason=str(source))
     bring_back(storage, registry.storage, outcome, step=step, strict=True)
+    _forget_unknown_states(storage, registry.storage, outcome)
     registry.audit.append("restore", reason=str(source), copied=len(outcome.copied), outcome="succeeded")
     return _told(outcome)
+
+
+def _forget_unknown_states(source: Storage, target: Storage, outcome: Outcome) -> None:
+    """Leaves out states that the source never had: the bucket of a stack holds versions without their states."""
+    for key in [key for key in outcome.damaged if key.endswith(f"/{STATE_FILE}")]:
+        if not source.exists(key) and (not target.exists(key) or WITHOUT_STATE.encode() in target.read(key)):
+            del outcome.damaged[key]
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 The index is a cache of the registry's files, in memory and in one object of the storage that can be lost, old or
 damaged without harm: an entry counts while the storage's change number is the one that it was read at, and is stored
-only when that number is final. It is written by compare-and-swap, so that no writer loses another one's entries.
+only when that number is final. A checksum shows damage. It is written by compare-and-swap, so that no writer loses
+another one's entries.
 """
 
 import gc
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,8 +22,9 @@ from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.storage.base import Storage
 
-CACHE_KEY = ".index.json"
-_CACHE_VERSION = 4
+CACHE_KEY = ".index"
+_CACHE_VERSION = 5
+_CHECKSUM_BYTES = 4
 _SHARED = ("feature_schema", "library_versions", "lineage")
 """Fields that are large and mostly equal among the versions of a model: the cache holds each value once."""
 _MANY_REMOTE = 10
@@ -37,40 +40,42 @@ class _Entry(msgspec.Struct, array_like=True, gc=False):
 
     mark: int
     status: str
-    key_ids: list[str]
+    key_ids: tuple[str, ...]
     serving: dict[str, str]
-    ran: list[str]
+    ran: tuple[str, ...]
     name: str
     version: int
     created_at: str
-    manifest: msgspec.Raw
+    manifest: bytes
 
 
 class _Cache(msgspec.Struct):
     version: int
-    shared: list[msgspec.Raw]
+    shared: list[bytes]
     models: dict[str, _Entry]
 
 
-_decode = msgspec.json.Decoder(_Cache).decode
+_decode = msgspec.msgpack.Decoder(_Cache).decode
 
 
-@dataclass
+@dataclass(slots=True)
 class _Known:
     mark: int
     metadata: ModelMetadata
-    packed: msgspec.Raw | None = None
+    packed: bytes | None = None
     """The manifest as the stored index has it."""
     shared: "_Shared | None" = None
     """What `packed` refers to."""
+    own: bool = False
+    """Whether this process read it from the version's files."""
 
 
 class _Shared:
     """The values that manifests share, by their position."""
 
-    def __init__(self, values: list[msgspec.Raw]) -> None:
+    def __init__(self, values: list[bytes]) -> None:
         self.values = values
-        self._positions = {bytes(value): position for position, value in enumerate(values)}
+        self._positions = {value: position for position, value in enumerate(values)}
         self._decoded: list[Any] = []
 
     def position(self, value: Any) -> int:
@@ -78,20 +83,31 @@ class _Shared:
         text = msgspec.json.encode(value, order="sorted")
         if text not in self._positions:
             self._positions[text] = len(self.values)
-            self.values.append(msgspec.Raw(text))
+            self.values.append(text)
         return self._positions[text]
 
-    def manifest(self, packed: msgspec.Raw) -> dict[str, Any]:
+    def manifest(self, packed: bytes) -> dict[str, Any]:
         """The manifest of an entry."""
         if len(self._decoded) < len(self.values):
             self._decoded = [msgspec.json.decode(each) for each in self.values]
         manifest: dict[str, Any] = msgspec.json.decode(packed)
-        return {**manifest, **{name: self._decoded[manifest[name]] for name in _SHARED}}
+        manifest |= {name: self._decoded[manifest[name]] for name in _SHARED}
+        if manifest["contract"] is not None:
+            position, golden = manifest["contract"]
+            manifest["contract"] = {**self._decoded[position], **golden}
+        return manifest
 
-    def packed(self, manifest: dict[str, Any]) -> msgspec.Raw:
+    def packed(self, manifest: dict[str, Any]) -> bytes:
         """A manifest as an entry holds it."""
-        positions = {name: self.position(manifest[name]) for name in _SHARED}
-        return msgspec.Raw(msgspec.json.encode({**manifest, **positions}))
+        packed = {**manifest, **{name: self.position(manifest[name]) for name in _SHARED}}
+        contract = packed.get("contract")
+        if contract is not None:
+            # Only the golden rows are a version's own.
+            golden = {name: value for name, value in contract.items() if name == "golden"}
+            rest = {name: value for name, value in contract.items() if name not in golden}
+            contract = [self.position(rest), golden]
+        packed["contract"] = contract
+        return msgspec.json.encode(packed)
 
 
 class Index:
@@ -105,8 +121,8 @@ class Index:
         self._storage = storage
         self._entries: dict[str, _Known] | None = None
         self._shared = _Shared([])
-        self._stored = b""
-        """The cache's content when it was read or written last."""
+        self._stored: bytes | None = None
+        """The cache's content when it was read or written last; None: there was none."""
         self.damaged: dict[str, str] = {}
         """The versions that the last call of `models` could not read, each with the reason."""
 
@@ -127,20 +143,37 @@ class Index:
         self.damaged = {}
         found: list[ModelMetadata] = []
         changed: list[tuple[str, int | None]] = []
-        for model_id, mark, settled in self._storage.versions(name):
+        listed = self._storage.versions(name)
+        if name is None and len(entries) > len(listed):
+            # Some were deleted.
+            present = {model_id for model_id, _, _ in listed}
+            entries = self._entries = {each: known for each, known in entries.items() if each in present}
+        for model_id, mark, settled in listed:
             known = entries.get(model_id)
             if known is not None and known.mark == mark:
                 found.append(known.metadata)
             else:
                 changed.append((model_id, mark if settled else None))
+        is_many = len(changed) > self._many(len(found))
         for (model_id, final), metadata in zip(changed, self._read_all(changed, read), strict=True):
-            if metadata is not None:
+            if metadata is None:
+                continue
+            if final is None:
                 found.append(metadata)
-                if final is not None:
-                    entries[model_id] = _Known(final, metadata)
-        if len(changed) > self._many(len(found)):
+                continue
+            known = entries[model_id] = self._known(final, metadata, is_many)
+            found.append(known.metadata)
+        if is_many:
             self._save()
         return found
+
+    def _known(self, mark: int, metadata: ModelMetadata, is_many: bool) -> _Known:
+        """A version that was read; many are kept as the index has them, in a fifth of the memory."""
+        if not is_many:
+            return _Known(mark, metadata, own=True)
+        known = _known(metadata.model_id, _entry(_Known(mark, metadata), self._shared), self._shared)
+        known.own = True
+        return known
 
     def _many(self, count: int) -> int:
         """Of so many changed versions the index is written: that takes as long as reading some hundred local ones."""
@@ -148,11 +181,12 @@ class Index:
 
     def _read_all(
         self, changed: list[tuple[str, int | None]], read: Callable[[str], ModelMetadata]
-    ) -> list[ModelMetadata | None]:
+    ) -> Iterator[ModelMetadata | None]:
         if self._storage.parallel_reads == 1 or len(changed) <= 1:
-            return [self._read(model_id, read) for model_id, _ in changed]
+            yield from (self._read(model_id, read) for model_id, _ in changed)
+            return
         with ThreadPoolExecutor(self._storage.parallel_reads) as threads:
-            return list(threads.map(lambda item: self._read(item[0], read), changed))
+            yield from threads.map(lambda item: self._read(item[0], read), changed)
 
     def _read(self, model_id: str, read: Callable[[str], ModelMetadata]) -> ModelMetadata | None:
         try:
@@ -170,8 +204,8 @@ class Index:
         try:
             self._stored = self._storage.read(CACHE_KEY)
         except ModelStoreError:
-            self._stored = b""
-        entries, self._shared = _entries_of(self._stored)
+            self._stored = None
+        entries, self._shared = _entries_of(self._stored or b"")
         return entries
 
     def _save(self) -> None:
@@ -185,15 +219,17 @@ class Index:
             except ModelStoreError:
                 # A reader may not write: the index stays as it is.
                 return
-            self._entries = {**self._load(), **self._entries}
+            # Somebody else was first: of a version that both have, the one counts that this process read itself.
+            own = {model_id: known for model_id, known in self._entries.items() if known.own}
+            self._entries = {**self._entries, **self._load(), **own}
 
     def _put(self, content: bytes) -> bool:
         """Writes the index over the one that was read; false when somebody else wrote another one meanwhile."""
-        if not self._stored:
+        if self._stored is None:
             return self._storage.put_if_absent(CACHE_KEY, content)
         try:
             self._storage.compare_and_swap(CACHE_KEY, content, self._stored)
-        except VersionConflict:
+        except (VersionConflict, ModelNotFound):
             return False
         return True
 
@@ -201,7 +237,9 @@ class Index:
 def _entries_of(content: bytes) -> tuple[dict[str, _Known], _Shared]:
     """The entries of a cache, and what they share; none when it is damaged or of another version."""
     try:
-        cache = _decode(content)
+        if content[:_CHECKSUM_BYTES] != _checksum(memoryview(content)[_CHECKSUM_BYTES:]):
+            return {}, _Shared([])
+        cache = _decode(memoryview(content)[_CHECKSUM_BYTES:])
         if cache.version == _CACHE_VERSION:
             shared = _Shared(cache.shared)
             return {model_id: _known(model_id, each, shared) for model_id, each in cache.models.items()}, shared
@@ -217,32 +255,40 @@ def _known(model_id: str, entry: _Entry, shared: _Shared) -> _Known:
         "version": entry.version,
         "created_at": entry.created_at,
         "status": _STATUSES[entry.status],
-        "key_ids": tuple(entry.key_ids),
+        "key_ids": entry.key_ids,
         "serving": entry.serving,
-        "ran": tuple(entry.ran),
+        "ran": entry.ran,
     }
     packed = entry.manifest
     return _Known(entry.mark, ModelMetadata.deferred(fields, lambda: shared.manifest(packed)), packed, shared)
 
 
+def _entry(known: _Known, shared: _Shared) -> _Entry:
+    metadata = known.metadata
+    is_stored = known.packed is not None and known.shared is shared
+    return _Entry(
+        known.mark,
+        str(metadata.status),
+        metadata.key_ids,
+        dict(metadata.serving),
+        metadata.ran,
+        metadata.model_name,
+        metadata.version,
+        metadata.created_at,
+        known.packed if is_stored and known.packed is not None else shared.packed(metadata.manifest()),
+    )
+
+
 def _content_of(entries: dict[str, _Known], shared: _Shared) -> bytes:
     """The cache with these entries; those that were not read in between are taken over as they are."""
-    models = {}
-    for model_id, known in entries.items():
-        metadata = known.metadata
-        is_stored = known.packed is not None and known.shared is shared
-        models[model_id] = _Entry(
-            known.mark,
-            str(metadata.status),
-            list(metadata.key_ids),
-            dict(metadata.serving),
-            list(metadata.ran),
-            metadata.model_name,
-            metadata.version,
-            metadata.created_at,
-            known.packed if is_stored and known.packed is not None else shared.packed(metadata.manifest()),
-        )
-    return msgspec.json.encode(_Cache(_CACHE_VERSION, shared.values, models))
+    models = {model_id: _entry(known, shared) for model_id, known in list(entries.items())}
+    content = msgspec.msgpack.encode(_Cache(_CACHE_VERSION, shared.values, models))
+    return _checksum(content) + content
+
+
+def _checksum(content: bytes | memoryview) -> bytes:
+    """Shows damage that leaves an index readable."""
+    return zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "big")
 
 
 @contextmanager

@@ -325,8 +325,10 @@ def _slots(path: Path) -> list[str]:
 def statistics(registry: ModelRegistry) -> dict[str, Any]:
     """Counts and sizes: versions by status, name, type and compression, bytes, the newest version, records."""
     models = registry.list_models()
-    newest = models[-1].model_id if models else None
     aliases = Aliases(registry).all()
+    by_name: dict[str, list[ModelMetadata]] = defaultdict(list)
+    for model in models:
+        by_name[model.model_name].append(model)
     return {
         "versions": len(models),
         "bytes": sum(_size(registry, model) for model in models),
@@ -336,15 +338,14 @@ def statistics(registry: ModelRegistry) -> dict[str, Any]:
         "by_compression": dict(Counter(model.compression for model in models)),
         "encrypted": sum(model.encrypted for model in models),
         "aliases": sum(len(each) for each in aliases.values()),
-        "newest": newest,
-        "models": [_of_one_name(registry, name, models, aliases) for name in sorted({m.model_name for m in models})],
+        "newest": models[-1].model_id if models else None,
+        "models": [_of_one_name(registry, name, own, aliases) for name, own in sorted(by_name.items())],
     }
 
 
 def _of_one_name(
-    registry: ModelRegistry, name: str, models: Sequence[ModelMetadata], aliases: dict[str, dict[str, str]]
+    registry: ModelRegistry, name: str, own: Sequence[ModelMetadata], aliases: dict[str, dict[str, str]]
 ) -> dict[str, Any]:
-    own = [model for model in models if model.model_name == name]
     return {
         "name": name,
         "versions": len(own),
@@ -356,6 +357,9 @@ def _of_one_name(
 
 
 def _size(registry: ModelRegistry, model: ModelMetadata) -> int:
+    """Bytes of the artifact; of a remote one as its manifest says, since looking would download it."""
+    if registry.storage.parallel_reads > 1:
+        return model.size_bytes
     try:
         return registry.artifact_path(model.model_id).stat().st_size
     except OSError:

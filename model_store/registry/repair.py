@@ -17,8 +17,9 @@ from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
 from model_store.registry.damage import file_damage, read_manifest, version_ids
 from model_store.registry.evidence import require_evidence
-from model_store.registry.layout import version_prefix
+from model_store.registry.layout import now, version_prefix, write_json
 from model_store.registry.log_repair import repair_log
+from model_store.registry.manifest import ModelStatus
 from model_store.registry.placing import clear, replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
@@ -28,6 +29,8 @@ from model_store.storage.base import Storage
 _FILES = (*KEPT_FILES, STATE_FILE)
 _EVIDENCE_PARTS = 5
 """Of the key of an evidence file."""
+WITHOUT_STATE = "copied from where it has no state"
+"""The reason in the state that such a version gets."""
 
 
 @dataclass
@@ -151,7 +154,11 @@ def is_directory(storage: Storage, prefix: str) -> bool:
 def _bring_version(source: Storage, target: Storage, model_id: str, outcome: Outcome) -> None:
     """A version that is missing as a whole appears as a whole."""
     prefix = version_prefix(model_id)
-    if damage := outcome.source_damage(source, model_id):
+    damage = dict(outcome.source_damage(source, model_id))
+    has_state = source.exists(f"{prefix}/{STATE_FILE}")
+    if not has_state:
+        damage.pop(STATE_FILE, None)
+    if damage:
         outcome.damaged.update(_in_both(prefix, damage))
         return
     clear(target, prefix, for_directory=True)
@@ -161,6 +168,10 @@ def _bring_version(source: Storage, target: Storage, model_id: str, outcome: Out
         names = [name for name in _FILES if source.exists(f"{prefix}/{name}")]
         for name in names:
             copy_synced(source.path(f"{prefix}/{name}"), staging / name)
+        if not has_state:
+            # The bucket of a stack holds the files of versions without their states.
+            entry = {"status": str(ModelStatus.TRAINED), "at": now(), "by": "", "why": WITHOUT_STATE}
+            write_json(staging / STATE_FILE, {"status": entry["status"], "history": [entry], "deployments": []})
         if not target.publish(staging, prefix):
             raise VersionConflict(f"{model_id} was registered by somebody else at the same time; try again")
     outcome.copied += [f"{prefix}/{name}" for name in names]

@@ -11,8 +11,8 @@ from model_store.storage.base import Storage
 
 RESERVE_KEY = ".reserve"
 _RESERVE_BYTES = 64 << 10
-_GIVEN_UP = (RESERVE_KEY, ".index.json")
-"""What can be lost: the reserve, then the cache of the list of versions."""
+_GIVEN_UP = (RESERVE_KEY, ".index", ".index.json")
+"""What can be lost: the reserve, then the cache of the list of versions, of this program and of earlier ones."""
 
 
 def keep_reserve(storage: Storage) -> None:

@@ -83,15 +83,17 @@ class DirectoryStorage:
             top = self.path(f"models/{each}")
             try:
                 with os.scandir(top) as entries:
-                    found += [
-                        (entry.name, changed := entry.stat(follow_symlinks=False).st_mtime_ns, changed < settled_before)
+                    ids = [
+                        entry.name
                         for entry in entries
                         if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
                     ]
+                changes = _changes(top, ids)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise StorageFailed(f"{top}: cannot be read ({error.strerror})") from None
+            found += [(model_id, changed, changed < settled_before) for model_id, changed in changes]
         return found
 
     def count(self, key: str) -> int:
@@ -285,6 +287,22 @@ def _destroy(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink()
+
+
+def _changes(directory: Path, names: list[str]) -> list[tuple[str, int]]:
+    """The times of the last change in ns, by name; a directory that was removed meanwhile is left out.
+
+    A path from the open directory saves the walk to it, which is half of the time.
+    """
+    found = []
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in names:
+            with suppress(FileNotFoundError):
+                found.append((name, os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime_ns))
+    finally:
+        os.close(descriptor)
+    return found
 
 
 def _etag(content: bytes) -> str:

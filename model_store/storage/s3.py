@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
 from model_store.storage.s3_clients import object_store
+from model_store.storage.s3_listing import without_claims
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
 _PARTS_OF_A_FILE = 4
@@ -102,7 +104,10 @@ class S3Storage:
         tags: dict[str, list[str]] = defaultdict(list)
         whole: set[str] = set()
         depth = 1 if name is None else 0
-        for key, tag in self._listed("models/" if name is None else f"models/{name}/"):
+        top = self._full("models/" if name is None else f"models/{name}/")
+        with self._failures("models", "listed"):
+            files = list(without_claims(self._store, top))
+        for key, tag in files:
             _, version, rest, *_ = ["", *key.split("/", 1 + depth)[depth:], "", ""]
             tags[version].append(f"{rest}={tag}")
             if rest == MANIFEST_FILE:
@@ -189,8 +194,6 @@ class S3Storage:
             ModelNotFound: there is nothing.
             StorageFailed: it cannot be removed.
         """
-        import obstore
-
         names = [name for name, _ in self._listed(f"{key}/")]
         if not names:
             raise ModelNotFound(f"{self.location}/{key}: there is nothing to remove")
@@ -198,7 +201,7 @@ class S3Storage:
         with self._failures(key, "removed"):
             for start in range(0, len(names), _MAX_KEYS_REMOVED_AT_ONCE):
                 batch = names[start : start + _MAX_KEYS_REMOVED_AT_ONCE]
-                obstore.delete(self._store, [self._full(f"{key}/{name}") for name in batch])
+                _delete(self._store, [self._full(f"{key}/{name}") for name in batch])
 
     def unfinished(self, older_than_seconds: int) -> list[str]:
         """The keys of versions without a manifest, all of whose objects are older than a number of seconds."""
@@ -270,6 +273,22 @@ class S3Storage:
         except (BaseError, OSError) as error:
             detail = " ".join(str(error).split())[:300]
             raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({detail})") from None
+
+
+def _delete(store: Any, keys: list[str]) -> None:
+    """Deletes objects; one that somebody else has deleted meanwhile is an error of some servers, and done."""
+    import obstore
+    from obstore.exceptions import BaseError
+
+    try:
+        obstore.delete(store, keys)
+    except (BaseError, FileNotFoundError) as error:
+        if len(keys) == 1 and (isinstance(error, FileNotFoundError) or "NoSuchKey" in str(error)):
+            return
+        if len(keys) == 1 or "NoSuchKey" not in str(error):
+            raise
+        for key in keys:
+            _delete(store, [key])
 
 
 def _unfinished(changes: Iterable[tuple[str, datetime]], oldest: datetime) -> list[str]:

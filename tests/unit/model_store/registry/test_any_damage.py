@@ -15,6 +15,7 @@ from model_store import Keyring, ModelRegistry
 from model_store.errors import ModelStoreError
 from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
+from model_store.registry.index import CACHE_KEY
 from model_store.registry.layout import storage_at
 from model_store.registry.maintenance import cleanup, verify_everything
 from model_store.registry.repair import repair
@@ -81,7 +82,7 @@ def whole(memory: Path) -> tuple[Path, list[str]]:
     ids = [register(registry, "one", signing_key=read_signing_key(top / "a.key")), register(registry, "two")]
     Aliases(registry).set("m", "champion", ids[0])
     registry.record_deployment(ids[0], environment="e", deployment_id="d")
-    (top / "registry" / ".index.json").write_text("{}")
+    (top / "registry" / CACHE_KEY).write_text("{}")
     backup(registry, top / "backup")
     (top / "key").write_bytes(KEY)
     return top, ids
@@ -152,7 +153,7 @@ def test_every_command_goes_on_or_says_what_is_damaged(
 @pytest.mark.parametrize("damage", sorted(DAMAGES))
 def test_a_backup_mends_exactly_what_is_damaged(whole: tuple[Path, list[str]], memory: Path, damage: str) -> None:
     top, ids = whole
-    files = [file for file in _files(top) if file != ".index.json" and ".versions" not in file]
+    files = [file for file in _files(top) if file != CACHE_KEY and ".versions" not in file]
     files = [
         file for file in files if not file.startswith((".reserve", "audit/head")) and file != "access.json"
     ]  # no backup has it

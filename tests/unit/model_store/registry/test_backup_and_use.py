@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from model_store import ModelRegistry
 from model_store import backup as job
 from model_store.errors import InUse
-from model_store.registry.backups import restore
+from model_store.registry.backups import backup, restore
 from model_store.registry.maintenance import cleanup, delete_model
 from stacks.engine.in_use import versions_in_use
 
@@ -74,3 +74,17 @@ def test_the_jobs_command_copies_only_what_is_new(
     assert restored.verify_artifact(model_id) == registry.get_metadata(model_id).digest
     assert job.main(["ftp://elsewhere"]) != 0
     assert "not allowed" in capsys.readouterr().err
+
+
+def test_a_bucket_of_versions_without_states_is_backed_up_and_comes_back(tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path / "registry", encrypt=False)
+    (model_id,) = _registered(registry, 1)
+    state = tmp_path / "registry" / "models" / "fraud" / model_id / "state.json"
+    kept = state.read_bytes()
+    state.unlink()
+    assert backup(registry, tmp_path / "copy")["damaged"] == {}
+    assert restore(ModelRegistry(tmp_path / "new", encrypt=False), tmp_path / "copy")["damaged"] == {}
+    state.write_bytes(kept)
+    backup(registry, tmp_path / "copy")
+    state.unlink()
+    assert list(backup(registry, tmp_path / "copy")["damaged"]) == [f"models/fraud/{model_id}/state.json"]

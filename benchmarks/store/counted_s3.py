@@ -1,0 +1,70 @@
+"""A server of S3's interface on the loopback that counts requests before moto answers them.
+
+python -m benchmarks.store.counted_s3 DIRECTORY     # serves the files of DIRECTORY in the bucket `registry`
+
+Prints its address. `GET /_counted` answers how many requests came since it was asked last.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from moto.s3.models import s3_backends
+from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+BUCKET = "registry"
+COUNTED = "/_counted"
+_ACCOUNT = "123456789012"
+
+
+class _Counter:
+    """Counts what goes to an application, and lets one request after another through.
+
+    Two conditional writes at once would both win in moto, which looks first and writes then.
+    """
+
+    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
+        self._application = application
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def __call__(self, environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        with self._lock:
+            if environment["PATH_INFO"] == COUNTED:
+                content, self._count = str(self._count).encode(), 0
+                start("200 OK", [("Content-Length", str(len(content)))])
+                return [content]
+            self._count += 1
+            return list(self._application(environment, start))
+
+
+class _Quiet(MotoRequestHandler):
+    def log(self, *_arguments: Any) -> None:
+        """Logs nothing."""
+
+
+def main() -> int:
+    """Serves until it is terminated."""
+    _fill(Path(sys.argv[1]))
+    application = _Counter(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
+    print(f"http://127.0.0.1:{server.port}", flush=True)
+    server.serve_forever()
+    return 0
+
+
+def _fill(directory: Path) -> None:
+    """Puts the files into moto's memory: through its interface that takes minutes."""
+    backend = s3_backends[_ACCOUNT]["aws"]
+    backend.create_bucket(BUCKET, "us-east-1")
+    for path in directory.rglob("*"):
+        name = str(path.relative_to(directory))
+        if path.is_file() and not name.startswith("."):
+            backend.put_object(BUCKET, name, path.read_bytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

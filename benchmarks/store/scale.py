@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Measures a registry by its size, in a directory and in S3: requests, seconds, memory.
+
+    python -m benchmarks.store.scale                           # about five minutes
+    python -m benchmarks.store.scale --directory 1000 --s3 1000
+
+S3 is moto on the loopback: its requests count as they would elsewhere, its seconds are those of a Python program that
+answers one request at a time. What lies before moto counts them, see `counted_s3`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.store.counted_s3 import BUCKET, COUNTED
+from benchmarks.store.run import RESULTS
+from benchmarks.store.timing import timed
+from conventions.artifact_files import MANIFEST_FILE
+
+_FIRST_LIST = """
+import json, pathlib, sys, time
+from model_store import ModelRegistry
+def peak():
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+before, started, cpu = peak(), time.perf_counter(), time.process_time()
+listed = len(ModelRegistry(sys.argv[1], encrypt=False).list_models())
+print(json.dumps({"listed": listed, "seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu,
+                  "megabytes": peak() - before}))
+"""
+_BURST = 100
+
+
+def main() -> int:
+    """Measures and writes `benchmarks/results/scale.md`."""
+    options = _parser().parse_args()
+    lines = _heading()
+    for size in options.directory:
+        with _registry(size, options.work) as (root, _):
+            lines += _in_directory(root, size, options.repeat)
+    lines += ["", "| S3 | requests | seconds |", "|---|---|---|"]
+    for size in options.s3:
+        with _registry(size, options.work) as (root, _), _served(root) as address:
+            lines += _in_s3(address, size)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "scale.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _heading() -> list[str]:
+    return [
+        "# A registry by its size",
+        "",
+        f"`python -m benchmarks.store.scale` on {platform.machine()}, {os.cpu_count()} cores, Python",
+        f"{platform.python_version()}; the load of the machine was {os.getloadavg()[0]:.1f} at the start: where it",
+        "exceeds 0.5 other programs took part of the time. Versions of one model name, five files each (manifest,",
+        "artifact, state, golden rows, optimized form), and a claim of each number. A first list runs in a new",
+        "process; imports are not counted. S3 is moto on the loopback, which answers one request at a time.",
+        "",
+        "| directory | seconds | of the processor | memory |",
+        "|---|---|---|---|",
+    ]
+
+
+def _in_directory(root: Path, size: int, repeat: int) -> list[str]:
+    built = _first_list(str(root))
+    runs = [_first_list(str(root)) for _ in range(repeat)]
+    rows = [(f"first list of {size:,}, without an index", built)]
+    middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    rows.append((f"first list of {size:,}", middle))
+    return [
+        f"| {name} | {run['seconds']:.2f} | {run['cpu']:.2f} | {run['megabytes']:.0f} MB |"
+        for name, run in rows
+        if run["listed"] == size
+    ]
+
+
+def _in_s3(address: str, size: int) -> list[str]:
+    location = f"s3://{BUCKET}"
+    _taken(address)
+    lines = []
+    for name in (f"cold list of {size:,}, without an index", f"cold list of {size:,}"):
+        run = _first_list(location, address)
+        lines.append(f"| {name} | {_taken(address)} | {run['seconds']:.2f} |")
+    return lines + _burst(location, address, size)
+
+
+def _burst(location: str, address: str, size: int) -> list[str]:
+    from model_store import ModelRegistry
+    from model_store.contract.preparing import prepare
+    from model_store.registry.request import RegistrationRequest
+
+    os.environ.update(_settings(address))
+    registry = ModelRegistry(location, encrypt=False)
+    request = RegistrationRequest(model_name="m")
+    prepared = prepare(_model(), request)
+    registry.register_prepared(prepared, request)
+    _taken(address)
+    requests, seconds = [], []
+    for _ in range(_BURST):
+        seconds.append(timed(lambda: registry.register_prepared(prepared, request)))
+        requests.append(_taken(address))
+    return [
+        f"| one of {_BURST} registrations after {size:,}, at most | {max(requests)} | {max(seconds):.2f} |",
+        f"| the median of them | {statistics.median(requests):.0f} | {statistics.median(seconds):.2f} |",
+    ]
+
+
+def _first_list(location: str, address: str = "") -> dict[str, float]:
+    environment = {**os.environ, **(_settings(address) if address else {})}
+    command = [sys.executable, "-c", _FIRST_LIST, location]
+    answer = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    result: dict[str, float] = json.loads(answer.stdout)
+    return result
+
+
+def _settings(address: str) -> dict[str, str]:
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+    return {**keys, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address}
+
+
+def _taken(address: str) -> int:
+    with urllib.request.urlopen(f"{address}{COUNTED}") as answer:
+        return int(answer.read())
+
+
+@contextmanager
+def _served(root: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.store.counted_s3", str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def _model() -> Any:
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression().fit(np.random.default_rng(0).normal(size=(100, 30)), [0, 1] * 50)
+
+
+@contextmanager
+def _registry(size: int, work: Path | None) -> Iterator[tuple[Path, str]]:
+    """A registry with so many versions: copies of one, whose artifacts are links."""
+    from model_store import ModelRegistry
+
+    with tempfile.TemporaryDirectory(dir=work) as directory:
+        root = Path(directory) / "registry"
+        model_id = ModelRegistry(root, encrypt=False).register_model(_model(), "m", performance_metrics={"auc": 0.9})
+        first = root / "models" / "m" / model_id
+        manifest = json.loads((first / MANIFEST_FILE).read_text())
+        for number in range(2, size + 1):
+            _copy(first, manifest, number)
+        time.sleep(0.3)
+        yield root, model_id
+
+
+def _copy(first: Path, manifest: dict[str, Any], number: int) -> None:
+    moment = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+    target = first.parent / f"m_LogisticRegression_{moment:%Y%m%d_%H%M%S}"
+    target.mkdir()
+    for file in first.iterdir():
+        if file.name != MANIFEST_FILE:
+            (target / file.name).hardlink_to(file)
+    own = {"model_id": target.name, "version": number, "created_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
+    (target / MANIFEST_FILE).write_text(json.dumps({**manifest, **own}))
+    (first.parent / ".versions" / str(number)).write_text("claimed")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.store.scale",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--directory", type=int, nargs="*", default=[1_000, 10_000, 100_000], help="versions")
+    parser.add_argument("--s3", type=int, nargs="*", default=[1_000, 10_000], help="versions")
+    parser.add_argument("--repeat", type=int, default=7, help="first lists of a directory (7)")
+    parser.add_argument("--work", type=Path, help="where the registries are kept meanwhile")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
