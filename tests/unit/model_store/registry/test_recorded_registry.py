@@ -53,5 +53,5 @@ def test_every_version_loads_and_the_next_number_follows(registry: ModelRegistry
     model_id = registry.register_model(LogisticRegression().fit(rows, rows[:, 0] > 0), "fraud")
     assert registry.get_metadata(model_id).version == 4
     assert registry.list_models(name="fraud")[-1].model_id == model_id
-    registry.update_model_status(model_id, "validated")
+    registry.update_model_status(model_id, "staged")
     assert all(finding.intact for finding in verify_everything(registry))

@@ -1,6 +1,7 @@
 """In S3: who acts is what STS says, and the versions of the log's objects tell what was hidden or replaced."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,15 +122,27 @@ def test_a_backup_in_s3_keeps_the_heads(bucket: str) -> None:
 def test_an_append_waits_for_two_requests_at_most(bucket: str, server: str) -> None:
     registry = _open(bucket)
     model_id = _register(registry)
+    _await_hint(registry)
     other = _open(bucket)
     other.audit.append("load", model_id)
+    _await_hint(other)
     counted = _counted(other)
     other.audit.append("load", model_id)
     assert counted == ["put_if_absent"]
+    _await_hint(_open(bucket))
     third = _open(bucket)
     counted = _counted(third)
     third.audit.append("load", model_id)
     assert counted == ["read", "put_if_absent"]
+
+
+def _await_hint(registry: ModelRegistry) -> None:
+    """A thread writes the hint after the record."""
+    last = registry.audit.head().sequence
+    deadline = time.monotonic() + 30
+    while registry.audit.hinted() != last:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _counted(registry: ModelRegistry) -> list[str]:
