@@ -13,7 +13,7 @@ from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
 from model_store.registry.layout import json_bytes, now
 from model_store.registry.manifest import is_model_name
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.schema import require_aliases
+from model_store.registry.schema import require_aliases, require_writable
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -117,6 +117,7 @@ class Aliases:
         entry = entries.setdefault(alias, {"model_id": None, "history": []})
         entry["model_id"] = model_id
         entry["history"].append({"model_id": model_id, "at": now(), "by": self._registry.actor, "why": reason})
+        require_writable(entries, require_aliases)
         storage, key = self._registry.storage, _key(model_name)
         if before is None and storage.put_if_absent(key, json_bytes(entries)):
             return

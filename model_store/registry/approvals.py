@@ -24,7 +24,8 @@ from model_store.registry.changing import Changing, Stored
 from model_store.registry.evidence import Evidence, read_evidence, require_evidence, store_evidence
 from model_store.registry.layout import now, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
-from model_store.registry.registration import COMPUTED_METRICS, REGISTERED, REGISTERED_BY, enter_status
+from model_store.registry.registration import REGISTERED, enter_status
+from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY
 from model_store.registry.serving import serving_of
 
 _IMPORTED = "imported"
@@ -190,7 +191,7 @@ def _basis(metadata: ModelMetadata, state: Mapping[str, Any], file: Evidence | N
     # A manifest that was imported tells of another registry's computation.
     registered_here = bool(state["history"]) and state["history"][0].get("why") == REGISTERED
     if isinstance(computed, list) and computed and registered_here:
-        return {"evidence": [], "metrics": {name: metadata.performance_metrics[name] for name in computed}}
+        return {"evidence": [], "metrics": {name: metadata.performance_metrics.get(name) for name in computed}}
     raise EvidenceMissing(
         f"{metadata.model_id} has no evidence; give a file that shows why it is valid: python scripts/manage_models.py "
         f"update-status {metadata.model_id} validated --evidence FILE (a version that is registered with --holdout "

@@ -9,8 +9,10 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +28,7 @@ _FIRST = "0" * 64
 _ATTEMPTS = 1000
 HINT_FILE = "audit/head"
 """A cache: the end of the log for the next process."""
+_RECORD = re.compile(r"audit/[0-9]{6}/[0-9]{9}\.json")
 _HEAD = re.compile(r"([0-9]{1,12}):([0-9a-f]{64})")
 REFUSED = "refused"
 """The action of a record that tells of something that was not allowed."""
@@ -105,6 +108,7 @@ class AuditLog:
             The head with this record.
 
         Raises:
+            InvalidInput: a text is not Unicode, or a detail cannot be written as JSON.
             StorageFailed: the record cannot be written; the caller must not carry out the action.
         """
         identity = self._identity()
@@ -115,7 +119,7 @@ class AuditLog:
             record = AuditRecord(
                 last.sequence + 1, moment, identity.actor, action, model_id, reason, details, last.digest
             )
-            content = canonical_json(record.to_dict())
+            content = _content_of(record)
             if self._storage.put_if_absent(_key(record.sequence), content):
                 self._known = AuditHead(record.sequence, _digest(content))
                 self._remember(self._known)
@@ -140,10 +144,10 @@ class AuditLog:
             return ""
 
     def hinted(self) -> int:
-        """The number of the last record by the hint `audit/head`; 0 when there is no hint."""
+        """The number of the last record by the hint `audit/head`; 0 when there is no hint, or none that can be read."""
         try:
             return int(self._storage.read(HINT_FILE).split(b":")[0])
-        except (ModelNotFound, ValueError):
+        except (ModelNotFound, UnreadableModel, ValueError):
             return 0
 
     def records(self, after: int = 0) -> Iterator[AuditRecord]:
@@ -199,18 +203,17 @@ class AuditLog:
             ) from None
 
     def _find_head(self) -> AuditHead:
-        """The last known record; later records are found one by one. A hint without a digest is of an older program."""
-        try:
-            hint = self._storage.read(HINT_FILE).decode()
-            if found := _HEAD.fullmatch(hint):
-                return AuditHead(int(found[1]), found[2])
-            return AuditHead(int(hint), _digest(self._storage.read(_key(int(hint)))))
-        except (ModelNotFound, ValueError):
-            keys = self._keys()
-            if not keys:
-                return AuditHead(0, _FIRST)
-            last = self._storage.read(keys[-1])
-            return AuditHead(parse_record(keys[-1], last).sequence, _digest(last))
+        """The last known record; later records are found one by one.
+
+        The hint only says where to look: the digest is that of the record which is there.
+        """
+        if hinted := self.hinted():
+            with suppress(ModelNotFound, UnreadableModel):
+                return AuditHead(hinted, _digest(self._storage.read(_key(hinted))))
+        keys = self._keys()
+        if not keys:
+            return AuditHead(0, _FIRST)
+        return AuditHead(int(Path(keys[-1]).stem), _digest(self._storage.read(keys[-1])))
 
     def _later_than(self, last: AuditHead) -> AuditHead:
         """A record after one that is no longer the last: the one that the hint names, else the next."""
@@ -229,12 +232,21 @@ class AuditLog:
 
     def _keys(self, after: int = 0) -> list[str]:
         first = _key(after + 1)
-        return [key for key in self._storage.keys("audit") if key.endswith(".json") and key >= first]
+        return [key for key in self._storage.keys("audit") if _RECORD.fullmatch(key) and key >= first]
 
 
 def _key(sequence: int) -> str:
     """A directory holds a thousand records, so that listing stays fast; a record holds its own time."""
     return f"audit/{sequence // 1000:06}/{sequence:09}.json"
+
+
+def _content_of(record: AuditRecord) -> bytes:
+    try:
+        return canonical_json(record.to_dict())
+    except UnicodeEncodeError:
+        raise InvalidInput("the record of this in the audit log holds a text that is not Unicode; use UTF-8") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"the record of this cannot be written in the audit log: {error}") from None
 
 
 def _digest(content: bytes) -> str:

@@ -11,7 +11,7 @@ from model_store.registry import approvals, serving
 from model_store.registry.acting import ActingReader
 from model_store.registry.layout import json_bytes, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
-from model_store.registry.schema import require_state
+from model_store.registry.schema import require_state, require_writable
 
 
 class DecidingReader(ActingReader):
@@ -111,6 +111,7 @@ class DecidingReader(ActingReader):
         Raises:
             ModelNotFound: no model version has this id.
             UnreadableModel: the state is damaged.
+            InvalidInput: the changed state could not be read again; it stays as it was.
             VersionConflict: somebody else changed the state at the same time.
         """
         key = f"{version_prefix(model_id)}/{STATE_FILE}"
@@ -120,4 +121,4 @@ class DecidingReader(ActingReader):
         except ValueError:
             raise UnreadableModel(f"{model_id}: {STATE_FILE} is not JSON") from None
         change(state)
-        self.storage.compare_and_swap(key, json_bytes(state), before)
+        self.storage.compare_and_swap(key, json_bytes(require_writable(state, require_state)), before)

@@ -10,13 +10,19 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from conventions.regular_files import parse_json
+
+if TYPE_CHECKING:
+    import ssl
 
 AUDIENCE = "fraud-detection-registry"
 TOKEN_VARIABLE = "MODEL_ID_TOKEN"  # noqa: S105 - the name of a variable
 _ADDRESS, _BEARER = "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
+_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+"""Debian's and Alpine's, Red Hat's, macOS's."""
 _SECONDS = 10
 _MAX_ANSWER_BYTES = 1 << 20
 _CLOCK_DIFFERENCE_SECONDS = 60
@@ -38,7 +44,7 @@ def _subject(token: str, address: str, bearer: str) -> tuple[str, str]:
         return "", ""
     try:
         return verified_subject(token or _requested(address, bearer)), ""
-    except (TokenRefused, OSError) as error:
+    except (OSError, ValueError) as error:
         return "", f"the job's id token proves nothing ({' '.join(str(error).split())[:200]})"
 
 
@@ -109,11 +115,37 @@ def _requested(address: str, bearer: str) -> str:
 
 
 def _read(address: str, headers: Mapping[str, str]) -> bytes:
-    from urllib.request import Request, urlopen
+    """The answer of an https address; a redirect is refused."""
+    import http.client
+    from urllib import request
 
-    request = Request(_https(address), headers=dict(headers))
-    with urlopen(request, timeout=_SECONDS) as answer:
-        return bytes(answer.read(_MAX_ANSWER_BYTES))
+    opener = request.OpenerDirector()
+    for handler in (
+        request.ProxyHandler(),
+        request.HTTPSHandler(context=_system_trust()),
+        request.HTTPErrorProcessor(),
+        request.HTTPDefaultErrorHandler(),
+    ):
+        opener.add_handler(handler)
+    try:
+        with opener.open(request.Request(_https(address), headers=dict(headers)), timeout=_SECONDS) as answer:
+            return bytes(answer.read(_MAX_ANSWER_BYTES))
+    except (http.client.HTTPException, UnicodeError) as error:
+        raise TokenRefused(f"its issuer cannot be asked: {error}") from None
+
+
+def _system_trust() -> "ssl.SSLContext":
+    """Trusts the authorities that the system trusts, whatever `SSL_CERT_FILE` and `SSL_CERT_DIR` name."""
+    import ssl
+
+    compiled = ssl.get_default_verify_paths()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for file in (compiled.openssl_cafile, *_AUTHORITIES):
+        if Path(file).is_file():
+            context.load_verify_locations(cafile=file)
+            return context
+    context.load_verify_locations(capath=compiled.openssl_capath)
+    return context
 
 
 def _https(address: object) -> str:

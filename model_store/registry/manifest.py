@@ -294,7 +294,7 @@ def require_names(model_name: str, model_type: str, tags: Iterable[str]) -> None
     if not _TYPE.fullmatch(model_type):
         raise InvalidInput(f"model type {model_type!r} is not allowed; allowed: a letter, then letters, digits and -")
     for tag in tags:
-        if not _TAG.fullmatch(tag):
+        if not isinstance(tag, str) or not _TAG.fullmatch(tag):
             raise InvalidInput(f"tag {tag!r} is not allowed; allowed: 1 to 63 characters without commas")
 
 
@@ -304,6 +304,8 @@ def require_text(name: str, text: str) -> None:
     Raises:
         InvalidInput: it cannot; names it.
     """
+    if not isinstance(text, str):
+        raise InvalidInput(f"the {name} is {text!r}; allowed: text")
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -321,6 +323,10 @@ def require_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     Raises:
         InvalidInput: one is not a finite number.
     """
+    if not isinstance(metrics, Mapping):
+        raise InvalidInput(f"the metrics are {metrics!r}; allowed: numbers by name")
+    for name in metrics:
+        require_text("name of a metric", str(name))
     return {str(name): _finite_number(str(name), value) for name, value in metrics.items()}
 
 

@@ -20,17 +20,14 @@ from model_store.persistence import SecureModelPersistence
 from model_store.registry.audit import AuditLog
 from model_store.registry.layout import bound_contract, now, rfc3339, version_prefix, write_json
 from model_store.registry.manifest import ModelStatus, new_model_id, require_metrics, require_names
-from model_store.registry.request import RegistrationRequest
+from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY, RegistrationRequest
+from model_store.registry.schema import MOST_VERSIONS, require_manifest, require_state, require_writable
 from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.lineage import describe_source, lineage_of
 from model_store.storage.base import Storage
 
 REGISTERED = "registered"
 """Why a version has its first status, in the registry that it was registered in."""
-REGISTERED_BY = "registered_by"
-"""In the lineage: the actor who registered the version, wherever it is imported."""
-COMPUTED_METRICS = "computed_metrics"
-"""In the lineage: the metrics that the registration computed itself, on a labelled holdout."""
 
 if TYPE_CHECKING:
     from model_store.contract.preparing import Prepared
@@ -174,8 +171,8 @@ class Registration:
         key_ids = sorted(saved["key_fingerprints"])
         state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": key_ids}
         enter_status(state, ModelStatus.TRAINED, self._actor, REGISTERED)
-        write_json(staging / MANIFEST_FILE, manifest)
-        write_json(staging / STATE_FILE, state)
+        write_json(staging / MANIFEST_FILE, require_writable(manifest, require_manifest))
+        write_json(staging / STATE_FILE, require_writable(state, require_state))
         return manifest
 
     def _write_golden(
@@ -221,18 +218,23 @@ class Registration:
         """Claims the next version number of a name; a failed registration does not release it."""
         claims = f"models/{model_name}/.versions"
         number = (self._given.numbers.get(model_name) or self._last_claimed(claims)) + 1
-        while not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):
+        while number <= MOST_VERSIONS and not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):
             number += 1
+        if number > MOST_VERSIONS:
+            raise VersionConflict(f"{model_name} has no version number left; register the model under another name")
         self._given.numbers[model_name] = number
         self._storage.put_best_effort(f"{claims}/{_LAST}", str(number).encode())
         return number
 
     def _last_claimed(self, claims: str) -> int:
-        """The number that was claimed last, as a file beside the claims says; without it they are counted."""
+        """The number that was claimed last: a file beside the claims says where to look, else they are counted."""
         try:
-            return int(self._storage.read(f"{claims}/{_LAST}"))
+            hinted = int(self._storage.read(f"{claims}/{_LAST}"))
+            if 1 <= hinted <= MOST_VERSIONS and self._storage.exists(f"{claims}/{hinted}"):
+                return hinted
         except (ModelStoreError, ValueError):
-            return self._storage.count(claims)
+            pass
+        return self._storage.count(claims)
 
 
 def _described(path: Path | None) -> dict[str, Any] | None:

@@ -115,9 +115,9 @@ class ModelRegistry(DecidingReader):
         request = RegistrationRequest(
             model_name=model_name,
             description=description,
-            tags=tags if isinstance(tags, str) else tuple(tags),
+            tags=tags if isinstance(tags, str) or not isinstance(tags, Iterable) else tuple(tags),
             author=author,
-            performance_metrics=performance_metrics or {},
+            performance_metrics={} if performance_metrics is None else performance_metrics,
             **options,
         )
         self.require_right("register", model_name)

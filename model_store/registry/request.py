@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
+REGISTERED_BY = "registered_by"
+"""In the lineage: the actor who registered the version, wherever it is imported."""
+COMPUTED_METRICS = "computed_metrics"
+"""In the lineage: the metrics that the registration computed itself, on a labelled holdout."""
+_RESERVED = frozenset((REGISTERED_BY, COMPUTED_METRICS))
+"""What no caller says for the registration."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RegistrationRequest(PreparationOptions):
     """Everything that a registration needs beside the model.
@@ -52,14 +60,18 @@ class RegistrationRequest(PreparationOptions):
         Raises:
             InvalidInput: the name, the type, a tag, a metric or the format is not allowed.
         """
-        if isinstance(self.tags, str):
-            raise InvalidInput(f"tags is the text {self.tags!r}; allowed: a list of texts, such as [{self.tags!r}]")
+        if isinstance(self.tags, str) or not isinstance(self.tags, Sequence):
+            raise InvalidInput(f"tags is {self.tags!r}; allowed: a list of texts, such as ['monthly']")
         require_names(self.model_name, self.model_type or "Model", self.tags)
         for name, text in (("description", self.description), ("author", self.author or "")):
             require_text(name, text)
         for tag in self.tags:
             require_text("tag", tag)
         require_metrics(self.performance_metrics)
+        if reserved := sorted(_RESERVED & set(self.origin)):
+            raise InvalidInput(
+                f"origin has {', '.join(reserved)}, which the registration itself finds out; leave it out"
+            )
         serializer_named(self.format_type)
 
 

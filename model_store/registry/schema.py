@@ -1,15 +1,19 @@
 """The one door for a registry's JSON files and a bundle's: past it, kinds, ranges and sizes are known."""
 
+import json
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from model_store.errors import UnreadableModel
+from model_store.errors import InvalidInput, UnreadableModel
 
+MOST_VERSIONS = 999_999_999
+"""The largest version number."""
 _DEEPEST = 50
+_Value = TypeVar("_Value")
 _Text = Annotated[str, Meta(max_length=1 << 20)]
 _Word = Annotated[str, Meta(max_length=4096)]
 _Bytes = Annotated[int, Meta(ge=0, lt=1 << 62)]
@@ -45,7 +49,7 @@ class StoredManifest(Struct, forbid_unknown_fields=True):
     model_id: _Word
     model_name: _Word
     model_type: _Word
-    version: Annotated[int, Meta(ge=1, lt=1_000_000_000)]
+    version: Annotated[int, Meta(ge=1, le=MOST_VERSIONS)]
     description: _Text
     tags: Annotated[list[_Word], Meta(max_length=10_000)]
     author: _Word
@@ -215,6 +219,28 @@ def require_state(value: object) -> dict[str, Any]:
         UnreadableModel: a field is missing or of another kind; names it.
     """
     return {"history": [], "deployments": [], **_required(value, StoredState, "state")}
+
+
+def require_writable(value: _Value, require: Callable[[_Value], object]) -> _Value:
+    """Returns what is to be written, if it can be read again.
+
+    Args:
+        value: the content of a file.
+        require: raises UnreadableModel for what no reader takes.
+
+    Raises:
+        InvalidInput: no reader would take it; says which field, and why.
+    """
+    try:
+        json.dumps(value, allow_nan=False)
+        require(value)
+    except UnreadableModel as error:
+        message = str(error).replace("cannot be read", "could not be read again")
+    except (ValueError, TypeError, RecursionError) as error:
+        message = f"it could not be read again: {error}"
+    else:
+        return value
+    raise InvalidInput(f"nothing was written: {message}")
 
 
 def require_aliases(value: object) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_a_status_that_somebody_else_set_meanwhile_decides(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"tags": "prod"}, r"tags is the text 'prod'"),
+        ({"tags": "prod"}, r"tags is 'prod'"),
         ({"description": "caf\udce9"}, "the description is not Unicode"),
         ({"author": "\ud800"}, "the author is not Unicode"),
         ({"tags": ["\udce9"]}, "the tag is not Unicode"),

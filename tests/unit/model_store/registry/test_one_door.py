@@ -1,0 +1,114 @@
+"""Nothing is written that no reader takes, and no cache is believed."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from model_store import ModelRegistry
+from model_store.errors import InvalidInput
+from model_store.registry.aliases import Aliases
+from model_store.registry.audit import HINT_FILE
+from model_store.registry.maintenance import verify_everything
+from model_store.registry.schema import MOST_VERSIONS
+
+ROWS = np.random.default_rng(0).normal(size=(60, 2))
+MODEL = LogisticRegression().fit(ROWS, ROWS[:, 0] > 0)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> ModelRegistry:
+    return ModelRegistry(tmp_path / "r", encrypt=False, actor="ann")
+
+
+def _register(registry: ModelRegistry, **fields: Any) -> str:
+    return registry.register_model(MODEL, "fraud", registry_only=True, **fields)
+
+
+def _broken(registry: ModelRegistry) -> list[str]:
+    return [f"{each.subject}: {each.detail}" for each in verify_everything(registry) if not each.intact]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"author": "x" * 5000},
+        {"author": 5},
+        {"description": 5},
+        {"description": "a\udcff"},
+        {"tags": [5]},
+        {"tags": 5},
+        {"tags": [f"t{number}" for number in range(10_001)]},
+        {"performance_metrics": {"x" * 5000: 1.0}},
+        {"performance_metrics": {"a\udcff": 1.0}},
+        {"performance_metrics": [1]},
+        {"versions": {"numpy": 5}},
+        {"feature_schema": [{"name": "b\udcff", "type": "number"}, {"name": "c", "type": "number"}]},
+        {"origin": {"x": math.nan}},
+        {"origin": {"x": object()}},
+        {"origin": {"computed_metrics": ["accuracy"]}, "performance_metrics": {"accuracy": 0.999}},
+        {"origin": {"registered_by": "bob"}},
+    ],
+    ids=lambda fields: f"{next(iter(fields))} {str(next(iter(fields.values())))[:20]!r}".encode(
+        "ascii", "replace"
+    ).decode(),
+)
+def test_what_no_reader_takes_is_not_registered(registry: ModelRegistry, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        _register(registry, **fields)
+    assert registry.list_models() == []
+    assert not _broken(registry)
+
+
+def test_a_state_that_no_reader_takes_is_not_written(registry: ModelRegistry, tmp_path: Path) -> None:
+    model_id = _register(registry)
+    evidence = tmp_path / "ev\udcff.txt"
+    evidence.write_text("shown")
+    registry.update_model_status(model_id, "validated", evidence=evidence)
+    for actor, reason in (("x" * 5000, "why"), ("ann", "x" * ((1 << 20) + 1)), ("ann", "a\udcff")):
+        with pytest.raises(InvalidInput):
+            ModelRegistry(tmp_path / "r", encrypt=False, actor=actor).update_model_status(model_id, "staged", reason)
+        with pytest.raises(InvalidInput):
+            Aliases(ModelRegistry(tmp_path / "r", encrypt=False, actor=actor)).set(
+                "fraud", "champion", model_id, reason
+            )
+    assert str(registry.get_metadata(model_id).status) == "validated"
+    assert not _broken(registry)
+
+
+@pytest.mark.parametrize("hint", ["0" * 64, "9", "9:" + "0" * 64, "-4", "", "1:x", "\udcff"])
+def test_a_wrong_hint_breaks_no_log(registry: ModelRegistry, tmp_path: Path, hint: str) -> None:
+    model_id = _register(registry)
+    place = tmp_path / "r" / HINT_FILE
+    wrong = f"1:{hint}" if len(hint) == 64 else hint
+    place.write_bytes(wrong.encode("utf-8", "surrogateescape"))
+    again = ModelRegistry(tmp_path / "r", encrypt=False, actor="ann")
+    again.update_model_status(model_id, "staged")
+    assert not _broken(again)
+
+
+def test_a_directory_or_a_dead_link_in_the_place_of_the_hint(registry: ModelRegistry, tmp_path: Path) -> None:
+    model_id = _register(registry)
+    place = tmp_path / "r" / HINT_FILE
+    place.unlink()
+    place.mkdir()
+    (tmp_path / "r" / "audit" / "zz.json").write_text("{}")
+    ModelRegistry(tmp_path / "r", encrypt=False, actor="ann").update_model_status(model_id, "staged")
+    place.rmdir()
+    place.symlink_to(tmp_path / "nowhere")
+    last = ModelRegistry(tmp_path / "r", encrypt=False, actor="ann")
+    last.update_model_status(model_id, "deprecated")
+    assert [record.sequence for record in last.audit.records()] == [1, 2, 3]
+    assert not _broken(last)
+
+
+@pytest.mark.parametrize("hint", [str(MOST_VERSIONS + 1), str(MOST_VERSIONS), "-5", "7", "x"])
+def test_a_wrong_hint_gives_no_wrong_number(registry: ModelRegistry, tmp_path: Path, hint: str) -> None:
+    _register(registry)
+    (tmp_path / "r/models/fraud/.versions/.last").write_text(hint)
+    model_id = _register(ModelRegistry(tmp_path / "r", encrypt=False, actor="ann"))
+    assert json.loads((tmp_path / "r/models/fraud" / model_id / "manifest.json").read_text())["version"] == 2
