@@ -1,5 +1,7 @@
 """What the commands of manage_models.py do: ask the registry, print what it says."""
 
+import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,12 @@ def open_registry() -> "ModelRegistry":
     """The checkout's registry, or the one that the environment names."""
     from stacks import registry_access
 
-    return registry_access.open_registry(CHECKOUT)
+    registry = registry_access.open_registry(CHECKOUT)
+    place = Path(registry.storage.location)
+    if place.is_dir() and place.stat().st_mode & stat.S_IWGRP:
+        # A directory that its group may write is shared: what is written now is the group's, too.
+        os.umask(0o007)
+    return registry
 
 
 def resolved(registry: "ModelRegistry", reference: str) -> str:

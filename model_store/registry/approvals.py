@@ -4,7 +4,6 @@ Two people approve a version: the actor who registered or imported it, and anoth
 a backup keeps it, a bundle does not carry it.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from model_store.errors import (
 from model_store.registry.audit import REFUSED
 from model_store.registry.changing import Changing, Stored
 from model_store.registry.evidence import Evidence, read_evidence, require_evidence, store_evidence
-from model_store.registry.layout import now, version_prefix
+from model_store.registry.layout import digest_of, now, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
 from model_store.registry.registration import REGISTERED, enter_status
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY
@@ -157,8 +156,7 @@ def manifest_digest(registry: Stored, model_id: str) -> str:
     Raises:
         ModelNotFound: no model version has this id.
     """
-    content = registry.storage.read(f"{version_prefix(model_id)}/{MANIFEST_FILE}")
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return digest_of(registry.storage.read(f"{version_prefix(model_id)}/{MANIFEST_FILE}"))
 
 
 def _problem_of(

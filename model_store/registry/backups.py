@@ -6,16 +6,17 @@ Damage never spreads: a damaged file is named and not copied, and a good copy in
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import STATE_FILE
-from model_store.errors import ModelNotFound, UnreadableModel
-from model_store.registry.anchors import keep_in_backup
+from conventions.artifact_files import ACCESS_FILE, SIGNATURE_FILE, STATE_FILE
+from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
+from model_store.registry.anchors import keep_in_backup, signature_anchors
 from model_store.registry.layout import file_sha256, storage_at
-from model_store.registry.log_repair import record_damage, repair_log
+from model_store.registry.log_repair import record_damage, record_key, repair_log
 from model_store.registry.misplaced import misplaced
 from model_store.registry.placing import replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair import WITHOUT_STATE, Outcome, alias_damage, bring_back, is_directory, require_registry
+from model_store.registry.signing import parse_envelope
 from model_store.storage.base import Storage
 
 
@@ -34,16 +35,18 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
     Raises:
         AccessDenied: the actor's role does not allow it.
         ChecksumMismatch: the audit log was rewritten since an earlier backup.
-        VersionConflict: the destination holds something else, intact, in the place of what never changes.
+        InvalidInput: the destination is the registry itself, or lies in it.
+        VersionConflict: the destination is another registry, or holds the backup of one.
         StorageFailed: the destination cannot be written.
     """
     registry.require_right("backup", "")
-    head = registry.record_reading("backup", reason=str(destination))
     source, target = registry.storage, storage_at(destination)
+    _require_place(source, target)
+    head = registry.record_reading("backup", reason=str(destination))
     if head is not None:
         keep_in_backup(target, head)
     outcome = Outcome(damaged={f"models/{name}": reason for name, reason in misplaced(source).items()})
-    bring_back(source, target, outcome, step=step, strict=True)
+    bring_back(source, target, outcome, step=step)
     _copy_changing(source, target, outcome)
     _copy_log(source, target, outcome)
     _name_damage(source, outcome)
@@ -66,7 +69,6 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     Raises:
         AccessDenied: the actor's role does not allow it.
         InvalidInput: the source holds no registry.
-        VersionConflict: the registry holds something else, intact, in the place of what never changes.
         StorageFailed: the registry cannot be written.
     """
     registry.require_right("restore", "")
@@ -78,11 +80,40 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
         _copy_log(storage, registry.storage, outcome)
     else:
         repair_log(storage, registry.storage, outcome.copied, outcome.damaged)
-    registry.audit.append("restore", reason=str(source))
-    bring_back(storage, registry.storage, outcome, step=step, strict=True)
+    logs = sorted({anchor.log for anchor in signature_anchors(storage)})
+    registry.audit.append("restore", reason=str(source), logs=logs)
+    bring_back(storage, registry.storage, outcome, step=step)
     _forget_unknown_states(storage, registry.storage, outcome)
-    registry.audit.append("restore", reason=str(source), copied=len(outcome.copied), outcome="succeeded")
+    told: dict[str, Any] = {"copied": len(outcome.copied), "outcome": "succeeded", "logs": logs}
+    registry.audit.append("restore", reason=str(source), **told)
     return _told(outcome)
+
+
+def _require_place(source: Storage, target: Storage) -> None:
+    """Raises unless a backup of a registry may be written to a place.
+
+    Raises:
+        InvalidInput: the place is the registry itself, or lies in it.
+        VersionConflict: the place is a registry, or holds the backup of another one.
+    """
+    own, place = _resolved(source.location), _resolved(target.location)
+    if place == own or place.startswith(f"{own}/"):
+        raise InvalidInput(f"{target.location}: lies in the registry that it would back up; name another place")
+    ours, theirs = _first_record(source), _first_record(target)
+    if target.exists(ACCESS_FILE) or (theirs is not None and ours is not None and ours != theirs):
+        what = "a registry" if target.exists(ACCESS_FILE) else "the backup of another registry"
+        raise VersionConflict(f"{target.location}: is {what}; nothing was copied; name an empty place")
+
+
+def _resolved(location: str) -> str:
+    return location.rstrip("/") if "://" in location else str(Path(location).resolve())
+
+
+def _first_record(storage: Storage) -> bytes | None:
+    try:
+        return storage.read(record_key(1))
+    except (ModelNotFound, UnreadableModel):
+        return None
 
 
 def _forget_unknown_states(source: Storage, target: Storage, outcome: Outcome) -> None:
@@ -109,10 +140,23 @@ def _copy_changing(source: Storage, target: Storage, outcome: Outcome) -> None:
         elif alias_damage(source, key):
             continue
         path = source.path(key)
+        if parts[-1] == SIGNATURE_FILE and (lost := _lost_signatures(source, target, key)):
+            outcome.damaged[key] = f"{lost} of the copy in {target.location}; the copy stays"
+            continue
         if file_sha256(path) != file_sha256(target.path(key)):
             replace(target, key, path)
             outcome.copied.append(key)
             outcome.present -= 1
+
+
+def _lost_signatures(source: Storage, target: Storage, key: str) -> str:
+    """Which signatures of the copy a version's signatures lack or have otherwise, in words; empty when none."""
+    ours, theirs = (
+        {entry.get("keyid", ""): entry.get("sig") for entry in parse_envelope(each.read(key))["signatures"]}
+        for each in (source, target)
+    )
+    lost = sorted(name for name, signature in theirs.items() if ours.get(name) != signature)
+    return f"it has not the signature by {', '.join(lost)}" if lost else ""
 
 
 def _copy_log(source: Storage, target: Storage, outcome: Outcome) -> None:
@@ -124,6 +168,8 @@ def _copy_log(source: Storage, target: Storage, outcome: Outcome) -> None:
         elif record_damage(target, key):
             replace(target, key, source.path(key))
             outcome.copied.append(key)
+        elif source.read(key) != target.read(key):
+            outcome.damaged[key] = f"{target.location} holds another record of this number; it was not changed"
         else:
             outcome.present += 1
 

@@ -42,12 +42,12 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.layout import context_of, file_sha256, version_prefix, write_json
+from model_store.registry.layout import context_of, digest_of, file_sha256, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_bundle, require_manifest
-from model_store.registry.signing import require_envelope_of
+from model_store.registry.signing import anchor_of, parse_envelope, require_envelope_of
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
 
@@ -144,8 +144,10 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
             key_ids = sorted(slot.key_id for slot in artifact.header.slots)
         state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": key_ids}
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
-        write_json(staging / STATE_FILE, state)
-        registry.audit.append("import", metadata.model_id, reason, digest=metadata.digest)
+        manifest = digest_of((staging / MANIFEST_FILE).read_bytes())
+        write_json(staging / STATE_FILE, {**state, "manifest": manifest})
+        told = {"digest": metadata.digest, "manifest": manifest, "logs": _logs_of(staging / SIGNATURE_FILE)}
+        registry.audit.append("import", metadata.model_id, reason, **told)
         if not registry.storage.publish(staging, version_prefix(metadata.model_id)):
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
     _claim_number(registry, metadata)
@@ -307,6 +309,12 @@ def _require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> No
 
 def _claim_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
     registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
+
+
+def _logs_of(signature: Path) -> list[str]:
+    """The audit log that a signature proves the head of, by the digest of its first record; empty without one."""
+    found = anchor_of(parse_envelope(signature.read_bytes()), ()) if signature.exists() else None
+    return [found[0].log] if found is not None else []
 
 
 def _unpack(bundle: Mapping[str, BinaryIO], name: str, digest: str, target: Path) -> None:

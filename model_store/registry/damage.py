@@ -8,7 +8,7 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.reader import RegistryReader
 from model_store.registry.schema import require_manifest
 from model_store.registry.signing import require_envelope_of
-from model_store.registry.verification import expected_files, require_bound, require_file
+from model_store.registry.verification import expected_files, require_bound, require_file, require_registered
 from model_store.storage.base import Storage
 
 
@@ -48,7 +48,8 @@ def file_damage(storage: Storage, model_id: str) -> dict[str, str]:
         found[STATE_FILE] = str(error)
     try:
         metadata = read_manifest(storage, model_id)
-    except UnreadableModel as error:
+        require_registered(storage, model_id, state)
+    except (UnreadableModel, ChecksumMismatch) as error:
         return {MANIFEST_FILE: str(error), **found}
     for name, (digest, payload_bytes) in expected_files(metadata, state).items():
         try:

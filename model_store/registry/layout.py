@@ -102,6 +102,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def digest_of(content: bytes) -> str:
+    """The digest of a file's content, `sha256:<hex>`."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:

@@ -4,21 +4,23 @@ proof = prove_audit_log(ModelRegistry(), backups=["/mnt/backup/registry"])
 print(proof)  # records 1 to 57 are a chain; proven to 52 by the backup …; 53 to 57 by the chain alone
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_store.errors import ChecksumMismatch
+from conventions.artifact_files import MANIFEST_FILE
+from model_store.errors import ChecksumMismatch, ModelNotFound, UnreadableModel
 from model_store.registry.anchors import Anchor, backup_anchors, signature_anchors
 from model_store.registry.audit import AuditHead
-from model_store.registry.layout import storage_at
+from model_store.registry.layout import digest_of, storage_at, version_prefix
 from model_store.registry.registry import ModelRegistry
 from model_store.storage.s3_versions import require_single_versions
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+_REGISTERING = ("register", "import")
 _JOINING = ("import", "restore")
 """Actions that bring versions with signatures from another registry, whose log they name."""
 
@@ -48,6 +50,7 @@ class LogProof:
             text += f"; {rest} by the chain alone"
         if self.elsewhere:
             text += f"; {self.elsewhere} signature(s) prove the log of the registry that they come from"
+            text += "" if self.proven else ", and nothing proves this one"
         return text + self.versions_note
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,19 +92,23 @@ def prove_audit_log(
 def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> LogProof:
     wanted = {anchor.head.sequence for anchor in anchors}
     digests: dict[int, str] = {}
-    joined: dict[str, int] = {}
+    joined: dict[str, set[str]] = {}
+    manifests: dict[str, tuple[int, str]] = {}
     last, first = 0, ""
     for record, digest in registry.audit.links():
         last, first = record.sequence, first or digest
         if last in wanted:
             digests[last] = digest
         if record.action in _JOINING:
-            joined.setdefault(record.model_id if record.action == "import" else "", last)
+            subject = record.model_id if record.action == "import" else ""
+            joined.setdefault(subject, set()).update(record.details.get("logs", [""]))
+        if record.action in _REGISTERING and "manifest" in record.details:
+            manifests[record.model_id] = last, record.details["manifest"]
     own = [anchor for anchor in anchors if last == 0 or anchor.log in ("", first)]
     for anchor in anchors:
         if anchor in own:
             _require_fitting(anchor, last, digests)
-        elif anchor.model_id not in joined and "" not in joined:
+        elif not {anchor.log, ""} & (joined.get(anchor.model_id, set()) | joined.get("", set())):
             raise ChecksumMismatch(
                 f"the audit log is another one than {anchor.keeper} proves (record {anchor.head.sequence} of a log "
                 f"that begins with {anchor.log[:12]}…), and no record tells of an import or restore: the log was "
@@ -113,7 +120,19 @@ def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> Lo
     names = registry.storage.names("models") if last == 0 else []
     if any(registry.storage.names(f"models/{name}") for name in names):
         raise ChecksumMismatch("the registry holds model versions and its audit log has no records: it was removed")
+    _require_manifests(registry, manifests)
     return LogProof(last, _latest(own), len(anchors) - len(own), note)
+
+
+def _require_manifests(registry: ModelRegistry, manifests: Mapping[str, tuple[int, str]]) -> None:
+    """Raises ChecksumMismatch unless the manifests are those that the log tells of; what was deleted is left out."""
+    for model_id, (number, expected) in manifests.items():
+        try:
+            found = digest_of(registry.storage.read(f"{version_prefix(model_id)}/{MANIFEST_FILE}"))
+        except (ModelNotFound, UnreadableModel):
+            continue
+        if found != expected:
+            raise ChecksumMismatch(f"the manifest of {model_id} is not the one that audit record {number} registered")
 
 
 _CUT = "the records after it were removed"

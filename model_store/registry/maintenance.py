@@ -158,15 +158,39 @@ def delete_model(
         AccessDenied: the actor's role does not allow it.
         ModelNotFound: no model version has this id.
         InUse: it is deployed, has an alias, or is a rollback's target.
+        UnreadableModel: it is damaged, and no reason is given to delete it all the same.
         StorageFailed: it cannot be removed.
     """
     registry.require_right("delete", model_id)
-    registry.get_metadata(model_id)
-    if kept := reasons_to_keep(registry, in_use=in_use).get(model_id):
-        raise InUse(f"{model_id} {kept}; it cannot be deleted")
-    record_removal(registry.audit, registry.storage, "delete", model_id, reason)
+    damage = _damage_of(registry, model_id)
+    if damage and not reason.strip():
+        raise UnreadableModel(
+            f"{damage}; bring it back: python scripts/manage_models.py verify {model_id} --repair BACKUP; to delete it "
+            "all the same, say why: --reason WHY"
+        )
+    # Nobody can read where a damaged version has served: stacks and aliases say what is in use.
+    kept = {**_aliased(registry), **(in_use or {})} if damage else reasons_to_keep(registry, in_use=in_use)
+    if model_id in kept:
+        raise InUse(f"{model_id} {kept[model_id]}; it cannot be deleted")
+    record_removal(
+        registry.audit, registry.storage, "delete", model_id, reason, **({"damage": damage} if damage else {})
+    )
     registry.storage.remove(version_prefix(model_id))
     keep_reserve(registry.storage)
+
+
+def _damage_of(registry: ModelRegistry, model_id: str) -> str:
+    """Why a version cannot be read; empty when it can.
+
+    Raises:
+        ModelNotFound: no model version has this id.
+    """
+    try:
+        registry.get_metadata(model_id)
+        registry.state(model_id)
+    except UnreadableModel as error:
+        return str(error)
+    return ""
 
 
 def cleanup(

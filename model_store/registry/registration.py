@@ -18,7 +18,7 @@ from conventions.artifact_files import (
 from model_store.errors import ModelStoreError, VersionConflict
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.audit import AuditLog
-from model_store.registry.layout import bound_contract, now, rfc3339, version_prefix, write_json
+from model_store.registry.layout import bound_contract, digest_of, now, rfc3339, version_prefix, write_json
 from model_store.registry.manifest import ModelStatus, new_model_id, require_metrics, require_names
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY, RegistrationRequest
 from model_store.registry.schema import MOST_VERSIONS, require_manifest, require_state, require_writable
@@ -128,7 +128,9 @@ class Registration:
                 return False
             manifest = self._write_version(candidate, model_id, version, moment, staging)
             action, reason = "import" if candidate.request.origin else "register", candidate.request.reason
-            head = self._audit.append(action, model_id, reason, digest=manifest["digest"], version=manifest["version"])
+            told = {"digest": manifest["digest"], "version": manifest["version"]}
+            told["manifest"] = digest_of((staging / MANIFEST_FILE).read_bytes())
+            head = self._audit.append(action, model_id, reason, **told)
             if candidate.request.signing_key is not None:
                 from model_store.registry.anchors import anchor_at
                 from model_store.registry.signing import sign_manifest
@@ -172,6 +174,7 @@ class Registration:
         state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": key_ids}
         enter_status(state, ModelStatus.TRAINED, self._actor, REGISTERED)
         write_json(staging / MANIFEST_FILE, require_writable(manifest, require_manifest))
+        state["manifest"] = digest_of((staging / MANIFEST_FILE).read_bytes())
         write_json(staging / STATE_FILE, require_writable(state, require_state))
         return manifest
 

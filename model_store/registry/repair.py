@@ -106,8 +106,6 @@ def bring_back(
     outcome: Outcome,
     without: Collection[str] = (),
     step: Step = no_step,
-    *,
-    strict: bool = False,
 ) -> Outcome:
     """Copies versions, version numbers and aliases that are damaged or missing in the target.
 
@@ -117,10 +115,9 @@ def bring_back(
         outcome: is filled and returned.
         without: versions that are not brought back when they are missing.
         step: gets the progress.
-        strict: raises VersionConflict where both hold intact, different manifests; otherwise names them.
 
     Raises:
-        VersionConflict: as said.
+        VersionConflict: a version is being written by somebody else.
         StorageFailed: one of the two cannot be read or written.
     """
     theirs = version_ids(source)
@@ -136,7 +133,7 @@ def bring_back(
             if model_id not in without:
                 _bring_version(source, target, model_id, outcome)
         else:
-            _bring_files(source, target, model_id, outcome, strict=strict)
+            _bring_files(source, target, model_id, outcome)
     _bring_evidence(source, target, outcome)
     _bring_numbers(source, target, outcome)
     _bring_aliases(source, target, outcome)
@@ -177,7 +174,7 @@ def _bring_version(source: Storage, target: Storage, model_id: str, outcome: Out
     outcome.copied += [f"{prefix}/{name}" for name in names]
 
 
-def _bring_files(source: Storage, target: Storage, model_id: str, outcome: Outcome, *, strict: bool) -> None:
+def _bring_files(source: Storage, target: Storage, model_id: str, outcome: Outcome) -> None:
     prefix = version_prefix(model_id)
     damage = file_damage(target, model_id)
     if MANIFEST_FILE in damage:
@@ -189,7 +186,7 @@ def _bring_files(source: Storage, target: Storage, model_id: str, outcome: Outco
             damage = file_damage(target, model_id)
         else:
             return
-    elif not _same_manifest(source, target, model_id, outcome, strict=strict):
+    elif not _same_manifest(source, target, model_id, outcome):
         outcome.damaged.update({f"{prefix}/{name}": reason for name, reason in damage.items()})
         return
     for name in sorted(damage):
@@ -202,8 +199,10 @@ def _bring_files(source: Storage, target: Storage, model_id: str, outcome: Outco
             _bring_file(source, target, model_id, name, outcome, {name: f"{model_id}: the {name} is missing"})
 
 
-def _same_manifest(source: Storage, target: Storage, model_id: str, outcome: Outcome, *, strict: bool) -> bool:
-    """Whether two intact manifests are equal; a source without a readable one contradicts nothing."""
+def _same_manifest(source: Storage, target: Storage, model_id: str, outcome: Outcome) -> bool:
+    """Whether two intact manifests are equal; a source without an intact one contradicts nothing."""
+    if MANIFEST_FILE in outcome.source_damage(source, model_id):
+        return True
     try:
         theirs = read_manifest(source, model_id)
     except (ModelNotFound, UnreadableModel):
@@ -212,8 +211,6 @@ def _same_manifest(source: Storage, target: Storage, model_id: str, outcome: Out
         return True
     key = f"{version_prefix(model_id)}/{MANIFEST_FILE}"
     message = f"{target.location}/{key}: holds something else than {source.location}; neither was changed"
-    if strict:
-        raise VersionConflict(message)
     outcome.damaged[key] = message
     return False
 

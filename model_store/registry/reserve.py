@@ -66,17 +66,20 @@ def record_reading(
     except StorageFailed:
         if not is_read_only(storage):
             raise
-        message = f"{storage.location} is read-only: this {action} is not recorded in its audit log"
+        message = f"{storage.location} is read-only here: this {action} is not recorded in its audit log"
         warnings.warn(message, stacklevel=4)
         return None
 
 
 def is_read_only(storage: Storage) -> bool:
-    """Whether a registry's directory lies on a file system that is mounted read-only."""
+    """Whether a registry's directory lies on a file system that is mounted read-only, or this account may only read."""
     if not _is_local(storage):
         return False
+    place = storage.path("audit")
     try:
-        return bool(os.statvfs(storage.path("")).f_flag & os.ST_RDONLY)
+        return bool(os.statvfs(storage.path("")).f_flag & os.ST_RDONLY) or (
+            place.is_dir() and not os.access(place, os.W_OK)
+        )
     except OSError:
         return False
 

@@ -148,6 +148,8 @@ class StoredState(Struct):
     validated: StoredValidation | None = None
     approvals: list[StoredApproval] = []
     serving: dict[_Word, StoredServing] = {}
+    manifest: _Digest | None = None
+    """Of the manifest as it was registered or imported; absent in states of before."""
 
 
 class StoredAliasChange(Struct):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE
+from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE
 from model_store.artifact.reader import open_artifact
 from model_store.errors import (
     ChecksumMismatch,
@@ -17,7 +17,7 @@ from model_store.errors import (
     UnreadableModel,
 )
 from model_store.registry.evidence import verify_evidence
-from model_store.registry.layout import context_of, version_prefix
+from model_store.registry.layout import context_of, digest_of, version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.storage.base import Storage
 
@@ -36,11 +36,22 @@ def verify_artifact(storage: Storage, metadata: ModelMetadata, state: Mapping[st
     Raises:
         IntegrityError: a file is not the registered one; names the model version and the file.
     """
+    require_registered(storage, metadata.model_id, state)
     for name, (expected, payload_bytes) in expected_files(metadata, state).items():
         require_file(storage, metadata.model_id, name, expected, payload_bytes)
     require_bound(storage, metadata)
     verify_evidence(storage, metadata.model_id, state)
     return metadata.digest
+
+
+def require_registered(storage: Storage, model_id: str, state: Mapping[str, Any]) -> None:
+    """Raises ChecksumMismatch unless the manifest is the one that was registered, as far as the state says which."""
+    expected = state.get("manifest")
+    found = digest_of(storage.read(f"{version_prefix(model_id)}/{MANIFEST_FILE}"))
+    if expected is not None and found != expected:
+        raise ChecksumMismatch(
+            f"{model_id}: the manifest is not the registered one: its digest is {found}, the state says {expected}"
+        )
 
 
 def expected_files(metadata: ModelMetadata, state: Mapping[str, Any]) -> dict[str, tuple[str, int | None]]:

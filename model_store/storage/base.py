@@ -4,6 +4,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+_MOST_BYTES = 64 << 20
+_MOST_OF_INDEX = 1 << 30
+
+
+def most_bytes(key: str) -> int:
+    """How many bytes `read` takes of an object: files of a registry are small, but for its index and the artifacts."""
+    return _MOST_OF_INDEX if key == ".index" else _MOST_BYTES
+
 
 class Storage(Protocol):
     """The interface of a registry's storage; keys are paths such as `models/a/b/manifest.json`."""
@@ -31,7 +39,7 @@ class Storage(Protocol):
         """How many objects lie right below a key."""
 
     def read(self, key: str) -> bytes:
-        """An object's content; ModelNotFound when it does not exist."""
+        """An object's content; ModelNotFound when it does not exist, UnreadableModel when it is larger than any is."""
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
         """Writes a new object; false when the key exists."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from conventions.regular_files import open_regular
 from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
 from model_store.storage.atomic_file import atomic_write, sync_directory
+from model_store.storage.base import most_bytes
 from model_store.storage.claims import claimed
 
 _STAGING = ".staging"
@@ -116,7 +117,10 @@ class DirectoryStorage:
         """
         try:
             with open_regular(self.path(key)) as file:
-                return file.read()
+                size, most = os.fstat(file.fileno()).st_size, most_bytes(key)
+                if size > most:
+                    raise UnreadableModel(f"{self.path(key)}: has {size} bytes; a file of this kind has at most {most}")
+                return file.read(most)
         except FileNotFoundError:
             if self.path(key).is_symlink():
                 raise UnreadableModel(f"{self.path(key)}: a link that leads nowhere") from None
@@ -268,7 +272,7 @@ class DirectoryStorage:
         import filelock
 
         locks = self._root / ".locks"
-        lock = filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2])
+        lock = filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2], mode=0o660)
         try:
             locks.mkdir(parents=True, exist_ok=True)
             lock.acquire()

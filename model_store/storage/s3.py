@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
-from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
+from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
+from model_store.storage.base import most_bytes
 from model_store.storage.s3_clients import object_store
 from model_store.storage.s3_listing import without_claims
 
@@ -242,6 +243,10 @@ class S3Storage:
         with self._failures(key, "read"):
             try:
                 answer = obstore.get(self._store, self._full(key))
+                size, most = answer.meta["size"], most_bytes(key)
+                if size > most:
+                    message = f"{self.location}/{key}: has {size} bytes; a file of this kind has at most {most}"
+                    raise UnreadableModel(message)
                 return bytes(answer.bytes()), answer.meta["e_tag"]
             except FileNotFoundError:
                 raise ModelNotFound(f"{self.location}/{key}: there is no such object") from None

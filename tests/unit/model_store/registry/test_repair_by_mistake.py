@@ -1,0 +1,185 @@
+"""Mistakes with whole registries: a wrong place for a backup, a damaged version that has to go, a file that is huge."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sklearn.linear_model import LogisticRegression
+
+from model_store import ModelRegistry
+from model_store.errors import ChecksumMismatch, InUse, InvalidInput, UnreadableModel, VersionConflict
+from model_store.registry.aliases import Aliases
+from model_store.registry.backups import backup, restore
+from model_store.registry.log_proof import prove_audit_log
+from model_store.registry.maintenance import delete_model, verify_everything
+from tests.checkout import SOURCE
+
+ROWS = np.random.default_rng(0).normal(size=(60, 2))
+MODEL = LogisticRegression().fit(ROWS, ROWS[:, 0] > 0)
+
+
+def _open(place: Path) -> ModelRegistry:
+    return ModelRegistry(place, encrypt=False, actor="ann")
+
+
+def _register(registry: ModelRegistry, name: str = "fraud", **fields: Any) -> str:
+    return registry.register_model(MODEL, name, registry_only=True, **fields)
+
+
+def _broken(registry: ModelRegistry) -> list[str]:
+    return [each.subject for each in verify_everything(registry) if not each.intact]
+
+
+def _file(registry: ModelRegistry, model_id: str, name: str) -> Path:
+    return Path(registry.storage.location, "models", model_id.split("_")[0], model_id, name)
+
+
+def _replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"accuracy": 0.51', '"accuracy": 0.99'), ('"author": "ann"', '"author": "bob"')]
+)
+def test_a_changed_digit_in_a_manifest_is_found_and_brought_back_and_stops_no_backup(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    registry, copy = _open(tmp_path / "r"), tmp_path / "copy"
+    model_id = _register(registry, performance_metrics={"accuracy": 0.51})
+    backup(registry, copy)
+    _replace(_file(registry, model_id, "manifest.json"), old, new)
+    later = _register(registry, "later")
+    assert _broken(registry) == [model_id, "audit"]
+    assert list(backup(registry, copy)["damaged"]) == [f"models/fraud/{model_id}/manifest.json"]
+    assert (copy / "models" / "later" / later / "manifest.json").is_file()
+    restore(registry, copy)
+    assert not _broken(registry)
+
+
+def test_who_changes_manifest_and_state_is_contradicted_by_the_log(tmp_path: Path) -> None:
+    registry = _open(tmp_path / "r")
+    model_id = _register(registry, performance_metrics={"accuracy": 0.51})
+    _replace(_file(registry, model_id, "manifest.json"), "0.51", "0.99")
+    state = json.loads(_file(registry, model_id, "state.json").read_text())
+    del state["manifest"]
+    _file(registry, model_id, "state.json").write_text(json.dumps(state))
+    with pytest.raises(
+        ChecksumMismatch, match=f"the manifest of {model_id} is not the one that audit record 1 registered"
+    ):
+        prove_audit_log(registry)
+
+
+def test_a_damaged_version_can_be_deleted_with_a_reason(tmp_path: Path) -> None:
+    registry = _open(tmp_path / "r")
+    model_id, named = _register(registry), _register(registry)
+    Aliases(registry).set("fraud", "champion", named)
+    for each in (model_id, named):
+        _file(registry, each, "state.json").write_text("{")
+    with pytest.raises(UnreadableModel, match="--reason WHY"):
+        delete_model(registry, model_id)
+    with pytest.raises(InUse, match="fraud@champion"):
+        delete_model(registry, named, "cannot be read")
+    with pytest.raises(InUse, match="the stack dev names it"):
+        delete_model(registry, model_id, "cannot be read", {model_id: "is in use: the stack dev names it"})
+    delete_model(registry, model_id, "cannot be read")
+    record = list(registry.audit.records())[-1]
+    assert (record.action, record.reason, "JSON" in record.details["damage"]) == ("delete", "cannot be read", True)
+    assert _broken(registry) == [named, "fraud@champion"]
+
+
+def test_a_backup_goes_to_no_other_registry_and_not_into_its_own(tmp_path: Path) -> None:
+    registry, other = _open(tmp_path / "r"), _open(tmp_path / "other")
+    _register(registry)
+    _register(other)
+    for place in (tmp_path / "r", tmp_path / "r" / "models" / "fraud", tmp_path / "x" / ".." / "r" / "copy"):
+        with pytest.raises(InvalidInput, match="lies in the registry"):
+            backup(registry, place)
+    with pytest.raises(VersionConflict, match="is a registry"):
+        backup(registry, tmp_path / "other")
+    backup(registry, tmp_path / "copy")
+    with pytest.raises(VersionConflict, match="is the backup of another registry"):
+        backup(other, tmp_path / "copy")
+    assert not _broken(registry)
+    assert not _broken(other)
+    assert "proven to" in str(prove_audit_log(registry, backups=[tmp_path / "copy"]))
+
+
+def test_a_damaged_signature_replaces_no_good_copy(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    registry, copy = _open(tmp_path / "r"), tmp_path / "copy"
+    model_id = _register(registry, signing_key=key)
+    backup(registry, copy)
+    file = _file(registry, model_id, "signature.json")
+    signature = json.loads(file.read_text())["signatures"][0]["sig"]
+    _replace(file, signature, ("B" if signature[0] == "A" else "A") + signature[1:])
+    assert list(backup(registry, copy)["damaged"]) == [f"models/fraud/{model_id}/signature.json"]
+    _open(copy).verify_signature(model_id, [key.public_key()])
+
+
+def test_a_restore_excuses_no_signature_of_a_log_that_it_did_not_bring(tmp_path: Path) -> None:
+    registry, key = _open(tmp_path / "r"), Ed25519PrivateKey.generate()
+    _register(registry, signing_key=key)
+    stranger = _open(tmp_path / "stranger")
+    _register(stranger, "unsigned")
+    stranger.audit.append("restore", reason="a forged one", logs=[])
+    source, target = tmp_path / "r" / "models" / "fraud", tmp_path / "stranger" / "models" / "fraud"
+    source.rename(target)
+    with pytest.raises(ChecksumMismatch, match="removed or rewritten"):
+        prove_audit_log(stranger, public_keys=[key.public_key()])
+
+
+_LISTED_AND_VERIFIED = """
+import sys
+from model_store import ModelRegistry
+from model_store.registry.maintenance import verify_everything
+registry = ModelRegistry(sys.argv[1], encrypt=False, actor="ann")
+print(registry.list_models()[-1].model_id)
+print(*[each.subject for each in verify_everything(registry) if not each.intact])
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "subjects"),
+    [
+        ("state.json", ["VERSION", "fraud@champion"]),
+        ("manifest.json", ["VERSION", "fraud@champion"]),
+        ("aliases/fraud.json", ["fraud@"]),
+        ("access.json", ["access"]),
+        ("audit/head", []),
+    ],
+)
+def test_a_huge_file_is_one_finding(tmp_path: Path, place: str, subjects: list[str]) -> None:
+    registry = _open(tmp_path / "r")
+    model_id, other = _register(registry), _register(registry, "other")
+    Aliases(registry).set("fraud", "champion", model_id)
+    of_version = place in ("state.json", "manifest.json")
+    os.truncate(_file(registry, model_id, place) if of_version else tmp_path / "r" / place, 40 << 30)
+    command = ["prlimit", "--as=6000000000", sys.executable, "-c", _LISTED_AND_VERIFIED, registry.storage.location]
+    found = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=True, timeout=120)
+    assert found.stdout.replace(model_id, "VERSION").split() == [other, *subjects]
+
+
+def test_a_shared_directory_stays_writable_by_its_group(tmp_path: Path) -> None:
+    place, model = tmp_path / "r", tmp_path / "m.joblib"
+    place.mkdir()
+    place.chmod(0o2770)
+    joblib.dump(MODEL, model)
+    environment = {**os.environ, "MODEL_REGISTRY_URL": str(place), "MODEL_KEY_FILE": str(tmp_path / "key")}
+    for command in (
+        ["keygen", str(tmp_path / "key")],
+        ["register", str(model), "fraud", "LogisticRegression", "--registry-only"],
+    ):
+        command = [sys.executable, "scripts/manage_models.py", *command]
+        subprocess.run(command, cwd=SOURCE, env=environment, check=True, capture_output=True, umask=0o022)
+    made = list(place.rglob("*"))
+    assert made
+    assert [each for each in made if not each.stat().st_mode & 0o020 or each.stat().st_mode & 0o007] == []
