@@ -18,9 +18,10 @@ from conventions.artifact_files import (
 from model_store.errors import ModelStoreError, VersionConflict
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.audit import AuditLog
-from model_store.registry.layout import bound_contract, now, rfc3339, version_prefix, write_json
+from model_store.registry.layout import bound_contract, file_sha256, now, rfc3339, version_prefix, write_json
 from model_store.registry.manifest import ModelStatus, new_model_id, require_metrics, require_names
 from model_store.registry.request import RegistrationRequest
+from model_store.registry.taken import is_taken
 from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.lineage import describe_source, lineage_of
 from model_store.storage.base import Storage
@@ -138,7 +139,7 @@ class Registration:
 
                 envelope = sign_manifest(manifest, candidate.request.signing_key, anchor_at(self._audit, head))
                 write_json(staging / SIGNATURE_FILE, envelope)
-            return self._storage.publish(staging, prefix)
+            return not is_taken(self._storage, model_id) and self._storage.publish(staging, prefix)
 
     def _write_version(
         self, candidate: _Version, model_id: str, version: int, moment: datetime, staging: Path
@@ -172,9 +173,9 @@ class Registration:
         if contract is not None:
             manifest["contract"] = contract
         key_ids = sorted(saved["key_fingerprints"])
-        state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": key_ids}
-        enter_status(state, ModelStatus.TRAINED, self._actor, REGISTERED)
         write_json(staging / MANIFEST_FILE, manifest)
+        state = first_state(staging / MANIFEST_FILE, key_ids)
+        enter_status(state, ModelStatus.TRAINED, self._actor, REGISTERED)
         write_json(staging / STATE_FILE, state)
         return manifest
 
@@ -237,6 +238,17 @@ class Registration:
 
 def _described(path: Path | None) -> dict[str, Any] | None:
     return describe_source(path) if path else None
+
+
+def first_state(manifest: Path, key_ids: list[str]) -> dict[str, Any]:
+    """The state of a new version, without a status.
+
+    Args:
+        manifest: the manifest's file; the state keeps its digest, so that a changed letter is found.
+        key_ids: of the keys that open the artifact.
+    """
+    digest = f"sha256:{file_sha256(manifest)}"
+    return {"status": "", "history": [], "deployments": [], "key_ids": key_ids, "manifest": digest}
 
 
 def enter_status(state: dict[str, Any], status: ModelStatus, actor: str, reason: str) -> None:

@@ -138,6 +138,8 @@ class StoredState(Struct):
     deployments: list[StoredDeployment] = []
     golden: StoredGolden | None = None
     proofs: list[dict[str, Any]] = []
+    manifest: _Digest | None = None
+    """Of the manifest's bytes; absent in states of before."""
     key_ids: list[_Word] = []
     """Names of the keys that open the files since the last rotation; absent before one."""
     evidence: list[StoredEvidence] = []
