@@ -9,6 +9,8 @@ GOLDEN_FILE = "golden"
 SIGNATURE_FILE = "signature.json"
 STATE_FILE = "state.json"
 """Status and deployments: the only one that changes."""
+UNFINISHED = "unfinished"
+"""In a state in S3: true until the version's manifest is written."""
 EVIDENCE_DIRECTORY = "evidence"
 """Holds evidence files by their SHA-256."""
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -175,7 +176,11 @@ def run_command(program: click.Group, arguments: list[str] | None) -> int:
 
         return shell_complete(program, {}, name, variable, asked)
     try:
-        with program.make_context(name, list(sys.argv[1:] if arguments is None else arguments)) as context:
+        with (
+            warnings.catch_warnings(),
+            program.make_context(name, list(sys.argv[1:] if arguments is None else arguments)) as context,
+        ):
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
             code = int(program.invoke(context))
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -187,6 +192,11 @@ def run_command(program: click.Group, arguments: list[str] | None) -> int:
     except (KeyboardInterrupt, Exception) as error:
         return _code_of(error)
     return code
+
+
+def _show_warning(message: Warning | str, *_place: Any) -> None:
+    """Prints a warning as one line, without the place in the program that a user has no use for."""
+    progress(f"warning: {message}")
 
 
 def _code_of(error: BaseException) -> int:

@@ -65,12 +65,20 @@ def list_models(options: Options) -> int:
     from model_store.registry.search import search
 
     registry = open_registry()
+    if options.damaged:
+        return _list_damaged(registry, options)
     models = registry.list_models(status=options.status, name=options.name)
     for reason in registry.damaged_models(options.name).values():
         sys.stderr.write(f"damaged: {printable(reason)}\n")
     found = search(models, tags=options.tag, metrics=options.metric, sort=options.sort, limit=options.limit)
     rows = [model.to_dict() for model in found]
     show(options, rows, table(_LISTED, rows, empty="no model versions"))
+    return 0
+
+
+def _list_damaged(registry: "ModelRegistry", options: Options) -> int:
+    rows = [{"model_id": subject, "reason": why} for subject, why in registry.damaged_models(options.name).items()]
+    show(options, rows, table(("model_id", "reason"), rows, empty="nothing is damaged"))
     return 0
 
 

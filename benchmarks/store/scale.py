@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -41,6 +42,7 @@ print(json.dumps({"listed": listed, "seconds": time.perf_counter() - started, "c
                   "megabytes": peak() - before}))
 """
 _BURST = 100
+_MOST_LINKS = 50_000
 
 
 def main() -> int:
@@ -172,15 +174,26 @@ def _registry(size: int, work: Path | None) -> Iterator[tuple[Path, str]]:
 
 
 def _copy(first: Path, manifest: dict[str, Any], number: int) -> None:
-    moment = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
-    target = first.parent / f"m_LogisticRegression_{moment:%Y%m%d_%H%M%S}"
+    target = _directory(first, number)
     target.mkdir()
-    for file in first.iterdir():
-        if file.name != MANIFEST_FILE:
-            (target / file.name).hardlink_to(file)
-    own = {"model_id": target.name, "version": number, "created_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
+    # A file system allows a file some 65,000 names.
+    linked = _directory(first, number // _MOST_LINKS * _MOST_LINKS) if number >= _MOST_LINKS else first
+    for file in (each for each in first.iterdir() if each.name != MANIFEST_FILE):
+        if number % _MOST_LINKS:
+            (target / file.name).hardlink_to(linked / file.name)
+        else:
+            shutil.copyfile(file, target / file.name)
+    own = {"model_id": target.name, "version": number, "created_at": f"{_moment(number):%Y-%m-%dT%H:%M:%SZ}"}
     (target / MANIFEST_FILE).write_text(json.dumps({**manifest, **own}))
     (first.parent / ".versions" / str(number)).write_text("claimed")
+
+
+def _directory(first: Path, number: int) -> Path:
+    return first.parent / f"m_LogisticRegression_{_moment(number):%Y%m%d_%H%M%S}"
+
+
+def _moment(number: int) -> datetime:
+    return datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
 
 
 def _parser() -> argparse.ArgumentParser:

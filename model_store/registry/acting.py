@@ -67,13 +67,13 @@ class ActingReader(RegistryReader):
             raise
 
     def record_reading(self, action: str, model_id: str = "", reason: str = "", **details: Any) -> AuditHead | None:
-        """Records what changes no version; in a registry on a read-only disk it warns instead.
+        """Records what changes no version; where this process may not write the log, it warns instead.
 
         Returns:
             The head of the log with the record; None where it cannot be recorded.
 
         Raises:
-            StorageFailed: the record cannot be written, and the disk is not read-only.
+            StorageFailed: the record cannot be written, although this process may write the log.
         """
         return record_reading(self.audit, self.storage, action, model_id, reason, **details)
 

@@ -9,11 +9,12 @@ import re
 from typing import Any
 
 from conventions.regular_files import parse_json
-from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
+from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.layout import json_bytes, now
 from model_store.registry.manifest import is_model_name
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases, require_writable
+from model_store.registry.unfinished import is_being_removed
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -45,7 +46,18 @@ class Aliases:
         if metadata.model_name != model_name:
             raise InvalidInput(f"{model_id} is a version of {metadata.model_name}, not of {model_name}")
         self._registry.audit.append("alias", model_id, reason, alias=alias, model_name=model_name)
+        before = self.of(model_name).get(alias)
         self._change(model_name, alias, model_id, reason)
+        if self._is_gone(model_id):
+            self._change(model_name, alias, before, f"{model_id} was deleted at the same time")
+            raise VersionConflict(f"{model_id} was deleted by somebody else at the same time; the alias is as before")
+
+    def _is_gone(self, model_id: str) -> bool:
+        """Whether a version is gone or about to go; a removal looks at the aliases after it has said so."""
+        try:
+            return is_being_removed(self._registry.state(model_id))
+        except (ModelNotFound, UnreadableModel):
+            return True
 
     def remove(self, model_name: str, alias: str, reason: str = "") -> None:
         """Removes an alias; its history stays.

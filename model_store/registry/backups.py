@@ -17,6 +17,7 @@ from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair import WITHOUT_STATE, Outcome, alias_damage, bring_back, is_directory, require_registry
 from model_store.registry.signing import parse_envelope
+from model_store.registry.unfinished import is_unfinished
 from model_store.storage.base import Storage
 
 
@@ -177,7 +178,8 @@ def _copy_log(source: Storage, target: Storage, outcome: Outcome) -> None:
 def _name_damage(source: Storage, outcome: Outcome) -> None:
     for name in source.names("models"):
         for model_id in source.names(f"models/{name}"):
-            for file, reason in outcome.source_damage(source, model_id).items():
+            damage = {} if is_unfinished(source, model_id) else outcome.source_damage(source, model_id)
+            for file, reason in damage.items():
                 outcome.damaged[f"models/{name}/{model_id}/{file}"] = reason
     for key in source.keys("aliases"):
         if reason := alias_damage(source, key):

@@ -42,12 +42,13 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.layout import context_of, digest_of, file_sha256, version_prefix, write_json
+from model_store.registry.layout import context_of, file_sha256, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
-from model_store.registry.registration import enter_status
+from model_store.registry.registration import enter_status, first_state
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_bundle, require_manifest
 from model_store.registry.signing import anchor_of, parse_envelope, require_envelope_of
+from model_store.registry.taken import claim_key, claim_number
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
 
@@ -129,7 +130,7 @@ def _import_file(registry: ModelRegistry, path: Path, reason: str) -> str:
 def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str) -> str:
     digests, metadata = _described(bundle)
     if _is_there(registry, metadata):
-        _claim_number(registry, metadata)
+        registry.storage.put_if_absent(claim_key(metadata), b"imported")
         return metadata.model_id
     _require_free_number(registry, metadata)
     with registry.storage.staged(metadata.model_id) as staging:
@@ -142,15 +143,14 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         require_harmless(registry, staging, metadata)
         with open_artifact(staging / ARTIFACT_FILE) as artifact:
             key_ids = sorted(slot.key_id for slot in artifact.header.slots)
-        state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": key_ids}
+        state = first_state(staging / MANIFEST_FILE, key_ids)
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
-        manifest = digest_of((staging / MANIFEST_FILE).read_bytes())
-        write_json(staging / STATE_FILE, {**state, "manifest": manifest})
-        told = {"digest": metadata.digest, "manifest": manifest, "logs": _logs_of(staging / SIGNATURE_FILE)}
+        write_json(staging / STATE_FILE, state)
+        told = {"digest": metadata.digest, "manifest": state["manifest"], "logs": _logs_of(staging / SIGNATURE_FILE)}
         registry.audit.append("import", metadata.model_id, reason, **told)
+        claim_number(registry.storage, metadata)
         if not registry.storage.publish(staging, version_prefix(metadata.model_id)):
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
-    _claim_number(registry, metadata)
     return metadata.model_id
 
 
@@ -303,12 +303,8 @@ def _require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> No
         if model.version == metadata.version:
             raise VersionConflict(
                 f"{metadata.model_name}:{metadata.version} is {model.model_id} in this registry; {metadata.model_id} "
-                f"cannot have the same number: delete {model.model_id} first, or import into another registry"
+                "cannot have the same number; import it into another registry"
             )
-
-
-def _claim_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
-    registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
 
 
 def _logs_of(signature: Path) -> list[str]:

@@ -1,19 +1,28 @@
 """Finds what is damaged in a registry, file by file; needs no key."""
 
 from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
-from model_store.errors import ChecksumMismatch, ContextMismatch, ModelNotFound, ModelStoreError, UnreadableModel
+from model_store.errors import ChecksumMismatch, ContextMismatch, ModelStoreError, SignatureInvalid, UnreadableModel
 from model_store.registry.evidence import evidence_damage
-from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.reader import RegistryReader
 from model_store.registry.schema import require_manifest
-from model_store.registry.signing import require_envelope_of
-from model_store.registry.verification import expected_files, require_bound, require_file, require_registered
+from model_store.registry.signatures import require_own_signature
+from model_store.registry.unfinished import is_unfinished
+from model_store.registry.verification import expected_files, require_bound, require_file, require_manifest_of
 from model_store.storage.base import Storage
 
 
 def version_ids(storage: Storage) -> list[str]:
-    """Every model id that has files in a storage, damaged or not."""
+    """Every model id that has files in a storage, damaged or not, without those that are unfinished."""
+    return [model_id for model_id in _all_ids(storage) if not is_unfinished(storage, model_id)]
+
+
+def unfinished_ids(storage: Storage) -> list[str]:
+    """The model ids whose files an ended registration or removal left."""
+    return [model_id for model_id in _all_ids(storage) if is_unfinished(storage, model_id)]
+
+
+def _all_ids(storage: Storage) -> list[str]:
     return [model_id for name in storage.names("models") for model_id in storage.names(f"models/{name}")]
 
 
@@ -48,7 +57,8 @@ def file_damage(storage: Storage, model_id: str) -> dict[str, str]:
         found[STATE_FILE] = str(error)
     try:
         metadata = read_manifest(storage, model_id)
-        require_registered(storage, model_id, state)
+        # Another manifest than the registered one says nothing of the other files.
+        require_manifest_of(storage, model_id, state)
     except (UnreadableModel, ChecksumMismatch) as error:
         return {MANIFEST_FILE: str(error), **found}
     for name, (digest, payload_bytes) in expected_files(metadata, state).items():
@@ -69,11 +79,7 @@ def file_damage(storage: Storage, model_id: str) -> dict[str, str]:
 
 def _signature_damage(storage: Storage, metadata: ModelMetadata) -> str:
     try:
-        require_envelope_of(storage.read(f"{version_prefix(metadata.model_id)}/{SIGNATURE_FILE}"), metadata.manifest())
-    except ModelNotFound:
-        return ""
-    except (UnreadableModel, ChecksumMismatch) as error:
-        return f"{metadata.model_id}: {error}"
-    except ModelStoreError as error:
-        return f"{metadata.model_id}: the {SIGNATURE_FILE} is not intact: {error}"
+        require_own_signature(storage, metadata)
+    except (UnreadableModel, SignatureInvalid) as error:
+        return str(error)
     return ""

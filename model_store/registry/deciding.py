@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import STATE_FILE
+from conventions.artifact_files import STATE_FILE, UNFINISHED
 from conventions.regular_files import parse_json
 from model_store.errors import UnreadableModel
 from model_store.registry import approvals, serving
@@ -12,6 +12,7 @@ from model_store.registry.acting import ActingReader
 from model_store.registry.layout import json_bytes, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.schema import require_state, require_writable
+from model_store.registry.unfinished import require_not_removed
 
 
 class DecidingReader(ActingReader):
@@ -105,14 +106,19 @@ class DecidingReader(ActingReader):
         """
         serving.end_serving(self, environment, f"{environment} was taken down")
 
-    def change_state(self, model_id: str, change: Callable[[dict[str, Any]], None]) -> None:
+    def change_state(self, model_id: str, change: Callable[[dict[str, Any]], None], *, removing: bool = False) -> None:
         """Changes a model version's state by compare-and-swap.
+
+        Args:
+            model_id: the model version.
+            change: changes the state.
+            removing: whether it is the removal of the version that changes it.
 
         Raises:
             ModelNotFound: no model version has this id.
             UnreadableModel: the state is damaged.
             InvalidInput: the changed state could not be read again; it stays as it was.
-            VersionConflict: somebody else changed the state at the same time.
+            VersionConflict: somebody else changed the state at the same time, or removes the version.
         """
         key = f"{version_prefix(model_id)}/{STATE_FILE}"
         before = self.storage.read(key)
@@ -120,5 +126,8 @@ class DecidingReader(ActingReader):
             state = require_state(parse_json(before))
         except ValueError:
             raise UnreadableModel(f"{model_id}: {STATE_FILE} is not JSON") from None
+        if not removing:
+            require_not_removed(model_id, state)
+        state.pop(UNFINISHED, None)  # what can be changed is whole
         change(state)
         self.storage.compare_and_swap(key, json_bytes(require_writable(state, require_state)), before)

@@ -14,11 +14,11 @@ from conventions import exit_codes
 from conventions.artifact_files import ACCESS_FILE
 from model_store.artifact.reader import open_artifact
 from model_store.artifact.rotation import rotate_artifact
-from model_store.errors import InUse, KeyNotFound, ModelNotFound, ModelStoreError, UnreadableModel
+from model_store.errors import InUse, KeyNotFound, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
 from model_store.keys.slot import KeyProvider
 from model_store.registry.access_file import admins_of, parse_access, read_access
 from model_store.registry.aliases import Aliases
-from model_store.registry.damage import version_ids
+from model_store.registry.damage import unfinished_ids, version_ids
 from model_store.registry.layout import version_prefix
 from model_store.registry.leftovers import leftovers, remove_leftovers
 from model_store.registry.log_proof import prove_audit_log
@@ -27,7 +27,9 @@ from model_store.registry.misplaced import misplaced
 from model_store.registry.model_directory import cleanup_model_files
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
+from model_store.registry.removal import remove_version
 from model_store.registry.reserve import keep_reserve, record_removal
+from model_store.registry.signatures import require_own_signature
 from model_store.registry.verification import expected_files
 from model_store.storage.base import Storage
 
@@ -65,14 +67,24 @@ def verify_everything(
     wanted = list(model_ids) or version_ids(registry.storage)
     for number, model_id in enumerate(wanted):
         step(number, len(wanted), model_id)
-        yield _finding(model_id, lambda each=model_id: registry.verify_artifact(each))
+        yield _finding(model_id, lambda each=model_id: _verified(registry, each))
     if not model_ids:
+        for model_id in unfinished_ids(registry.storage):
+            detail = "what an ended registration or deletion left; cleanup takes it away a day later"
+            yield Finding(model_id, intact=True, detail=detail)
         for subject, reason in misplaced(registry.storage).items():
             yield Finding(subject, intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
         yield from _alias_findings(registry)
         if registry.storage.exists(ACCESS_FILE):
             yield _finding("access", lambda: _described_access(registry.storage))
         yield _finding("audit", lambda: prove_audit_log(registry))
+
+
+def _verified(registry: ModelRegistry, model_id: str) -> str:
+    """Verifies the files of a version, and that a signature beside them is of its manifest."""
+    digest = registry.verify_artifact(model_id)
+    require_own_signature(registry.storage, registry.get_metadata(model_id))
+    return digest
 
 
 def _described_access(storage: Storage) -> str:
@@ -172,10 +184,11 @@ def delete_model(
     kept = {**_aliased(registry), **(in_use or {})} if damage else reasons_to_keep(registry, in_use=in_use)
     if model_id in kept:
         raise InUse(f"{model_id} {kept[model_id]}; it cannot be deleted")
-    record_removal(
-        registry.audit, registry.storage, "delete", model_id, reason, **({"damage": damage} if damage else {})
-    )
-    registry.storage.remove(version_prefix(model_id))
+    if damage:
+        record_removal(registry.audit, registry.storage, "delete", model_id, reason, damage=damage)
+        registry.storage.remove(version_prefix(model_id))
+    else:
+        remove_version(registry, registry.get_metadata(model_id), reason)
     keep_reserve(registry.storage)
 
 
@@ -222,12 +235,26 @@ def cleanup(
     going = [model_id for model_id in old if model_id not in reasons]
     if not dry_run:
         registry.require_right("cleanup", "")
-        for model_id in going:
-            reason = f"cleanup, the latest {keep_latest} are kept"
-            record_removal(registry.audit, registry.storage, "delete", model_id, reason)
-            registry.storage.remove(version_prefix(model_id))
+        wanted = [model for model in models if model.model_id in set(going)]
+        reasons |= _remove_all(registry, wanted, f"cleanup, the latest {keep_latest} are kept")
         keep_reserve(registry.storage)
+        going = [model_id for model_id in going if model_id not in reasons]
     return going, {model_id: reasons[model_id] for model_id in old if model_id in reasons}
+
+
+def _remove_all(registry: ModelRegistry, models: Iterable[ModelMetadata], reason: str) -> dict[str, str]:
+    """Removes versions; returns those that somebody uses or changes meanwhile, each with the reason."""
+    stay = {}
+    for model in models:
+        try:
+            remove_version(registry, model, reason)
+        except InUse as error:
+            stay[model.model_id] = f"is used since a moment ago: {error}"
+        except VersionConflict:
+            stay[model.model_id] = "is being changed by somebody else"
+        except ModelNotFound:
+            continue  # somebody else has removed it
+    return stay
 
 
 def cleanup_leftovers(registry: ModelRegistry, *, dry_run: bool) -> list[str]:
@@ -253,7 +280,9 @@ def cleanup_leftovers(registry: ModelRegistry, *, dry_run: bool) -> list[str]:
     record_removal(
         registry.audit, registry.storage, "cleanup", reason=f"{len(found)} leftovers: {', '.join(found[:20])}"
     )
-    return remove_leftovers(registry.storage)
+    removed = remove_leftovers(registry.storage)
+    keep_reserve(registry.storage)
+    return removed
 
 
 def cleanup_directory(registry: ModelRegistry, directory: Path, keep_latest: int, *, dry_run: bool) -> list[str]:
@@ -281,7 +310,9 @@ def cleanup_directory(registry: ModelRegistry, directory: Path, keep_latest: int
     reason = f"the latest {keep_latest} of each model are kept"
     place, files = str(directory.resolve()), [Path(each).name for each in going]
     record_removal(registry.audit, registry.storage, "cleanup", reason=reason, directory=place, files=files)
-    return cleanup_model_files(directory, keep_latest, dry_run=False)
+    removed = cleanup_model_files(directory, keep_latest, dry_run=False)
+    keep_reserve(registry.storage)
+    return removed
 
 
 def rotate_keys(
@@ -363,6 +394,7 @@ def statistics(registry: ModelRegistry) -> dict[str, Any]:
         "encrypted": sum(model.encrypted for model in models),
         "aliases": sum(len(each) for each in aliases.values()),
         "newest": models[-1].model_id if models else None,
+        "damaged": registry.damaged_models(),
         "models": [_of_one_name(registry, name, own, aliases) for name, own in sorted(by_name.items())],
     }
 

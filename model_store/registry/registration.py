@@ -22,6 +22,7 @@ from model_store.registry.layout import bound_contract, digest_of, now, rfc3339,
 from model_store.registry.manifest import ModelStatus, new_model_id, require_metrics, require_names
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY, RegistrationRequest
 from model_store.registry.schema import MOST_VERSIONS, require_manifest, require_state, require_writable
+from model_store.registry.taken import is_taken
 from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.lineage import describe_source, lineage_of
 from model_store.storage.base import Storage
@@ -137,7 +138,7 @@ class Registration:
 
                 envelope = sign_manifest(manifest, candidate.request.signing_key, anchor_at(self._audit, head))
                 write_json(staging / SIGNATURE_FILE, envelope)
-            return self._storage.publish(staging, prefix)
+            return not is_taken(self._storage, model_id) and self._storage.publish(staging, prefix)
 
     def _write_version(
         self, candidate: _Version, model_id: str, version: int, moment: datetime, staging: Path
@@ -171,10 +172,9 @@ class Registration:
         if contract is not None:
             manifest["contract"] = contract
         key_ids = sorted(saved["key_fingerprints"])
-        state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": key_ids}
-        enter_status(state, ModelStatus.TRAINED, self._actor, REGISTERED)
         write_json(staging / MANIFEST_FILE, require_writable(manifest, require_manifest))
-        state["manifest"] = digest_of((staging / MANIFEST_FILE).read_bytes())
+        state = first_state(staging / MANIFEST_FILE, key_ids)
+        enter_status(state, ModelStatus.TRAINED, self._actor, REGISTERED)
         write_json(staging / STATE_FILE, require_writable(state, require_state))
         return manifest
 
@@ -242,6 +242,17 @@ class Registration:
 
 def _described(path: Path | None) -> dict[str, Any] | None:
     return describe_source(path) if path else None
+
+
+def first_state(manifest: Path, key_ids: list[str]) -> dict[str, Any]:
+    """The state of a new version, without a status.
+
+    Args:
+        manifest: the manifest's file; the state keeps its digest, so that a changed letter is found.
+        key_ids: of the keys that open the artifact.
+    """
+    digest = digest_of(manifest.read_bytes())
+    return {"status": "", "history": [], "deployments": [], "key_ids": key_ids, "manifest": digest}
 
 
 def enter_status(state: dict[str, Any], status: ModelStatus, actor: str, reason: str) -> None:

@@ -24,6 +24,7 @@ from model_store.registry.placing import clear, replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases
+from model_store.registry.taken import gone_directory
 from model_store.storage.base import Storage
 
 _FILES = (*KEPT_FILES, STATE_FILE)
@@ -255,11 +256,11 @@ def _in_both(prefix: str, damage: dict[str, str]) -> dict[str, str]:
 
 
 def _bring_numbers(source: Storage, target: Storage, outcome: Outcome) -> None:
-    """Version numbers that are taken stay taken."""
+    """Version numbers that are taken stay taken, and ids of versions that are gone."""
     for name in source.names("models"):
-        claims = f"models/{name}/.versions"
-        taken = set(target.keys(claims))
-        for key in source.keys(claims):
+        claims = [f"models/{name}/.versions", gone_directory(name)]
+        taken = {key for each in claims for key in target.keys(each)}
+        for key in [key for each in claims for key in source.keys(each)]:
             with suppress(UnreadableModel):
                 if key not in taken and target.put_if_absent(key, source.read(key)):
                     outcome.copied.append(key)

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -30,58 +31,72 @@ def record_removal(
     Raises:
         StorageFailed: the record cannot be written even so; nothing may be removed.
     """
+    with_room(storage, lambda: audit.append(action, model_id, reason, **details))
+
+
+def with_room(storage: Storage, write: Callable[[], Any]) -> None:
+    """Writes something that a removal needs; on a full disk the reserve makes room for it.
+
+    Raises:
+        StorageFailed: it cannot be written even so; nothing may be removed.
+    """
     try:
-        audit.append(action, model_id, reason, **details)
-    except StorageFailed:
-        if not _is_local(storage) or is_read_only(storage):
-            raise
-        failure: Any = None
-        for key in _GIVEN_UP:
-            with suppress(OSError):
-                storage.path(key).unlink()
-                try:
-                    audit.append(action, model_id, reason, **details)
-                except StorageFailed as error:
-                    failure = error
-                else:
-                    return
-        if failure is not None:
-            raise failure from None
-        raise
+        write()
+    except StorageFailed as error:
+        failure = error
+    else:
+        return
+    given_up = _GIVEN_UP if _is_local(storage) and not is_unwritable(storage) else ()
+    for key in given_up:
+        with suppress(OSError):
+            storage.path(key).unlink()
+            try:
+                write()
+            except StorageFailed as error:
+                failure = error
+            else:
+                return
+    raise failure
 
 
 def record_reading(
     audit: AuditLog, storage: Storage, action: str, model_id: str = "", reason: str = "", **details: Any
 ) -> AuditHead | None:
-    """Records what changes no version; in a registry on a read-only disk it warns instead.
+    """Records what changes no version; where this process may not write the log, it warns instead.
 
     Returns:
         The head of the log with the record; None where it cannot be recorded.
 
     Raises:
-        StorageFailed: the record cannot be written, and the disk is not read-only.
+        StorageFailed: the record cannot be written, although this process may write the log.
     """
     try:
         return audit.append(action, model_id, reason, **details)
     except StorageFailed:
-        if not is_read_only(storage):
+        if not is_unwritable(storage):
             raise
-        message = f"{storage.location} is read-only here: this {action} is not recorded in its audit log"
-        warnings.warn(message, stacklevel=4)
+        what = f"{action} {model_id}".rstrip()
+        message = f"{storage.location} cannot be written by this process; not recorded in its audit log: {what}"
+        warnings.warn(NotRecorded(message), stacklevel=4)
         return None
 
 
-def is_read_only(storage: Storage) -> bool:
-    """Whether a registry's directory lies on a file system that is mounted read-only, or this account may only read."""
+class NotRecorded(UserWarning):
+    """Something was done and is not in the audit log, since this process may not write it."""
+
+
+def is_unwritable(storage: Storage) -> bool:
+    """Whether this process may not add to a registry's log: a read-only disk, or a directory of somebody else."""
     if not _is_local(storage):
         return False
-    place = storage.path("audit")
+    log = storage.path("audit")
+    if not log.is_dir():
+        return not os.access(storage.path(""), os.W_OK)
     try:
-        return bool(os.statvfs(storage.path("")).f_flag & os.ST_RDONLY) or (
-            place.is_dir() and not os.access(place, os.W_OK)
-        )
+        latest = sorted(path for path in log.iterdir() if path.is_dir())[-1:]
     except OSError:
-        return False
+        return True
+    return not all(os.access(path, os.W_OK) for path in (log, *latest))
 
 
 def _is_local(storage: Storage) -> bool:

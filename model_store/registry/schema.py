@@ -142,14 +142,14 @@ class StoredState(Struct):
     deployments: list[StoredDeployment] = []
     golden: StoredGolden | None = None
     proofs: list[dict[str, Any]] = []
+    manifest: _Digest | None = None
+    """Of the manifest's bytes; absent in states of before."""
     key_ids: list[_Word] = []
     """Names of the keys that open the files since the last rotation; absent before one."""
     evidence: list[StoredEvidence] = []
     validated: StoredValidation | None = None
     approvals: list[StoredApproval] = []
     serving: dict[_Word, StoredServing] = {}
-    manifest: _Digest | None = None
-    """Of the manifest as it was registered or imported; absent in states of before."""
 
 
 class StoredAliasChange(Struct):

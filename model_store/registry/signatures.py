@@ -4,10 +4,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conventions.artifact_files import SIGNATURE_FILE
-from model_store.errors import ModelNotFound, SignatureInvalid
+from model_store.errors import ModelNotFound, SignatureInvalid, UnreadableModel
 from model_store.registry.layout import json_bytes, version_prefix
 from model_store.registry.manifest import ModelMetadata
-from model_store.registry.signing import AuditAnchor, co_sign, parse_envelope, sign_manifest, verify_envelope
+from model_store.registry.signing import (
+    AuditAnchor,
+    co_sign,
+    parse_envelope,
+    require_envelope_of,
+    sign_manifest,
+    verify_envelope,
+)
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -50,6 +57,23 @@ def verify_signature(storage: Storage, metadata: ModelMetadata, public_keys: Seq
         return verify_envelope(parse_envelope(content), metadata.manifest(), public_keys)
     except SignatureInvalid as error:
         raise SignatureInvalid(f"{model_id}: {error}") from None
+
+
+def require_own_signature(storage: Storage, metadata: ModelMetadata) -> None:
+    """Raises unless a version's signature file, where it has one, holds signatures of this very manifest, by any key.
+
+    Raises:
+        SignatureInvalid: the file is not a signature, or one of another manifest; names the other version.
+        UnreadableModel: the file cannot be read.
+    """
+    try:
+        require_envelope_of(storage.read(_signature_file(metadata)), metadata.manifest())
+    except ModelNotFound:
+        return
+    except UnreadableModel as error:
+        raise UnreadableModel(f"{metadata.model_id}: {error}") from None
+    except SignatureInvalid as error:
+        raise SignatureInvalid(f"{metadata.model_id}: the {SIGNATURE_FILE} is not intact: {error}") from None
 
 
 def _signature_file(metadata: ModelMetadata) -> str:

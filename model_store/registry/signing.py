@@ -28,6 +28,7 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:fraud-detection:model-manifest:v1"
 AUDIT_SUBJECT = "audit"
 _OPEN_TO_OTHERS = 0o077
+_LONGEST_NAME = 200
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -334,4 +335,15 @@ def require_envelope_of(content: bytes, manifest: Mapping[str, Any]) -> None:
         SignatureInvalid: the content is not a DSSE envelope, or one of another manifest.
     """
     payload, _ = _opened(parse_envelope(content))
-    _require_statement_of(payload, manifest, "the signature is of another manifest")
+    other = _signed_version(payload)
+    of = f", of {other}" if other not in ("", manifest.get("model_id")) else ""
+    _require_statement_of(payload, manifest, f"the signature is of another manifest{of}")
+
+
+def _signed_version(payload: bytes) -> str:
+    """The model version that a payload names; empty when it names none."""
+    try:
+        name = parse_json(payload)["subject"][0]["name"]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return ""
+    return name[:_LONGEST_NAME] if isinstance(name, str) else ""

@@ -1,10 +1,11 @@
 """Verifies a stored version against its manifest; needs no key."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE
+from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, STATE_FILE
 from model_store.artifact.reader import open_artifact
 from model_store.errors import (
     ChecksumMismatch,
@@ -17,7 +18,7 @@ from model_store.errors import (
     UnreadableModel,
 )
 from model_store.registry.evidence import verify_evidence
-from model_store.registry.layout import context_of, digest_of, version_prefix
+from model_store.registry.layout import context_of, version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.storage.base import Storage
 
@@ -36,22 +37,12 @@ def verify_artifact(storage: Storage, metadata: ModelMetadata, state: Mapping[st
     Raises:
         IntegrityError: a file is not the registered one; names the model version and the file.
     """
-    require_registered(storage, metadata.model_id, state)
     for name, (expected, payload_bytes) in expected_files(metadata, state).items():
         require_file(storage, metadata.model_id, name, expected, payload_bytes)
     require_bound(storage, metadata)
+    require_manifest_of(storage, metadata.model_id, state)
     verify_evidence(storage, metadata.model_id, state)
     return metadata.digest
-
-
-def require_registered(storage: Storage, model_id: str, state: Mapping[str, Any]) -> None:
-    """Raises ChecksumMismatch unless the manifest is the one that was registered, as far as the state says which."""
-    expected = state.get("manifest")
-    found = digest_of(storage.read(f"{version_prefix(model_id)}/{MANIFEST_FILE}"))
-    if expected is not None and found != expected:
-        raise ChecksumMismatch(
-            f"{model_id}: the manifest is not the registered one: its digest is {found}, the state says {expected}"
-        )
 
 
 def expected_files(metadata: ModelMetadata, state: Mapping[str, Any]) -> dict[str, tuple[str, int | None]]:
@@ -82,6 +73,23 @@ def require_file(storage: Storage, model_id: str, name: str, expected: str, payl
     if measured != expected:
         raise ChecksumMismatch(
             f"{model_id}: the {name} is not the registered one: its digest is {measured}, its manifest says {expected}"
+        )
+
+
+def require_manifest_of(storage: Storage, model_id: str, state: Mapping[str, Any]) -> None:
+    """Raises ChecksumMismatch unless a manifest has the digest that the state keeps of it; states of before keep none.
+
+    Raises:
+        ModelNotFound: there is no manifest.
+    """
+    expected = state.get("manifest")
+    if expected is None:
+        return
+    found = hashlib.sha256(storage.read(f"{version_prefix(model_id)}/{MANIFEST_FILE}")).hexdigest()
+    if f"sha256:{found}" != expected:
+        raise ChecksumMismatch(
+            f"{model_id}: the {MANIFEST_FILE} is not the registered one: its digest is sha256:{found}, the "
+            f"{STATE_FILE} says {expected}"
         )
 
 

@@ -162,9 +162,13 @@ class DirectoryStorage:
         """Writes a cache that can be rebuilt from the other files."""
         target = self.path(key)
         staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
-        with suppress(OSError):
+        try:
             staging.write_bytes(content)
             staging.replace(target)
+        except OSError:
+            # What a full disk took of it would stay there.
+            with suppress(OSError):
+                staging.unlink(missing_ok=True)
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of all objects below a prefix, sorted, without names below it that begin with a dot."""

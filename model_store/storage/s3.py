@@ -7,6 +7,7 @@ objects in parts.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
+from conventions.artifact_files import MANIFEST_FILE, STATE_FILE, UNFINISHED
 from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
 from model_store.storage.base import most_bytes
 from model_store.storage.s3_clients import object_store
@@ -134,15 +135,18 @@ class S3Storage:
         Raises:
             StorageFailed: it cannot be written.
         """
+        return self._create(key, content) is not None
+
+    def _create(self, key: str, content: bytes) -> str | None:
+        """The ETag of a new object; None when the key exists."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         with self._failures(key, "written"):
             try:
-                obstore.put(self._store, self._full(key), content, mode="create")
+                return str(obstore.put(self._store, self._full(key), content, mode="create")["e_tag"])
             except AlreadyExistsError:
-                return False
-        return True
+                return None
 
     def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
         """Replaces an object's content.
@@ -152,18 +156,24 @@ class S3Storage:
             ModelNotFound: it is not there.
             StorageFailed: it cannot be written.
         """
+        present, tag = self._get(key)
+        if present != expected:
+            raise self._conflict(key)
+        self._replace(key, content, tag)
+
+    def _replace(self, key: str, content: bytes, tag: str | None) -> None:
+        """Replaces the content of an ETag; raises VersionConflict when the object has another one."""
         import obstore
         from obstore.exceptions import PreconditionError
 
-        present, tag = self._get(key)
-        conflict = VersionConflict(f"{self.location}/{key}: somebody else changed it first; look at it and try again")
-        if present != expected:
-            raise conflict
         with self._failures(key, "written"):
             try:
                 obstore.put(self._store, self._full(key), content, mode={"e_tag": tag})
             except PreconditionError:
-                raise conflict from None
+                raise self._conflict(key) from None
+
+    def _conflict(self, key: str) -> VersionConflict:
+        return VersionConflict(f"{self.location}/{key}: somebody else changed it first; look at it and try again")
 
     def replace_file(self, key: str, source: Path) -> None:
         """Replaces an object by a file, atomically.
@@ -222,17 +232,24 @@ class S3Storage:
     def publish(self, staging: Path, key: str) -> bool:
         """Uploads a directory's files below a key; false when the key exists.
 
-        The state claims the key, the manifest makes the version. A crash in between leaves objects that no list shows.
+        The state claims the key, the manifest makes the version. A crash in between leaves objects that no list shows;
+        their state says `unfinished`.
 
         Raises:
             StorageFailed: they cannot be written.
         """
         state, manifest = staging / STATE_FILE, staging / MANIFEST_FILE
-        if not self.put_if_absent(f"{key}/{STATE_FILE}", state.read_bytes()):
+        content = state.read_bytes()
+        tag = self._create(f"{key}/{STATE_FILE}", _unfinished_state(content))
+        if tag is None:
             return False
         for file in sorted(set(staging.iterdir()) - {state, manifest}):
             self.replace_file(f"{key}/{file.name}", file)
-        return self.put_if_absent(f"{key}/{MANIFEST_FILE}", manifest.read_bytes())
+        if not self.put_if_absent(f"{key}/{MANIFEST_FILE}", manifest.read_bytes()):
+            return False
+        with suppress(VersionConflict):  # somebody has changed it already
+            self._replace(f"{key}/{STATE_FILE}", content, tag)
+        return True
 
     def _full(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key
@@ -278,6 +295,15 @@ class S3Storage:
         except (BaseError, OSError) as error:
             detail = " ".join(str(error).split())[:300]
             raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({detail})") from None
+
+
+def _unfinished_state(content: bytes) -> bytes:
+    """A state that says that its version has no manifest yet; what is no JSON object stays as it is."""
+    try:
+        state = json.loads(content)
+    except ValueError:
+        return content
+    return json.dumps({**state, UNFINISHED: True}).encode() if isinstance(state, dict) else content
 
 
 def _delete(store: Any, keys: list[str]) -> None:

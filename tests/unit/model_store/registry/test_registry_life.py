@@ -327,6 +327,10 @@ def test_a_backup_over_something_else_is_refused(registry: ModelRegistry, tmp_pa
     backup(registry, tmp_path / "backup")
     manifest = next((tmp_path / "backup").rglob("manifest.json"))
     manifest.write_text(manifest.read_text().replace('"author": "', '"author": "not '))
+    # Not damaged: the version of another registry, whose state keeps its own manifest's digest.
+    state = manifest.with_name("state.json")
+    digest = f"sha256:{hashlib.sha256(manifest.read_bytes()).hexdigest()}"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "manifest": digest}))
     with pytest.raises(VersionConflict, match=model_id):
         backup(registry, tmp_path / "backup")
 

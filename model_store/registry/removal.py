@@ -1,0 +1,62 @@
+"""Removes a version: nobody begins to use it meanwhile, and its id and number stay taken.
+
+Three steps, each written before the next. The state says that the version is being removed, so that a deployment or an
+alias of the same moment is refused, or the removal is. `models/<name>/.versions/.gone/<model id>` keeps the id and the
+number. Then the files go. A removal that was ended leaves the first two; the same command again finishes it.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from model_store.errors import InUse, ModelStoreError
+from model_store.registry.aliases import Aliases
+from model_store.registry.layout import version_prefix
+from model_store.registry.manifest import ModelMetadata
+from model_store.registry.registry import ModelRegistry
+from model_store.registry.reserve import record_removal, with_room
+from model_store.registry.serving import serving_of
+from model_store.registry.taken import keep_taken
+from model_store.registry.unfinished import begin_removal, end_removal
+
+
+def remove_version(registry: ModelRegistry, metadata: ModelMetadata, reason: str) -> None:
+    """Removes a version for good; its caller has asked for the right, and for reasons to keep it.
+
+    Args:
+        registry: the registry.
+        metadata: of the version.
+        reason: recorded.
+
+    Raises:
+        InUse: somebody deployed it or gave it an alias meanwhile.
+        ModelNotFound: somebody else removed it meanwhile.
+        VersionConflict: somebody else changed its state at the same moment.
+        StorageFailed: it cannot be removed.
+    """
+    storage, model_id = registry.storage, metadata.model_id
+    record_removal(registry.audit, storage, "delete", model_id, reason)
+    with_room(storage, lambda: registry.change_state(model_id, _begin(registry.actor, model_id), removing=True))
+    try:
+        _require_no_alias(registry, metadata)
+        with_room(storage, lambda: keep_taken(storage, metadata))
+        storage.remove(version_prefix(model_id))
+    except BaseException:
+        with suppress(ModelStoreError):
+            registry.change_state(model_id, end_removal, removing=True)
+        raise
+
+
+def _begin(actor: str, model_id: str) -> Callable[[dict[str, Any]], None]:
+    def begin(state: dict[str, Any]) -> None:
+        if serving := serving_of(state):
+            raise InUse(f"{model_id} is deployed in {', '.join(sorted(serving))}; it cannot be deleted")
+        begin_removal(state, actor)
+
+    return begin
+
+
+def _require_no_alias(registry: ModelRegistry, metadata: ModelMetadata) -> None:
+    for alias, model_id in Aliases(registry).of(metadata.model_name).items():
+        if model_id == metadata.model_id:
+            raise InUse(f"{model_id} has the alias {metadata.model_name}@{alias}; it cannot be deleted")
