@@ -167,7 +167,7 @@ def alias_list(options: Options) -> int:
 
 def stats(options: Options) -> int:
     """Counts and sizes."""
-    from model_store.registry.maintenance import statistics
+    from model_store.registry.statistics import statistics
 
     values = statistics(open_registry())
     totals = {name: value for name, value in values.items() if name != "models"}

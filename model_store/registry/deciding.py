@@ -117,7 +117,7 @@ class DecidingReader(ActingReader):
         Raises:
             ModelNotFound: no model version has this id.
             UnreadableModel: the state is damaged.
-            InvalidInput: the changed state could not be read again; it stays as it was.
+            InvalidInput: the changed state could not be read again; nothing was written.
             VersionConflict: somebody else changed the state at the same time, or removes the version.
         """
         key = f"{version_prefix(model_id)}/{STATE_FILE}"

@@ -62,7 +62,7 @@ def read_evidence(path: Path) -> Evidence:
             f"{path}: the evidence file has more than {MOST_EVIDENCE_BYTES >> 20} MiB; give a report, or a file with "
             "the digests of the data"
         )
-    # A name that is no Unicode text cannot be stored; the file counts by its digest.
+    # Only Unicode can be stored; the file counts by its digest.
     name = path.name.encode("utf-8", "replace").decode()
     return Evidence(name[:255], content, hashlib.sha256(content).hexdigest())
 

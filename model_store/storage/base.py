@@ -4,13 +4,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from model_store.errors import UnreadableModel
+
 _MOST_BYTES = 64 << 20
 _MOST_OF_INDEX = 1 << 30
 
 
-def most_bytes(key: str) -> int:
-    """How many bytes `read` takes of an object: files of a registry are small, but for its index and the artifacts."""
-    return _MOST_OF_INDEX if key == ".index" else _MOST_BYTES
+def require_size(location: str, key: str, size: int) -> None:
+    """Raises UnreadableModel for an object that is larger than `read` takes: only the index and artifacts are large."""
+    most = _MOST_OF_INDEX if key == ".index" else _MOST_BYTES
+    if size > most:
+        raise UnreadableModel(f"{location}/{key}: has {size} bytes; a file of this kind has at most {most}")
 
 
 class Storage(Protocol):

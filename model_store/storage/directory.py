@@ -17,7 +17,7 @@ from pathlib import Path
 from conventions.regular_files import open_regular
 from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
 from model_store.storage.atomic_file import atomic_write, sync_directory
-from model_store.storage.base import most_bytes
+from model_store.storage.base import require_size
 from model_store.storage.claims import claimed
 
 _STAGING = ".staging"
@@ -117,10 +117,8 @@ class DirectoryStorage:
         """
         try:
             with open_regular(self.path(key)) as file:
-                size, most = os.fstat(file.fileno()).st_size, most_bytes(key)
-                if size > most:
-                    raise UnreadableModel(f"{self.path(key)}: has {size} bytes; a file of this kind has at most {most}")
-                return file.read(most)
+                require_size(self.location, key, os.fstat(file.fileno()).st_size)
+                return file.read()
         except FileNotFoundError:
             if self.path(key).is_symlink():
                 raise UnreadableModel(f"{self.path(key)}: a link that leads nowhere") from None
@@ -212,7 +210,7 @@ class DirectoryStorage:
             ModelNotFound: it is not there.
             StorageFailed: it cannot be written.
         """
-        with self._lock(key):
+        with _locked(self._root, key):
             if _etag(self.read(key)) != _etag(expected):
                 raise VersionConflict(f"{self.path(key)}: somebody else changed it first; look at it and try again")
             with atomic_write(self.path(key)) as file:
@@ -271,21 +269,22 @@ class DirectoryStorage:
             raise StorageFailed(f"{target}: is there, but may not survive a power failure ({error.strerror})") from None
         return True
 
-    @contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        import filelock
 
-        locks = self._root / ".locks"
-        lock = filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2], mode=0o660)
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except OSError as error:
-            raise StorageFailed(f"{self._root}: the registry cannot be written ({error.strerror})") from None
-        try:
-            yield
-        finally:
-            lock.release()
+@contextmanager
+def _locked(root: Path, key: str) -> Iterator[None]:
+    import filelock
+
+    locks = root / ".locks"
+    lock = filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2], mode=0o660)
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise StorageFailed(f"{root}: the registry cannot be written ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _destroy(path: Path) -> None:

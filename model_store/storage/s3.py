@@ -13,14 +13,14 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE, UNFINISHED
-from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
-from model_store.storage.base import most_bytes
+from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
+from model_store.storage.base import require_size
 from model_store.storage.s3_clients import object_store
 from model_store.storage.s3_listing import without_claims
 
@@ -96,7 +96,7 @@ class S3Storage:
 
     def names(self, key: str) -> list[str]:
         """Names right below a key that have objects below them, sorted."""
-        return sorted({name for name, _ in self._split(key) if not name.startswith(".")})
+        return sorted({name for name, _ in _split(self._listed(f"{key}/")) if not name.startswith(".")})
 
     def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
         """The model versions of a name, or of all: id and a number made of the ETags of its objects.
@@ -260,19 +260,10 @@ class S3Storage:
         with self._failures(key, "read"):
             try:
                 answer = obstore.get(self._store, self._full(key))
-                size, most = answer.meta["size"], most_bytes(key)
-                if size > most:
-                    message = f"{self.location}/{key}: has {size} bytes; a file of this kind has at most {most}"
-                    raise UnreadableModel(message)
+                require_size(self.location, key, answer.meta["size"])
                 return bytes(answer.bytes()), answer.meta["e_tag"]
             except FileNotFoundError:
                 raise ModelNotFound(f"{self.location}/{key}: there is no such object") from None
-
-    def _split(self, key: str) -> Iterator[tuple[str, tuple[str, str]]]:
-        for name, tag in self._listed(f"{key}/"):
-            first, slash, rest = name.partition("/")
-            if slash:
-                yield first, (rest, tag)
 
     def _listed(self, prefix: str) -> list[tuple[str, str]]:
         """Names below a prefix without it, each with its ETag."""
@@ -286,19 +277,31 @@ class S3Storage:
             pages = obstore.list(self._store, self._full(prefix).rstrip("/"))
             return [(item["path"], item["e_tag"] or "") for page in pages for item in page]
 
-    @contextmanager
-    def _failures(self, key: str, deed: str) -> Iterator[None]:
-        from obstore.exceptions import BaseError
+    def _failures(self, key: str, deed: str) -> AbstractContextManager[None]:
+        return _failures(f"{self.location}/{key}", deed)
 
-        try:
-            yield
-        except (BaseError, OSError) as error:
-            detail = " ".join(str(error).split())[:300]
-            raise StorageFailed(f"{self.location}/{key}: cannot be {deed} ({detail})") from None
+
+def _split(listed: Iterable[tuple[str, str]]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Names with their first part apart; those of one part are left out."""
+    for name, tag in listed:
+        first, slash, rest = name.partition("/")
+        if slash:
+            yield first, (rest, tag)
+
+
+@contextmanager
+def _failures(place: str, deed: str) -> Iterator[None]:
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        detail = " ".join(str(error).split())[:300]
+        raise StorageFailed(f"{place}: cannot be {deed} ({detail})") from None
 
 
 def _unfinished_state(content: bytes) -> bytes:
-    """A state that says that its version has no manifest yet; what is no JSON object stays as it is."""
+    """A state that says that its version has no manifest yet; anything except a JSON object stays unchanged."""
     try:
         state = json.loads(content)
     except ValueError:

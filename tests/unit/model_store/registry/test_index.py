@@ -11,7 +11,8 @@ import pytest
 
 from model_store import ModelRegistry
 from model_store.registry.index import CACHE_KEY
-from model_store.registry.maintenance import delete_model, statistics
+from model_store.registry.maintenance import delete_model
+from model_store.registry.statistics import statistics
 
 _VERSIONS = 120
 """More than the changed versions that are read again before an index is written."""

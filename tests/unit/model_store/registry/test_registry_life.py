@@ -27,7 +27,7 @@ from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import BUNDLE_FORMAT, export_model, import_model
 from model_store.registry.layout import json_bytes
-from model_store.registry.maintenance import cleanup, delete_model, rotate_keys, statistics
+from model_store.registry.maintenance import cleanup, delete_model, rotate_keys
 from model_store.registry.model_card import model_card
 from model_store.registry.search import search
 from model_store.registry.signing import (
@@ -39,6 +39,7 @@ from model_store.registry.signing import (
     verify_envelope,
     write_signing_key,
 )
+from model_store.registry.statistics import statistics
 from tests.unit.model_store.making import KEY, intact, register
 
 NEW_KEY = generate_key()
