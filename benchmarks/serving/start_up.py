@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""How soon the service is ready and how much memory it takes, with a model of 5 MB and one of 300 MB.
+"""Measures how soon the service is ready and how much memory it takes, with a model of 5 MB and one of 300 MB.
 
-    python -m benchmarks.serving.start_up
+    python -m benchmarks.serving.start_up                      # both models; about two minutes
+    python -m benchmarks.serving.start_up --model xgboost      # the model of 5 MB alone
 
 Memory is the proportional set size once ready and after a prediction, beside that of an interpreter that has imported
 what the service imports, and beside the size of the serialized model.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -26,11 +28,17 @@ _IMPORTS = (
 )
 
 
+_MODELS = {"xgboost": (5, "pass"), "forest": (300, "import sklearn.ensemble")}
+"""Size in MB, and what the interpreter beside it imports for it."""
+
+
 def main() -> int:
-    """Measures both and prints a table."""
+    """Measures each model and prints a table."""
+    options = _parser().parse_args()
     print("| model | serialized | runtime | ready after | memory | interpreter | (memory - interpreter) / model |")
     print("|---|---:|---|---:|---:|---:|---:|")
-    for name, megabytes, more in (("xgboost", 5, "pass"), ("forest", 300, "import sklearn.ensemble")):
+    for name in options.model or _MODELS:
+        megabytes, more = _MODELS[name]
         with tempfile.TemporaryDirectory() as work:
             found = _measure(Path(work), name, megabytes)
         idle = _interpreter(more)
@@ -47,7 +55,7 @@ def _measure(work: Path, name: str, megabytes: int) -> dict[str, Any]:
 
     import httpx
 
-    from benchmarks.serving.run import free_port, memory_of
+    from benchmarks.serving.run import free_port, measure_memory
     from model_store import Keyring, ModelRegistry
     from model_store.keys.keyring import ensure_key_file
     from serving.http.auth import hash_api_key, new_api_key
@@ -90,22 +98,32 @@ def _measure(work: Path, name: str, megabytes: int) -> dict[str, Any]:
             url = f"http://127.0.0.1:{port}"
             httpx.post(f"{url}/predict", json=body, headers={"X-API-Key": key}, trust_env=False).raise_for_status()
             runtime = httpx.get(f"{url}/health", trust_env=False).json()["runtime"]
-            memory = memory_of(process.pid)
+            memory = measure_memory(process.pid)
         finally:
             process.terminate()
     return {"model_bytes": path.stat().st_size, "ready": ready, "memory": memory, "runtime": runtime}
 
 
 def _interpreter(more: str) -> int:
-    from benchmarks.serving.run import memory_of
+    from benchmarks.serving.run import measure_memory
 
     command = [sys.executable, "-c", _IMPORTS.format(more=more)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        memory = memory_of(process.pid)
+        memory = measure_memory(process.pid)
         process.kill()
     return memory
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving.start_up",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", action="append", choices=_MODELS, help="only this model; may be repeated (both)")
+    return parser
 
 
 if __name__ == "__main__":

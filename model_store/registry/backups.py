@@ -52,7 +52,7 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
     _copy_log(source, target, outcome)
     _name_damage(source, outcome)
     _forget_unknown_states(source, target, outcome)
-    return _told(outcome)
+    return _summary(outcome)
 
 
 def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     require_registry(storage)
     outcome = Outcome()
     # Two logs cannot be joined: a registry that has begun one keeps its own. A restore that was killed goes on.
-    if _is_beginning_of(registry.storage, storage):
+    if _is_prefix(registry.storage, storage):
         _copy_log(storage, registry.storage, outcome)
     else:
         repair_log(storage, registry.storage, outcome.copied, outcome.damaged)
@@ -87,7 +87,7 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     _forget_unknown_states(storage, registry.storage, outcome)
     told: dict[str, Any] = {"copied": len(outcome.copied), "outcome": "succeeded", "logs": logs}
     registry.audit.append("restore", reason=str(source), **told)
-    return _told(outcome)
+    return _summary(outcome)
 
 
 def _require_place(source: Storage, target: Storage) -> None:
@@ -124,7 +124,7 @@ def _forget_unknown_states(source: Storage, target: Storage, outcome: Outcome) -
             del outcome.damaged[key]
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _summary(outcome: Outcome) -> dict[str, Any]:
     return {**outcome.to_dict(), "copied": len(outcome.copied)}
 
 
@@ -195,7 +195,7 @@ def _is_there(source: Storage, key: str) -> bool:
     return source.exists(prefix) or source.path(prefix).is_symlink()
 
 
-def _is_beginning_of(log: Storage, whole: Storage) -> bool:
+def _is_prefix(log: Storage, whole: Storage) -> bool:
     """Whether every record of a log is a record of another, so that the rest can follow."""
     for key in log.keys("audit"):
         if key.endswith(".json"):

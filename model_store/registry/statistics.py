@@ -27,11 +27,11 @@ def statistics(registry: ModelRegistry) -> dict[str, Any]:
         "aliases": sum(len(each) for each in aliases.values()),
         "newest": models[-1].model_id if models else None,
         "damaged": registry.damaged_models(),
-        "models": [_of_one_name(registry, name, own, aliases) for name, own in sorted(by_name.items())],
+        "models": [_count_one_model(registry, name, own, aliases) for name, own in sorted(by_name.items())],
     }
 
 
-def _of_one_name(
+def _count_one_model(
     registry: ModelRegistry, name: str, own: Sequence[ModelMetadata], aliases: dict[str, dict[str, str]]
 ) -> dict[str, Any]:
     return {

@@ -1,14 +1,15 @@
-"""`python -m serving.traffic_splitter`: one address on one machine for two model versions, stable and candidate.
+"""Serves two model versions, stable and candidate, at one address on one machine.
 
-Each prediction goes to the candidate or to the stable one as the weight says; everything else goes to the stable one.
-A request that names a model version in `X-Model-Id` goes to that. With the shadow on, the candidate is sent a copy of
-every prediction, and its answer is compared and thrown away. What the candidate cannot answer, for it is not there, the
-stable version does.
+    python -m serving.traffic_splitter      # started by the supervisor, which sets FRONT_* and API_* in its environment
 
-What both did is written to `front.json` in the run directory, twice a second. A new weight is a new splitter on the
-same socket, started by the supervisor; so the counts are those of one weight.
+Each prediction goes to the candidate or to the stable version, divided by the weight; other requests go to the stable
+version. A request that names a version in `X-Model-Id` goes to it. A shadow candidate gets a copy of every prediction;
+its answer is compared and thrown away. The stable version answers when the candidate does not.
 
-It is for trying a rollout where there is no cluster: there a Gateway's HTTPRoute does the same.
+The splitter writes the counts of both to `front.json` in the run directory, twice a second. The supervisor starts a new
+splitter on the same socket for a new weight, so the counts belong to one weight.
+
+On a cluster a Gateway's HTTPRoute divides the traffic instead.
 """
 
 import argparse
@@ -28,9 +29,10 @@ import msgspec
 from yarl import URL
 
 from conventions import variables
-from conventions.latency import step_of
+from conventions.latency import latency_step
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from serving.observability.logs import configure_logs, service_log
+from serving.process.options import add_process_options
 from serving.process.server import report, serve
 
 _WRITE_SECONDS = 0.5
@@ -80,7 +82,11 @@ class TrafficSplitterSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "TrafficSplitterSettings":
-        """Reads the settings."""
+        """Reads the settings.
+
+        Raises:
+            KeyError: a variable is missing.
+        """
         candidate = environment.get(variables.FRONT_CANDIDATE)
         return cls(
             directory=Path(environment[variables.FRONT_DIRECTORY]),
@@ -119,7 +125,7 @@ class Variant:
         """Counts one request; one that the model did not decide is an error of the model."""
         self.requests += 1
         self.errors += undecided or status >= _SERVER_ERROR
-        self.latencies[step_of(milliseconds)] += 1
+        self.latencies[latency_step(milliseconds)] += 1
         if answer is not None:
             self.decisions += len(answer.predictions)
             self.frauds += sum(each.is_fraud for each in answer.predictions)
@@ -215,7 +221,7 @@ class TrafficSplitter:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: _Request) -> _Response:
-        variant = self._variant_of(request)
+        variant = self._choose_variant(request)
         predicting = request.path == "/predict" and request.method == "POST"
         response, answer = await self._ask(variant, request, predicting)
         if response is None and variant is self.candidate:
@@ -224,7 +230,7 @@ class TrafficSplitter:
             self._copy(request, answer)
         return response or _unavailable()
 
-    def _variant_of(self, request: _Request) -> Variant:
+    def _choose_variant(self, request: _Request) -> Variant:
         if self.candidate is None:
             return self.stable
         named = next((value for name, value in request.headers if name == "x-model-id"), None)
@@ -365,14 +371,17 @@ def _too_large() -> _Response:
 def main() -> int:
     """Runs the traffic splitter; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m serving.traffic_splitter", description="one address for two versions"
+        prog="python -m serving.traffic_splitter",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--listen-fd", type=int)
-    parser.add_argument("--ready-fd", type=int)
-    parser.add_argument("--watch-stdin", action="store_true")
+    add_process_options(parser)
     options = parser.parse_args()
     configure_logs(os.environ.get(variables.LOG_LEVEL) or "INFO")
-    splitter = TrafficSplitter(TrafficSplitterSettings.from_environment())
+    try:
+        splitter = TrafficSplitter(TrafficSplitterSettings.from_environment())
+    except KeyError as error:
+        parser.error(f"{error.args[0]} is not set; `deploy_model.py up` sets it and starts the splitter")
     if not splitter.stable.origin:
         message = f"no process serves {splitter.stable.model_id} in {splitter.stable.directory}"
         service_log.error(message)

@@ -20,7 +20,7 @@ from model_store.errors import (
     Truncated,
 )
 from model_store.registry.access import AccessPolicy, Rights, Role
-from model_store.registry.approvals import approval_problem, validation_of
+from model_store.registry.approvals import approval_problem, read_validation
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.evidence import MOST_EVIDENCE_BYTES
@@ -51,7 +51,7 @@ def _evidence_file(registry: ModelRegistry) -> Path:
     return found
 
 
-def test_somebody_else_than_who_registered_approves(tmp_path: Path, registry: ModelRegistry, report: Path) -> None:
+def test_an_actor_other_than_the_registrant_approves(tmp_path: Path, registry: ModelRegistry, report: Path) -> None:
     model_id = register(registry)
     with pytest.raises(AccessDenied, match="somebody else has to approve"):
         registry.approve(model_id, report, "looks good")
@@ -72,9 +72,7 @@ def test_the_author_that_a_registration_names_does_not_approve(tmp_path: Path, r
         _as(tmp_path, "carol").approve(model_id, report, "mine")
 
 
-def test_neither_who_registered_nor_who_imported_approves(
-    tmp_path: Path, registry: ModelRegistry, report: Path
-) -> None:
+def test_the_registrant_and_the_importer_cannot_approve(tmp_path: Path, registry: ModelRegistry, report: Path) -> None:
     model_id = register(registry, author="the fraud team")
     export_model(registry, model_id, tmp_path / "x.bundle")
     other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY), actor="irene")
@@ -182,13 +180,15 @@ def test_validated_needs_evidence(registry: ModelRegistry, report: Path) -> None
         registry.update_model_status(model_id, "validated")
     assert str(registry.get_metadata(model_id).status) == "trained"
     registry.update_model_status(model_id, "validated", "passed", evidence=report)
-    found = validation_of(registry.state(model_id))
+    found = read_validation(registry.state(model_id))
     assert found is not None
     assert (found["by"], found["reason"], len(found["evidence"])) == ("alice", "passed", 1)
     assert intact(registry)
 
 
-def test_evidence_of_before_is_enough(tmp_path: Path, registry: ModelRegistry, report: Path) -> None:
+def test_the_evidence_of_an_approval_is_enough_to_validate(
+    tmp_path: Path, registry: ModelRegistry, report: Path
+) -> None:
     model_id = register(registry)
     _as(tmp_path, "bob").approve(model_id, report, "fine")
     registry.update_model_status(model_id, "validated")
@@ -226,7 +226,7 @@ def test_a_version_in_staging_can_become_validated_and_serves_on(registry: Model
     found = registry.get_metadata(model_id)
     assert (str(found.status), list(found.serving)) == ("validated", ["staging"])
     registry.record_deployment(model_id, environment="production", deployment_id="d2")
-    assert validation_of(registry.state(model_id)) is not None
+    assert read_validation(registry.state(model_id)) is not None
     assert sorted(registry.get_metadata(model_id).serving) == ["production", "staging"]
 
 
@@ -273,7 +273,7 @@ def test_a_state_of_before_reads_on_and_is_brought_over_by_the_next_deployment(r
     before = [path.read_bytes() for path in sorted(Path(registry.storage.location).rglob("state.json"))]
     listed = registry.list_models()
     assert [list(model.serving) for model in listed] == [[], [], ["production"]]
-    found = validation_of(registry.state(versions[0]))
+    found = read_validation(registry.state(versions[0]))
     assert found is not None
     assert found["by"] == "bob"
     assert before == [path.read_bytes() for path in sorted(Path(registry.storage.location).rglob("state.json"))]

@@ -14,7 +14,7 @@ from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.maintenance import verify_everything
-from model_store.registry.signing import anchor_of, parse_envelope, require_envelope_of, sign_manifest, verify_envelope
+from model_store.registry.signing import parse_envelope, read_anchor, require_envelope, sign_manifest, verify_envelope
 from tests.unit.model_store.making import KEY, intact, register
 
 SIGNER, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -53,7 +53,7 @@ def test_a_version_signed_when_it_is_registered_proves_its_own_registration(regi
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2])
-def test_records_cut_off_before_a_signature_are_told_by_its_name(registry: ModelRegistry, keep: int) -> None:
+def test_a_log_truncated_before_a_signature_is_reported_with_the_signature(registry: ModelRegistry, keep: int) -> None:
     model_id = _signed(registry)
     _cut(registry, keep)
     with pytest.raises(
@@ -63,7 +63,7 @@ def test_records_cut_off_before_a_signature_are_told_by_its_name(registry: Model
     assert not intact(registry)
 
 
-def test_the_hint_alone_tells_of_a_cut_that_forgot_it(registry: ModelRegistry) -> None:
+def test_the_head_hint_reveals_a_truncated_log(registry: ModelRegistry) -> None:
     model_id = register(registry)
     registry.load_model(model_id)
     sorted(_root(registry).glob("audit/*/*.json"))[-1].unlink()
@@ -79,7 +79,7 @@ def test_a_log_that_was_removed_is_missed_where_versions_are(registry: ModelRegi
     assert not intact(registry)
 
 
-def test_a_log_written_anew_is_told_by_the_signatures(registry: ModelRegistry, tmp_path: Path) -> None:
+def test_the_signatures_reveal_a_rewritten_log(registry: ModelRegistry, tmp_path: Path) -> None:
     model_id = _signed(registry)
     shutil.rmtree(_root(registry) / "audit")
     forger = ModelRegistry(_root(registry), keys=Keyring.of(KEY), actor="tester")
@@ -89,7 +89,7 @@ def test_a_log_written_anew_is_told_by_the_signatures(registry: ModelRegistry, t
         prove_audit_log(forger)
 
 
-def test_after_a_cut_the_log_goes_on_behind_the_gap_so_that_it_shows(registry: ModelRegistry) -> None:
+def test_a_truncated_log_continues_after_a_visible_gap(registry: ModelRegistry) -> None:
     model_id = register(registry)
     registry.load_model(model_id)
     sorted(_root(registry).glob("audit/*/*.json"))[-1].unlink()
@@ -167,8 +167,8 @@ def test_old_signatures_and_new_ones_are_both_verified(registry: ModelRegistry) 
     model_id = register(registry)
     manifest = registry.get_metadata(model_id).manifest()
     old = sign_manifest(manifest, SIGNER)
-    assert anchor_of(old) is None
-    require_envelope_of(json.dumps(old).encode(), manifest)
+    assert read_anchor(old) is None
+    require_envelope(json.dumps(old).encode(), manifest)
     file = _root(registry) / "models" / "m" / model_id / "signature.json"
     file.write_text(json.dumps(old))
     registry.sign_model(model_id, OTHER)
@@ -186,11 +186,11 @@ def test_a_second_signer_signs_the_very_same_statement(registry: ModelRegistry) 
     assert both["payload"] == first["payload"]
     assert len(both["signatures"]) == 2
     manifest = registry.get_metadata(model_id).manifest()
-    require_envelope_of(file.read_bytes(), manifest)
+    require_envelope(file.read_bytes(), manifest)
     for key in (SIGNER, OTHER):
         assert verify_envelope(both, manifest, [key.public_key()])
     with pytest.raises(SignatureInvalid):
-        require_envelope_of(file.read_bytes(), {**manifest, "description": "another"})
+        require_envelope(file.read_bytes(), {**manifest, "description": "another"})
 
 
 def test_only_signatures_by_a_given_key_count(registry: ModelRegistry) -> None:

@@ -30,7 +30,7 @@ from model_store.errors import (
 )
 from model_store.keys.keyring import ensure_key_file, read_key_file, write_key_file
 from model_store.registry.aliases import Aliases
-from model_store.registry.manifest import name_of
+from model_store.registry.manifest import parse_model_name
 from tests.unit.model_store.making import KEY
 
 
@@ -213,7 +213,7 @@ def test_an_unknown_id_is_not_found_whatever_it_looks_like(registry: ModelRegist
         {"performance_metrics": {"a": np.datetime64("2026-01-01")}},
     ],
 )
-def test_what_is_not_allowed_is_refused_and_registers_nothing(registry: ModelRegistry, arguments: dict) -> None:  # type: ignore[type-arg]
+def test_an_invalid_registration_is_refused_and_registers_nothing(registry: ModelRegistry, arguments: dict) -> None:  # type: ignore[type-arg]
     with pytest.raises(InvalidInput):
         registry.register_model(**{"model": 1, "model_name": "m", "model_type": "T", **arguments})
     assert registry.list_models() == []
@@ -222,7 +222,7 @@ def test_what_is_not_allowed_is_refused_and_registers_nothing(registry: ModelReg
 @pytest.mark.parametrize("name", ["fraud_detector_model-v1.2.3", "a.b", "m.1", "a_b.c-d", "m" * 63])
 def test_names_may_hold_dots_and_are_found_again_in_ids_and_references(registry: ModelRegistry, name: str) -> None:
     model_id = registry.register_model(model=1, model_name=name, model_type="T", registry_only=True)
-    assert name_of(model_id) == name
+    assert parse_model_name(model_id) == name
     assert registry.manifest_path(model_id).parent.parent.name == name
     Aliases(registry).set(name, "champion", model_id)
     aliases = Aliases(registry)
@@ -233,7 +233,7 @@ def test_names_may_hold_dots_and_are_found_again_in_ids_and_references(registry:
 
 
 @pytest.mark.parametrize("name", ["..", "../models/m", "m/..", "", "."])
-def test_a_name_that_leads_elsewhere_has_no_versions_and_no_aliases(registry: ModelRegistry, name: str) -> None:
+def test_a_name_with_a_path_has_no_versions_and_no_aliases(registry: ModelRegistry, name: str) -> None:
     registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     assert registry.list_models(name=name) == []
     for reference in (f"{name}:1", f"{name}@champion"):
