@@ -1,5 +1,8 @@
 """Entry point of the Pulumi program for the plain command line (`pulumi up`)."""
 
-from infra.program import program
+from infra.program import declare
+from infra.update_record import record_update
 
-program()
+outputs = declare()
+# Declared so far; resources change only after this file has ended.
+record_update(outputs)

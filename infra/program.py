@@ -15,6 +15,15 @@ from infra.settings import CHECKOUT, StackSettings, load_settings
 
 def program() -> None:
     """Declares one stack: the model version of its config, served as its deployment says."""
+    declare()
+
+
+def declare() -> dict[str, Any]:
+    """Declares one stack, as `program` does, and returns its outputs.
+
+    Raises:
+        RunError: the stack's config does not fit; names the file, the key, the value and what is allowed.
+    """
     try:
         settings = load_settings()
         require_environment_policy(settings)
@@ -25,6 +34,7 @@ def program() -> None:
         raise pulumi.RunError(str(error)) from None
     for name, value in outputs.items():
         pulumi.export(name, value)
+    return outputs
 
 
 def _on_kubernetes(settings: StackSettings, versions: Versions) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import click
 from model_store.errors import InvalidInput
 from scripts import completion
 from scripts.command_line import Option, Options, Program, add_command, show, table
-from scripts.registry_commands import open_registry
+from scripts.registry_commands import open_registry, resolved
+from scripts.times import Since
 
 _PRINT = "-"
 _COLUMNS = ("sequence", "at", "actor", "action", "model_id", "environment", "reason")
@@ -16,6 +17,8 @@ _COLUMNS = ("sequence", "at", "actor", "action", "model_id", "environment", "rea
 
 def audit(options: Options) -> int:
     """Shows the audit log, proves it, prints its head, or exports it."""
+    if any(sign in options.model for sign in "@:/") or options.model.endswith(".bundle"):
+        options.model = resolved(open_registry(), options.model)
     if not options.verify and (options.backup or options.public_key or options.head not in (None, _PRINT)):
         raise InvalidInput("--head SEQUENCE:DIGEST, --backup and --public-key belong to --verify")
     if options.verify:
@@ -100,7 +103,9 @@ def add_audit_command(commands: Program, program: str) -> None:
         ),
         Option("--backup", multiple=True, metavar="PLACE", help="with --verify, a backup to compare with"),
         Option("--public-key", multiple=True, metavar="KEY", help="with --verify, count only signatures by this key"),
-        Option("--since", default="", metavar="TIME", help="a date or time, such as 2026-10-01T12:00:00Z"),
+        Option(
+            "--since", default="", type=Since(), metavar="TIME", help="a date or time, such as 2026-10-01T12:00:00Z"
+        ),
         Option(
             "--since-sequence",
             type=click.IntRange(min=0),

@@ -304,7 +304,7 @@ def table(columns: Sequence[str], rows: Sequence[dict[str, Any]], *, empty: str)
     """Columns as wide as their widest value, so that an id is never cut; folded where a terminal is narrower."""
     if not rows:
         return empty
-    texts = [[_cell(row[column]) for column in columns] for row in rows]
+    texts = [[_cell(row[column]).replace("\n", " ") for column in columns] for row in rows]
     widths = [max(len(cell) for cell in cells) for cells in zip(columns, *texts, strict=True)]
     if _on_terminal(sys.stdout) and sum(widths) + 2 * len(widths) - 2 > shutil.get_terminal_size().columns:
         return _folded(columns, texts)

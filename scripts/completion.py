@@ -64,7 +64,9 @@ def deployments(context: click.Context, parameter: click.Parameter, typed: str) 
         for key, value in _entries(file):
             if key == "deployments" and isinstance(value, list):
                 found.update(str(each.get("deployment_id", "")) for each in value if isinstance(each, dict))
-    return sorted((each for each in found if each.startswith(typed)), key=lambda each: each[-15:], reverse=True)
+    # A plain `pulumi up` has its id in the stack's history alone.
+    offered = [each for each in found if each.startswith("deploy_") and each.startswith(typed)]
+    return sorted(offered, key=lambda each: each[-15:], reverse=True)
 
 
 def _registry() -> Path | None:

@@ -2,7 +2,6 @@
 """Deploys model versions to environments, looks after them, and takes them back: `deploy_model.py --help`."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +27,17 @@ from scripts.command_line import (  # noqa: E402
     table,
 )
 from scripts.environment_commands import add_environment_commands  # noqa: E402
+from scripts.history_commands import add_history_commands  # noqa: E402
 from scripts.rollout_commands import (  # noqa: E402
     add_rollout_commands,
     break_glass_options,
     deployed,
-    describe_break_glass,
     open_rollouts,
     read_break_glass,
+    reason_option,
     strategy_options,
 )
+from scripts.times import When  # noqa: E402
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,24 +106,6 @@ def _rollback(options: Options) -> int:
     return _print_outcome(outcome, options)
 
 
-def _history(options: Options) -> int:
-    from stacks.history import deployment_at
-
-    found = _deployments().list_deployments(options.environment)
-    if options.at is not None:
-        then = deployment_at(found, options.at)
-        found = [then] if then else []
-    rows = [item.to_dict() for item in found]
-    columns = ["started_at", "intent", "model_id", "deployment_id", "update", "current"]
-    if any(row["break_glass"] for row in rows):
-        columns.append("break_glass")
-    if any(row["candidate"] for row in rows):
-        columns += ["candidate", "candidate_weight"]
-    shown = [{**row, "break_glass": describe_break_glass(row["break_glass"])} for row in rows]
-    show(options, rows, table(columns, shown, empty="nothing was deployed"))
-    return 0
-
-
 def _diff(options: Options) -> int:
     from stacks.checks.comparison import compare
 
@@ -135,17 +118,6 @@ def _diff(options: Options) -> int:
     columns = ("what", "a", "b")
     show(options, found, table(columns, found, empty="no difference"))
     return 0
-
-
-class _Moment(click.ParamType[datetime]):
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time. Example: 2026-10-09T14:00Z", param, ctx)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _health(options: Options) -> int:
@@ -197,15 +169,8 @@ def _state(alert: "Alert") -> str:
 
 def _list_models(options: Options) -> int:
     models = [item.to_dict() for item in _deployments().registry.list_models(status=options.status)]
-    columns = ("model_id", "status", "created_at", "description")
+    columns = ("model_id", "version", "status", "serving", "created_at", "description")
     show(options, models, table(columns, models, empty="no model versions"))
-    return 0
-
-
-def _list_deployments(options: Options) -> int:
-    found = [item.to_dict() for item in _deployments().list_deployments(options.environment)]
-    columns = ("deployment_id", "model_id", "started_at", "intent", "current")
-    show(options, found, table(columns, found, empty="no deployments"))
     return 0
 
 
@@ -248,7 +213,8 @@ def program() -> Program:
     )
     _add_deploy(commands)
     add_rollout_commands(commands, _PROGRAM, _KEY_HELP, _deployments, _print_outcome)
-    _add_history(commands)
+    _add_past(commands)
+    add_history_commands(commands, _PROGRAM, _deployments)
     _add_checks(commands)
     _add_lists(commands)
     add_environment_commands(commands, _PROGRAM, _deployments, _up)
@@ -287,7 +253,7 @@ def _add_deploy(commands: Program) -> None:
             help="although it does not pass a gate, such as a metric's; needs --reason",
         ),
         *break_glass_options(),
-        Option("--reason", default="", metavar="WHY", help="why; recorded in the audit log"),
+        reason_option(),
         Option(
             "--no-auto-rollback",
             is_flag=True,
@@ -297,7 +263,7 @@ def _add_deploy(commands: Program) -> None:
     )
 
 
-def _add_history(commands: Program) -> None:
+def _add_past(commands: Program) -> None:
     add_command(
         commands,
         "rollback",
@@ -309,20 +275,11 @@ def _add_history(commands: Program) -> None:
             "--to",
             metavar="MODEL_ID",
             shell_complete=completion.models,
-            help="the one to go back to; the last that differs when not given",
+            help="the one to go back to, by any of its names; the last that differs when not given",
         ),
-        Option("--at", metavar="TIME", type=_Moment(), help="to what was deployed then, UTC without a zone"),
+        Option("--at", metavar="TIME", type=When(), help="to what served then, UTC without a zone; a date is the day"),
         *break_glass_options(),
-        Option("--reason", default="", metavar="WHY", help="why the glass is broken; recorded in the audit log"),
-    )
-    add_command(
-        commands,
-        "history",
-        _history,
-        "what was deployed when, or at one time",
-        f"{_PROGRAM} history production --at 2026-10-09T14:00Z",
-        _environment(),
-        Option("--at", metavar="TIME", type=_Moment(), help="only what served then, UTC without a zone"),
+        reason_option(),
     )
     add_command(
         commands,
@@ -378,19 +335,6 @@ def _add_lists(commands: Program) -> None:
             metavar="STATUS",
             shell_complete=completion.statuses,
             help="only those with this status, such as trained or deployed",
-        ),
-    )
-    add_command(
-        commands,
-        "list-deployments",
-        _list_deployments,
-        "list deployments, newest first",
-        f"{_PROGRAM} list-deployments --environment development --json",
-        Option(
-            "--environment",
-            metavar="ENVIRONMENT",
-            shell_complete=completion.environments,
-            help="only this environment's",
         ),
     )
 

@@ -8,6 +8,7 @@ import click
 
 from scripts import completion
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, show
+from scripts.rollout_commands import reason_option
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
@@ -26,7 +27,7 @@ def add_environment_commands(commands: Program, program: str, make: Callable[[],
     """
 
     def _down(options: Options) -> int:
-        destroyed = make().destroy(options.environment)
+        destroyed = make().destroy(options.environment, options.reason)
         text = "stopped and destroyed; the registry and the history stay" if destroyed else "nothing is deployed"
         show(options, {"environment": options.environment, "destroyed": destroyed}, f"{options.environment}: {text}")
         return 0
@@ -41,7 +42,7 @@ def add_environment_commands(commands: Program, program: str, make: Callable[[],
     summary = "make what is missing and bring the environment up"
     add_command(commands, "up", up, summary, f"{program} up development", environment)
     summary = "stop the endpoint and destroy the stack"
-    add_command(commands, "down", _down, summary, f"{program} down development", environment)
+    add_command(commands, "down", _down, summary, f"{program} down development", environment, reason_option())
     add_command(
         commands,
         "api-key",

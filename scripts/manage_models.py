@@ -37,7 +37,8 @@ Examples:
   python scripts/manage_models.py list --metric 'accuracy>0.95' --sort -accuracy
   python scripts/manage_models.py info fraud_detector@champion
 
-A model version is named by its id, by an alias (fraud_detector@champion) or by its number (fraud_detector:3).
+A model version is named by its id, by an alias (fraud_detector@champion), by its number (fraud_detector:3) or as the
+latest (fraud_detector:latest); an exported bundle's file name and MLflow's models:/fraud_detector/3 name one, too.
 The registry is `registry/` in the checkout, or what MODEL_REGISTRY_URL names; the key is `.secrets/model.key`, made
 on first use, or what MODEL_KEY_FILE names. Roles come from the registry's access.json (`access show`); the file that
 MODEL_ACCESS_POLICY names can narrow them. The actor is who the system says; MODEL_ACTOR is recorded as a claim.

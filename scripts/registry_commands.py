@@ -30,7 +30,7 @@ def open_registry() -> "ModelRegistry":
 
 
 def resolved(registry: "ModelRegistry", reference: str) -> str:
-    """The model id that a reference (id, `name@alias`, `name:number`) means."""
+    """The model id that a reference (id, `name@alias`, `name:number`, `name:latest`) means."""
     from model_store.registry.aliases import Aliases
 
     return Aliases(registry).resolve(reference)
@@ -90,12 +90,14 @@ def info(options: Options) -> int:
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
     state = registry.state(model_id)
+    # An environment belongs to one version, also where states of before name several.
+    serves = next((each.serving for each in registry.list_models() if each.model_id == model_id), {})
     values: dict[str, Any] = {
         **registry.get_metadata(model_id).to_dict(),
         "key_fingerprints": list(registry.key_ids(model_id)),
         "history": state["history"],
         "deployments": state["deployments"],
-        "serving": read_serving(state),
+        "serving": {name: entry for name, entry in read_serving(state).items() if name in serves},
         "validated": read_validation(state),
         "approvals": state.get("approvals", []),
         "evidence": state.get("evidence", []),

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 from conventions import exit_codes
 from scripts import completion
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, path_type, show
+from scripts.times import End
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
@@ -48,6 +48,7 @@ def deployed(deployments: "ModelDeployment", config: "ModelDeploymentConfig", op
         raise ConfigError("--shadow: needs --strategy blue_green or canary: there is no candidate otherwise")
     return deployments.deploy(
         config,
+        reason=options.reason,
         auto_rollback=not options.no_auto_rollback,
         override_reason=override_reason,
         break_glass=break_glass,
@@ -73,6 +74,11 @@ def describe_break_glass(glass: Mapping[str, Any]) -> str:
     return f"not {', '.join(glass['missing'])} until {glass['until']}: {glass['reason']}" if glass else ""
 
 
+def reason_option() -> Option:
+    """The option `--reason` of the commands that change an environment."""
+    return Option("--reason", default="", metavar="WHY", help="why; recorded in the history and in the audit log")
+
+
 def break_glass_options() -> list[click.Parameter]:
     """The options of `deploy` and `rollback` for an emergency."""
     return [
@@ -81,7 +87,12 @@ def break_glass_options() -> list[click.Parameter]:
             is_flag=True,
             help="although it is not validated or approved as the environment requires; needs --reason and --until",
         ),
-        Option("--until", type=_END, metavar="TIME", help="when the break-glass ends: a time, or 30m, 4h, 2d from now"),
+        Option(
+            "--until",
+            type=End(),
+            metavar="TIME",
+            help="when the break-glass ends: a time, a day in UTC, or 30m, 4h, 2d from now",
+        ),
     ]
 
 
@@ -89,7 +100,7 @@ def open_rollouts(deployments: "ModelDeployment", options: Options) -> "Rollouts
     """What takes candidates through their rollouts, with the key that the command line names."""
     from stacks.rollout.rollouts import Rollouts
 
-    return Rollouts(deployments, getattr(options, "api_key_file", None))
+    return Rollouts(deployments, getattr(options, "api_key_file", None), reason=getattr(options, "reason", ""))
 
 
 def strategy_options(key_help: str) -> list[click.Parameter]:
@@ -127,7 +138,7 @@ def add_rollout_commands(commands: Program, program: str, key_help: str, make: M
         return report(outcome, options)
 
     def _abort(options: Options) -> int:
-        outcome = open_rollouts(make(), options).abort(options.environment, options.reason)
+        outcome = open_rollouts(make(), options).abort(options.environment, options.reason or "aborted by hand")
         return report(outcome, options)
 
     def _resume(options: Options) -> int:
@@ -166,14 +177,14 @@ def _declare(commands: Program, program: str, key_help: str, runs: tuple[Run, Ru
     promote, abort, resume, status = runs
     environment = Argument("environment", "development, staging or production", shell_complete=completion.environments)
     key = Option("--api-key-file", type=path_type(), default=_KEY, metavar="FILE", help=key_help)
-    why = Option("--reason", default="aborted by hand", metavar="WHY", help="recorded in the history")
+    why = reason_option()
     summary = "make the candidate the stable version now"
-    add_command(commands, "promote", promote, summary, f"{program} promote production", environment)
+    add_command(commands, "promote", promote, summary, f"{program} promote production", environment, why)
     summary = "withdraw the candidate; stable has all requests again"
     example = f"{program} abort production --reason 'callers complain'"
     add_command(commands, "abort", abort, summary, example, environment, why)
     summary = "go on with a rollout that was interrupted; drop what was kept long enough"
-    add_command(commands, "resume", resume, summary, f"{program} resume production", environment, key)
+    add_command(commands, "resume", resume, summary, f"{program} resume production", environment, key, why)
     summary = "show a rollout: steps, weights, both versions' numbers, the verdict"
     add_command(
         commands,
@@ -208,22 +219,5 @@ class _Duration(click.ParamType[int]):
         return int(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[parts[2]]
 
 
-class _End(click.ParamType[datetime]):
-    name = "end"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        if parts := re.fullmatch(r"(\d{1,6})([mhd])", value):
-            return datetime.now(UTC) + int(parts[1]) * _UNITS[parts[2]]
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time; allowed: such as 4h, 2d or 2026-10-09T14:00Z", param, ctx)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-_END = _End()
 _STEPS = _Steps()
 _DURATION = _Duration()

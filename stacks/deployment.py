@@ -1,6 +1,6 @@
 """ModelDeployment: deploy a model version, look after it, and take it back."""
 
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.history import Deployment, Intent, message_for
 from stacks.model_deployment import ModelDeploymentConfig
+from stacks.recorded_actors import known_actors
 from stacks.requirements import BreakGlassRequest
 from stacks.rollout.rollouts import Rollouts
 from stacks.rollout.state import require_no_rollout
@@ -68,7 +69,7 @@ class ModelDeployment:
         """Returns how an environment serves a model version.
 
         Args:
-            model_id: a model version in the registry, by id, `name@alias` or `name:number`; looked up by the deploy.
+            model_id: a model version in the registry, by any of its names; looked up by the deploy.
             environment: the environment it is for.
             deployment_name: names the endpoint and everything of it; the template's when not given.
             template: a deployment template; the one in `config/deployment_templates/` when not given.
@@ -106,6 +107,7 @@ class ModelDeployment:
         config: ModelDeploymentConfig,
         *,
         detail: str = "",
+        reason: str = "",
         auto_rollback: bool = True,
         override_reason: str = "",
         break_glass: BreakGlassRequest | None = None,
@@ -120,6 +122,7 @@ class ModelDeployment:
         Args:
             config: the model version, and how to deploy it.
             detail: added to the message in the stack's history.
+            reason: why it is deployed; recorded in the stack's history and in the audit log.
             auto_rollback: whether a cluster goes back to the version before when this one does not get healthy; on
                 this machine the version before goes on serving anyway.
             override_reason: why it is deployed although it does not pass a gate; recorded in the audit log.
@@ -149,12 +152,13 @@ class ModelDeployment:
         file = self.checks.require_fit(file, model_id, config, break_glass)
         self.require_gates(file, model_id, config, override_reason)
         message = message_for(Intent.DEPLOY, model_id, detail)
+        why = reason or override_reason or (break_glass.reason if break_glass else "")
         return self.converge(
-            file, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout, action=action
+            file, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout, action=action, reason=why
         )
 
     def rollback_deployment(
-        self, environment: DeploymentEnvironment | str, to: str | None = None, at: datetime | None = None
+        self, environment: DeploymentEnvironment | str, to: str | None = None, at: date | None = None, reason: str = ""
     ) -> str:
         """Goes back to a model version that was deployed before; while a candidate is tried, withdraws it.
 
@@ -162,6 +166,7 @@ class ModelDeployment:
             environment: which.
             to: as for `Rollouts.rollback`.
             at: as for `Rollouts.rollback`.
+            reason: why; recorded in the stack's history and in the audit log.
 
         Returns:
             The id of the deployment that runs now; `Rollouts.rollback` tells more.
@@ -169,18 +174,23 @@ class ModelDeployment:
         Raises:
             As for `Rollouts.rollback`.
         """
-        return Rollouts(self).rollback(environment, to, at).deployment.deployment_id
+        return Rollouts(self, reason=reason).rollback(environment, to, at).deployment.deployment_id
 
     def rollback_target(
-        self, environment: DeploymentEnvironment, to: str | None = None, at: datetime | None = None
+        self, environment: DeploymentEnvironment, to: str | None = None, at: date | None = None
     ) -> tuple[Deployment, str]:
         """Returns the present deployment, and the model version that a rollback deploys.
 
         Raises:
             UnknownDeployment: nothing is deployed.
-            NoPriorVersion: as for `Rollouts.rollback`.
+            NoPriorVersion, SeveralDeployments, ModelNotFound: as for `Rollouts.rollback`.
         """
-        return rollback_target(self.list_deployments(environment), environment, to, at)
+        from model_store.registry.aliases import Aliases
+
+        wanted = Aliases(self.registry).resolve(to) if to is not None else None
+        found = self.list_deployments(environment)
+        history = found if at is None else known_actors(found, lambda: self.registry)
+        return rollback_target(history, environment, wanted, at)
 
     def check_deployment_health(self, deployment_id: str, api_key_file: Path | None = None) -> HealthReport:
         """Checks a deployment's process, API, model and resources, and asks its endpoint some golden rows.
@@ -225,13 +235,17 @@ class ModelDeployment:
         """The config that the last successful update was made with; empty when there was none."""
         return self._history.last_config(environment)
 
-    def destroy(self, environment: DeploymentEnvironment | str) -> bool:
+    def destroy(self, environment: DeploymentEnvironment | str, reason: str = "") -> bool:
         """Stops the endpoint and deletes what the stack holds; registry and history stay.
+
+        Args:
+            environment: which.
+            reason: why; recorded in the stack's history and in the audit log.
 
         Returns:
             Whether there was anything to delete.
         """
-        return self._updates.destroy(DeploymentEnvironment.named(environment))
+        return self._updates.destroy(DeploymentEnvironment.named(environment), reason)
 
     def unlock(self, environment: DeploymentEnvironment | str) -> int:
         """Removes what dead runs left in the environment's state: locks, and creations they had begun.
@@ -258,20 +272,10 @@ class ModelDeployment:
         self.checks.require_gates(file, model_id, config, override_reason)
 
     def converge(
-        self,
-        file: StackFile,
-        model_id: str,
-        config: DeploymentConfig,
-        message: str,
-        *,
-        auto_rollback: bool = False,
-        rollout: RolloutConfig | None = None,
-        action: str = "deploy",
+        self, file: StackFile, model_id: str, config: DeploymentConfig, message: str, **options: Any
     ) -> DeployOutcome:
         """Writes a stack's config and brings the stack to it; arguments and errors are those of `DeploymentUpdates`."""
-        return self._updates.converge(
-            file, model_id, config, message, auto_rollback=auto_rollback, rollout=rollout, action=action
-        )
+        return self._updates.converge(file, model_id, config, message, **options)
 
 
 def _require_environment(config: DeploymentConfig, wanted: DeploymentEnvironment, path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.deployment_config import DeploymentConfig
 from stacks.checks.alerts import Alert, evaluate, measured
-from stacks.checks.gates import image_versions, require_gates, with_proofs
+from stacks.checks.gates import gate_results, image_versions, require_gates, with_proofs
 from stacks.checks.golden import NAME as GOLDEN_ROWS
 from stacks.checks.golden import ask_golden_rows, choose_rows
 from stacks.checks.health import REQUIREMENTS, Check, HealthReport, check_health
@@ -80,6 +80,7 @@ class DeploymentChecks:
         """
         from model_store.errors import ModelNotFound
         from model_store.persistence import library_versions
+        from model_store.registry.audit import GATES
 
         registry = self._registry()
         try:
@@ -91,14 +92,17 @@ class DeploymentChecks:
         problem = signature_problem(registry, model_id, file.environment, file.config)
         try:
             candidate = with_proofs(registry.get_metadata(model_id), registry.state(model_id), installed)
+            results = gate_results(candidate, deployed, config.gates, installed, problem)
+            told: dict[str, Any] = {"environment": str(file.environment), "gates": results, "requires": config.requires}
             require_gates(candidate, deployed, config.gates, installed, problem)
+            registry.audit.append(GATES, model_id, **told, outcome="passed")
         except GatesFailed as refusal:
             if not override_reason:
-                told = {"environment": str(file.environment), "attempted": "deploy"}
-                registry.audit.append("refused", model_id, str(refusal)[:2000], **told)
+                registry.audit.append("refused", model_id, str(refusal)[:2000], **told, attempted="deploy")
                 raise
             detail = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
-            registry.audit.append("force", model_id, override_reason, environment=str(file.environment), gates=detail)
+            told = {**told, "gates": detail, "results": results}
+            registry.audit.append("force", model_id, override_reason, **told)
             self._log(f"deploying although {detail}: {override_reason}")
 
     def health(self, deployment: Deployment, api_key_file: Path | None = None) -> HealthReport:

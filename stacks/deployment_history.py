@@ -1,13 +1,15 @@
 """The deployments of a checkout's stacks, read from the engine's update histories."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacks.engine.workspace import existing_environments, select_stack
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import UnknownDeployment
-from stacks.history import Deployment, current_deployment, deployments, parse_config, rollback_version
+from stacks.errors import NoPriorVersion, UnknownDeployment
+from stacks.history import Deployment, current_deployment, deployments, parse_config, prior_versions
+from stacks.periods import require_served, several_deployments
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -72,7 +74,10 @@ def list_updates(stack: "Stack") -> list[Any]:
 
 
 def rollback_target(
-    history: list[Deployment], environment: DeploymentEnvironment, to: str | None = None, at: datetime | None = None
+    history: list[Deployment],
+    environment: DeploymentEnvironment,
+    to: str | None = None,
+    at: date | None = None,
 ) -> tuple[Deployment, str]:
     """Returns the present deployment, and the model version that a rollback deploys.
 
@@ -80,11 +85,51 @@ def rollback_target(
         history: the environment's deployments, newest first.
         environment: for messages.
         to: a model version.
-        at: a moment; the version that was deployed then.
+        at: a time, or a day in UTC; the version that served then.
 
     Raises:
         UnknownDeployment: nothing is deployed.
-        NoPriorVersion: nothing else was deployed, `to` never was, or nothing was at that time.
+        NoPriorVersion: nothing else was deployed, `to` never was, or nothing served at that time.
+        SeveralDeployments: several versions served on that day.
     """
     current = current_deployment(history, environment)
     return current, rollback_version(history, current, to, at)
+
+
+def rollback_version(
+    history: Sequence[Deployment], current: Deployment, to: str | None = None, at: date | None = None
+) -> str:
+    """Returns the model version that a rollback deploys: the prior one, or the requested one.
+
+    Args:
+        history: deployments, newest first.
+        current: the current deployment.
+        to: the requested model version.
+        at: a time, or a day in UTC; selects the version that served then.
+
+    Raises:
+        NoPriorVersion: there is no prior version, `to` was never deployed, or nothing served at `at`.
+        SeveralDeployments: several versions served on the day `at`; names each with the option that chooses it.
+    """
+    if at is not None:
+        return _version_at(history, current.environment, at)
+    if to is None:
+        prior = prior_versions(history)
+        if not prior:
+            raise NoPriorVersion(
+                f"there is no version before {current.model_id} in {current.environment}; nothing was changed"
+            )
+        return prior[0]
+    if all(deployment.model_id != to for deployment in history):
+        raise NoPriorVersion(
+            f"{to} was never deployed in {current.environment}; deploy it instead, or roll back to one of: "
+            + ", ".join(dict.fromkeys(item.model_id for item in history))
+        )
+    return to
+
+
+def _version_at(history: Sequence[Deployment], environment: str, at: date) -> str:
+    served = require_served(history, environment, at)
+    if len({item.model_id for item in served}) > 1:
+        raise several_deployments(served, environment, at)
+    return served[0].model_id

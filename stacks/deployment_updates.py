@@ -17,6 +17,7 @@ from stacks.engine.workspace import select_stack
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed
 from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
+from stacks.provenance import with_provenance
 from stacks.records import DeploymentRecord
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class DeploymentUpdates:
         auto_rollback: bool = False,
         rollout: RolloutConfig | None = None,
         action: str = "deploy",
+        reason: str = "",
     ) -> DeployOutcome:
         """Writes the stack's config and brings the stack to it; the audit log has a record before and one after.
 
@@ -72,6 +74,7 @@ class DeploymentUpdates:
             auto_rollback: whether a cluster goes back to the version before when this one does not get healthy.
             rollout: what the other slot holds, and its weight; as it is when not given.
             action: what the audit log calls it, such as `rollback`.
+            reason: why, in a person's words; for the stack's history and the audit log.
 
         Raises:
             AccessDenied: the actor's role does not allow it; nothing was looked at.
@@ -84,7 +87,7 @@ class DeploymentUpdates:
         """
         environment, registry = file.environment, self._registry()
         registry.require_right(action, model_id, environment=str(environment), intent=message)
-        record = DeploymentRecord(registry, action, environment, model_id, message)
+        record = DeploymentRecord(registry, action, environment, model_id, message, reason)
         with record.refusals():
             for version in filter(None, (model_id, rollout.other if rollout else "")):
                 registry.verify_artifact(version)
@@ -95,35 +98,38 @@ class DeploymentUpdates:
             stack = select_stack(self._checkout, environment)
             try:
                 with record.recorded(), file.changed(model_id, config, rollout) as changed:
-                    result = run_up(stack, environment, message, self._log)
+                    result = run_up(stack, environment, with_provenance(message, reason, registry.actor), self._log)
                     require_live_objects_match(changed, config, result.outputs)
             except DeploymentFailed as error:
-                reason = f"{error}{pod_problems(file, config)}"
-                before = file.model_version
+                before, cause = file.model_version, f"{error}{pod_problems(file, config)}"
                 if not auto_rollback or before in ("", model_id) or not file.in_cluster:
-                    raise DeploymentFailed(reason) from None
+                    raise DeploymentFailed(cause) from None
                 self._go_back(stack, file, model_id)
-                raise DeploymentFailed(f"{reason}; {environment} went back to {before}") from None
+                raise DeploymentFailed(f"{cause}; {environment} went back to {before}") from None
             current = current_deployment(deployments(environment, list_updates(stack)), environment)
-            outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
-        if outcome.changed:
-            record.deployed(current.deployment_id, current.break_glass_reason)
+        if result.changed:
+            record.deployed(current.deployment_id, current.break_glass_reason, current.commit, current.run)
         else:
             record.unchanged()
-        return outcome
+        return DeployOutcome(current, result.changed, result.changes, result.outputs)
 
     def _go_back(self, stack: "Stack", file: StackFile, model_id: str) -> None:
         """Brings a cluster back to the version before one that did not get healthy."""
         before, environment = file.model_version, file.environment
         self._log(f"{model_id} did not get healthy; going back to {before}")
-        message = message_for(Intent.ROLLBACK, before, f"{model_id} did not get healthy")
-        record = DeploymentRecord(self._registry(), "rollback", environment, before, message)
+        message, registry = message_for(Intent.ROLLBACK, before, f"{model_id} did not get healthy"), self._registry()
+        reason = f"{model_id} did not get healthy"
+        record = DeploymentRecord(registry, "rollback", environment, before, message, reason)
         with record.recorded():
-            run_up(stack, environment, message, self._log)
+            run_up(stack, environment, with_provenance(message, reason, registry.actor), self._log)
         record.done()
 
-    def destroy(self, environment: DeploymentEnvironment) -> bool:
+    def destroy(self, environment: DeploymentEnvironment, reason: str = "") -> bool:
         """Stops the endpoint and deletes what the stack holds; registry and history stay.
+
+        Args:
+            environment: which.
+            reason: why; for the audit log and the stack's history.
 
         Returns:
             Whether there was anything to delete.
@@ -139,11 +145,10 @@ class DeploymentUpdates:
                 return False
             registry, model_id = self._registry(), StackFile.read(self._checkout, environment).model_version
             registry.require_right("destroy", model_id, environment=str(environment))
-            record = DeploymentRecord(
-                registry, "destroy", environment, model_id, "stop the endpoint and destroy the stack"
-            )
+            message = "stop the endpoint and destroy the stack"
+            record = DeploymentRecord(registry, "destroy", environment, model_id, message, reason)
             with record.recorded():
-                run_destroy(stack, self._log)
+                run_destroy(stack, with_provenance(message, reason, registry.actor), self._log)
             record.done()
             registry.record_end(str(environment))
         return True

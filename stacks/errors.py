@@ -30,6 +30,12 @@ class NoPriorVersion(StacksError):
     exit_code = exit_codes.NO_PRIOR_VERSION
 
 
+class SeveralDeployments(StacksError):
+    """Several model versions served on the day that was named; a time chooses one."""
+
+    exit_code = exit_codes.INVALID_INPUT
+
+
 class StackBusy(StacksError):
     """Somebody else is changing the stack now."""
 

@@ -2,15 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from conventions.config_keys import BREAK_GLASS, DEPLOYMENT, MODEL_VERSION, ROLLOUT
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import NoPriorVersion, UnknownDeployment
+from stacks.errors import UnknownDeployment
+from stacks.provenance import Provenance, commit_of, read_message, read_run
 
 _MESSAGE = re.compile(r"^(?P<intent>deploy|rollback|rollout) (?P<model_id>\S+)")
 
@@ -48,6 +49,16 @@ class Deployment:
     """The model version that was tried beside it; empty when none was."""
     candidate_weight: int = 0
     """Percent of the requests that the candidate answered."""
+    until: str = ""
+    """When the next deployment, or the end of the stack, followed: RFC 3339, UTC; empty while it serves."""
+    actor: str = ""
+    """Who made it; empty where neither the stack's history nor the audit log tells."""
+    reason: str = ""
+    """Why: `--reason` of the command, `--message` of a plain `pulumi up`."""
+    commit: str = ""
+    """The commit that was checked out; empty outside of a Git repository."""
+    run: str = ""
+    """The pipeline run: its address, or its system and number; empty where a person ran the command."""
     break_glass: Mapping[str, Any] = field(default_factory=dict)
     """Why it was made although the version lacks something: `missing`, `reason`, `by`, `until`; empty otherwise."""
 
@@ -79,24 +90,18 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
         if update.result != "succeeded":
             continue
         if update.kind == "destroy":
+            if running:
+                found[-1] = replace(found[-1], until=_rfc3339(_utc(update.end_time or update.start_time)))
             running = False
         elif update.kind == "update" and _changes(update) and _value(update, MODEL_VERSION):
-            found.append(_deployment(environment, update, number))
+            following = _deployment(environment, update, number)
+            if running:
+                found[-1] = replace(found[-1], until=following.finished_at)
+            found.append(following)
             running = True
     if running:
-        found[-1] = _mark_current(found[-1])
+        found[-1] = replace(found[-1], current=True)
     return found[::-1]
-
-
-def deployment_at(history: Iterable[Deployment], moment: datetime) -> Deployment | None:
-    """Returns the deployment at a moment; None before the first one.
-
-    Args:
-        history: deployments, newest first.
-        moment: with a time zone; UTC when it has none.
-    """
-    wanted = _rfc3339(_utc(moment).replace(microsecond=0))
-    return next((item for item in history if item.finished_at <= wanted), None)
 
 
 def current_deployment(history: Iterable[Deployment], environment: DeploymentEnvironment) -> Deployment:
@@ -112,42 +117,6 @@ def current_deployment(history: Iterable[Deployment], environment: DeploymentEnv
         f"nothing is deployed in {environment}; deploy a model version first: "
         f"python scripts/deploy_model.py deploy MODEL_ID {environment}"
     )
-
-
-def rollback_version(
-    history: Sequence[Deployment], current: Deployment, to: str | None = None, at: datetime | None = None
-) -> str:
-    """Returns the model version that a rollback deploys: the prior one, or the requested one.
-
-    Args:
-        history: deployments, newest first.
-        current: the current deployment.
-        to: the requested model version.
-        at: a time; selects the version deployed at that time.
-
-    Raises:
-        NoPriorVersion: there is no prior version, `to` was never deployed, or nothing was deployed at `at`.
-    """
-    if at is not None:
-        then = deployment_at(history, at)
-        if then is None:
-            raise NoPriorVersion(
-                f"nothing was deployed in {current.environment} at {at.isoformat()}; nothing was changed"
-            )
-        return then.model_id
-    if to is None:
-        prior = prior_versions(history)
-        if not prior:
-            raise NoPriorVersion(
-                f"there is no version before {current.model_id} in {current.environment}; nothing was changed"
-            )
-        return prior[0]
-    if all(deployment.model_id != to for deployment in history):
-        raise NoPriorVersion(
-            f"{to} was never deployed in {current.environment}; deploy it instead, or roll back to one of: "
-            + ", ".join(dict.fromkeys(item.model_id for item in history))
-        )
-    return to
 
 
 def prior_versions(history: Iterable[Deployment]) -> list[str]:
@@ -183,6 +152,7 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
     config = _parsed(_value(update, DEPLOYMENT))
     marked = _MESSAGE.match(update.message or "")
     intent = Intent(marked["intent"]) if marked and marked["model_id"] == model_id else Intent.UP
+    message, told = _told(update, intent)
     rollout = _parsed(_value(update, ROLLOUT))
     name = config.get("deployment_name", "unnamed")
     return Deployment(
@@ -193,13 +163,25 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
         finished_at=_rfc3339(_utc(update.end_time or update.start_time)),
         update=number,
         intent=intent,
-        message=update.message or "",
+        message=message,
         api_endpoint=config.get("api_endpoint", ""),
         current=False,
         candidate=str(rollout.get("candidate", "")),
         candidate_weight=int(rollout.get("weight", 0)),
+        actor=told.actor,
+        reason=told.reason,
+        commit=told.commit,
+        run=told.run,
         break_glass=_parsed(_value(update, BREAK_GLASS)),
     )
+
+
+def _told(update: Any, intent: Intent) -> tuple[str, Provenance]:
+    """The update's message, and who made it why, from which commit and in which run."""
+    message, told = read_message(update.message or "")
+    environment = getattr(update, "environment", None) or {}
+    reason = " ".join(message.split()) if intent is Intent.UP else told.reason
+    return message, replace(told, reason=reason, commit=commit_of(environment), run=read_run(environment))
 
 
 def parse_config(update: Any) -> dict[str, Any]:
@@ -209,10 +191,6 @@ def parse_config(update: Any) -> dict[str, Any]:
         for key, entry in sorted(update.config.items())
         if not entry.secret
     }
-
-
-def _mark_current(deployment: Deployment) -> Deployment:
-    return Deployment(**{**asdict(deployment), "current": True})
 
 
 def _changes(update: Any) -> bool:

@@ -14,7 +14,7 @@ class ModelDeploymentConfig(DeploymentConfig):
     """A model version, and how an environment serves it."""
 
     model_id: str
-    """The model version: its id, `name@alias` or `name:number`."""
+    """The model version: its id, `name@alias`, `name:number` or `name:latest`."""
 
     @classmethod
     def of(cls, model_id: str, deployment: DeploymentConfig) -> "ModelDeploymentConfig":

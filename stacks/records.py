@@ -21,6 +21,7 @@ class DeploymentRecord:
         environment: that changes.
         model_id: the version that serves afterwards.
         intent: in the words of the stack's history.
+        reason: why, in a person's words; may be empty.
     """
 
     def __init__(
@@ -30,16 +31,24 @@ class DeploymentRecord:
         environment: DeploymentEnvironment,
         model_id: str,
         intent: str,
+        reason: str = "",
     ) -> None:
-        self._registry, self.action, self.model_id = registry, action, model_id
+        self._registry, self.action, self.model_id, self._reason = registry, action, model_id, reason
         self._fields = {"environment": str(environment), "intent": intent}
 
     def unchanged(self) -> None:
         """Records that there was nothing to do."""
-        self._registry.audit.append(self.action, self.model_id, **self._fields, outcome="unchanged")
+        self._registry.audit.append(self.action, self.model_id, self._reason, **self._fields, outcome="unchanged")
 
-    def deployed(self, deployment_id: str, break_glass: str = "") -> None:
-        """Records the deployment in the audit log and in the version's state; `break_glass` is its reason, if any."""
+    def deployed(self, deployment_id: str, break_glass: str = "", commit: str = "", run: str = "") -> None:
+        """Records the deployment in the audit log and in the version's state.
+
+        Args:
+            deployment_id: of the deployment.
+            break_glass: why the version serves although it lacks something; empty when it lacks nothing.
+            commit: the commit that was checked out.
+            run: the pipeline run.
+        """
         self._registry.record_deployment(
             self.model_id,
             environment=self._fields["environment"],
@@ -47,11 +56,14 @@ class DeploymentRecord:
             action=self.action,
             intent=self._fields["intent"],
             break_glass=break_glass,
+            reason=self._reason,
+            commit=commit,
+            run=run,
         )
 
     def done(self) -> None:
         """Records that the change was made."""
-        self._registry.audit.append(self.action, self.model_id, **self._fields, outcome="succeeded")
+        self._registry.audit.append(self.action, self.model_id, self._reason, **self._fields, outcome="succeeded")
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -60,7 +72,7 @@ class DeploymentRecord:
         Raises:
             StorageFailed: the first record cannot be written; the block does not run.
         """
-        self._registry.audit.append(self.action, self.model_id, **self._fields)
+        self._registry.audit.append(self.action, self.model_id, self._reason, **self._fields)
         try:
             yield
         except BaseException as error:

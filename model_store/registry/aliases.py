@@ -11,13 +11,18 @@ from typing import Any
 from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.layout import json_bytes, now
-from model_store.registry.manifest import is_model_name
+from model_store.registry.manifest import is_model_id, is_model_name
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases, require_writable
 from model_store.registry.unfinished import is_being_removed
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+LATEST = "latest"
+"""Stands for the highest number of a model: `name:latest`."""
+_BUNDLE = ".bundle"
+_MLFLOW = re.compile(r"models:/+(?P<name>[^/@]+)(?:/(?P<number>[^/@]+)|@(?P<alias>[^/@]+))")
+_SHOWN = 10
 
 
 class Aliases:
@@ -105,11 +110,17 @@ class Aliases:
         return sorted(top.removesuffix(".json") for top in tops)
 
     def resolve(self, reference: str) -> str:
-        """The model id that a reference means: a model id, `name@alias`, or `name:number`.
+        """The model id that a name of a version means.
+
+        Args:
+            reference: a model id, `name@alias`, `name:number` or `name:latest` (the highest number); the file name of
+                an exported bundle, with or without its directory; or MLflow's form of these,
+                `models:/name/number`, `models:/name/latest` and `models:/name@alias`.
 
         Raises:
             ModelNotFound: it means nothing here.
         """
+        reference = _plain(reference)
         name, at, alias = reference.partition("@")
         if at:
             if found := self.of(name).get(alias):
@@ -117,12 +128,22 @@ class Aliases:
             raise ModelNotFound(f"{name} has no alias {alias!r}; it has: {', '.join(self.of(name)) or 'none'}")
         name, colon, number = reference.partition(":")
         if not colon:
+            if is_model_name(name) and not is_model_id(name) and self._registry.list_models(name=name):
+                raise ModelNotFound(
+                    f"{name!r} is a model, not a version of it; name one by its id, {name}:NUMBER, {name}:{LATEST} or "
+                    f"{name}@ALIAS"
+                )
             return reference
-        if _NUMBER.fullmatch(number):
-            for metadata in self._registry.list_models(name=name):
-                if metadata.version == int(number):
-                    return metadata.model_id
-        raise ModelNotFound(f"{name} has no version {number}")
+        return self._numbered(name, number)
+
+    def _numbered(self, name: str, number: str) -> str:
+        numbers = {metadata.version: metadata.model_id for metadata in self._registry.list_models(name=name)}
+        if number == LATEST and numbers:
+            return numbers[max(numbers)]
+        if _NUMBER.fullmatch(number) and int(number) in numbers:
+            return numbers[int(number)]
+        has = ", ".join(str(each) for each in sorted(numbers)[-_SHOWN:]) or "none"
+        raise ModelNotFound(f"{name} has no version {number}; it has: {'…, ' if len(numbers) > _SHOWN else ''}{has}")
 
     def _change(self, model_name: str, alias: str, model_id: str | None, reason: str) -> None:
         before, entries = self._read(model_name)
@@ -146,6 +167,14 @@ class Aliases:
             raise UnreadableModel(f"{_key(model_name)} is not JSON") from None
         except UnreadableModel as error:
             raise UnreadableModel(f"{_key(model_name)}: {error}") from None
+
+
+def _plain(reference: str) -> str:
+    """A name of a version without what an export or MLflow puts around it."""
+    if found := _MLFLOW.fullmatch(reference):
+        return f"{found['name']}@{found['alias']}" if found["alias"] else f"{found['name']}:{found['number']}"
+    last = reference.rpartition("/")[2].removesuffix(_BUNDLE)
+    return last if reference.endswith(_BUNDLE) and is_model_id(last) else reference
 
 
 def _key(model_name: str) -> str:

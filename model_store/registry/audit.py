@@ -32,6 +32,10 @@ _RECORD = re.compile(r"audit/[0-9]{6}/[0-9]{9}\.json")
 _HEAD = re.compile(r"([0-9]{1,12}):([0-9a-f]{64})")
 REFUSED = "refused"
 """The action of a record that tells of something that was not allowed."""
+UPDATE = "up"
+"""The action of a record that tells of a plain `pulumi up`."""
+GATES = "gates"
+"""The action of a record that tells which gates a version passed before it was deployed."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,15 @@ class AuditLog:
             return _digest(self._storage.read(_key(1)))
         except ModelNotFound:
             return ""
+
+    def record(self, sequence: int) -> AuditRecord:
+        """One record by its number, without the chain before it.
+
+        Raises:
+            ModelNotFound: the log has no such record.
+            ChecksumMismatch, UnreadableModel: it is not the record that was written.
+        """
+        return parse_record(_key(sequence), self._storage.read(_key(sequence)))
 
     def hinted(self) -> int:
         """The number of the last record by the hint `audit/head`; 0 when there is no hint, or none that can be read."""

@@ -72,6 +72,8 @@ class DecidingReader(ActingReader):
         action: str = "deploy",
         intent: str = "",
         break_glass: str = "",
+        reason: str = "",
+        **told: str,
     ) -> None:
         """Records that a model version serves in an environment, in place of the one before.
 
@@ -84,6 +86,8 @@ class DecidingReader(ActingReader):
             action: `deploy`, `rollback`, `promote` and so on.
             intent: what the deployment was for, in the words of the stack's history.
             break_glass: the reason, where the version lacks what the environment requires.
+            reason: why it is deployed.
+            **told: more of the audit record, such as `commit` and `run`; empty texts are left out.
 
         Raises:
             AccessDenied: the actor's role does not allow it.
@@ -93,8 +97,9 @@ class DecidingReader(ActingReader):
         """
         self.require_right(action, model_id, environment=environment)
         self.get_metadata(model_id)
-        told = {"environment": environment, "deployment_id": deployment_id, "outcome": "succeeded"}
-        self.audit.append(action, model_id, **told, **({"intent": intent} if intent else {}))
+        more = {name: value for name, value in {"intent": intent, **told}.items() if value}
+        more = {**more, "environment": environment, "deployment_id": deployment_id, "outcome": "succeeded"}
+        self.audit.append(action, model_id, reason, **more)
         serving.begin_serving(self, model_id, environment, deployment_id, break_glass)
 
     def record_end(self, environment: str) -> None:

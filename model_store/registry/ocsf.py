@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from model_store.errors import UnreadableModel
-from model_store.registry.audit import REFUSED, AuditRecord
+from model_store.registry.audit import GATES, REFUSED, UPDATE, AuditRecord
 
 OCSF_VERSION = "1.1.0"
 _CLASS_UID, _CATEGORY_UID = 6003, 6
@@ -31,6 +31,8 @@ _ACTIVITIES = {
     "approve": _UPDATE,
     "rotate-key": _UPDATE,
     "access": _UPDATE,
+    UPDATE: _UPDATE,
+    GATES: _READ,
     "deploy": _UPDATE,
     "rollback": _UPDATE,
     "canary": _UPDATE,

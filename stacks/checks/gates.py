@@ -46,6 +46,40 @@ def failed_gates(
     return found
 
 
+def gate_results(
+    candidate: "ModelMetadata",
+    deployed: "ModelMetadata | None",
+    gates: GatesConfig,
+    installed: Mapping[str, str],
+    unsigned: str = "",
+) -> list[dict[str, object]]:
+    """Each gate with its result, for the audit log: `name`, `passed` and `detail`; arguments as for `failed_gates`."""
+    failed = failed_gates(candidate, deployed, gates, installed, unsigned)
+    found: list[dict[str, object]] = [{"name": each.name, "passed": False, "detail": each.detail} for each in failed]
+    other = deployed if deployed is not None and deployed.model_id != candidate.model_id else None
+    names = {each.name for each in failed}
+    for name, floor in sorted(gates.metric_floors.items()):
+        value = candidate.performance_metrics.get(name)
+        if value is not None and value >= floor:
+            found.append(_passed("metric floor", f"{name} is {value:g}, at least {floor:g} is asked for"))
+    if other is not None and gates.allowed_loss and "metric loss" not in names:
+        compared = ", ".join(sorted(gates.allowed_loss))
+        found.append(_passed("metric loss", f"{compared}: within what is allowed below {other.model_id}"))
+    if other is not None and gates.same_features and "feature schema" not in names:
+        found.append(
+            _passed("feature schema", f"takes the {len(candidate.feature_names)} features of {other.model_id}")
+        )
+    if "signature" not in names:
+        found.append(_passed("signature", "as the stack's signing policy asks"))
+    if "dependency versions" not in names:
+        found.append(_passed("dependency versions", "loads under the libraries that serve it"))
+    return found
+
+
+def _passed(name: str, detail: str) -> dict[str, object]:
+    return {"name": name, "passed": True, "detail": detail}
+
+
 def require_gates(
     candidate: "ModelMetadata",
     deployed: "ModelMetadata | None",

@@ -64,8 +64,13 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, log
     return UpResult(changes, {name: output.value for name, output in result.outputs.items()})
 
 
-def run_destroy(stack: "Stack", log: Log) -> None:
+def run_destroy(stack: "Stack", message: str, log: Log) -> None:
     """Deletes everything in the stack; its history stays.
+
+    Args:
+        stack: the selected stack.
+        message: recorded in the history.
+        log: told each line of the engine's progress.
 
     Raises:
         DeploymentFailed: the engine failed; the message is the reason it gave.
@@ -77,6 +82,7 @@ def run_destroy(stack: "Stack", log: Log) -> None:
         stack.destroy(
             # The registry, its key and its log outlive the endpoint.
             exclude_protected=True,
+            message=message,
             on_output=log,
             on_event=lambda event: _collect(event, diagnostics),
             color="never",

@@ -1,6 +1,6 @@
 """The interface through which rollouts change the stacks; `ModelDeployment` implements it."""
 
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +34,7 @@ class Deployer(Protocol):
         self,
         config: ModelDeploymentConfig,
         *,
+        reason: str = "",
         override_reason: str = "",
         break_glass: BreakGlassRequest | None = None,
         rollout: RolloutConfig | None = None,
@@ -50,6 +51,7 @@ class Deployer(Protocol):
         *,
         rollout: RolloutConfig | None = None,
         action: str = "deploy",
+        reason: str = "",
     ) -> DeployOutcome:
         """Writes a stack's config and brings the stack to it."""
 
@@ -57,7 +59,7 @@ class Deployer(Protocol):
         """Refuses a model version that does not pass the environment's gates."""
 
     def rollback_target(
-        self, environment: DeploymentEnvironment, to: str | None = None, at: datetime | None = None
+        self, environment: DeploymentEnvironment, to: str | None = None, at: date | None = None
     ) -> tuple[Deployment, str]:
         """Returns the present deployment, and the model version to go back to."""
 

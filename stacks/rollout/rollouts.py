@@ -12,7 +12,7 @@ history, and `resume` goes on from there.
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from stacks.deployment_updates import DeployOutcome
 from stacks.engine.cluster_state import wait_for_capacity
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import CandidateWithdrawn, DeploymentFailed, RolloutUndecided
+from stacks.errors import CandidateWithdrawn, RolloutUndecided
 from stacks.history import Intent, message_for
 from stacks.model_deployment import ModelDeploymentConfig
 from stacks.requirements import BreakGlassRequest
@@ -30,6 +30,7 @@ from stacks.rollout.checks import Decision
 from stacks.rollout.deployer import Deployer
 from stacks.rollout.observer import RolloutObserver
 from stacks.rollout.state import RolloutStatus, require_no_rollout, require_rollout
+from stacks.rollout.steps import Steps
 
 _POLL_SECONDS = 1.0
 _ACTIONS = {"canary": "canary", "blue_green": "blue-green"}
@@ -45,10 +46,13 @@ class Rollouts:
         api_key_file: file with an API key that has the scope `admin`; without one, drift and accuracy of processes of
             this machine are not known.
         watch: told the rollout's status at every look.
+        reason: why, in a person's words; recorded with every step in the stack's history and in the audit log.
     """
 
-    def __init__(self, deployments: Deployer, api_key_file: Path | None = None, watch: Watch | None = None) -> None:
-        self._deployments = deployments
+    def __init__(
+        self, deployments: Deployer, api_key_file: Path | None = None, watch: Watch | None = None, reason: str = ""
+    ) -> None:
+        self._deployments, self._steps = deployments, Steps(deployments, reason)
         self._log = deployments.log
         self._observer = RolloutObserver(deployments, api_key_file or deployments.checkout / ".secrets" / "api_key")
         self._watch = watch or (lambda _status: None)
@@ -100,12 +104,17 @@ class Rollouts:
             kept = now if wanted.has_two_slots else wanted
             first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until)
             return self._deployments.deploy(
-                config, override_reason=override_reason, break_glass=break_glass, rollout=first, action=action
+                config,
+                reason=self._steps.reason,
+                override_reason=override_reason,
+                break_glass=break_glass,
+                rollout=first,
+                action=action,
             )
         file = self._deployments.checks.require_fit(file, model_id, config, break_glass)
         self._deployments.require_gates(file, model_id, config, override_reason)
         candidate = replace(wanted, candidate=model_id, shadow=shadow)
-        _change(self._deployments, file, config, candidate, f"candidate {model_id} beside it", action)
+        self._steps.change(file, config, candidate, f"candidate {model_id} beside it", action)
         return self._drive(file.environment, config)
 
     def resume(self, environment: DeploymentEnvironment | str) -> DeployOutcome | None:
@@ -124,14 +133,14 @@ class Rollouts:
         rollout, config = file.rollout(), file.deployment()
         outcome = None
         if self._observer.interrupted(file):
-            message = message_for(Intent.ROLLOUT, file.model_version, "resumed")
             stable = file.model_version
-            outcome = self._deployments.converge(file, stable, config, message, rollout=rollout, action="resume")
+            message = message_for(Intent.ROLLOUT, stable, "resumed")
+            outcome = self._steps.converge(file, stable, config, message, rollout=rollout, action="resume")
         if rollout.candidate:
             return self._drive(environment, config)
         if rollout.kept and datetime.fromisoformat(rollout.kept_until) <= datetime.now(UTC):
             empty = replace(rollout, kept="", kept_until="")
-            return _change(self._deployments, file, config, empty, f"{rollout.kept} is kept no more", "resume")
+            return self._steps.change(file, config, empty, f"{rollout.kept} is kept no more", "resume")
         return outcome
 
     def promote(self, environment: DeploymentEnvironment | str) -> DeployOutcome:
@@ -161,7 +170,7 @@ class Rollouts:
         self._deployments.unlock(file.environment)
         config = file.deployment()
         detail = f"{rollout.candidate} withdrawn: {reason}"
-        outcome = _change(self._deployments, file, config, _without_candidate(rollout), detail, "abort")
+        outcome = self._steps.change(file, config, _without_candidate(rollout), detail, "abort", reason)
         _stop_orphaned_process(file, self._deployments.checkout, f"{config.deployment_name}-{rollout.other_slot}")
         return outcome
 
@@ -169,7 +178,7 @@ class Rollouts:
         self,
         environment: DeploymentEnvironment | str,
         to: str | None = None,
-        at: datetime | None = None,
+        at: date | None = None,
         break_glass: BreakGlassRequest | None = None,
     ) -> DeployOutcome:
         """Goes back to a model version that was deployed before; it is ready before it has traffic.
@@ -180,13 +189,14 @@ class Rollouts:
 
         Args:
             environment: which.
-            to: a model version.
-            at: to the one that was deployed then.
+            to: a model version, by any of its names.
+            at: a time, or a day in UTC: to the version that served then.
             break_glass: as for `ModelDeployment.deploy`, where its approval was withdrawn or it is archived.
 
         Raises:
             RolloutInProgress: another version than the stable one is asked for while a candidate is tried.
-            NoPriorVersion: nothing else was deployed, `to` never was, or nothing was at that time.
+            NoPriorVersion: nothing else was deployed, `to` never was, or nothing served at that time.
+            SeveralDeployments: several versions served on that day.
             UnknownDeployment: nothing is deployed.
             ModelStoreError, StackBusy, StackLocked, DeploymentFailed: as for `ModelDeployment.deploy`.
         """
@@ -195,21 +205,21 @@ class Rollouts:
         rollout, stable = file.rollout(), file.model_version
         if rollout.candidate:
             if to is None and at is None:
-                return self.abort(file.environment, "rolled back")
+                return self.abort(file.environment, self._steps.reason or "rolled back")
             require_no_rollout(file)
         current, target = self._deployments.rollback_target(file.environment, to, at)
         config = file.deployment()
         file = self._deployments.checks.require_fit(file, target, config, break_glass, way_back=True)
         message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
         if not rollout.has_two_slots or target == stable:
-            return self._deployments.converge(file, target, config, message, action="rollback")
+            return self._steps.converge(file, target, config, message, action="rollback")
         if rollout.kept != target:
             rollout = replace(rollout, candidate=target, kept="", kept_until="")
-            _change(self._deployments, file, config, rollout, f"{target} beside it, to go back to", "rollback")
+            self._steps.change(file, config, rollout, f"{target} beside it, to go back to", "rollback")
             file = self._deployments.stack_file(environment)
         wait_for_capacity(file, config)
         switched = _switched(rollout, stable)
-        return self._deployments.converge(file, target, config, message, rollout=switched, action="rollback")
+        return self._steps.converge(file, target, config, message, rollout=switched, action="rollback")
 
     def status(self, environment: DeploymentEnvironment | str) -> RolloutStatus:
         """Returns the status of the rollout: weights, metrics of both versions, results of the checks.
@@ -229,7 +239,7 @@ class Rollouts:
                 self._wait_for_decision(environment)
                 rollout = replace(rollout, shadow=False)
                 detail = f"{rollout.candidate} no longer in the shadow"
-                _change(self._deployments, file, config, rollout, detail, _ACTIONS[rollout.strategy])
+                self._steps.change(file, config, rollout, detail, _ACTIONS[rollout.strategy])
             elif rollout.strategy == "blue_green":
                 return self._promote(file, config, "switched")
             elif rollout.weight == 0:
@@ -243,7 +253,7 @@ class Rollouts:
 
     def _step(self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, weight: int) -> None:
         detail = f"candidate {rollout.candidate} at {weight} %"
-        _change(self._deployments, file, config, replace(rollout, weight=weight), detail, _ACTIONS[rollout.strategy])
+        self._steps.change(file, config, replace(rollout, weight=weight), detail, _ACTIONS[rollout.strategy])
 
     def _wait_for_decision(self, environment: DeploymentEnvironment) -> None:
         """Waits until the checks have decided about this step.
@@ -277,7 +287,7 @@ class Rollouts:
         rollout, stable = file.rollout(), file.model_version
         message = message_for(Intent.DEPLOY, rollout.candidate, f"{how}, {rollout.strategy}, after {stable}")
         switched = _switched(rollout, stable)
-        return self._deployments.converge(file, rollout.candidate, config, message, rollout=switched, action="promote")
+        return self._steps.converge(file, rollout.candidate, config, message, rollout=switched, action="promote")
 
 
 def with_options(rollout: RolloutConfig, **options: Any) -> RolloutConfig:
@@ -341,19 +351,3 @@ def _require_right(
     """Raises AccessDenied, and records it, before anything is read or changed."""
     told = {"environment": str(DeploymentEnvironment.named(environment))}
     deployments.registry.require_right(action, model_id, **told)
-
-
-def _change(
-    deployments: Deployer, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, detail: str, action: str
-) -> DeployOutcome:
-    """One step beside the stable version; a cluster takes a step that fails back there too."""
-    before, stable = file.rollout(), file.model_version
-    deployments.log(detail)
-    message = message_for(Intent.ROLLOUT, stable, detail)
-    try:
-        return deployments.converge(file, stable, config, message, rollout=rollout, action=action)
-    except DeploymentFailed:
-        if file.in_cluster and rollout.other and rollout.other != before.other:
-            back = message_for(Intent.ROLLOUT, stable, f"{rollout.other} did not get healthy")
-            deployments.converge(file, stable, config, back, rollout=before, action="abort")
-        raise

@@ -40,6 +40,7 @@ class Deployments(ModelDeployment):
         self.history = history[::-1]
         self.steps: list[tuple[str, RolloutConfig | None]] = []
         self.actions: list[str] = []
+        self.reasons: list[str] = []
 
     def list_deployments(self, environment: Any = None) -> list[Deployment]:
         assert environment in (None, DeploymentEnvironment.DEVELOPMENT)
@@ -59,7 +60,9 @@ class Deployments(ModelDeployment):
         auto_rollback: bool = False,
         rollout: RolloutConfig | None = None,
         action: str = "deploy",
+        reason: str = "",
     ) -> DeployOutcome:
+        self.reasons.append(reason)
         self.actions.append(action)
         assert file.environment is DeploymentEnvironment.DEVELOPMENT
         assert not auto_rollback

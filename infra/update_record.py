@@ -1,0 +1,53 @@
+"""The registry's records of a plain `pulumi up`: who changes the stack, and where a version serves afterwards.
+
+The commands write their own records. An update goes on where a record cannot be written: a warning says so.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pulumi
+
+from conventions import config_keys
+from conventions.environments import STACKS
+from infra.settings import CHECKOUT
+from model_store import ModelRegistry
+from model_store.errors import ModelStoreError
+from model_store.keys.defaults import registry_location
+from model_store.registry.audit import UPDATE
+from model_store.registry.serving import begin_serving
+
+
+def record_update(outputs: Mapping[str, Any]) -> None:
+    """Records an update before its resources change, and that its version serves once they have.
+
+    A preview changes nothing and has no record.
+
+    Args:
+        outputs: of the stack; `servingId` is known once the endpoint serves.
+    """
+    if pulumi.runtime.is_dry_run():
+        return
+    stack = pulumi.get_stack()
+    environment = STACKS.get(stack, stack)
+    model_id = pulumi.Config().get(config_keys.short(config_keys.MODEL_VERSION)) or ""
+    registry = ModelRegistry(registry_location(CHECKOUT))
+    try:
+        registry.audit.append(UPDATE, model_id, environment=environment, intent="pulumi up")
+    except ModelStoreError as error:
+        pulumi.log.warn(f"the audit log has no record of this update: {error}")
+    served = pulumi.Output.from_input(outputs["servingId"])
+    served.apply(lambda _: _record_serving(registry, model_id, environment))
+
+
+def _record_serving(registry: ModelRegistry, model_id: str, environment: str) -> None:
+    """Enters in the states of the versions which one serves in the environment."""
+    try:
+        if any(item.model_id == model_id and environment in item.serving for item in registry.list_models()):
+            return
+        registry.require_right("deploy", model_id, environment=environment, intent="pulumi up")
+        # The engine numbers its updates by their begin, which a program is not told.
+        begin_serving(registry, model_id, environment, f"up_{environment}_{datetime.now(UTC):%Y%m%d_%H%M%S}")
+    except ModelStoreError as error:
+        pulumi.log.warn(f"the registry does not show that {model_id} serves in {environment}: {error}")

@@ -1,0 +1,129 @@
+"""The commands of `deploy_model.py` that look back: what was deployed when, by whom and why."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from scripts import completion
+from scripts.command_line import Argument, Option, Options, Program, Run, add_command, progress, show, table
+from scripts.rollout_commands import describe_break_glass
+from scripts.times import When
+
+if TYPE_CHECKING:
+    from stacks.deployment import ModelDeployment
+    from stacks.history import Deployment
+
+_HISTORY = ("from", "until", "intent", "model_id", "actor", "reason", "commit", "run", "deployment_id", "update")
+_DEPLOYMENTS = ("deployment_id", "model_id", "started_at", "intent", "actor", "reason", "commit", "run", "current")
+
+
+def add_history_commands(commands: Program, program: str, make: "Callable[[], ModelDeployment]") -> None:
+    """Adds history, list-deployments and why.
+
+    Args:
+        commands: the program.
+        program: its name, for examples.
+        make: makes what knows the stacks' histories.
+    """
+
+    def _history(options: Options) -> int:
+        return _show_history(_deployments_of(make(), options.environment), options)
+
+    def _list_deployments(options: Options) -> int:
+        found = [item.to_dict() for item in _deployments_of(make(), options.environment)]
+        show(options, found, table(_DEPLOYMENTS, [_shown(row) for row in found], empty="no deployments"))
+        return 0
+
+    def _why(options: Options) -> int:
+        from scripts.story_page import story_page
+        from stacks.story import story_of
+
+        deployments = make()
+        history = _deployments_of(deployments, options.environment)
+        story = story_of(history, options.environment, options.at, deployments.registry)
+        show(options, story, story_page(story))
+        return 0
+
+    _declare(commands, program, _history, _list_deployments, _why)
+
+
+def _declare(commands: Program, program: str, history: Run, list_deployments: Run, why: Run) -> None:
+    environment = "development, staging or production"
+    add_command(
+        commands,
+        "history",
+        history,
+        "what was deployed when, by whom and why; or what served at one time",
+        f"{program} history production --at 2026-10-09T14:00Z\n  {program} history production --at 2026-10-09",
+        Argument("environment", environment, shell_complete=completion.environments),
+        Option(
+            "--at",
+            metavar="TIME",
+            type=When(),
+            help="only what served then, UTC without a zone; a date is the whole day in UTC",
+        ),
+    )
+    add_command(
+        commands,
+        "list-deployments",
+        list_deployments,
+        "list deployments, newest first",
+        f"{program} list-deployments --environment development --json",
+        Option(
+            "--environment",
+            metavar="ENVIRONMENT",
+            shell_complete=completion.environments,
+            help="only this environment's",
+        ),
+    )
+    add_command(
+        commands,
+        "why",
+        why,
+        "tell a version's whole story: trained, registered, validated, approved, gated, deployed, by whom and why",
+        f"{program} why production\n  {program} why production --at 2026-10-09T14:00Z --json",
+        Argument("environment", environment, shell_complete=completion.environments),
+        Option(
+            "--at",
+            metavar="TIME",
+            type=When(),
+            help="of what served then, UTC without a zone; a date is the whole day in UTC",
+        ),
+    )
+
+
+def _deployments_of(deployments: "ModelDeployment", environment: str | None) -> "list[Deployment]":
+    """The deployments, each with its actor as far as the stack's history or the audit log tells."""
+    from stacks.recorded_actors import known_actors
+
+    return known_actors(deployments.list_deployments(environment), lambda: deployments.registry, progress)
+
+
+def _show_history(history: "Sequence[Deployment]", options: Options) -> int:
+    from stacks.periods import served_at
+
+    found = history if options.at is None else served_at(history, options.at)
+    rows = [{**item.to_dict(), "from": item.finished_at} for item in found]
+    columns = [*_HISTORY, "current"]
+    if any(row["break_glass"] for row in rows):
+        columns.append("break_glass")
+    if any(row["candidate"] for row in rows):
+        columns += ["candidate", "candidate_weight"]
+    empty = "nothing was deployed" if options.at is None or not history else _first_of(history)
+    show(options, rows, table(columns, [_shown(row) for row in rows], empty=empty))
+    if options.at is not None and len(found) > 1:
+        sys.stderr.write(
+            f"{len(found)} deployments served in {options.environment} on {options.at}; choose one by its time, "
+            f"such as --at {found[-1].finished_at}\n"
+        )
+    return 0
+
+
+def _first_of(history: "Sequence[Deployment]") -> str:
+    first = history[-1]
+    return f"nothing served then; the first deployment in {first.environment} is of {first.finished_at}"
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for people: a commit by its first digits, a broken glass in words."""
+    return {**row, "commit": row["commit"][:12], "break_glass": describe_break_glass(row["break_glass"])}

@@ -1,0 +1,63 @@
+"""Times on a command line: a time, a date that means the whole day, or an end from now."""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import click
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class When(click.ParamType[date]):
+    """A time, in UTC when it has no zone; or a date, which is the whole day in UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Returns a `datetime` for a time and a `date` for a day."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value) if _DAY.fullmatch(value) else _with_zone(datetime.fromisoformat(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time. Examples: 2026-10-09T14:00Z, or 2026-10-09 for the day", param, ctx)
+
+
+class Since(click.ParamType[str]):
+    """A time or a date in the form of the audit log's records; a date is the begin of the day in UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the time as RFC 3339, UTC, with milliseconds; an empty text stays."""
+        if not value:
+            return ""
+        try:
+            moment = _with_zone(datetime.fromisoformat(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time. Examples: 2026-10-01 or 2026-10-01T12:00:00Z", param, ctx)
+        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class End(click.ParamType[datetime]):
+    """When something ends: a time, a date, which is the end of the day in UTC, or `30m`, `4h`, `2d` from now."""
+
+    name = "end"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Returns the time, with a zone."""
+        if isinstance(value, datetime):
+            return value
+        if parts := re.fullmatch(r"(\d{1,6})([mhd])", value):
+            return datetime.now(UTC) + int(parts[1]) * _UNITS[parts[2]]
+        try:
+            found = _with_zone(datetime.fromisoformat(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time; allowed: such as 4h, 2d or 2026-10-09T14:00Z", param, ctx)
+        return found + timedelta(days=1, seconds=-1) if _DAY.fullmatch(value) else found
+
+
+def _with_zone(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
