@@ -9,17 +9,20 @@ PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions mod
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
+.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-workflows sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Of other targets standard output is the result alone: what they prepare is told on standard error.
+TOLD := $(if $(filter setup providers,$(MAKECMDGOALS)),,>&2)
+
 setup: $(STAMP)  ## environment and engine only
-	@$(BIN)/python -m toolchain
+	@$(BIN)/python -m toolchain $(TOLD)
 
 $(STAMP): $(REQUIREMENTS) pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m toolchain.environment $(REQUIREMENTS)
+	@{ test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } >&2
+	@$(BIN)/python -m toolchain.environment $(REQUIREMENTS) >&2
 	@touch $(STAMP)
 
 up: setup  ## everything: environment, engine, example model, registry, stack dev, endpoint
@@ -29,7 +32,7 @@ down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 	@$(BIN)/python scripts/deploy_model.py down development
 
 # The engine and its providers live for seconds: they collect their garbage less often, and start a third cheaper.
-test test-rollouts test-docs test-scanners test-sandbox: export GOGC ?= 400
+test test-rollouts test-docs test-scanners test-sandbox test-workflows: export GOGC ?= 400
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/guide tests/rendered tests/engine
@@ -51,30 +54,58 @@ test-rollouts: setup  ## canary, blue-green and shadow rollouts on this machine,
 test-docs: setup  ## every command of the documents
 	@$(BIN)/python -m pytest tests/documents
 
-test-scanners: setup  ## checkov and kube-score on what the stacks render
+test-scanners: setup  ## checkov and kube-score on what the stacks render; actionlint, zizmor and gitlab-ci-local on the pipelines
 	@$(BIN)/python -m pytest tests/scanners
 
 test-endpoint: setup  ## ask an endpoint: ENDPOINT_URL, MODEL_ID, API_KEY_FILE
 	@$(BIN)/python -m pytest tests/integration
 
-preview: providers  ## what STACK would change, as Markdown in .run/preview-$(STACK).md; fails when it is refused
-	@mkdir -p .run
-	@code=0; $(BIN)/pulumi preview --json --stack $(STACK) --non-interactive > .run/preview-$(STACK).json || code=$$?; \
-	  $(BIN)/python scripts/preview_comment.py .run/preview-$(STACK).json --stack $(STACK) > .run/preview-$(STACK).md || code=$$?; \
-	  cat .run/preview-$(STACK).md; exit $$code
+# What an environment needs beside the engine: nothing on this machine, the providers in a cloud.
+needed = $(if $(filter dev development,$(1)),setup,providers)
+# A value is data: the shell reads it from its own environment, as one word, and never as a command.
+preview:  ## what STACK would change, as Markdown, also in .run/preview-$(STACK).md; fails when it is refused
+	@$(MAKE) --no-print-directory $(call needed,$(STACK)) >&2
+	@$(BIN)/python scripts/preview_stack.py "$$STACK" $${MODEL_ID:+--model "$$MODEL_ID"} $${CONFIG_FILE:+--config-file "$$CONFIG_FILE"}
 
-release: setup  ## register MODEL_FILE as MODEL_NAME of MODEL_TYPE, signed with SIGNING_KEY; prints JSON with its model_id
-	@$(BIN)/python scripts/manage_models.py register $(MODEL_FILE) $(MODEL_NAME) $(MODEL_TYPE) \
-	  --sign-key $(SIGNING_KEY) --description "$(DESCRIPTION)" $(if $(METRICS),--metrics '$(METRICS)') --json
+drift:  ## whether what runs in ENVIRONMENT is what was deployed; fails when it is not
+	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(BIN)/python scripts/preview_stack.py "$$ENVIRONMENT" --drift
 
-deploy: providers  ## MODEL_ID to ENVIRONMENT; waits until it is healthy, goes back when it does not get so
-	@$(BIN)/python scripts/deploy_model.py deploy $(MODEL_ID) $(ENVIRONMENT)
+release: setup  ## register the release described in RELEASE/release.yaml, signed with SIGNING_KEY where it is set; prints JSON with its model_id
+	@if [ -n "$$RELEASE" ]; then \
+	  $(BIN)/python scripts/release_model.py register "$$RELEASE" $${SIGNING_KEY:+--sign-key "$$SIGNING_KEY"} \
+	    $${REASON:+--reason "$$REASON"} --json; \
+	else \
+	  $(BIN)/python scripts/manage_models.py register "$$MODEL_FILE" "$$MODEL_NAME" "$$MODEL_TYPE" \
+	    $${SIGNING_KEY:+--sign-key "$$SIGNING_KEY"} --description "$$DESCRIPTION" $${METRICS:+--metrics "$$METRICS"} --json; \
+	fi
+
+validate: setup  ## measure MODEL_ID on the holdout of RELEASE/release.yaml; its report is the evidence of the status validated
+	@$(BIN)/python scripts/release_model.py validate "$$RELEASE" "$$MODEL_ID" $${REASON:+--reason "$$REASON"} --json
+
+deploy:  ## MODEL_ID to ENVIRONMENT; waits until it is healthy, goes back when it does not get so
+	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(BIN)/python scripts/take_up_stack.py "$$ENVIRONMENT"
+	@$(BIN)/python scripts/deploy_model.py deploy "$$MODEL_ID" "$$ENVIRONMENT" $${REASON:+--reason "$$REASON"}
+
+resume:  ## go on with the rollout in ENVIRONMENT that another job began
+	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(BIN)/python scripts/take_up_stack.py "$$ENVIRONMENT"
+	@$(BIN)/python scripts/deploy_model.py resume "$$ENVIRONMENT"
+
+rollback:  ## ENVIRONMENT back to the version before, or TO a version, or to the one AT a time; REASON says why
+	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(BIN)/python scripts/take_up_stack.py "$$ENVIRONMENT"
+	@$(BIN)/python scripts/deploy_model.py rollback "$$ENVIRONMENT" $${TO:+--to "$$TO"} $${AT:+--at "$$AT"} --reason "$$REASON"
 
 snapshots: setup  ## write tests/snapshots/ anew, after a change that is meant
 	@$(BIN)/python -m tests.rendered.snapshots
 
-test-sandbox: providers  ## staging and production on a cloud of this machine's own
+test-sandbox: control-plane  ## staging and production on a cloud of this machine's own
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target sandbox-stacks sandbox-mistakes
+
+test-workflows: control-plane  ## every workflow, run by act in a fresh clone on a cloud of this machine
+	@$(BIN)/python -m pytest --durations=6 tests/workflows
 
 sandbox-stacks:
 	@$(BIN)/python -m pytest --durations=12 --ignore tests/sandbox/test_wrong_input.py tests/sandbox
@@ -82,10 +113,16 @@ sandbox-stacks:
 sandbox-mistakes:  # they need no stack: beside the other tests, on a sandbox of their own
 	@$(BIN)/python -m pytest tests/sandbox/test_wrong_input.py
 
-providers: setup  ## the AWS and Kubernetes providers and the sandbox's control plane
-	@$(BIN)/python -m toolchain --with control-plane --with providers
+providers: setup  ## the AWS and Kubernetes providers
+	@$(BIN)/python -m toolchain --with providers $(TOLD)
 
-sandbox: providers  ## start a cloud on this machine; prints what points pulumi at it
+control-plane: setup  # the providers too, and the sandbox's control plane
+	@$(BIN)/python -m toolchain --with control-plane --with providers >&2
+
+ci-rehearsal: control-plane  ## a release's way by two clones: preview, release, canary, kill, promote, rollback, loss and restore, drift
+	@$(BIN)/python -m tests.workflows.rehearsal
+
+sandbox: control-plane  ## start a cloud on this machine; prints what points pulumi at it
 	@$(BIN)/python -m sandbox start
 
 sandbox-down: setup  ## stop it and remove what it left

@@ -15,6 +15,9 @@ from model_store.errors import ModelStoreError, SignatureInvalid
 from model_store.registry.layout import version_prefix
 from model_store.registry.signing import SignaturePolicy, parse_public_key
 
+_OPEN: list[ModelRegistry] = []
+"""Kept for as long as the program runs: what is downloaded from a bucket lasts until the engine has uploaded it."""
+
 
 @dataclass(frozen=True)
 class Versions:
@@ -53,6 +56,7 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelA
     """
     try:
         registry = ModelRegistry(settings.registry)
+        _OPEN.append(registry)
         _require_reachable(registry, settings)
         manifest = registry.get_metadata(model_id)
         measured = registry.verify_artifact(model_id)

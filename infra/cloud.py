@@ -20,6 +20,7 @@ from components.serving_route import ServingRoute, ServingRouteArgs
 from components.serving_workload import ClusterVersion, KubernetesServingArgs
 from conventions import metric_names, variables
 from conventions.regular_files import read_text
+from infra.absent_keys import absent_key
 from infra.alarms import alarm_specs
 from infra.artifact import Versions
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig
@@ -268,6 +269,8 @@ def _secret(path: Path, variable: str, settings: StackSettings) -> pulumi.Output
     try:
         return pulumi.Output.secret(read_text(path))
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and (absent := absent_key(path, variable)) is not None:
+            return absent
         raise ConfigError(
             f"Pulumi.{settings.stack}.yaml: the key file {path} cannot be read ({error.strerror}); name another one in "
             f"{variable}; nothing was changed"

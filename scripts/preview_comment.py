@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,46 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8")
     try:
-        preview = json.loads(text)
-        steps = preview.get("steps") or []
-        errors = [item["message"] for item in preview.get("diagnostics") or [] if item["severity"] == "error"]
-    except (ValueError, AttributeError, KeyError, TypeError):
+        preview = Preview.of(text)
+    except ValueError:
         complain(f"{options.file} is not what `pulumi preview --json` prints; its last words: {text.strip()[-300:]!r}")
         return exit_codes.INVALID_INPUT
-    print("\n".join(_markdown(options.stack, preview, steps, errors)))
-    return exit_codes.CONFIG_ERROR if errors else 0
+    print(preview.markdown(options.stack))
+    return exit_codes.CONFIG_ERROR if preview.errors else 0
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What `pulumi preview --json` prints."""
+
+    content: dict[str, Any]
+    steps: list[dict[str, Any]]
+    errors: list[str]
+    """Why it was refused; empty when it went through."""
+
+    @classmethod
+    def of(cls, text: str) -> "Preview":
+        """Reads a preview.
+
+        Raises:
+            ValueError: the text is none.
+        """
+        try:
+            content = json.loads(text)
+            steps = content.get("steps") or []
+            errors = [item["message"] for item in content.get("diagnostics") or [] if item["severity"] == "error"]
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise ValueError("not a preview") from None
+        return cls(content, steps, errors)
+
+    @property
+    def changes(self) -> bool:
+        """Whether a resource would be changed."""
+        return bool(_by_kind(self.steps))
+
+    def markdown(self, stack: str) -> str:
+        """The preview for a person who reads a pull request."""
+        return "\n".join(_markdown(stack, self.content, self.steps, self.errors))
 
 
 def _markdown(stack: str, preview: dict[str, Any], steps: list[dict[str, Any]], errors: list[str]) -> Iterator[str]:

@@ -27,18 +27,18 @@ def register(options: Options) -> int:
     signing_key = read_signing_key(options.sign_key) if options.sign_key else None
     if options.label and not options.holdout:
         raise InvalidInput("--label names a column of --holdout FILE, which is missing")
-    described = _described(options.file)
+    beside = described(options.file)
     model_id, warnings = register_file(
         registry,
         options.file,
         RegistrationRequest(
             model_name=options.name,
             model_type=options.type,
-            feature_schema=described.get("features"),
+            feature_schema=beside.get("features"),
             format_type=options.format,
             runtime=not options.no_runtime,
             positive_class=options.positive_class,
-            threshold=described.get("threshold") if options.threshold is None else options.threshold,
+            threshold=beside.get("threshold") if options.threshold is None else options.threshold,
             sample=options.sample,
             training_data=options.training_data,
             holdout=options.holdout,
@@ -131,7 +131,7 @@ def _metrics(text: str) -> dict[str, Any]:
     return metrics
 
 
-def _described(file: Path) -> dict[str, Any]:
+def described(file: Path) -> dict[str, Any]:
     """What the description beside a model file says, such as the feature schema; empty when there is none."""
     if not file.name:
         raise InvalidInput(f"{file}: not a model file; give the path of a file")
@@ -139,10 +139,10 @@ def _described(file: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        described = read_json(path)
+        values = read_json(path)
     except (ValueError, OSError) as error:
         raise InvalidInput(f"{path}: cannot be read as JSON ({error})") from None
-    features = described.get("features") if isinstance(described, dict) else ()
+    features = values.get("features") if isinstance(values, dict) else ()
     if not isinstance(features, list | None) or not all(isinstance(each, dict) for each in features or ()):
         raise InvalidInput(f"{path}: not a description of a model; allowed: an object with features, a list of objects")
-    return dict(described)
+    return dict(values)

@@ -20,7 +20,7 @@ import click  # noqa: E402
 import model_store.errors  # noqa: E402
 import stacks.errors  # noqa: E402
 from conventions import exit_codes  # noqa: E402
-from scripts import deploy_model, manage_models  # noqa: E402
+from scripts import deploy_model, manage_models, release_model  # noqa: E402
 from scripts.command_line import Program  # noqa: E402
 
 _NOTE = "<!-- Written by `make reference`; change the code, not this page. -->\n"
@@ -36,12 +36,16 @@ def main() -> int:
     return exit_codes.DONE
 
 
+def _programs() -> tuple[Program, ...]:
+    return manage_models.program(), release_model.program(), deploy_model.program()
+
+
 def commands_page() -> str:
-    """Every command of both command lines, with its arguments, options and example."""
+    """Every command of the command lines, with its arguments, options and example."""
     lines = ["# Commands", "", _NOTE]
     lines += ["Every command takes `--help` and `--json`. [Exit codes](exit-codes.md) have a page of their own.", ""]
     lines += _completion()
-    for program in (manage_models.program(), deploy_model.program()):
+    for program in _programs():
         lines += [f"## {program.name}", "", str(program.help), ""]
         with click.Context(program, info_name=program.name) as context:
             for command, inner in _commands(program, context):
@@ -65,7 +69,10 @@ def _completion() -> list[str]:
 
 def exit_codes_page() -> str:
     """Every exit code: its name, its meaning, the programs that end with it and the errors that carry it."""
-    programs = {program.name: program.codes for program in (manage_models.program(), deploy_model.program())}
+    programs = {
+        program.name: program.codes
+        for program in (manage_models.program(), release_model.program(), deploy_model.program())
+    }
     lines = ["# Exit codes", "", _NOTE, "| code | name | meaning | programs | errors |", "|---|---|---|---|---|"]
     for code, meaning in exit_codes.MEANINGS.items():
         ending = ", ".join(f"`{name}`" for name, codes in programs.items() if code in codes)

@@ -1,8 +1,6 @@
 """What was deployed really serves: the Deployment's own environment and files, against the sandbox's S3 and KMS."""
 
-import base64
 import json
-import os
 import subprocess
 import sys
 import time
@@ -12,11 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.checkout import free_port
 from tests.sandbox.conftest import Cloud, deployment_name
+from tests.sandbox.pods import mounted, pod_environment
 
 _STACK = "production"
-_NAMESPACE = f"fraud-detection-{_STACK}"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,51 +21,8 @@ def _as_it_came_up(cloud: Cloud) -> None:
     cloud.reset(_STACK)
 
 
-def _mounted(cloud: Cloud, root: Path) -> dict[str, Path]:
-    """Writes the files that a pod would have; returns where each mount's directory lies here."""
-    pod = cloud.deployment(_STACK).spec.template.spec
-    volumes = {volume.name: volume for volume in pod.volumes}
-    directories: dict[str, Path] = {}
-    for mount in pod.containers[0].volume_mounts:
-        directory = root / mount.name
-        directory.mkdir()
-        directories[mount.mount_path] = directory
-        for name, content in _content(cloud, volumes[mount.name]).items():
-            (directory / name).write_bytes(content)
-            (directory / name).chmod(0o400)
-    return directories
-
-
-def _content(cloud: Cloud, volume: Any) -> dict[str, bytes]:
-    if volume.secret:
-        secret = cloud.kubernetes("CoreV1Api").read_namespaced_secret(volume.secret.secret_name, _NAMESPACE)
-        return {name: base64.b64decode(value) for name, value in secret.data.items()}
-    if volume.projected:
-        (source,) = volume.projected.sources
-        request = {"spec": {"audiences": [source.service_account_token.audience], "expirationSeconds": 3600}}
-        api = cloud.kubernetes("CoreV1Api")
-        answer = api.create_namespaced_service_account_token(deployment_name(_STACK), _NAMESPACE, request)
-        return {source.service_account_token.path: answer.status.token.encode()}
-    return {}
-
-
-def _environment(cloud: Cloud, directories: dict[str, Path]) -> dict[str, str]:
-    """Exactly the container's, but for where its mounts lie and the address that it listens on."""
-    container = cloud.deployment(_STACK).spec.template.spec.containers[0]
-    found = {}
-    for item in container.env:
-        value = item.value or ""
-        for mount, directory in directories.items():
-            if value == mount or value.startswith(f"{mount}/"):
-                value = str(directory) + value.removeprefix(mount)
-                break
-        found[item.name] = value
-    sandbox = {name: cloud.variables[name] for name in ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")}
-    return {**found, **sandbox, "API_HOST": "127.0.0.1", "API_PORT": str(free_port()), "PATH": os.environ["PATH"]}
-
-
 def test_the_deployed_configuration_answers_a_prediction(cloud: Cloud, tmp_path: Path) -> None:
-    environment = _environment(cloud, _mounted(cloud, tmp_path))
+    environment = pod_environment(cloud, _STACK, mounted(cloud, _STACK, tmp_path))
     assert environment["MODEL_URI"].startswith("s3://")
     assert environment["AWS_ROLE_ARN"].endswith("role/fraud-detection-prod-serving")
     log = tmp_path / "log"

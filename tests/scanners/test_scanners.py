@@ -10,8 +10,8 @@ import pytest
 
 from infra.settings import CHECKOUT
 from tests.rendered.conftest import CLOUD_STACKS
+from tests.scanners.environments import environment_of
 from tests.scanners.waivers import WAIVERS, waived
-from toolchain import cache
 from toolchain.go_build import GoBuild
 from toolchain.tools import Tool, ensure
 
@@ -37,24 +37,7 @@ _OPTIONAL = (
 
 @pytest.fixture(scope="session")
 def checkov() -> Path:
-    """checkov in an environment of its own, since it pins what this project needs otherwise."""
-    target = cache.entry("checkov", cache.digest(_REQUIREMENTS.read_bytes(), sys.version.encode()))
-    with cache.exclusive(target, print):
-        if not target.exists():
-            # Scripts of an environment name its place: it is made where it stays.
-            _make_environment(target)
-    return target / "bin" / "checkov"
-
-
-def _make_environment(target: Path) -> None:
-    uv = str(Path(sys.executable).with_name("uv"))
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(target)], check=True, timeout=60)
-    install = [uv, "pip", "install", "--quiet", "--python", str(target / "bin" / "python"), "--require-hashes"]
-    try:
-        subprocess.run([*install, "-r", str(_REQUIREMENTS)], check=True, timeout=600)
-    except BaseException:
-        subprocess.run(["rm", "-rf", str(target)], check=False)
-        raise
+    return environment_of("checkov", _REQUIREMENTS) / "checkov"
 
 
 @pytest.fixture(scope="session")

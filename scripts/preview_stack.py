@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""Shows as Markdown what a stack's config would change; changes nothing.
+
+The config is the stack's file. What the file does not say, such as the model version, is what the last deployment in
+the backend had. Key files are not needed: a preview takes the keys that the stack has.
+With --drift it compares what runs with the stack.
+
+exit codes: 0 the preview went through, 9 it was refused or the stack has nothing to preview, 14 there is no engine,
+17 there is no such stack, 26 with --drift: something differs
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+if str(CHECKOUT) not in sys.path:
+    sys.path.insert(0, str(CHECKOUT))
+
+import yaml  # noqa: E402
+
+from conventions import config_keys, exit_codes  # noqa: E402
+from conventions.regular_files import read_text  # noqa: E402
+from infra.errors import ConfigError  # noqa: E402
+from model_store.errors import ModelStoreError  # noqa: E402
+from scripts.command_line import complain, progress  # noqa: E402
+from scripts.preview_comment import Preview  # noqa: E402
+from scripts.take_up_stack import with_what_runs  # noqa: E402
+from stacks.environments import DeploymentEnvironment  # noqa: E402
+from stacks.errors import EngineMissing, StacksError  # noqa: E402
+
+_EXAMPLES = """examples:
+  make preview STACK=staging
+  python scripts/preview_stack.py staging --model fraud_detector:12
+  python scripts/preview_stack.py production --config-file changed.yaml
+  python scripts/preview_stack.py production --drift"""
+_OWN = f"{config_keys.PROJECT}:"
+_ENGINE_FAILED = "the engine ended before it printed a preview"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the Markdown; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        stack = DeploymentEnvironment.named(options.stack).stack
+        found = _previewed(stack, options)
+    except (ConfigError, ModelStoreError, StacksError) as error:
+        complain(str(error))
+        return error.exit_code
+    directory = CHECKOUT / ".run"
+    text = found.markdown(stack)
+    (directory / f"preview-{stack}.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    if found.errors:
+        return exit_codes.CONFIG_ERROR
+    return exit_codes.DRIFTED if options.drift and found.changes else exit_codes.DONE
+
+
+def _previewed(stack: str, options: argparse.Namespace) -> Preview:
+    directory = CHECKOUT / ".run"
+    directory.mkdir(exist_ok=True)
+    document = _document(stack, options)
+    with TemporaryDirectory(prefix="preview-", dir=directory) as name:
+        scratch = Path(name)
+        variables, secrets = _backend_of(stack, scratch)
+        file = scratch / f"Pulumi.{stack}.yaml"
+        file.write_text(yaml.safe_dump({**secrets, **document}, sort_keys=False), encoding="utf-8")
+        command = ["preview", "--json", "--stack", stack, "--non-interactive", "--config-file", str(file)]
+        if options.drift:
+            command += ["--refresh", "--expect-no-changes"]
+        printed = _pulumi(*command, variables=variables)
+    (directory / f"preview-{stack}.json").write_text(printed, encoding="utf-8")
+    try:
+        return Preview.of(printed)
+    except ValueError:
+        raise ConfigError(f"stack {stack}: {_ENGINE_FAILED}; its message is above") from None
+
+
+def _backend_of(stack: str, scratch: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """The engine's variables for a preview, and what encrypts the stack's secrets.
+
+    A stack that the backend does not have yet is previewed on an empty state of its own, which is removed afterwards.
+    """
+    from stacks.engine.workspace import engine_environment, existing_environments
+
+    if DeploymentEnvironment.named(stack) in existing_environments(CHECKOUT):
+        variables = engine_environment(CHECKOUT)
+        state = json.loads(_pulumi("stack", "export", "--stack", stack, variables=variables) or "{}")
+        return variables, _secrets_of((state.get("deployment") or {}).get("secrets_providers") or {})
+    progress(f"the backend has no stack {stack} yet: the preview shows what its first deployment would make")
+    (scratch / "Pulumi.yaml").write_text(f"name: {config_keys.PROJECT}\nruntime: python\n", encoding="utf-8")
+    (scratch / "state").mkdir()
+    own = {"PULUMI_BACKEND_URL": f"file://{scratch / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "of an empty state"}
+    variables = {**engine_environment(CHECKOUT), **own}
+    _pulumi("stack", "init", stack, "--no-select", "--non-interactive", variables=variables, directory=scratch)
+    found = _read(scratch / f"Pulumi.{stack}.yaml")
+    return variables, {"encryptionsalt": found["encryptionsalt"]}
+
+
+def _secrets_of(provider: Mapping[str, Any]) -> dict[str, Any]:
+    """What encrypts the stack's secrets, as its file would say it."""
+    state = provider.get("state") or {}
+    if provider.get("type") == "cloud":
+        return {"secretsprovider": state.get("url"), "encryptedkey": state.get("encryptedkey")}
+    return {"encryptionsalt": state["salt"]} if state.get("salt") else {}
+
+
+def _pulumi(*arguments: str, variables: Mapping[str, str], directory: Path = CHECKOUT) -> str:
+    """What the engine prints on standard output; its messages go to this program's standard error."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, **variables, "PATH": programs}
+    try:
+        done = subprocess.run(
+            ["pulumi", *arguments], cwd=directory, env=environment, stdout=subprocess.PIPE, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise EngineMissing("there is no `pulumi` to run; run: python -m toolchain") from None
+    return done.stdout
+
+
+def _document(stack: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The stack's file with what it does not say taken from the last deployment."""
+    from stacks.deployment import ModelDeployment
+
+    path = CHECKOUT / f"Pulumi.{stack}.yaml"
+    document = _read(path)
+    if options.config_file is not None:
+        # Of a file from elsewhere the program's own values alone: no secrets provider, no setting of a plugin.
+        changed = _read(options.config_file)["config"]
+        values = {key: value for key, value in document["config"].items() if not key.startswith(_OWN)}
+        values |= {key: value for key, value in changed.items() if key.startswith(_OWN)}
+    else:
+        values = document["config"]
+    environment = DeploymentEnvironment.named(stack)
+    deployments = ModelDeployment(CHECKOUT, log=progress)
+    values = with_what_runs(values, deployments.last_config(environment))
+    if options.model:
+        from model_store.registry.aliases import Aliases
+
+        values[config_keys.MODEL_VERSION] = Aliases(deployments.registry).resolve(options.model)
+    if not values.get(config_keys.MODEL_VERSION):
+        raise ConfigError(
+            f"{path.name}: {config_keys.MODEL_VERSION} is not set, and nothing is deployed in {environment} yet. "
+            f"Name a version to preview: make preview STACK={stack} MODEL_ID=NAME:NUMBER "
+            "(list them: python scripts/manage_models.py list)"
+        )
+    return {**document, "config": values}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A stack's file, with an object at `config`."""
+    try:
+        document = yaml.safe_load(read_text(path)) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: the stack's config cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
+        raise ConfigError(f"{path}: not a stack's config; allowed: an object with config, an object")
+    return {**document, "config": {str(key): value for key, value in (document.get("config") or {}).items()}}
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, _, rest = str(__doc__).partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="preview_stack.py",
+        description=summary,
+        epilog=f"{_EXAMPLES}\n\n{rest}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("stack", metavar="STACK", help="dev, staging or production")
+    parser.add_argument("--model", metavar="MODEL_ID", help="preview this version in place of the deployed one")
+    parser.add_argument("--config-file", type=Path, metavar="FILE", help="values of another Pulumi.<stack>.yaml")
+    parser.add_argument("--drift", action="store_true", help="compare what runs with the stack; 26 when it differs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
