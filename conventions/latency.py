@@ -11,7 +11,7 @@ _NEAR_ZERO_MS = 1e-3
 """What is shorter counts as this, milliseconds."""
 
 
-def step_of(milliseconds: float) -> int:
+def latency_step(milliseconds: float) -> int:
     """The step of a latency."""
     return math.floor(math.log(max(milliseconds, _NEAR_ZERO_MS)) * STEPS)
 
@@ -22,7 +22,7 @@ def steps_of(milliseconds: Iterable[float]) -> list[int]:
     return [floor(log(each if each > _NEAR_ZERO_MS else _NEAR_ZERO_MS) * STEPS) for each in milliseconds]
 
 
-def least_of(step: float) -> float:
+def step_lower_bound(step: float) -> float:
     """The least latency of a step, in milliseconds; `step + 0.5` gives its middle, `step + 1` its upper limit."""
     return math.exp(step / STEPS)
 
