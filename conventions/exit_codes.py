@@ -26,6 +26,7 @@ CANDIDATE_WITHDRAWN = 22
 ROLLOUT_UNDECIDED = 23
 INCOMPLETE = 24
 UNFIT = 25
+LACKING = 27
 INTERRUPTED = 130
 
 MEANINGS = {
@@ -55,6 +56,7 @@ MEANINGS = {
     ROLLOUT_UNDECIDED: "too few requests came to decide about the candidate; it stays as it is",
     INCOMPLETE: "a backup, restore or repair is done but for damaged files, which it names",
     UNFIT: "the environment serves a version that lacks what the environment requires, and no break-glass lasts",
+    LACKING: "`deploy_model.py doctor` has found something lacking; it names the command that mends it",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 """What each code means, in a sentence for the person who reads it."""
