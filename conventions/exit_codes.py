@@ -27,6 +27,7 @@ ROLLOUT_UNDECIDED = 23
 INCOMPLETE = 24
 UNFIT = 25
 DRIFTED = 26
+LACKING = 27
 INTERRUPTED = 130
 
 MEANINGS = {
@@ -57,6 +58,7 @@ MEANINGS = {
     INCOMPLETE: "a backup, restore or repair is done but for damaged files, which it names",
     UNFIT: "the environment serves a version that lacks what the environment requires, and no break-glass lasts",
     DRIFTED: "what runs is not what the stack says, or the stack's config was changed and not deployed",
+    LACKING: "`deploy_model.py doctor` has found something lacking; it names the command that mends it",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 """What each code means, in a sentence for the person who reads it."""

@@ -78,6 +78,7 @@ def load_settings() -> StackSettings:
     platform = _platform(config, where)
     deployment = _deployment(config, where, stack)
     require_platform(deployment.environment, platform, where)
+    require_address(deployment, platform, where)
     secrets = CHECKOUT / ".secrets" / ("" if deployment.environment == "development" else stack)
     in_cluster = platform == "kubernetes"
     model_version = _model_version(config, where, stack)
@@ -107,6 +108,19 @@ def require_platform(environment: str, platform: str, where: str) -> None:
     """
     if environment == "production" and platform != "kubernetes":
         raise ConfigError(f"{where}: {config_keys.PLATFORM}: {platform!r} is not allowed; allowed: 'kubernetes'")
+
+
+def require_address(deployment: DeploymentConfig, platform: str, where: str) -> None:
+    """Raises ConfigError unless the platform answers at the address of a deployment.
+
+    Raises:
+        ConfigError: the address is https where the service itself speaks plain HTTP.
+    """
+    if platform != "kubernetes" and deployment.api_endpoint.startswith("https:"):
+        raise ConfigError(
+            f"{where}: {config_keys.DEPLOYMENT}.api_endpoint: {deployment.api_endpoint!r} is not allowed; allowed on "
+            f"platform {platform}: http://, such as http://127.0.0.1:8000 (the service speaks plain HTTP)"
+        )
 
 
 def _model_version(config: pulumi.Config, where: str, stack: str) -> str:

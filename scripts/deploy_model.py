@@ -244,7 +244,7 @@ def _add_deploy(commands: Program) -> None:
             "--config",
             type=path_type(),
             metavar="FILE",
-            help="deployment template; the environment's own when not given",
+            help="deployment template: its keys replace those of the stack's file, the others stay",
         ),
         Option("--health-check", is_flag=True, help="check the endpoint afterwards; 13 when unhealthy"),
         Option(

@@ -9,6 +9,7 @@ import click
 from scripts import completion
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, show
 from scripts.rollout_commands import reason_option
+from scripts.setup_commands import add_setup_commands
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
@@ -17,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def add_environment_commands(commands: Program, program: str, make: Callable[[], "ModelDeployment"], up: Run) -> None:
-    """Adds up, down, api-key and unlock.
+    """Adds init, doctor, up, down, api-key and unlock.
 
     Args:
         commands: the program.
@@ -33,12 +34,13 @@ def add_environment_commands(commands: Program, program: str, make: Callable[[],
         return 0
 
     def _unlock(options: Options) -> int:
-        removed = make().unlock(options.environment)
+        removed = make().unlock(options.environment, options.dead_host)
         text = f"{removed} stale lock(s) removed" if removed else "not locked"
         show(options, {"environment": options.environment, "removed": removed}, f"{options.environment}: {text}")
         return 0
 
     environment = Argument("environment", "development, staging or production", shell_complete=completion.environments)
+    add_setup_commands(commands, program, make, environment)
     summary = "make what is missing and bring the environment up"
     add_command(commands, "up", up, summary, f"{program} up development", environment)
     summary = "stop the endpoint and destroy the stack"
@@ -65,7 +67,10 @@ def add_environment_commands(commands: Program, program: str, make: Callable[[],
         ),
     )
     summary = "remove the lock of a run that has died"
-    add_command(commands, "unlock", _unlock, summary, f"{program} unlock development", environment)
+    dead_host = Option(
+        "--dead-host", default="", metavar="HOST", help="a host whose run has ended: its lock is removed, however young"
+    )
+    add_command(commands, "unlock", _unlock, summary, f"{program} unlock development", environment, dead_host)
 
 
 def _api_key(options: Options) -> int:

@@ -4,8 +4,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.deployment_config import DeploymentConfig, parse_deployment_config, read_template
-from infra.errors import ConfigError
+from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
 from infra.settings import CHECKOUT
 from stacks.checks.alerts import Alert
@@ -13,6 +12,7 @@ from stacks.checks.health import HealthReport
 from stacks.deployment_checks import DeploymentChecks
 from stacks.deployment_history import DeploymentHistory, rollback_target
 from stacks.deployment_updates import DeploymentUpdates, DeployOutcome
+from stacks.engine.config_merge import deployment_config
 from stacks.engine.run import Log
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
@@ -66,25 +66,22 @@ class ModelDeployment:
         template: Path | None = None,
         **changes: Any,
     ) -> ModelDeploymentConfig:
-        """Returns how an environment serves a model version.
+        """Returns how an environment serves a model version: as its stack's file says, and what differs from it.
 
         Args:
             model_id: a model version in the registry, by any of its names; looked up by the deploy.
             environment: the environment it is for.
-            deployment_name: names the endpoint and everything of it; the template's when not given.
-            template: a deployment template; the one in `config/deployment_templates/` when not given.
-            **changes: other top-level keys that differ from the template.
+            deployment_name: names the endpoint and everything of it; the stack's own when not given.
+            template: a deployment template whose keys replace the stack's; each difference is logged. A stack without
+                a file of its own starts from the one in `config/deployment_templates/`.
+            **changes: other top-level keys that differ.
 
         Raises:
             ConfigError: the template or a change does not fit the schema, or the template is another environment's.
         """
-        wanted = DeploymentEnvironment.named(environment)
-        path = template or self.checkout / "config" / "deployment_templates" / f"{wanted}.yaml"
         if deployment_name is not None:
             changes["deployment_name"] = deployment_name
-        changed = {**read_template(path).to_dict(), **changes}
-        config = parse_deployment_config(changed, "create_deployment_config" if changes else str(path))
-        _require_environment(config, wanted, path)
+        config = deployment_config(self.checkout, self.stack_file(environment), template, changes, self.log)
         return ModelDeploymentConfig.of(model_id, config)
 
     def deploy_model(self, config: ModelDeploymentConfig, **options: Any) -> str:
@@ -247,13 +244,20 @@ class ModelDeployment:
         """
         return self._updates.destroy(DeploymentEnvironment.named(environment), reason)
 
-    def unlock(self, environment: DeploymentEnvironment | str) -> int:
+    def unlock(self, environment: DeploymentEnvironment | str, dead_host: str = "") -> int:
         """Removes what dead runs left in the environment's state: locks, and creations they had begun.
+
+        Args:
+            environment: which.
+            dead_host: a host whose runs have ended, as a person knows; its locks go, however young they are.
 
         Returns:
             How many locks there were.
+
+        Raises:
+            StackBusy: a live run holds the stack, or one on another host may.
         """
-        return self._updates.unlock(DeploymentEnvironment.named(environment))
+        return self._updates.unlock(DeploymentEnvironment.named(environment), dead_host)
 
     def stack_file(self, environment: DeploymentEnvironment | str) -> StackFile:
         """The config of an environment's stack, read now.
@@ -276,11 +280,3 @@ class ModelDeployment:
     ) -> DeployOutcome:
         """Writes a stack's config and brings the stack to it; arguments and errors are those of `DeploymentUpdates`."""
         return self._updates.converge(file, model_id, config, message, **options)
-
-
-def _require_environment(config: DeploymentConfig, wanted: DeploymentEnvironment, path: Path) -> None:
-    if config.environment != wanted:
-        raise ConfigError(
-            f"{path}: environment: {config.environment!r} is not allowed; allowed: {str(wanted)!r}, "
-            "the environment that is deployed to"
-        )

@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stacks.engine.reading import read_engine
 from stacks.engine.workspace import existing_environments, select_stack
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import NoPriorVersion, UnknownDeployment
@@ -36,10 +37,7 @@ class DeploymentHistory:
         there = existing_environments(self._checkout)
         wanted = there if environment is None else [DeploymentEnvironment.named(environment)]
         found = [
-            deployment
-            for each in wanted
-            if each in there
-            for deployment in deployments(each, list_updates(select_stack(self._checkout, each)))
+            deployment for each in wanted if each in there for deployment in deployments(each, self._updates(each))
         ]
         return sorted(found, key=lambda deployment: deployment.started_at, reverse=True)
 
@@ -50,7 +48,7 @@ class DeploymentHistory:
             UnknownDeployment: no stack's history has it.
         """
         for each in existing_environments(self._checkout):
-            updates = list_updates(select_stack(self._checkout, each))
+            updates = self._updates(each)
             for found in deployments(each, updates):
                 if found.deployment_id == deployment_id:
                     return found, parse_config(updates[len(updates) - found.update])
@@ -58,11 +56,15 @@ class DeploymentHistory:
             f"there is no deployment {deployment_id!r}; see: python scripts/deploy_model.py list-deployments"
         )
 
+    def _updates(self, environment: DeploymentEnvironment) -> list[Any]:
+        stack = select_stack(self._checkout, environment)
+        return read_engine(self._checkout, environment.stack, lambda: list_updates(stack))
+
     def last_config(self, environment: DeploymentEnvironment) -> dict[str, Any]:
         """The config that the last successful update was made with; empty when there was none."""
         if environment not in existing_environments(self._checkout):
             return {}
-        for update in list_updates(select_stack(self._checkout, environment)):
+        for update in self._updates(environment):
             if update.result == "succeeded":
                 return parse_config(update) if update.kind == "update" else {}
         return {}

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
-from infra.settings import require_platform
+from infra.settings import require_address, require_platform
 from stacks.deployment_history import list_updates
 from stacks.engine.cluster_state import pod_problems, require_live_objects_match
 from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
+from stacks.engine.reading import read_engine
 from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
 from stacks.engine.stack_file import StackFile
 from stacks.engine.workspace import select_stack
@@ -106,12 +107,15 @@ class DeploymentUpdates:
                     raise DeploymentFailed(cause) from None
                 self._go_back(stack, file, model_id)
                 raise DeploymentFailed(f"{cause}; {environment} went back to {before}") from None
-            current = current_deployment(deployments(environment, list_updates(stack)), environment)
+            current = current_deployment(deployments(environment, self._history(stack, environment)), environment)
         if result.changed:
             record.deployed(current.deployment_id, current.break_glass_reason, current.commit, current.run)
         else:
             record.unchanged()
         return DeployOutcome(current, result.changed, result.changes, result.outputs)
+
+    def _history(self, stack: "Stack", environment: DeploymentEnvironment) -> list[Any]:
+        return read_engine(self._checkout, environment.stack, lambda: list_updates(stack))
 
     def _go_back(self, stack: "Stack", file: StackFile, model_id: str) -> None:
         """Brings a cluster back to the version before one that did not get healthy."""
@@ -153,15 +157,19 @@ class DeploymentUpdates:
             registry.record_end(str(environment))
         return True
 
-    def unlock(self, environment: DeploymentEnvironment) -> int:
+    def unlock(self, environment: DeploymentEnvironment, dead_host: str = "") -> int:
         """Removes what dead runs left in the environment's state: locks, and creations they had begun.
 
         What they were creating is not in the state then; the next update creates it, or finds it running.
 
+        Args:
+            environment: which.
+            dead_host: a host whose runs have ended; its locks go, however young they are.
+
         Returns:
             How many locks there were.
         """
-        locks = remove_stale_locks(self._checkout, environment)
+        locks = remove_stale_locks(self._checkout, environment, dead_host)
         for lock in locks:
             self._log(f"removed the lock of a run that has died ({lock})")
         if locks:
@@ -173,6 +181,7 @@ class DeploymentUpdates:
         from components.process_supervision import find_address_conflict
 
         require_platform(file.environment, file.platform, file.name)
+        require_address(config, file.platform, file.name)
         wanted = {"checkout": self._checkout, "deployment_name": config.deployment_name}
         if file.platform == "local" and (
             taken := find_address_conflict({**wanted, "host": config.host, "port": config.port})

@@ -54,6 +54,18 @@ class DeploymentFailed(StacksError):
     exit_code = exit_codes.DEPLOYMENT_FAILED
 
 
+class StateDamaged(StacksError):
+    """A file of the state, or of its history, is cut short or altered."""
+
+    exit_code = exit_codes.NOT_INTACT
+
+
+class SecretsProviderProblem(StacksError):
+    """The passphrase is lost or empty, or the stack's file names another secrets provider than the state."""
+
+    exit_code = exit_codes.KEY_PROBLEM
+
+
 class GatesFailed(StacksError):
     """A model version does not pass the gates of a deploy."""
 

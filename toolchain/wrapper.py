@@ -21,6 +21,8 @@ if [ -z "${{PULUMI_CONFIG_PASSPHRASE+set}}${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" 
   [ -f "$PULUMI_CONFIG_PASSPHRASE_FILE" ] || "$programs/python" -m stacks.engine.development_secrets "$checkout" \\
     || exit 1
 fi
+# A clone whose stack file names no secrets provider takes the one that the state names.
+export PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER="${{PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER:-true}}"
 export PULUMI_SKIP_UPDATE_CHECK="${{PULUMI_SKIP_UPDATE_CHECK:-true}}"
 export FRAUD_DETECTION_PYTHON="$programs/python"
 export PATH="{engine_directory}:{provider_directories}:$programs:$PATH"

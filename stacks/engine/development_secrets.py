@@ -13,6 +13,11 @@ from pathlib import Path
 
 from model_store.keys.defaults import key_file
 from model_store.keys.keyring import ensure_key_file
+from stacks.engine.backend import passphrase_stacks
+from stacks.errors import SecretsProviderProblem
+
+PASSPHRASE_VARIABLES = {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"}
+"""Each gives the engine a passphrase; without one it is `.secrets/passphrase`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,11 @@ class DevelopmentSecrets:
 
 
 def ensure_development_secrets(checkout: Path) -> DevelopmentSecrets:
-    """Makes what is missing and returns where everything is; what is there stays as it is."""
+    """Makes what is missing and returns where everything is; what is there stays as it is.
+
+    Raises:
+        SecretsProviderProblem: the passphrase is missing, and a stack's secrets are encrypted with it.
+    """
     directory = checkout / ".secrets"
     directory.mkdir(mode=0o700, exist_ok=True)
     files = DevelopmentSecrets(
@@ -39,10 +48,31 @@ def ensure_development_secrets(checkout: Path) -> DevelopmentSecrets:
         api_key=directory / "api_key",
         api_keys=directory / "api_keys.json",
     )
+    require_passphrase_file(checkout)
     _ensure(files.passphrase, secrets.token_urlsafe(32))
     ensure_key_file(files.model_key)
     _ensure_api_key(files)
     return files
+
+
+def require_passphrase_file(checkout: Path, stack: str = "") -> None:
+    """Raises where a passphrase made now could not open a stack that is there.
+
+    Args:
+        checkout: the project's root.
+        stack: a stack that is known to be encrypted with a passphrase; empty to look at the state's directory.
+
+    Raises:
+        SecretsProviderProblem: `.secrets/passphrase` is missing, and no variable gives the passphrase.
+    """
+    path = checkout / ".secrets" / "passphrase"
+    if PASSPHRASE_VARIABLES & os.environ.keys() or path.exists():
+        return
+    if stacks := [stack] if stack else passphrase_stacks(checkout):
+        raise SecretsProviderProblem(
+            f"{path} is missing, and it encrypts the secrets of stack {', '.join(stacks)}: put it back from the "
+            "machine or the vault that has it, or set PULUMI_CONFIG_PASSPHRASE_FILE; no new one was made"
+        )
 
 
 def _ensure_api_key(files: DevelopmentSecrets) -> None:
@@ -77,4 +107,7 @@ if __name__ == "__main__":
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help="directory of the project")
-    ensure_development_secrets(parser.parse_args().checkout)
+    try:
+        ensure_development_secrets(parser.parse_args().checkout)
+    except SecretsProviderProblem as error:
+        sys.exit(f"error: {error}")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,16 @@ import filelock
 import psutil
 
 from conventions.config_keys import PROJECT
-from stacks.engine.workspace import backend_url
+from stacks.engine.backend import state_directory
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StackBusy, StackLocked
 
 _CLOCK_TOLERANCE_SECONDS = 2.0
+_LONGEST_RUN_HOURS = 6
+"""A lock of another host that is older was left by a run that has died: no update, and no job of a pipeline, lasts so
+long."""
+_WRITING_SECONDS = 2.0
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,26 @@ class StackLock:
     host: str
     since: str
 
+    damaged: str = ""
+    """Why the lock's file does not tell who took it; empty when it does."""
+
+    @property
+    def of_another_host(self) -> bool:
+        """Whether the process that took the lock ran on another machine, which cannot be asked."""
+        return not self.damaged and self.host != socket.gethostname()
+
     @property
     def is_stale(self) -> bool:
-        """Whether the process that took the lock ran on this machine and has ended."""
-        return self.host == socket.gethostname() and not _holder_is_alive(self.pid, self.since)
+        """Whether the process that took the lock has ended, or the lock is older than any run."""
+        if self.damaged:
+            return True
+        if self.of_another_host:
+            return _hours_since(self.since) > _LONGEST_RUN_HOURS
+        return not _holder_is_alive(self.pid, self.since)
 
     def __str__(self) -> str:
+        if self.damaged:
+            return f"{self.path} {self.damaged}"
         return f"process {self.pid} of {self.user}@{self.host} since {self.since}"
 
 
@@ -77,19 +97,18 @@ def lock_holder(checkout: Path, environment: DeploymentEnvironment) -> str:
 
 def engine_locks(checkout: Path, environment: DeploymentEnvironment) -> list[StackLock]:
     """The engine's locks on the environment's stack; none where the state is not a directory."""
-    url = backend_url(checkout)
-    if not url.startswith("file://"):
+    root = state_directory(checkout)
+    if root is None:
         return []
-    root = Path(url.removeprefix("file://").split("?")[0])
     directory = root / ".pulumi" / "locks" / "organization" / PROJECT / environment.stack
-    return [_read(path) for path in sorted(directory.glob("*.json"))]
+    return [lock for path in sorted(directory.glob("*.json")) if (lock := _read(path)) is not None]
 
 
 def require_unlocked(checkout: Path, environment: DeploymentEnvironment) -> None:
     """Stops before anything is changed when the engine's lock is there.
 
     Raises:
-        StackBusy: a live run holds it.
+        StackBusy: a live run holds it, or one on another host may.
         StackLocked: a run that has died left it; says the way out.
     """
     for lock in engine_locks(checkout, environment):
@@ -98,24 +117,37 @@ def require_unlocked(checkout: Path, environment: DeploymentEnvironment) -> None
                 f"stack {environment.stack} is locked by a run that has died ({lock}). "
                 f"Unlock it: python scripts/deploy_model.py unlock {environment}"
             )
-        raise StackBusy(f"stack {environment.stack} is being changed by {lock}; wait for it, then try again")
+        more = _other_host(lock, environment)
+        raise StackBusy(f"stack {environment.stack} is being changed by {lock}; wait for it, then try again{more}")
 
 
-def remove_stale_locks(checkout: Path, environment: DeploymentEnvironment) -> list[StackLock]:
+def remove_stale_locks(checkout: Path, environment: DeploymentEnvironment, dead_host: str = "") -> list[StackLock]:
     """Removes what dead runs left and returns it.
 
+    Args:
+        checkout: the project's root.
+        environment: whose stack is locked.
+        dead_host: a host whose runs have ended, as a person knows; its locks count as stale.
+
     Raises:
-        StackBusy: a live run holds the stack; nothing was removed.
+        StackBusy: a live run holds the stack, or one on another host may; nothing was removed.
     """
     locks = engine_locks(checkout, environment)
     for lock in locks:
-        if not lock.is_stale:
-            raise StackBusy(
-                f"stack {environment.stack} is being changed by {lock}, which is alive; nothing was unlocked"
-            )
+        if not (lock.is_stale or (lock.of_another_host and lock.host == dead_host)):
+            alive = "" if lock.of_another_host else ", which is alive"
+            more = _other_host(lock, environment)
+            raise StackBusy(f"stack {environment.stack} is being changed by {lock}{alive}; nothing was unlocked{more}")
     for lock in locks:
         lock.path.unlink(missing_ok=True)
     return locks
+
+
+def _other_host(lock: StackLock, environment: DeploymentEnvironment) -> str:
+    if not lock.of_another_host:
+        return ""
+    how = f"python scripts/deploy_model.py unlock {environment} --dead-host {lock.host}"
+    return f". {lock.host} cannot be asked from here; when that run has ended: {how}"
 
 
 def _holder(file: Path) -> str:
@@ -134,9 +166,28 @@ def _current_user() -> str:
     return f"process {os.getpid()} of {user}@{socket.gethostname()} since {now}"
 
 
-def _read(path: Path) -> StackLock:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return StackLock(path, int(content["pid"]), content["username"], content["hostname"], content["timestamp"])
+def _read(path: Path) -> StackLock | None:
+    """The lock in a file; None when it was released meanwhile. Waits a moment for a run that is writing it."""
+    deadline = time.monotonic() + _WRITING_SECONDS
+    while True:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            content = json.loads(text)
+            since = str(content["timestamp"])
+            _seconds(since)
+            return StackLock(path, int(content["pid"]), str(content["username"]), str(content["hostname"]), since)
+        except (ValueError, KeyError, TypeError):
+            if time.monotonic() > deadline:
+                damaged = "does not tell who took it" if text.strip() else "is empty"
+                return StackLock(path, 0, "", "", "", damaged)
+        time.sleep(_POLL_SECONDS)
+
+
+def _hours_since(moment: str) -> float:
+    return (time.time() - _seconds(moment)) / 3600
 
 
 def _holder_is_alive(pid: int, since: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stacks.engine.reading import passphrase_advice
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import DeploymentFailed, StackBusy
 
@@ -57,9 +58,13 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, log
             suppress_progress=True,
         )
     except ConcurrentUpdateError:
-        raise StackBusy(f"stack {environment.stack} is being changed by somebody else; wait, then try again") from None
+        raise StackBusy(
+            f"stack {environment.stack} is being changed by somebody else; wait, then try again. When that run has "
+            f"died: python scripts/deploy_model.py unlock {environment}, or: pulumi cancel -s {environment.stack}"
+        ) from None
     except CommandError as error:
-        raise DeploymentFailed(read_reason(diagnostics) or _last_words(str(error))) from None
+        reason = read_reason(diagnostics) or _last_words(str(error))
+        raise DeploymentFailed(passphrase_advice(reason, environment.stack)) from None
     changes = {str(operation): count for operation, count in (result.summary.resource_changes or {}).items()}
     return UpResult(changes, {name: output.value for name, output in result.outputs.items()})
 
@@ -125,5 +130,5 @@ def _collect(event: Any, diagnostics: list[str]) -> None:
 
 def _last_words(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error:")]
-    return (errors or lines or ["the engine failed and said nothing"])[-1].removeprefix("error: ")
+    errors = [line.split("error:", 1)[1].strip() for line in lines if re.match(r"(stderr: )?error:", line)]
+    return (errors or lines or ["the engine failed and said nothing"])[-1]

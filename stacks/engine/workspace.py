@@ -7,62 +7,90 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conventions.config_keys import PROJECT
-from stacks.engine.development_secrets import ensure_development_secrets
+from stacks.engine.backend import BACKEND_VARIABLE, SecretsProvider, backend_url, state_directory, stored_deployment
+from stacks.engine.development_secrets import PASSPHRASE_VARIABLES, ensure_development_secrets
+from stacks.engine.reading import read_engine
+from stacks.engine.secrets_provider import SECRETS_PROVIDER_VARIABLE, require_secrets_provider
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import DeploymentFailed, EngineMissing
+from stacks.errors import EngineMissing
 
 if TYPE_CHECKING:
     from pulumi.automation import PulumiCommand, Stack
 
-SECRETS_PROVIDER_VARIABLE = "PULUMI_SECRETS_PROVIDER"
-"""What a stack that is made encrypts its secrets with, such as `awskms://alias/fraud-detection?region=eu-central-1`; a
-passphrase when it is not set."""
-
-
-def backend_url(checkout: Path) -> str:
-    """The location of the state: `$PULUMI_BACKEND_URL`, or `.state` in the checkout."""
-    return os.environ.get("PULUMI_BACKEND_URL") or f"file://{checkout / '.state'}"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
     """Returns the environment's stack, made on first use; the program runs inline in this process.
 
+    A stack that is there keeps the secrets provider that its state names, whatever this clone's files say or lack.
+
     Raises:
         EngineMissing: there is no `pulumi` to run.
+        SecretsProviderProblem: the passphrase is lost or empty, or the stack's file names another secrets provider.
+        StateDamaged: the state is cut short or altered.
         DeploymentFailed: the state or its secrets cannot be read, such as without credentials.
     """
     from pulumi import automation
 
     from infra.program import program
 
-    try:
+    require_secrets_provider(checkout, environment.stack, stack_provider(checkout, environment.stack))
+    arguments = _workspace_arguments(checkout)
+
+    def select() -> "Stack":
         return automation.create_or_select_stack(
             environment.stack,
             PROJECT,
             program,
             opts=automation.LocalWorkspaceOptions(
-                # Of a stack that is made now; one that is there keeps what its config file names.
+                # Of a stack that is made now; one that is there keeps what its state names.
                 secrets_provider=os.environ.get(SECRETS_PROVIDER_VARIABLE),
-                **_workspace_arguments(checkout),
+                **arguments,
             ),
         )
-    except automation.CommandError as error:
-        lines = [line for line in str(error).splitlines() if "error:" in line]
-        reason = lines[-1].split("error:", 1)[1].strip() if lines else str(error).strip()
-        raise DeploymentFailed(f"stack {environment.stack} cannot be opened: {reason}; nothing was changed") from None
+
+    return read_engine(checkout, environment.stack, select)
+
+
+def stack_provider(checkout: Path, stack: str) -> SecretsProvider | None:
+    """What encrypts the secrets of a stack, as its state has it; None where there is no such stack.
+
+    Raises:
+        StateDamaged: the state is cut short or altered.
+        DeploymentFailed: the state cannot be read.
+    """
+    if state_directory(checkout) is not None:
+        return SecretsProvider.of(stored_deployment(checkout, stack))
+    from pulumi import automation
+
+    workspace = automation.LocalWorkspace(
+        work_dir=str(checkout), env_vars=_backend_environment(checkout), pulumi_command=_engine()
+    )
+
+    def export() -> SecretsProvider | None:
+        if stack not in {summary.name for summary in workspace.list_stacks()}:
+            return None
+        return SecretsProvider.of(workspace.export_stack(stack).deployment)
+
+    return read_engine(checkout, stack, export)
 
 
 def existing_environments(checkout: Path) -> list[DeploymentEnvironment]:
     """The environments whose stacks were made on this state; looking makes none."""
     from pulumi import automation
 
-    workspace = automation.LocalWorkspace(**_workspace_arguments(checkout))
-    stacks = {summary.name for summary in workspace.list_stacks()}
+    prepare_backend(checkout)
+    workspace = automation.LocalWorkspace(
+        work_dir=str(checkout), env_vars=_backend_environment(checkout), pulumi_command=_engine()
+    )
+    stacks = {summary.name for summary in read_engine(checkout, "", workspace.list_stacks)}
     return [environment for environment in DeploymentEnvironment if environment.stack in stacks]
 
 
 def _workspace_arguments(checkout: Path) -> dict[str, Any]:
     prepare_backend(checkout)
+    os.environ.update(_direct_loopback())  # the program runs in this process and calls the engine
     return {
         "work_dir": str(checkout),
         "env_vars": engine_environment(checkout),
@@ -72,22 +100,50 @@ def _workspace_arguments(checkout: Path) -> dict[str, Any]:
 
 def prepare_backend(checkout: Path) -> None:
     """Makes the state's directory where the state is one."""
-    url = backend_url(checkout)
-    if url.startswith("file://"):
-        Path(url.removeprefix("file://").split("?")[0]).mkdir(parents=True, exist_ok=True)
+    directory = state_directory(checkout)
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
 
 
 def engine_environment(checkout: Path) -> dict[str, str]:
-    """Variables the engine needs; what the caller has set already wins."""
-    variables = {
-        "PULUMI_BACKEND_URL": backend_url(checkout),
-        "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "FRAUD_DETECTION_PYTHON": sys.executable,
-    }
-    if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
+    """Variables the engine needs; what the caller has set already wins.
+
+    Raises:
+        SecretsProviderProblem: the passphrase is missing, and a stack's secrets are encrypted with it.
+    """
+    variables = _backend_environment(checkout)
+    if not PASSPHRASE_VARIABLES & os.environ.keys():
         secrets = ensure_development_secrets(checkout)
         variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(secrets.passphrase)
     return variables
+
+
+def _backend_environment(checkout: Path) -> dict[str, str]:
+    """The engine's variables without a passphrase, which listing and exporting need not."""
+    return {
+        BACKEND_VARIABLE: backend_url(checkout),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # A clone whose stack file names no secrets provider takes the one that the state names.
+        "PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER": "true",
+        "FRAUD_DETECTION_PYTHON": sys.executable,
+        **_direct_loopback(),
+    }
+
+
+def _direct_loopback() -> dict[str, str]:
+    """Variables that keep calls between the engine, its plugins and the program off a proxy."""
+    given = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    listed = ",".join(filter(None, (given, *(host for host in _LOOPBACK if host not in given.split(",")))))
+    return {"NO_PROXY": listed, "no_proxy": listed}
+
+
+def engine_version() -> str:
+    """The version of the engine.
+
+    Raises:
+        EngineMissing: there is no `pulumi` to run.
+    """
+    return str(_engine().version)
 
 
 @functools.cache

@@ -1,0 +1,79 @@
+"""Keeps the secrets provider of a stack: what its state names counts, and no file or variable changes it in passing."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conventions.regular_files import read_text
+from stacks.engine.backend import SecretsProvider
+from stacks.engine.development_secrets import require_passphrase_file
+from stacks.errors import SecretsProviderProblem, StacksError
+
+SECRETS_PROVIDER_VARIABLE = "PULUMI_SECRETS_PROVIDER"
+"""What a stack that is made encrypts its secrets with, such as `awskms://alias/fraud-detection?region=eu-central-1`; a
+passphrase when it is not set."""
+_KEYS = ("secretsprovider", "encryptedkey", "encryptionsalt")
+
+
+def require_secrets_provider(checkout: Path, stack: str, stored: SecretsProvider | None) -> None:
+    """Raises where the engine would encrypt a stack's secrets otherwise than its state says.
+
+    Args:
+        checkout: the project's root.
+        stack: such as `staging`.
+        stored: as the stack's state has it; None for a stack that is made now.
+
+    Raises:
+        SecretsProviderProblem: says which two differ and how to go on.
+    """
+    named = _named(checkout / f"Pulumi.{stack}.yaml")
+    _require_no_empty_passphrase(stack, stored, named)
+    if stored is None:
+        return
+    if stored.kind == "passphrase":
+        require_passphrase_file(checkout, stack)
+    if named and not _same(named, stored):
+        raise SecretsProviderProblem(
+            f"Pulumi.{stack}.yaml: {', '.join(named)}: names another secrets provider than the state of stack {stack}, "
+            f"which has {stored.name}. Remove that from the file; to change the provider: "
+            f"pulumi stack change-secrets-provider PROVIDER -s {stack}. Nothing was changed"
+        )
+
+
+def _require_no_empty_passphrase(stack: str, stored: SecretsProvider | None, named: dict[str, Any]) -> None:
+    if os.environ.get("PULUMI_CONFIG_PASSPHRASE") != "" or os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
+        return
+    wanted = os.environ.get(SECRETS_PROVIDER_VARIABLE) or ""
+    if stored is not None and stored.kind == "passphrase":
+        return  # the engine compares it with the stack's own
+    if stored is None and not wanted and not named.get("secretsprovider"):
+        raise SecretsProviderProblem(
+            f"PULUMI_CONFIG_PASSPHRASE is set and empty, and stack {stack} would be made with it: anybody could read "
+            f"its secrets. Set it, unset it, or name a key: {SECRETS_PROVIDER_VARIABLE}=awskms://alias/NAME?region=REGION"
+        )
+    provider = stored.name if stored is not None else wanted or str(named["secretsprovider"])
+    raise SecretsProviderProblem(
+        f"PULUMI_CONFIG_PASSPHRASE is set and empty, and the secrets of stack {stack} are encrypted with {provider}: "
+        "unset the variable (a secret that is not defined arrives empty). Nothing was changed"
+    )
+
+
+def _same(named: dict[str, Any], stored: SecretsProvider) -> bool:
+    if stored.kind == "passphrase":
+        return not named.get("secretsprovider") and named.get("encryptionsalt") == stored.state.get("salt")
+    # A file may name the key alone; the engine's own encrypted key is the state's.
+    same_key = named.get("encryptedkey") in (None, stored.state.get("encryptedkey"))
+    return named.get("secretsprovider") == stored.state.get("url") and same_key and "encryptionsalt" not in named
+
+
+def _named(path: Path) -> dict[str, Any]:
+    """What a stack's file says about its secrets provider; empty when it says nothing."""
+    if not path.exists():
+        return {}
+    try:
+        document = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise StacksError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    return {key: document[key] for key in _KEYS if document.get(key)} if isinstance(document, dict) else {}

@@ -1,0 +1,137 @@
+"""A state in a directory is read whole, or named with the way out; its secrets provider is what counts."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from stacks.engine import backend
+from stacks.engine.backend import SecretsProvider, damaged_files, passphrase_stacks, stored_deployment
+from stacks.engine.development_secrets import ensure_development_secrets
+from stacks.engine.secrets_provider import require_secrets_provider
+from stacks.errors import SecretsProviderProblem, StateDamaged
+
+_KMS = {"type": "cloud", "state": {"url": "awskms://alias/state?region=eu-central-1", "encryptedkey": "QUJD"}}
+_PASSPHRASE = {"type": "passphrase", "state": {"salt": "v1:abc"}}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose state has the stack `dev`, encrypted with a passphrase, and `staging`, with a KMS key."""
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("PULUMI_SECRETS_PROVIDER", raising=False)
+    _write(tmp_path, "dev", _PASSPHRASE)
+    _write(tmp_path, "staging", _KMS)
+    return tmp_path
+
+
+def _write(checkout: Path, stack: str, provider: dict[str, object]) -> Path:
+    path = checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / f"{stack}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"checkpoint": {"latest": {"secrets_providers": provider}}}))
+    return path
+
+
+def _provider(checkout: Path, stack: str) -> SecretsProvider | None:
+    return SecretsProvider.of(stored_deployment(checkout, stack))
+
+
+def test_an_empty_passphrase_is_refused_where_the_state_has_a_kms_key(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "")
+    with pytest.raises(SecretsProviderProblem, match=r"awskms://alias/state.*unset the variable"):
+        require_secrets_provider(checkout, "staging", _provider(checkout, "staging"))
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE")
+    require_secrets_provider(checkout, "staging", _provider(checkout, "staging"))
+
+
+def test_no_stack_is_made_with_an_empty_passphrase(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "")
+    with pytest.raises(SecretsProviderProblem, match="would be made with it"):
+        require_secrets_provider(checkout, "production", None)
+    monkeypatch.setenv("PULUMI_SECRETS_PROVIDER", "awskms://alias/state")
+    with pytest.raises(SecretsProviderProblem, match="encrypted with awskms://alias/state"):
+        require_secrets_provider(checkout, "production", None)
+
+
+@pytest.mark.parametrize(
+    ("stack", "line"),
+    [
+        ("staging", "encryptionsalt: v1:other"),
+        ("staging", "secretsprovider: awskms://alias/another"),
+        ("dev", "encryptionsalt: v1:other"),
+        ("dev", "secretsprovider: awskms://alias/state"),
+    ],
+)
+def test_a_file_that_names_another_provider_than_the_state_is_refused(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, stack: str, line: str
+) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/nowhere")
+    (checkout / f"Pulumi.{stack}.yaml").write_text(f"config: {{}}\n{line}\n")
+    with pytest.raises(SecretsProviderProblem, match=r"another secrets provider.*change-secrets-provider"):
+        require_secrets_provider(checkout, stack, _provider(checkout, stack))
+
+
+def test_a_file_that_names_the_states_own_provider_goes_on(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/nowhere")
+    (checkout / "Pulumi.dev.yaml").write_text("encryptionsalt: v1:abc\n")
+    require_secrets_provider(checkout, "dev", _provider(checkout, "dev"))
+    url = "awskms://alias/state?region=eu-central-1"
+    (checkout / "Pulumi.staging.yaml").write_text(f"secretsprovider: {url}\nencryptedkey: QUJD\n")
+    require_secrets_provider(checkout, "staging", _provider(checkout, "staging"))
+
+
+def test_a_lost_passphrase_is_not_made_anew(checkout: Path) -> None:
+    assert passphrase_stacks(checkout) == ["dev"]
+    with pytest.raises(SecretsProviderProblem, match=r"\.secrets/passphrase is missing.*stack dev"):
+        ensure_development_secrets(checkout)
+    assert not (checkout / ".secrets" / "passphrase").exists()
+
+
+@pytest.mark.parametrize("length", [0, 40])
+def test_a_state_that_is_cut_short_is_named_with_its_newest_whole_copy(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    monkeypatch.setattr(backend, "_WAIT_SECONDS", 0.0)
+    path = checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
+    backups = checkout / ".state" / ".pulumi" / "backups" / "fraud-detection" / "dev"
+    backups.mkdir(parents=True)
+    (backups / "dev.1.json").write_bytes(path.read_bytes())
+    (backups / "dev.2.json").write_text("{")
+    with path.open("r+b") as file:
+        file.truncate(length)
+    with pytest.raises(StateDamaged) as refused:
+        stored_deployment(checkout, "dev")
+    assert len(damaged_files(checkout)) == 1
+    assert f"{path} is" in str(refused.value)
+    assert f"cp {backups / 'dev.1.json'} {path}" in str(refused.value)
+
+
+def test_reading_waits_for_a_run_that_writes_the_state(checkout: Path) -> None:
+    path = checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
+    whole = path.read_text()
+    path.write_text(whole[:30])
+
+    def finish() -> None:
+        time.sleep(0.3)
+        path.write_text(whole)
+
+    writer = threading.Thread(target=finish)
+    writer.start()
+    assert _provider(checkout, "dev") == SecretsProvider("passphrase", {"salt": "v1:abc"})
+    writer.join()
+
+
+def test_a_history_that_is_cut_short_is_named(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_WAIT_SECONDS", 0.0)
+    history = checkout / ".state" / ".pulumi" / "history" / "fraud-detection" / "dev"
+    history.mkdir(parents=True)
+    (history / "dev-1.history.json").write_text("{}")
+    (history / "dev-2.history.json").write_text('{"kind": "upd')
+    (line,) = damaged_files(checkout, "dev")
+    assert str(history / "dev-2.history.json") in line
+    assert "move it out of" in line

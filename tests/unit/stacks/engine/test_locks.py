@@ -1,0 +1,86 @@
+"""A lock of the engine says who holds the stack, also where its file is empty or its host cannot be asked."""
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stacks.engine import locks
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import StackBusy, StackLocked
+
+_DEVELOPMENT = DeploymentEnvironment.DEVELOPMENT
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of the engine's locks in a state of the test's own."""
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}/state")
+    folder = tmp_path / "state" / ".pulumi" / "locks" / "organization" / "fraud-detection" / "dev"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _lock(folder: Path, host: str, hours: float, process: int = 478) -> Path:
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    content = {"pid": process, "username": "ci", "hostname": host, "timestamp": f"{since:%Y-%m-%dT%H:%M:%S}.123456789Z"}
+    path = folder / f"{host}.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_an_old_lock_of_another_host_is_stale_and_removed(folder: Path, tmp_path: Path) -> None:
+    path = _lock(folder, "ip-10-0-42-235", hours=7)
+    with pytest.raises(StackLocked, match="unlock development"):
+        locks.require_unlocked(tmp_path, _DEVELOPMENT)
+    assert [each.host for each in locks.remove_stale_locks(tmp_path, _DEVELOPMENT)] == ["ip-10-0-42-235"]
+    assert not path.exists()
+
+
+def test_a_young_lock_of_another_host_stays_until_a_person_says_that_the_host_is_dead(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = _lock(folder, "ip-10-0-42-235", hours=0.1)
+    with pytest.raises(StackBusy, match="unlock development --dead-host ip-10-0-42-235"):
+        locks.require_unlocked(tmp_path, _DEVELOPMENT)
+    with pytest.raises(StackBusy, match="cannot be asked from here") as refused:
+        locks.remove_stale_locks(tmp_path, _DEVELOPMENT)
+    assert "alive" not in str(refused.value)
+    with pytest.raises(StackBusy):
+        locks.remove_stale_locks(tmp_path, _DEVELOPMENT, "another-host")
+    assert path.exists()
+    locks.remove_stale_locks(tmp_path, _DEVELOPMENT, "ip-10-0-42-235")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "is empty"), ("{", "does not tell who took it"), ("[1]", "does not tell who took it")]
+)
+def test_a_lock_that_cannot_be_read_is_named_and_removed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    monkeypatch.setattr(locks, "_WRITING_SECONDS", 0.0)
+    path = folder / "left.json"
+    path.write_text(text)
+    with pytest.raises(StackLocked, match=words) as refused:
+        locks.require_unlocked(tmp_path, _DEVELOPMENT)
+    assert str(path) in str(refused.value)
+    locks.remove_stale_locks(tmp_path, _DEVELOPMENT)
+    assert not path.exists()
+
+
+def test_a_lock_of_a_live_process_of_this_machine_stays(folder: Path, tmp_path: Path) -> None:
+    _lock(folder, os.uname().nodename, hours=0, process=os.getpid())
+    with pytest.raises(StackBusy, match="which is alive"):
+        locks.remove_stale_locks(tmp_path, _DEVELOPMENT)
+
+
+def test_the_home_in_the_address_of_the_state_is_the_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file://~/state?no_tmp_dir=true")
+    folder = tmp_path / "state" / ".pulumi" / "locks" / "organization" / "fraud-detection" / "dev"
+    folder.mkdir(parents=True)
+    _lock(folder, os.uname().nodename, hours=1, process=2**22 - 1)
+    assert len(locks.remove_stale_locks(tmp_path / "checkout", _DEVELOPMENT)) == 1
