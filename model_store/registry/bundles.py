@@ -129,9 +129,9 @@ def _import_file(registry: ModelRegistry, path: Path, reason: str) -> str:
 def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str) -> str:
     digests, metadata = _described(bundle)
     if _is_there(registry, metadata):
-        _claim_number(registry, metadata)
+        claim_number(registry, metadata)
         return metadata.model_id
-    _require_free_number(registry, metadata)
+    require_free_number(registry, metadata)
     with registry.storage.staged(metadata.model_id) as staging:
         if staging is None:
             raise VersionConflict(f"{metadata.model_id} is being written by somebody else right now")
@@ -148,7 +148,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         registry.audit.append("import", metadata.model_id, reason, digest=metadata.digest)
         if not registry.storage.publish(staging, version_prefix(metadata.model_id)):
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
-    _claim_number(registry, metadata)
+    claim_number(registry, metadata)
     return metadata.model_id
 
 
@@ -296,7 +296,13 @@ def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:
     return True
 
 
-def _require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
+def require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
+    """Raises VersionConflict unless no other version of the name has this number.
+
+    Args:
+        registry: to look in.
+        metadata: of the version that is to come.
+    """
     for model in registry.list_models(name=metadata.model_name):
         if model.version == metadata.version:
             raise VersionConflict(
@@ -305,7 +311,8 @@ def _require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> No
             )
 
 
-def _claim_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
+def claim_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
+    """Claims the number of a version that came from elsewhere, so that no registration takes it."""
     registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
 
 

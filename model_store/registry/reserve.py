@@ -5,7 +5,7 @@ import warnings
 from contextlib import suppress
 from typing import Any
 
-from model_store.errors import StorageFailed
+from model_store.errors import StorageFailed, StorageForbidden
 from model_store.registry.audit import AuditHead, AuditLog
 from model_store.storage.base import Storage
 
@@ -53,18 +53,21 @@ def record_removal(
 def record_reading(
     audit: AuditLog, storage: Storage, action: str, model_id: str = "", reason: str = "", **details: Any
 ) -> AuditHead | None:
-    """Records what changes no version; in a registry on a read-only disk it warns instead.
+    """Records what changes no version; in a registry that the caller may only read it warns instead.
+
+    Such a registry is one on a read-only disk, and in S3 one whose role may not write the log. There the bucket's
+    access logs tell who read.
 
     Returns:
         The head of the log with the record; None where it cannot be recorded.
 
     Raises:
-        StorageFailed: the record cannot be written, and the disk is not read-only.
+        StorageFailed: the record cannot be written, and not for this reason.
     """
     try:
         return audit.append(action, model_id, reason, **details)
-    except StorageFailed:
-        if not is_read_only(storage):
+    except StorageFailed as error:
+        if not isinstance(error, StorageForbidden) and not is_read_only(storage):
             raise
         message = f"{storage.location} is read-only: this {action} is not recorded in its audit log"
         warnings.warn(message, stacklevel=4)
