@@ -20,27 +20,33 @@ class ModelArtifactArgs:
     runtime_digest: str = ""
     """The digest of its optimized form, which is served where there is one; empty without one."""
     files: tuple[str, ...] = ()
-    """Paths of the files that make the model version, for a bucket."""
+    """Paths of the files that make the model version, where it is to be promoted into a bucket."""
     revision: str = ""
-    """Changes when the files have to be uploaded again: digest and key ids, not the bytes, which are random."""
+    """Changes when the files have to be promoted again: digest and key ids, not the bytes, which are random."""
+    source: str = ""
+    """Location of the registry that the version is promoted from: an absolute path or a URL."""
+    checkout: str = ""
+    """The checkout whose `manage_models.py` promotes it."""
+    reason: str = ""
+    """Why, for the audit logs of both registries; such as the deployment's name."""
 
 
 @dataclass(frozen=True)
 class ArtifactBucket:
-    """The bucket that a model version is uploaded to."""
+    """The bucket whose registry a model version is promoted into."""
 
     bucket: pulumi.Input[str]
-    key_arn: pulumi.Input[str]
+    region: str
     ready: tuple[pulumi.Resource, ...] = ()
     """What has to be there first."""
 
 
 class ModelArtifact(pulumi.ComponentResource):
-    """One model version in a registry: a directory, or a bucket that its files are uploaded to.
+    """One model version in a registry: a directory, or a bucket that it is promoted into.
 
-    Guarantees: whatever depends on it is given an artifact that is the one its manifest describes; what was uploaded
-    stays when the stack goes on to another version, so that a rollback finds it, and is not uploaded again unless its
-    digest or its keys have changed.
+    Guarantees: whatever depends on it is given an artifact that is the one its manifest describes; a version that was
+    promoted stays when the stack goes on to another one, so that a rollback finds it, with its state, evidence,
+    signatures and audit record, and is not promoted again unless its digest or its keys have changed.
 
     Raises:
         pulumi.RunError: the artifact's digest is not the manifest's.
@@ -67,37 +73,25 @@ class ModelArtifact(pulumi.ComponentResource):
         self.model_id = pulumi.Output.from_input(args.model_id)
         self.digest = pulumi.Output.from_input(args.digest)
         self.runtime_digest = pulumi.Output.from_input(args.runtime_digest)
-        self.uri = pulumi.Output.from_input(args.uri) if bucket is None else self._uploaded(name, args, bucket)
+        self.uri = pulumi.Output.from_input(args.uri) if bucket is None else self._promoted(name, args, bucket)
         self.register_outputs({"model_id": self.model_id, "uri": self.uri, "digest": self.digest})
 
-    def _uploaded(self, name: str, args: ModelArtifactArgs, target: ArtifactBucket) -> pulumi.Output[str]:
-        import pulumi_aws as aws  # takes a second to load, which a directory need not wait for
+    def _promoted(self, name: str, args: ModelArtifactArgs, target: ArtifactBucket) -> pulumi.Output[str]:
+        from components.promoted_version import PromotedVersion
 
-        # Each version has resources of its own: the next one comes beside it, and it is kept when it leaves the stack.
-        # How long it is locked is the bucket's rule: what S3 reports of it is not a difference.
-        opts = pulumi.ResourceOptions(
-            parent=self,
-            retain_on_delete=True,
-            ignore_changes=["source", "object_lock_mode", "object_lock_retain_until_date"],
-            depends_on=list(target.ready),
+        # Each version has a resource of its own: the next one comes beside it, and it is kept when it leaves the stack.
+        made = PromotedVersion(
+            f"{name}-{args.model_id}",
+            {
+                "model_id": args.model_id,
+                "source": args.source,
+                "target": pulumi.Output.concat("s3://", target.bucket),
+                "region": target.region,
+                "revision": args.revision,
+                "checkout": args.checkout,
+                "reason": args.reason,
+            },
+            pulumi.ResourceOptions(parent=self, retain_on_delete=True, depends_on=list(target.ready)),
         )
-        objects = []
-        for path in args.files:
-            file = path.rsplit("/", 1)[-1]
-            made = aws.s3.BucketObjectv2(
-                f"{name}-{args.model_id}-{file}",
-                bucket=target.bucket,
-                key=f"{args.uri}/{file}",
-                source=pulumi.FileAsset(path),
-                source_hash=args.revision,
-                server_side_encryption="aws:kms",
-                kms_key_id=target.key_arn,
-                bucket_key_enabled=True,
-                checksum_algorithm="SHA256",
-                opts=opts,
-            )
-            objects.append(made)
-        # The address is known once the files are there: what reads them comes after.
-        return pulumi.Output.all(target.bucket, *(item.id for item in objects)).apply(
-            lambda known: f"s3://{known[0]}/{args.uri}"
-        )
+        # The address is known once the version is there: what reads it comes after.
+        return pulumi.Output.all(target.bucket, made.id).apply(lambda known: f"s3://{known[0]}/{args.uri}")

@@ -28,7 +28,10 @@ def limit_pods(name: str, metadata: dict[str, Any], pods: int, opts: pulumi.Reso
 
 
 def allow_deployers(name: str, metadata: dict[str, Any], group: str, opts: pulumi.ResourceOptions) -> None:
-    """Lets people and CI look after the deployment: they see everything except secrets, and restart nothing else.
+    """Lets people look after the deployment: they see everything except secrets, and evict single pods.
+
+    An evicted pod starts anew, and the disruption budget keeps the others. They may change no Deployment: who writes a
+    pod's template can mount the model key in it and use the pods' role.
 
     Args:
         name: what names of resources begin with.
@@ -41,9 +44,10 @@ def allow_deployers(name: str, metadata: dict[str, Any], group: str, opts: pulum
         f"{name}-deployers",
         metadata=metadata,
         rules=[
-            {"api_groups": ["apps"], "resources": ["deployments"], "verbs": [*look, "patch", "update"]},
+            {"api_groups": ["apps"], "resources": ["deployments"], "verbs": look},
             {"api_groups": ["apps"], "resources": ["replicasets"], "verbs": look},
             {"api_groups": [""], "resources": ["pods", "pods/log", "events", "services"], "verbs": look},
+            {"api_groups": [""], "resources": ["pods/eviction"], "verbs": ["create"]},
             {"api_groups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": look},
         ],
         opts=opts,

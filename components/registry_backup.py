@@ -166,7 +166,7 @@ def backup_policy(registry: str, registry_key: str, backup: str, backup_key: str
             {
                 "Sid": "Look",
                 "Effect": "Allow",
-                "Action": "s3:ListBucket",
+                "Action": ["s3:ListBucket", "s3:GetEncryptionConfiguration"],
                 "Resource": [registry, backup],
                 "Condition": secure,
             },

@@ -8,6 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.account_key import account_key_policy
+from components.registry_rights import only_tls, registry_policy
 
 _NONCURRENT_LOG_DAYS = 30
 
@@ -33,8 +34,9 @@ class RegistryBucketArgs:
 class RegistryBucket(pulumi.ComponentResource):
     """A versioned bucket for the registry.
 
-    Guarantees: encrypted with a rotating key of its own; no public access, no ACLs; only TLS, only puts encrypted with
-    that key; every access logged; nothing that a rollback may need expires; protected from deletion.
+    Guarantees: encrypted with a rotating key of its own; no public access, no ACLs; only TLS, only puts that name that
+    key; manifests and audit records are created and never replaced; every access logged; nothing that a rollback may
+    need expires; protected from deletion.
     """
 
     bucket: pulumi.Output[str]
@@ -174,51 +176,11 @@ class RegistryBucket(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, depends_on=depends_on or [])
 
 
-def registry_policy(bucket_arn: str, key_arn: str) -> dict[str, Any]:
-    """Denies whatever is not TLS, and puts that name another way of encryption than the registry's key."""
-    put = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": f"{bucket_arn}/*"}
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            _only_tls(bucket_arn),
-            {
-                "Sid": "OnlyKmsEncryption",
-                **put,
-                "Condition": _named_otherwise("s3:x-amz-server-side-encryption", "aws:kms"),
-            },
-            {
-                "Sid": "OnlyTheRegistrysKey",
-                **put,
-                "Condition": _named_otherwise("s3:x-amz-server-side-encryption-aws-kms-key-id", key_arn),
-            },
-        ],
-    }
-
-
-def _named_otherwise(key: str, wanted: str) -> dict[str, Any]:
-    """A request that names another value; one that names none is left to the bucket's default encryption.
-
-    An operator that negates is met by a missing key, with `IfExists` too, so its presence is asked for by itself.
-    """
-    return {"StringNotEquals": {key: wanted}, "Null": {key: "false"}}
-
-
-def _only_tls(bucket_arn: str) -> dict[str, Any]:
-    return {
-        "Sid": "OnlyTls",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": [bucket_arn, f"{bucket_arn}/*"],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-
-
 def _log_policy(log_bucket_arn: str, account_id: str, partition: str, bucket_name: str) -> dict[str, Any]:
     return {
         "Version": "2012-10-17",
         "Statement": [
-            _only_tls(log_bucket_arn),
+            only_tls(log_bucket_arn),
             {
                 "Sid": "AccessLogsOfTheRegistry",
                 "Effect": "Allow",

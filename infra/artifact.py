@@ -1,6 +1,7 @@
 """Finds the model version of a stack in the registry and measures its artifact, before anything is declared."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 
@@ -9,7 +10,7 @@ from conventions import config_keys
 from conventions.artifact_files import KEPT_FILES
 from infra.environment_policy import require_fit
 from infra.errors import ConfigError
-from infra.settings import StackSettings
+from infra.settings import CHECKOUT, StackSettings
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError, SignatureInvalid
 from model_store.registry.layout import version_prefix
@@ -73,6 +74,9 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelA
         measured_digest=measured,
         runtime_digest=manifest.runtime_digest,
         files=files,
+        source=_source(registry),
+        checkout=str(CHECKOUT),
+        reason=settings.deployment.deployment_name,
         revision=f"{manifest.digest}/{'+'.join(registry.key_ids(model_id))}",
     )
 
@@ -90,12 +94,17 @@ def _uri(registry: ModelRegistry, settings: StackSettings, model_id: str) -> str
 
 
 def _files(registry: ModelRegistry, settings: StackSettings, model_id: str) -> tuple[str, ...]:
-    """Returns the files to upload: none when the registry is the stack's own bucket."""
+    """Returns the files of a version to promote: none when the registry is the stack's own bucket."""
     if settings.platform != "kubernetes" or _in_the_bucket(registry, settings):
         return ()
     prefix = version_prefix(model_id)
     keys = [f"{prefix}/{name}" for name in KEPT_FILES]
     return tuple(str(registry.storage.path(key).resolve()) for key in keys if registry.storage.exists(key))
+
+
+def _source(registry: ModelRegistry) -> str:
+    location = registry.storage.location
+    return location if location.startswith("s3://") else str(Path(location).resolve())
 
 
 def _in_the_bucket(registry: ModelRegistry, settings: StackSettings) -> bool:

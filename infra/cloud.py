@@ -154,8 +154,9 @@ class _CloudStack:
         return self.registry_bucket(f"{self.name}-backup", f"{self.cloud.registry_bucket}-backup")
 
     def artifact(self, name: str, model: ModelArtifactArgs, registry: RegistryBucket) -> ModelArtifact:
-        """A model version's files in the bucket."""
-        target = ArtifactBucket(registry.bucket, registry.key_arn, tuple(registry.ready)) if model.files else None
+        """A model version in the bucket's registry, promoted into it where it comes from another one."""
+        ready = tuple(registry.ready)
+        target = ArtifactBucket(registry.bucket, self.cloud.region, ready) if model.files else None
         return ModelArtifact(name, model, target, self.in_account)
 
     def serving_image(self) -> ServingImage:

@@ -217,6 +217,10 @@ class StorageFailed(ModelStoreError):
     exit_code = exit_codes.STORAGE_FAILED
 
 
+class StorageForbidden(StorageFailed):
+    """The credentials may not write or read this object of the registry."""
+
+
 class AccessDenied(ModelStoreError):
     """The actor's role does not allow it."""
 

@@ -3,9 +3,9 @@
 
     python -m sandbox.aws --port 8443 --http-port 8080 --certificate server.pem --key server.key
 
-Added: bucket policies are evaluated with their conditions (moto ignores them), a bucket has the tags that it was made
-with, a checksum is enough for an object that is locked, and CloudWatch answers the CBOR protocol that newer SDKs speak,
-with percentiles.
+Added: bucket policies are evaluated with their conditions (moto ignores them), and so are the policies of the role
+whose credentials sign a request to S3; a bucket has the tags that it was made with, a checksum is enough for an object
+that is locked, and CloudWatch answers the CBOR protocol that newer SDKs speak, with percentiles.
 The same service listens on plain HTTP too, so that a policy that demands TLS can be seen to work.
 """
 
@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, cast
+from urllib.parse import unquote
 
 import cbor2
 import uvicorn
@@ -29,8 +30,9 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.s3.models import s3_backends
 
 from sandbox.idempotency import IdempotentRequests, drain_request_body
+from sandbox.identities import refused_to_role
 from sandbox.percentiles import answer_percentiles
-from sandbox.policies import denied
+from sandbox.policies import asked_of_s3, denied
 
 _ACCOUNT = "123456789012"
 _THREADS = 16
@@ -39,7 +41,9 @@ _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/([^/]+)/aws4_request")
 _HEADERS = {
     "HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION": "s3:x-amz-server-side-encryption",
     "HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION_AWS_KMS_KEY_ID": "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    "HTTP_IF_NONE_MATCH": "s3:if-none-match",
 }
+_UPLOAD = re.compile(r"(?:^|&)uploadId=([^&]+)")
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -147,7 +151,33 @@ def _denied(environ: Environ) -> str:
         return ""
     context = {"aws:SecureTransport": "true" if environ["wsgi.url_scheme"] == "https" else "false"}
     context |= {name: environ[header] for header, name in _HEADERS.items() if header in environ}
-    return denied(backend.buckets[bucket].policy, environ["REQUEST_METHOD"], bucket, key, context)
+    context |= _of_upload(backend.buckets[bucket], environ)
+    method, query = environ["REQUEST_METHOD"], environ.get("QUERY_STRING", "")
+    body = _body(environ) if not key and method == "POST" else b""
+    asked = asked_of_s3(method, bucket, key, query, body)
+    if reason := denied(backend.buckets[bucket].policy, asked, context):
+        return reason
+    return refused_to_role(environ.get("HTTP_AUTHORIZATION", ""), _ACCOUNT, asked, context)
+
+
+def _of_upload(bucket: Any, environ: Environ) -> dict[str, str]:
+    """What the parts of a large object are encrypted with: it was named when the upload began."""
+    found = _UPLOAD.search(environ.get("QUERY_STRING", ""))
+    upload = bucket.multiparts.get(unquote(found[1])) if found else None
+    if upload is None:
+        return {}
+    named = {
+        "s3:x-amz-server-side-encryption": upload.sse_encryption,
+        "s3:x-amz-server-side-encryption-aws-kms-key-id": upload.kms_key_id,
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def _body(environ: Environ) -> bytes:
+    """The request's body, which the next reader finds again."""
+    content: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(content)
+    return content
 
 
 def _bucket_and_key(environ: Environ) -> tuple[str, str]:

@@ -1,11 +1,11 @@
-"""The commands `export` and `import` of manage_models.py: bundles, and models of MLflow."""
+"""The commands of manage_models.py that move versions: `export`, `import` and `promote-version`."""
 
 from typing import Any
 
 from model_store.errors import InvalidInput
 from scripts.command_line import Options, progress, show
 from scripts.register_command import contract_lines
-from scripts.registry_commands import open_registry, resolved
+from scripts.registry_commands import CHECKOUT, open_registry, resolved
 from scripts.workflow import tell_later_steps
 
 _OF_MLFLOW = (
@@ -42,6 +42,27 @@ def _export_for_mlflow(options: Options) -> int:
     )
     answer = {"model_id": model_id, "directory": str(directory), "encrypted": False, "files": files}
     show(options, answer, f"{directory}: {model_id} as an MLflow model with {', '.join(files)}")
+    return 0
+
+
+def promote_version(options: Options) -> int:
+    """Promotes a version from one registry into another."""
+    from model_store import ModelRegistry
+    from model_store.keys.defaults import default_keys
+    from model_store.registry.promotion import LEFT, promote_version
+
+    def opened(location: str) -> ModelRegistry:
+        return ModelRegistry(location, keys=lambda: default_keys(CHECKOUT))
+
+    source = opened(options.source) if options.source else open_registry()
+    model_id = resolved(source, options.model_id)
+    options.status_line.step(0, 1, model_id)
+    told = promote_version(source, opened(options.target), model_id, options.reason, follow_keys=options.follow_keys)
+    copied = f"{len(told.copied)} files copied" if told.copied else "it was there already"
+    lines = [f"{told.target}: {model_id} ({told.status}), {copied}"]
+    if told.state == LEFT:
+        lines.append("what was decided about it is not in it: run the same command with the role promoter")
+    show(options, told.to_dict(), "\n".join(lines))
     return 0
 
 

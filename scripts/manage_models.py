@@ -300,6 +300,7 @@ def _add_moving(commands: Program) -> None:
         _reason(),
         *_mlflow_options(),
     )
+    _add_promote_version(commands)
     add_command(
         commands,
         "backup",
@@ -315,6 +316,21 @@ def _add_moving(commands: Program) -> None:
         "copy from a backup what the registry does not have, or has damaged",
         f"{_PROGRAM} restore /mnt/backup/registry",
         Argument("source", "a directory or s3://bucket/prefix", metavar="SRC"),
+    )
+
+
+def _add_promote_version(commands: Program) -> None:
+    add_command(
+        commands,
+        "promote-version",
+        exchange_commands.promote_version,
+        "move a version into another registry, with its signatures, golden rows, evidence and approvals",
+        f"{_PROGRAM} promote-version {_ID} --from s3://registry-staging --to s3://registry-production",
+        _model_id(),
+        Option("--from", "source", metavar="REGISTRY", help="a directory or s3://bucket; this registry if not given"),
+        Option("--to", "target", required=True, metavar="REGISTRY", help="a directory or s3://bucket"),
+        Option("--follow-keys", is_flag=True, help="replace files in the target whose keys were rotated in the source"),
+        _reason(),
     )
 
 

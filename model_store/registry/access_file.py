@@ -21,6 +21,7 @@ from model_store.storage.base import Storage
 if TYPE_CHECKING:
     from model_store.registry.identity import Identity
 
+_PARTS_OF_AN_ARN = 6
 _FRESH_SECONDS = 30.0
 _TAKE_OVER = "python scripts/manage_models.py access take-over --reason WHY"
 
@@ -143,7 +144,8 @@ class RegistryAccess:
         """The policy that a new registry gets now; None for an old registry that has none."""
         if not self._is_new():
             return None
-        content = {"default": {"role": str(Role.READER)}, "actors": {self.principal(): {"role": str(Role.ADMIN)}}}
+        actors = {**self._roles_of_the_stack(), self.principal(): {"role": str(Role.ADMIN)}}
+        content = {"default": {"role": str(Role.READER)}, "actors": actors}
         try:
             made = self._storage.put_if_absent(ACCESS_FILE, json_bytes(content))
         except StorageFailed:
@@ -154,6 +156,15 @@ class RegistryAccess:
             return self._own
         self.forget()
         return self.own()
+
+    def _roles_of_the_stack(self) -> dict[str, dict[str, str]]:
+        """The roles that a stack makes for its bucket, by the names that it gives them; none for other registries."""
+        parts = self._system_actor().split(":")
+        if not self.remote or len(parts) < _PARTS_OF_AN_ARN or parts[0] != "arn":
+            return {}
+        bucket = self._storage.location.removeprefix("s3://").partition("/")[0]
+        role = f"arn:{parts[1]}:sts::{parts[4]}:assumed-role/{bucket}-"
+        return {f"{role}{each}/*": {"role": str(each)} for each in Role}
 
     def _advice(self, own: AccessPolicy | None) -> str:
         if own is None:

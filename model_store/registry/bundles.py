@@ -47,7 +47,7 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus, parse_mode
 from model_store.registry.registration import enter_status, first_state
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_bundle, require_manifest
-from model_store.registry.signing import anchor_of, parse_envelope, require_envelope
+from model_store.registry.signing import parse_envelope, read_anchor, require_envelope
 from model_store.registry.taken import claim_key, claim_number
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
@@ -132,7 +132,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
     if _is_there(registry, metadata):
         registry.storage.put_if_absent(claim_key(metadata), b"imported")
         return metadata.model_id
-    _require_free_number(registry, metadata)
+    require_free_number(registry, metadata)
     with registry.storage.staged(metadata.model_id) as staging:
         if staging is None:
             raise VersionConflict(f"{metadata.model_id} is being written by somebody else right now")
@@ -146,7 +146,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         state = first_state(staging / MANIFEST_FILE, key_ids)
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / STATE_FILE, state)
-        told = {"digest": metadata.digest, "manifest": state["manifest"], "logs": _logs_of(staging / SIGNATURE_FILE)}
+        told = {"digest": metadata.digest, "manifest": state["manifest"], "logs": read_logs(staging / SIGNATURE_FILE)}
         registry.audit.append("import", metadata.model_id, reason, **told)
         claim_number(registry.storage, metadata)
         if not registry.storage.publish(staging, version_prefix(metadata.model_id)):
@@ -298,7 +298,13 @@ def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:
     return True
 
 
-def _require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
+def require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
+    """Raises VersionConflict unless no other version of the name has this number.
+
+    Args:
+        registry: to look in.
+        metadata: of the version that is to come.
+    """
     for model in registry.list_models(name=metadata.model_name):
         if model.version == metadata.version:
             raise VersionConflict(
@@ -307,9 +313,9 @@ def _require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> No
             )
 
 
-def _logs_of(signature: Path) -> list[str]:
+def read_logs(signature: Path) -> list[str]:
     """The audit log that a signature proves the head of, by the digest of its first record; empty without one."""
-    found = anchor_of(parse_envelope(signature.read_bytes()), ()) if signature.exists() else None
+    found = read_anchor(parse_envelope(signature.read_bytes()), ()) if signature.exists() else None
     return [found[0].log] if found is not None else []
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from conventions.artifact_files import STATE_FILE, UNFINISHED
 from conventions.regular_files import parse_json
-from model_store.errors import UnreadableModel
+from model_store.errors import ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry import approvals, serving
 from model_store.registry.acting import ActingReader
 from model_store.registry.layout import json_bytes, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.schema import require_state, require_writable
+from model_store.registry.undecided import has_no_state_yet
 from model_store.registry.unfinished import require_not_removed
 
 
@@ -126,7 +127,11 @@ class DecidingReader(ActingReader):
             VersionConflict: somebody else changed the state at the same time, or removes the version.
         """
         key = f"{version_prefix(model_id)}/{STATE_FILE}"
-        before = self.storage.read(key)
+        try:
+            before = self.storage.read(key)
+        except ModelNotFound:
+            self._begin_state(model_id, key, change)
+            return
         try:
             state = require_state(parse_json(before))
         except ValueError:
@@ -136,3 +141,12 @@ class DecidingReader(ActingReader):
         state.pop(UNFINISHED, None)  # what can be changed is whole
         change(state)
         self.storage.compare_and_swap(key, json_bytes(require_writable(state, require_state)), before)
+
+    def _begin_state(self, model_id: str, key: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """The first decision about a version makes its state."""
+        if not has_no_state_yet(self.storage, model_id):
+            raise ModelNotFound(f"{self.storage.location}/{key}: there is no such object")
+        state = self.state(model_id)
+        change(state)
+        if not self.storage.put_if_absent(key, json_bytes(require_writable(state, require_state))):
+            raise VersionConflict(f"{self.storage.location}/{key}: somebody else changed it first; try again")

@@ -14,6 +14,7 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_n
 from model_store.registry.misplaced import misplaced
 from model_store.registry.schema import require_manifest, require_state
 from model_store.registry.serving import latest_only, read_serving
+from model_store.registry.undecided import has_no_state_yet, state_before_decisions
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class RegistryReader:
     def state(self, model_id: str) -> dict[str, Any]:
         """A model version's state: `status`, `history`, `deployments`.
 
+        In S3 a version that a publisher registered has none until a promoter decides about it; it is `trained`.
+
         Raises:
             ModelNotFound: no model version has this id.
             UnreadableModel: the state is missing or damaged.
@@ -104,6 +107,8 @@ class RegistryReader:
         try:
             return require_state(self.read_json(model_id, STATE_FILE))
         except UnreadableModel as error:
+            if has_no_state_yet(self.storage, model_id):
+                return state_before_decisions(require_manifest(self.read_json(model_id, MANIFEST_FILE)))
             raise UnreadableModel(f"{model_id}: {str(error).removeprefix(f'{model_id}: ')}") from None
 
     def read_json(self, model_id: str, file: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from model_store.errors import StorageFailed
+from model_store.errors import StorageFailed, StorageForbidden
 from model_store.registry.audit import AuditHead, AuditLog
 from model_store.storage.base import Storage
 
@@ -64,6 +64,9 @@ def record_reading(
 ) -> AuditHead | None:
     """Records what changes no version; where this process may not write the log, it warns instead.
 
+    Such a log is one on a read-only disk or in a directory of somebody else, and in S3 one that the role may not write.
+    There the bucket's access logs tell who read.
+
     Returns:
         The head of the log with the record; None where it cannot be recorded.
 
@@ -72,8 +75,8 @@ def record_reading(
     """
     try:
         return audit.append(action, model_id, reason, **details)
-    except StorageFailed:
-        if not is_unwritable(storage):
+    except StorageFailed as error:
+        if not isinstance(error, StorageForbidden) and not is_unwritable(storage):
             raise
         what = f"{action} {model_id}".rstrip()
         message = f"{storage.location} cannot be written by this process; not recorded in its audit log: {what}"

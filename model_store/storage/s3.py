@@ -16,13 +16,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE, UNFINISHED
-from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
+from model_store.errors import ModelNotFound, StorageFailed, StorageForbidden, VersionConflict
 from model_store.storage.base import require_size
-from model_store.storage.s3_clients import object_store
+from model_store.storage.s3_clients import default_key_of, object_store
 from model_store.storage.s3_listing import without_claims
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
 _PARTS_OF_A_FILE = 4
@@ -45,6 +48,7 @@ class S3Storage:
         self._prefix = prefix
         self._local = Path(tempfile.mkdtemp(prefix="fraud-detection-registry-"))
         self._store = object_store(bucket)
+        self._writer: S3Store | None = None
 
     def __del__(self) -> None:
         shutil.rmtree(self._local, ignore_errors=True)
@@ -96,7 +100,8 @@ class S3Storage:
 
     def names(self, key: str) -> list[str]:
         """Names right below a key that have objects below them, sorted."""
-        return sorted({name for name, _ in _split(self._listed(f"{key}/")) if not name.startswith(".")})
+        below = (name for name, _ in self._listed(f"{key}/") if "/" in name and not name.startswith("."))
+        return sorted({name.partition("/")[0] for name in below})
 
     def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
         """The model versions of a name, or of all: id and a number made of the ETags of its objects.
@@ -144,7 +149,7 @@ class S3Storage:
 
         with self._failures(key, "written"):
             try:
-                return str(obstore.put(self._store, self._full(key), content, mode="create")["e_tag"])
+                return str(obstore.put(self._writing(), self._full(key), content, mode="create")["e_tag"])
             except AlreadyExistsError:
                 return None
 
@@ -168,7 +173,7 @@ class S3Storage:
 
         with self._failures(key, "written"):
             try:
-                obstore.put(self._store, self._full(key), content, mode={"e_tag": tag})
+                obstore.put(self._writing(), self._full(key), content, mode={"e_tag": tag})
             except PreconditionError:
                 raise self._conflict(key) from None
 
@@ -176,22 +181,24 @@ class S3Storage:
         return VersionConflict(f"{self.location}/{key}: somebody else changed it first; look at it and try again")
 
     def replace_file(self, key: str, source: Path) -> None:
-        """Replaces an object by a file, atomically.
+        """Replaces an object by a file, atomically. What is written once is created, where it does not exist.
 
         Raises:
             StorageFailed: it cannot be written.
         """
         import obstore
 
+        if is_written_once(key) and self.put_if_absent(key, source.read_bytes()):
+            return
         with self._failures(key, "written"):
-            obstore.put(self._store, self._full(key), source)
+            obstore.put(self._writing(), self._full(key), source)
 
     def put_best_effort(self, key: str, content: bytes) -> None:
         """Writes a cache that can be rebuilt; a failure is ignored."""
         import obstore
 
         with suppress(Exception):
-            obstore.put(self._store, self._full(key), content)
+            obstore.put(self._writing(), self._full(key), content)
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of all objects below a prefix, sorted, without names below it that begin with a dot."""
@@ -233,23 +240,37 @@ class S3Storage:
         """Uploads a directory's files below a key; false when the key exists.
 
         The state claims the key, the manifest makes the version. A crash in between leaves objects that no list shows;
-        their state says `unfinished`.
+        their state says `unfinished`. Credentials that may not write a state, such as a publisher's, claim the key by
+        `version_claim` instead; the version is `trained` until a promoter decides about it.
 
         Raises:
             StorageFailed: they cannot be written.
         """
         state, manifest = staging / STATE_FILE, staging / MANIFEST_FILE
-        content = state.read_bytes()
-        tag = self._create(f"{key}/{STATE_FILE}", _unfinished_state(content))
-        if tag is None:
+        content, tag = state.read_bytes(), None
+        try:
+            tag = self._create(f"{key}/{STATE_FILE}", _unfinished_state(content))
+            claimed = tag is not None
+        except StorageForbidden:
+            claimed = not self.exists(key) and self.put_if_absent(version_claim(key), b"no state yet")
+        if not claimed:
             return False
         for file in sorted(set(staging.iterdir()) - {state, manifest}):
             self.replace_file(f"{key}/{file.name}", file)
         if not self.put_if_absent(f"{key}/{MANIFEST_FILE}", manifest.read_bytes()):
             return False
+        if tag is None:
+            return True
         with suppress(VersionConflict):  # somebody has changed it already
             self._replace(f"{key}/{STATE_FILE}", content, tag)
         return True
+
+    def _writing(self) -> "S3Store":
+        """The client for writes: each names the key of the bucket's default encryption, where it has one."""
+        if self._writer is None:
+            key = default_key_of(self._bucket)
+            self._writer = object_store(self._bucket, key) if key else self._store
+        return self._writer
 
     def _full(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key
@@ -281,20 +302,18 @@ class S3Storage:
         return _failures(f"{self.location}/{key}", deed)
 
 
-def _split(listed: Iterable[tuple[str, str]]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Names with their first part apart; those of one part are left out."""
-    for name, tag in listed:
-        first, slash, rest = name.partition("/")
-        if slash:
-            yield first, (rest, tag)
-
-
 @contextmanager
 def _failures(place: str, deed: str) -> Iterator[None]:
-    from obstore.exceptions import BaseError
+    """Raises the failures of the block as StorageFailed with the object's place."""
+    from obstore.exceptions import BaseError, PermissionDeniedError
 
     try:
         yield
+    except PermissionDeniedError:
+        raise StorageForbidden(
+            f"{place}: cannot be {deed}: the credentials are not allowed to; use those of another role "
+            "(docs/registry.md, Roles in S3)"
+        ) from None
     except (BaseError, OSError) as error:
         detail = " ".join(str(error).split())[:300]
         raise StorageFailed(f"{place}: cannot be {deed} ({detail})") from None
@@ -307,6 +326,21 @@ def _unfinished_state(content: bytes) -> bytes:
     except ValueError:
         return content
     return json.dumps({**state, UNFINISHED: True}).encode() if isinstance(state, dict) else content
+
+
+def version_claim(version: str) -> str:
+    """The key of the object that claims a version which has no state.
+
+    Args:
+        version: the prefix of its files, `models/<name>/<model id>`.
+    """
+    parent, _, model_id = version.rpartition("/")
+    return f"{parent}/.versions/.{model_id}"
+
+
+def is_written_once(key: str) -> bool:
+    """Whether an object is created and never replaced: manifests and audit records."""
+    return key.endswith(f"/{MANIFEST_FILE}") or (key.startswith("audit/") and key.endswith(".json"))
 
 
 def _delete(store: Any, keys: list[str]) -> None:

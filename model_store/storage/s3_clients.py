@@ -5,7 +5,7 @@ Objects are read and written by obstore. boto3 answers the one question that obs
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from model_store.errors import StorageFailed
 
@@ -20,11 +20,12 @@ _ATTEMPTS = 2
 _ENTIRE = "1d"
 
 
-def object_store(bucket: str) -> "S3Store":
+def object_store(bucket: str, kms_key: str = "") -> "S3Store":
     """A client for the objects of a bucket.
 
     Args:
         bucket: name of the bucket; credentials, region, endpoint and `AWS_CA_BUNDLE` come from the environment.
+        kms_key: the KMS key that every write names; empty: writes name no encryption, and the bucket decides.
 
     Raises:
         StorageFailed: the file of `AWS_CA_BUNDLE` cannot be read.
@@ -36,6 +37,9 @@ def object_store(bucket: str) -> "S3Store":
     settings: S3Config = {"conditional_put": "etag", "checksum_algorithm": "SHA256"}
     if endpoint:
         settings = {**settings, "endpoint": endpoint, "virtual_hosted_style_request": False}
+    if kms_key:
+        encryption = {"server_side_encryption": "aws:kms", "sse_kms_key_id": kms_key, "sse_bucket_key_enabled": True}
+        settings = cast("S3Config", {**settings, **encryption})
     options: ClientConfig = {
         "allow_http": endpoint is not None and endpoint.startswith("http://"),
         "connect_timeout": f"{_CONNECT_SECONDS}s",
@@ -54,6 +58,26 @@ def bucket_client(region: str) -> Any:
         region: such as `eu-central-1`.
     """
     return account_client("s3", region)
+
+
+def default_key_of(bucket: str) -> str:
+    """The KMS key of a bucket's default encryption; empty when it has none, or the credentials may not ask.
+
+    A bucket that a stack makes refuses every write that does not name this key.
+
+    Args:
+        bucket: name of the bucket.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    try:
+        answer = bucket_client(region).get_bucket_encryption(Bucket=bucket)
+        default = answer["ServerSideEncryptionConfiguration"]["Rules"][0]["ApplyServerSideEncryptionByDefault"]
+    except (BotoCoreError, ClientError, ResponseParserError, KeyError, IndexError):
+        return ""
+    return str(default.get("KMSMasterKeyID", "")) if default.get("SSEAlgorithm") == "aws:kms" else ""
 
 
 def account_client(service: str, region: str) -> Any:

@@ -150,17 +150,27 @@ _MAY = {
     # object, then who may write it, then who may delete it
     "models/fraud_detector/m/artifact": (("publisher", "admin"), ("admin",)),
     "models/fraud_detector/m/manifest.json": (("publisher", "admin"), ("admin",)),
-    "models/fraud_detector/m/state.json": (("publisher", "promoter", "admin"), ("admin",)),
-    "models/fraud_detector/m/evidence/e": (("publisher", "promoter", "admin"), ("admin",)),
+    "models/fraud_detector/m/golden": (("publisher", "admin"), ("admin",)),
+    "models/fraud_detector/m/signature.json": (("publisher", "admin"), ("admin",)),
+    "models/fraud_detector/.versions/1": (("publisher", "admin"), ("admin",)),
+    "models/fraud_detector/m/state.json": (("promoter", "admin"), ("admin",)),
+    "models/fraud_detector/m/evidence/e": (("promoter", "admin"), ("admin",)),
     "aliases/fraud_detector.json": (("promoter", "admin"), ("admin",)),
-    "audit/000000/1.json": (("reader", "publisher", "promoter", "admin"), ()),
+    "audit/000000/1.json": (("publisher", "promoter", "admin"), ()),
+    "audit/head": (("publisher", "promoter", "admin"), ()),
     "access.json": (("admin",), ()),
 }
 
 
+_CREATED_ONCE = ("manifest.json", "audit/000000/1.json")
+
+
 @pytest.mark.parametrize("role", ["reader", "publisher", "promoter", "admin"])
 def test_a_registry_role_may_do_its_part_and_no_more(rights: Rights, role: str) -> None:
-    with_key = {"s3:x-amz-server-side-encryption": "aws:kms"}
+    kms, key_id = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
+    other_key = f"arn:aws:kms:eu-central-1:{_ACCOUNT}:key/00000000-0000-0000-0000-000000000000"
+    over = {kms: "aws:kms", key_id: rights.key}
+    new = {**over, "s3:if-none-match": "*"}
     rows: list[tuple[str, str, dict[str, str], bool]] = [
         ("s3:ListBucket", "", {}, True),
         ("s3:ListBucketVersions", "", {}, True),
@@ -169,15 +179,20 @@ def test_a_registry_role_may_do_its_part_and_no_more(rights: Rights, role: str) 
         rows += [
             ("s3:GetObject", target, {}, True),
             ("s3:GetObject", target, {"aws:SecureTransport": "false"}, False),
-            ("s3:PutObject", target, with_key, role in writers),
-            ("s3:PutObject", target, {"s3:x-amz-server-side-encryption": "AES256"}, False),
+            ("s3:PutObject", target, new, role in writers),
+            ("s3:PutObject", target, over, role in writers and not target.endswith(_CREATED_ONCE)),
+            ("s3:PutObject", target, {**new, kms: "AES256"}, False),
+            ("s3:PutObject", target, {**new, key_id: other_key}, False),
+            # A put with `aws:kms` and no key id takes the account's own key.
+            ("s3:PutObject", target, {kms: "aws:kms", "s3:if-none-match": "*"}, False),
+            ("s3:PutObject", target, {"s3:if-none-match": "*"}, False),
             ("s3:DeleteObject", target, {}, role in removers),
             ("s3:DeleteObjectVersion", target, {}, False),
             ("s3:BypassGovernanceRetention", target, {}, False),
         ]
     rows += [
         ("kms:Decrypt", rights.key, {}, True),
-        ("kms:GenerateDataKey", rights.key, {}, True),
+        ("kms:GenerateDataKey", rights.key, {}, role != "reader"),
         ("kms:ScheduleKeyDeletion", rights.key, {}, False),
         ("s3:GetObject", "arn:aws:s3:::another-bucket/artifact", {}, False),
         ("s3:PutBucketPolicy", "", {}, False),
@@ -193,3 +208,46 @@ def test_nobody_but_the_pods_of_this_deployment_takes_their_role(cloud: Cloud) -
     assert subject == "system:serviceaccount:fraud-detection-production:fraud-detection-prod"
     assert [value for name, value in conditions.items() if name.endswith(":aud")] == ["sts.amazonaws.com"]
     assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
+
+
+_DEPLOYERS_MAY = {
+    ("get", "apps", "deployments"),
+    ("list", "", "pods"),
+    ("get", "", "pods/log"),
+    ("create", "", "pods/eviction"),
+    ("get", "autoscaling", "horizontalpodautoscalers"),
+}
+_DEPLOYERS_MAY_NOT = {
+    *((verb, "", "secrets") for verb in ("get", "list", "watch", "create", "patch")),
+    # Whoever writes a pod's template can mount the model key in it and use the pods' role.
+    *((verb, "apps", "deployments") for verb in ("patch", "update", "create", "delete")),
+    *((verb, "apps", "replicasets") for verb in ("patch", "update", "create")),
+    *((verb, "", "pods") for verb in ("create", "patch", "update")),
+    ("create", "", "pods/exec"),
+    ("create", "", "pods/attach"),
+    ("patch", "", "pods/ephemeralcontainers"),
+    ("create", "", "serviceaccounts/token"),
+    ("create", "batch", "jobs"),
+    ("create", "batch", "cronjobs"),
+    ("create", "rbac.authorization.k8s.io", "rolebindings"),
+}
+
+
+def test_deployers_look_after_the_deployment_and_reach_no_secret(cloud: Cloud) -> None:
+    from kubernetes import client
+
+    api = cloud.kubernetes("AuthorizationV1Api")
+
+    def may(verb: str, group: str, resource: str) -> bool:
+        name, _, part = resource.partition("/")
+        asked = client.V1ResourceAttributes(
+            namespace=f"fraud-detection-{_STACK}", verb=verb, group=group, resource=name, subresource=part or None
+        )
+        spec = client.V1SubjectAccessReviewSpec(
+            user="dana", groups=["fraud-detection-deployers"], resource_attributes=asked
+        )
+        answer = api.create_subject_access_review(client.V1SubjectAccessReview(spec=spec))
+        return bool(answer.status.allowed)
+
+    assert {each for each in _DEPLOYERS_MAY if not may(*each)} == set()
+    assert {each for each in _DEPLOYERS_MAY_NOT if may(*each)} == set()

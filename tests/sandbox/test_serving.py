@@ -111,11 +111,14 @@ def test_the_bucket_refuses_plain_http_and_takes_https(cloud: Cloud) -> None:
         cloud.aws("s3", endpoint_url=cloud.variables["SANDBOX_HTTP_URL"]).get_object(**stored)
 
 
-def test_a_put_with_another_encryption_is_refused(cloud: Cloud) -> None:
+def test_a_put_that_does_not_name_the_key_is_refused(cloud: Cloud) -> None:
     from botocore.exceptions import ClientError
 
     stored = {"Bucket": cloud.outputs(_STACK)["registryBucket"], "Key": "models/other"}
-    with pytest.raises(ClientError, match="AccessDenied"):
-        cloud.aws("s3").put_object(**stored, Body=b"x", ServerSideEncryption="AES256")
-    cloud.aws("s3").put_object(**stored, Body=b"x")
+    rule = cloud.aws("s3").get_bucket_encryption(Bucket=stored["Bucket"])["ServerSideEncryptionConfiguration"]["Rules"]
+    key = rule[0]["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"]
+    for headers in ({}, {"ServerSideEncryption": "AES256"}, {"ServerSideEncryption": "aws:kms"}):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            cloud.aws("s3").put_object(**stored, Body=b"x", **headers)
+    cloud.aws("s3").put_object(**stored, Body=b"x", ServerSideEncryption="aws:kms", SSEKMSKeyId=key)
     assert cloud.aws("s3").head_object(**stored)["ServerSideEncryption"] == "aws:kms"

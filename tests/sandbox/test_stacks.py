@@ -1,13 +1,15 @@
 """Staging and production on real providers: up, no change, update, rollback both ways, drift, failure."""
 
 import json
+import sys
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from tests.sandbox.conftest import ENVIRONMENTS, Cloud, deployment_name, timed
 
-RESOURCES = {"staging": 75, "production": 101}
+RESOURCES = {"staging": 72, "production": 98}
 
 
 @pytest.mark.parametrize("stack", ENVIRONMENTS)
@@ -19,6 +21,24 @@ def test_a_stack_comes_up_from_nothing_with_its_outputs(cloud: Cloud, stack: str
     assert outputs["url"].startswith("https://")
     assert set(outputs) >= {"modelDigest", "alarmTopic", "dashboard", "registryBucket", "registryRoles", "image"}
     assert start.resources == RESOURCES[stack]
+
+
+@pytest.mark.parametrize("stack", ENVIRONMENTS)
+def test_the_bucket_of_a_stack_is_a_registry(cloud: Cloud, stack: str) -> None:
+    location = f"s3://{cloud.outputs(stack)['registryBucket']}"
+
+    def asked(*command: str) -> Any:
+        script = (sys.executable, "scripts/manage_models.py")
+        return json.loads(cloud.checkout.run(*script, *command, "--json", MODEL_REGISTRY_URL=location).stdout)
+
+    (listed,) = [each for each in asked("list") if each["model_id"] == cloud.first]
+    assert listed["status"] in ("validated", "deployed")
+    assert all(each["intact"] for each in asked("verify", "--policy", "off"))
+    records = [each for each in asked("audit") if each["model_id"] == cloud.first]
+    assert [each["action"] for each in records[:2]] == ["import", "status"]
+    assert records[0]["details"]["promoted_from"] == str(cloud.checkout.root / "registry")
+    public_key = (cloud.checkout.root / ".secrets" / "signing.key.pub").read_text().strip()
+    assert all(each["intact"] for each in asked("verify", cloud.first, "--public-key", public_key))
 
 
 @pytest.mark.parametrize("stack", ENVIRONMENTS)
