@@ -77,8 +77,8 @@ def _list_damaged(registry: "ModelRegistry", options: Options) -> int:
 
 def info(options: Options) -> int:
     """Shows all that is known of a model version."""
-    from model_store.registry.approvals import validation_of
-    from model_store.registry.serving import serving_of
+    from model_store.registry.approvals import read_validation
+    from model_store.registry.serving import read_serving
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -88,8 +88,8 @@ def info(options: Options) -> int:
         "key_fingerprints": list(registry.key_ids(model_id)),
         "history": state["history"],
         "deployments": state["deployments"],
-        "serving": serving_of(state),
-        "validated": validation_of(state),
+        "serving": read_serving(state),
+        "validated": read_validation(state),
         "approvals": state.get("approvals", []),
         "evidence": state.get("evidence", []),
     }
@@ -97,7 +97,7 @@ def info(options: Options) -> int:
     shown["history"] = [f"{item['status']} {item['at']} by {item['by']} ({item['why']})" for item in values["history"]]
     shown["deployments"] = [item["deployment_id"] for item in values["deployments"]]
     shown["serving"] = [f"{name} since {entry['since']}" for name, entry in values["serving"].items()]
-    shown["approvals"] = [_shown_approval(each) for each in values["approvals"]]
+    shown["approvals"] = [_describe_approval(each) for each in values["approvals"]]
     shown["evidence"] = [
         f"{item['sha256']} {item['name']} ({item['for']}, {item['by']})" for item in values["evidence"]
     ]
@@ -105,7 +105,7 @@ def info(options: Options) -> int:
     return 0
 
 
-def _shown_approval(approval: dict[str, Any]) -> str:
+def _describe_approval(approval: dict[str, Any]) -> str:
     withdrawn = approval.get("withdrawn")
     after = f"; withdrawn {withdrawn['at']} by {withdrawn['by']} ({withdrawn['reason']})" if withdrawn else ""
     return f"{approval['at']} by {approval['by']} ({approval['reason']}), evidence {approval['evidence']}{after}"

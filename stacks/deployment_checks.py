@@ -8,7 +8,7 @@ from infra.deployment_config import DeploymentConfig
 from stacks.checks.alerts import Alert, evaluate, measured
 from stacks.checks.gates import image_versions, require_gates, with_proofs
 from stacks.checks.golden import NAME as GOLDEN_ROWS
-from stacks.checks.golden import ask_golden_rows, some_of
+from stacks.checks.golden import ask_golden_rows, choose_rows
 from stacks.checks.health import REQUIREMENTS, Check, HealthReport, check_health
 from stacks.checks.signatures import signature_problem
 from stacks.engine.cluster_state import pod_checks
@@ -147,17 +147,17 @@ class DeploymentChecks:
         self, deployment: Deployment, url: str, environment: DeploymentEnvironment, api_key_file: Path | None
     ) -> Check:
         from model_store.errors import ModelStoreError
-        from model_store.registry.proofs import golden_rows_of
+        from model_store.registry.proofs import read_golden_rows
 
         if api_key_file is None:
             api_key_file = self._checkout / ".secrets" / "api_key"
             if environment is not DeploymentEnvironment.DEVELOPMENT or not api_key_file.exists():
                 return Check(GOLDEN_ROWS, healthy=True, detail="not asked: no API key was given (--api-key-file)")
         try:
-            found = golden_rows_of(self._registry(), deployment.model_id)
+            found = read_golden_rows(self._registry(), deployment.model_id)
         except ModelStoreError as error:
             return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: {error}")
         if found is None:
             how = f"python scripts/manage_models.py prove {deployment.model_id}"
             return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: the version has none; {how}")
-        return ask_golden_rows(url, api_key_file, some_of(*found))
+        return ask_golden_rows(url, api_key_file, choose_rows(*found))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _LONGEST_REASON = 2000
 
 
-class Deed:
+class DeploymentRecord:
     """One change of an environment, and how it ended.
 
     Args:

@@ -194,14 +194,14 @@ class _Child:
             if isinstance(error, PartFailed):
                 _raise(error.failed)
             if isinstance(error, Garbled | EOFError):
-                raise OpeningFailed(self._how_it_ended(error)) from None
+                raise OpeningFailed(self._describe_end(error)) from None
             raise
 
     def _end_late(self) -> None:
         self._late = True
         self._process.kill()
 
-    def _how_it_ended(self, error: Exception) -> str:
+    def _describe_end(self, error: Exception) -> str:
         if self._late:
             return (
                 f"it took more than {self._limits.seconds:g} s ({OPENING_SECONDS}); the process that read it was ended"

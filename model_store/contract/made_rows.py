@@ -9,7 +9,7 @@ import numpy as np
 from model_store.contract.columns import Column
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
-from model_store.contract.own import gap_of
+from model_store.contract.own import gap_value
 from model_store.contract.structure import Structure
 from model_store.serialization.trees import Trees
 
@@ -38,7 +38,7 @@ def made_rows(contract: Contract, structure: Structure, base: tuple[Any, ...], s
     rows += [tuple(_drawn_value(feature, each, random) for feature, each in zip(features, values, strict=True))
              for _ in range(_DRAWN_ROWS)]  # fmt: skip
     for number, feature in enumerate(features):
-        risky = [gap_of(feature), *_extremes_of(feature)]
+        risky = [gap_value(feature), *_list_extremes(feature)]
         rows += [changed(base, number, value) for value in risky]
         if len(rows) > most // 2:
             break
@@ -92,7 +92,7 @@ def _sides(splits: "np.ndarray[Any, Any]", trees: Trees) -> tuple[Any, ...]:
         return splits, np.nextafter(splits, -np.inf), np.nextafter(splits, np.inf), splits.astype(np.float32)
 
 
-def _extremes_of(feature: Feature) -> list[Any]:
+def _list_extremes(feature: Feature) -> list[Any]:
     if feature.kind == "category" and feature.categories:
         return [unknown_category(feature)]
     if feature.kind in ("text", "time", "boolean", "category"):

@@ -14,7 +14,7 @@ from conventions.regular_files import parse_json
 from model_store.errors import ChecksumMismatch, InvalidInput, ModelStoreError, UnreadableModel
 from model_store.registry.audit import AuditHead, AuditLog
 from model_store.registry.layout import json_bytes, now
-from model_store.registry.signing import AuditAnchor, anchor_of, parse_envelope
+from model_store.registry.signing import AuditAnchor, parse_envelope, read_anchor
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def signature_anchors(storage: Storage, public_keys: Sequence["Ed25519PublicKey"
             continue
         model_id = key.split("/")[-2]
         try:
-            found = anchor_of(parse_envelope(storage.read(key)), public_keys)
+            found = read_anchor(parse_envelope(storage.read(key)), public_keys)
         except ModelStoreError:
             continue
         if found is None:

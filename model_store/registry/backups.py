@@ -75,7 +75,7 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     require_registry(storage)
     outcome = Outcome()
     # Two logs cannot be joined: a registry that has begun one keeps its own. A restore that was killed goes on.
-    if _is_beginning_of(registry.storage, storage):
+    if _is_prefix(registry.storage, storage):
         _copy_log(storage, registry.storage, outcome)
     else:
         repair_log(storage, registry.storage, outcome.copied, outcome.damaged)
@@ -149,7 +149,7 @@ def _is_there(source: Storage, key: str) -> bool:
     return source.exists(prefix) or source.path(prefix).is_symlink()
 
 
-def _is_beginning_of(log: Storage, whole: Storage) -> bool:
+def _is_prefix(log: Storage, whole: Storage) -> bool:
     """Whether every record of a log is a record of another, so that the rest can follow."""
     for key in log.keys("audit"):
         if key.endswith(".json"):

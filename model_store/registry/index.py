@@ -205,7 +205,7 @@ class Index:
             self._stored = self._storage.read(CACHE_KEY)
         except ModelStoreError:
             self._stored = None
-        entries, self._shared = _entries_of(self._stored or b"")
+        entries, self._shared = _parse_entries(self._stored or b"")
         return entries
 
     def _save(self) -> None:
@@ -234,7 +234,7 @@ class Index:
         return True
 
 
-def _entries_of(content: bytes) -> tuple[dict[str, _Known], _Shared]:
+def _parse_entries(content: bytes) -> tuple[dict[str, _Known], _Shared]:
     """The entries of a cache, and what they share; none when it is damaged or of another version."""
     try:
         if content[:_CHECKSUM_BYTES] != _checksum(memoryview(content)[_CHECKSUM_BYTES:]):

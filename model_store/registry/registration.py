@@ -23,7 +23,7 @@ from model_store.registry.manifest import ModelStatus, new_model_id, require_met
 from model_store.registry.request import RegistrationRequest
 from model_store.registry.taken import is_taken
 from model_store.serialization.formats import SerializationFormat
-from model_store.serialization.lineage import describe_source, lineage_of
+from model_store.serialization.lineage import build_lineage, describe_source
 from model_store.storage.base import Storage
 
 REGISTERED = "registered"
@@ -111,7 +111,7 @@ class Registration:
             "feature_schema": [dict(each) for each in prepared.feature_schema],
             "source": request.source_description or _described(request.source),
             "lineage": {
-                **lineage_of(
+                **build_lineage(
                     prepared.parameters,
                     request.training_data_description or _described(request.training_data),
                     request.source,

@@ -15,7 +15,7 @@ from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.reserve import record_removal, with_room
-from model_store.registry.serving import serving_of
+from model_store.registry.serving import read_serving
 from model_store.registry.taken import keep_taken
 from model_store.registry.unfinished import begin_removal, end_removal
 
@@ -49,7 +49,7 @@ def remove_version(registry: ModelRegistry, metadata: ModelMetadata, reason: str
 
 def _begin(actor: str, model_id: str) -> Callable[[dict[str, Any]], None]:
     def begin(state: dict[str, Any]) -> None:
-        if serving := serving_of(state):
+        if serving := read_serving(state):
             raise InUse(f"{model_id} is deployed in {', '.join(sorted(serving))}; it cannot be deleted")
         begin_removal(state, actor)
 

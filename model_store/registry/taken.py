@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from conventions.regular_files import parse_json
 from model_store.errors import ModelNotFound, ModelStoreError, VersionConflict
 from model_store.registry.layout import json_bytes
-from model_store.registry.manifest import ModelMetadata, name_of
+from model_store.registry.manifest import ModelMetadata, parse_model_name
 from model_store.storage.base import Storage
 
 _IMPORTED = "imported"
@@ -38,7 +38,7 @@ def is_taken(storage: Storage, model_id: str) -> bool:
         StorageFailed: the registry cannot be read.
     """
     try:
-        storage.read(f"{gone_directory(name_of(model_id))}/{model_id}")
+        storage.read(f"{gone_directory(parse_model_name(model_id))}/{model_id}")
     except ModelNotFound:
         return False
     return True

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conventions import metric_names
-from conventions.latency import step_of
+from conventions.latency import latency_step
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from infra.cloud_config import CloudConfig
 from infra.rollout_config import RolloutConfig
@@ -157,7 +157,7 @@ class CloudMetrics:
             values = self._points(model_id, metric_names.LATENCY, since, extended=shares[start : start + 10])
             for point in values:
                 for value in (point.get("ExtendedStatistics") or {}).values():
-                    step = step_of(value)
+                    step = latency_step(value)
                     found[step] = found.get(step, 0) + max(1, round(requests / len(shares) / len(values)))
         return found
 

@@ -29,7 +29,7 @@ from model_store.contract.features import default_names
 from model_store.errors import EncryptionExpected, StorageFailed, VersionConflict
 from model_store.registry.exchange.mlmodel import MLMODEL
 from model_store.registry.exchange.signature import signature_of_features, signature_of_width
-from model_store.registry.layout import context_of
+from model_store.registry.layout import encryption_context
 from model_store.registry.manifest import ModelMetadata
 from model_store.serialization.formats import SerializationFormat
 from model_store.storage.atomic_file import sync_directory
@@ -132,7 +132,7 @@ def _payload(registry: "ModelRegistry", metadata: ModelMetadata) -> Iterator[tup
             raise EncryptionExpected(
                 f"{metadata.model_id}: not encrypted, where this registry keeps encrypted artifacts"
             )
-        verified = artifact.verify(registry.keys, metadata.digest, context_of(metadata))
+        verified = artifact.verify(registry.keys, metadata.digest, encryption_context(metadata))
         shutil.copyfileobj(io.BufferedReader(verified.payload()), content, _BLOCK_BYTES)
         content.flush()
         content.seek(0)

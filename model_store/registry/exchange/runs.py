@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from model_store.errors import SizeLimit, UnreadableModel
 from model_store.registry.exchange.folder import Folder
-from model_store.registry.exchange.mlmodel import reason_of
+from model_store.registry.exchange.mlmodel import read_reason
 
 META = "meta.yaml"
 _ARTIFACTS = "artifacts"
@@ -70,7 +70,7 @@ class _Place:
     model: str = ""
 
 
-def run_of(directory: Path, run_id: str | None, read_documents: Documents) -> Run:
+def read_run(directory: Path, run_id: str | None, read_documents: Documents) -> Run:
     """The run that a model belongs to, as the directories above the model record it.
 
     Args:
@@ -141,10 +141,10 @@ def _meta(folder: Folder, below: str, read_documents: Documents) -> _RunMeta:
     try:
         return msgspec.convert(document, _RunMeta)
     except msgspec.MsgspecError as error:
-        raise UnreadableModel(f"{folder.root / path} cannot be read: {reason_of(error)}") from None
+        raise UnreadableModel(f"{folder.root / path} cannot be read: {read_reason(error)}") from None
 
 
-def outputs_of(run: Path) -> list[Path]:
+def list_outputs(run: Path) -> list[Path]:
     """The directories of the models that a run of MLflow 3 has logged.
 
     Args:

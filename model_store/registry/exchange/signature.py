@@ -54,7 +54,7 @@ def features_of_signature(signature: Mapping[str, Any] | None) -> tuple[list[dic
     if not columns or len(columns) > _MOST_COLUMNS:
         raise UnreadableModel(f"MLmodel: the signature has {len(columns)} inputs; allowed: 1 to {_MOST_COLUMNS}")
     if columns[0].tensor_spec is not None:
-        return None, _width_of(columns)
+        return None, _table_width(columns)
     kinds = [_kind_of(column, number) for number, column in enumerate(columns)]
     if any(column.name is None for column in columns):
         return None, len(columns)
@@ -62,7 +62,7 @@ def features_of_signature(signature: Mapping[str, Any] | None) -> tuple[list[dic
     return features, len(columns)
 
 
-def _width_of(columns: Sequence[_Column]) -> int | None:
+def _table_width(columns: Sequence[_Column]) -> int | None:
     """The columns of the one table of numbers that a model takes."""
     spec = columns[0].tensor_spec
     if len(columns) > 1 or spec is None or len(spec.shape) != 2:

@@ -46,10 +46,10 @@ def read_xgboost_json(content: bytes) -> Any:
     for text in _TEXT_AND_COLON.finditer(content):
         if text[2] and b"\\" in text[1]:
             raise ValueError("a key is written with an escape")
-    return json.loads(content, object_pairs_hook=_keys_once)
+    return json.loads(content, object_pairs_hook=_refuse_repeated_keys)
 
 
-def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key is given twice")

@@ -24,7 +24,7 @@ _COLUMNS = ("n_components", "n_components_", "n_features_out_", "_n_features_out
 _METRIC_PARAMETERS = frozenset({"p", "w", "V", "VI"})
 
 
-def attributes_of(item: Any) -> Mapping[str, Any]:
+def read_attributes(item: Any) -> Mapping[str, Any]:
     """An object's attributes, also where an inspection has made none."""
     if type(item) is Made:
         found: Mapping[str, Any] = item.about.get("state", {})
@@ -101,7 +101,7 @@ def _tree_features(member: Any) -> int | None:
     """Number of features of a tree estimator's tree; None for another object."""
     if not (type(member) is Made or hasattr(member, "__dict__")):
         return None
-    return _features_of_tree(attributes_of(member).get("tree_"))
+    return _features_of_tree(read_attributes(member).get("tree_"))
 
 
 def _features_of_tree(tree: Any) -> int | None:
@@ -144,10 +144,10 @@ def _histogram_boosting(state: Mapping[str, Any]) -> None:
         return
     features = _whole(state.get("_n_features", state.get("n_features_in_")), "its number of features")
     mapper = state.get("_bin_mapper")
-    known = attributes_of(mapper).get("is_categorical_") if mapper is not None else None
+    known = read_attributes(mapper).get("is_categorical_") if mapper is not None else None
     for iteration in state["_predictors"]:
         for predictor in iteration:
-            inner = attributes_of(predictor)
+            inner = read_attributes(predictor)
             numbers.require_histogram_tree(inner["nodes"], inner["raw_left_cat_bitsets"], features)
     if known is not None and (getattr(known, "shape", None) != (features,) or known.dtype != np.uint8):
         raise ValueError("its categories do not belong to its features")
@@ -254,7 +254,7 @@ def _clusters(state: Mapping[str, Any]) -> None:
     root, seen = state.get("_bisecting_tree"), 0
     pending = [root] if root is not None else []
     while pending:
-        node = attributes_of(pending.pop())
+        node = read_attributes(pending.pop())
         pending += [child for child in (node.get("left"), node.get("right")) if child is not None]
         seen += 1
         if seen > _MOST_COMBINED or (centers is not None and seen > 2 * len(centers)):

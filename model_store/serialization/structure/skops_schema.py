@@ -105,7 +105,7 @@ def inspect_skops(content: bytes, trusted: Collection[str] = ()) -> dict[str, An
 def without_ids(content: bytes) -> bytes:
     """A skops file whose nodes have no ids: skops takes the first node of an id for every other one of it."""
     source, target = zipfile.ZipFile(io.BytesIO(content)), io.BytesIO()
-    root = json.loads(_schema_of(source))
+    root = json.loads(_read_schema(source))
     pending = [root]
     while pending:
         item = pending.pop()
@@ -131,7 +131,7 @@ class _Schema:
         """Files that were checked already; a schema can name one many times."""
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
-            self._root = json.loads(_schema_of(self._archive))
+            self._root = json.loads(_read_schema(self._archive))
         except UnreadableModel:
             raise
         except Exception as error:  # zipfile has errors of many kinds.
@@ -321,7 +321,7 @@ def _require_factory(node: Mapping[str, Any], where: "_Way", name: str) -> None:
         _refuse("call", "a defaultdict makes something else than an empty value", where, name)
 
 
-def _schema_of(archive: zipfile.ZipFile) -> bytes:
+def _read_schema(archive: zipfile.ZipFile) -> bytes:
     entries = archive.infolist()
     size = sum(entry.file_size for entry in entries)
     if len({each.filename for each in entries}) != len(entries) or len(entries) > _MOST_ENTRIES or size > _MOST_BYTES:

@@ -28,7 +28,7 @@ ESTIMATOR = -1
 
 
 @dataclass(frozen=True)
-class Deed:
+class DeploymentRecord:
     """One operation."""
 
     name: str
