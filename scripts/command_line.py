@@ -180,7 +180,7 @@ def run_command(program: click.Group, arguments: list[str] | None) -> int:
             warnings.catch_warnings(),
             program.make_context(name, list(sys.argv[1:] if arguments is None else arguments)) as context,
         ):
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
             code = int(program.invoke(context))
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -128,7 +128,7 @@ def _add_looking(commands: Program) -> None:
         Option("--metric", multiple=True, metavar="CONDITION", help="such as 'accuracy>0.95'; may be repeated"),
         Option("--sort", default="created_at", metavar="FIELD", help="a field or metric, - before it for descending"),
         Option("--limit", type=click.IntRange(min=1), metavar="N", help="how many at most"),
-        Option("--damaged", is_flag=True, help="only what cannot be read, each with the reason; with --name if wanted"),
+        Option("--damaged", is_flag=True, help="only damaged versions, each with the reason"),
     )
     add_command(
         commands, "info", run.info, "show all that is known of a version", f"{_PROGRAM} info {_ID}", _model_id()

@@ -92,7 +92,9 @@ class DeploymentUpdates:
             self._require_free_address(file, config)
         with changing(self._checkout, environment):
             require_unlocked(self._checkout, environment)
-            stack = select_stack(self._checkout, environment)
+            # A rollout's step leaves the stable version as it is: what it lacks since does not keep a candidate there.
+            serves_on = model_id if rollout is not None and model_id == file.model_version else ""
+            stack = select_stack(self._checkout, environment, serves_on)
             try:
                 with deed.recorded(), file.changed(model_id, config, rollout) as changed:
                     result = run_up(stack, environment, message, self._log)
@@ -102,7 +104,7 @@ class DeploymentUpdates:
                 before = file.model_version
                 if not auto_rollback or before in ("", model_id) or not file.in_cluster:
                     raise DeploymentFailed(reason) from None
-                self._go_back(stack, file, model_id)
+                self._go_back(file, model_id)
                 raise DeploymentFailed(f"{reason}; {environment} went back to {before}") from None
             current = current_deployment(deployments(environment, list_updates(stack)), environment)
             outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
@@ -112,12 +114,13 @@ class DeploymentUpdates:
             deed.unchanged()
         return outcome
 
-    def _go_back(self, stack: "Stack", file: StackFile, model_id: str) -> None:
+    def _go_back(self, file: StackFile, model_id: str) -> None:
         """Brings a cluster back to the version before one that did not get healthy."""
         before, environment = file.model_version, file.environment
         self._log(f"{model_id} did not get healthy; going back to {before}")
         message = message_for(Intent.ROLLBACK, before, f"{model_id} did not get healthy")
         deed = DeploymentRecord(self._registry(), "rollback", environment, before, message)
+        stack = select_stack(self._checkout, environment, before)
         with deed.recorded():
             run_up(stack, environment, message, self._log)
         deed.done()

@@ -24,8 +24,13 @@ def backend_url(checkout: Path) -> str:
     return os.environ.get("PULUMI_BACKEND_URL") or f"file://{checkout / '.state'}"
 
 
-def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
+def select_stack(checkout: Path, environment: DeploymentEnvironment, serves_on: str = "") -> "Stack":
     """Returns the environment's stack, made on first use; the program runs inline in this process.
+
+    Args:
+        checkout: the project's root.
+        environment: which.
+        serves_on: the stable version, where an update leaves it as it is; see `infra.program.program`.
 
     Raises:
         EngineMissing: there is no `pulumi` to run.
@@ -39,7 +44,7 @@ def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
         return automation.create_or_select_stack(
             environment.stack,
             PROJECT,
-            program,
+            functools.partial(program, serves_on),
             opts=automation.LocalWorkspaceOptions(
                 # Of a stack that is made now; one that is there keeps what its config file names.
                 secrets_provider=os.environ.get(SECRETS_PROVIDER_VARIABLE),
