@@ -10,7 +10,7 @@ SIGNATURE_FILE = "signature.json"
 STATE_FILE = "state.json"
 """Status and deployments: the only one that changes."""
 UNFINISHED = "unfinished"
-"""In a state in S3: true until the version's manifest is written."""
+"""In a state in S3: when the version was begun; its manifest is written last. The next change takes it away."""
 EVIDENCE_DIRECTORY = "evidence"
 """Holds evidence files by their SHA-256."""
 

@@ -29,27 +29,32 @@ class Versions:
     """What the other slot holds: a candidate, or the version before."""
 
 
-def resolve_versions(settings: StackSettings) -> Versions:
+def resolve_versions(settings: StackSettings, serves_on: str = "") -> Versions:
     """Returns what is known of the stack's model versions.
+
+    Args:
+        settings: of the stack.
+        serves_on: the version that serves already and goes on; see `infra.program.program`.
 
     Raises:
         ConfigError: as for `resolve_artifact`.
     """
     rollout = settings.rollout
-    stable = resolve_artifact(settings, settings.model_version, "modelVersion")
+    stable = resolve_artifact(settings, settings.model_version, "modelVersion", serves_on)
     if not rollout.other:
         return Versions(stable)
     key = "rollout.candidate" if rollout.candidate else "rollout.kept"
     return Versions(stable, resolve_artifact(settings, rollout.other, key))
 
 
-def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelArtifactArgs:
+def resolve_artifact(settings: StackSettings, model_id: str, key: str, serves_on: str = "") -> ModelArtifactArgs:
     """Returns what the ModelArtifact component needs to know about a model version of the stack.
 
     Args:
         settings: of the stack.
         model_id: which.
         key: of the config that names it, for errors.
+        serves_on: as for `resolve_versions`.
 
     Raises:
         ConfigError: the registry does not have the model version, its artifact is not intact, or no trusted key signed
@@ -63,7 +68,7 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelA
         measured = registry.verify_artifact(model_id)
         _verify_signature(registry, settings, model_id)
         if model_id != kept_version(settings):
-            require_fit(settings, registry, model_id)
+            require_fit(settings, registry, model_id, serves_on=model_id == serves_on)
         files = _files(registry, settings, model_id)
     except ModelStoreError as error:
         raise ConfigError(f"Pulumi.{settings.stack}.yaml: {config_keys.config_key(key)}: {error}") from None

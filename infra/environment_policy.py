@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+import pulumi
+
 from conventions import config_keys
 from infra.errors import ConfigError
 from infra.requirements import missing_requirements
 from infra.settings import StackSettings
 from model_store.registry.reader import RegistryReader
+from model_store.registry.serving import read_serving
 
 _MIN_PRODUCTION_REPLICAS = 2
 
@@ -22,13 +25,15 @@ def require_environment_policy(settings: StackSettings) -> None:
         raise ConfigError("\n".join(f"Pulumi.{settings.stack}.yaml: {problem}" for problem in problems))
 
 
-def require_fit(settings: StackSettings, registry: RegistryReader, model_id: str) -> None:
+def require_fit(settings: StackSettings, registry: RegistryReader, model_id: str, *, serves_on: bool = False) -> None:
     """Raises ConfigError unless a model version has what the environment requires, or the glass is broken for it.
 
     Args:
         settings: of the stack.
         registry: has the version.
         model_id: the version to serve.
+        serves_on: whether the version serves in the environment already, and the update leaves it as it is. Where the
+            registry says so too, a validation or approval that it lacks since is told of and refuses nothing.
 
     Raises:
         ConfigError: names each thing that the version lacks, and the command that gives it.
@@ -38,6 +43,11 @@ def require_fit(settings: StackSettings, registry: RegistryReader, model_id: str
         registry, model_id, deployment.environment, deployment.requires, settings.signing.public_keys
     )
     lacking = [each for each in missing if glass is None or not glass.passes(model_id, each.name)]
+    if serves_on and deployment.environment in read_serving(registry.state(model_id)):
+        since = [each for each in lacking if each.name != "signed"]
+        lacking = [each for each in lacking if each.name == "signed"]
+        for each in since:
+            pulumi.log.warn(f"{model_id} serves on in {deployment.environment} although it lacks: {each}")
     if lacking:
         key = f"Pulumi.{settings.stack}.yaml: {config_keys.DEPLOYMENT}.gates.requires"
         raise ConfigError("\n".join(f"{key}: {each}" for each in lacking))

@@ -13,13 +13,21 @@ from infra.rollout_config import rollout_outputs, slot_name
 from infra.settings import CHECKOUT, StackSettings, load_settings
 
 
-def program() -> None:
-    """Declares one stack: the model version of its config, served as its deployment says."""
-    declare()
+def program(serves_on: str = "") -> None:
+    """Declares one stack: the model version of its config, served as its deployment says.
+
+    Args:
+        serves_on: the stable version, where this update leaves it as it is, such as when a candidate is withdrawn. It
+            serves on although its approval was withdrawn meanwhile, and is told of; a plain `pulumi up` refuses it.
+    """
+    declare(serves_on)
 
 
-def declare() -> dict[str, Any]:
+def declare(serves_on: str = "") -> dict[str, Any]:
     """Declares one stack, as `program` does, and returns its outputs.
+
+    Args:
+        serves_on: as for `program`.
 
     Raises:
         RunError: the stack's config does not fit; names the file, the key, the value and what is allowed.
@@ -27,7 +35,7 @@ def declare() -> dict[str, Any]:
     try:
         settings = load_settings()
         require_environment_policy(settings)
-        outputs = _PLATFORMS[settings.platform](settings, resolve_versions(settings))
+        outputs = _PLATFORMS[settings.platform](settings, resolve_versions(settings, serves_on))
         if settings.break_glass is not None:
             outputs["breakGlass"] = settings.break_glass.to_dict()
     except ConfigError as error:

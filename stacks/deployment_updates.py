@@ -96,7 +96,9 @@ class DeploymentUpdates:
             self._require_free_address(file, config)
         with changing(self._checkout, environment):
             require_unlocked(self._checkout, environment)
-            stack = select_stack(self._checkout, environment)
+            # A rollout's step leaves the stable version as it is: what it lacks since does not keep a candidate there.
+            serves_on = model_id if rollout is not None and model_id == file.model_version else ""
+            stack = select_stack(self._checkout, environment, serves_on)
             try:
                 with record.recorded(), file.changed(model_id, config, rollout) as changed:
                     result = run_up(stack, environment, with_provenance(message, reason, registry.actor), self._log)
@@ -105,7 +107,7 @@ class DeploymentUpdates:
                 before, cause = file.model_version, f"{error}{pod_problems(file, config)}"
                 if not auto_rollback or before in ("", model_id) or not file.in_cluster:
                     raise DeploymentFailed(cause) from None
-                self._go_back(stack, file, model_id)
+                self._go_back(file, model_id)
                 raise DeploymentFailed(f"{cause}; {environment} went back to {before}") from None
             current = current_deployment(deployments(environment, self._history(stack, environment)), environment)
         if result.changed:
@@ -117,13 +119,14 @@ class DeploymentUpdates:
     def _history(self, stack: "Stack", environment: DeploymentEnvironment) -> list[Any]:
         return read_engine(self._checkout, environment.stack, lambda: list_updates(stack))
 
-    def _go_back(self, stack: "Stack", file: StackFile, model_id: str) -> None:
+    def _go_back(self, file: StackFile, model_id: str) -> None:
         """Brings a cluster back to the version before one that did not get healthy."""
         before, environment = file.model_version, file.environment
         self._log(f"{model_id} did not get healthy; going back to {before}")
         message, registry = message_for(Intent.ROLLBACK, before, f"{model_id} did not get healthy"), self._registry()
         reason = f"{model_id} did not get healthy"
         record = DeploymentRecord(registry, "rollback", environment, before, message, reason)
+        stack = select_stack(self._checkout, environment, before)
         with record.recorded():
             run_up(stack, environment, with_provenance(message, reason, registry.actor), self._log)
         record.done()

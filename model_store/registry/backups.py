@@ -6,7 +6,7 @@ Damage never spreads: a damaged file is named and not copied, and a good copy in
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import ACCESS_FILE, SIGNATURE_FILE, STATE_FILE
+from conventions.artifact_files import ACCESS_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.anchors import keep_in_backup, signature_anchors
 from model_store.registry.layout import file_sha256, storage_at
@@ -136,7 +136,10 @@ def _copy_changing(source: Storage, target: Storage, outcome: Outcome) -> None:
             continue
         parts = key.split("/")
         if parts[0] == "models":
-            if not is_directory(target, "/".join(parts[:3])) or parts[3] in outcome.source_damage(source, parts[2]):
+            damage = outcome.source_damage(source, parts[2])
+            # Without a manifest nothing can be said of the files that it describes: their good copies stay.
+            unknown = MANIFEST_FILE in damage and parts[3] != STATE_FILE
+            if not is_directory(target, "/".join(parts[:3])) or parts[3] in damage or unknown:
                 continue
         elif alias_damage(source, key):
             continue

@@ -48,7 +48,7 @@ from model_store.registry.registration import enter_status, first_state
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_bundle, require_manifest
 from model_store.registry.signing import parse_envelope, read_anchor, require_envelope
-from model_store.registry.taken import claim_key, claim_number
+from model_store.registry.taken import claim_imported
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
 
@@ -130,7 +130,7 @@ def _import_file(registry: ModelRegistry, path: Path, reason: str) -> str:
 def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str) -> str:
     digests, metadata = _described(bundle)
     if _is_there(registry, metadata):
-        registry.storage.put_if_absent(claim_key(metadata), b"imported")
+        claim_imported(registry.storage, metadata)
         return metadata.model_id
     require_free_number(registry, metadata)
     with registry.storage.staged(metadata.model_id) as staging:
@@ -148,7 +148,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         write_json(staging / STATE_FILE, state)
         told = {"digest": metadata.digest, "manifest": state["manifest"], "logs": read_logs(staging / SIGNATURE_FILE)}
         registry.audit.append("import", metadata.model_id, reason, **told)
-        claim_number(registry.storage, metadata)
+        claim_imported(registry.storage, metadata)
         if not registry.storage.publish(staging, version_prefix(metadata.model_id)):
             raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
     return metadata.model_id

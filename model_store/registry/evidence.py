@@ -14,6 +14,7 @@ from conventions.artifact_files import EVIDENCE_DIRECTORY
 from conventions.regular_files import open_regular
 from model_store.errors import ChecksumMismatch, IntegrityError, InvalidInput, ModelNotFound, Truncated
 from model_store.registry.layout import now, version_prefix
+from model_store.registry.unfinished import require_still_there
 from model_store.serialization.reading import reading
 from model_store.storage.base import Storage
 
@@ -81,10 +82,12 @@ def store_evidence(storage: Storage, model_id: str, evidence: Evidence) -> None:
 
     Raises:
         ChecksumMismatch: the stored file of this digest is damaged.
+        ModelNotFound: somebody removed the version at the same time.
         StorageFailed: the registry cannot be written.
     """
     if not storage.put_if_absent(evidence_key(model_id, evidence.sha256), evidence.content):
         require_evidence(storage, model_id, evidence.sha256)
+    require_still_there(storage, model_id)
 
 
 def require_evidence(storage: Storage, model_id: str, sha256: str) -> None:

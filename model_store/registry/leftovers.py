@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from model_store.errors import ModelNotFound
+from model_store.registry.damage import unfinished_ids
+from model_store.registry.layout import version_prefix
 from model_store.storage.base import Storage
 from model_store.storage.claims import claimed, claimed_place, is_claim
 from model_store.storage.s3 import S3Storage
@@ -21,7 +23,8 @@ ORPHAN_SECONDS = 24 * 3600
 def leftovers(storage: Storage) -> list[str]:
     """The keys of what can be removed, sorted; removes nothing.
 
-    In a directory: what lies in `.staging` of processes that have ended, and `*.partial` files that are an hour old.
+    In a directory: what lies in `.staging` of processes that have ended, `*.partial` files that are an hour old, and
+    what was written to a version while it was removed.
     In S3: objects of registrations that have had no manifest for a day.
 
     Raises:
@@ -30,7 +33,8 @@ def leftovers(storage: Storage) -> list[str]:
     if isinstance(storage, S3Storage):
         return storage.unfinished(ORPHAN_SECONDS)
     root = storage.path("")
-    return sorted(str(path.relative_to(root)) for path in [*_abandoned(root / STAGING), *_partial(root)])
+    found = [str(path.relative_to(root)) for path in [*_abandoned(root / STAGING), *_partial(root)]]
+    return sorted([*found, *(version_prefix(model_id) for model_id in unfinished_ids(storage))])
 
 
 def remove_leftovers(storage: Storage) -> list[str]:

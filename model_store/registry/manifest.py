@@ -18,7 +18,9 @@ _NAME_PATTERN = r"[A-Za-z](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9])){0,62}"
 _TYPE_PATTERN = r"[A-Za-z][A-Za-z0-9-]{0,62}"
 _NAME = re.compile(_NAME_PATTERN)
 _TYPE = re.compile(_TYPE_PATTERN)
-_MODEL_ID = re.compile(rf"(?P<name>{_NAME_PATTERN})_(?P<type>{_TYPE_PATTERN})_[0-9]{{8}}_[0-9]{{6}}(?:-[0-9]{{1,9}})?")
+_MODEL_ID = re.compile(
+    rf"(?P<name>{_NAME_PATTERN})_(?P<type>{_TYPE_PATTERN})_(?P<moment>[0-9]{{8}}_[0-9]{{6}})(?:-[0-9]{{1,9}})?"
+)
 _DEFERRED = "_deferred_manifest"
 _LONGEST_TEXT = 1 << 20
 _TAG = re.compile(r"[^\s,][^,\n]{0,62}")
@@ -264,10 +266,36 @@ def parse_model_name(model_id: str) -> str:
     Raises:
         InvalidInput: it is not a model id.
     """
+    return _matched(model_id)["name"]
+
+
+def type_of(model_id: str) -> str:
+    """The model type in a model id.
+
+    Raises:
+        InvalidInput: it is not a model id.
+    """
+    return _matched(model_id)["type"]
+
+
+def moment_of(model_id: str) -> datetime:
+    """The second in a model id.
+
+    Raises:
+        InvalidInput: it is not a model id, or names no time.
+    """
+    found = _matched(model_id)["moment"]
+    try:
+        return datetime.strptime(found, "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        raise InvalidInput(f"{model_id!r} names no time") from None
+
+
+def _matched(model_id: str) -> "re.Match[str]":
     found = _MODEL_ID.fullmatch(model_id)
     if found is None:
         raise InvalidInput(f"{model_id!r} is not a model id; one looks like fraud_detector_XGBoost_20241009_123456")
-    return found["name"]
+    return found
 
 
 def is_model_id(text: str) -> bool:

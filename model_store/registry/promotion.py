@@ -31,7 +31,7 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair import copy_synced
-from model_store.registry.taken import claim_key, claim_number
+from model_store.registry.taken import claim_imported
 
 CARRIED, LEFT = "carried", "left to a promoter"
 
@@ -102,11 +102,11 @@ def promote_version(
     if wanted:
         _record(source, target, metadata, reason)
         if not is_there:
-            claim_number(target.storage, metadata)
+            claim_imported(target.storage, metadata)
         told.copied += _bring_files(source, target, metadata, wanted, is_there=is_there)
         if is_there and follow_keys:
             _follow_keys(target, model_id, source.key_ids(model_id))
-    target.storage.put_if_absent(claim_key(metadata), b"imported")
+    claim_imported(target.storage, metadata)
     _carry_state(source, target, told, reason)
     told.status = str(target.get_metadata(model_id).status)
     return told

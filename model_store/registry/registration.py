@@ -1,8 +1,7 @@
 """Writes a model as a new version: all files go into a staging directory, which is then published in one step."""
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,14 @@ from conventions.artifact_files import (
     SIGNATURE_FILE,
     STATE_FILE,
 )
-from model_store.errors import ModelStoreError, VersionConflict
+from model_store.errors import VersionConflict
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.audit import AuditLog
 from model_store.registry.layout import bound_contract, digest_of, now, rfc3339, version_prefix, write_json
 from model_store.registry.manifest import ModelStatus, new_model_id, require_metrics, require_names
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY, RegistrationRequest
-from model_store.registry.schema import MOST_VERSIONS, require_manifest, require_state, require_writable
-from model_store.registry.taken import is_taken
+from model_store.registry.schema import require_manifest, require_state, require_writable
+from model_store.registry.taken import Claims
 from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.lineage import build_lineage, describe_source
 from model_store.storage.base import Storage
@@ -33,11 +32,6 @@ REGISTERED = "registered"
 if TYPE_CHECKING:
     from model_store.contract.preparing import Prepared
     from model_store.contract.proving import Proven
-
-
-_LAST = ".last"
-"""A hint: the number that was claimed last. Its name begins with a dot, so that it does not count as a claim."""
-_REMEMBERED = 1000
 
 
 @dataclass(frozen=True)
@@ -51,14 +45,6 @@ class _Version:
     """Of its manifest, known before a file is written."""
 
 
-@dataclass
-class Given:
-    """Ids and numbers that this process gave out last in one registry: the next registration need not ask for them."""
-
-    ids: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-    numbers: dict[str, int] = field(default_factory=dict)
-
-
 class Registration:
     """Registers models in one registry.
 
@@ -66,16 +52,16 @@ class Registration:
         storage: the registry's.
         audit: the registry's.
         actor: who registers.
-        given: what this process has given out in this registry.
+        claims: of numbers and ids in this registry.
         encrypt: whether artifacts are encrypted.
     """
 
-    def __init__(self, storage: Storage, audit: AuditLog, actor: str, given: "Given", *, encrypt: bool) -> None:
+    def __init__(self, storage: Storage, audit: AuditLog, actor: str, claims: Claims, *, encrypt: bool) -> None:
         self._storage = storage
         self._audit = audit
         self._actor = actor
         self._encrypt = encrypt
-        self._given = given
+        self._claims = claims
 
     def register(self, prepared: "Prepared", request: RegistrationRequest, persistence: SecureModelPersistence) -> str:
         """Registers a model as a new version and returns its id.
@@ -86,15 +72,15 @@ class Registration:
             StorageFailed: the registry cannot be written.
         """
         candidate = _Version(prepared, request, persistence, self._fields(prepared, request))
-        number = self._claim_version(request.model_name)
         moment = datetime.now(UTC).replace(microsecond=0)
         name, kind = request.model_name, prepared.model_type
-        # Two versions of one second: the number, which no other version has, tells them apart.
-        for model_id in (new_model_id(name, kind, moment), new_model_id(name, kind, moment, number)):
-            if model_id not in self._given.ids and self._try_to_register(candidate, model_id, number, moment):
-                self._given.ids.append(model_id)
+        number, claimed = self._claims.claim(name, kind, moment)
+        # A version that came by a restore may have the id: the number, which no other version has, tells them apart.
+        last = new_model_id(name, kind, moment, number)
+        for model_id in dict.fromkeys((claimed, last)):
+            if self._try_to_register(candidate, model_id, number, moment):
                 return model_id
-        raise VersionConflict(f"{new_model_id(name, kind, moment, number)} exists already; register the model again")
+        raise VersionConflict(f"{last} exists already; register the model again")
 
     def _fields(self, prepared: "Prepared", request: RegistrationRequest) -> dict[str, Any]:
         require_names(request.model_name, prepared.model_type, request.tags)
@@ -138,7 +124,7 @@ class Registration:
 
                 envelope = sign_manifest(manifest, candidate.request.signing_key, anchor_at(self._audit, head))
                 write_json(staging / SIGNATURE_FILE, envelope)
-            return not is_taken(self._storage, model_id) and self._storage.publish(staging, prefix)
+            return self._storage.publish(staging, prefix)
 
     def _write_version(
         self, candidate: _Version, model_id: str, version: int, moment: datetime, staging: Path
@@ -216,28 +202,6 @@ class Registration:
             "size_bytes": written["final_size"],
             "payload_bytes": written["compressed_size"],
         }
-
-    def _claim_version(self, model_name: str) -> int:
-        """Claims the next version number of a name; a failed registration does not release it."""
-        claims = f"models/{model_name}/.versions"
-        number = (self._given.numbers.get(model_name) or self._last_claimed(claims)) + 1
-        while number <= MOST_VERSIONS and not self._storage.put_if_absent(f"{claims}/{number}", now().encode()):
-            number += 1
-        if number > MOST_VERSIONS:
-            raise VersionConflict(f"{model_name} has no version number left; register the model under another name")
-        self._given.numbers[model_name] = number
-        self._storage.put_best_effort(f"{claims}/{_LAST}", str(number).encode())
-        return number
-
-    def _last_claimed(self, claims: str) -> int:
-        """The number that was claimed last: a file beside the claims says where to look, else they are counted."""
-        try:
-            hinted = int(self._storage.read(f"{claims}/{_LAST}"))
-            if 1 <= hinted <= MOST_VERSIONS and self._storage.exists(f"{claims}/{hinted}"):
-                return hinted
-        except (ModelStoreError, ValueError):
-            pass
-        return self._storage.count(claims)
 
 
 def _described(path: Path | None) -> dict[str, Any] | None:

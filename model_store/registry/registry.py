@@ -24,9 +24,11 @@ from model_store.registry.audit import REFUSED
 from model_store.registry.deciding import DecidingReader
 from model_store.registry.layout import encryption_context, storage_at
 from model_store.registry.manifest import ModelMetadata
-from model_store.registry.registration import Given, Registration
+from model_store.registry.registration import Registration
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
 from model_store.registry.reserve import keep_reserve
+from model_store.registry.taken import Claims
+from model_store.registry.unfinished import require_still_there
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -62,7 +64,7 @@ class ModelRegistry(DecidingReader):
         super().__init__(storage_at(location), actor, policy)
         self._given_keys = keys
         self._encrypt = encrypt
-        self._given = Given()
+        self._claims = Claims(self.storage)
 
     @property
     def keys(self) -> Keyring:
@@ -142,7 +144,7 @@ class ModelRegistry(DecidingReader):
         persistence = SecureModelPersistence(
             keys=self.keys, default_compression=request.compression, default_format=prepared.serializer
         )
-        registration = Registration(self.storage, self.audit, self.actor, self._given, encrypt=self._encrypt)
+        registration = Registration(self.storage, self.audit, self.actor, self._claims, encrypt=self._encrypt)
         model_id = registration.register(prepared, request, persistence)
         keep_reserve(self.storage)
         return model_id
@@ -205,3 +207,4 @@ class ModelRegistry(DecidingReader):
         metadata = self.get_metadata(model_id)
         head = self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
         add_signature(self.storage, metadata, key, anchor_at(self.audit, head))
+        require_still_there(self.storage, model_id)

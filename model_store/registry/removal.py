@@ -1,8 +1,8 @@
-"""Removes a version: nobody begins to use it meanwhile, and its id and number stay taken.
+"""Removes a version: nobody begins to use it meanwhile.
 
-Three steps, each written before the next. The state says that the version is being removed, so that a deployment or an
-alias of the same moment is refused, or the removal is. `models/<name>/.versions/.gone/<model id>` keeps the id and the
-number. Then the files go. A removal that was ended leaves the first two; the same command again finishes it.
+First the state says that the version is being removed, so that a deployment or an alias of the same moment is refused,
+or the removal is; then the files go. A removal that was ended leaves the state so; the same command again finishes it.
+The claim of its number stays, so that no later version gets its number or its id, see `taken`.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,6 @@ from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.reserve import record_removal, with_room
-from model_store.registry.serving import serving_of
-from model_store.registry.taken import keep_taken
 from model_store.registry.unfinished import begin_removal, end_removal
 
 
@@ -39,7 +37,6 @@ def remove_version(registry: ModelRegistry, metadata: ModelMetadata, reason: str
     with_room(storage, lambda: registry.change_state(model_id, _begin(registry.actor, model_id), removing=True))
     try:
         _require_no_alias(registry, metadata)
-        with_room(storage, lambda: keep_taken(storage, metadata))
         storage.remove(version_prefix(model_id))
     except BaseException:
         with suppress(ModelStoreError):
@@ -49,7 +46,7 @@ def remove_version(registry: ModelRegistry, metadata: ModelMetadata, reason: str
 
 def _begin(actor: str, model_id: str) -> Callable[[dict[str, Any]], None]:
     def begin(state: dict[str, Any]) -> None:
-        if serving := serving_of(state):
+        if serving := read_serving(state):
             raise InUse(f"{model_id} is deployed in {', '.join(sorted(serving))}; it cannot be deleted")
         begin_removal(state, actor)
 

@@ -24,7 +24,6 @@ from model_store.registry.placing import clear, replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases
-from model_store.registry.taken import gone_directory
 from model_store.storage.base import Storage
 
 _FILES = (*KEPT_FILES, STATE_FILE)
@@ -172,6 +171,9 @@ def _bring_version(source: Storage, target: Storage, model_id: str, outcome: Out
             write_json(staging / STATE_FILE, {"status": entry["status"], "history": [entry], "deployments": []})
         if not target.publish(staging, prefix):
             raise VersionConflict(f"{model_id} was registered by somebody else at the same time; try again")
+        if target.location.startswith("s3://"):
+            # Publishing marks a state as unfinished there; the copy is the state as it is.
+            target.replace_file(f"{prefix}/{STATE_FILE}", staging / STATE_FILE)
     outcome.copied += [f"{prefix}/{name}" for name in names]
 
 
@@ -256,11 +258,11 @@ def _in_both(prefix: str, damage: dict[str, str]) -> dict[str, str]:
 
 
 def _bring_numbers(source: Storage, target: Storage, outcome: Outcome) -> None:
-    """Version numbers that are taken stay taken, and ids of versions that are gone."""
+    """Version numbers and ids that are taken stay taken."""
     for name in source.names("models"):
-        claims = [f"models/{name}/.versions", gone_directory(name)]
-        taken = {key for each in claims for key in target.keys(each)}
-        for key in [key for each in claims for key in source.keys(each)]:
+        claims = f"models/{name}/.versions"
+        taken = set(target.keys(claims))
+        for key in source.keys(claims):
             with suppress(UnreadableModel):
                 if key not in taken and target.put_if_absent(key, source.read(key)):
                     outcome.copied.append(key)

@@ -1,99 +1,144 @@
-"""Ids and numbers of versions that are gone: they stay taken, so that no later version gets one of them.
+"""Numbers and ids of versions: each is claimed before it is used, and stays taken when the version is gone.
 
-`models/<name>/.versions/.gone/<model id>` holds the number of a version that was removed.
+`models/<name>/.versions/<number>` holds the time and the id that go with the number. `.last` beside it is a hint: the
+number that was claimed last, the latest time of an id, and the model types of that time. Claims of earlier programs
+hold a time only, or `imported`; their hint holds a number only.
 """
 
+import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from conventions.regular_files import parse_json
-from model_store.errors import ModelNotFound, ModelStoreError, VersionConflict
-from model_store.registry.layout import json_bytes
-from model_store.registry.manifest import ModelMetadata, name_of
+from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, VersionConflict
+from model_store.registry.layout import rfc3339
+from model_store.registry.manifest import ModelMetadata, moment_of, new_model_id, type_of
+from model_store.registry.schema import MOST_VERSIONS
 from model_store.storage.base import Storage
 
 _IMPORTED = "imported"
+_LAST = ".last"
+_ANY = "*"
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _AT_WORK = timedelta(hours=1)
 """No registration takes so long."""
 
 
-def gone_directory(model_name: str) -> str:
-    """The prefix of the keys that keep what is gone of a model name."""
-    return f"models/{model_name}/.versions/.gone"
+@dataclass
+class Claimed:
+    """What was claimed of a model name so far."""
+
+    number: int = 0
+    latest: str = ""
+    """The latest time of an id, RFC 3339."""
+    types: set[str] = field(default_factory=set)
+    """The model types of the ids of that time."""
+
+    def add(self, time: str, model_type: str) -> None:
+        """Takes in an id of a time and a model type."""
+        if time > self.latest:
+            self.latest, self.types = time, set()
+        if time == self.latest:
+            self.types.add(model_type)
+
+    def is_new(self, time: str, model_type: str) -> bool:
+        """Whether no version has, or had, an id of this time and model type."""
+        return time > self.latest or (time == self.latest and not self.types & {model_type, _ANY})
 
 
-def keep_taken(storage: Storage, metadata: ModelMetadata) -> None:
-    """Keeps the id and the number of a version that is about to be removed.
+class Claims:
+    """Claims numbers and ids in one registry.
 
-    Raises:
-        StorageFailed: the registry cannot be written.
+    Args:
+        storage: the registry's.
     """
-    content = json_bytes({"version": metadata.version})
-    storage.put_if_absent(f"{gone_directory(metadata.model_name)}/{metadata.model_id}", content)
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._known: dict[str, Claimed] = {}
+
+    def claim(self, model_name: str, model_type: str, moment: datetime) -> tuple[int, str]:
+        """Claims the next number of a model name, and an id that no other version has or had.
+
+        A failed registration releases neither.
+
+        Returns:
+            The number and the id: with the number at its end where the id of the second may be taken.
+
+        Raises:
+            StorageFailed: the registry cannot be written.
+        """
+        claims, time = f"models/{model_name}/.versions", rfc3339(moment)
+        known = self._known.get(model_name) or self._last(claims)
+        number = known.number
+        while True:
+            number += 1
+            if number > MOST_VERSIONS:
+                raise VersionConflict(f"{model_name} has no number left; register the model under another name")
+            suffix = None if known.is_new(time, model_type) else number
+            model_id = new_model_id(model_name, model_type, moment, suffix)
+            if self._storage.put_if_absent(f"{claims}/{number}", f"{time} {model_id}".encode()):
+                break
+            known.add(*_told(self._read(f"{claims}/{number}")))
+        known.number = number
+        known.add(time, model_type)
+        self._known[model_name] = known
+        hint = f"{number} {known.latest} {','.join(sorted(known.types))}"
+        self._storage.put_best_effort(f"{claims}/{_LAST}", hint.encode())
+        return number, model_id
+
+    def _last(self, claims: str) -> Claimed:
+        """What the hint says, where the claim that it names is there; else claims are counted and the last is read."""
+        parts = self._read(f"{claims}/{_LAST}").decode(errors="replace").split()
+        hinted = int(parts[0]) if parts and _NUMBER.fullmatch(parts[0]) else 0
+        claim = self._read(f"{claims}/{hinted}") if hinted else b""
+        if claim and len(parts) == 3:
+            return Claimed(hinted, parts[1], set(parts[2].split(",")))
+        found = Claimed(hinted if claim else self._storage.count(claims))
+        if found.number:
+            found.add(*_told(claim or self._read(f"{claims}/{found.number}")))
+        return found
+
+    def _read(self, key: str) -> bytes:
+        try:
+            return self._storage.read(key)
+        except ModelStoreError:
+            return b""
 
 
-def is_taken(storage: Storage, model_id: str) -> bool:
-    """Whether an id belongs to a version that was removed.
-
-    Raises:
-        StorageFailed: the registry cannot be read.
-    """
+def _told(claim: bytes) -> tuple[str, str]:
+    """The time and the model type of the id that a claim is of; `*` where it does not say."""
+    time, _, model_id = claim.decode(errors="replace").partition(" ")
     try:
-        storage.read(f"{gone_directory(name_of(model_id))}/{model_id}")
-    except ModelNotFound:
-        return False
-    return True
+        return (rfc3339(moment_of(model_id)) if time == _IMPORTED else time), type_of(model_id)
+    except (InvalidInput, ValueError):
+        return (time if time != _IMPORTED else ""), _ANY
 
 
-def claim_key(metadata: ModelMetadata) -> str:
-    """The key by which a version's number is claimed."""
-    return f"models/{metadata.model_name}/.versions/{metadata.version}"
-
-
-def claim_number(storage: Storage, metadata: ModelMetadata) -> None:
+def claim_imported(storage: Storage, metadata: ModelMetadata) -> None:
     """Claims the number of a version that comes from elsewhere.
 
     Raises:
         VersionConflict: another version has, or had, this number here.
         StorageFailed: the registry cannot be written.
     """
-    name, number = metadata.model_name, metadata.version
-    gone = numbers_taken(storage, name)
-    others = [each for each, taken in gone.items() if taken == number and each != metadata.model_id]
-    mine = f"{_IMPORTED} {metadata.model_id}".encode()
-    if not others and storage.put_if_absent(claim_key(metadata), mine):
+    key = f"models/{metadata.model_name}/.versions/{metadata.version}"
+    if storage.put_if_absent(key, f"{_IMPORTED} {metadata.model_id}".encode()):
         return
-    if others or not _may_share(storage.read(claim_key(metadata)), mine, is_gone=metadata.model_id in gone):
-        whose = f"{others[0]} had" if others else "another registration or import has"
+    try:
+        time, _, model_id = storage.read(key).decode(errors="replace").partition(" ")
+    except ModelNotFound:
+        return
+    if model_id != metadata.model_id and (model_id or _is_at_work(time)):
+        whose = f"{model_id} has, or had," if model_id else "a registration of this moment has"
         raise VersionConflict(
-            f"{name}:{number} is taken in this registry: {whose} this number; {metadata.model_id} cannot have it, too; "
-            "import it into another registry"
+            f"{metadata.model_name}:{metadata.version} is taken in this registry: {whose} this number; "
+            f"{metadata.model_id} cannot have it, too; import it into another registry"
         )
 
 
-def _may_share(claim: bytes, mine: bytes, *, is_gone: bool) -> bool:
-    """Whether a claim is this version's own, or of nobody who is still at work.
-
-    An import that was ended left its own claim; a version that was here and was removed had the number itself. Of
-    before, a claim holds only a time; one of an hour ago is of a registration that has ended, or of a version that is
-    gone.
-    """
-    if claim == mine or is_gone or claim == _IMPORTED.encode():
-        return True
+def _is_at_work(time: str) -> bool:
+    """Whether a claim of an earlier program, which says no id, may be of a registration that goes on."""
     try:
-        age = datetime.now(UTC) - datetime.fromisoformat(claim.decode())
+        return datetime.now(UTC) - datetime.fromisoformat(time) < _AT_WORK
     except ValueError:
         return False
-    return age > _AT_WORK
-
-
-def numbers_taken(storage: Storage, model_name: str) -> dict[str, int]:
-    """The versions of a model name that were removed, each with its number; those that cannot be read are left out."""
-    found = {}
-    for key in storage.keys(gone_directory(model_name)):
-        try:
-            number = parse_json(storage.read(key))["version"]
-        except (ModelStoreError, ValueError, KeyError, TypeError):
-            continue
-        if isinstance(number, int):
-            found[key.rsplit("/", 1)[1]] = number
-    return found

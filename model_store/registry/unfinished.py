@@ -1,21 +1,25 @@
 """Versions that are neither there nor gone: a registration in S3 that was ended, and a removal that was ended.
 
-In S3 the state of a version says `unfinished` until its manifest, which makes the version, is written. The state of a
-version that is being removed says `removing`. Neither is damage, and neither is listed without a manifest.
+In S3 the state of a new version says `unfinished`, since its manifest, which makes the version, follows; the next
+change of the state takes that away. The state of a version that is being removed says `removing`. Without a manifest
+such a version is not listed and does not count as damaged.
 """
 
 from collections.abc import MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from conventions.artifact_files import MANIFEST_FILE, STATE_FILE, UNFINISHED
+from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, STATE_FILE, UNFINISHED
 from conventions.regular_files import parse_json
 from model_store.errors import ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.layout import now, version_prefix
-from model_store.registry.taken import is_taken
+from model_store.registry.manifest import is_model_id
 from model_store.storage.base import Storage
 
 _REMOVING = "removing"
+_UNFINISHED_SECONDS = 48 * 3600
+"""A registration takes no day; what has had no manifest for two is named as damage."""
 _REMOVAL_SECONDS = 60
 """A removal takes a second; one that began before was ended."""
 
@@ -53,19 +57,46 @@ def require_not_removed(model_id: str, state: MutableMapping[str, Any]) -> None:
     end_removal(state)
 
 
+def require_still_there(storage: Storage, model_id: str) -> None:
+    """Raises ModelNotFound where a version was removed while a file was added to it; takes the file away again.
+
+    Raises:
+        ModelNotFound: somebody removed it.
+        StorageFailed: the storage cannot be read or written.
+    """
+    prefix = version_prefix(model_id)
+    if storage.exists(f"{prefix}/{MANIFEST_FILE}") or not is_unfinished(storage, model_id):
+        return
+    with suppress(ModelNotFound):
+        storage.remove(prefix)
+    raise ModelNotFound(f"{model_id} was deleted by somebody else at the same time")
+
+
 def is_unfinished(storage: Storage, model_id: str) -> bool:
-    """Whether files of a version are what an ended registration or removal left: without the manifest, and known so.
+    """Whether the files of a version are what an ended registration or removal left: those without a manifest.
+
+    Its state says so; or there is neither a state nor an artifact, only what was added while the version was removed.
 
     Raises:
         StorageFailed: the storage cannot be read.
     """
-    try:
-        prefix = version_prefix(model_id)
-        if storage.exists(f"{prefix}/{MANIFEST_FILE}"):
-            return False
-        if is_taken(storage, model_id):
-            return True
-        state = parse_json(storage.read(f"{prefix}/{STATE_FILE}"))
-    except (ModelNotFound, UnreadableModel, ValueError):
+    if not is_model_id(model_id):
         return False
-    return isinstance(state, dict) and state.get(UNFINISHED) is True
+    prefix = version_prefix(model_id)
+    if storage.exists(f"{prefix}/{MANIFEST_FILE}"):
+        return False
+    try:
+        state = parse_json(storage.read(f"{prefix}/{STATE_FILE}"))
+    except ModelNotFound:
+        return not storage.exists(f"{prefix}/{ARTIFACT_FILE}") and storage.exists(prefix)
+    except (UnreadableModel, ValueError):
+        return False
+    return isinstance(state, dict) and (_is_recent(state.get(UNFINISHED)) or _REMOVING in state)
+
+
+def _is_recent(began: object) -> bool:
+    try:
+        age = datetime.now(UTC) - datetime.fromisoformat(str(began))
+    except ValueError:
+        return False
+    return abs(age.total_seconds()) < _UNFINISHED_SECONDS

@@ -140,18 +140,15 @@ class S3Storage:
         Raises:
             StorageFailed: it cannot be written.
         """
-        return self._create(key, content) is not None
-
-    def _create(self, key: str, content: bytes) -> str | None:
-        """The ETag of a new object; None when the key exists."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         with self._failures(key, "written"):
             try:
-                return str(obstore.put(self._writing(), self._full(key), content, mode="create")["e_tag"])
+                obstore.put(self._writing(), self._full(key), content, mode="create")
             except AlreadyExistsError:
-                return None
+                return False
+        return True
 
     def compare_and_swap(self, key: str, content: bytes, expected: bytes) -> None:
         """Replaces an object's content.
@@ -161,24 +158,18 @@ class S3Storage:
             ModelNotFound: it is not there.
             StorageFailed: it cannot be written.
         """
-        present, tag = self._get(key)
-        if present != expected:
-            raise self._conflict(key)
-        self._replace(key, content, tag)
-
-    def _replace(self, key: str, content: bytes, tag: str | None) -> None:
-        """Replaces the content of an ETag; raises VersionConflict when the object has another one."""
         import obstore
         from obstore.exceptions import PreconditionError
 
+        present, tag = self._get(key)
+        conflict = VersionConflict(f"{self.location}/{key}: somebody else changed it first; look at it and try again")
+        if present != expected:
+            raise conflict
         with self._failures(key, "written"):
             try:
                 obstore.put(self._writing(), self._full(key), content, mode={"e_tag": tag})
             except PreconditionError:
-                raise self._conflict(key) from None
-
-    def _conflict(self, key: str) -> VersionConflict:
-        return VersionConflict(f"{self.location}/{key}: somebody else changed it first; look at it and try again")
+                raise conflict from None
 
     def replace_file(self, key: str, source: Path) -> None:
         """Replaces an object by a file, atomically. What is written once is created, where it does not exist.
@@ -247,23 +238,15 @@ class S3Storage:
             StorageFailed: they cannot be written.
         """
         state, manifest = staging / STATE_FILE, staging / MANIFEST_FILE
-        content, tag = state.read_bytes(), None
         try:
-            tag = self._create(f"{key}/{STATE_FILE}", _unfinished_state(content))
-            claimed = tag is not None
+            claimed = self.put_if_absent(f"{key}/{STATE_FILE}", _unfinished_state(state.read_bytes()))
         except StorageForbidden:
             claimed = not self.exists(key) and self.put_if_absent(version_claim(key), b"no state yet")
         if not claimed:
             return False
         for file in sorted(set(staging.iterdir()) - {state, manifest}):
             self.replace_file(f"{key}/{file.name}", file)
-        if not self.put_if_absent(f"{key}/{MANIFEST_FILE}", manifest.read_bytes()):
-            return False
-        if tag is None:
-            return True
-        with suppress(VersionConflict):  # somebody has changed it already
-            self._replace(f"{key}/{STATE_FILE}", content, tag)
-        return True
+        return self.put_if_absent(f"{key}/{MANIFEST_FILE}", manifest.read_bytes())
 
     def _writing(self) -> "S3Store":
         """The client for writes: each names the key of the bucket's default encryption, where it has one."""
@@ -320,12 +303,13 @@ def _failures(place: str, deed: str) -> Iterator[None]:
 
 
 def _unfinished_state(content: bytes) -> bytes:
-    """A state that says that its version has no manifest yet; anything except a JSON object stays unchanged."""
+    """A state that says since when its version waits for its manifest; other content stays as it is."""
+    began = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         state = json.loads(content)
     except ValueError:
         return content
-    return json.dumps({**state, UNFINISHED: True}).encode() if isinstance(state, dict) else content
+    return json.dumps({**state, UNFINISHED: began}).encode() if isinstance(state, dict) else content
 
 
 def version_claim(version: str) -> str:

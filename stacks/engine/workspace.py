@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
+def select_stack(checkout: Path, environment: DeploymentEnvironment, serves_on: str = "") -> "Stack":
     """Returns the environment's stack, made on first use; the program runs inline in this process.
 
     A stack that is there keeps the secrets provider that its state names, whatever this clone's files say or lack.
+
+    Args:
+        checkout: the project's root.
+        environment: which.
+        serves_on: the stable version, where an update leaves it as it is; see `infra.program.program`.
 
     Raises:
         EngineMissing: there is no `pulumi` to run.
@@ -42,7 +47,7 @@ def select_stack(checkout: Path, environment: DeploymentEnvironment) -> "Stack":
         return automation.create_or_select_stack(
             environment.stack,
             PROJECT,
-            program,
+            functools.partial(program, serves_on),
             opts=automation.LocalWorkspaceOptions(
                 # Of a stack that is made now; one that is there keeps what its state names.
                 secrets_provider=os.environ.get(SECRETS_PROVIDER_VARIABLE),

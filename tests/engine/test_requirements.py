@@ -1,14 +1,18 @@
 """An environment that requires a validation and an approval, and the glass that is broken for a version without."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.checkout import Checkout, Deployed
+from tests.checkout import Checkout, Deployed, wait_until
 
 
 def _template(checkout: Checkout, path: Path, requires: list[str]) -> tuple[str, ...]:
@@ -97,3 +101,47 @@ def test_a_withdrawn_approval_blocks_the_rollback(deployed: Deployed, tmp_path: 
     assert checkout.served_model() == first
     refused = checkout.deploy_model("rollback", "development", "--to", second, code=19).stderr
     assert "the labels were wrong" in refused
+
+
+def test_a_withdrawn_approval_of_the_stable_version_keeps_no_candidate_there(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    checkout, stable, candidate = deployed.checkout, deployed.first, deployed.second
+    where = _template(checkout, tmp_path / "strict.yaml", ["validated", "approved"])
+    for version in (candidate, stable):
+        checkout.approve(version)
+        checkout.deploy_model("deploy", version, *where, "--strategy", "blue_green", "--keep-minutes", "0")
+        assert checkout.served_model() == version
+    _leave_a_candidate(checkout, candidate, where)
+    checkout.manage_models("approve", stable, "--withdraw", "--reason", "the labels were wrong")
+    aborted = checkout.deploy_model("abort", "development")
+    assert "candidate: ''" in checkout.stack_file.read_text() or "candidate:" not in checkout.stack_file.read_text()
+    assert checkout.served_model() == stable, "what served before serves on"
+    told = [line for line in f"{aborted.stdout}{aborted.stderr}".splitlines() if "serves on in development" in line]
+    assert len(told) == 1, aborted
+    assert "the labels were wrong" in told[0]
+    # Nothing new begins with it: a plain update is refused, and so is the way back to it.
+    assert "the labels were wrong" in checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
+    assert checkout.rollback()["model_id"] == candidate
+    assert checkout.served_model() == candidate
+    assert "the labels were wrong" in checkout.deploy_model("rollback", "development", code=19).stderr
+    checkout.manage_models("approve", candidate, "--withdraw", "--reason", "these, too")
+    checkout.deploy_model("down", "development")
+    checkout.deploy_model("deploy", stable, "development", "--config", str(checkout.template), "--strategy", "rolling")
+
+
+def _leave_a_candidate(checkout: Checkout, version: str, where: tuple[str, ...]) -> None:
+    """Begins a rollout whose step lasts an hour, and ends the command that watches it."""
+    command = [sys.executable, "scripts/deploy_model.py", "deploy", version, *where]
+    command += ["--strategy", "canary", "--steps", "30,100", "--interval", "1h"]
+    with subprocess.Popen(
+        command,
+        cwd=checkout.root,
+        env=checkout.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as running:
+        wait_until(lambda: _status(checkout)["rollout"].get("weight") == 30, 120)
+        wait_until(lambda: not _status(checkout)["held_by"], 60)
+        os.killpg(running.pid, signal.SIGKILL)

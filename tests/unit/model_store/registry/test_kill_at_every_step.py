@@ -12,6 +12,7 @@ import pytest
 from model_store import Keyring, ModelRegistry
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
+from model_store.registry.approvals import approval_problem, is_withdrawn
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.layout import storage_at
@@ -28,6 +29,8 @@ NEW_KEY = generate_key()
 MOST_OPERATIONS = 400
 
 Deed = Callable[[Path], Any]
+_SERVES = {"deploy": ["goes"], "end": []}
+"""The files that name what serves afterwards."""
 
 
 def _opened(top: Path, name: str = "registry") -> ModelRegistry:
@@ -54,7 +57,36 @@ def _status(top: Path) -> None:
     registry.update_model_status((top / "goes").read_text(), "staged")
 
 
+def _approve(top: Path) -> None:
+    """Approves a version that another actor registered; again, where the approval is there already."""
+    reviewer = ModelRegistry(top / "registry", keys=Keyring.of(KEY), actor="reviewer")
+    model_id = (top / "goes").read_text()
+    if approval_problem(reviewer, model_id):
+        reviewer.approve(model_id, top / "a.key.pub", "read it")
+    assert approval_problem(reviewer, model_id) == ""
+
+
+def _withdraw(top: Path) -> None:
+    registry, model_id = _opened(top), (top / "approved").read_text()
+    if not is_withdrawn(registry.state(model_id)):
+        registry.withdraw_approval(model_id, "the labels were wrong")
+    assert "the labels were wrong" in approval_problem(registry, model_id)
+
+
+def _validate(top: Path) -> None:
+    registry, model_id = _opened(top), (top / "goes").read_text()
+    registry.update_model_status(model_id, "validated", evidence=top / "a.key.pub")
+    assert registry.get_metadata(model_id).status == "validated"
+
+
 DEEDS: dict[str, Deed] = {
+    "approve": _approve,
+    "withdraw": _withdraw,
+    "validate": _validate,
+    "deploy": lambda top: _opened(top).record_deployment(
+        (top / "goes").read_text(), environment="staging", deployment_id="deploy_2"
+    ),
+    "end": lambda top: _opened(top).record_end("staging"),
     "register": lambda top: register(_opened(top), "new"),
     "import": lambda top: import_model(_opened(top), top / "other.bundle"),
     "status": _status,
@@ -83,6 +115,10 @@ def template(memory: Path) -> Path:
     (top / "proven").write_text(registry.register_model(model, "proven", registry_only=True))
     (top / "goes").write_text(ids[1])
     write_signing_key(top / "a.key")
+    (top / "approved").write_text(registry.list_models(name="proven")[0].model_id)
+    reviewer = ModelRegistry(top / "registry", keys=Keyring.of(KEY), actor="reviewer")
+    reviewer.approve((top / "approved").read_text(), top / "a.key.pub", "read it")
+    registry.record_deployment((top / "approved").read_text(), environment="staging", deployment_id="deploy_1")
     backup(registry, top / "kept")
     shutil.copytree(top / "registry", top / "damaged")
     (top / "damaged" / "models" / "m" / ids[0] / "state.json").write_bytes(b"")
@@ -147,6 +183,9 @@ def test_the_same_command_again_finishes(template: Path, memory: Path, deed: str
                 remove_leftovers(registry.storage)
                 kept = [key for key in leftovers(registry.storage) if key.startswith(".staging")]
                 assert kept == [], (step, name)
+        if deed in _SERVES:
+            serving = {model.model_id for model in _opened(top).list_models() if model.serving}
+            assert serving == {(top / name).read_text() for name in _SERVES[deed]}, step
         if deed == "rotate-key":
             new = ModelRegistry(top / "registry", keys=Keyring.of(NEW_KEY))
             for model in new.list_models():

@@ -78,6 +78,10 @@ class ExpectedRegistry:
         del self.versions[model_id]
         self.gone.add(model_id)
 
+    def given(self, name: str) -> list[tuple[str, int]]:
+        """The versions of a name that are there, each with its number."""
+        return [(each, version.number) for each, version in self.versions.items() if version.name == name]
+
     def highest(self, name: str) -> int:
         """The highest number that a version of the name has had."""
         return max(self.numbers.get(name, ()), default=0)
@@ -94,20 +98,17 @@ class ExpectedRegistry:
             found.setdefault(name, {})[alias] = model_id
         return found
 
-    def goes_with_cleanup(self, keep: int, *, by_the_clock: bool, without: set[str]) -> set[str]:
+    def goes_with_cleanup(self, keep: int, *, without: set[str]) -> set[str]:
         """The versions that a cleanup deletes.
 
         Args:
             keep: how many of the newest of each name stay.
-            by_the_clock: whether the newest is the one made last by the clock, not the one of the highest number.
             without: versions that cannot be read, which stay and do not count.
         """
         names = {version.name for version in self.versions.values()}
         going: set[str] = set()
         for name in names:
             own = [each for each, version in self.versions.items() if version.name == name and each not in without]
-            own.sort(key=lambda each: (self.versions[each].created_at, each))
-            if not by_the_clock:
-                own.sort(key=lambda each: self.versions[each].number)
+            own.sort(key=lambda each: self.versions[each].number)
             going |= set(own[:-keep])
         return going - self.kept()

@@ -1,16 +1,20 @@
 """What every rule stands on: a registry with two writers, what is expected of it, and how both are compared."""
 
 from collections import Counter
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine
 
+from conventions.artifact_files import ARTIFACT_FILE
 from model_store import Keyring, ModelRegistry
+from model_store.artifact.reader import open_artifact
+from model_store.errors import ModelStoreError
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
+from model_store.registry.layout import version_prefix
 from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of, clock_shifted
 from tests.unit.model_store.stateful.expected import LEADS_TO, ExpectedRegistry, ExpectedVersion
-from tests.unit.model_store.stateful.known_faults import known_faults
 from tests.unit.model_store.stateful.places import Place
 from tests.unit.model_store.stateful.processes import Outcome, Setting, perform
 
@@ -46,7 +50,6 @@ class Ground(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.faults = known_faults()
         self.location = self.place.new_location()
         self.expected = ExpectedRegistry()
         self.key = 0
@@ -54,8 +57,6 @@ class Ground(RuleBasedStateMachine):
         self.deployed = 0
         self.damage: tuple[str, str, bytes | None] | None = None
         """The damaged version, its file, and the bytes that belong there."""
-        self.killed_ids: set[str] = set()
-        """Ids that killed writers may have begun."""
         self.writers: list[ModelRegistry] = []
         self.open_writers()
         self.counts["registries"] += 1
@@ -173,10 +174,7 @@ class Ground(RuleBasedStateMachine):
         found = self.fresh().get_metadata(model_id)
         assert found.model_name == name
         assert model_id not in self.expected.versions, f"{model_id} is there twice"
-        returned = model_id in self.expected.gone
-        assert self.faults.ids_of_deleted_versions_return or not returned, f"{model_id} was deleted, and is there again"
-        if returned:
-            self.forget_backups()
+        assert model_id not in self.expected.gone, f"{model_id} was deleted, and is there again"
         highest = self.expected.highest(name)
         assert found.version > highest, f"{model_id} has the number {found.version}, and {highest} was given before"
         signers = {1} if signed else set()
@@ -186,12 +184,7 @@ class Ground(RuleBasedStateMachine):
 
     def signed(self, version: ExpectedVersion, keys: set[int]) -> None:
         """A version that has further signatures."""
-        if version.signed_by and self.faults.second_signatures_stop_backups:
-            self.forget_backups()
         version.signed_by |= keys
-
-    def forget_backups(self) -> None:
-        """Goes on with a new backup, since the one before holds another version of the same id."""
 
     def deleted(self, model_ids: set[str]) -> None:
         """Versions that are gone."""
@@ -208,8 +201,7 @@ class Ground(RuleBasedStateMachine):
 
     def cleanup_takes(self, keep: int) -> set[str]:
         """What a cleanup has to take away."""
-        by_the_clock = self.faults.cleanup_keeps_by_the_clock
-        return self.expected.goes_with_cleanup(keep, by_the_clock=by_the_clock, without=self.unreadable)
+        return self.expected.goes_with_cleanup(keep, without=self.unreadable)
 
     def fresh(self) -> ModelRegistry:
         """The registry as somebody sees it who has never looked at it."""
@@ -233,6 +225,21 @@ class Ground(RuleBasedStateMachine):
         assert found == expected.aliases_by_name()
 
     def keys_alone(self, model_id: str, key: int, location: str) -> Any:
-        """What a version answers somebody who has one key only."""
+        """What a version answers somebody who has one key only, which has to open every file of it."""
         registry = ModelRegistry(location, keys=Keyring.of(KEYS[key]), actor="keyholder")
+        for name in registry.get_metadata(model_id).attachments:
+            with open_artifact(registry.storage.path(f"{version_prefix(model_id)}/{name}")) as file:
+                file.require_key(registry.keys)
         return answer(registry.load_model(model_id)[0])
+
+    def opens_nothing(self, model_id: str, key: int) -> bool:
+        """Whether somebody who has one key only can open no file of a version."""
+        registry = ModelRegistry(self.location, keys=Keyring.of(KEYS[key]), actor="keyholder")
+        for name in (ARTIFACT_FILE, *registry.get_metadata(model_id).attachments):
+            with (
+                suppress(ModelStoreError),
+                open_artifact(registry.storage.path(f"{version_prefix(model_id)}/{name}")) as file,
+            ):
+                file.require_key(registry.keys)
+                return False
+        return True

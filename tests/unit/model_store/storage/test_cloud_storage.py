@@ -22,7 +22,7 @@ from model_store.keys.kms import KmsKey
 from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
-from model_store.registry.maintenance import cleanup, rotate_keys
+from model_store.registry.maintenance import cleanup, rotate_keys, verify_everything
 from model_store.storage.s3 import S3Storage
 from tests.unit.model_store.making import intact
 
@@ -140,6 +140,26 @@ def test_a_version_without_its_manifest_is_not_there(registry: ModelRegistry, lo
     with pytest.raises(UnreadableModel, match=r"manifest\.json is missing"):
         registry.get_metadata(model_id)
     assert _register(registry) != model_id
+
+
+def test_a_registration_that_was_ended_is_no_damage_and_a_lost_manifest_is(
+    registry: ModelRegistry, location: str, tmp_path: Path
+) -> None:
+    bucket, client = location.removeprefix("s3://").split("/")[0], boto3.client("s3")
+    ended, kept = _register(registry), _register(registry)
+    registry.update_model_status(kept, "staged")
+    # As a process leaves it that ended before the manifest, which is written last.
+    client.delete_object(Bucket=bucket, Key=f"registry/models/m/{ended}/manifest.json")
+    findings = {each.subject: each for each in verify_everything(registry)}
+    assert all(each.intact for each in findings.values())
+    assert "an ended registration" in findings[ended].detail
+    assert backup(registry, tmp_path / "backup")["damaged"] == {}
+    key = f"registry/models/m/{ended}/state.json"
+    state = json.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+    client.put_object(Bucket=bucket, Key=key, Body=json.dumps({**state, "unfinished": "2026-01-01T00:00:00Z"}).encode())
+    assert [each.subject for each in verify_everything(registry) if not each.intact] == [ended]
+    client.delete_object(Bucket=bucket, Key=f"registry/models/m/{kept}/manifest.json")
+    assert {each.subject for each in verify_everything(registry) if not each.intact} == {ended, kept}
 
 
 def test_an_altered_object_is_found(registry: ModelRegistry, location: str) -> None:
