@@ -15,6 +15,7 @@ from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.reserve import record_removal, with_room
+from model_store.registry.serving import read_serving
 from model_store.registry.unfinished import begin_removal, end_removal
 
 
