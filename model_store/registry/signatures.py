@@ -11,7 +11,7 @@ from model_store.registry.signing import (
     AuditAnchor,
     co_sign,
     parse_envelope,
-    require_envelope_of,
+    require_envelope,
     sign_manifest,
     verify_envelope,
 )
@@ -67,7 +67,7 @@ def require_own_signature(storage: Storage, metadata: ModelMetadata) -> None:
         UnreadableModel: the file cannot be read.
     """
     try:
-        require_envelope_of(storage.read(_signature_file(metadata)), metadata.manifest())
+        require_envelope(storage.read(_signature_file(metadata)), metadata.manifest())
     except ModelNotFound:
         return
     except UnreadableModel as error:
