@@ -1,7 +1,7 @@
 """A broken glass: a stack serves a version that lacks what its environment requires, for a reason and until a time."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -18,6 +18,9 @@ def _require_time(value: str) -> str:
     return value
 
 
+LONGEST = timedelta(days=7)
+"""How long requirements may be passed at most."""
+_ROUNDED = timedelta(seconds=1)
 _Time = Annotated[str, AfterValidator(_require_time)]
 _Text = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -61,8 +64,14 @@ def parse_break_glass(value: object, where: str) -> BreakGlass | None:
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: {BREAK_GLASS}: {value!r} is not allowed; allowed: an object")
     try:
-        return TypeAdapter(BreakGlass).validate_python(value)
+        found = TypeAdapter(BreakGlass).validate_python(value)
     except ValidationError as error:
         problem = error.errors()[0]
         path = ".".join([f"{where}: {BREAK_GLASS}", *(str(part) for part in problem["loc"])])
         raise ConfigError(f"{path}: {problem.get('input')!r} is not allowed; {problem['msg']}") from None
+    if datetime.fromisoformat(found.until) - datetime.fromisoformat(found.at) > LONGEST + _ROUNDED:
+        raise ConfigError(
+            f"{where}: {BREAK_GLASS}.until: {found.until!r} is not allowed; allowed: at most {LONGEST.days} days after "
+            f"{found.at}"
+        )
+    return found

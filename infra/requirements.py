@@ -1,10 +1,12 @@
 """What an environment requires of a version: `gates.requires`, asked of the registry when the program runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from model_store.errors import SignatureInvalid
 from model_store.registry.approvals import approval_problem, is_withdrawn, read_validation, registrants
+from model_store.registry.evidence import evidence_damage
 from model_store.registry.manifest import ModelStatus
 from model_store.registry.reader import RegistryReader
 from model_store.registry.serving import served_before
@@ -70,15 +72,22 @@ def _found(
         if state["status"] == ModelStatus.ARCHIVED:
             command = f"{_PROGRAM} update-status {model_id} deprecated --reason WHY"
             yield Missing("validated", f"{model_id} is archived", command)
-        elif read_validation(state) is None:
+        elif (validation := read_validation(state)) is None:
             detail = f"{model_id} is {state['status']}; {environment} serves what was validated"
             yield Missing("validated", detail, command)
+        elif damage := evidence_damage(registry.storage, model_id, _as_evidence(validation)):
+            command = f"{_PROGRAM} verify {model_id} --repair BACKUP"
+            yield Missing("validated", f"its evidence is not intact: {'; '.join(damage.values())}", command)
     if "approved" in requires and (problem := approval_problem(registry, model_id)):
         others = ", ".join(sorted(registrants(registry.get_metadata(model_id), state)))
         command = f"{_PROGRAM} approve {model_id} --evidence FILE --reason WHY (by somebody other than {others})"
         yield Missing("approved", problem, command)
     if "signed" in requires and (problem := _signature_problem(registry, model_id, public_keys)):
         yield Missing("signed", problem, f"{_PROGRAM} sign {model_id} --sign-key FILE")
+
+
+def _as_evidence(validation: Mapping[str, Any]) -> dict[str, Any]:
+    return {"evidence": [{"sha256": each} for each in validation.get("evidence", ())]}
 
 
 def _signature_problem(registry: RegistryReader, model_id: str, public_keys: Sequence[str]) -> str:

@@ -366,7 +366,8 @@ def _cell(value: object) -> str:
         return f"{value:g}"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None or value == "" else printable(str(value))
+    # A line break would make what somebody wrote look like a row of its own.
+    return "-" if value is None or value == "" else printable(str(value)).replace("\n", "\\n")
 
 
 def printable(text: str) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, get_args
 
 from conventions.config_keys import SIGNING
-from infra.break_glass import BreakGlass
+from infra.break_glass import LONGEST, BreakGlass
 from infra.deployment_config import DeploymentConfig, Requirement
 from infra.requirements import Missing, missing_requirements
 from stacks.engine.stack_file import StackFile
@@ -14,9 +14,6 @@ from stacks.errors import BreakGlassEnded, RequirementsMissing, StacksError
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
-
-LONGEST = timedelta(days=7)
-"""How long a glass stays broken at most."""
 
 
 @dataclass(frozen=True)

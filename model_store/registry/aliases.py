@@ -11,7 +11,7 @@ from typing import Any
 from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.layout import json_bytes, now
-from model_store.registry.manifest import is_model_id, is_model_name
+from model_store.registry.manifest import is_model_id, is_model_name, parse_model_name
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases, require_writable
 from model_store.registry.unfinished import is_being_removed
@@ -124,6 +124,8 @@ class Aliases:
         name, at, alias = reference.partition("@")
         if at:
             if found := self.of(name).get(alias):
+                if parse_model_name(found) != name:
+                    raise UnreadableModel(f"{_key(name)}: {alias} names {found}, which is not a version of {name}")
                 return found
             raise ModelNotFound(f"{name} has no alias {alias!r}; it has: {', '.join(self.of(name)) or 'none'}")
         name, colon, number = reference.partition(":")

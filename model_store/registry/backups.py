@@ -10,12 +10,20 @@ from conventions.artifact_files import ACCESS_FILE, MANIFEST_FILE, SIGNATURE_FIL
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.anchors import keep_in_backup, signature_anchors
 from model_store.registry.layout import file_sha256, storage_at
-from model_store.registry.log_repair import record_damage, record_key, repair_log
+from model_store.registry.log_repair import record_damage, repair_log
 from model_store.registry.misplaced import misplaced
 from model_store.registry.placing import replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.repair import WITHOUT_STATE, Outcome, alias_damage, bring_back, is_directory, require_registry
+from model_store.registry.repair import (
+    WITHOUT_STATE,
+    Outcome,
+    alias_damage,
+    bring_back,
+    first_record,
+    is_directory,
+    require_registry,
+)
 from model_store.registry.signing import parse_envelope
 from model_store.registry.unfinished import is_unfinished
 from model_store.storage.base import Storage
@@ -46,7 +54,9 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
     head = registry.record_reading("backup", reason=str(destination))
     if head is not None:
         keep_in_backup(target, head)
-    outcome = Outcome(damaged={f"models/{name}": reason for name, reason in misplaced(source).items()})
+    outcome = Outcome(
+        brings_back=False, damaged={f"models/{name}": reason for name, reason in misplaced(source).items()}
+    )
     bring_back(source, target, outcome, step=step)
     _copy_changing(source, target, outcome)
     _copy_log(source, target, outcome)
@@ -100,7 +110,7 @@ def _require_place(source: Storage, target: Storage) -> None:
     own, place = _resolved(source.location), _resolved(target.location)
     if place == own or place.startswith(f"{own}/"):
         raise InvalidInput(f"{target.location}: lies in the registry that it would back up; name another place")
-    ours, theirs = _first_record(source), _first_record(target)
+    ours, theirs = first_record(source), first_record(target)
     if target.exists(ACCESS_FILE) or (theirs is not None and ours is not None and ours != theirs):
         what = "a registry" if target.exists(ACCESS_FILE) else "the backup of another registry"
         raise VersionConflict(f"{target.location}: is {what}; nothing was copied; name an empty place")
@@ -108,13 +118,6 @@ def _require_place(source: Storage, target: Storage) -> None:
 
 def _resolved(location: str) -> str:
     return location.rstrip("/") if "://" in location else str(Path(location).resolve())
-
-
-def _first_record(storage: Storage) -> bytes | None:
-    try:
-        return storage.read(record_key(1))
-    except (ModelNotFound, UnreadableModel):
-        return None
 
 
 def _forget_unknown_states(source: Storage, target: Storage, outcome: Outcome) -> None:

@@ -95,6 +95,9 @@ def _caller(*variables: str) -> tuple[str, str]:
     endpoint, storage, token_service = variables[:3]
     if storage and not endpoint and not token_service and not _is_aws(storage):
         return _access_key(), "AWS_ENDPOINT_URL_S3 names another server than AWS, and AWS_ENDPOINT_URL_STS names none"
+    own = urlsplit(storage or endpoint).netloc
+    if token_service and urlsplit(token_service).netloc != own and not _is_aws(token_service):
+        return _access_key(), "AWS_ENDPOINT_URL_STS is not the storage's own: its answer proves nothing"
     from model_store.storage.s3_clients import account_client
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"

@@ -89,14 +89,16 @@ def _verified(registry: ModelRegistry, model_id: str) -> str:
 
 def _described_access(storage: Storage) -> str:
     content = read_access(storage) or b""
-    return f"admins: {', '.join(list_admins(parse_access(content, storage.location)))}"
+    if not (admins := list_admins(parse_access(content, storage.location))):
+        raise UnreadableModel(f"{ACCESS_FILE} names no admin; make one: manage_models.py access take-over --reason WHY")
+    return f"admins: {', '.join(admins)}"
 
 
 def _alias_findings(registry: ModelRegistry) -> Iterator[Finding]:
     aliases = Aliases(registry)
     for name, targets in aliases.all().items():
-        for alias, model_id in targets.items():
-            yield _finding(f"{name}@{alias}", lambda each=model_id: registry.get_metadata(each).model_id)
+        for named in (f"{name}@{alias}" for alias in targets):
+            yield _finding(named, lambda each=named: registry.get_metadata(aliases.resolve(each)).model_id)
     for name, reason in aliases.damaged().items():
         yield Finding(f"{name}@", intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
 

@@ -5,6 +5,7 @@ call finishes what is left.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Collection
 from contextlib import suppress
@@ -15,18 +16,20 @@ from typing import Any
 from conventions.artifact_files import EVIDENCE_DIRECTORY, KEPT_FILES, MANIFEST_FILE, STATE_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
+from model_store.registry.audit import parse_record
 from model_store.registry.damage import file_damage, read_manifest, version_ids
 from model_store.registry.evidence import require_evidence
-from model_store.registry.layout import now, version_prefix, write_json
-from model_store.registry.log_repair import repair_log
+from model_store.registry.layout import json_bytes, now, version_prefix, write_json
+from model_store.registry.log_repair import record_key, repair_log
 from model_store.registry.manifest import ModelStatus
 from model_store.registry.placing import clear, replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.schema import require_aliases
+from model_store.registry.schema import require_aliases, require_state
 from model_store.storage.base import Storage
 
 _FILES = (*KEPT_FILES, STATE_FILE)
+_CLAIM = re.compile(r"models/[A-Za-z][A-Za-z0-9_.-]{0,62}/\.versions/[1-9][0-9]{0,8}")
 _EVIDENCE_PARTS = 5
 """Of the key of an evidence file."""
 WITHOUT_STATE = "copied from where it has no state"
@@ -43,13 +46,15 @@ class Outcome:
     """How many files were intact already."""
     damaged: dict[str, str] = field(default_factory=dict)
     """The keys that stay damaged, each with the reason."""
+    brings_back: bool = True
+    """Whether files are brought back into a registry; false where a backup is written."""
     _measured: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def source_damage(self, source: Storage, model_id: str) -> dict[str, str]:
         """The damage of a version of the source; measured once."""
         if model_id not in self._measured:
             try:
-                self._measured[model_id] = file_damage(source, model_id)
+                self._measured[model_id] = {**file_damage(source, model_id), **_links(source, model_id)}
             except ModelNotFound as error:
                 self._measured[model_id] = {MANIFEST_FILE: str(error)}
         return self._measured[model_id]
@@ -82,6 +87,15 @@ def repair(registry: ModelRegistry, source: Storage, step: Step = no_step) -> Ou
     return bring_back(source, registry.storage, outcome, deleted_versions(registry), step)
 
 
+def _links(source: Storage, model_id: str) -> dict[str, str]:
+    """The files of a version that are links: what they lead to is not the source's."""
+    if source.location.startswith("s3://"):
+        return {}
+    top = source.path(version_prefix(model_id))
+    found = {each.name: f"{each}: a link" for each in top.rglob("*") if each.is_symlink()}
+    return {**found, MANIFEST_FILE: f"{top}: a link"} if top.is_symlink() or top.parent.is_symlink() else found
+
+
 def require_registry(source: Storage) -> None:
     """Raises InvalidInput unless a storage holds a registry."""
     if not source.names("models"):
@@ -91,8 +105,10 @@ def require_registry(source: Storage) -> None:
 def deleted_versions(registry: ModelRegistry) -> set[str]:
     """The versions that were deleted by somebody, as far as the audit log can be read."""
     found: set[str] = set()
-    with suppress(ModelStoreError):
-        for record in registry.audit.records():
+    for key in registry.storage.keys("audit"):
+        # One record that cannot be read hides none of those after it.
+        with suppress(ModelStoreError):
+            record = parse_record(key, registry.storage.read(key))
             if record.action == "delete":
                 found.add(record.model_id)
             elif record.action in ("register", "import"):
@@ -232,6 +248,8 @@ def _bring_file(
         outcome.damaged.update(_in_both(prefix, {name: theirs.get(name, theirs.get(MANIFEST_FILE, ""))}))
         return False
     replace(target, key, source.path(key))
+    if name == STATE_FILE and outcome.brings_back:
+        _carry_over(source, target, model_id)
     outcome.copied.append(key)
     return True
 
@@ -263,6 +281,8 @@ def _bring_numbers(source: Storage, target: Storage, outcome: Outcome) -> None:
         claims = f"models/{name}/.versions"
         taken = set(target.keys(claims))
         for key in source.keys(claims):
+            if not _CLAIM.fullmatch(key) or source.path(key).is_symlink():
+                continue
             with suppress(UnreadableModel):
                 if key not in taken and target.put_if_absent(key, source.read(key)):
                     outcome.copied.append(key)
@@ -300,3 +320,44 @@ def copy_synced(source: Path, target: Path) -> None:
         shutil.copyfileobj(content, file, 1 << 20)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _carry_over(source: Storage, target: Storage, model_id: str) -> None:
+    """Takes from a state that was brought back what does not count in the target.
+
+    Approvals, deployments and what serves belong to the source's registry alone, where it is another one. In the same
+    registry an approval that was withdrawn after the copy was made stays withdrawn: the audit log says so.
+    """
+    key = f"{version_prefix(model_id)}/{STATE_FILE}"
+    before = target.read(key)
+    state, unchanged = require_state(parse_json(before)), require_state(parse_json(before))
+    ours, theirs = first_record(target), first_record(source)
+    if ours is not None and theirs is not None and ours != theirs:
+        for name in ("approvals", "serving"):
+            state.pop(name, None)
+        state["deployments"] = []
+    elif withdrawal := _withdrawal(target, model_id):
+        for approval in state.get("approvals", []):
+            approval.setdefault("withdrawn", withdrawal)
+    if state != unchanged:
+        target.compare_and_swap(key, json_bytes(state), before)
+
+
+def _withdrawal(storage: Storage, model_id: str) -> dict[str, str]:
+    """The withdrawal of a version's approvals, when it is the log's last word on them; empty otherwise."""
+    found: dict[str, str] = {}
+    for key in storage.keys("audit"):
+        with suppress(ModelStoreError):
+            record = parse_record(key, storage.read(key))
+            if record.model_id == model_id and record.action == "approve":
+                withdrawn = bool(record.details.get("withdrawn"))
+                found = {"at": record.at, "by": record.actor, "reason": record.reason} if withdrawn else {}
+    return found
+
+
+def first_record(storage: Storage) -> bytes | None:
+    """The first record of a storage's audit log, by which logs are told apart; None without one."""
+    try:
+        return storage.read(record_key(1))
+    except (ModelNotFound, UnreadableModel):
+        return None

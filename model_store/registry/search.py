@@ -8,7 +8,8 @@ from typing import Any
 from model_store.errors import InvalidInput
 from model_store.registry.manifest import ModelMetadata
 
-_CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(>=|<=|==|!=|>|<|=)\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*")
+_NUMBER = r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_CONDITION = re.compile(rf"\s*([A-Za-z_][\w.-]*)\s*(>=|<=|==|!=|>|<|=)\s*({_NUMBER})\s*")
 _COMPARE: dict[str, Any] = {
     ">": operator.gt,
     ">=": operator.ge,

@@ -21,8 +21,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     When the block fails, the temporary file is removed and the former file stays.
 
     Raises:
-        StorageFailed: the file cannot be written; names it.
+        StorageFailed: the file cannot be written, or something else than a file is in its place; names it.
     """
+    if path.exists() and not path.is_file():
+        raise StorageFailed(f"{path}: a device, a pipe or a directory; it is not replaced; name another place")
     staging = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,15 +4,17 @@ Objects are read and written by obstore. boto3 answers the one question that obs
 """
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from model_store.errors import StorageFailed
+from model_store.errors import InvalidInput, StorageFailed
 
 if TYPE_CHECKING:
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import ClientConfig, S3Config, S3Store
 
+_ADDRESS = re.compile(r"https?://[^/\s]+")
 _CONNECT_SECONDS = 10
 _SILENCE_SECONDS = 60
 """How long a connection may be silent; a large model takes as long as it takes."""
@@ -28,11 +30,14 @@ def object_store(bucket: str, kms_key: str = "") -> "S3Store":
         kms_key: the KMS key that every write names; empty: writes name no encryption, and the bucket decides.
 
     Raises:
+        InvalidInput: the endpoint is not an http or https address.
         StorageFailed: the file of `AWS_CA_BUNDLE` cannot be read.
     """
     from obstore.store import S3Store
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint and not _ADDRESS.match(endpoint):
+        raise InvalidInput(f"AWS_ENDPOINT_URL is {endpoint!r}; allowed: an address such as https://s3.example.com:9000")
     # A bucket with an object lock takes nothing without a checksum.
     settings: S3Config = {"conditional_put": "etag", "checksum_algorithm": "SHA256"}
     if endpoint:

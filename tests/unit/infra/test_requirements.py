@@ -121,3 +121,10 @@ def test_an_invalid_break_glass_names_the_key(change: dict[str, object]) -> None
     glass = BreakGlass("a", ["validated"], "why", "bob", "2026-10-09T14:00:00Z", "2999-01-01T00:00:00Z")
     with pytest.raises(ConfigError, match=rf"Pulumi.dev.yaml: fraud-detection:breakGlass.{next(iter(change))}"):
         parse_break_glass({**glass.to_dict(), **change}, "Pulumi.dev.yaml")
+
+
+def test_a_glass_is_broken_for_seven_days_at_most() -> None:
+    broken = {"model_id": "a", "missing": ["validated"], "reason": "why", "by": "bob", "at": "2026-10-09T14:00:00Z"}
+    assert parse_break_glass({**broken, "until": "2026-10-16T14:00:00Z"}, "x") is not None
+    with pytest.raises(ConfigError, match="at most 7 days after"):
+        parse_break_glass({**broken, "until": "2099-01-01T00:00:00Z"}, "x")

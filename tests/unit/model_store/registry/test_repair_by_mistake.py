@@ -14,11 +14,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.linear_model import LogisticRegression
 
 from model_store import ModelRegistry
-from model_store.errors import ChecksumMismatch, InUse, InvalidInput, UnreadableModel, VersionConflict
+from model_store.errors import ChecksumMismatch, InUse, InvalidInput, StorageFailed, UnreadableModel, VersionConflict
 from model_store.registry.aliases import Aliases
+from model_store.registry.approvals import approval_problem
 from model_store.registry.backups import backup, restore
+from model_store.registry.granting import grant
 from model_store.registry.log_proof import prove_audit_log
+from model_store.registry.log_repair import record_key
 from model_store.registry.maintenance import delete_model, verify_everything
+from model_store.registry.repair import repair
+from model_store.storage.atomic_file import atomic_write
+from model_store.storage.directory import DirectoryStorage
 from tests.checkout import SOURCE
 
 ROWS = np.random.default_rng(0).normal(size=(60, 2))
@@ -183,3 +189,61 @@ def test_a_shared_directory_stays_writable_by_its_group(tmp_path: Path) -> None:
     made = list(place.rglob("*"))
     assert made
     assert [each for each in made if not each.stat().st_mode & 0o020 or each.stat().st_mode & 0o007] == []
+
+
+def test_a_withdrawn_approval_is_not_brought_back(tmp_path: Path) -> None:
+    registry, reviewer = _open(tmp_path / "r"), ModelRegistry(tmp_path / "r", encrypt=False, actor="bob")
+    evidence = tmp_path / "e.txt"
+    evidence.write_text("read")
+    model_id = _register(registry)
+    grant(registry, "bob", "promoter")
+    reviewer.approve(model_id, evidence, "read it")
+    backup(registry, tmp_path / "copy")
+    reviewer.withdraw_approval(model_id, "the labels were wrong")
+    _file(registry, model_id, "state.json").write_text("{")
+    restore(registry, tmp_path / "copy")
+    assert "the labels were wrong" in approval_problem(registry, model_id)
+
+
+def test_what_is_deleted_stays_deleted_though_a_record_before_it_is_damaged(tmp_path: Path) -> None:
+    registry = _open(tmp_path / "r")
+    gone, stays = _register(registry), _register(registry)
+    backup(registry, tmp_path / "copy")
+    registry.update_model_status(stays, "staged")
+    number = registry.audit.head().sequence
+    delete_model(registry, gone, "not needed")
+    (tmp_path / "r" / record_key(number)).write_text("{}")
+    repair(registry, DirectoryStorage(tmp_path / "copy"))
+    assert [model.model_id for model in registry.list_models()] == [stays]
+
+
+def test_links_in_a_source_lead_to_nothing(tmp_path: Path) -> None:
+    registry, source, secret = _open(tmp_path / "r"), tmp_path / "source", tmp_path / "secret"
+    secret.write_text("secret")
+    model_id = _register(registry)
+    claims = source / "models" / "fraud" / ".versions"
+    claims.mkdir(parents=True)
+    (claims / "9").symlink_to(secret)
+    (source / "models" / "fraud" / model_id).mkdir()
+    (source / "models" / "fraud" / model_id / "state.json").symlink_to(secret)
+    _file(registry, model_id, "state.json").unlink()
+    outcome = repair(registry, DirectoryStorage(source))
+    assert not [each for each in (tmp_path / "r").rglob("*") if each.is_file() and each.read_bytes() == b"secret"]
+    assert f"models/fraud/{model_id}/state.json" in outcome.damaged
+
+
+def test_no_device_is_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(StorageFailed, match="it is not replaced"), atomic_write(pipe):
+        pass
+    assert pipe.is_fifo()
+
+
+def test_an_alias_of_another_model_and_a_policy_without_admin_are_findings(tmp_path: Path) -> None:
+    registry = _open(tmp_path / "r")
+    model_id, other = _register(registry), _register(registry, "other")
+    Aliases(registry).set("fraud", "champion", model_id)
+    _replace(tmp_path / "r" / "aliases" / "fraud.json", model_id, other)
+    (tmp_path / "r" / "access.json").write_text('{"default": {"role": "reader"}}')
+    assert _broken(registry) == ["fraud@champion", "access"]
