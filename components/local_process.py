@@ -37,7 +37,7 @@ class LocalProcessProvider(ResourceProvider):
         """Refuses an address that another program listens on, before anything is changed."""
         from components import process_supervision as supervision
 
-        taken = supervision.address_taken_by_another(news)
+        taken = supervision.find_address_conflict(news)
         failures = [CheckFailure("port", taken)] if taken else []
         return CheckResult(news, failures)
 

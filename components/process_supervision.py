@@ -90,12 +90,12 @@ def is_serving(arguments: Mapping[str, Any]) -> bool:
     return _supervisor_lives(run_directory(arguments)) and _serving(arguments).get("model_id") == arguments["model_id"]
 
 
-def address_taken_by_another(arguments: Mapping[str, Any]) -> str | None:
+def find_address_conflict(arguments: Mapping[str, Any]) -> str | None:
     """A sentence when something else listens on the address, else None."""
     if not isinstance(arguments.get("port"), int | float):
         return None
     host, port = str(arguments["host"]), int(arguments["port"])
-    if port == 0 or _is_ours(run_directory(arguments), host, port):
+    if port == 0 or _is_this_deployment(run_directory(arguments), host, port):
         return None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -271,7 +271,7 @@ def _signal_supervisor(directory: Path, number: signal.Signals) -> None:
         os.kill(int((directory / PID_FILE).read_text()), number)
 
 
-def _is_ours(directory: Path, host: str, port: int) -> bool:
+def _is_this_deployment(directory: Path, host: str, port: int) -> bool:
     """Whether the listener is this deployment, or a server of its killed supervisor that is closing."""
     serving = (_status(directory) or {}).get("serving") or {}
     if (serving.get("host"), serving.get("port")) != (host, port):

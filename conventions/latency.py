@@ -11,18 +11,18 @@ _NEAR_ZERO_MS = 1e-3
 """What is shorter counts as this, milliseconds."""
 
 
-def step_of(milliseconds: float) -> int:
+def latency_step(milliseconds: float) -> int:
     """The step of a latency."""
     return math.floor(math.log(max(milliseconds, _NEAR_ZERO_MS)) * STEPS)
 
 
-def steps_of(milliseconds: Iterable[float]) -> list[int]:
-    """The steps of many latencies."""
+def latency_steps(milliseconds: Iterable[float]) -> list[int]:
+    """Returns the step of each latency."""
     floor, log = math.floor, math.log
     return [floor(log(each if each > _NEAR_ZERO_MS else _NEAR_ZERO_MS) * STEPS) for each in milliseconds]
 
 
-def least_of(step: float) -> float:
+def step_lower_bound(step: float) -> float:
     """The least latency of a step, in milliseconds; `step + 0.5` gives its middle, `step + 1` its upper limit."""
     return math.exp(step / STEPS)
 

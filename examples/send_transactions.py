@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from simulated_transactions import DAYS, features_of, simulate
+from simulated_transactions import DAYS, compute_features, simulate
 from train_fraud_model import TRAINING_ENDS_DAY
 
 _BODIES = 5000
@@ -46,7 +46,7 @@ def _bodies(report: dict[str, Any]) -> list[dict[str, dict[str, float]]]:
     """Requests from the training period of the simulation that a training report tells of."""
     count = 1000 * round(report["training_rows"] * DAYS / TRAINING_ENDS_DAY / 1000)
     transactions = simulate(count, report["seed"])
-    names, values = features_of(transactions)
+    names, values = compute_features(transactions)
     rows = np.flatnonzero(transactions.seconds < TRAINING_ENDS_DAY * 86_400)
     chosen = np.random.default_rng(report["seed"]).permutation(rows)[:_BODIES]
     return [{"transaction": dict(zip(names, map(float, values[row]), strict=True))} for row in chosen]

@@ -56,8 +56,8 @@ def simulate(count: int, seed: int) -> Transactions:
     customers, terminals = max(20, count // 100), max(40, count // 50)
     homes = random.uniform(0, _MAP_SIZE, (customers, 2))
     places = random.uniform(0, _MAP_SIZE, (terminals, 2))
-    seconds, customer = _when_and_who(random, count, customers)
-    terminal = _where(random, homes, places, customer)
+    seconds, customer = _draw_times_and_customers(random, count, customers)
+    terminal = _choose_terminals(random, homes, places, customer)
     mean_amount = random.uniform(5, 100, customers)
     amount = np.abs(random.normal(mean_amount[customer], mean_amount[customer] / 2)) + 0.5
     dear = random.random(count) < 0.004
@@ -71,7 +71,7 @@ def simulate(count: int, seed: int) -> Transactions:
     return Transactions(seconds, customer, terminal, np.round(amount, 2), distance, is_fraud ^ wrong_label)
 
 
-def _when_and_who(random: np.random.Generator, count: int, customers: int) -> tuple[Array, Array]:
+def _draw_times_and_customers(random: np.random.Generator, count: int, customers: int) -> tuple[Array, Array]:
     activity = random.uniform(0.2, 1, customers)
     customer = random.choice(customers, count, p=activity / activity.sum())
     usual_hour = random.normal(14, 3, customers)
@@ -81,7 +81,7 @@ def _when_and_who(random: np.random.Generator, count: int, customers: int) -> tu
     return seconds[order], customer[order]
 
 
-def _where(random: np.random.Generator, homes: Array, places: Array, customer: Array) -> Array:
+def _choose_terminals(random: np.random.Generator, homes: Array, places: Array, customer: Array) -> Array:
     nearest_count = min(_NEAREST_TERMINALS, len(places))
     distances = np.hypot(*(homes[:, None, :] - places[None, :, :]).transpose(2, 0, 1))
     nearest = np.argpartition(distances, nearest_count - 1, axis=1)[:, :nearest_count]
@@ -125,7 +125,7 @@ def _compromised_cards(
         is_fraud |= taken
 
 
-def features_of(transactions: Transactions) -> tuple[list[str], Array]:
+def compute_features(transactions: Transactions) -> tuple[list[str], Array]:
     """What is known of each transaction when it is made.
 
     Returns:

@@ -25,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from simulated_transactions import DAYS, LABEL_DELAY_DAYS, Array, Transactions, features_of, simulate
+from simulated_transactions import DAYS, LABEL_DELAY_DAYS, Array, Transactions, compute_features, simulate
 
 VARIANTS = {
     "xgboost_model_previous.joblib": {"n_estimators": 40, "max_depth": 3, "learning_rate": 0.15},
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     _log(f"simulating {options.transactions} transactions")
     transactions = simulate(options.transactions, options.seed)
-    names, values = features_of(transactions)
+    names, values = compute_features(transactions)
     parts = _split(transactions)
     try:
         reports = {

@@ -57,7 +57,7 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelA
         manifest = registry.get_metadata(model_id)
         measured = registry.verify_artifact(model_id)
         _verify_signature(registry, settings, model_id)
-        if model_id != rollout_kept(settings):
+        if model_id != kept_version(settings):
             require_fit(settings, registry, model_id)
         files = _files(registry, settings, model_id)
     except ModelStoreError as error:
@@ -73,7 +73,7 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str) -> ModelA
     )
 
 
-def rollout_kept(settings: StackSettings) -> str:
+def kept_version(settings: StackSettings) -> str:
     """The version that is kept for the way back and answers nothing; it is asked for nothing until it serves again."""
     return settings.rollout.kept if settings.rollout.kept != settings.model_version else ""
 

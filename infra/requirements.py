@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from model_store.errors import SignatureInvalid
-from model_store.registry.approvals import approval_problem, is_withdrawn, registrants, validation_of
+from model_store.registry.approvals import approval_problem, is_withdrawn, read_validation, registrants
 from model_store.registry.manifest import ModelStatus
 from model_store.registry.reader import RegistryReader
 from model_store.registry.serving import served_before
@@ -70,7 +70,7 @@ def _found(
         if state["status"] == ModelStatus.ARCHIVED:
             command = f"{_PROGRAM} update-status {model_id} deprecated --reason WHY"
             yield Missing("validated", f"{model_id} is archived", command)
-        elif validation_of(state) is None:
+        elif read_validation(state) is None:
             detail = f"{model_id} is {state['status']}; {environment} serves what was validated"
             yield Missing("validated", detail, command)
     if "approved" in requires and (problem := approval_problem(registry, model_id)):

@@ -44,7 +44,7 @@ class IdempotentRequests:
         if earlier is not None and (given := earlier.result(_WAIT_SECONDS)).status.startswith("2"):
             drain_request_body(environ)
         else:
-            given = self._asked(environ, mine)
+            given = self._answer(environ, mine)
         start_response(given.status, given.headers)
         return [given.body]
 
@@ -58,7 +58,7 @@ class IdempotentRequests:
                 self._given.popitem(last=False)
         return earlier
 
-    def _asked(self, environ: dict[str, Any], mine: Future[_Given]) -> _Given:
+    def _answer(self, environ: dict[str, Any], mine: Future[_Given]) -> _Given:
         caught: list[Any] = []
         given = _Given("500 Internal Server Error", [], b"")
         try:

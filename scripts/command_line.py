@@ -185,11 +185,11 @@ def run_command(program: click.Group, arguments: list[str] | None) -> int:
         _show_usage(error)
         return exit_codes.INVALID_INPUT
     except (KeyboardInterrupt, Exception) as error:
-        return _code_of(error)
+        return _report_error(error)
     return code
 
 
-def _code_of(error: BaseException) -> int:
+def _report_error(error: BaseException) -> int:
     """Prints what went wrong and returns its exit code; an error that no user can make is raised again."""
     if isinstance(error, KeyboardInterrupt):
         complain("interrupted; run the same command again to go on")

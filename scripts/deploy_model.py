@@ -30,11 +30,11 @@ from scripts.command_line import (  # noqa: E402
 from scripts.environment_commands import add_environment_commands  # noqa: E402
 from scripts.rollout_commands import (  # noqa: E402
     add_rollout_commands,
-    break_glass_of,
     break_glass_options,
     deployed,
-    rollouts_of,
-    shown_glass,
+    describe_break_glass,
+    open_rollouts,
+    read_break_glass,
     strategy_options,
 )
 
@@ -100,8 +100,8 @@ def _deploy(options: Options) -> int:
 def _rollback(options: Options) -> int:
     if options.to is not None and options.at is not None:
         raise click.UsageError("--to and --at exclude each other")
-    glass = break_glass_of(options)
-    outcome = rollouts_of(_deployments(), options).rollback(options.environment, options.to, options.at, glass)
+    glass = read_break_glass(options)
+    outcome = open_rollouts(_deployments(), options).rollback(options.environment, options.to, options.at, glass)
     return _print_outcome(outcome, options)
 
 
@@ -118,7 +118,7 @@ def _history(options: Options) -> int:
         columns.append("break_glass")
     if any(row["candidate"] for row in rows):
         columns += ["candidate", "candidate_weight"]
-    shown = [{**row, "break_glass": shown_glass(row["break_glass"])} for row in rows]
+    shown = [{**row, "break_glass": describe_break_glass(row["break_glass"])} for row in rows]
     show(options, rows, table(columns, shown, empty="nothing was deployed"))
     return 0
 

@@ -49,7 +49,7 @@ def rollout_table(status: "RolloutStatus") -> "Table":
     for column in ("since the last change", "stable", "candidate"):
         drawn.add_column(column, overflow="fold")
     for name, key, unit in _ROWS if status.numbers else ():
-        drawn.add_row(name, *(_shown(status.numbers[variant][key], unit) for variant in ("stable", "candidate")))
+        drawn.add_row(name, *(_format_value(status.numbers[variant][key], unit) for variant in ("stable", "candidate")))
     share = status.candidate_share
     if share is not None and rollout.candidate:
         drawn.add_row("share of the requests", f"{1 - share:.1%}", f"{share:.1%}")
@@ -87,7 +87,7 @@ def _captions(status: "RolloutStatus") -> list[str]:
     return found
 
 
-def _shown(value: object, unit: str) -> str:
+def _format_value(value: object, unit: str) -> str:
     if value is None:
         return "-"
     if unit == "%" and isinstance(value, int | float):

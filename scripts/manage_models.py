@@ -296,7 +296,7 @@ def _add_moving(commands: Program) -> None:
             type=path_type(),
         ),
         _reason(),
-        *_of_mlflow(),
+        *_mlflow_options(),
     )
     add_command(
         commands,
@@ -316,7 +316,7 @@ def _add_moving(commands: Program) -> None:
     )
 
 
-def _of_mlflow() -> list[click.Parameter]:
+def _mlflow_options() -> list[click.Parameter]:
     """The options of `import` about an MLflow model."""
     section = "For MLflow models"
     options: list[Option] = [

@@ -69,8 +69,8 @@ def list_models(options: Options) -> int:
 
 def info(options: Options) -> int:
     """Shows all that is known of a model version."""
-    from model_store.registry.approvals import validation_of
-    from model_store.registry.serving import serving_of
+    from model_store.registry.approvals import read_validation
+    from model_store.registry.serving import read_serving
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -80,8 +80,8 @@ def info(options: Options) -> int:
         "key_fingerprints": list(registry.key_ids(model_id)),
         "history": state["history"],
         "deployments": state["deployments"],
-        "serving": serving_of(state),
-        "validated": validation_of(state),
+        "serving": read_serving(state),
+        "validated": read_validation(state),
         "approvals": state.get("approvals", []),
         "evidence": state.get("evidence", []),
     }
@@ -89,7 +89,7 @@ def info(options: Options) -> int:
     shown["history"] = [f"{item['status']} {item['at']} by {item['by']} ({item['why']})" for item in values["history"]]
     shown["deployments"] = [item["deployment_id"] for item in values["deployments"]]
     shown["serving"] = [f"{name} since {entry['since']}" for name, entry in values["serving"].items()]
-    shown["approvals"] = [_shown_approval(each) for each in values["approvals"]]
+    shown["approvals"] = [_describe_approval(each) for each in values["approvals"]]
     shown["evidence"] = [
         f"{item['sha256']} {item['name']} ({item['for']}, {item['by']})" for item in values["evidence"]
     ]
@@ -97,7 +97,7 @@ def info(options: Options) -> int:
     return 0
 
 
-def _shown_approval(approval: dict[str, Any]) -> str:
+def _describe_approval(approval: dict[str, Any]) -> str:
     withdrawn = approval.get("withdrawn")
     after = f"; withdrawn {withdrawn['at']} by {withdrawn['by']} ({withdrawn['reason']})" if withdrawn else ""
     return f"{approval['at']} by {approval['by']} ({approval['reason']}), evidence {approval['evidence']}{after}"
@@ -184,7 +184,7 @@ def verify(options: Options) -> int:
     if repaired is None:
         show(options, rows, text)
     else:
-        show(options, {"repaired": repaired, "findings": rows}, "\n".join([*_told(repaired), text]))
+        show(options, {"repaired": repaired, "findings": rows}, "\n".join([*_describe_damage(repaired), text]))
         if repaired["damaged"]:
             return exit_codes.INCOMPLETE
     return next((finding.exit_code for finding in findings if not finding.intact), 0)
@@ -197,7 +197,7 @@ def _repaired(registry: "ModelRegistry", options: Options) -> dict[str, Any]:
     return repair(registry, storage_at(options.repair), options.status_line.step).to_dict()
 
 
-def _told(repaired: dict[str, Any]) -> list[str]:
+def _describe_damage(repaired: dict[str, Any]) -> list[str]:
     lines = [f"repaired  {printable(key)}" for key in repaired["copied"]]
     return lines + [f"damaged   {printable(key)}: {printable(why)}" for key, why in repaired["damaged"].items()]
 
@@ -292,7 +292,7 @@ def backup(options: Options) -> int:
 
     counts = backups.backup(open_registry(), options.destination, options.status_line.step)
     line = f"{options.destination}: {counts['copied']} copied, {counts['present']} there already"
-    show(options, counts, "\n".join([line, *_told({"copied": [], "damaged": counts["damaged"]})]))
+    show(options, counts, "\n".join([line, *_describe_damage({"copied": [], "damaged": counts["damaged"]})]))
     return exit_codes.INCOMPLETE if counts["damaged"] else 0
 
 
@@ -302,7 +302,7 @@ def restore(options: Options) -> int:
 
     counts = backups.restore(open_registry(), options.source, options.status_line.step)
     line = f"{options.source}: {counts['copied']} restored, {counts['present']} there already"
-    show(options, counts, "\n".join([line, *_told({"copied": [], "damaged": counts["damaged"]})]))
+    show(options, counts, "\n".join([line, *_describe_damage({"copied": [], "damaged": counts["damaged"]})]))
     return exit_codes.INCOMPLETE if counts["damaged"] else 0
 
 

@@ -30,7 +30,7 @@ def deployed(deployments: "ModelDeployment", config: "ModelDeploymentConfig", op
     from infra.errors import ConfigError
     from stacks.rollout.rollouts import with_options
 
-    rollouts = rollouts_of(deployments, options)
+    rollouts = open_rollouts(deployments, options)
     wanted = with_options(
         rollouts.settings(options.environment),
         strategy=options.strategy,
@@ -39,7 +39,7 @@ def deployed(deployments: "ModelDeployment", config: "ModelDeploymentConfig", op
         keep_minutes=options.keep_minutes,
     )
     override_reason = options.reason if options.force else ""
-    break_glass = break_glass_of(options)
+    break_glass = read_break_glass(options)
     if wanted.has_two_slots:
         return rollouts.deploy(
             config, wanted, shadow=options.shadow, override_reason=override_reason, break_glass=break_glass
@@ -55,7 +55,7 @@ def deployed(deployments: "ModelDeployment", config: "ModelDeploymentConfig", op
     )
 
 
-def break_glass_of(options: Options) -> "BreakGlassRequest | None":
+def read_break_glass(options: Options) -> "BreakGlassRequest | None":
     """The wish to deploy a version that lacks what the environment requires; None when it is not wished."""
     from stacks.requirements import BreakGlassRequest
 
@@ -68,7 +68,7 @@ def break_glass_of(options: Options) -> "BreakGlassRequest | None":
     return BreakGlassRequest(options.reason, options.until)
 
 
-def shown_glass(glass: Mapping[str, Any]) -> str:
+def describe_break_glass(glass: Mapping[str, Any]) -> str:
     """Why and until when a glass is broken, in a line; empty when none is."""
     return f"not {', '.join(glass['missing'])} until {glass['until']}: {glass['reason']}" if glass else ""
 
@@ -85,7 +85,7 @@ def break_glass_options() -> list[click.Parameter]:
     ]
 
 
-def rollouts_of(deployments: "ModelDeployment", options: Options) -> "Rollouts":
+def open_rollouts(deployments: "ModelDeployment", options: Options) -> "Rollouts":
     """What takes candidates through their rollouts, with the key that the command line names."""
     from stacks.rollout.rollouts import Rollouts
 
@@ -123,15 +123,15 @@ def add_rollout_commands(commands: Program, program: str, key_help: str, make: M
     """
 
     def _promote(options: Options) -> int:
-        outcome = rollouts_of(make(), options).promote(options.environment)
+        outcome = open_rollouts(make(), options).promote(options.environment)
         return report(outcome, options)
 
     def _abort(options: Options) -> int:
-        outcome = rollouts_of(make(), options).abort(options.environment, options.reason)
+        outcome = open_rollouts(make(), options).abort(options.environment, options.reason)
         return report(outcome, options)
 
     def _resume(options: Options) -> int:
-        outcome = rollouts_of(make(), options).resume(options.environment)
+        outcome = open_rollouts(make(), options).resume(options.environment)
         if outcome is not None:
             return report(outcome, options)
         show(
@@ -147,7 +147,7 @@ def add_rollout_commands(commands: Program, program: str, key_help: str, make: M
 
         from scripts.live_tables import as_text, rollout_table
 
-        rollouts = rollouts_of(make(), options)
+        rollouts = open_rollouts(make(), options)
         options.status_line.stop()
         console = Console()
         if options.json or not options.follow or not console.is_terminal:

@@ -8,7 +8,7 @@ from infra.deployment_config import DeploymentConfig
 from stacks.checks.alerts import Alert, evaluate, measured
 from stacks.checks.gates import image_versions, require_gates, with_proofs
 from stacks.checks.golden import NAME as GOLDEN_ROWS
-from stacks.checks.golden import ask_golden_rows, some_of
+from stacks.checks.golden import ask_golden_rows, choose_rows
 from stacks.checks.health import REQUIREMENTS, Check, HealthReport, check_health
 from stacks.checks.signatures import signature_problem
 from stacks.engine.cluster_state import pod_checks
@@ -17,7 +17,7 @@ from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import GatesFailed, RequirementsMissing
 from stacks.history import Deployment
-from stacks.requirements import BreakGlassRequest, lacking, unfit, with_requirements
+from stacks.requirements import BreakGlassRequest, find_missing, missing_without_glass, with_requirements
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
@@ -60,7 +60,7 @@ class DeploymentChecks:
         glass = file.break_glass()
         if glass is not None and glass.ended and glass.model_id == file.model_version != model_id:
             self._log(f"{file.environment} serves {glass.model_id} beyond the end of its break-glass, {glass.until}")
-        missing = lacking(registry, file, model_id, config, way_back=way_back)
+        missing = find_missing(registry, file, model_id, config, way_back=way_back)
         try:
             changed = with_requirements(registry, file, model_id, missing, break_glass)
         except RequirementsMissing as refusal:
@@ -133,7 +133,7 @@ class DeploymentChecks:
         from model_store.errors import ModelStoreError
 
         try:
-            glass, missing = unfit(self._registry(), file)
+            glass, missing = missing_without_glass(self._registry(), file)
         except ModelStoreError as error:
             return Check(REQUIREMENTS, healthy=True, detail=f"not asked: {error}")
         if missing:
@@ -147,17 +147,17 @@ class DeploymentChecks:
         self, deployment: Deployment, url: str, environment: DeploymentEnvironment, api_key_file: Path | None
     ) -> Check:
         from model_store.errors import ModelStoreError
-        from model_store.registry.proofs import golden_rows_of
+        from model_store.registry.proofs import read_golden_rows
 
         if api_key_file is None:
             api_key_file = self._checkout / ".secrets" / "api_key"
             if environment is not DeploymentEnvironment.DEVELOPMENT or not api_key_file.exists():
                 return Check(GOLDEN_ROWS, healthy=True, detail="not asked: no API key was given (--api-key-file)")
         try:
-            found = golden_rows_of(self._registry(), deployment.model_id)
+            found = read_golden_rows(self._registry(), deployment.model_id)
         except ModelStoreError as error:
             return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: {error}")
         if found is None:
             how = f"python scripts/manage_models.py prove {deployment.model_id}"
             return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: the version has none; {how}")
-        return ask_golden_rows(url, api_key_file, some_of(*found))
+        return ask_golden_rows(url, api_key_file, choose_rows(*found))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stacks.engine.workspace import existing_environments, select_stack
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import UnknownDeployment
-from stacks.history import Deployment, config_of, current_deployment, deployments, rollback_version
+from stacks.history import Deployment, current_deployment, deployments, parse_config, rollback_version
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -37,7 +37,7 @@ class DeploymentHistory:
             deployment
             for each in wanted
             if each in there
-            for deployment in deployments(each, updates_of(select_stack(self._checkout, each)))
+            for deployment in deployments(each, list_updates(select_stack(self._checkout, each)))
         ]
         return sorted(found, key=lambda deployment: deployment.started_at, reverse=True)
 
@@ -48,10 +48,10 @@ class DeploymentHistory:
             UnknownDeployment: no stack's history has it.
         """
         for each in existing_environments(self._checkout):
-            updates = updates_of(select_stack(self._checkout, each))
+            updates = list_updates(select_stack(self._checkout, each))
             for found in deployments(each, updates):
                 if found.deployment_id == deployment_id:
-                    return found, config_of(updates[len(updates) - found.update])
+                    return found, parse_config(updates[len(updates) - found.update])
         raise UnknownDeployment(
             f"there is no deployment {deployment_id!r}; see: python scripts/deploy_model.py list-deployments"
         )
@@ -60,13 +60,13 @@ class DeploymentHistory:
         """The config that the last successful update was made with; empty when there was none."""
         if environment not in existing_environments(self._checkout):
             return {}
-        for update in updates_of(select_stack(self._checkout, environment)):
+        for update in list_updates(select_stack(self._checkout, environment)):
             if update.result == "succeeded":
-                return config_of(update) if update.kind == "update" else {}
+                return parse_config(update) if update.kind == "update" else {}
         return {}
 
 
-def updates_of(stack: "Stack") -> list[Any]:
+def list_updates(stack: "Stack") -> list[Any]:
     """All updates of a stack, newest first; without a page size the engine lists the newest ten only."""
     return list(stack.history(page_size=_ALL_UPDATES, page=1, show_secrets=False))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
 from infra.settings import require_platform
-from stacks.deployment_history import updates_of
+from stacks.deployment_history import list_updates
 from stacks.engine.cluster_state import pod_problems, require_live_objects_match
 from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
 from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
@@ -17,7 +17,7 @@ from stacks.engine.workspace import select_stack
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed
 from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
-from stacks.records import Deed
+from stacks.records import DeploymentRecord
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -84,8 +84,8 @@ class DeploymentUpdates:
         """
         environment, registry = file.environment, self._registry()
         registry.require_right(action, model_id, environment=str(environment), intent=message)
-        deed = Deed(registry, action, environment, model_id, message)
-        with deed.refusals():
+        record = DeploymentRecord(registry, action, environment, model_id, message)
+        with record.refusals():
             for version in filter(None, (model_id, rollout.other if rollout else "")):
                 registry.verify_artifact(version)
                 registry.require_key(version)
@@ -94,7 +94,7 @@ class DeploymentUpdates:
             require_unlocked(self._checkout, environment)
             stack = select_stack(self._checkout, environment)
             try:
-                with deed.recorded(), file.changed(model_id, config, rollout) as changed:
+                with record.recorded(), file.changed(model_id, config, rollout) as changed:
                     result = run_up(stack, environment, message, self._log)
                     require_live_objects_match(changed, config, result.outputs)
             except DeploymentFailed as error:
@@ -104,12 +104,12 @@ class DeploymentUpdates:
                     raise DeploymentFailed(reason) from None
                 self._go_back(stack, file, model_id)
                 raise DeploymentFailed(f"{reason}; {environment} went back to {before}") from None
-            current = current_deployment(deployments(environment, updates_of(stack)), environment)
+            current = current_deployment(deployments(environment, list_updates(stack)), environment)
             outcome = DeployOutcome(current, result.changed, result.changes, result.outputs)
         if outcome.changed:
-            deed.deployed(current.deployment_id, current.break_glass_reason)
+            record.deployed(current.deployment_id, current.break_glass_reason)
         else:
-            deed.unchanged()
+            record.unchanged()
         return outcome
 
     def _go_back(self, stack: "Stack", file: StackFile, model_id: str) -> None:
@@ -117,10 +117,10 @@ class DeploymentUpdates:
         before, environment = file.model_version, file.environment
         self._log(f"{model_id} did not get healthy; going back to {before}")
         message = message_for(Intent.ROLLBACK, before, f"{model_id} did not get healthy")
-        deed = Deed(self._registry(), "rollback", environment, before, message)
-        with deed.recorded():
+        record = DeploymentRecord(self._registry(), "rollback", environment, before, message)
+        with record.recorded():
             run_up(stack, environment, message, self._log)
-        deed.done()
+        record.done()
 
     def destroy(self, environment: DeploymentEnvironment) -> bool:
         """Stops the endpoint and deletes what the stack holds; registry and history stay.
@@ -139,10 +139,12 @@ class DeploymentUpdates:
                 return False
             registry, model_id = self._registry(), StackFile.read(self._checkout, environment).model_version
             registry.require_right("destroy", model_id, environment=str(environment))
-            deed = Deed(registry, "destroy", environment, model_id, "stop the endpoint and destroy the stack")
-            with deed.recorded():
+            record = DeploymentRecord(
+                registry, "destroy", environment, model_id, "stop the endpoint and destroy the stack"
+            )
+            with record.recorded():
                 run_destroy(stack, self._log)
-            deed.done()
+            record.done()
             registry.record_end(str(environment))
         return True
 
@@ -163,12 +165,12 @@ class DeploymentUpdates:
 
     def _require_free_address(self, file: StackFile, config: DeploymentConfig) -> None:
         """Raises AddressTaken, before anything is changed, where a process of this machine cannot listen."""
-        from components.process_supervision import address_taken_by_another
+        from components.process_supervision import find_address_conflict
 
         require_platform(file.environment, file.platform, file.name)
         wanted = {"checkout": self._checkout, "deployment_name": config.deployment_name}
         if file.platform == "local" and (
-            taken := address_taken_by_another({**wanted, "host": config.host, "port": config.port})
+            taken := find_address_conflict({**wanted, "host": config.host, "port": config.port})
         ):
             raise AddressTaken(taken)
 

@@ -84,7 +84,7 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
             found.append(_deployment(environment, update, number))
             running = True
     if running:
-        found[-1] = _as_current(found[-1])
+        found[-1] = _mark_current(found[-1])
     return found[::-1]
 
 
@@ -202,7 +202,7 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
     )
 
 
-def config_of(update: Any) -> dict[str, Any]:
+def parse_config(update: Any) -> dict[str, Any]:
     """The config that an update was made with: by key, objects as such, secrets left out."""
     return {
         key: _parsed(str(entry.value)) or str(entry.value)
@@ -211,7 +211,7 @@ def config_of(update: Any) -> dict[str, Any]:
     }
 
 
-def _as_current(deployment: Deployment) -> Deployment:
+def _mark_current(deployment: Deployment) -> Deployment:
     return Deployment(**{**asdict(deployment), "current": True})
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _LONGEST_REASON = 2000
 
 
-class Deed:
+class DeploymentRecord:
     """One change of an environment, and how it ended.
 
     Args:
@@ -32,26 +32,26 @@ class Deed:
         intent: str,
     ) -> None:
         self._registry, self.action, self.model_id = registry, action, model_id
-        self._told = {"environment": str(environment), "intent": intent}
+        self._fields = {"environment": str(environment), "intent": intent}
 
     def unchanged(self) -> None:
         """Records that there was nothing to do."""
-        self._registry.audit.append(self.action, self.model_id, **self._told, outcome="unchanged")
+        self._registry.audit.append(self.action, self.model_id, **self._fields, outcome="unchanged")
 
     def deployed(self, deployment_id: str, break_glass: str = "") -> None:
         """Records the deployment in the audit log and in the version's state; `break_glass` is its reason, if any."""
         self._registry.record_deployment(
             self.model_id,
-            environment=self._told["environment"],
+            environment=self._fields["environment"],
             deployment_id=deployment_id,
             action=self.action,
-            intent=self._told["intent"],
+            intent=self._fields["intent"],
             break_glass=break_glass,
         )
 
     def done(self) -> None:
         """Records that the change was made."""
-        self._registry.audit.append(self.action, self.model_id, **self._told, outcome="succeeded")
+        self._registry.audit.append(self.action, self.model_id, **self._fields, outcome="succeeded")
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -60,14 +60,14 @@ class Deed:
         Raises:
             StorageFailed: the first record cannot be written; the block does not run.
         """
-        self._registry.audit.append(self.action, self.model_id, **self._told)
+        self._registry.audit.append(self.action, self.model_id, **self._fields)
         try:
             yield
         except BaseException as error:
             outcome = "failed" if isinstance(error, Exception) else "interrupted"
             reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
             with suppress(Exception):  # the failure itself is what the caller has to hear of
-                self._registry.audit.append(self.action, self.model_id, reason, **self._told, outcome=outcome)
+                self._registry.audit.append(self.action, self.model_id, reason, **self._fields, outcome=outcome)
             raise
 
     @contextmanager
@@ -82,5 +82,5 @@ class Deed:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
             with suppress(Exception):
-                self._registry.audit.append("refused", self.model_id, reason, attempted=self.action, **self._told)
+                self._registry.audit.append("refused", self.model_id, reason, attempted=self.action, **self._fields)
             raise

@@ -41,7 +41,7 @@ class BreakGlassRequest:
             )
 
 
-def lacking(
+def find_missing(
     registry: "ModelRegistry", file: StackFile, model_id: str, config: DeploymentConfig, *, way_back: bool
 ) -> list[Missing]:
     """Returns what a version lacks, whatever glass is broken; `missing_requirements` tells what `way_back` means."""
@@ -89,14 +89,14 @@ def with_requirements(
     return file.with_break_glass(broken)
 
 
-def unfit(registry: "ModelRegistry", file: StackFile) -> tuple[BreakGlass | None, list[Missing]]:
+def missing_without_glass(registry: "ModelRegistry", file: StackFile) -> tuple[BreakGlass | None, list[Missing]]:
     """The glass that is broken for what an environment serves, and what that lacks without a glass that lasts."""
     model_id, glass = file.model_version, file.break_glass()
     if glass is not None and glass.model_id != model_id:
         glass = None
     if not model_id:
         return None, []
-    missing = lacking(registry, file, model_id, file.deployment(), way_back=True)
+    missing = find_missing(registry, file, model_id, file.deployment(), way_back=True)
     return glass, [each for each in missing if glass is None or not glass.passes(model_id, each.name)]
 
 

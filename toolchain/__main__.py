@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     sources = tuple(options.only) if options.only else SOURCES
     try:
         engine = ensure_engine(_log, sources)
-        others = ensure(_wanted(options.with_), _log)
+        others = ensure(_choose_tools(options.with_), _log)
     except ToolchainError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _wanted(kinds: list[str]) -> list[Tool]:
+def _choose_tools(kinds: list[str]) -> list[Tool]:
     return [*(CONTROL_PLANE if "control-plane" in kinds else ()), *(PROVIDERS if "providers" in kinds else ())]
 
 

@@ -117,14 +117,14 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _downloaded(log: Callable[[str], None]) -> Engine:
     archive_name()
-    return _made("download", download_engine, log)
+    return _run_source("download", download_engine, log)
 
 
 def _built(log: Callable[[str], None]) -> Engine:
-    return _made("build", ENGINE.build, log)
+    return _run_source("build", ENGINE.build, log)
 
 
-def _made(source: str, make: Callable[[Path], None], log: Callable[[str], None]) -> Engine:
+def _run_source(source: str, make: Callable[[Path], None], log: Callable[[str], None]) -> Engine:
     target = _entry(source)
     with cache.exclusive(target, log):
         if not target.exists():

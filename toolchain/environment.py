@@ -37,14 +37,14 @@ def _install_uv(requirements: Path) -> bool:
     """Installs the pinned uv; returns whether it can be imported."""
     _log("installing the installer (uv)")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
-        pinned.write(_pin_of("uv", requirements.read_text(encoding="utf-8")))
+        pinned.write(_read_pin("uv", requirements.read_text(encoding="utf-8")))
         pinned.flush()
         _run("pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", pinned.name)
     importlib.invalidate_caches()
     return _uv_installed()
 
 
-def _pin_of(name: str, requirements: str) -> str:
+def _read_pin(name: str, requirements: str) -> str:
     """Returns the lines that pin one package, with its hashes."""
     found = re.search(rf"^{re.escape(name)}==.*(\n    --hash=.*)*", requirements, re.MULTILINE)
     if found is None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.mechanisms.page import PAGE, Row, page_of
-from benchmarks.mechanisms.scanners import SCANNERS, python_of, verdict_on
+from benchmarks.mechanisms.page import PAGE, Row, render_page
+from benchmarks.mechanisms.scanners import SCANNERS, scanner_python, verdict_on
 from model_store.serialization.trust import inspect_pickle
 from tests.unit.model_store.serialization.mechanisms import MECHANISMS
 from tests.unit.model_store.serialization.number_mechanisms import NUMBERS, content_of, twin_of
@@ -39,11 +39,11 @@ def main() -> int:
     )
     parser.add_argument("--output", type=Path, default=PAGE, help="where the page goes (docs/mechanisms.md)")
     options = parser.parse_args()
-    pythons = [python_of(scanner) for scanner in SCANNERS]
+    pythons = [scanner_python(scanner) for scanner in SCANNERS]
     with tempfile.TemporaryDirectory(prefix="mechanisms-") as work:
         canary = Path(work) / "canary"
         rows = [_row(pair, canary, pythons) for pair in _pairs(f"touch {canary}")]
-    options.output.write_text(page_of(rows, platform.python_version()), encoding="utf-8")
+    options.output.write_text(render_page(rows, platform.python_version()), encoding="utf-8")
     print(f"{len(rows)} mechanisms; {options.output}")
     return 0
 

@@ -46,7 +46,7 @@ class Row:
     """For each scanner, in the order of SCANNERS: the verdict on the bad file and on the twin."""
 
 
-def page_of(rows: Sequence[Row], python_version: str) -> str:
+def render_page(rows: Sequence[Row], python_version: str) -> str:
     """The whole page.
 
     Args:
@@ -56,11 +56,11 @@ def page_of(rows: Sequence[Row], python_version: str) -> str:
     introduction = _INTRODUCTION.format(timeout=TIMEOUT_SECONDS, memory=MEMORY_BYTES >> 30)
     ordered = [row for family in _families(rows) for row in rows if row.family == family]
     cells = [[row.family, row.name, row.rule, *(" / ".join(pair) for pair in row.verdicts)] for row in ordered]
-    parts = [introduction, f"Scanned under Python {python_version}.\n", summary_of(rows)]
+    parts = [introduction, f"Scanned under Python {python_version}.\n", render_summary(rows)]
     return "\n".join([*parts, "## Each mechanism\n", _table(_HEAD, cells)])
 
 
-def summary_of(rows: Sequence[Row]) -> str:
+def render_summary(rows: Sequence[Row]) -> str:
     """The counts over all rows, and those of each family."""
     ours = ["this project", "`inspect_pickle(FILE)`", *_counts([("refused", "passed")] * len(rows))]
     everyone = [ours] + [

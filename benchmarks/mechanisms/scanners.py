@@ -65,7 +65,7 @@ SCANNERS = (
 """All of them only analyse a file; none is asked to load it."""
 
 
-def python_of(scanner: Scanner) -> Path:
+def scanner_python(scanner: Scanner) -> Path:
     """The Python of the scanner's environment, which is made once in the user's cache."""
     key = cache.digest(*(package.encode() for package in scanner.packages), sys.version.encode())
     target = cache.entry("mechanisms-scanners", key)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.serving.load import load_generator
-from benchmarks.serving.pairs import Ratio, ratio_of
+from benchmarks.serving.pairs import Ratio, measure_ratio
 from benchmarks.serving.peers import peers
 from benchmarks.serving.prepare import prepare
 from benchmarks.serving.run import RunningService
@@ -70,7 +70,7 @@ def compare(commit: str, *, pairs: int, seconds: float, rows: int) -> Ratio:
         finally:
             for each in running:
                 each.stop()
-    return ratio_of(*speeds)
+    return measure_ratio(*speeds)
 
 
 def _check_out(commit: str, directory: Path) -> None:

@@ -19,7 +19,7 @@ class Ratio:
         return f"{self.middle:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
-def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+def measure_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     """The ratio of two series of the same rounds."""
     from scipy import stats
 

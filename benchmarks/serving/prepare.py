@@ -46,7 +46,7 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
     target = (data[:, 0] + data[:, 1] * data[:, 2] + random.normal(size=20_000) > 1).astype(int)
     model = XGBClassifier(n_estimators=100, n_jobs=2).fit(data, target)
     model.save_model(files / "model.ubj")
-    (files / "model.onnx").write_bytes(_as_everybody_converts(model))
+    (files / "model.onnx").write_bytes(_convert_with_defaults(model))
     prepare_mlserver(files / "mlserver", files / "model.ubj", "fraud", "mlserver_xgboost.XGBoostModel")
     (files / "bentoml").mkdir()
     (files / "bentoml" / "service.py").write_text(textwrap.dedent(_BENTO))
@@ -90,7 +90,7 @@ def write_service(files: Path, model: Any, name: str, **about: Any) -> None:
     (files / f"{name}.json").write_text(json.dumps({"key": key, "environment": environment}))
 
 
-def _as_everybody_converts(model: Any) -> bytes:
+def _convert_with_defaults(model: Any) -> bytes:
     from onnxmltools import convert_xgboost
     from onnxmltools.convert.common.data_types import FloatTensorType
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.serving.pairs import Ratio, ratio_of
+from benchmarks.serving.pairs import Ratio, measure_ratio
 
 _RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -91,7 +91,7 @@ def _median(runs: list[dict[str, Any]], name: str) -> float:
 
 def _ratio(ours: dict[str, Any], other: dict[str, Any], rows: int) -> Ratio:
     of_ours, of_other = ([run["per_second"] for run in _runs(each, rows, 16)] for each in (ours, other))
-    return ratio_of(of_ours, of_other)
+    return measure_ratio(of_ours, of_other)
 
 
 def _picture(results: list[dict[str, Any]]) -> str:

@@ -128,7 +128,7 @@ class RunningService:
 
     def finish(self) -> None:
         """Memory, and what the service says of its optimized form."""
-        self.result["memory_bytes"] = memory_of(self._process.pid)
+        self.result["memory_bytes"] = measure_memory(self._process.pid)
         if self.peer.name == "this service":
             answered = _get(self.peer, self.port, "/model")["answered"]
             self.result["faster_share"] = answered["faster_form"] / max(1, sum(answered.values()))
@@ -236,7 +236,7 @@ def _wait_until_ready(peer: Peer, port: int, process: "subprocess.Popen[bytes]",
     raise SystemExit(f"error: {peer.name} does not get ready:\n{log.read_text()[-3000:]}")
 
 
-def memory_of(leader: int) -> int:
+def measure_memory(leader: int) -> int:
     """Proportional set size of a process and its children, bytes."""
     import psutil
 

@@ -47,7 +47,7 @@ def _measure(work: Path, name: str, megabytes: int) -> dict[str, Any]:
 
     import httpx
 
-    from benchmarks.serving.run import free_port, memory_of
+    from benchmarks.serving.run import free_port, measure_memory
     from model_store import Keyring, ModelRegistry
     from model_store.keys.keyring import ensure_key_file
     from serving.http.auth import hash_api_key, new_api_key
@@ -90,20 +90,20 @@ def _measure(work: Path, name: str, megabytes: int) -> dict[str, Any]:
             url = f"http://127.0.0.1:{port}"
             httpx.post(f"{url}/predict", json=body, headers={"X-API-Key": key}, trust_env=False).raise_for_status()
             runtime = httpx.get(f"{url}/health", trust_env=False).json()["runtime"]
-            memory = memory_of(process.pid)
+            memory = measure_memory(process.pid)
         finally:
             process.terminate()
     return {"model_bytes": path.stat().st_size, "ready": ready, "memory": memory, "runtime": runtime}
 
 
 def _interpreter(more: str) -> int:
-    from benchmarks.serving.run import memory_of
+    from benchmarks.serving.run import measure_memory
 
     command = [sys.executable, "-c", _IMPORTS.format(more=more)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        memory = memory_of(process.pid)
+        memory = measure_memory(process.pid)
         process.kill()
     return memory
 

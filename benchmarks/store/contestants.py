@@ -25,8 +25,8 @@ def contestant(name: str) -> Contestant:
     """The contestant of a name such as `ours-encrypted/zstd`, `joblib/gzip`, `fernet/none` or `floor/zstd`."""
     kind, _, compression = name.partition("/")
     return {
-        "ours": lambda: _ours(name, compression, encrypt=False),
-        "ours-encrypted": lambda: _ours(name, compression, encrypt=True),
+        "ours": lambda: _model_store(name, compression, encrypt=False),
+        "ours-encrypted": lambda: _model_store(name, compression, encrypt=True),
         "bare": lambda: _bare(name, compression),
         "joblib": lambda: _joblib(name, compression),
         "fernet": lambda: _fernet(name),
@@ -34,7 +34,7 @@ def contestant(name: str) -> Contestant:
     }[kind]()
 
 
-def _ours(name: str, compression: str, *, encrypt: bool) -> Contestant:
+def _model_store(name: str, compression: str, *, encrypt: bool) -> Contestant:
     from model_store import SecureModelPersistence
 
     persistence = SecureModelPersistence(SecureModelPersistence.generate_encryption_key())

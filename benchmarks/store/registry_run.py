@@ -65,13 +65,13 @@ def main() -> int:
     """Measures and writes `benchmarks/results/registry.md`."""
     options = _parser().parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        ours = _ours(Path(directory) / "registry", options.versions)
+        ours = _measure_registry(Path(directory) / "registry", options.versions)
         theirs = _mlflow(options.mlflow_python, Path(directory)) if options.mlflow_python else None
     _write(ours, theirs)
     return 0
 
 
-def _ours(root: Path, versions: int) -> dict[str, Any]:
+def _measure_registry(root: Path, versions: int) -> dict[str, Any]:
     import numpy as np
     from sklearn.neighbors import KNeighborsClassifier
 

@@ -90,11 +90,11 @@ def _in_directory(root: Path, size: int, repeat: int) -> list[str]:
 
 def _in_s3(address: str, size: int) -> list[str]:
     location = f"s3://{BUCKET}"
-    _taken(address)
+    _count_requests(address)
     lines = []
     for name in (f"cold list of {size:,}, without an index", f"cold list of {size:,}"):
         run = _first_list(location, address)
-        lines.append(f"| {name} | {_taken(address)} | {run['seconds']:.2f} |")
+        lines.append(f"| {name} | {_count_requests(address)} | {run['seconds']:.2f} |")
     return lines + _burst(location, address, size)
 
 
@@ -108,11 +108,11 @@ def _burst(location: str, address: str, size: int) -> list[str]:
     request = RegistrationRequest(model_name="m")
     prepared = prepare(_model(), request)
     registry.register_prepared(prepared, request)
-    _taken(address)
+    _count_requests(address)
     requests, seconds = [], []
     for _ in range(_BURST):
         seconds.append(timed(lambda: registry.register_prepared(prepared, request)))
-        requests.append(_taken(address))
+        requests.append(_count_requests(address))
     return [
         f"| one of {_BURST} registrations after {size:,}, at most | {max(requests)} | {max(seconds):.2f} |",
         f"| the median of them | {statistics.median(requests):.0f} | {statistics.median(seconds):.2f} |",
@@ -132,7 +132,7 @@ def _settings(address: str) -> dict[str, str]:
     return {**keys, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address}
 
 
-def _taken(address: str) -> int:
+def _count_requests(address: str) -> int:
     with urllib.request.urlopen(f"{address}{COUNTED}") as answer:
         return int(answer.read())
 

@@ -311,10 +311,10 @@ def _read_frame(descriptor: int, size: int) -> _Frame:
     header_bytes = os.pread(descriptor, length, len(start))
     if len(header_bytes) < length:
         raise Truncated("the file ends within its header")
-    return _frame_of(descriptor, size, start + header_bytes, parse_header(header_bytes))
+    return _make_frame(descriptor, size, start + header_bytes, parse_header(header_bytes))
 
 
-def _frame_of(descriptor: int, size: int, framed: bytes, header: Header) -> _Frame:
+def _make_frame(descriptor: int, size: int, framed: bytes, header: Header) -> _Frame:
     extra = 2 * DIGEST_BYTES if header.encrypted else 0
     body_start = len(framed) + extra
     body_end = size - DIGEST_BYTES

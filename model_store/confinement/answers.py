@@ -18,7 +18,7 @@ _FULL_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _MOST_TEXT = 1000
 
 
-def prepared_of(answer: Answer, trusted: Collection[str] = ()) -> Prepared:
+def read_prepared(answer: Answer, trusted: Collection[str] = ()) -> Prepared:
     """Reads a child's answer to the job `register`; checks every part of it.
 
     Raises:

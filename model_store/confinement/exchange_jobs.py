@@ -134,14 +134,14 @@ def write_for_mlflow(about: About, files: Files) -> tuple[dict[str, Any], Parts]
     Raises:
         InvalidInput: no flavour holds it.
     """
-    from model_store.serialization.object_graph import objects_of
+    from model_store.serialization.object_graph import walk_objects
 
     source = io.FileIO(os.dup(files["model"].fileno()), "rb")
     source.seek(0)
     with decompressing_reader(source, CompressionType(about["compression"]), DEFAULT_MAX_BYTES) as payload:
         model = load_model(payload, SerializationFormat(about["serializer"]), (), about["model_class"])
-    flavour, serializer, loaded_class = _flavour_of(model)
-    packages = sorted({(type(each).__module__ or "").partition(".")[0] for each in objects_of(model)})
+    flavour, serializer, loaded_class = _choose_flavour(model)
+    packages = sorted({(type(each).__module__ or "").partition(".")[0] for each in walk_objects(model)})
     values = {
         "flavour": flavour,
         "serializer": str(serializer),
@@ -152,7 +152,7 @@ def write_for_mlflow(about: About, files: Files) -> tuple[dict[str, Any], Parts]
     return values, [("model", lambda target: dump_model(model, target, serializer))]
 
 
-def _flavour_of(model: Any) -> tuple[str, SerializationFormat, str]:
+def _choose_flavour(model: Any) -> tuple[str, SerializationFormat, str]:
     """The flavour, the format of its file, and the class that MLflow makes of it."""
     from model_store.contract.conversion import conversion_difference
     from model_store.serialization.native_models import LightGBMModel, OnnxModel

@@ -149,7 +149,7 @@ class _Child:
         finally:
             os.close(asked)
             os.close(answered)
-        self._clock = threading.Timer(limits.seconds, self._end_late)
+        self._clock = threading.Timer(limits.seconds, self._kill_late_child)
         self._clock.daemon = True
         self._clock.start()
 
@@ -180,7 +180,7 @@ class _Child:
         parts: dict[str, BinaryIO] = {}
         try:
             with os.fdopen(os.dup(self._answer), "rb") as source:
-                read = _exactly(source.read)
+                read = _read_exactly(source.read)
                 message = read_object(read)
                 if "failed" in message:
                     _raise(message["failed"])
@@ -194,14 +194,14 @@ class _Child:
             if isinstance(error, PartFailed):
                 _raise(error.failed)
             if isinstance(error, Garbled | EOFError):
-                raise OpeningFailed(self._how_it_ended(error)) from None
+                raise OpeningFailed(self._describe_end(error)) from None
             raise
 
-    def _end_late(self) -> None:
+    def _kill_late_child(self) -> None:
         self._late = True
         self._process.kill()
 
-    def _how_it_ended(self, error: Exception) -> str:
+    def _describe_end(self, error: Exception) -> str:
         if self._late:
             return (
                 f"it took more than {self._limits.seconds:g} s ({OPENING_SECONDS}); the process that read it was ended"
@@ -234,7 +234,7 @@ def _walls(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return walls
 
 
-def _exactly(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+def _read_exactly(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
     def read_all(count: int) -> bytes:
         data = read(count)
         if len(data) != count:

@@ -5,14 +5,14 @@ from typing import Any
 
 from model_store.contract.contract import Contract
 from model_store.contract.made_rows import changed, ordinary_value, unknown_category
-from model_store.contract.own import RowRefused, gap_of
+from model_store.contract.own import RowRefused, gap_value
 from model_store.errors import InvalidInput
 
 
 def with_known_gaps(contract: Contract, model: Any, base: tuple[Any, ...]) -> Contract:
     """Completes a contract by asking the model's library how it treats gaps and unknown categories."""
     own, features = contract.own(model), list(contract.features)
-    questions = [(number, changed(base, number, gap_of(feature))) for number, feature in enumerate(features)]
+    questions = [(number, changed(base, number, gap_value(feature))) for number, feature in enumerate(features)]
     unknown = [
         (number, changed(base, number, unknown_category(feature)))
         for number, feature in enumerate(features)

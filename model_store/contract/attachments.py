@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model_store.contract.contract import Contract
-from model_store.contract.form import Form, form_of
+from model_store.contract.form import Form, build_form
 from model_store.contract.golden import GoldenRows
-from model_store.contract.structure import structure_of
+from model_store.contract.structure import read_structure
 from model_store.errors import InvalidInput, ModelStoreError, UnreadableModel
 from model_store.serialization.onnx_model import OnnxModel
 
@@ -48,7 +48,7 @@ def require_attachments(
         _require_same_answers(read, found, model, read_golden(golden, found))
         return
     try:
-        made = form_of(found, structure_of(model, found)).to_bytes()
+        made = build_form(found, read_structure(model, found)).to_bytes()
     except ModelStoreError as error:
         raise UnreadableModel(f"the optimized form is not the model's: {error}") from None
     if made != form:

@@ -48,7 +48,7 @@ class Column:
                 number = operand
         return number
 
-    def of_many(self, values: Sequence[Value]) -> "np.ndarray[Any, Any]":
+    def convert_many(self, values: Sequence[Value]) -> "np.ndarray[Any, Any]":
         """The column's values for a feature's values; a gap is NaN."""
         numbers = np.array(values, dtype=np.float64)
         for name, operand in self.operations:
@@ -177,7 +177,7 @@ class Columns:
         with np.errstate(all="ignore"):
             for part in self.parts:
                 if isinstance(part, Column):
-                    numbers = part.of_many(features[part.source])
+                    numbers = part.convert_many(features[part.source])
                     own |= np.isinf(numbers)
                     found[:, start] = numbers
                     start += 1
@@ -248,19 +248,19 @@ def _part_to_dict(part: Column | Table) -> dict[str, Any]:
 
 
 def _part_from_dict(values: Mapping[str, Any]) -> Column | Table:
-    source = _whole(values["source"])
+    source = _integer(values["source"])
     if "operations" in values:
         operations = tuple((str(name), float(operand)) for name, operand in values["operations"])
         if any(name != _FILL and name not in _ARITHMETIC for name, _ in operations):
             raise InvalidInput("it has an operation that this program does not know")
         return Column(source, operations)
-    width, unknown, fill = _whole(values["width"]), values["unknown"], values["fill"]
+    width, unknown, fill = _integer(values["width"]), values["unknown"], values["fill"]
     entries = {
-        GAP if key is None else _json_value(key): (_whole(at), float(value)) for key, at, value in values["entries"]
+        GAP if key is None else _json_value(key): (_integer(at), float(value)) for key, at, value in values["entries"]
     }
     other: tuple[int, float] | str | None = None
     if isinstance(unknown, list):
-        other = _whole(unknown[0]), float(unknown[1])
+        other = _integer(unknown[0]), float(unknown[1])
     elif unknown is not None:
         other = "own"
     places = [at for at, _ in entries.values()] + ([other[0]] if isinstance(other, tuple) else [])
@@ -269,7 +269,7 @@ def _part_from_dict(values: Mapping[str, Any]) -> Column | Table:
     return Table(source, width, entries, other, None if fill is None else _json_value(fill))
 
 
-def _whole(value: Any) -> int:
+def _integer(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= _MOST_COLUMNS:
         raise InvalidInput(f"{value!r} is not a column"[:100])
     return value

@@ -8,15 +8,15 @@ import numpy as np
 
 from model_store.contract.decision import (
     DEFAULT_THRESHOLD,
-    classes_of,
+    list_classes,
     own_threshold,
     positive_index,
     require_one_answer_a_class,
     require_threshold,
 )
-from model_store.contract.feature_reader import features_of
+from model_store.contract.feature_reader import read_features
 from model_store.contract.features import Feature, own_names, require_unique, takes_texts
-from model_store.contract.own import AnomalyRanks, Output, OwnModel, output_of
+from model_store.contract.own import AnomalyRanks, Output, OwnModel, choose_output
 from model_store.errors import InvalidInput, UnreadableModel
 
 Decides = Literal["threshold", "model"]
@@ -122,7 +122,7 @@ class Contract:
 _OUTPUTS = ("predict_proba", "decision_function", "anomaly_score")
 
 
-def contract_of(
+def build_contract(
     model: Any,
     *,
     positive_class: Any | None = None,
@@ -143,14 +143,14 @@ def contract_of(
         InvalidInput: an argument contradicts the model, or the model cannot be served; says why.
     """
     _require_probabilities(model)
-    output = output_of(model)
+    output = choose_output(model)
     if output == "anomaly_score":
         classes: list[Any] = list(ANOMALY_CLASSES)
         index = 1
         if positive_class is not None:
             raise InvalidInput(f"{type(model).__name__} tells anomalies; it has no positive class")
     else:
-        classes = classes_of(model)
+        classes = list_classes(model)
         index = positive_index(classes, positive_class)
         if output == "decision_function":
             require_one_answer_a_class(model, classes)
@@ -160,7 +160,7 @@ def contract_of(
     chosen = next((each for each in (given, decided) if each is not None), DEFAULT_THRESHOLD)
     if not 0 <= chosen <= 1:
         raise InvalidInput(f"the model's own threshold is {chosen:g}; a threshold lies between 0 and 1")
-    features, framed = features_of(model)
+    features, framed = read_features(model)
     texts = takes_texts(model)
     return Contract(
         task="anomaly" if output == "anomaly_score" else "binary" if len(classes) == 2 else "multiclass",
@@ -170,7 +170,7 @@ def contract_of(
         threshold=chosen,
         threshold_origin="given" if given is not None else "estimator" if own is not None else "default",
         framed=framed,
-        features=tuple(merged(features, described, **_naming_of(model))),
+        features=tuple(merged(features, described, **_naming_facts(model))),
         decides="threshold" if by_score or given is not None else "model",
         texts=texts,
         versions=dict(versions or {}),
@@ -191,7 +191,7 @@ def _names_itself(model: Any) -> bool:
     return names is not None and [str(each) for each in names] != [f"Column_{n}" for n in range(len(names))]
 
 
-def _naming_of(model: Any) -> dict[str, bool]:
+def _naming_facts(model: Any) -> dict[str, bool]:
     """What `merged` has to know of a model."""
     return {
         "named": _names_itself(model),

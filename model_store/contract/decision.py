@@ -13,7 +13,7 @@ FRAUD_WORDS = ("fraud", "fraudulent", "is_fraud", "isfraud", "fraudster", "scam"
 """Labels of fraud, in lower case; used when exactly one class has one of them."""
 
 
-def classes_of(model: Any) -> list[Any]:
+def list_classes(model: Any) -> list[Any]:
     """The classes of a classifier, in the order of its probabilities, as plain values.
 
     Raises:

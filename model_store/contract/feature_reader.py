@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from model_store.contract.features import ANY, Feature, feature_names_of
+from model_store.contract.features import ANY, Feature, read_feature_names
 from model_store.errors import InvalidInput
 
 _MOST_TEXTS = 24
@@ -24,13 +24,13 @@ _CENTERS = ("theta_", "means_", "centroids_", "cluster_centers_", "support_vecto
 """Attributes of estimators that hold values of each column."""
 
 
-def features_of(model: Any) -> tuple[list[Feature], bool]:
+def read_features(model: Any) -> tuple[list[Feature], bool]:
     """The features of a fitted model, and whether it takes a data frame.
 
     Raises:
-        InvalidInput: as for `feature_names_of`.
+        InvalidInput: as for `read_feature_names`.
     """
-    names, framed = feature_names_of(model)
+    names, framed = read_feature_names(model)
     reader = _Reader([Feature(name) for name in names])
     try:
         reader.visit(model, list(range(len(names))))
@@ -185,7 +185,7 @@ class _Reader:
     def _vectorizer(self, part: Any, columns: list[int]) -> None:
         words = [str(each) for each in sorted(getattr(part, "vocabulary_", None) or ())]
         for column in columns:
-            self._change(column, kind="text", texts=_texts_of(words))
+            self._change(column, kind="text", texts=_example_texts(words))
 
     def _selector(self, part: Any, columns: list[int]) -> list[int] | None:
         chosen = [column for column, kept in zip(columns, part.get_support(), strict=True) if kept]
@@ -253,10 +253,10 @@ class _Reader:
         self._trees(part, columns)
 
     def _trees(self, part: Any, columns: list[int]) -> None:
-        from model_store.serialization.trees import LEAF, trees_of
+        from model_store.serialization.trees import LEAF, read_trees
 
         try:
-            trees = trees_of(part, 0)
+            trees = read_trees(part, 0)
         except InvalidInput:
             return
         inner = trees.left != LEAF
@@ -306,7 +306,7 @@ def _is_missing(value: Any) -> bool:
     return type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
 
 
-def _texts_of(words: Sequence[str]) -> tuple[str, ...]:
+def _example_texts(words: Sequence[str]) -> tuple[str, ...]:
     """Texts of known words: each alone, one of them often, and several together."""
     step = max(1, len(words) // _MOST_TEXTS)
     some = list(words[::step][:_MOST_TEXTS])

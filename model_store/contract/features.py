@@ -110,7 +110,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def feature_names_of(model: Any) -> tuple[list[str], bool]:
+def read_feature_names(model: Any) -> tuple[list[str], bool]:
     """The features' names, and whether the model takes a data frame with them.
 
     Raises:

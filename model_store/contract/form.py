@@ -96,7 +96,7 @@ class Form:
             raise UnreadableModel(f"the optimized form takes {takes} features, its model version has {count}")
 
 
-def form_of(contract: Contract, structure: Structure) -> Form:
+def build_form(contract: Contract, structure: Structure) -> Form:
     """The optimized form of a model.
 
     Raises:
@@ -234,7 +234,7 @@ class FormRunner:
         form = self.form
         own = np.zeros(len(rows), dtype=bool)
         try:
-            cut = self._cut_at_once(rows) if self._columns is None else None
+            cut = self._convert_batch(rows) if self._columns is None else None
             table = self._table(rows, own) if cut is None else cut
         except (TypeError, ValueError, OverflowError):
             return np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
@@ -269,7 +269,7 @@ class FormRunner:
             score = 1.0 - score
         return score if abs(score - self._threshold) > TOLERANCE else None
 
-    def _cut_at_once(self, rows: Sequence[Sequence[Any]]) -> "np.ndarray[Any, Any] | None":
+    def _convert_batch(self, rows: Sequence[Sequence[Any]]) -> "np.ndarray[Any, Any] | None":
         """Rows in the form's precision; None when a value is not a number or does not fit: then one by one."""
         width = self.form.width
         content = bytearray(len(rows) * width * self._cut.itemsize)

@@ -15,7 +15,7 @@ _TIME_TYPE = "datetime64[us]"
 """What pandas reads times as, unless a sample tells otherwise."""
 
 
-def series_of(feature: Feature, values: Sequence[Any]) -> Any:
+def make_series(feature: Feature, values: Sequence[Any]) -> Any:
     """A column.
 
     Args:

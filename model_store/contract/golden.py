@@ -24,7 +24,7 @@ from model_store.contract.own import (
     NoProbability,
     RowRefused,
     decided_score,
-    gap_of,
+    gap_value,
     is_fraud,
     is_gap,
 )
@@ -115,7 +115,7 @@ class GoldenRows:
 
     def for_model(self, features: Sequence[Feature]) -> list[tuple[Any, ...]]:
         """The rows as the model takes them: gaps as they are written for it."""
-        gaps = [gap_of(feature) for feature in features]
+        gaps = [gap_value(feature) for feature in features]
         return [
             tuple(gap if value is None else value for value, gap in zip(row, gaps, strict=True)) for row in self.rows
         ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from model_store.contract.columns import Columns, NeedsOwnLibrary
 from model_store.contract.features import Feature
-from model_store.contract.own import OwnModel, gap_of, is_gap
+from model_store.contract.own import OwnModel, gap_value, is_gap
 from model_store.contract.structure import Structure
 from model_store.serialization.trees import Trees
 
@@ -22,7 +22,7 @@ def rows_into_leaves(
     trees = structure.trees
     assert trees is not None  # noqa: S101 - the caller has looked
     every = trees.leaves
-    reached: set[int] = set(_leaves_of(structure, own, rows).ravel().tolist())
+    reached: set[int] = set(_find_leaves(structure, own, rows).ravel().tolist())
     found: list[tuple[Any, ...]] = []
     columns = structure.columns
     if columns is not None and columns.width == trees.width:
@@ -32,10 +32,12 @@ def rows_into_leaves(
             if not missing:
                 break
             made = [
-                _with_gaps(own, columns.feature_row(_wanted(boxes[leaf], trees, turn), rows[(leaf + turn) % len(rows)]))
+                _with_gaps(
+                    own, columns.feature_row(_choose_values(boxes[leaf], trees, turn), rows[(leaf + turn) % len(rows)])
+                )
                 for leaf in missing
             ]
-            for row, ends in zip(made, _leaves_of(structure, own, made), strict=True):
+            for row, ends in zip(made, _find_leaves(structure, own, made), strict=True):
                 new = {end for end in ends.tolist() if end >= 0} - reached
                 if new and len(found) < MOST_LEAVES:
                     reached |= new
@@ -44,19 +46,19 @@ def rows_into_leaves(
 
 
 def _with_gaps(own: OwnModel, row: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(_of_kind(feature, value) for feature, value in zip(own.features, row, strict=True))
+    return tuple(_to_feature_value(feature, value) for feature, value in zip(own.features, row, strict=True))
 
 
-def _of_kind(feature: Feature, value: Any) -> Any:
+def _to_feature_value(feature: Feature, value: Any) -> Any:
     """A value near the wanted one that a caller can send."""
     if is_gap(value):
-        return gap_of(feature)
+        return gap_value(feature)
     if feature.kind == "boolean":
         return bool(value >= 0.5)
     return float(round(value)) if feature.kind == "integer" and math.isfinite(value) else value
 
 
-def _leaves_of(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ...]]) -> "np.ndarray[Any, Any]":
+def _find_leaves(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ...]]) -> "np.ndarray[Any, Any]":
     """The leaves that rows end in; -1 for rows that the steps before the trees refuse."""
     trees = structure.trees
     assert trees is not None  # noqa: S101 - the caller has looked
@@ -66,7 +68,7 @@ def _leaves_of(structure: Structure, own: OwnModel, rows: Sequence[tuple[Any, ..
         if len(rows) < 2:
             return np.full((len(rows), len(trees.roots)), -1)
         middle = len(rows) // 2
-        return np.concatenate([_leaves_of(structure, own, part) for part in (rows[:middle], rows[middle:])])
+        return np.concatenate([_find_leaves(structure, own, part) for part in (rows[:middle], rows[middle:])])
     if table.ndim != 2 or table.shape[1] != trees.width:
         return np.full((len(rows), len(trees.roots)), -1)
     return trees.reached(trees.prepared(table))
@@ -114,7 +116,7 @@ def _boxes(trees: Trees) -> dict[int, dict[int, list[float]]]:
     return found
 
 
-def _wanted(box: Mapping[int, list[float]], trees: Trees, turn: int) -> dict[int, tuple[float, float]]:
+def _choose_values(box: Mapping[int, list[float]], trees: Trees, turn: int) -> dict[int, tuple[float, float]]:
     """For each column of a leaf's box, a value in it: at the last threshold, then at the other, then between."""
     found = {}
     for column, (low, high, below, gap) in box.items():

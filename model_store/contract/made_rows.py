@@ -9,7 +9,7 @@ import numpy as np
 from model_store.contract.columns import Column
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
-from model_store.contract.own import gap_of
+from model_store.contract.own import gap_value
 from model_store.contract.structure import Structure
 from model_store.serialization.trees import Trees
 
@@ -27,7 +27,7 @@ def made_rows(contract: Contract, structure: Structure, base: tuple[Any, ...], s
     """Rows from the structure and the contract, without duplicates, in the form that the model takes."""
     random = np.random.default_rng(seed)
     features = contract.features
-    values = [_values_of(feature, structure, number) for number, feature in enumerate(features)]
+    values = [_list_values(feature, structure, number) for number, feature in enumerate(features)]
     rows = [base]
     most = min(_MOST_ROWS, max(500, _MOST_CELLS // max(1, len(features))))
     # Several columns change at once, each in its own order, so that a row reaches many leaves.
@@ -38,14 +38,14 @@ def made_rows(contract: Contract, structure: Structure, base: tuple[Any, ...], s
     rows += [tuple(_drawn_value(feature, each, random) for feature, each in zip(features, values, strict=True))
              for _ in range(_DRAWN_ROWS)]  # fmt: skip
     for number, feature in enumerate(features):
-        risky = [gap_of(feature), *_extremes_of(feature)]
+        risky = [gap_value(feature), *_list_extremes(feature)]
         rows += [changed(base, number, value) for value in risky]
         if len(rows) > most // 2:
             break
     return list(dict.fromkeys(rows, None)) if not _has_nan(rows) else unique_rows(rows)
 
 
-def _values_of(feature: Feature, structure: Structure, number: int) -> list[Any]:
+def _list_values(feature: Feature, structure: Structure, number: int) -> list[Any]:
     """Values of a feature that every model of this contract is expected to answer."""
     if feature.kind == "boolean":
         return [False, True]
@@ -92,7 +92,7 @@ def _sides(splits: "np.ndarray[Any, Any]", trees: Trees) -> tuple[Any, ...]:
         return splits, np.nextafter(splits, -np.inf), np.nextafter(splits, np.inf), splits.astype(np.float32)
 
 
-def _extremes_of(feature: Feature) -> list[Any]:
+def _list_extremes(feature: Feature) -> list[Any]:
     if feature.kind == "category" and feature.categories:
         return [unknown_category(feature)]
     if feature.kind in ("text", "time", "boolean", "category"):

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from model_store.contract.features import Feature
-from model_store.contract.frames import series_of
+from model_store.contract.frames import make_series
 from model_store.errors import InvalidInput
-from model_store.serialization.object_graph import objects_of
+from model_store.serialization.object_graph import walk_objects
 
 _EXACT_INTEGERS = 1 << 53
 _GRAIN = 1e-9
@@ -161,7 +161,7 @@ class OwnModel:
             if framed and feature.is_numeric and _beyond_64_bit_floats(feature)
         ]
         self.library = type(model).__module__.split(".")[0]
-        self._one_by_one = any(type(item).__name__ in _BATCH_DEPENDENT for item in objects_of(model))
+        self._one_by_one = any(type(item).__name__ in _BATCH_DEPENDENT for item in walk_objects(model))
 
     def scores(self, rows: Sequence[Row]) -> "np.ndarray[Any, Any]":
         """The scores of rows, each from 0 to 1.
@@ -278,7 +278,7 @@ class OwnModel:
         columns = zip(*rows, strict=True) if rows else [()] * len(self.features)
         return pandas.DataFrame(
             {
-                feature.name: series_of(feature, list(values))
+                feature.name: make_series(feature, list(values))
                 for feature, values in zip(self.features, columns, strict=True)
             }
         )
@@ -321,7 +321,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def output_of(model: Any) -> Output:
+def choose_output(model: Any) -> Output:
     """Which of a model's methods gives its scores.
 
     Raises:
@@ -359,7 +359,7 @@ def is_gap(value: Any) -> bool:
     return _is_gap(value)
 
 
-def gap_of(feature: Feature) -> Any:
+def gap_value(feature: Feature) -> Any:
     """The value of a feature's gap in a row."""
     if feature.written is not None:
         return feature.written

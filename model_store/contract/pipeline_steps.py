@@ -13,7 +13,7 @@ from model_store.contract.columns import GAP, Column, Columns, Table, Value
 from model_store.errors import InvalidInput
 
 
-def columns_of(steps: Sequence[Any], features: int) -> tuple[Columns, bool]:
+def read_columns(steps: Sequence[Any], features: int) -> tuple[Columns, bool]:
     """Reads the steps before the last one into a program.
 
     Args:
@@ -118,7 +118,7 @@ def _one_hot(step: Any, parts: list[Column]) -> list[Column | Table]:
             # A dropped category is all zeros, which equals a zero in the first column.
             entries[_key(categories[dropped])] = (0, 0.0)
         unknown = None if step.handle_unknown == "ignore" else "own"
-        found.append(Table(part.source, len(kept), entries, unknown, _fill_of(part)))
+        found.append(Table(part.source, len(kept), entries, unknown, _fill_value(part)))
     return found
 
 
@@ -131,7 +131,9 @@ def _ordinal(step: Any, parts: list[Column]) -> list[Column | Table]:
         if GAP in entries:
             entries[GAP] = (0, float(step.encoded_missing_value))
         known = step.handle_unknown == "use_encoded_value"
-        found.append(Table(part.source, 1, entries, (0, float(step.unknown_value)) if known else "own", _fill_of(part)))
+        found.append(
+            Table(part.source, 1, entries, (0, float(step.unknown_value)) if known else "own", _fill_value(part))
+        )
     return found
 
 
@@ -142,13 +144,13 @@ def _target(step: Any, parts: list[Column]) -> list[Column | Table]:
         Table(
             part.source, 1,
             {_key(category): (0, float(code)) for category, code in zip(categories, codes, strict=True)},
-            (0, float(step.target_mean_)), _fill_of(part),
+            (0, float(step.target_mean_)), _fill_value(part),
         )
         for part, categories, codes in zip(parts, step.categories_, step.encodings_, strict=True)
     ]  # fmt: skip
 
 
-def _fill_of(part: Column) -> Value:
+def _fill_value(part: Column) -> Value:
     return part.operations[-1][1] if part.operations else None
 
 

@@ -14,7 +14,7 @@ from model_store.contract.proving import Claims, Proven, prove, servable
 from model_store.contract.sample import holdout_metrics, training_table
 from model_store.errors import InvalidInput
 from model_store.serialization.formats import SerializationFormat, native_format, serializer_named
-from model_store.serialization.lineage import feature_schema_of, model_type_of, parameters_of
+from model_store.serialization.lineage import detect_model_type, read_feature_schema, read_parameters
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def prepare(model: Any, options: PreparationOptions) -> Prepared:
         FileMissing: there is no such sample or holdout.
     """
     asked_format = serializer_named(options.format_type)
-    model_type, model = options.model_type or model_type_of(model), servable(model)
+    model_type, model = options.model_type or detect_model_type(model), servable(model)
     claims = Claims(
         options.positive_class,
         options.threshold,
@@ -73,8 +73,8 @@ def prepare(model: Any, options: PreparationOptions) -> Prepared:
     schema = (
         [each.to_dict() for each in proven.contract.features]
         if proven
-        else [dict(item) for item in options.feature_schema or feature_schema_of(model)]
+        else [dict(item) for item in options.feature_schema or read_feature_schema(model)]
     )
     return Prepared(
-        model, model_type, serializer, proven, metrics, schema, parameters_of(model), dict(options.versions)
+        model, model_type, serializer, proven, metrics, schema, read_parameters(model), dict(options.versions)
     )

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from model_store.contract.asking import base_row, with_known_gaps
-from model_store.contract.contract import Contract, contract_of, with_ranks
-from model_store.contract.form import Form, FormRunner, form_of
+from model_store.contract.contract import Contract, build_contract, with_ranks
+from model_store.contract.form import Form, FormRunner, build_form
 from model_store.contract.golden import GoldenRows, difference, golden_rows
 from model_store.contract.made_rows import made_rows
 from model_store.contract.own import RowRefused, is_gap, one_line
-from model_store.contract.structure import structure_of
+from model_store.contract.structure import read_structure
 from model_store.errors import InvalidInput, ModelStoreError
 
 _ASKED_ALONE = 24
@@ -58,9 +58,9 @@ def servable(model: Any) -> Any:
     """
     module, name = type(model).__module__, type(model).__name__
     if module.startswith("xgboost.") and name == "Booster":
-        return _classifier_of(model)
+        return _wrap_booster(model)
     if module.startswith("xgboost.") and name in ("XGBRanker", "XGBRegressor", "XGBRFRegressor"):
-        return _classifier_of(model.get_booster(), model.missing)
+        return _wrap_booster(model.get_booster(), model.missing)
     if module.startswith("lightgbm.") and name == "Booster":
         from model_store.serialization.native_models import LightGBMModel
 
@@ -68,7 +68,7 @@ def servable(model: Any) -> Any:
     return model
 
 
-def _classifier_of(booster: Any, missing: float | None = None) -> Any:
+def _wrap_booster(booster: Any, missing: float | None = None) -> Any:
     from xgboost import XGBClassifier
 
     objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
@@ -97,7 +97,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
     """
     from model_store.contract.sample import sample_rows, with_sample
 
-    contract = contract_of(
+    contract = build_contract(
         model,
         positive_class=claims.positive_class,
         threshold=claims.threshold,
@@ -108,7 +108,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
         lightgbm = type(model).__module__.startswith("lightgbm.")
         contract = with_sample(contract, claims.sample, underscored=lightgbm)
     base = base_row(contract, model)
-    structure = structure_of(model, contract)
+    structure = read_structure(model, contract)
     if contract.output == "anomaly_score":
         reference = sample_rows(contract, claims.sample, _REFERENCE_ROWS) if claims.sample else None
         contract = with_ranks(contract, model, reference or made_rows(contract, structure, base))
@@ -119,7 +119,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
     if not form:
         return Proven(contract, golden, None, "no optimized form was asked for", 0.0)
     try:
-        made = form_of(contract, structure)
+        made = build_form(contract, structure)
         largest = check_form(made, contract, model, golden)
         made.to_bytes()
     except ModelStoreError as error:

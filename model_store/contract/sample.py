@@ -14,7 +14,7 @@ import numpy as np
 
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature, Kind
-from model_store.contract.own import RowRefused, gap_of, is_fraud
+from model_store.contract.own import RowRefused, gap_value, is_fraud
 from model_store.errors import FileMissing, InvalidInput
 
 MOST_ROWS = 200_000
@@ -89,7 +89,7 @@ def with_sample(contract: Contract, path: Path, *, underscored: bool = False) ->
     return replace(contract, features=tuple(features))
 
 
-def rows_of(contract: Contract, frame: Any) -> list[tuple[Any, ...]]:
+def read_rows(contract: Contract, frame: Any) -> list[tuple[Any, ...]]:
     """A data frame's rows as the model takes them."""
     columns = [_values(feature, frame[feature.name]) for feature in contract.features]
     return list(zip(*columns, strict=True))
@@ -98,7 +98,7 @@ def rows_of(contract: Contract, frame: Any) -> list[tuple[Any, ...]]:
 def sample_rows(contract: Contract, path: Path, most: int) -> list[tuple[Any, ...]]:
     """Some rows of a sample, for counts over rows; no row is stored."""
     frame = _columns(contract, read_table(path, contract.features), path)
-    return rows_of(contract, frame.sample(min(most, len(frame)), random_state=0))
+    return read_rows(contract, frame.sample(min(most, len(frame)), random_state=0))
 
 
 def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> dict[str, float]:
@@ -118,7 +118,7 @@ def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> d
     if truth.all() or not truth.any():
         raise InvalidInput(f"{path}: {label} is {'always' if truth.all() else 'never'} {positive!r}; both are needed")
     try:
-        rows = rows_of(contract, _columns(contract, frame, path))
+        rows = read_rows(contract, _columns(contract, frame, path))
         scores = contract.own(model).decided_scores(rows)
     except RowRefused as error:
         raise InvalidInput(f"{path}: the model does not answer these rows: {error}") from None
@@ -157,7 +157,7 @@ def _columns(contract: Contract, frame: Any, path: Path) -> Any:
 def _with_column(feature: Feature, column: Any, path: Path) -> Feature:
     import pandas
 
-    kind, dtype = _kind_of(feature, column, path)
+    kind, dtype = _detect_kind(feature, column, path)
     changes: dict[str, Any] = {"dtype": dtype} if dtype else {}
     gaps = bool(column.isna().any())
     if kind in ("number", "integer", "category") and pandas.api.types.is_numeric_dtype(column.dtype):
@@ -173,7 +173,7 @@ def _with_column(feature: Feature, column: Any, path: Path) -> Feature:
     return replace(feature, kind=kind, gaps=True if gaps and feature.gaps is None else feature.gaps, **changes)
 
 
-def _kind_of(feature: Feature, column: Any, path: Path) -> tuple[Kind, str]:
+def _detect_kind(feature: Feature, column: Any, path: Path) -> tuple[Kind, str]:
     """The kind that a column tells, and the type of column that the model was trained on, where it matters."""
     import pandas
 
@@ -244,7 +244,7 @@ def _counted(values: "np.ndarray[Any, Any]") -> dict[str, Any]:
 
 
 def _values(feature: Feature, column: Any) -> Sequence[Any]:
-    gap = gap_of(feature)
+    gap = gap_value(feature)
     values = column.to_numpy(dtype=object)
     missing = column.isna().to_numpy()
     if feature.kind == "time":

@@ -5,9 +5,9 @@ from typing import Any
 
 from model_store.contract.columns import Columns
 from model_store.contract.contract import Contract
-from model_store.contract.pipeline_steps import columns_of
+from model_store.contract.pipeline_steps import read_columns
 from model_store.errors import InvalidInput
-from model_store.serialization.trees import Trees, trees_of
+from model_store.serialization.trees import Trees, read_trees
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,18 @@ class Structure:
     """Why there are no columns or no trees; empty when there are both."""
 
 
-def structure_of(model: Any, contract: Contract) -> Structure:
+def read_structure(model: Any, contract: Contract) -> Structure:
     """Reads the structure of a fitted model."""
     steps, final = _split(model)
     columns, sparse, trees, reasons = None, False, None, []
     try:
-        columns, sparse = columns_of(steps, len(contract.features))
+        columns, sparse = read_columns(steps, len(contract.features))
     except InvalidInput as error:
         reasons.append(str(error))
     except Exception as error:
         reasons.append(f"its steps cannot be read ({type(error).__name__}: {error})")
     try:
-        trees = trees_of(final, contract.positive_index)
+        trees = read_trees(final, contract.positive_index)
     except InvalidInput as error:
         reasons.append(str(error))
     return Structure(columns, sparse, trees, final, tuple(steps), "; ".join(reasons))

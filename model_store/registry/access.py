@@ -110,7 +110,7 @@ class AccessPolicy:
     default: Rights = field(default_factory=Rights)
     actors: Mapping[str, Rights] = field(default_factory=dict)
 
-    def rights_of(self, actor: str) -> Rights:
+    def find_rights(self, actor: str) -> Rights:
         """What an actor may do."""
         return self.named(actor) or self.default
 

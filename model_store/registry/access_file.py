@@ -65,11 +65,11 @@ class RegistryAccess:
         """
         actor = self._identity().actor
         if self._given is not None:
-            self._given.rights_of(actor).require(actor, action, alias)
+            self._given.find_rights(actor).require(actor, action, alias)
             return
         if self._narrowing is not None:
             self._rights_in(self._narrowing, actor).require(actor, action, alias)
-        own = self.own() or self._made()
+        own = self.own() or self._create_policy()
         try:
             self._decided(own, actor).require(actor, action, alias)
         except AccessDenied as error:
@@ -79,7 +79,7 @@ class RegistryAccess:
         """The rights of the actor now; changes nothing."""
         actor = self._identity().actor
         if self._given is not None:
-            return self._given.rights_of(actor)
+            return self._given.find_rights(actor)
         own = self.own()
         if own is None and self._is_new():
             return self._rights_in(self._narrowing, actor) if self._narrowing is not None else Rights()
@@ -105,18 +105,18 @@ class RegistryAccess:
     def _decided(self, own: AccessPolicy | None, actor: str) -> Rights:
         narrowing = self._rights_in(self._narrowing, actor) if self._narrowing is not None else None
         if own is None:
-            return narrowing or self._of_the_owner()
+            return narrowing or self._owner_rights()
         rights = self._rights_in(own, actor)
         return rights.narrowed(narrowing) if narrowing is not None else rights
 
     def _rights_in(self, policy: AccessPolicy, actor: str) -> Rights:
-        return policy.named(actor) or policy.rights_of(self._system_actor())
+        return policy.named(actor) or policy.find_rights(self._system_actor())
 
     def principal(self) -> str:
         """The name under which a policy gives this process rights."""
-        return principal_of(self._system_actor())
+        return parse_principal(self._system_actor())
 
-    def _of_the_owner(self) -> Rights:
+    def _owner_rights(self) -> Rights:
         """The rights in a registry without a policy: in S3 those of IAM, in a directory the owner is admin."""
         if self.remote or self.owns_directory():
             return Rights(Role.ADMIN)
@@ -139,7 +139,7 @@ class RegistryAccess:
             return not (self._storage.keys("audit") or (not self.remote and self._storage.names("models")))
         return False
 
-    def _made(self) -> AccessPolicy | None:
+    def _create_policy(self) -> AccessPolicy | None:
         """The policy that a new registry gets now; None for an old registry that has none."""
         if not self._is_new():
             return None
@@ -158,7 +158,7 @@ class RegistryAccess:
     def _advice(self, own: AccessPolicy | None) -> str:
         if own is None:
             return "" if self._narrowing is not None else "; the owner of the directory is the admin"
-        text = f"; its admins: {', '.join(admins_of(own)) or 'everybody'}"
+        text = f"; its admins: {', '.join(list_admins(own)) or 'everybody'}"
         if not self.remote and self.owns_directory():
             text += f". The directory is yours: if the registry was copied to you, {_TAKE_OVER}"
         return text
@@ -186,11 +186,11 @@ def parse_access(content: bytes, location: str) -> AccessPolicy:
         ) from None
 
 
-def admins_of(policy: AccessPolicy) -> list[str]:
+def list_admins(policy: AccessPolicy) -> list[str]:
     """The actors that a policy names as admins, sorted."""
     return sorted(name for name, rights in policy.actors.items() if rights.role is Role.ADMIN)
 
 
-def principal_of(actor: str) -> str:
+def parse_principal(actor: str) -> str:
     """The name that a policy gives rights to: for an assumed role, all its sessions: callers choose their names."""
     return f"{actor.rsplit('/', 1)[0]}/*" if ":assumed-role/" in actor else actor

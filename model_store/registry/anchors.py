@@ -14,7 +14,7 @@ from conventions.regular_files import parse_json
 from model_store.errors import ChecksumMismatch, InvalidInput, ModelStoreError, UnreadableModel
 from model_store.registry.audit import AuditHead, AuditLog
 from model_store.registry.layout import json_bytes, now
-from model_store.registry.signing import AuditAnchor, anchor_of, parse_envelope
+from model_store.registry.signing import AuditAnchor, parse_envelope, read_anchor
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def signature_anchors(storage: Storage, public_keys: Sequence["Ed25519PublicKey"
             continue
         model_id = key.split("/")[-2]
         try:
-            found = anchor_of(parse_envelope(storage.read(key)), public_keys)
+            found = read_anchor(parse_envelope(storage.read(key)), public_keys)
         except ModelStoreError:
             continue
         if found is None:
@@ -69,7 +69,7 @@ def keep_in_backup(destination: Storage, head: AuditHead) -> None:
     key = f"{_PREFIX}/{head.sequence:09}.json"
     content = {"sequence": head.sequence, "digest": head.digest, "at": now()}
     if not destination.put_if_absent(key, json_bytes(content)):
-        kept = _kept(destination, key)
+        kept = _read_head(destination, key)
         if kept.digest != head.digest:
             raise ChecksumMismatch(
                 f"audit record {head.sequence} is not the one that the backup {destination.location} keeps: "
@@ -85,19 +85,19 @@ def backup_anchors(source: Storage) -> list[Anchor]:
         UnreadableModel: a file of the backup is damaged; names it.
     """
     keeper = f"the backup {source.location}"
-    heads = [_kept(source, key) for key in source.keys(_PREFIX)]
-    copied = AuditLog(source, _nobody).head()
+    heads = [_read_head(source, key) for key in source.keys(_PREFIX)]
+    copied = AuditLog(source, _refuse_to_write).head()
     heads += [copied] if copied.sequence else []
     if not heads:
         raise InvalidInput(f"{source.location}: holds no backup of an audit log")
     return [Anchor(head, keeper) for head in heads]
 
 
-def _nobody() -> Any:
+def _refuse_to_write() -> Any:
     raise AssertionError("a backup's log is only read")
 
 
-def _kept(storage: Storage, key: str) -> AuditHead:
+def _read_head(storage: Storage, key: str) -> AuditHead:
     try:
         value = parse_json(storage.read(key))
         return AuditHead.parse(f"{value['sequence']}:{value['digest']}")

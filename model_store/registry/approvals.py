@@ -25,7 +25,7 @@ from model_store.registry.evidence import Evidence, read_evidence, require_evide
 from model_store.registry.layout import now, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
 from model_store.registry.registration import COMPUTED_METRICS, REGISTERED, REGISTERED_BY, enter_status
-from model_store.registry.serving import serving_of
+from model_store.registry.serving import read_serving
 
 _IMPORTED = "imported"
 
@@ -115,7 +115,7 @@ def registrants(metadata: ModelMetadata, state: Mapping[str, Any]) -> set[str]:
     return {str(each) for each in (*found, metadata.author, metadata.lineage.get(REGISTERED_BY)) if each}
 
 
-def validation_of(state: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def read_validation(state: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """When, by whom and on which evidence a version was validated; None when it never was.
 
     A state of before has it in its history, without evidence.
@@ -140,7 +140,7 @@ def approval_problem(registry: Stored, model_id: str) -> str:
     approvals = state.get("approvals", [])
     if not approvals:
         return "nobody has approved it"
-    problems = [_problem_of(registry, metadata, state, each) for each in approvals]
+    problems = [_find_problem(registry, metadata, state, each) for each in approvals]
     return "" if "" in problems else problems[-1]
 
 
@@ -160,7 +160,7 @@ def manifest_digest(registry: Stored, model_id: str) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _problem_of(
+def _find_problem(
     registry: Stored, metadata: ModelMetadata, state: Mapping[str, Any], approval: Mapping[str, Any]
 ) -> str:
     if withdrawn := approval.get("withdrawn"):
@@ -203,7 +203,7 @@ def _enter_evidence(state: dict[str, Any], file: Evidence, purpose: str, actor: 
 
 
 def _require_idle(model_id: str, state: Mapping[str, Any], target: ModelStatus) -> None:
-    if target is ModelStatus.ARCHIVED and (serving := serving_of(state)):
+    if target is ModelStatus.ARCHIVED and (serving := read_serving(state)):
         raise IllegalTransition(f"{model_id} serves in {', '.join(sorted(serving))}; it cannot be archived")
 
 

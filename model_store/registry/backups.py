@@ -48,7 +48,7 @@ def backup(registry: ModelRegistry, destination: Path | str, step: Step = no_ste
     _copy_log(source, target, outcome)
     _name_damage(source, outcome)
     _forget_unknown_states(source, target, outcome)
-    return _told(outcome)
+    return _summary(outcome)
 
 
 def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     require_registry(storage)
     outcome = Outcome()
     # Two logs cannot be joined: a registry that has begun one keeps its own. A restore that was killed goes on.
-    if _is_beginning_of(registry.storage, storage):
+    if _is_prefix(registry.storage, storage):
         _copy_log(storage, registry.storage, outcome)
     else:
         repair_log(storage, registry.storage, outcome.copied, outcome.damaged)
@@ -82,7 +82,7 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     bring_back(storage, registry.storage, outcome, step=step, strict=True)
     _forget_unknown_states(storage, registry.storage, outcome)
     registry.audit.append("restore", reason=str(source), copied=len(outcome.copied), outcome="succeeded")
-    return _told(outcome)
+    return _summary(outcome)
 
 
 def _forget_unknown_states(source: Storage, target: Storage, outcome: Outcome) -> None:
@@ -92,7 +92,7 @@ def _forget_unknown_states(source: Storage, target: Storage, outcome: Outcome) -
             del outcome.damaged[key]
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _summary(outcome: Outcome) -> dict[str, Any]:
     return {**outcome.to_dict(), "copied": len(outcome.copied)}
 
 
@@ -147,7 +147,7 @@ def _is_there(source: Storage, key: str) -> bool:
     return source.exists(prefix) or source.path(prefix).is_symlink()
 
 
-def _is_beginning_of(log: Storage, whole: Storage) -> bool:
+def _is_prefix(log: Storage, whole: Storage) -> bool:
     """Whether every record of a log is a record of another, so that the rest can follow."""
     for key in log.keys("audit"):
         if key.endswith(".json"):

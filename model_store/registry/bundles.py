@@ -42,12 +42,12 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.layout import context_of, file_sha256, version_prefix, write_json
-from model_store.registry.manifest import ModelMetadata, ModelStatus, name_of
+from model_store.registry.layout import encryption_context, file_sha256, version_prefix, write_json
+from model_store.registry.manifest import ModelMetadata, ModelStatus, parse_model_name
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_bundle, require_manifest
-from model_store.registry.signing import require_envelope_of
+from model_store.registry.signing import require_envelope
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
 
@@ -257,7 +257,7 @@ def _require_own_files(staging: Path, metadata: ModelMetadata) -> None:
     if measure_digest(staging / ARTIFACT_FILE) != metadata.digest:
         raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
     with open_artifact(staging / ARTIFACT_FILE) as artifact:
-        if dict(artifact.header.context) != context_of(metadata):
+        if dict(artifact.header.context) != encryption_context(metadata):
             raise ContextMismatch("the bundle's artifact was made for another version, contract or feature schema")
     for name in (RUNTIME_FILE, GOLDEN_FILE):
         file, expected = staging / name, metadata.attachments.get(name, ("", 0))[0]
@@ -272,7 +272,7 @@ def _require_own_prefix(metadata: ModelMetadata) -> None:
         UnreadableModel: they lead elsewhere.
     """
     try:
-        name = name_of(metadata.model_id)
+        name = parse_model_name(metadata.model_id)
     except InvalidInput as error:
         raise UnreadableModel(f"the bundle's manifest: {error}") from None
     if metadata.model_name != name:
@@ -283,7 +283,7 @@ def _require_own_signature(bundle: Mapping[str, BinaryIO], metadata: ModelMetada
     content = _member(bundle, SIGNATURE_FILE).read(_MAX_JSON_BYTES + 1)
     if len(content) > _MAX_JSON_BYTES:
         raise SizeLimit(f"the bundle's {SIGNATURE_FILE} has more than {_MAX_JSON_BYTES} bytes")
-    require_envelope_of(content, metadata.manifest())
+    require_envelope(content, metadata.manifest())
 
 
 def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:

@@ -7,7 +7,7 @@ from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.reader import RegistryReader
 from model_store.registry.schema import require_manifest
-from model_store.registry.signing import require_envelope_of
+from model_store.registry.signing import require_envelope
 from model_store.registry.verification import expected_files, require_bound, require_file
 from model_store.storage.base import Storage
 
@@ -68,7 +68,7 @@ def file_damage(storage: Storage, model_id: str) -> dict[str, str]:
 
 def _signature_damage(storage: Storage, metadata: ModelMetadata) -> str:
     try:
-        require_envelope_of(storage.read(f"{version_prefix(metadata.model_id)}/{SIGNATURE_FILE}"), metadata.manifest())
+        require_envelope(storage.read(f"{version_prefix(metadata.model_id)}/{SIGNATURE_FILE}"), metadata.manifest())
     except ModelNotFound:
         return ""
     except (UnreadableModel, ChecksumMismatch) as error:

@@ -205,13 +205,13 @@ class Index:
             self._stored = self._storage.read(CACHE_KEY)
         except ModelStoreError:
             self._stored = None
-        entries, self._shared = _entries_of(self._stored or b"")
+        entries, self._shared = _parse_entries(self._stored or b"")
         return entries
 
     def _save(self) -> None:
         assert self._entries is not None  # noqa: S101 - the caller has loaded them
         for _ in range(_ATTEMPTS):
-            content = _content_of(self._entries, self._shared)
+            content = _encode_entries(self._entries, self._shared)
             try:
                 if self._put(content):
                     self._stored = content
@@ -234,7 +234,7 @@ class Index:
         return True
 
 
-def _entries_of(content: bytes) -> tuple[dict[str, _Known], _Shared]:
+def _parse_entries(content: bytes) -> tuple[dict[str, _Known], _Shared]:
     """The entries of a cache, and what they share; none when it is damaged or of another version."""
     try:
         if content[:_CHECKSUM_BYTES] != _checksum(memoryview(content)[_CHECKSUM_BYTES:]):
@@ -279,7 +279,7 @@ def _entry(known: _Known, shared: _Shared) -> _Entry:
     )
 
 
-def _content_of(entries: dict[str, _Known], shared: _Shared) -> bytes:
+def _encode_entries(entries: dict[str, _Known], shared: _Shared) -> bytes:
     """The cache with these entries; those that were not read in between are taken over as they are."""
     models = {model_id: _entry(known, shared) for model_id, known in list(entries.items())}
     content = msgspec.msgpack.encode(_Cache(_CACHE_VERSION, shared.values, models))

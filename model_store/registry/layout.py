@@ -12,12 +12,12 @@ from urllib.parse import unquote, urlsplit
 from model_store.artifact.header import canonical_json
 from model_store.errors import InvalidInput, ModelNotFound, StorageFailed
 from model_store.keys.defaults import default_checkout, registry_location
-from model_store.registry.manifest import ModelMetadata, name_of
+from model_store.registry.manifest import ModelMetadata, parse_model_name
 from model_store.storage.base import Storage
 from model_store.storage.directory import DirectoryStorage
 
 
-def context_of(metadata: ModelMetadata) -> dict[str, str]:
+def encryption_context(metadata: ModelMetadata) -> dict[str, str]:
     """The encryption context of a registered artifact: its version, contract and golden rows."""
     return {
         "model_id": metadata.model_id,
@@ -41,7 +41,7 @@ def version_prefix(model_id: str) -> str:
         ModelNotFound: it is not a model id.
     """
     try:
-        return f"models/{name_of(model_id)}/{model_id}"
+        return f"models/{parse_model_name(model_id)}/{model_id}"
     except InvalidInput as error:
         raise ModelNotFound(str(error)) from None
 

@@ -16,7 +16,7 @@ from model_store.artifact.reader import open_artifact
 from model_store.artifact.rotation import rotate_artifact
 from model_store.errors import InUse, KeyNotFound, ModelNotFound, ModelStoreError, UnreadableModel
 from model_store.keys.slot import KeyProvider
-from model_store.registry.access_file import admins_of, parse_access, read_access
+from model_store.registry.access_file import list_admins, parse_access, read_access
 from model_store.registry.aliases import Aliases
 from model_store.registry.damage import version_ids
 from model_store.registry.layout import version_prefix
@@ -77,7 +77,7 @@ def verify_everything(
 
 def _described_access(storage: Storage) -> str:
     content = read_access(storage) or b""
-    return f"admins: {', '.join(admins_of(parse_access(content, storage.location)))}"
+    return f"admins: {', '.join(list_admins(parse_access(content, storage.location)))}"
 
 
 def _alias_findings(registry: ModelRegistry) -> Iterator[Finding]:
@@ -339,11 +339,11 @@ def statistics(registry: ModelRegistry) -> dict[str, Any]:
         "encrypted": sum(model.encrypted for model in models),
         "aliases": sum(len(each) for each in aliases.values()),
         "newest": models[-1].model_id if models else None,
-        "models": [_of_one_name(registry, name, own, aliases) for name, own in sorted(by_name.items())],
+        "models": [_clean_one_model(registry, name, own, aliases) for name, own in sorted(by_name.items())],
     }
 
 
-def _of_one_name(
+def _clean_one_model(
     registry: ModelRegistry, name: str, own: Sequence[ModelMetadata], aliases: dict[str, dict[str, str]]
 ) -> dict[str, Any]:
     return {

@@ -258,7 +258,7 @@ def new_model_id(model_name: str, model_type: str, moment: datetime, version: in
     return f"{model_name}_{model_type}_{moment.astimezone(UTC):%Y%m%d_%H%M%S}{suffix}"
 
 
-def name_of(model_id: str) -> str:
+def parse_model_name(model_id: str) -> str:
     """The model name in a model id.
 
     Raises:

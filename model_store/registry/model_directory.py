@@ -21,9 +21,9 @@ _NUMBER = r"v?\d+(?:\.\d+)*(?:[.-]?(?:alpha|beta|rc|dev|post)[.-]?\d*)?"
 _VERSION_AT_THE_END = re.compile(rf"(?:^|[._-])(?:(?:{_DATE})(?:{_TIME})?|{_NUMBER})$", re.IGNORECASE)
 
 
-def model_of(path: Path) -> str:
+def strip_version(path: Path) -> str:
     """The model that a model file is of; empty when its name is only a version."""
-    name = _version_of(path)
+    name = _strip_suffixes(path)
     while (shorter := _VERSION_AT_THE_END.sub("", name)) != name:
         name = shorter
     return name
@@ -50,7 +50,7 @@ def cleanup_model_files(directory: Path, keep_latest: int, *, dry_run: bool) -> 
     versions: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(directory.iterdir()):
         if _is_model_file(path):
-            versions[model_of(path)][_version_of(path)].append(path)
+            versions[strip_version(path)][_strip_suffixes(path)].append(path)
     going = [
         path
         for of_model in versions.values()
@@ -67,7 +67,7 @@ def _is_model_file(path: Path) -> bool:
     return path.is_file() and Path(_without_compression(path.name)).suffix.lower() in _FORMATS
 
 
-def _version_of(path: Path) -> str:
+def _strip_suffixes(path: Path) -> str:
     """A file's name without its suffixes."""
     return Path(_without_compression(path.name)).stem
 

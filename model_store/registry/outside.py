@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from conventions.regular_files import open_regular
-from model_store.confinement.answers import are_texts, garbled, prepared_of
+from model_store.confinement.answers import are_texts, garbled, read_prepared
 from model_store.confinement.jobs import MODEL
 from model_store.confinement.opening import Answer, open_confined
 from model_store.contract.options import PreparationOptions
 from model_store.errors import InvalidInput
 from model_store.registry.request import RegistrationRequest
 from model_store.serialization.lineage import describe_open_source
-from model_store.serialization.model_files import serializer_of
+from model_store.serialization.model_files import detect_serializer
 from model_store.serialization.reading import reading
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
         FileMissing, InvalidInput, UnreadableModel: it cannot be read, or is not a model file.
         OpeningFailed: the file ended the child that read it, or took too much memory or time.
     """
-    serializer_of(path)
+    detect_serializer(path)
     with reading(path), open_regular(path) as file:
         values = open_confined("inspect", {"path": path.name}, {MODEL: file}).values
     named, untrusted, refused = values.get("named"), values.get("untrusted"), values.get("refused")
@@ -123,7 +123,7 @@ def register_open(
             # First of all: a file that changes is the reason of whatever else went wrong.
             for each, opened in files.items():
                 _require_unchanged(each, opened, before[each], named=on_disk or each != path)
-        prepared = complete(prepared_of(answer, trusted))
+        prepared = complete(read_prepared(answer, trusted))
         warnings = answer.values["warnings"]
         if not are_texts(warnings):
             raise garbled()

@@ -62,7 +62,7 @@ def prove_version(registry: ModelRegistry, model_id: str) -> Proof:
     return proof
 
 
-def golden_rows_of(registry: ModelRegistry, model_id: str) -> "tuple[Contract, GoldenRows] | None":
+def read_golden_rows(registry: ModelRegistry, model_id: str) -> "tuple[Contract, GoldenRows] | None":
     """A version's contract and golden rows; None for a version that has never been proven.
 
     Raises:
@@ -85,7 +85,7 @@ def golden_rows_of(registry: ModelRegistry, model_id: str) -> "tuple[Contract, G
 def _proven(registry: ModelRegistry, metadata: ModelMetadata, model: Any) -> tuple[int, float, str]:
     from model_store.contract.proving import Claims, check_form, check_model, prove
 
-    known = golden_rows_of(registry, metadata.model_id)
+    known = read_golden_rows(registry, metadata.model_id)
     if known is None:
         proven = prove(model, Claims(features=metadata.feature_schema), form=False)
         _keep(registry, metadata, proven.contract, proven.golden)

@@ -10,10 +10,10 @@ from model_store.artifact.reader import open_artifact
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
 from model_store.registry.index import Index
 from model_store.registry.layout import version_prefix
-from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, name_of, status_named
+from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, parse_model_name, status_named
 from model_store.registry.misplaced import misplaced
 from model_store.registry.schema import require_manifest, require_state
-from model_store.registry.serving import latest_only, serving_of
+from model_store.registry.serving import latest_only, read_serving
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class RegistryReader:
         try:
             require_manifest(manifest)
             state = self.state(model_id)
-            serving = {environment: entry["since"] for environment, entry in serving_of(state).items()}
+            serving = {environment: entry["since"] for environment, entry in read_serving(state).items()}
             ran = sorted({entry["environment"] for entry in state["deployments"]})
             status = status_named(state["status"])
             metadata = ModelMetadata.from_manifest(manifest, status, state.get("key_ids", ()), serving, ran)
@@ -78,7 +78,7 @@ class RegistryReader:
             raise UnreadableModel(f"{model_id}: its {STATE_FILE} is missing") from None
         except (UnreadableModel, InvalidInput) as error:
             raise UnreadableModel(f"{model_id}: {str(error).removeprefix(f'{model_id}: ')}") from None
-        if metadata.model_id != model_id or metadata.model_name != name_of(model_id):
+        if metadata.model_id != model_id or metadata.model_name != parse_model_name(model_id):
             raise UnreadableModel(f"{model_id}: the manifest is of {metadata.model_id!r} ({metadata.model_name!r})")
         return metadata
 

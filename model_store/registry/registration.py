@@ -22,7 +22,7 @@ from model_store.registry.layout import bound_contract, now, rfc3339, version_pr
 from model_store.registry.manifest import ModelStatus, new_model_id, require_metrics, require_names
 from model_store.registry.request import RegistrationRequest
 from model_store.serialization.formats import SerializationFormat
-from model_store.serialization.lineage import describe_source, lineage_of
+from model_store.serialization.lineage import build_lineage, describe_source
 from model_store.storage.base import Storage
 
 REGISTERED = "registered"
@@ -110,7 +110,7 @@ class Registration:
             "feature_schema": [dict(each) for each in prepared.feature_schema],
             "source": request.source_description or _described(request.source),
             "lineage": {
-                **lineage_of(
+                **build_lineage(
                     prepared.parameters,
                     request.training_data_description or _described(request.training_data),
                     request.source,

@@ -22,7 +22,7 @@ from model_store.persistence import SecureModelPersistence
 from model_store.registry.access import AccessPolicy
 from model_store.registry.audit import REFUSED
 from model_store.registry.deciding import DecidingReader
-from model_store.registry.layout import context_of, storage_at
+from model_store.registry.layout import encryption_context, storage_at
 from model_store.registry.manifest import ModelMetadata
 from model_store.registry.registration import Given, Registration
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
@@ -170,7 +170,7 @@ class ModelRegistry(DecidingReader):
             model, _ = persistence.load_model_secure(
                 self.artifact_path(model_id),
                 expected_digest=metadata.digest,
-                expected_context=context_of(metadata),
+                expected_context=encryption_context(metadata),
                 encrypted=metadata.encrypted or self._encrypt,
                 trusted=trusted,
             )

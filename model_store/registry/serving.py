@@ -17,7 +17,7 @@ from model_store.registry.registration import enter_status
 _ATTEMPTS = 10
 
 
-def serving_of(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def read_serving(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Where a version serves, by environment: `deployment_id` and `since`."""
     if "serving" in state:
         return {environment: dict(entry) for environment, entry in state["serving"].items()}
@@ -75,7 +75,7 @@ def begin_serving(
         entry["break_glass"] = break_glass
 
     def begin(state: dict[str, Any]) -> None:
-        serving = serving_of(state)
+        serving = read_serving(state)
         state["deployments"].append(entry)
         state["serving"] = {**serving, environment: {"deployment_id": deployment_id, "since": entry["at"]}}
         if ModelStatus.DEPLOYED in status_named(state["status"]).leads_to:
@@ -101,7 +101,7 @@ def end_serving(registry: Changing, environment: str, reason: str, but: str = ""
     """
 
     def end(state: dict[str, Any]) -> None:
-        serving = serving_of(state)
+        serving = read_serving(state)
         serving.pop(environment, None)
         state["serving"] = serving
         if not serving and state["status"] == ModelStatus.DEPLOYED:

@@ -47,7 +47,7 @@ class AuditAnchor:
         return {"name": AUDIT_SUBJECT, "digest": {"sha256": self.digest}, "annotations": annotations}
 
     @classmethod
-    def of_subject(cls, subject: object) -> "AuditAnchor | None":
+    def from_subject(cls, subject: object) -> "AuditAnchor | None":
         """Reads what `subject` wrote; None when it is something else."""
         try:
             notes, digest = subject["annotations"], subject["digest"]["sha256"]  # type: ignore[index]
@@ -172,7 +172,7 @@ def co_sign(envelope: Mapping[str, Any], manifest: Mapping[str, Any], key: "Ed25
         SignatureInvalid: the envelope is of another manifest.
     """
     payload, _ = _opened(envelope)
-    _require_statement_of(payload, manifest, "the signatures are of another manifest")
+    _require_statement(payload, manifest, "the signatures are of another manifest")
     return merged([envelope, _envelope(payload, key)])
 
 
@@ -208,7 +208,7 @@ def verify_envelope(
                 key.verify(signature, message)
             except InvalidSignature:
                 continue
-            _require_statement_of(payload, manifest, "the signature is valid, but for another manifest")
+            _require_statement(payload, manifest, "the signature is valid, but for another manifest")
             return name
     signers = ", ".join(name for name, _ in signatures) or "nobody"
     raise SignatureInvalid(f"signed by {signers}, by none of the {len(public_keys)} trusted keys")
@@ -224,7 +224,7 @@ def _statement(manifest: Mapping[str, Any], anchor: AuditAnchor | None = None) -
     }
 
 
-def _require_statement_of(payload: bytes, manifest: Mapping[str, Any], refusal: str) -> None:
+def _require_statement(payload: bytes, manifest: Mapping[str, Any], refusal: str) -> None:
     """Raises unless a payload is the statement of a manifest, with or without the head of an audit log.
 
     Raises:
@@ -239,10 +239,10 @@ def _anchor_in(payload: bytes) -> AuditAnchor | None:
         subjects = parse_json(payload)["subject"]
     except (ValueError, KeyError, TypeError):
         return None
-    return AuditAnchor.of_subject(subjects[1]) if isinstance(subjects, list) and len(subjects) == 2 else None
+    return AuditAnchor.from_subject(subjects[1]) if isinstance(subjects, list) and len(subjects) == 2 else None
 
 
-def anchor_of(
+def read_anchor(
     envelope: Mapping[str, Any], public_keys: Sequence["Ed25519PublicKey"] = ()
 ) -> tuple[AuditAnchor, str] | None:
     """The head of the audit log that an envelope proves, and the name of the key that signed it.
@@ -327,11 +327,11 @@ def parse_envelope(content: bytes) -> dict[str, Any]:
     return value
 
 
-def require_envelope_of(content: bytes, manifest: Mapping[str, Any]) -> None:
+def require_envelope(content: bytes, manifest: Mapping[str, Any]) -> None:
     """Raises unless an envelope's file holds signatures of this very manifest by any key.
 
     Raises:
         SignatureInvalid: the content is not a DSSE envelope, or one of another manifest.
     """
     payload, _ = _opened(parse_envelope(content))
-    _require_statement_of(payload, manifest, "the signature is of another manifest")
+    _require_statement(payload, manifest, "the signature is of another manifest")

@@ -17,7 +17,7 @@ from model_store.errors import (
     UnreadableModel,
 )
 from model_store.registry.evidence import verify_evidence
-from model_store.registry.layout import context_of, version_prefix
+from model_store.registry.layout import encryption_context, version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.storage.base import Storage
 
@@ -77,7 +77,7 @@ def require_file(storage: Storage, model_id: str, name: str, expected: str, payl
 def require_bound(storage: Storage, metadata: ModelMetadata) -> None:
     """Raises ContextMismatch unless the artifact was registered with the manifest's contract."""
     with open_artifact(storage.path(f"{version_prefix(metadata.model_id)}/{ARTIFACT_FILE}")) as artifact:
-        if metadata.contract is not None and artifact.header.context != context_of(metadata):
+        if metadata.contract is not None and artifact.header.context != encryption_context(metadata):
             raise ContextMismatch(
                 f"{metadata.model_id}: the manifest's contract is not the one that the artifact was registered with"
             )

@@ -44,15 +44,15 @@ def _listed() -> Iterator[Listed]:
 
 
 @cache
-def _of_form(form: str) -> frozenset[Global]:
+def _form_globals(form: str) -> frozenset[Global]:
     return frozenset((each.module, each.attribute) for each in listed().values() if each.form == form)
 
 
 def stand_in_classes() -> frozenset[Global]:
     """Classes that only training needs: a file gets an inert class of the same name."""
-    return _of_form("inert")
+    return _form_globals("inert")
 
 
 def stand_in_functions() -> frozenset[Global]:
     """Functions that a model holds as data: a file gets their names and cannot call them."""
-    return _of_form("function")
+    return _form_globals("function")

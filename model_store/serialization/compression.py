@@ -181,10 +181,10 @@ class _DecompressingReader(io.RawIOBase):
                 view[: len(data)] = data
                 return len(data)
             if not self._at_end:
-                self._compressed += self._more()
+                self._compressed += self._compress_more()
         return 0
 
-    def _more(self) -> bytes:
+    def _compress_more(self) -> bytes:
         more = self._source.read(_BLOCK_BYTES)
         if not more:
             raise Truncated("the compressed payload ends early")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from warnings import WarningMessage
 
-from model_store.serialization.object_graph import objects_of
+from model_store.serialization.object_graph import walk_objects
 
 
 def found_versions(model: Any, warnings: list[WarningMessage], from_file: Mapping[str, str]) -> dict[str, str]:
@@ -16,7 +16,7 @@ def found_versions(model: Any, warnings: list[WarningMessage], from_file: Mappin
         from_file: what parts of the file tell of the libraries that wrote them, as `load_model` gives it.
     """
     found: dict[str, str] = {}
-    for item in objects_of(model):
+    for item in walk_objects(model):
         package = (type(item).__module__ or "").partition(".")[0]
         if package == "sklearn":
             found["scikit-learn"] = _sklearn_version(warnings)

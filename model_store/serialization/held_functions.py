@@ -12,9 +12,9 @@ from typing import Any
 
 from model_store.errors import UntrustedType
 from model_store.serialization import allow_list
-from model_store.serialization.object_graph import objects_of
+from model_store.serialization.object_graph import walk_objects
 from model_store.serialization.stand_ins import NamedFunction, StandIn, StandInClass, real_function
-from model_store.serialization.structure.values import Made, Named, full_name_of
+from model_store.serialization.structure.values import Made, Named, qualified_name
 
 PURE_FUNCTIONS = [
     "abs",
@@ -121,12 +121,12 @@ def settle(model: Any, trusted: Collection[str] = (), granted: Collection[Any] =
     # What no file has brought in cannot be in the model: then scikit-learn need not be there.
     function_transformers = _loaded("sklearn.preprocessing", "FunctionTransformer")
     vectorizers = _loaded("sklearn.feature_extraction.text", "CountVectorizer", "HashingVectorizer")
-    for item in objects_of(model):
+    for item in walk_objects(model):
         _put_back(item)
         if isinstance(item, function_transformers):
             _require_known_calls(vars(item), granted)
         if isinstance(item, vectorizers):
-            _require_no_files(_name_of(item), vars(item), trusted)
+            _require_no_files(_qualified_name(item), vars(item), trusted)
     return model
 
 
@@ -137,7 +137,7 @@ def require_known_calls(model: Any, trusted: Collection[str] = ()) -> None:
         model: what an inspection holds in its place.
         trusted: full names that the caller trusts.
     """
-    for item in objects_of(model):
+    for item in walk_objects(model):
         if type(item) is not Made:
             continue
         kind, state = item.name.rpartition(".")[2], item.about.get("state", {})
@@ -181,7 +181,7 @@ def _put_back(item: Any) -> None:
 
 def _partial(inert: StandIn) -> Any:
     """A pure function with some of its arguments, where they are harmless; else the stand-in itself."""
-    function, given, named = _parts_of(inert)
+    function, given, named = _split_partial(inert)
     if type(function) is not NamedFunction or not _is_pure_name(function.full_name):
         return inert
     if _unknown_arguments(named) or (given and function.full_name in _SIZED_BY_ARGUMENT):
@@ -189,7 +189,7 @@ def _partial(inert: StandIn) -> Any:
     return partial(real_function(function.full_name), *given, **named)
 
 
-def _parts_of(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _split_partial(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """A function, and the arguments that it is given beforehand."""
     if type(function) is partial:
         return function.func, function.args, function.keywords
@@ -202,9 +202,13 @@ def _parts_of(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
 
 def _require_known(function: Any, arguments: Any, trusted: Collection[str] = ()) -> None:
     """Raises UntrustedType unless a transformer calls a pure function harmlessly."""
-    function, given, named = _parts_of(function)
+    function, given, named = _split_partial(function)
     by_name = type(function) in (NamedFunction, Named)
-    name = str(getattr(function, "full_name", None) or getattr(function, "name", "")) if by_name else _name_of(function)
+    name = (
+        str(getattr(function, "full_name", None) or getattr(function, "name", ""))
+        if by_name
+        else _qualified_name(function)
+    )
     if name in trusted:
         return
     if not (_is_pure_name(name) if by_name else _is_pure(function)):
@@ -218,11 +222,11 @@ def _unknown_arguments(named: Mapping[str, Any]) -> list[str]:
     """Names of harmful arguments, sorted."""
     kinds = named.get("dtype")
     listed = list(kinds) if isinstance(kinds, list | tuple) else [kinds]
-    harmless = _NAMED_ARGUMENTS | ({"dtype"} if listed and set(map(full_name_of, listed)) <= _NUMBER_TYPES else set())
+    harmless = _NAMED_ARGUMENTS | ({"dtype"} if listed and set(map(qualified_name, listed)) <= _NUMBER_TYPES else set())
     return sorted(str(name) for name in named if name not in harmless)
 
 
-def _name_of(value: Any) -> str:
+def _qualified_name(value: Any) -> str:
     named = value if hasattr(value, "__name__") else type(value)
     name = getattr(named, "__qualname__", named.__name__)
     return f"{getattr(named, '__module__', None) or type(named).__module__}.{name}"
@@ -243,10 +247,10 @@ def _is_pure_name(full_name: str) -> bool:
 @cache
 def _pure_functions() -> list[Any]:
     names = (f"{module}.{name}" for module, name in allow_list.stand_in_functions())
-    return [function for name in names if _is_pure_name(name) and (function := _function_if_there(name)) is not None]
+    return [function for name in names if _is_pure_name(name) and (function := _find_function(name)) is not None]
 
 
-def _function_if_there(full_name: str) -> Any:
+def _find_function(full_name: str) -> Any:
     try:
         return real_function(full_name)
     except (ImportError, AttributeError):

@@ -18,15 +18,15 @@ _EXAMPLE_DIRECTORY = "models"
 """Of this program's checkout: where its own example is trained."""
 
 
-def model_type_of(model: Any) -> str:
+def detect_model_type(model: Any) -> str:
     """The type that a model's id names, told from its class: `XGBoost`, `LightGBM`, or the class's own name."""
     package, name = type(model).__module__.split(".")[0], type(model).__name__
     if package == "sklearn" and hasattr(model, "steps"):
-        return model_type_of(model.steps[-1][1])
+        return detect_model_type(model.steps[-1][1])
     return {"xgboost": "XGBoost", "lightgbm": "LightGBM"}.get(package, name.strip("_").replace("_", "-"))
 
 
-def feature_schema_of(model: Any) -> list[dict[str, Any]]:
+def read_feature_schema(model: Any) -> list[dict[str, Any]]:
     """The features that a model names, or numbers; empty when it does neither."""
     names = getattr(model, "feature_names_in_", None)
     if names is None and isinstance(count := getattr(model, "n_features_in_", None), int):
@@ -34,7 +34,7 @@ def feature_schema_of(model: Any) -> list[dict[str, Any]]:
     return [{"name": str(name), "type": "number"} for name in names] if names is not None else []
 
 
-def lineage_of(
+def build_lineage(
     parameters: Mapping[str, Any], training_data: Mapping[str, Any] | None, source: Path | None = None
 ) -> dict[str, Any]:
     """Lineage of a model: commit, parameters and training data, as `describe_source` describes it."""
@@ -45,7 +45,7 @@ def lineage_of(
     }
 
 
-def parameters_of(model: Any) -> dict[str, Any]:
+def read_parameters(model: Any) -> dict[str, Any]:
     """The parameters that an estimator was made with, those that are plain values; empty for other objects."""
     ask = getattr(model, "get_params", None)
     if not callable(ask):

@@ -91,7 +91,7 @@ def read_model(
     Raises:
         As `read_model_file`.
     """
-    serializer, suffix = serializer_of(path)
+    serializer, suffix = detect_serializer(path)
     versions: dict[str, str] = {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -131,7 +131,7 @@ def describe_model_file(path: Path) -> dict[str, Any]:
     """
     source = describe_source(path)
     return {
-        "format": str(serializer_of(path)[0]),
+        "format": str(detect_serializer(path)[0]),
         "compression": None,
         "encrypted": False,
         "context": {},
@@ -155,11 +155,11 @@ def inspect_model_file(path: Path) -> dict[str, Any]:
 
 def inspect_model(file: BinaryIO, path: Path) -> dict[str, Any]:
     """Inspects an open model file, as `inspect_model_file`."""
-    serializer, _ = serializer_of(path)
+    serializer, _ = detect_serializer(path)
     return inspect_content(decompressed(file, DEFAULT_MAX_BYTES), serializer)
 
 
-def serializer_of(path: Path) -> tuple[SerializationFormat, str]:
+def detect_serializer(path: Path) -> tuple[SerializationFormat, str]:
     """How the file is written, and the suffix that tells so."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     while suffixes and suffixes[-1] in _OUTER_SUFFIXES:

@@ -122,11 +122,11 @@ def _converted(model: Any, features: int) -> bytes:
 def _converted_exactly(model: Any) -> bytes | None:
     """Trees written by this project, which branch as the library does; None for other models."""
     from model_store.serialization.tree_onnx import classifier_as_onnx
-    from model_store.serialization.trees import trees_of
+    from model_store.serialization.trees import read_trees
 
     classes = len(getattr(model, "classes_", ()))
     try:
-        trees = trees_of(model, classes - 1)
+        trees = read_trees(model, classes - 1)
     except InvalidInput:
         if type(model).__module__.split(".")[0] in ("xgboost", "lightgbm"):
             raise

@@ -8,7 +8,7 @@ from typing import Any
 _NEVER_ENTERED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes, bytearray, int, float, complex)
 
 
-def objects_of(model: Any) -> Iterator[Any]:
+def walk_objects(model: Any) -> Iterator[Any]:
     """Every object that the model consists of, each once."""
     seen: dict[int, Any] = {}
     pending = [model]

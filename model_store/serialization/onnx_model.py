@@ -147,7 +147,7 @@ class OnnxModel:
                     [["" if value is None else str(value) for value in row] for row in part], dtype=object
                 )
             elif kind.startswith("int") or kind == "bool":
-                values = np.array([[_whole(value, kind, each.name) for value in row] for row in part], dtype=kind)
+                values = np.array([[_integer(value, kind, each.name) for value in row] for row in part], dtype=kind)
             else:
                 with np.errstate(over="ignore", invalid="ignore"):
                     values = np.ascontiguousarray(part.astype(np.float64).astype(kind))
@@ -159,7 +159,7 @@ class OnnxModel:
         shape = self.predict_proba(self._sample()).shape[1]
         if labels is not None and len(labels) == shape:
             return labels
-        found = self._session.run(self._outputs, self._feed(self._whole(self._sample())))[0]
+        found = self._session.run(self._outputs, self._feed(self._fill_batch(self._sample())))[0]
         if isinstance(found, list):
             return list(found[0])
         return list(range(shape))
@@ -171,13 +171,13 @@ class OnnxModel:
         row[:, list(self.text_features)] = ""
         return row
 
-    def _whole(self, rows: "Array") -> "Array":
+    def _fill_batch(self, rows: "Array") -> "Array":
         import numpy as np
 
         return rows if self._batch is None else np.repeat(rows, self._batch, axis=0)[: self._batch]
 
 
-def _whole(value: Any, kind: str, name: str) -> int:
+def _integer(value: Any, kind: str, name: str) -> int:
     """A whole number of an input's type.
 
     Raises:

@@ -94,7 +94,7 @@ class Trees:
         return found
 
 
-def trees_of(model: Any, positive_index: int) -> Trees:
+def read_trees(model: Any, positive_index: int) -> Trees:
     """The trees of a fitted classifier that answers from trees of numeric splits alone.
 
     Args:
@@ -114,15 +114,15 @@ def trees_of(model: Any, positive_index: int) -> Trees:
 # --- XGBoost -----------------------------------------------------------------------------------------------------
 
 
-def _of_xgboost(model: Any, _positive_index: int) -> Trees:
+def _read_xgboost(model: Any, _positive_index: int) -> Trees:
     booster = model.get_booster()
     best = getattr(model, "best_iteration", None) if booster.attr("best_iteration") else None
     document = json.loads(bytes(booster.save_raw("json")))
     missing = float(model.missing) if model.missing is not None else float("nan")
-    return of_xgboost_document(document, missing, None if best is None else int(best) + 1)
+    return parse_xgboost_document(document, missing, None if best is None else int(best) + 1)
 
 
-def of_xgboost_document(document: dict[str, Any], missing: float, rounds: int | None) -> Trees:
+def parse_xgboost_document(document: dict[str, Any], missing: float, rounds: int | None) -> Trees:
     """The trees of a booster's JSON.
 
     Args:
@@ -179,7 +179,7 @@ def _xgboost_margin(probability: float) -> float:
 # --- LightGBM ----------------------------------------------------------------------------------------------------
 
 
-def _of_lightgbm(model: Any, _positive_index: int) -> Trees:
+def _read_lightgbm(model: Any, _positive_index: int) -> Trees:
     booster = getattr(model, "booster_", None) or model.booster
     best = getattr(model, "best_iteration_", None) or getattr(booster, "best_iteration", 0)
     document = booster.dump_model(num_iteration=best if best and best > 0 else -1)
@@ -259,7 +259,7 @@ def _lightgbm_tree(structure: dict[str, Any], kinds: dict[int, str]) -> tuple[An
 # --- scikit-learn ------------------------------------------------------------------------------------------------
 
 
-def _of_forest(model: Any, positive_index: int) -> Trees:
+def _read_forest(model: Any, positive_index: int) -> Trees:
     if getattr(model, "n_outputs_", 1) != 1:
         raise InvalidInput("a forest of several outputs answers from its own library")
     members = getattr(model, "estimators_", None) or [model]
@@ -278,7 +278,7 @@ def _sklearn_tree(tree: Any, value: Any) -> tuple[Any, ...]:
     return np.where(leaf, 0, tree.feature), tree.threshold, tree.children_left, tree.children_right, gaps, value
 
 
-def _of_gradient_boosting(model: Any, _positive_index: int) -> Trees:
+def _read_gradient_boosting(model: Any, _positive_index: int) -> Trees:
     if type(model._loss).__name__ not in ("HalfBinomialLoss", "HalfMultinomialLoss"):
         raise InvalidInput(f"the loss {model.loss} answers from its own library")
     stages = model.estimators_
@@ -296,7 +296,7 @@ def _of_gradient_boosting(model: Any, _positive_index: int) -> Trees:
     )  # fmt: skip
 
 
-def _of_histogram_boosting(model: Any, _positive_index: int) -> Trees:
+def _read_histogram_boosting(model: Any, _positive_index: int) -> Trees:
     if model.is_categorical_ is not None and bool(np.any(model.is_categorical_)):
         raise InvalidInput("splits by category are left to scikit-learn")
     builder, targets = _Builder(), []
@@ -364,15 +364,15 @@ class _Builder:
 
 
 _FORESTS: dict[str, Callable[[Any, int], Trees]] = dict.fromkeys(
-    ("DecisionTreeClassifier", "ExtraTreeClassifier", "RandomForestClassifier", "ExtraTreesClassifier"), _of_forest
+    ("DecisionTreeClassifier", "ExtraTreeClassifier", "RandomForestClassifier", "ExtraTreesClassifier"), _read_forest
 )
 _READERS: dict[str, dict[str, Callable[[Any, int], Trees]]] = {
-    "xgboost.": dict.fromkeys(("XGBClassifier", "XGBRFClassifier"), _of_xgboost),
-    "lightgbm.": {"LGBMClassifier": _of_lightgbm},
-    "model_store.native_models": {"LightGBMModel": _of_lightgbm},
+    "xgboost.": dict.fromkeys(("XGBClassifier", "XGBRFClassifier"), _read_xgboost),
+    "lightgbm.": {"LGBMClassifier": _read_lightgbm},
+    "model_store.native_models": {"LightGBMModel": _read_lightgbm},
     "sklearn.": {
         **_FORESTS,
-        "GradientBoostingClassifier": _of_gradient_boosting,
-        "HistGradientBoostingClassifier": _of_histogram_boosting,
+        "GradientBoostingClassifier": _read_gradient_boosting,
+        "HistGradientBoostingClassifier": _read_histogram_boosting,
     },
 }

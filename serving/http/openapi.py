@@ -100,13 +100,13 @@ def _refusals(*statuses: str) -> dict[str, Any]:
 
 
 def _schemas(state: ServiceState) -> dict[str, Any]:
-    found = schemas_of(*_ANSWERS, *_requests(state.settings.max_batch))
+    found = list_schemas(*_ANSWERS, *_requests(state.settings.max_batch))
     found["Transaction"] |= _transaction(state)
     forms = [{"$ref": f"#/components/schemas/{name}"} for name in ("OneTransaction", "SeveralTransactions")]
     return {**found, "PredictionRequest": {"oneOf": forms}, "Document": {"type": "object"}}
 
 
-def schemas_of(*types: Any) -> dict[str, Any]:
+def list_schemas(*types: Any) -> dict[str, Any]:
     """The JSON Schema of each type and of the types in it, by name."""
     _, found = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, RUNTIME_FILE
 from model_store import Keyring, ModelMetadata, ModelStatus, SecureModelPersistence
 from model_store.errors import ChecksumMismatch, ContextMismatch, FileMissing, InvalidInput, UnreadableModel
-from model_store.registry.layout import context_of
+from model_store.registry.layout import encryption_context
 from model_store.registry.schema import require_manifest
 from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.native_models import import_xgboost_alone
@@ -139,7 +139,7 @@ def _load(settings: ServingSettings) -> _Loaded:
         model, _ = persistence.load_model_secure(
             directory / ARTIFACT_FILE,
             expected_digest=settings.model_sha256,
-            expected_context=context_of(metadata),
+            expected_context=encryption_context(metadata),
             encrypted=metadata.encrypted,
             trusted=settings.trusted_types,
         )
@@ -182,7 +182,7 @@ def _persistence(settings: ServingSettings) -> SecureModelPersistence:
 
 def _contract(loaded: _Loaded) -> "Contract":
     """The version's contract; of one that was registered without, what the model itself tells."""
-    from model_store.contract.contract import Contract, contract_of
+    from model_store.contract.contract import Contract, build_contract
     from model_store.contract.features import Feature
 
     metadata = loaded.metadata
@@ -194,7 +194,7 @@ def _contract(loaded: _Loaded) -> "Contract":
         features = tuple(Feature(name=name) for name in metadata.feature_names)
         return Contract("binary", "predict_proba", (0, 1), -1, 0.5, "default", False, features)
     try:
-        return contract_of(loaded.model, described=metadata.feature_schema)
+        return build_contract(loaded.model, described=metadata.feature_schema)
     except InvalidInput as error:
         raise ModelUnusable(f"{metadata.model_id}: {error}; register its file again") from None
 

@@ -165,11 +165,11 @@ class Runtime:
                 continue
             start = 0
             for rows, future in batch:
-                _settle(future, found[start : start + len(rows)])
+                _set_scores(future, found[start : start + len(rows)])
                 start += len(rows)
 
 
-def _settle(future: "asyncio.Future[list[float]]", scores: list[float | RowRefused]) -> None:
+def _set_scores(future: "asyncio.Future[list[float]]", scores: list[float | RowRefused]) -> None:
     if future.done():
         return
     for number, score in enumerate(scores):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from model_store.contract.features import ANY, Feature
-from model_store.contract.own import gap_of
+from model_store.contract.own import gap_value
 
 _SHOWN_CHARACTERS = 80
 _Decode = Callable[[bytes], Any]
@@ -116,7 +116,7 @@ def _decoder(features: Sequence[Feature], *, nulls: bool) -> _Decode | None:
         (
             field_name,
             _json_type(each) | None if nulls else _json_type(each),
-            None if _is_checked(each) else gap_of(each),
+            None if _is_checked(each) else gap_value(each),
         )
         if each.gaps
         else (field_name, _json_type(each), msgspec.NODEFAULT)
@@ -165,7 +165,7 @@ def _is_checked(feature: Feature) -> bool:
 
 def _finisher(features: Sequence[Feature]) -> _Finish | None:
     """Puts gaps as the model takes them; returns None for a row that `parse_rows` has to refuse."""
-    gaps = tuple(gap_of(each) for each in features)
+    gaps = tuple(gap_value(each) for each in features)
     fills = any(gap is not None and each.gaps for gap, each in zip(gaps, features, strict=True))
     checks = [(number, _allowed(each)) for number, each in enumerate(features) if _allowed(each) is not None]
     times = [number for number, each in enumerate(features) if each.kind == "time"]
@@ -273,7 +273,7 @@ def _row(transaction: Any, path: str, features: Sequence[Feature]) -> tuple[Any,
                         _expected(feature)[0], f"{where} is null; the model takes no gaps there", where
                     )
                 raise InvalidRequest("missing_feature", f"{path} has no feature {feature.name!r}", where)
-            row.append(gap_of(feature))
+            row.append(gap_value(feature))
         else:
             row.append(_value(feature, value, where))
     names = {feature.name for feature in features}

@@ -13,7 +13,7 @@ import msgspec
 
 from conventions import metric_names as names
 from conventions.alert_rules import error_rate
-from conventions.latency import least_of, percentile_step, steps_of
+from conventions.latency import latency_steps, percentile_step, step_lower_bound
 from serving.observability.drift import DriftWatch, ScoreWatch
 from serving.observability.logs import service_log
 from serving.observability.resources import disk_bytes, utilization
@@ -72,7 +72,7 @@ class _Counts:
     def percentile(self, share: float) -> float | None:
         """Milliseconds that so large a share of the requests took at most."""
         step = percentile_step(self.latencies, share)
-        return None if step is None else value_of(step)
+        return None if step is None else step_midpoint(step)
 
 
 class Status(msgspec.Struct):
@@ -165,7 +165,7 @@ class ServiceMetrics:
                     total.errors += sum(
                         failed or status >= _SERVER_ERROR for failed, status in zip(undecided, statuses, strict=True)
                     )
-                total.latencies.update(steps_of(milliseconds))
+                total.latencies.update(latency_steps(milliseconds))
                 total.decisions += sum(map(len, scores))
                 total.frauds += sum(frauds)
                 self._latency_sum_ms += sum(milliseconds)
@@ -222,7 +222,7 @@ class ServiceMetrics:
                 names.STARTS: 1,
             }
             gauges = {**self.gauges(total), names.HEARTBEAT: 1.0}
-            latencies = {value_of(step): count for step, count in sorted(total.latencies.items())}
+            latencies = {step_midpoint(step): count for step, count in sorted(total.latencies.items())}
             labels = {"environment": self._settings.environment, "deployment": self._settings.deployment_name}
             return Snapshot(labels, counters, gauges, latencies, self._latency_sum_ms)
 
@@ -250,7 +250,7 @@ class ServiceMetrics:
             {"MetricName": names.DISK_WRITTEN, "Value": written, "Unit": "Bytes"},
             *({"MetricName": name, "Value": value, "Unit": "None"} for name, value in gauges.items()),
         ]
-        latencies = [(value_of(step), count) for step, count in sorted(minute.latencies.items())]
+        latencies = [(step_midpoint(step), count) for step, count in sorted(minute.latencies.items())]
         # Values with their counts: so percentiles stay what they are, over any number of replicas.
         data += [
             {
@@ -315,6 +315,6 @@ def push(metrics: ServiceMetrics, namespace: str) -> None:
         service_log.warning("metrics were not delivered", extra={"fields": {"error": str(error)[:300]}})
 
 
-def value_of(step: int) -> float:
+def step_midpoint(step: int) -> float:
     """The middle of a latency step, in milliseconds; few values, whose percentiles are right to a hundredth."""
-    return float(f"{least_of(step + 0.5):.4g}")
+    return float(f"{step_lower_bound(step + 0.5):.4g}")

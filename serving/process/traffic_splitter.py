@@ -28,7 +28,7 @@ import msgspec
 from yarl import URL
 
 from conventions import variables
-from conventions.latency import step_of
+from conventions.latency import latency_step
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from serving.observability.logs import configure_logs, service_log
 from serving.process.server import report, serve
@@ -119,7 +119,7 @@ class Variant:
         """Counts one request; one that the model did not decide is an error of the model."""
         self.requests += 1
         self.errors += undecided or status >= _SERVER_ERROR
-        self.latencies[step_of(milliseconds)] += 1
+        self.latencies[latency_step(milliseconds)] += 1
         if answer is not None:
             self.decisions += len(answer.predictions)
             self.frauds += sum(each.is_fraud for each in answer.predictions)
@@ -215,7 +215,7 @@ class TrafficSplitter:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: _Request) -> _Response:
-        variant = self._variant_of(request)
+        variant = self._choose_variant(request)
         predicting = request.path == "/predict" and request.method == "POST"
         response, answer = await self._ask(variant, request, predicting)
         if response is None and variant is self.candidate:
@@ -224,7 +224,7 @@ class TrafficSplitter:
             self._copy(request, answer)
         return response or _unavailable()
 
-    def _variant_of(self, request: _Request) -> Variant:
+    def _choose_variant(self, request: _Request) -> Variant:
         if self.candidate is None:
             return self.stable
         named = next((value for name, value in request.headers if name == "x-model-id"), None)

@@ -28,7 +28,7 @@ def failed_gates(
     deployed: "ModelMetadata | None",
     gates: GatesConfig,
     installed: Mapping[str, str],
-    unsigned: str = "",
+    signature_problem: str = "",
 ) -> list[Gate]:
     """The gates that a candidate does not pass; none when it may be deployed.
 
@@ -37,10 +37,10 @@ def failed_gates(
         deployed: what is now; None when nothing is.
         gates: of the deployment's config.
         installed: versions of the libraries that will load it, by name.
-        unsigned: why no trusted key has signed it, where the stack requires one to; empty when all is well.
+        signature_problem: why no trusted key has signed it, where the stack requires one to; empty when all is well.
     """
     found = [*_floors(candidate, gates), *_versions(candidate, installed)]
-    found += [Gate("signature", unsigned)] if unsigned else []
+    found += [Gate("signature", signature_problem)] if signature_problem else []
     if deployed is not None and deployed.model_id != candidate.model_id:
         found += [*_losses(candidate, deployed, gates), *_schema(candidate, deployed, gates)]
     return found
@@ -51,14 +51,14 @@ def require_gates(
     deployed: "ModelMetadata | None",
     gates: GatesConfig,
     installed: Mapping[str, str],
-    unsigned: str = "",
+    signature_problem: str = "",
 ) -> None:
     """Raises unless a candidate passes every gate; the arguments are those of `failed_gates`.
 
     Raises:
         GatesFailed: names each gate that it does not pass.
     """
-    if failed := failed_gates(candidate, deployed, gates, installed, unsigned):
+    if failed := failed_gates(candidate, deployed, gates, installed, signature_problem):
         lines = "\n".join(f"  {gate.name}: {gate.detail}" for gate in failed)
         # The program verifies the signature once more: no --force helps there.
         advice = (

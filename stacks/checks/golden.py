@@ -32,7 +32,7 @@ class Asked:
     """The model's own score; None where the model or its contract refuses the row."""
 
 
-def some_of(contract: "Contract", golden: "GoldenRows") -> list[Asked]:
+def choose_rows(contract: "Contract", golden: "GoldenRows") -> list[Asked]:
     """Golden rows from all over: most of them answered, a few refused, together no longer than a request may be."""
     from model_store.contract.proving import refused_by_contract
 
@@ -64,7 +64,7 @@ def ask_golden_rows(url: str, api_key_file: Path, rows: Sequence[Asked]) -> Chec
     Args:
         url: of the endpoint.
         api_key_file: file with an API key that has the scope `predict`.
-        rows: as `some_of` chooses them.
+        rows: as `choose_rows` chooses them.
     """
     try:
         headers = {"X-API-Key": read_text(api_key_file).strip()}

@@ -73,12 +73,12 @@ def _chosen(deployments: ModelDeployment, checkout: Path, environment: Deploymen
 def _examples(checkout: Path, log: Log) -> list[_Example]:
     directory = checkout / "models"
     files = [directory / name for name in EXAMPLE_MODELS]
-    if not all(file.exists() and _description_of(file).exists() for file in files):
+    if not all(file.exists() and _find_description(file).exists() for file in files):
         _train(checkout, directory, log)
-    return [_Example(file, json.loads(_description_of(file).read_text(encoding="utf-8"))) for file in files]
+    return [_Example(file, json.loads(_find_description(file).read_text(encoding="utf-8"))) for file in files]
 
 
-def _description_of(file: Path) -> Path:
+def _find_description(file: Path) -> Path:
     return file.with_name(f"{file.name}.metrics.json")
 
 

@@ -34,7 +34,7 @@ class StackLock:
     @property
     def is_stale(self) -> bool:
         """Whether the process that took the lock ran on this machine and has ended."""
-        return self.host == socket.gethostname() and not _held_by_a_live_process(self.pid, self.since)
+        return self.host == socket.gethostname() and not _holder_is_alive(self.pid, self.since)
 
     def __str__(self) -> str:
         return f"process {self.pid} of {self.user}@{self.host} since {self.since}"
@@ -139,7 +139,7 @@ def _read(path: Path) -> StackLock:
     return StackLock(path, int(content["pid"]), content["username"], content["hostname"], content["timestamp"])
 
 
-def _held_by_a_live_process(pid: int, since: str) -> bool:
+def _holder_is_alive(pid: int, since: str) -> bool:
     """Whether the process that took the lock still runs; a later process with its number does not count."""
     try:
         process = psutil.Process(pid)

@@ -59,7 +59,7 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, log
     except ConcurrentUpdateError:
         raise StackBusy(f"stack {environment.stack} is being changed by somebody else; wait, then try again") from None
     except CommandError as error:
-        raise DeploymentFailed(reason_of(diagnostics) or _last_words(str(error))) from None
+        raise DeploymentFailed(read_reason(diagnostics) or _last_words(str(error))) from None
     changes = {str(operation): count for operation, count in (result.summary.resource_changes or {}).items()}
     return UpResult(changes, {name: output.value for name, output in result.outputs.items()})
 
@@ -84,7 +84,7 @@ def run_destroy(stack: "Stack", log: Log) -> None:
             suppress_progress=True,
         )
     except CommandError as error:
-        raise DeploymentFailed(reason_of(diagnostics) or _last_words(str(error))) from None
+        raise DeploymentFailed(read_reason(diagnostics) or _last_words(str(error))) from None
 
 
 def forget_pending_creations(stack: "Stack") -> None:
@@ -102,7 +102,7 @@ def forget_pending_creations(stack: "Stack") -> None:
         stack.import_stack(Deployment(state.version, {**content, "pending_operations": others}))
 
 
-def reason_of(diagnostics: list[str]) -> str:
+def read_reason(diagnostics: list[str]) -> str:
     """The sentence for a person in the engine's error messages; empty when there is none."""
     for message in diagnostics:
         lines = [line.strip() for line in message.strip().splitlines() if line.strip() and not _NOISE.match(line)]

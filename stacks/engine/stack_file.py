@@ -178,10 +178,10 @@ def _write(before: StackFile, after: StackFile) -> None:
 
 
 def _values(document: CommentedMap) -> Mapping[str, Any]:
-    return MappingProxyType({key: _as_object(value) for key, value in (document.get("config") or {}).items()})
+    return MappingProxyType({key: _parse_object(value) for key, value in (document.get("config") or {}).items()})
 
 
-def _as_object(value: Any) -> Any:
+def _parse_object(value: Any) -> Any:
     """An object that `pulumi config set` wrote as JSON text is an object, as it is to the program."""
     if not isinstance(value, str) or not value.startswith("{"):
         return value

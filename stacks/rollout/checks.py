@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from conventions.alert_rules import error_rate
-from conventions.latency import least_of, percentile_step
+from conventions.latency import percentile_step, step_lower_bound
 from infra.rollout_config import RolloutChecks
 from stacks.rollout.sequential_test import Finding, SequentialTest
 
@@ -58,11 +58,11 @@ class VariantMetrics:
     def percentile(self, share: float) -> float | None:
         """Milliseconds that so large a share of the requests took at most; None without requests."""
         step = percentile_step(self.latencies, share)
-        return None if step is None else least_of(step + 1)
+        return None if step is None else step_lower_bound(step + 1)
 
     def slower_than(self, milliseconds: float) -> int:
         """Number of requests that took longer."""
-        return sum(count for step, count in self.latencies.items() if least_of(step) >= milliseconds)
+        return sum(count for step, count in self.latencies.items() if step_lower_bound(step) >= milliseconds)
 
     def to_dict(self) -> dict[str, Any]:
         """For people: rates in place of counts."""

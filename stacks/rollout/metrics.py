@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conventions import metric_names
-from conventions.latency import step_of
+from conventions.latency import latency_step
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from infra.cloud_config import CloudConfig
 from infra.rollout_config import RolloutConfig
@@ -64,8 +64,8 @@ class TrafficSplitterMetrics:
         ):
             return nothing
         return RolloutMetrics(
-            self._more(_variant(variants["stable"]), rollout.slot),
-            self._more(_variant(variants["candidate"]), rollout.other_slot),
+            self._add_drift_and_accuracy(_variant(variants["stable"]), rollout.slot),
+            self._add_drift_and_accuracy(_variant(variants["candidate"]), rollout.other_slot),
             seconds=float(content["seconds"]),
             weight=int(content["weight"]),
         )
@@ -81,7 +81,7 @@ class TrafficSplitterMetrics:
         found: dict[str, Any] = json.loads((self._run / self._name / TRAFFIC_SPLITTER_FILE).read_text(encoding="utf-8"))
         return found
 
-    def _more(self, variant: VariantMetrics, slot: str) -> VariantMetrics:
+    def _add_drift_and_accuracy(self, variant: VariantMetrics, slot: str) -> VariantMetrics:
         """The metrics with drift and accuracy, where the process tells."""
         try:
             status = json.loads((self._run / f"{self._name}-{slot}" / STATUS_FILE).read_text(encoding="utf-8"))
@@ -157,7 +157,7 @@ class CloudMetrics:
             values = self._points(model_id, metric_names.LATENCY, since, extended=shares[start : start + 10])
             for point in values:
                 for value in (point.get("ExtendedStatistics") or {}).values():
-                    step = step_of(value)
+                    step = latency_step(value)
                     found[step] = found.get(step, 0) + max(1, round(requests / len(shares) / len(values)))
         return found
 

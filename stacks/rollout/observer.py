@@ -11,7 +11,7 @@ from infra.rollout_config import RolloutConfig
 from stacks.engine.locks import lock_holder
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
-from stacks.requirements import unfit
+from stacks.requirements import missing_without_glass
 from stacks.rollout.checks import Limits, Verdict, judge
 from stacks.rollout.deployer import Deployer
 from stacks.rollout.metrics import CloudMetrics, RolloutMetrics, TrafficSplitterMetrics
@@ -41,7 +41,7 @@ class RolloutObserver:
         from model_store.errors import ModelStoreError
 
         try:
-            glass, missing = unfit(self._deployments.registry, file)
+            glass, missing = missing_without_glass(self._deployments.registry, file)
         except ModelStoreError as error:
             # Numbers and weights are of use without the registry.
             self._deployments.log(f"what {file.environment} requires was not asked: {error}")

@@ -226,7 +226,7 @@ class Rollouts:
             rollout = file.rollout()
             wait_for_capacity(file, config)
             if rollout.shadow:
-                self._settle(environment)
+                self._wait_for_decision(environment)
                 rollout = replace(rollout, shadow=False)
                 detail = f"{rollout.candidate} no longer in the shadow"
                 _change(self._deployments, file, config, rollout, detail, _ACTIONS[rollout.strategy])
@@ -235,7 +235,7 @@ class Rollouts:
             elif rollout.weight == 0:
                 self._step(file, config, rollout, rollout.steps[0])
             else:
-                self._settle(environment)
+                self._wait_for_decision(environment)
                 later = [step for step in rollout.steps if step > rollout.weight]
                 if not later:
                     return self._promote(file, config, "promoted")
@@ -245,7 +245,7 @@ class Rollouts:
         detail = f"candidate {rollout.candidate} at {weight} %"
         _change(self._deployments, file, config, replace(rollout, weight=weight), detail, _ACTIONS[rollout.strategy])
 
-    def _settle(self, environment: DeploymentEnvironment) -> None:
+    def _wait_for_decision(self, environment: DeploymentEnvironment) -> None:
         """Waits until the checks have decided about this step.
 
         Raises:

@@ -130,7 +130,7 @@ def answer(data: bytes) -> None:
         try:
             for wall in answered.walls:
                 opening._line(wall.get("detail"))
-            answers.prepared_of(answered)
+            answers.read_prepared(answered)
         finally:
             answered.close()
 
@@ -199,7 +199,7 @@ def _unpacked(data: bytes) -> dict[str, Any]:
 def mlmodel(data: bytes) -> None:
     """The `MLmodel` file of an MLflow model: its YAML, its fields, its flavour and its signature."""
     with watched(imports=False), suppress(ModelStoreError):
-        found = mlmodel_file.mlmodel_of(read_yaml(data, "MLmodel"))
+        found = mlmodel_file.parse_mlmodel(read_yaml(data, "MLmodel"))
         with suppress(ModelStoreError):
             mlmodel_file.model_file(found)
         features_of_signature(found.signature)

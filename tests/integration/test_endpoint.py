@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from model_store.registry.proofs import golden_rows_of
-from stacks.checks.golden import Asked, ask_golden_rows, some_of
+from model_store.registry.proofs import read_golden_rows
+from stacks.checks.golden import Asked, ask_golden_rows, choose_rows
 from stacks.registry_access import open_registry
 from tests.checkout import SOURCE
 
@@ -37,10 +37,10 @@ def key() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def golden() -> list[Asked]:
     """Some golden rows of the version that has to answer."""
-    found = golden_rows_of(open_registry(SOURCE), _variable("MODEL_ID"))
+    found = read_golden_rows(open_registry(SOURCE), _variable("MODEL_ID"))
     if found is None:
         pytest.fail(f"the version has no golden rows; python scripts/manage_models.py prove {_variable('MODEL_ID')}")
-    return some_of(*found)
+    return choose_rows(*found)
 
 
 @pytest.fixture(scope="module")

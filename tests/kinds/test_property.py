@@ -90,7 +90,7 @@ class Asked:
         trained = [value for value in column.tolist() if _is_gap(value)] if is_object else []
         return trained[0] if trained else feature.get("written")
 
-    def rows_of(self, cells: list[list[Any]]) -> Any:
+    def read_rows(self, cells: list[list[Any]]) -> Any:
         """Drawn rows as the estimator takes them, gaps as the contract says."""
         gaps = [self._gap(number, item) for number, item in enumerate(self.schema)]
         written = [[gap if value is None else value for gap, value in zip(gaps, row, strict=True)] for row in cells]
@@ -121,7 +121,7 @@ def _asked(label: str) -> Asked:
 def test_decisions_are_the_estimators_own(label: str, data: st.DataObject) -> None:
     asked = _asked(label)
     cells = data.draw(st.lists(asked.row(), min_size=1, max_size=6))
-    own = [_own(asked.trained, asked.rows_of([row])) for row in cells]
+    own = [_own(asked.trained, asked.read_rows([row])) for row in cells]
     # As one caller's batch: refused as a whole when one row is.
     bodies = [_body(asked, row) for row in cells]
     status, answer = asked.service.post({"transactions": bodies})
@@ -183,7 +183,7 @@ def _is_gap(value: Any) -> bool:
 
 def _body(asked: Asked, row: list[Any]) -> dict[str, Any]:
     """A row as a caller sends it, by itself: among others a column might hold it as something else. Gaps are null."""
-    (body,) = asked.service.bodies(asked.rows_of([row]))
+    (body,) = asked.service.bodies(asked.read_rows([row]))
     return {**body, **{name: None for name, value in zip(asked.service.names, row, strict=True) if value is None}}
 
 

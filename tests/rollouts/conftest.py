@@ -21,7 +21,7 @@ from tests.engine.load import Answers, constant_load
 
 sys.path.insert(0, str(SOURCE / "examples"))
 
-from simulated_transactions import features_of, simulate
+from simulated_transactions import compute_features, simulate
 
 _RATE = 250
 _ERRORS_IN_100 = 5
@@ -46,7 +46,7 @@ class Traffic:
 def traffic() -> Traffic:
     """Five in a hundred are of a day of the week that one of the models does not know."""
     transactions = simulate(8000, 5)
-    names, values = features_of(transactions)
+    names, values = compute_features(transactions)
     day = names.index("day_of_week")
     values[:, day] = np.arange(len(values)) % _RARE_DAY
     values[:: 100 // _ERRORS_IN_100, day] = _RARE_DAY

@@ -31,7 +31,7 @@ class Archive:
         with reading(self._path):
             self._file = open_regular(self._path)
         try:
-            self._names = _texts(self._asked({"list": True}).values.get("names"))
+            self._names = _require_texts(self._ask({"list": True}).values.get("names"))
         except BaseException:
             self._file.close()
             raise
@@ -41,7 +41,7 @@ class Archive:
         if self._file is not None:
             self._file.close()
 
-    def _asked(self, about: Mapping[str, Any]) -> Answer:
+    def _ask(self, about: Mapping[str, Any]) -> Answer:
         assert self._file is not None  # noqa: S101 - it is open
         return open_confined("archive", about, {"archive": self._file})
 
@@ -67,7 +67,7 @@ class Archive:
             FileMissing, UnreadableModel: there is none, or it cannot be read.
         """
         name = self._require(path)
-        answer = self._asked({"small": [name], "large": []})
+        answer = self._ask({"small": [name], "large": []})
         try:
             content = json.loads(answer.parts["small"].read())[name].encode("latin-1")
         except (KeyError, ValueError, AttributeError, TypeError, RecursionError):
@@ -85,7 +85,7 @@ class Archive:
             FileMissing, SizeLimit, UnreadableModel: there is none, or it cannot be read.
         """
         name = self._require(path)
-        answer = self._asked({"small": [], "large": [name]})
+        answer = self._ask({"small": [], "large": [name]})
         if (content := answer.parts.pop("large_0", None)) is None:
             answer.close()
             raise garbled()
@@ -102,7 +102,7 @@ class Archive:
         return name
 
 
-def _texts(names: Any) -> list[str]:
+def _require_texts(names: Any) -> list[str]:
     if not are_texts(names):
         raise garbled()
     return list(names)

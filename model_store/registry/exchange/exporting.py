@@ -29,7 +29,7 @@ from model_store.contract.features import default_names
 from model_store.errors import EncryptionExpected, StorageFailed, VersionConflict
 from model_store.registry.exchange.mlmodel import MLMODEL
 from model_store.registry.exchange.signature import signature_of_features, signature_of_width
-from model_store.registry.layout import context_of
+from model_store.registry.layout import encryption_context
 from model_store.registry.manifest import ModelMetadata
 from model_store.serialization.formats import SerializationFormat
 from model_store.storage.atomic_file import sync_directory
@@ -117,7 +117,7 @@ def export_mlflow(registry: "ModelRegistry", model_id: str, path: Path) -> dict[
         answer = open_confined("mlflow", about, {"model": payload})
     try:
         written = _written(answer, metadata)
-        files = {**_texts(written, metadata), written.file: written.content}
+        files = {**_describing_files(written, metadata), written.file: written.content}
         with _whole_directory(target) as staging:
             return {name: _write(staging / name, content) for name, content in sorted(files.items())}
     finally:
@@ -132,7 +132,7 @@ def _payload(registry: "ModelRegistry", metadata: ModelMetadata) -> Iterator[tup
             raise EncryptionExpected(
                 f"{metadata.model_id}: not encrypted, where this registry keeps encrypted artifacts"
             )
-        verified = artifact.verify(registry.keys, metadata.digest, context_of(metadata))
+        verified = artifact.verify(registry.keys, metadata.digest, encryption_context(metadata))
         shutil.copyfileobj(io.BufferedReader(verified.payload()), content, _BLOCK_BYTES)
         content.flush()
         content.seek(0)
@@ -173,7 +173,7 @@ def _written(answer: Answer, metadata: ModelMetadata) -> _Written:
     return _Written(flavour, loaded, serializer, model.content, versions)
 
 
-def _texts(written: _Written, metadata: ModelMetadata) -> dict[str, BinaryIO]:
+def _describing_files(written: _Written, metadata: ModelMetadata) -> dict[str, BinaryIO]:
     """The files beside the model's."""
     import yaml
 
@@ -228,7 +228,7 @@ def _mlmodel(written: _Written, metadata: ModelMetadata, python: str) -> dict[st
         "flavors": {"python_function": function, written.flavour: flavour},
         "model_uuid": uuid.uuid4().hex,
         "utc_time_created": datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds"),
-        "metadata": _told(metadata),
+        "metadata": _version_facts(metadata),
     }
     signature = _signature(metadata)
     return found if signature is None else {**found, "signature": signature}
@@ -247,7 +247,7 @@ def _signature(metadata: ModelMetadata) -> dict[str, Any] | None:
     return {"inputs": json.dumps(inputs), "outputs": None, "params": None}
 
 
-def _told(metadata: ModelMetadata) -> dict[str, Any]:
+def _version_facts(metadata: ModelMetadata) -> dict[str, Any]:
     """What the export says of the version: MLflow keeps it as the model's `metadata`."""
     contract = metadata.contract or {}
     told: dict[str, Any] = {

@@ -20,12 +20,12 @@ from model_store.registry.exchange.mlmodel import (
     MLMODEL,
     MLmodel,
     ModelFile,
-    mlmodel_of,
     model_file,
+    parse_mlmodel,
     require_plain,
     xgboost_suffix,
 )
-from model_store.registry.exchange.runs import META, Run, outputs_of, run_of
+from model_store.registry.exchange.runs import META, Run, list_outputs, read_run
 from model_store.registry.exchange.signature import features_of_signature
 from model_store.registry.manifest import is_model_name
 from model_store.registry.outside import register_open
@@ -125,7 +125,7 @@ def _opened(path: Path) -> Iterator[tuple[Folder | Archive, Path | None]]:
     """The files of one model, and its directory where it has one."""
     if not path.is_dir():
         with Archive(path) as archive:
-            yield archive.below(_one_of(archive.directories_with(MLMODEL), path, "unpack it, and ")), None
+            yield archive.below(_choose_directory(archive.directories_with(MLMODEL), path, "unpack it, and ")), None
         return
     directory = _model_directory(path.resolve(), path)
     folder = Folder(directory)
@@ -138,17 +138,17 @@ def _opened(path: Path) -> Iterator[tuple[Folder | Archive, Path | None]]:
 def _model_directory(path: Path, shown: Path) -> Path:
     if (path / MLMODEL).exists() or (path / MLMODEL).is_symlink():
         return path
-    logged = [each for each in outputs_of(path) if (each / MLMODEL).is_file()] if (path / META).is_file() else []
+    logged = [each for each in list_outputs(path) if (each / MLMODEL).is_file()] if (path / META).is_file() else []
     folder = Folder(path)
     try:
         below = [path / each for each in folder.directories_with(MLMODEL)]
     finally:
         folder.close()
     names = {str(each): each for each in (*logged, *below)}
-    return names[_one_of(list(names), shown)]
+    return names[_choose_directory(list(names), shown)]
 
 
-def _one_of(directories: list[str], shown: Path, first: str = "") -> str:
+def _choose_directory(directories: list[str], shown: Path, first: str = "") -> str:
     if not directories:
         raise InvalidInput(
             f"{shown}: no MLflow model: there is no file {MLMODEL} in it. Name the directory of a model, such as "
@@ -180,10 +180,10 @@ def _found(source: Folder | Archive, directory: Path | None) -> _Found:
     if source.has(_REGISTERED):
         contents[_REGISTERED] = source.read(_REGISTERED, _MOST_META_BYTES)
     documents = _read_documents(contents)
-    mlmodel = mlmodel_of(documents[MLMODEL])
+    mlmodel = parse_mlmodel(documents[MLMODEL])
     registered = documents.get(_REGISTERED)
     name = registered.get("model_name") if isinstance(registered, dict) else None
-    run = run_of(directory, mlmodel.run_id, _read_documents) if directory else Run()
+    run = read_run(directory, mlmodel.run_id, _read_documents) if directory else Run()
     return _Found(mlmodel, run, name if isinstance(name, str) else "")
 
 
@@ -195,7 +195,7 @@ def _completed(
     commit, user = tags.get("mlflow.source.git.commit", ""), tags.get("mlflow.user", "")
     return replace(
         request,
-        model_name=request.model_name or _name_of(found),
+        model_name=request.model_name or _choose_name(found),
         model_type=request.model_type or file.model_type,
         feature_schema=request.feature_schema or features,
         author=request.author or (user if user.isprintable() and len(user) <= _MOST_AUTHOR else "") or None,
@@ -203,13 +203,13 @@ def _completed(
         performance_metrics={**found.run.metrics, **request.performance_metrics},
         origin={
             "git_commit": commit if _COMMIT.fullmatch(commit) else None,
-            "mlflow": _facts_of(found, file),
+            "mlflow": _describe_origin(found, file),
             **request.origin,
         },
     )
 
 
-def _name_of(found: _Found) -> str:
+def _choose_name(found: _Found) -> str:
     logged = found.run.model_name if found.run.model_name != _USUAL_NAME else ""
     name = found.registered_name or logged or found.run.run_name
     if not name:
@@ -222,7 +222,7 @@ def _name_of(found: _Found) -> str:
     return name
 
 
-def _facts_of(found: _Found, file: ModelFile) -> dict[str, Any]:
+def _describe_origin(found: _Found, file: ModelFile) -> dict[str, Any]:
     """What the manifest keeps of MLflow: where the model comes from, by MLflow's own names."""
     mlmodel, run = found.mlmodel, found.run
     facts: dict[str, Any] = {

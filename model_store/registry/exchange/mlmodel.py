@@ -59,7 +59,7 @@ class ModelFile:
     facts: Mapping[str, Any]
 
 
-def mlmodel_of(document: Any) -> MLmodel:
+def parse_mlmodel(document: Any) -> MLmodel:
     """Reads the content of an `MLmodel` file.
 
     Raises:
@@ -68,13 +68,13 @@ def mlmodel_of(document: Any) -> MLmodel:
     try:
         found = msgspec.convert(document, MLmodel)
     except msgspec.MsgspecError as error:
-        raise UnreadableModel(f"{MLMODEL} cannot be read: {reason_of(error)}") from None
+        raise UnreadableModel(f"{MLMODEL} cannot be read: {read_reason(error)}") from None
     for name in ("metadata", "saved_input_example_info"):
         require_plain(getattr(found, name), f"{MLMODEL}: {name}")
     return found
 
 
-def reason_of(error: Exception) -> str:
+def read_reason(error: Exception) -> str:
     """A library's message with the place first: `flavors`: Expected `object`, got `str`."""
     reason, _, place = str(error).rpartition(" - at `$.")
     return f"`{place.rstrip('`')[:200]}`: {reason}" if reason else str(error)[:300]
@@ -120,7 +120,7 @@ def model_file(mlmodel: MLmodel) -> ModelFile:
     try:
         flavour = msgspec.convert(mlmodel.flavors[name], _Flavour)
     except msgspec.MsgspecError as error:
-        raise UnreadableModel(f"{MLMODEL}: the flavour {name} cannot be read: {reason_of(error)}") from None
+        raise UnreadableModel(f"{MLMODEL}: the flavour {name} cannot be read: {read_reason(error)}") from None
     path = flavour.pickled_model if name == "sklearn" else flavour.data
     if path is None:
         field = "pickled_model" if name == "sklearn" else "data"
@@ -128,14 +128,14 @@ def model_file(mlmodel: MLmodel) -> ModelFile:
     told = {key: value for key, value in mlmodel.flavors[name].items() if key.endswith(_FACTS)}
     return ModelFile(
         path="/".join(require_inside(path, MLMODEL)),
-        suffix=_suffix_of(name, flavour),
+        suffix=_file_suffix(name, flavour),
         flavour=name,
         model_type={"xgboost": "XGBoost", "lightgbm": "LightGBM"}.get(name),
         facts={key: value for key, value in told.items() if isinstance(value, str | int | float)},
     )
 
 
-def _suffix_of(name: str, flavour: _Flavour) -> str:
+def _file_suffix(name: str, flavour: _Flavour) -> str:
     """The suffix of a file in the flavour's format, whatever the file is called."""
     if name == "xgboost":
         return ".xgb"

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from model_store.errors import SizeLimit, UnreadableModel
 from model_store.registry.exchange.folder import Folder
-from model_store.registry.exchange.mlmodel import reason_of
+from model_store.registry.exchange.mlmodel import read_reason
 
 META = "meta.yaml"
 _ARTIFACTS = "artifacts"
@@ -70,7 +70,7 @@ class _Place:
     model: str = ""
 
 
-def run_of(directory: Path, run_id: str | None, read_documents: Documents) -> Run:
+def read_run(directory: Path, run_id: str | None, read_documents: Documents) -> Run:
     """The run that a model belongs to, as the directories above the model record it.
 
     Args:
@@ -84,7 +84,7 @@ def run_of(directory: Path, run_id: str | None, read_documents: Documents) -> Ru
     Raises:
         UnreadableModel, SizeLimit, InvalidInput: a file of the run is not what MLflow writes; names it.
     """
-    place = _place_of(directory)
+    place = _find_run(directory)
     if place is None:
         return Run()
     folder = Folder(place.experiment)
@@ -94,7 +94,7 @@ def run_of(directory: Path, run_id: str | None, read_documents: Documents) -> Ru
         folder.close()
 
 
-def _place_of(directory: Path) -> _Place | None:
+def _find_run(directory: Path) -> _Place | None:
     for above in [directory, *directory.parents][:_MOST_LEVELS]:
         recorded = above.parent
         if above.name != _ARTIFACTS or not (recorded / META).is_file():
@@ -121,8 +121,8 @@ def _read(folder: Folder, place: _Place, run_id: str | None, read_documents: Doc
     for below in (run if recorded.run_id else "", place.model):
         if below:
             metrics |= _metrics(folder, below)
-            parameters |= _texts(folder, f"{below}/params")
-            tags = {**_texts(folder, f"{below}/tags"), **tags}
+            parameters |= _read_texts(folder, f"{below}/params")
+            tags = {**_read_texts(folder, f"{below}/tags"), **tags}
     return Run(
         run_id=recorded.run_id or "",
         run_name=recorded.run_name or tags.get("mlflow.runName", "")[:_MOST_NAME],
@@ -141,10 +141,10 @@ def _meta(folder: Folder, below: str, read_documents: Documents) -> _RunMeta:
     try:
         return msgspec.convert(document, _RunMeta)
     except msgspec.MsgspecError as error:
-        raise UnreadableModel(f"{folder.root / path} cannot be read: {reason_of(error)}") from None
+        raise UnreadableModel(f"{folder.root / path} cannot be read: {read_reason(error)}") from None
 
 
-def outputs_of(run: Path) -> list[Path]:
+def list_outputs(run: Path) -> list[Path]:
     """The directories of the models that a run of MLflow 3 has logged.
 
     Args:
@@ -168,7 +168,7 @@ def _files(folder: Folder, below: str) -> dict[str, str]:
     return found
 
 
-def _texts(folder: Folder, below: str) -> dict[str, str]:
+def _read_texts(folder: Folder, below: str) -> dict[str, str]:
     found = {}
     left = _MOST_TEXT_BYTES
     for name, path in _files(folder, below).items():

@@ -54,15 +54,15 @@ def features_of_signature(signature: Mapping[str, Any] | None) -> tuple[list[dic
     if not columns or len(columns) > _MOST_COLUMNS:
         raise UnreadableModel(f"MLmodel: the signature has {len(columns)} inputs; allowed: 1 to {_MOST_COLUMNS}")
     if columns[0].tensor_spec is not None:
-        return None, _width_of(columns)
-    kinds = [_kind_of(column, number) for number, column in enumerate(columns)]
+        return None, _table_width(columns)
+    kinds = [_feature_kind(column, number) for number, column in enumerate(columns)]
     if any(column.name is None for column in columns):
         return None, len(columns)
     features = [{"name": str(column.name), "type": kind} for column, kind in zip(columns, kinds, strict=True)]
     return features, len(columns)
 
 
-def _width_of(columns: Sequence[_Column]) -> int | None:
+def _table_width(columns: Sequence[_Column]) -> int | None:
     """The columns of the one table of numbers that a model takes."""
     spec = columns[0].tensor_spec
     if len(columns) > 1 or spec is None or len(spec.shape) != 2:
@@ -70,7 +70,7 @@ def _width_of(columns: Sequence[_Column]) -> int | None:
     return spec.shape[1] if spec.shape[1] > 0 else None
 
 
-def _kind_of(column: _Column, number: int) -> str:
+def _feature_kind(column: _Column, number: int) -> str:
     if column.type not in _KINDS:
         name = number if column.name is None else repr(column.name)
         raise UnreadableModel(
@@ -81,7 +81,7 @@ def _kind_of(column: _Column, number: int) -> str:
 
 def signature_of_features(features: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The `inputs` of a signature for features of a manifest."""
-    return [{"type": _type_of(feature), "name": feature["name"], "required": True} for feature in features]
+    return [{"type": _column_type(feature), "name": feature["name"], "required": True} for feature in features]
 
 
 def signature_of_width(width: int) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ def signature_of_width(width: int) -> list[dict[str, Any]]:
     return [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, width]}}]
 
 
-def _type_of(feature: Mapping[str, Any]) -> str:
+def _column_type(feature: Mapping[str, Any]) -> str:
     kind = feature.get("type", "number")
     if kind == "category":
         categories = feature.get("categories") or ()

@@ -46,10 +46,10 @@ def read_xgboost_json(content: bytes) -> Any:
     for text in _TEXT_AND_COLON.finditer(content):
         if text[2] and b"\\" in text[1]:
             raise ValueError("a key is written with an escape")
-    return json.loads(content, object_pairs_hook=_keys_once)
+    return json.loads(content, object_pairs_hook=_refuse_repeated_keys)
 
 
-def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key is given twice")
@@ -192,8 +192,11 @@ def _require_lightgbm(text: str) -> dict[str, str]:
     header = _fields(line for line in lines if line != "average_output")
     if "Tree" in header:
         raise ValueError("it has a tree before its header ends")
-    features, sizes = _whole(header["max_feature_idx"]) + 1, _wholes(header["tree_sizes"])
-    classes, in_round = _whole(header.get("num_class", "1")), _whole(header.get("num_tree_per_iteration", "1"))
+    features, sizes = _integer(header["max_feature_idx"]) + 1, _integers(header["tree_sizes"])
+    classes, in_round = (
+        _integer(header.get("num_class", "1")),
+        _integer(header.get("num_tree_per_iteration", "1")),
+    )
     if not 0 < features <= _MOST_FEATURES or not 0 < classes <= MOST_CLASSES or not 0 < in_round <= MOST_CLASSES:
         raise ValueError("its sizes are not whole numbers")
     if in_round != classes:
@@ -239,7 +242,7 @@ def _require_lightgbm_end(text: str) -> None:
 def _require_objective(objective: str, classes: int, in_round: int) -> None:
     """As many classes as the header has: LightGBM writes so many answers."""
     name, *parts = objective.split(" ")
-    told = [_whole(part.removeprefix("num_class:")) for part in parts if part.startswith("num_class:")]
+    told = [_integer(part.removeprefix("num_class:")) for part in parts if part.startswith("num_class:")]
     if any(count not in (classes, in_round) or classes != in_round for count in told):
         raise ValueError(f"its objective {name} has another number of classes than its header")
 
@@ -256,18 +259,18 @@ def _require_lightgbm_tree(block: str, number: int, features: int) -> None:
     if first != f"Tree={number}":
         raise ValueError(f"tree {number} is not where the header says")
     tree = _fields(lines)
-    leaves = _whole(tree["num_leaves"])
+    leaves = _integer(tree["num_leaves"])
     if leaves < 1:
         raise ValueError(f"tree {number} has not one value a leaf")
     _require_arrays(tree, number, leaves)
     _require_linear_leaves(tree, number, leaves, features)
     if leaves == 1:
         return
-    left, right = (_wholes(tree[name]) for name in ("left_child", "right_child"))
+    left, right = (_integers(tree[name]) for name in ("left_child", "right_child"))
     if sorted(left + right) != sorted([*range(-leaves, 0), *range(1, leaves - 1)]):
         raise ValueError(f"tree {number} leads outside itself, or in circles")
     _require_no_circle(left, right, number)
-    if not all(0 <= feature < features for feature in _wholes(tree["split_feature"])):
+    if not all(0 <= feature < features for feature in _integers(tree["split_feature"])):
         raise ValueError(f"tree {number} asks for features that the model has not")
     _require_lightgbm_categories(tree, number)
 
@@ -296,23 +299,23 @@ def _require_no_circle(left: list[int], right: list[int], number: int) -> None:
 
 
 def _require_lightgbm_categories(tree: Mapping[str, str], number: int) -> None:
-    count = _whole(tree.get("num_cat", "0"))
-    kinds, thresholds = _wholes(tree["decision_type"]), tree["threshold"].split()
+    count = _integer(tree.get("num_cat", "0"))
+    kinds, thresholds = _integers(tree["decision_type"]), tree["threshold"].split()
     by_category = [_category(value) for kind, value in zip(kinds, thresholds, strict=True) if kind & 1]
     if not all(0 <= place < count for place in by_category):
         raise ValueError(f"tree {number} leads outside its categories")
     if count <= 0:
         return
-    borders = _wholes(tree["cat_boundaries"])
+    borders = _integers(tree["cat_boundaries"])
     words = tree["cat_threshold"].split()
     if len(borders) != count + 1 or borders[0] != 0 or borders[-1] != len(words) or borders != sorted(borders):
         raise ValueError(f"tree {number} leads outside its categories")
 
 
 def _require_linear_leaves(tree: Mapping[str, str], number: int, leaves: int, features: int) -> None:
-    if _whole(tree.get("is_linear", "0")) == 0:
+    if _integer(tree.get("is_linear", "0")) == 0:
         return
-    counts, asked = _wholes(tree["num_features"]), _wholes(tree.get("leaf_features", ""))
+    counts, asked = _integers(tree["num_features"]), _integers(tree.get("leaf_features", ""))
     weights = tree.get("leaf_coeff", "").split()
     if len(counts) != leaves or min(counts) < 0 or sum(counts) != len(asked) or len(weights) != len(asked):
         raise ValueError(f"tree {number} does not have a weight for each feature of its leaves")
@@ -332,15 +335,15 @@ def _fields(lines: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _whole(text: str) -> int:
+def _integer(text: str) -> int:
     """A whole number as LightGBM writes it; `int` accepts more forms."""
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text[:80]!r} is not a whole number")
     return int(text)
 
 
-def _wholes(text: str) -> list[int]:
-    return [_whole(each) for each in text.split(" ") if each]
+def _integers(text: str) -> list[int]:
+    return [_integer(each) for each in text.split(" ") if each]
 
 
 def _are_numbers(text: str) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from model_store.errors import StructureRefused
-from model_store.serialization.object_graph import object_in_itself, objects_of
-from model_store.serialization.structure.estimators import LOOKS, attributes_of, require_counts
+from model_store.serialization.object_graph import object_in_itself, walk_objects
+from model_store.serialization.structure.estimators import LOOKS, read_attributes, require_counts
 from model_store.serialization.structure.values import Made
 
 _MOST_EXPANDED = 50_000_000
@@ -29,14 +29,14 @@ def require_consistent(model: Any) -> None:
     sizes: dict[int, int] = {}
     with_gaps: list[Any] = []
     kept: set[int] = set()
-    for item in objects_of(model):
+    for item in walk_objects(model):
         if type(item) in (list, tuple):
             _require_small(item, sizes)
             continue
         if isinstance(item, np.ma.MaskedArray):
             with_gaps.append(item)
         name = _class_name(item)
-        state = attributes_of(item) if type(item) is Made or hasattr(item, "__dict__") else {}
+        state = read_attributes(item) if type(item) is Made or hasattr(item, "__dict__") else {}
         if isinstance(results := state.get("cv_results_"), dict):
             kept.update(map(id, results.values()))
         try:

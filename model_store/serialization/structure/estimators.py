@@ -24,7 +24,7 @@ _COLUMNS = ("n_components", "n_components_", "n_features_out_", "_n_features_out
 _METRIC_PARAMETERS = frozenset({"p", "w", "V", "VI"})
 
 
-def attributes_of(item: Any) -> Mapping[str, Any]:
+def read_attributes(item: Any) -> Mapping[str, Any]:
     """An object's attributes, also where an inspection has made none."""
     if type(item) is Made:
         found: Mapping[str, Any] = item.about.get("state", {})
@@ -86,7 +86,7 @@ _ROUNDS: Mapping[str, tuple[str, ...]] = {
 
 def _require_members(state: Mapping[str, Any]) -> None:
     members, chosen = state["estimators_"], state.get("estimators_features_")
-    features = _whole(state["n_features_in_"], "its number of features")
+    features = _integer(state["n_features_in_"], "its number of features")
     items: Iterable[Any] = members.ravel().tolist() if isinstance(members, np.ndarray) else members
     if len(members) > _MOST_ROUNDS:
         raise ValueError(f"it has more than {_MOST_ROUNDS} members")
@@ -101,7 +101,7 @@ def _tree_features(member: Any) -> int | None:
     """Number of features of a tree estimator's tree; None for another object."""
     if not (type(member) is Made or hasattr(member, "__dict__")):
         return None
-    return _features_of_tree(attributes_of(member).get("tree_"))
+    return _features_of_tree(read_attributes(member).get("tree_"))
 
 
 def _features_of_tree(tree: Any) -> int | None:
@@ -109,7 +109,7 @@ def _features_of_tree(tree: Any) -> int | None:
     return None if found is None else int(found)
 
 
-def _whole(value: Any, what: str) -> int:
+def _integer(value: Any, what: str) -> int:
     if type(value) is not int and not isinstance(value, np.integer):
         raise ValueError(f"{what} is not a whole number")
     return int(value)
@@ -119,7 +119,7 @@ def _tree(state: Mapping[str, Any]) -> None:
     if state.get("tree_") is None:
         return
     found = _features_of_tree(state["tree_"])
-    if found is None or found > _whole(state.get("n_features_in_"), "its number of features"):
+    if found is None or found > _integer(state.get("n_features_in_"), "its number of features"):
         raise ValueError("a tree asks for more features than its estimator takes")
 
 
@@ -142,12 +142,12 @@ def _predictor(state: Mapping[str, Any]) -> None:
 def _histogram_boosting(state: Mapping[str, Any]) -> None:
     if "_predictors" not in state:
         return
-    features = _whole(state.get("_n_features", state.get("n_features_in_")), "its number of features")
+    features = _integer(state.get("_n_features", state.get("n_features_in_")), "its number of features")
     mapper = state.get("_bin_mapper")
-    known = attributes_of(mapper).get("is_categorical_") if mapper is not None else None
+    known = read_attributes(mapper).get("is_categorical_") if mapper is not None else None
     for iteration in state["_predictors"]:
         for predictor in iteration:
-            inner = attributes_of(predictor)
+            inner = read_attributes(predictor)
             numbers.require_histogram_tree(inner["nodes"], inner["raw_left_cat_bitsets"], features)
     if known is not None and (getattr(known, "shape", None) != (features,) or known.dtype != np.uint8):
         raise ValueError("its categories do not belong to its features")
@@ -182,7 +182,7 @@ def _patterns(state: Mapping[str, Any]) -> None:
 
 
 def _hashed(state: Mapping[str, Any]) -> None:
-    if not 1 <= _whole(state.get("n_features", 1), "its number of columns") <= _MOST_HASHED:
+    if not 1 <= _integer(state.get("n_features", 1), "its number of columns") <= _MOST_HASHED:
         raise ValueError("its number of columns is not one")
     _patterns(state)
 
@@ -249,12 +249,12 @@ def _require_metric_parameters(parameters: Any, features: int) -> None:
 
 def _clusters(state: Mapping[str, Any]) -> None:
     centers = state.get("cluster_centers_")
-    if centers is not None and np.shape(centers)[1:] != (_whole(state["n_features_in_"], "its number of features"),):
+    if centers is not None and np.shape(centers)[1:] != (_integer(state["n_features_in_"], "its number of features"),):
         raise ValueError("its centers do not have a number for each feature")
     root, seen = state.get("_bisecting_tree"), 0
     pending = [root] if root is not None else []
     while pending:
-        node = attributes_of(pending.pop())
+        node = read_attributes(pending.pop())
         pending += [child for child in (node.get("left"), node.get("right")) if child is not None]
         seen += 1
         if seen > _MOST_COMBINED or (centers is not None and seen > 2 * len(centers)):
@@ -271,8 +271,11 @@ def _birch(state: Mapping[str, Any]) -> None:
 def _polynomial(state: Mapping[str, Any]) -> None:
     if "_max_degree" not in state:
         return
-    least, most = _whole(state["_min_degree"], "its degree"), _whole(state["_max_degree"], "its degree")
-    features = _whole(state["n_features_in_"], "its number of features")
+    least, most = (
+        _integer(state["_min_degree"], "its degree"),
+        _integer(state["_max_degree"], "its degree"),
+    )
+    features = _integer(state["n_features_in_"], "its number of features")
     if not 0 <= least <= most <= _MOST_DEGREE:
         raise ValueError(f"its degree is above {_MOST_DEGREE}")
     if sum(math.comb(features + degree - 1, degree) for degree in range(least, most + 1)) > _MOST_COMBINED:
@@ -283,7 +286,7 @@ def _sketch(state: Mapping[str, Any]) -> None:
     if "indexHash_" not in state:
         return
     indexes = state["indexHash_"]
-    columns, degree = (_whole(state[name], f"its {name}") for name in ("n_components", "degree"))
+    columns, degree = (_integer(state[name], f"its {name}") for name in ("n_components", "degree"))
     shape = indexes.about.get("shape") if type(indexes) is Made else getattr(indexes, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != degree or not 0 < columns <= _MOST_COMBINED:
         raise ValueError("its degree or its number of columns is not that of its tables")

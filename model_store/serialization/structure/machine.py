@@ -15,7 +15,7 @@ from model_store.errors import UntrustedType
 from model_store.serialization.structure.keys import PlainKeys
 from model_store.serialization.structure.pickle_bytes import MOST_BYTES, PickleBytes
 from model_store.serialization.structure.rule import Rule, Rulebook
-from model_store.serialization.structure.values import Named, full_name_of
+from model_store.serialization.structure.values import Named, qualified_name
 
 MOST_INSTRUCTIONS = 20_000_000
 """Maximum instructions of a pickle and its nested pickles. A vocabulary of 200,000 words has half a million."""
@@ -104,7 +104,7 @@ class Machine(PickleBytes):
     def require_held(self, items: Iterable[Any]) -> None:
         """Raises StructureRefused when a model may not hold one of the items."""
         if self.unheld and not self.unheld.isdisjoint(map(id, items)):
-            name = next((full_name_of(item) for item in items if id(item) in self.unheld), "")
+            name = next((qualified_name(item) for item in items if id(item) in self.unheld), "")
             self.refuse("held", f"{name} is held where a model holds data", name)
 
     def require_keys(self, keys: Iterable[Any]) -> None:
@@ -146,7 +146,7 @@ class Machine(PickleBytes):
         """
         rule = self._callable.get(id(value))
         if rule is None:
-            name = full_name_of(value)
+            name = qualified_name(value)
             self.refuse("call", f"{what} {name}, which it does not name for that", name)
         return rule
 

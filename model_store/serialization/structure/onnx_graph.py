@@ -116,19 +116,19 @@ class _Walk:
             elif number == _GRAPH_SPARSE:
                 self._sparse(value)
                 scope.known.update(
-                    self._name_of(part, _TENSOR_NAME) for number, part in self._read(value) if number == 1
+                    self._read_name(part, _TENSOR_NAME) for number, part in self._read(value) if number == 1
                 )
             elif number == _GRAPH_INPUTS:
-                scope.asked.add(self._name_of(value, _VALUE_NAME))
+                scope.asked.add(self._read_name(value, _VALUE_NAME))
         scope.known |= scope.asked
         for node in nodes:
             self._node(node, depth, scope)
 
     def _constant(self, content: memoryview, scope: "_Scope") -> None:
         self._tensor(content)
-        scope.constants[self._name_of(content, _TENSOR_NAME)] = content
+        scope.constants[self._read_name(content, _TENSOR_NAME)] = content
 
-    def _name_of(self, content: Any, field: int) -> str:
+    def _read_name(self, content: Any, field: int) -> str:
         return next((_text(value) for number, value in self._read(content) if number == field), "")
 
     def _node(self, content: memoryview, depth: int, scope: "_Scope") -> None:
@@ -172,7 +172,7 @@ class _Walk:
                 raise ValueError(f"its operator {operator} makes more than {most} values or rounds")
 
     def _require_columns(self, attribute: memoryview) -> None:
-        if self._name_of(attribute, _ATTRIBUTE_NAME) != "ngram_indexes":
+        if self._read_name(attribute, _ATTRIBUTE_NAME) != "ngram_indexes":
             return
         columns = [
             each for number, value in self._read(attribute) if number == _ATTRIBUTE_INTS for each in _packed(value)

@@ -105,7 +105,7 @@ def inspect_skops(content: bytes, trusted: Collection[str] = ()) -> dict[str, An
 def without_ids(content: bytes) -> bytes:
     """A skops file whose nodes have no ids: skops takes the first node of an id for every other one of it."""
     source, target = zipfile.ZipFile(io.BytesIO(content)), io.BytesIO()
-    root = json.loads(_schema_of(source))
+    root = json.loads(_read_schema(source))
     pending = [root]
     while pending:
         item = pending.pop()
@@ -115,7 +115,7 @@ def without_ids(content: bytes) -> bytes:
     with zipfile.ZipFile(target, "w") as archive:
         for entry in source.infolist():
             if entry.filename != _SCHEMA:
-                archive.writestr(entry.filename, _content_of(source, entry))
+                archive.writestr(entry.filename, _read_member(source, entry))
         archive.writestr(_SCHEMA, json.dumps(root))
     return target.getvalue()
 
@@ -131,7 +131,7 @@ class _Schema:
         """Files that were checked already; a schema can name one many times."""
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
-            self._root = json.loads(_schema_of(self._archive))
+            self._root = json.loads(_read_schema(self._archive))
         except UnreadableModel:
             raise
         except Exception as error:  # zipfile has errors of many kinds.
@@ -267,7 +267,7 @@ class _Schema:
 
     def _bytes(self, file: str) -> bytes:
         try:
-            return _content_of(self._archive, self._archive.getinfo(file))
+            return _read_member(self._archive, self._archive.getinfo(file))
         except Exception as error:
             raise UnreadableModel(f"not a skops file ({type(error).__name__}: {error})") from None
 
@@ -321,7 +321,7 @@ def _require_factory(node: Mapping[str, Any], where: "_Way", name: str) -> None:
         _refuse("call", "a defaultdict makes something else than an empty value", where, name)
 
 
-def _schema_of(archive: zipfile.ZipFile) -> bytes:
+def _read_schema(archive: zipfile.ZipFile) -> bytes:
     entries = archive.infolist()
     size = sum(entry.file_size for entry in entries)
     if len({each.filename for each in entries}) != len(entries) or len(entries) > _MOST_ENTRIES or size > _MOST_BYTES:
@@ -329,10 +329,10 @@ def _schema_of(archive: zipfile.ZipFile) -> bytes:
     entry = archive.getinfo(_SCHEMA)
     if entry.file_size > _MOST_SCHEMA_BYTES:
         raise UnreadableModel("the skops file's schema is too large")
-    return _content_of(archive, entry)
+    return _read_member(archive, entry)
 
 
-def _content_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+def _read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     """A member, in steps: it may hold more than its entry says, which is neither unpacked nor returned.
 
     Raises:

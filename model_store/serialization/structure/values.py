@@ -37,7 +37,7 @@ def shown(value: Any) -> str:
     return repr(value[:_MOST_SHOWN]) if type(value) is str else f"of the type {type(value).__name__}"
 
 
-def full_name_of(value: Any) -> str:
+def qualified_name(value: Any) -> str:
     """The full name of a class or function, or that of an object's class."""
     if type(value).__module__.startswith("model_store."):
         return str(getattr(value, "full_name", None) or getattr(value, "name", type(value).__name__))

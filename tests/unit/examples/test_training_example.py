@@ -14,7 +14,7 @@ from tests.checkout import SOURCE
 SCRIPT = SOURCE / "examples" / "train_fraud_model.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
-from simulated_transactions import DAYS, features_of, simulate  # noqa: E402
+from simulated_transactions import DAYS, compute_features, simulate  # noqa: E402
 
 
 def _train(directory: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -69,14 +69,14 @@ def test_about_one_in_a_hundred_transactions_is_fraud() -> None:
 
 def test_features_know_nothing_of_the_future_nor_of_young_labels() -> None:
     transactions = simulate(20_000, seed=1)
-    names, values = features_of(transactions)
+    names, values = compute_features(transactions)
     cut = DAYS // 2 * 86_400
     later = transactions.seconds >= cut
     changed = simulate(20_000, seed=1)
     changed.amount[later] = 999.0
     young = transactions.seconds >= cut - 7 * 86_400
     changed.is_fraud[young] = ~changed.is_fraud[young]
-    _, again = features_of(changed)
+    _, again = compute_features(changed)
     assert len(names) == values.shape[1]
     # Running sums over all groups round differently in their last digits; a leak would change whole numbers.
     assert np.allclose(values[~later], again[~later], rtol=1e-4, atol=1e-4)
@@ -84,7 +84,7 @@ def test_features_know_nothing_of_the_future_nor_of_young_labels() -> None:
 
 def test_rolling_features_are_those_of_a_plain_loop() -> None:
     transactions = simulate(3_000, seed=3)
-    names, values = features_of(transactions)
+    names, values = compute_features(transactions)
     counts = values[:, names.index("customer_count_7d")]
     means = values[:, names.index("customer_amount_mean_7d")]
     for row in range(0, 3_000, 97):

@@ -17,7 +17,7 @@ from stacks.deployment_updates import DeploymentUpdates
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import DeploymentFailed
-from stacks.records import Deed
+from stacks.records import DeploymentRecord
 from stacks.rollout.rollouts import Rollouts
 from tests.stack_file import CHECKOUT
 from tests.unit.model_store.making import KEY, register
@@ -41,11 +41,11 @@ def _told(registry: ModelRegistry) -> list[tuple[str, Any, Any, Any]]:
 
 def test_a_deployment_is_a_record_before_it_and_one_after_it(registry: ModelRegistry) -> None:
     model_id = register(registry)
-    deed = Deed(registry, "rollback", HERE, model_id, f"rollback {model_id}")
-    with deed.recorded():
+    record = DeploymentRecord(registry, "rollback", HERE, model_id, f"rollback {model_id}")
+    with record.recorded():
         assert _told(registry) == [("rollback", "production", f"rollback {model_id}", None)]
         assert registry.state(model_id)["deployments"] == []
-    deed.deployed("deploy_1")
+    record.deployed("deploy_1")
     assert _told(registry)[1:] == [("rollback", "production", f"rollback {model_id}", "succeeded")]
     assert registry.state(model_id)["deployments"][0]["deployment_id"] == "deploy_1"
 
@@ -54,8 +54,8 @@ def test_a_deployment_is_a_record_before_it_and_one_after_it(registry: ModelRegi
     ("error", "outcome"), [(DeploymentFailed("not healthy"), "failed"), (KeyboardInterrupt(), "interrupted")]
 )
 def test_what_fails_or_is_interrupted_is_recorded(registry: ModelRegistry, error: BaseException, outcome: str) -> None:
-    deed = Deed(registry, "canary", HERE, "m_T_20260101_000000", "candidate at 5 %")
-    with pytest.raises(type(error)), deed.recorded():
+    record = DeploymentRecord(registry, "canary", HERE, "m_T_20260101_000000", "candidate at 5 %")
+    with pytest.raises(type(error)), record.recorded():
         raise error
     assert [each[3] for each in _told(registry)] == [None, outcome]
     assert type(error).__name__ in list(registry.audit.records())[-1].reason
@@ -63,9 +63,9 @@ def test_what_fails_or_is_interrupted_is_recorded(registry: ModelRegistry, error
 
 def test_a_killed_command_leaves_the_record_that_it_began(tmp_path: Path, registry: ModelRegistry) -> None:
     program = (
-        "import os, signal, sys; from model_store import ModelRegistry; from stacks.records import Deed;"
+        "import os, signal, sys; from model_store import ModelRegistry; from stacks.records import DeploymentRecord;"
         "from stacks.environments import DeploymentEnvironment as E\n"
-        "with Deed(ModelRegistry(sys.argv[1]), 'deploy', E.PRODUCTION, 'm', 'deploy m').recorded():\n"
+        "with DeploymentRecord(ModelRegistry(sys.argv[1]), 'deploy', E.PRODUCTION, 'm', 'deploy m').recorded():\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "registry")]
@@ -74,8 +74,8 @@ def test_a_killed_command_leaves_the_record_that_it_began(tmp_path: Path, regist
 
 
 def test_a_refusal_before_the_update_is_recorded(registry: ModelRegistry) -> None:
-    deed = Deed(registry, "deploy", HERE, "m", "deploy m")
-    with pytest.raises(ValueError, match="no key"), deed.refusals():
+    record = DeploymentRecord(registry, "deploy", HERE, "m", "deploy m")
+    with pytest.raises(ValueError, match="no key"), record.refusals():
         raise ValueError("no key")
     (record,) = registry.audit.records()
     assert (record.action, record.reason, record.details["attempted"]) == ("refused", "ValueError: no key", "deploy")

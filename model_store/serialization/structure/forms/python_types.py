@@ -121,7 +121,7 @@ class TupleForm(Form):
         return kind(*arguments)
 
 
-def _texts(count: int) -> Callable[[tuple[Any, ...]], bool]:
+def _takes_texts(count: int) -> Callable[[tuple[Any, ...]], bool]:
     return lambda arguments: len(arguments) == count and all(type(each) is str for each in arguments)
 
 
@@ -159,6 +159,6 @@ FORMS: Mapping[str, Form] = {
     "slice": PlainCallForm(_is_slice),
     "range": PlainCallForm(_is_range),
     "complex": PlainCallForm(lambda arguments: len(arguments) == 2 and all(type(each) is float for each in arguments)),
-    "encode": PlainCallForm(lambda arguments: _texts(2)(arguments) and arguments[1] == "latin1"),
+    "encode": PlainCallForm(lambda arguments: _takes_texts(2)(arguments) and arguments[1] == "latin1"),
     "tuple": TupleForm(),
 }

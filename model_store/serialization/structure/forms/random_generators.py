@@ -42,13 +42,13 @@ def require_random_state(machine: Machine, rule: Rule, state: Any, kind: str) ->
         key: Any = inner.get("key")
         place: Any = inner.get("pos")
         fits = isinstance(key, np.ndarray) and key.shape == (_TWISTER_WORDS,) and key.dtype == np.uint32
-        if not fits or not _whole(place) or not 0 <= place <= _TWISTER_WORDS:
+        if not fits or not _is_integer(place) or not 0 <= place <= _TWISTER_WORDS:
             machine.refuse("random", "a random generator's place lies outside its words", rule.name)
-    elif not all(_whole(inner.get(name)) for name in ("state", "inc")):
+    elif not all(_is_integer(inner.get(name)) for name in ("state", "inc")):
         machine.refuse("random", "a random generator's state is not what numpy writes", rule.name)
 
 
-def _whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 

@@ -20,7 +20,7 @@ def _tuple(machine: Machine) -> None:
     _push_tuple(machine, items)
 
 
-def _tuple_of(count: int) -> Callable[[Machine], None]:
+def _make_tuple(count: int) -> Callable[[Machine], None]:
     def step(machine: Machine) -> None:
         if len(machine.stack) < count:
             machine.refuse("stack", "an instruction needs a value that is not there")
@@ -111,9 +111,9 @@ def _frozenset(machine: Machine) -> None:
 
 STEPS: Mapping[bytes, Callable[[Machine], None]] = {
     b"t": _tuple,
-    b"\x85": _tuple_of(1),
-    b"\x86": _tuple_of(2),
-    b"\x87": _tuple_of(3),
+    b"\x85": _make_tuple(1),
+    b"\x86": _make_tuple(2),
+    b"\x87": _make_tuple(3),
     b"]": _empty(list),
     b"l": _list,
     b"a": _append,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from model_store.serialization.structure.machine import Machine
-from model_store.serialization.structure.values import full_name_of
+from model_store.serialization.structure.values import qualified_name
 
 
 def _global(machine: Machine) -> None:
@@ -49,7 +49,7 @@ def _build(machine: Machine) -> None:
     instance = machine.top()
     found = machine.unfinished.pop(id(instance), None)
     if found is None:
-        machine.refuse("state", "a state is set in something that the file has not just made", full_name_of(instance))
+        machine.refuse("state", "a state is set in something that the file has not just made", qualified_name(instance))
     rule = found[1]
     machine.require_held((state,))
     replaced = rule.form.fill(machine, rule, instance, state)

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from model_store.contract.columns import Columns, NeedsOwnLibrary
-from model_store.contract.pipeline_steps import columns_of
+from model_store.contract.pipeline_steps import read_columns
 
 _TEXTS = ("shop", "travel", "food")
 
@@ -56,7 +56,7 @@ _rows = st.lists(
 def test_many_rows_at_once_come_out_as_the_transformers_make_them(
     fitted: ColumnTransformer, rows: list[tuple[float | None, str, float]]
 ) -> None:
-    columns, _ = columns_of([fitted], 3)
+    columns, _ = read_columns([fitted], 3)
     found, own = columns.many(rows)
     for number, row in enumerate(rows):
         try:
@@ -72,7 +72,7 @@ def test_many_rows_at_once_come_out_as_the_transformers_make_them(
 
 def test_a_category_that_only_the_library_treats_leaves_the_others_as_they_are() -> None:
     encoder = OneHotEncoder(sparse_output=False).fit(np.array([["a"], ["b"]], dtype=object))
-    columns, _ = columns_of([encoder], 1)
+    columns, _ = read_columns([encoder], 1)
     found, own = columns.many([("b",), ("c",), ("a",)])
     assert own.tolist() == [False, True, False]
     np.testing.assert_array_equal(found[[0, 2]], encoder.transform(np.array([["b"], ["a"]], dtype=object)))
@@ -80,7 +80,7 @@ def test_a_category_that_only_the_library_treats_leaves_the_others_as_they_are()
 
 def test_zeros_become_gaps_where_the_last_step_takes_them_for_gaps() -> None:
     encoder = OneHotEncoder(sparse_output=False).fit(np.array([["a"], ["b"]], dtype=object))
-    columns = Columns(columns_of([encoder], 1)[0].parts, zero_is_gap=True)
+    columns = Columns(read_columns([encoder], 1)[0].parts, zero_is_gap=True)
     found, _ = columns.many([("b",)])
     assert math.isnan(found[0, 0])
     assert found[0, 1] == 1.0

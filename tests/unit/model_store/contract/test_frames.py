@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from model_store.contract.features import Feature
-from model_store.contract.frames import series_of
+from model_store.contract.frames import make_series
 from model_store.contract.own import OwnModel
 
 _TIME = "2026-01-05T00:00:00Z"
@@ -27,7 +27,7 @@ _COLUMNS: list[tuple[Feature, Any, list[Any]]] = [
 
 @pytest.mark.parametrize(("feature", "value", "others"), _COLUMNS)
 def test_a_value_of_a_column_is_what_it_is_alone(feature: Feature, value: Any, others: list[Any]) -> None:
-    alone, among = (pd.Series(series_of(feature, values)) for values in ([value], [value, *others]))
+    alone, among = (pd.Series(make_series(feature, values)) for values in ([value], [value, *others]))
     assert among.iloc[0] == alone.iloc[0]
     if feature.kind == "time":
         assert among.dtype == alone.dtype == (feature.dtype or "datetime64[us]")

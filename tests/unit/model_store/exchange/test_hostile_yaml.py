@@ -13,7 +13,7 @@ from model_store.errors import (
     ModelStoreError,
     UnreadableModel,
 )
-from model_store.registry.exchange.mlmodel import mlmodel_of, model_file
+from model_store.registry.exchange.mlmodel import model_file, parse_mlmodel
 from model_store.registry.exchange.signature import features_of_signature
 from model_store.serialization.plain_yaml import read_yaml
 from tests.unit.model_store.exchange.spoiled import BOMB
@@ -77,7 +77,7 @@ _FLAVOURS = st.dictionaries(
 @given(st.fixed_dictionaries({"flavors": _FLAVOURS | _PLAIN}, optional=dict.fromkeys(_FIELDS, _PLAIN)))
 def test_wrong_kinds_in_every_field_are_errors_of_this_package(document: Any) -> None:
     try:
-        found = mlmodel_of(document)
+        found = parse_mlmodel(document)
         model_file(found)
         features_of_signature(found.signature)
     except ModelStoreError:

@@ -11,7 +11,7 @@ from model_store.errors import (
     InvalidInput,
     ModelStoreError,
 )
-from model_store.registry.exchange.runs import Run, run_of
+from model_store.registry.exchange.runs import Run, read_run
 from model_store.serialization.plain_yaml import read_yaml
 from tests.unit.model_store.exchange.spoiled import BOMB
 
@@ -49,7 +49,7 @@ def test_a_run_of_other_kinds_is_refused_by_its_file(directory: Path, file: str,
     run = _recorded(directory)
     (run / file).write_bytes(content)
     with pytest.raises(ModelStoreError) as caught:
-        run_of(run / "artifacts" / "model", None, _documents)
+        read_run(run / "artifacts" / "model", None, _documents)
     assert reason in str(caught.value)
 
 
@@ -58,29 +58,29 @@ def test_links_and_pipes_in_a_run_are_not_followed(directory: Path) -> None:
     model = run / "artifacts" / "model"
     (run / "params" / "key").symlink_to(directory.parents[1] / "model.key")
     with pytest.raises(InvalidInput, match="links in a directory from outside are not followed"):
-        run_of(model, None, _documents)
+        read_run(model, None, _documents)
     (run / "params" / "key").unlink()
     os.mkfifo(run / "tags" / "wait")
     with pytest.raises(InvalidInput, match="a pipe"):
-        run_of(model, None, _documents)
+        read_run(model, None, _documents)
     (run / "tags" / "wait").unlink()
     (run / "metrics").rmdir()
     (run / "metrics").symlink_to("/etc")
     with pytest.raises(InvalidInput, match="a link"):
-        run_of(model, None, _documents)
+        read_run(model, None, _documents)
 
 
 def test_a_run_of_another_model_is_left_alone(directory: Path) -> None:
     run = _recorded(directory)
     (run / "params" / "depth").write_text("3")
     model = run / "artifacts" / "model"
-    assert run_of(model, "a" * 32, _documents).parameters == {"depth": "3"}
-    assert run_of(model, "b" * 32, _documents) == Run()
+    assert read_run(model, "a" * 32, _documents).parameters == {"depth": "3"}
+    assert read_run(model, "b" * 32, _documents) == Run()
     many = run / "params"
     for number in range(1001):
         (many / str(number)).write_text("x")
     with pytest.raises(ModelStoreError, match="more than 1000 files"):
-        run_of(model, None, _documents)
+        read_run(model, None, _documents)
 
 
 def test_the_last_metric_is_the_one_of_the_highest_step(directory: Path) -> None:
@@ -89,5 +89,5 @@ def test_the_last_metric_is_the_one_of_the_highest_step(directory: Path) -> None
     (run / "metrics" / "lost").write_text("1 nan 0\n")
     (run / "metrics" / "system").mkdir()
     (run / "metrics" / "system" / "cpu").write_text("1 55 0\n")
-    found = run_of(run / "artifacts" / "model", None, _documents)
+    found = read_run(run / "artifacts" / "model", None, _documents)
     assert (found.metrics, found.left_out) == ({"auc": 0.8}, ("lost",))

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from model_store import ModelRegistry
 from model_store.contract.preparing import prepare
-from model_store.registry.manifest import name_of
+from model_store.registry.manifest import parse_model_name
 from model_store.registry.request import RegistrationRequest
 
 
@@ -26,7 +26,7 @@ def test_versions_of_one_second_differ_by_their_number_and_are_not_from_the_futu
     assert [model.model_id for model in listed] == ids
     assert [model.version for model in listed] == list(range(1, 31))
     assert all(datetime.fromisoformat(model.created_at) <= after for model in listed)
-    assert {name_of(model_id) for model_id in ids} == {"fraud"}
+    assert {parse_model_name(model_id) for model_id in ids} == {"fraud"}
     assert any("-" in model_id.rsplit("_", 1)[1] for model_id in ids)
     for model_id in ids:
         registries[0].verify_artifact(model_id)

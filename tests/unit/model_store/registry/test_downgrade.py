@@ -12,7 +12,7 @@ from model_store import Keyring, ModelRegistry, SecureModelPersistence
 from model_store.errors import EncryptionExpected
 from model_store.keys.keyring import ensure_key_file
 from model_store.registry.bundles import export_model, import_model
-from model_store.registry.layout import context_of
+from model_store.registry.layout import encryption_context
 from model_store.registry.proofs import prove_version
 from serving.inference.model import load_served_model
 from serving.settings import ServingSettings
@@ -38,7 +38,7 @@ def _with_an_open_artifact(registry: ModelRegistry, **fields: Any) -> str:
     model_id = registry.register_model(_model(1.0), "fraud")
     metadata = registry.get_metadata(model_id)
     written = SecureModelPersistence().save_model_secure(
-        _model(-1.0), registry.artifact_path(model_id), context=context_of(metadata)
+        _model(-1.0), registry.artifact_path(model_id), context=encryption_context(metadata)
     )
     path = registry.manifest_path(model_id)
     manifest = json.loads(path.read_text())

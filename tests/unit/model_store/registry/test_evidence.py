@@ -20,7 +20,7 @@ from model_store.errors import (
     Truncated,
 )
 from model_store.registry.access import AccessPolicy, Rights, Role
-from model_store.registry.approvals import approval_problem, validation_of
+from model_store.registry.approvals import approval_problem, read_validation
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.evidence import MOST_EVIDENCE_BYTES
@@ -182,7 +182,7 @@ def test_validated_needs_evidence(registry: ModelRegistry, report: Path) -> None
         registry.update_model_status(model_id, "validated")
     assert str(registry.get_metadata(model_id).status) == "trained"
     registry.update_model_status(model_id, "validated", "passed", evidence=report)
-    found = validation_of(registry.state(model_id))
+    found = read_validation(registry.state(model_id))
     assert found is not None
     assert (found["by"], found["reason"], len(found["evidence"])) == ("alice", "passed", 1)
     assert intact(registry)
@@ -226,7 +226,7 @@ def test_a_version_in_staging_can_become_validated_and_serves_on(registry: Model
     found = registry.get_metadata(model_id)
     assert (str(found.status), list(found.serving)) == ("validated", ["staging"])
     registry.record_deployment(model_id, environment="production", deployment_id="d2")
-    assert validation_of(registry.state(model_id)) is not None
+    assert read_validation(registry.state(model_id)) is not None
     assert sorted(registry.get_metadata(model_id).serving) == ["production", "staging"]
 
 
@@ -273,7 +273,7 @@ def test_a_state_of_before_reads_on_and_is_brought_over_by_the_next_deployment(r
     before = [path.read_bytes() for path in sorted(Path(registry.storage.location).rglob("state.json"))]
     listed = registry.list_models()
     assert [list(model.serving) for model in listed] == [[], [], ["production"]]
-    found = validation_of(registry.state(versions[0]))
+    found = read_validation(registry.state(versions[0]))
     assert found is not None
     assert found["by"] == "bob"
     assert before == [path.read_bytes() for path in sorted(Path(registry.storage.location).rglob("state.json"))]

@@ -14,7 +14,7 @@ from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.maintenance import verify_everything
-from model_store.registry.signing import anchor_of, parse_envelope, require_envelope_of, sign_manifest, verify_envelope
+from model_store.registry.signing import parse_envelope, read_anchor, require_envelope, sign_manifest, verify_envelope
 from tests.unit.model_store.making import KEY, intact, register
 
 SIGNER, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -167,8 +167,8 @@ def test_old_signatures_and_new_ones_are_both_verified(registry: ModelRegistry) 
     model_id = register(registry)
     manifest = registry.get_metadata(model_id).manifest()
     old = sign_manifest(manifest, SIGNER)
-    assert anchor_of(old) is None
-    require_envelope_of(json.dumps(old).encode(), manifest)
+    assert read_anchor(old) is None
+    require_envelope(json.dumps(old).encode(), manifest)
     file = _root(registry) / "models" / "m" / model_id / "signature.json"
     file.write_text(json.dumps(old))
     registry.sign_model(model_id, OTHER)
@@ -186,11 +186,11 @@ def test_a_second_signer_signs_the_very_same_statement(registry: ModelRegistry) 
     assert both["payload"] == first["payload"]
     assert len(both["signatures"]) == 2
     manifest = registry.get_metadata(model_id).manifest()
-    require_envelope_of(file.read_bytes(), manifest)
+    require_envelope(file.read_bytes(), manifest)
     for key in (SIGNER, OTHER):
         assert verify_envelope(both, manifest, [key.public_key()])
     with pytest.raises(SignatureInvalid):
-        require_envelope_of(file.read_bytes(), {**manifest, "description": "another"})
+        require_envelope(file.read_bytes(), {**manifest, "description": "another"})
 
 
 def test_only_signatures_by_a_given_key_count(registry: ModelRegistry) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from model_store.errors import FileMissing
-from model_store.registry.model_directory import cleanup_model_files, model_of
+from model_store.registry.model_directory import cleanup_model_files, strip_version
 
 
 def _write(directory: Path, *names: str) -> None:
@@ -37,7 +37,7 @@ def _left(directory: Path) -> list[str]:
     ],
 )
 def test_a_version_or_date_at_the_end_belongs_to_no_name(name: str) -> None:
-    assert model_of(Path(name)) == "fraud"
+    assert strip_version(Path(name)) == "fraud"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_version_or_date_at_the_end_belongs_to_no_name(name: str) -> None:
     ],
 )
 def test_everything_else_of_a_name_does(name: str, model: str) -> None:
-    assert model_of(Path(name)) == model
+    assert strip_version(Path(name)) == model
 
 
 def test_the_latest_of_each_model_stay(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from model_store.errors import (
 )
 from model_store.keys.keyring import ensure_key_file, read_key_file, write_key_file
 from model_store.registry.aliases import Aliases
-from model_store.registry.manifest import name_of
+from model_store.registry.manifest import parse_model_name
 from tests.unit.model_store.making import KEY
 
 
@@ -222,7 +222,7 @@ def test_what_is_not_allowed_is_refused_and_registers_nothing(registry: ModelReg
 @pytest.mark.parametrize("name", ["fraud_detector_model-v1.2.3", "a.b", "m.1", "a_b.c-d", "m" * 63])
 def test_names_may_hold_dots_and_are_found_again_in_ids_and_references(registry: ModelRegistry, name: str) -> None:
     model_id = registry.register_model(model=1, model_name=name, model_type="T", registry_only=True)
-    assert name_of(model_id) == name
+    assert parse_model_name(model_id) == name
     assert registry.manifest_path(model_id).parent.parent.name == name
     Aliases(registry).set(name, "champion", model_id)
     aliases = Aliases(registry)

@@ -1,6 +1,6 @@
 """docs/mechanisms.md names every mechanism of the tests with its family and its rule, and no other."""
 
-from benchmarks.mechanisms.page import PAGE, VERDICTS, rows_in, summary_of
+from benchmarks.mechanisms.page import PAGE, VERDICTS, render_summary, rows_in
 from benchmarks.mechanisms.scanners import SCANNERS
 from tests.unit.model_store.serialization.mechanisms import MECHANISMS
 from tests.unit.model_store.serialization.number_mechanisms import NUMBERS
@@ -24,4 +24,4 @@ def test_every_scanner_has_a_verdict_on_both_files_of_every_mechanism() -> None:
 
 
 def test_the_summary_counts_the_rows_below_it() -> None:
-    assert summary_of(_ROWS) in PAGE.read_text(encoding="utf-8")
+    assert render_summary(_ROWS) in PAGE.read_text(encoding="utf-8")

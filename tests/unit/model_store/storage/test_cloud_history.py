@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 from model_store import Keyring, ModelRegistry
 from model_store.errors import AccessDenied, ChecksumMismatch
 from model_store.keys.keyring import generate_key
-from model_store.registry.access_file import principal_of
+from model_store.registry.access_file import parse_principal
 from model_store.registry.backups import backup
 from model_store.registry.granting import describe_access, grant
 from model_store.registry.log_proof import prove_audit_log
@@ -67,7 +67,7 @@ def test_the_actor_is_the_caller_arn_and_the_maker_is_admin(bucket: str, monkeyp
     (record,) = registry.audit.records()
     assert (record.actor, record.details["claimed"]) == (arn, "release-bot")
     found = describe_access(registry)
-    assert (found["role"], found["actors"]) == ("admin", {principal_of(arn): {"role": "admin"}})
+    assert (found["role"], found["actors"]) == ("admin", {parse_principal(arn): {"role": "admin"}})
     assert "IAM enforces" in found["meaning"]
 
 
@@ -75,7 +75,7 @@ def test_an_assumed_role_has_one_name_for_all_its_sessions(bucket: str) -> None:
     registry = _open(bucket)
     _register(registry)
     role = "arn:aws:sts::123456789012:assumed-role/publisher"
-    assert principal_of(f"{role}/whoever") == f"{role}/*"
+    assert parse_principal(f"{role}/whoever") == f"{role}/*"
     grant(registry, f"{role}/*", "publisher")
     session = _open(bucket, actor=f"{role}/i-chose-this")
     model_id = _register(session)

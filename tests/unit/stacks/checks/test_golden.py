@@ -8,16 +8,16 @@ import pytest
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
 from model_store.contract.golden import GoldenRows
-from model_store.registry.proofs import golden_rows_of
-from stacks.checks.golden import Asked, ask_golden_rows, some_of
+from model_store.registry.proofs import read_golden_rows
+from stacks.checks.golden import Asked, ask_golden_rows, choose_rows
 from tests.service import Service, Setting
 
 
 @pytest.fixture(scope="module")
 def rows(setting: Setting) -> list[Asked]:
-    found = golden_rows_of(setting.registry, setting.model_id)
+    found = read_golden_rows(setting.registry, setting.model_id)
     assert found is not None
-    return some_of(*found)
+    return choose_rows(*found)
 
 
 @pytest.fixture
@@ -62,5 +62,5 @@ def test_a_key_that_is_refused_a_key_that_is_missing_and_an_endpoint_that_is_sil
 def test_wide_rows_are_asked_as_far_as_a_request_may_be_long() -> None:
     features = tuple(Feature(name=f"feature {number}") for number in range(2000))
     contract = Contract("binary", "predict_proba", (0, 1), 1, 0.5, "default", False, features)
-    chosen = some_of(contract, GoldenRows(((0.123456789,) * 2000,) * 50, (0.5,) * 50))
+    chosen = choose_rows(contract, GoldenRows(((0.123456789,) * 2000,) * 50, (0.5,) * 50))
     assert 1 <= len(chosen) < 10
