@@ -22,7 +22,7 @@ def test_the_model_is_shown_without_a_key_and_the_numbers_are_not(
     assert not browser.find_element(By.ID, "live").is_displayed()
 
 
-def test_a_wrong_key_is_told_and_the_right_one_shows_the_last_minute(
+def test_a_wrong_key_is_reported_and_a_right_one_shows_the_last_minute(
     browser: Any, service: Service, setting: Setting
 ) -> None:
     browser.get(f"{service.url}/")

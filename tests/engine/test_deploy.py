@@ -30,7 +30,7 @@ def test_a_second_up_changes_nothing_and_says_so(deployed: Deployed) -> None:
     assert deployed.checkout.status()["serving"]["pid"] == process
 
 
-def test_both_ways_are_one(deployed: Deployed) -> None:
+def test_plain_pulumi_and_the_tool_leave_the_same_state(deployed: Deployed) -> None:
     checkout = deployed.checkout
     checkout.ensure(deployed.first)
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
@@ -40,7 +40,7 @@ def test_both_ways_are_one(deployed: Deployed) -> None:
     assert checkout.deploy(deployed.second)["changed"] is False
 
 
-def test_the_plain_history_shows_the_updates_of_both_ways(deployed: Deployed) -> None:
+def test_pulumi_history_shows_the_updates_of_pulumi_and_of_the_tool(deployed: Deployed) -> None:
     checkout = deployed.checkout
     checkout.deploy(deployed.first)
     history = json.loads(checkout.pulumi("stack", "history", "--stack", "dev", "--json").stdout)
@@ -65,7 +65,7 @@ def test_no_request_fails_while_versions_change_under_constant_load(deployed: De
     assert checkout.served_model() == deployed.first
 
 
-def test_rolling_back_twice_goes_on_backwards(deployed: Deployed) -> None:
+def test_a_second_rollback_deploys_the_version_before_the_first_one(deployed: Deployed) -> None:
     checkout = deployed.checkout
     for model_id in (deployed.first, deployed.second, deployed.third):
         checkout.deploy(model_id)

@@ -19,7 +19,7 @@ def _rows(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_past_can_be_asked_and_gone_back_to(deployed: Deployed) -> None:
+def test_history_lists_deployments_and_a_rollback_deploys_one_of_them(deployed: Deployed) -> None:
     checkout = deployed.checkout
     checkout.ensure(deployed.first)
     time.sleep(1.1)
@@ -112,7 +112,7 @@ def test_a_deploy_and_a_rollback_are_records_before_the_update_and_after_it(depl
     assert str(records[2]["at"])[:19] <= str(new["started_at"])[:19]
 
 
-def test_who_may_not_deploy_causes_no_update_and_one_record(deployed: Deployed, tmp_path: Path) -> None:
+def test_a_denied_deploy_runs_no_update_and_writes_one_record(deployed: Deployed, tmp_path: Path) -> None:
     checkout = deployed.checkout
     checkout.ensure(deployed.first)
     (tmp_path / "policy.json").write_text('{"default": {"role": "reader"}}')

@@ -29,7 +29,7 @@ def _status(checkout: Checkout, code: int = 0) -> dict[str, Any]:
     return found
 
 
-def test_a_version_without_what_is_required_waits_or_serves_under_a_broken_glass(
+def test_a_version_with_missing_requirements_is_refused_or_serves_under_break_glass(
     deployed: Deployed, tmp_path: Path
 ) -> None:
     checkout, served = deployed.checkout, deployed.checkout.served_model()
@@ -83,7 +83,7 @@ def test_a_version_without_what_is_required_waits_or_serves_under_a_broken_glass
     assert shown["approvals"][0]["by"] == "reviewer"
 
 
-def test_a_withdrawn_approval_ends_the_way_back(deployed: Deployed, tmp_path: Path) -> None:
+def test_a_withdrawn_approval_blocks_the_rollback(deployed: Deployed, tmp_path: Path) -> None:
     checkout, first, second = deployed.checkout, deployed.first, deployed.second
     checkout.ensure(first)
     checkout.approve(second)

@@ -210,7 +210,7 @@ def test_two_deploys_at_once_leave_one_and_tell_the_other_who_holds_the_environm
     assert checkout.served_model() == deployed.second
 
 
-def test_a_lock_of_a_dead_run_gives_the_way_out(deployed: Deployed) -> None:
+def test_a_stale_lock_error_names_the_unlock_command(deployed: Deployed) -> None:
     with nothing_changes(deployed) as checkout:
         locks = checkout.root / ".state" / ".pulumi" / "locks" / "organization" / "fraud-detection" / "dev"
         locks.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def test_golden_rows_are_answered_as_the_model_answers_them(golden: list[Asked])
     assert check.healthy, check.detail
 
 
-def test_nobody_is_let_in_without_a_key(endpoint: httpx.Client, transaction: dict[str, Any]) -> None:
+def test_requests_without_a_key_are_answered_401(endpoint: httpx.Client, transaction: dict[str, Any]) -> None:
     for headers in ({}, {"X-API-Key": "unknown"}):
         answer = endpoint.post("/predict", json={"transaction": transaction}, headers=headers)
         assert answer.status_code == httpx.codes.UNAUTHORIZED

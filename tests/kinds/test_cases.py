@@ -117,7 +117,7 @@ def test_a_metric_called_threshold_does_not_decide(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["a gap", "its sentinel"])
-def test_a_gap_is_what_the_contract_writes_for_it(form: str, tmp_path: Path) -> None:
+def test_a_missing_value_is_sent_as_the_contract_writes_it(form: str, tmp_path: Path) -> None:
     model = kind_named("XGBoost", "missing=-999").train(tmp_path)
     rows = np.asarray(model.rows)[:40]
     gaps = np.where(rows == -999, np.nan, rows) if form == "a gap" else rows

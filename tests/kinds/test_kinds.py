@@ -18,14 +18,14 @@ _NAMED_OTHERWISE = {"MultiOutputClassifier": "several answers a row", "Classifie
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=label_of)
-def test_what_is_served_is_the_model(kind: Kind, tmp_path: Path) -> None:
+def test_the_service_answers_as_the_model_does(kind: Kind, tmp_path: Path) -> None:
     found = measure(kind, tmp_path)
     assert not found.problems, "\n".join(found.problems)
     assert found.asked > 0
 
 
 @pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused.name)
-def test_what_cannot_be_served_is_refused_by_name(refused: Refused, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_served_is_refused_by_name(refused: Refused, tmp_path: Path) -> None:
     ended = register_refused(refused, tmp_path)
     assert ended.code in (_USAGE, _NOT_A_MODEL, _UNTRUSTED), ended
     assert re.search(refused.message, ended.errors, re.IGNORECASE), ended.errors
@@ -34,7 +34,7 @@ def test_what_cannot_be_served_is_refused_by_name(refused: Refused, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["clusters", "labels a and b", "a regression"])
-def test_registry_only_keeps_what_cannot_be_served(name: str, tmp_path: Path) -> None:
+def test_registry_only_registers_a_model_that_cannot_be_served(name: str, tmp_path: Path) -> None:
     (refused,) = (item for item in REFUSED if item.name == name)
     ended = register_refused(refused, tmp_path, "--registry-only", "--json")
     assert ended.code == 0, ended.errors
@@ -47,7 +47,7 @@ def test_the_catalogue_has_every_classifier_of_scikit_learn() -> None:
     assert [name for name in classifiers if _NAMED_OTHERWISE.get(name, name) not in written] == []
 
 
-def test_no_two_kinds_have_one_name() -> None:
+def test_each_kind_has_its_own_name() -> None:
     labels = [label_of(kind) for kind in KINDS]
     assert len(labels) == len(set(labels))
     assert len(labels) >= 90

@@ -221,7 +221,7 @@ def test_iam_trust_is_bound_to_subject_and_audience(rendered: Rendered) -> None:
             assert list(conditions) == ["aws:PrincipalTag/fraud-detection-registry"]
 
 
-def test_pod_is_nobody_without_rights(rendered: Rendered) -> None:
+def test_pod_runs_as_an_unprivileged_user_without_capabilities(rendered: Rendered) -> None:
     """CKV_K8S_20, CKV_K8S_22, CKV_K8S_23, CKV_K8S_28, CKV_K8S_31, CKV_K8S_37, CKV_K8S_40."""
     pod, container = rendered.pod["securityContext"], rendered.container["securityContext"]
     assert pod["runAsNonRoot"] is True
@@ -291,7 +291,7 @@ def test_network_is_closed_but_for_what_the_pod_needs(rendered: Rendered) -> Non
         assert web["to"][0]["ipBlock"]["except"] == ["169.254.0.0/16"]
 
 
-def test_replicas_are_the_autoscalers_and_spread(rendered: Rendered) -> None:
+def test_the_autoscaler_sets_replicas_and_they_spread_over_zones(rendered: Rendered) -> None:
     """kube-score deployment-has-poddisruptionbudget, horizontalpodautoscaler-has-target and others."""
     deployment, scaler = rendered.one("apps/v1:Deployment"), rendered.one(":HorizontalPodAutoscaler")
     assert "replicas" not in deployment["spec"]

@@ -92,7 +92,7 @@ def test_both_slots_are_told_what_to_trust() -> None:
 @pytest.mark.parametrize(
     "value", ['["numpy"]', '["numpy.*"]', "[1]", '{"numpy.mean": true}', '"numpy.mean"', "nonsense"]
 )
-def test_what_is_no_list_of_full_names_is_refused_by_its_key(value: str) -> None:
+def test_trusted_types_that_are_not_full_names_are_refused_with_the_key(value: str) -> None:
     command = [sys.executable, "-m", "tests.rendered.render", "dev", "--set", f"trusted_types={value}"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0

@@ -36,7 +36,9 @@ def test_a_blue_green_switch_and_the_way_back_are_switches(
     assert "nothing to resume" in endpoint.deploy_model("resume", "development").stdout
 
 
-def test_by_hand_weights_promote_and_abort(endpoint: Checkout, candidates: dict[str, str], traffic: Traffic) -> None:
+def test_weights_promotion_and_abort_by_command(
+    endpoint: Checkout, candidates: dict[str, str], traffic: Traffic
+) -> None:
     """The weights are what was asked for, and every step is an update of the stack's config."""
     with load(endpoint, traffic) as answers:
         # Decides nothing by itself: a step lasts an hour.
@@ -111,7 +113,9 @@ def test_killed_at_any_moment_status_tells_the_truth_and_resume_finishes(
     assert answers.failed == 0, answers.statuses
 
 
-def test_what_cannot_be_is_refused_before_anything_changes(endpoint: Checkout, candidates: dict[str, str]) -> None:
+def test_impossible_rollout_commands_are_refused_before_any_change(
+    endpoint: Checkout, candidates: dict[str, str]
+) -> None:
     before = endpoint.stack_file.read_text()
     output = deploy(endpoint, candidates["equal"], "--strategy", "canary", "--steps", "50,20", code=9).stderr
     assert "steps that grow and end with 100" in output

@@ -54,7 +54,7 @@ def test_a_candidate_that_is_worse_is_withdrawn_within_the_first_step(
     assert "withdrawn" in endpoint.list_deployments()[0]["message"]
 
 
-def test_a_shadow_answers_nobody_and_is_compared(
+def test_a_shadow_candidate_answers_no_caller_and_is_compared(
     endpoint: Checkout, candidates: dict[str, str], traffic: Traffic
 ) -> None:
     with load(endpoint, traffic) as answers:

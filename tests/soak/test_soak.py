@@ -79,7 +79,7 @@ def endpoint(tmp_path: Path) -> Any:
     process_supervision.stop(arguments(0))
 
 
-def test_nothing_fails_and_nothing_grows(endpoint: Any) -> None:
+def test_no_request_fails_and_memory_stays_level(endpoint: Any) -> None:
     arguments, key, url = endpoint
     served = process_supervision.serve(arguments(0))
     body = json.dumps({"transaction": {f"f{number}": 0.5 for number in range(30)}})

@@ -59,7 +59,7 @@ def test_a_package_has_these_rooms_and_no_others(package: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_what_is_run_by_name_is_there(name: str) -> None:
+def test_each_module_run_by_name_has_a_main(name: str) -> None:
     assert callable(import_module(name).main)
 
 

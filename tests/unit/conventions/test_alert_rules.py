@@ -52,7 +52,7 @@ def test_an_endpoint_that_does_badly_breaches_each_threshold() -> None:
     assert [alert.name for alert in evaluate(_status(0.0), config) if alert.breached] == ["accuracy"]
 
 
-def test_nothing_is_breached_before_anything_is_known() -> None:
+def test_no_threshold_is_breached_without_requests() -> None:
     empty = {"requests": 0, "errors": 0, "latency_ms": {"p95": None}, "gauges": {}}
     assert not any(alert.breached for alert in evaluate(empty, read_template(TEMPLATE)))
 

@@ -35,7 +35,7 @@ def _found(file: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("kind", ["page", "comment", "docstring", "message"])
-def test_each_turn_is_found_and_its_plain_form_is_not(tmp_path: Path, kind: str) -> None:
+def test_each_old_phrase_is_reported_and_its_plain_form_is_not(tmp_path: Path, kind: str) -> None:
     write = {
         "page": "{}.\n",
         "comment": "# {}.\n",

@@ -81,7 +81,7 @@ def test_a_missing_key_is_named() -> None:
 
 
 @pytest.mark.parametrize("content", ["a: [", "- a list", "just text", "\x00"])
-def test_a_file_that_is_no_template_is_refused_by_name(tmp_path: Path, content: str) -> None:
+def test_an_invalid_template_is_refused_by_file_name(tmp_path: Path, content: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(content)
     with pytest.raises(ConfigError, match=r"broken\.yaml"):

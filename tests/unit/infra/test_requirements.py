@@ -70,7 +70,7 @@ def test_a_version_that_served_goes_back_unless_its_approval_was_withdrawn(
     assert _names(registry, model_id) == list(ALL)
 
 
-def test_a_deployment_under_a_broken_glass_does_not_count_as_served(registry: ModelRegistry) -> None:
+def test_a_deployment_under_break_glass_does_not_count_as_served(registry: ModelRegistry) -> None:
     model_id = _register(registry)
     registry.record_deployment(model_id, environment="production", deployment_id="d1", break_glass="hurry")
     assert _names(registry, model_id) == list(ALL)
@@ -106,7 +106,7 @@ def test_a_config_lowers_what_is_required_but_not_the_validation_of_production()
         parse_deployment_config(values, "x")
 
 
-def test_a_broken_glass_passes_its_version_until_its_end_and_never_a_signature() -> None:
+def test_break_glass_waives_requirements_of_its_version_until_it_expires_but_no_signature() -> None:
     glass = BreakGlass("a", ["validated", "signed"], "why", "bob", "2026-10-09T14:00:00Z", "2999-01-01T00:00:00Z")
     assert glass.passes("a", "validated")
     assert not glass.passes("a", "signed")
@@ -117,7 +117,7 @@ def test_a_broken_glass_passes_its_version_until_its_end_and_never_a_signature()
 
 
 @pytest.mark.parametrize("change", [{"until": "soon"}, {"until": 5}, {"missing": ["all"]}, {"reason": ""}, {"more": 1}])
-def test_a_broken_glass_that_does_not_fit_names_the_key(change: dict[str, object]) -> None:
+def test_an_invalid_break_glass_names_the_key(change: dict[str, object]) -> None:
     glass = BreakGlass("a", ["validated"], "why", "bob", "2026-10-09T14:00:00Z", "2999-01-01T00:00:00Z")
     with pytest.raises(ConfigError, match=rf"Pulumi.dev.yaml: fraud-detection:breakGlass.{next(iter(change))}"):
         parse_break_glass({**glass.to_dict(), **change}, "Pulumi.dev.yaml")

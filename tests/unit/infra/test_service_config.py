@@ -15,7 +15,7 @@ def _with(**service: object) -> dict[str, object]:
     return {**yaml.safe_load(TEMPLATE.read_text()), "service": service}
 
 
-def test_what_is_given_is_written_and_read_back() -> None:
+def test_service_settings_survive_writing_and_reading() -> None:
     config = parse_deployment_config(_with(max_batch=5, decision_threshold=0.3), "t.yaml")
     assert config.to_dict()["service"] == {"max_batch": 5, "decision_threshold": 0.3}
     assert parse_deployment_config(config.to_dict(), "t.yaml") == config
@@ -43,7 +43,7 @@ def test_a_stack_that_turns_no_knob_stays_as_it_is() -> None:
         ("burst", 5, "unknown key; allowed: decision_threshold, max_batch"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_key(key: str, value: object, allowed: str) -> None:
+def test_an_invalid_service_setting_is_refused_with_its_key(key: str, value: object, allowed: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_deployment_config(_with(**{key: value}), "t.yaml")
     assert f"t.yaml: service.{key}" in str(caught.value)

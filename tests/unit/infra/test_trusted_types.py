@@ -52,7 +52,7 @@ def test_a_name_off_the_list_serves_only_where_it_is_trusted(environment: dict[s
 
 
 @pytest.mark.parametrize("text", ["numpy", "numpy.*", "numpy..mean", "a b.c", ".a.b", "1.2", "numpy.mean;os.system"])
-def test_what_is_no_full_name_is_refused_by_name(environment: dict[str, str], text: str) -> None:
+def test_a_trusted_type_without_a_module_is_refused_by_name(environment: dict[str, str], text: str) -> None:
     with pytest.raises(SettingsError, match="MODEL_TRUSTED_TYPES"):
         ServingSettings.from_environment({**environment, "MODEL_TRUSTED_TYPES": text})
     with pytest.raises(InvalidInput, match="full names"):

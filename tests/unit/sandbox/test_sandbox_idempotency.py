@@ -44,7 +44,7 @@ def test_a_call_that_is_sent_again_gets_the_first_answer() -> None:
 
 
 @pytest.mark.parametrize(("call", "method"), [(None, "POST"), ("a", "GET")])
-def test_calls_that_are_not_told_apart_or_change_nothing_are_asked_each_time(call: str | None, method: str) -> None:
+def test_calls_without_a_request_id_and_reads_are_not_replayed(call: str | None, method: str) -> None:
     inner = _Counting()
     application = IdempotentRequests(inner)
     for number in (1, 2):

@@ -80,7 +80,7 @@ def test_percentiles_of_each_period_are_of_the_metric_that_was_asked_for(cloudwa
     assert _ask(cloudwatch, "nobody", ExtendedStatistics=["p50"]) == []
 
 
-def test_other_statistics_are_motos(cloudwatch: Any) -> None:
+def test_moto_answers_other_statistics(cloudwatch: Any) -> None:
     _put(cloudwatch, "counted", 1, {2.0: 3, 4.0: 1})
     (point,) = _ask(cloudwatch, "counted", Statistics=["Sum", "SampleCount", "Maximum"])
     assert (point["Sum"], point["SampleCount"], point["Maximum"]) == (10.0, 4.0, 4.0)

@@ -63,7 +63,7 @@ def _register(tool: Tool, *arguments: str) -> str:
     return str(tool.json("register", "model.joblib", "fraud", "XGBoost", *arguments)["model_id"])
 
 
-def test_a_life_of_a_model_by_commands(tool: Tool) -> None:
+def test_a_model_goes_from_registration_to_archive_by_commands(tool: Tool) -> None:
     tool("keygen", "--signing", "signing.key")
     public = (tool.directory / "signing.key.pub").read_text().strip()
     first = _register(tool, "--metrics", '{"accuracy": 0.96}', "--tags", "a,b", "--sign-key", "signing.key")
@@ -259,7 +259,7 @@ def test_no_variable_makes_an_admin_and_only_an_admin_grants(tool: Tool) -> None
     assert "claims to be alice" in tool("audit")
 
 
-def test_a_file_that_nobody_trusts_is_a_refusal_in_the_log(tool: Tool) -> None:
+def test_an_untrusted_file_is_recorded_as_refused(tool: Tool) -> None:
     (tool.directory / "bad.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     tool("register", "bad.pkl", "fraud", "XGBoost", code=5)
     record = tool.json("audit")[-1]

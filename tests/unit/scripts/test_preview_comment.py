@@ -84,7 +84,7 @@ def test_what_is_replaced_deleted_and_kept_is_told_apart(tmp_path: Path) -> None
     assert "only-a-group" not in output
 
 
-def test_no_change_is_said(tmp_path: Path) -> None:
+def test_an_empty_preview_says_no_change(tmp_path: Path) -> None:
     output = _comment({"steps": [_step("same", _DEPLOYMENT, "serving")], "changeSummary": {"same": 1}}, tmp_path)
     assert "No change." in output
 
@@ -98,5 +98,5 @@ def test_a_refusal_is_the_whole_comment_and_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "error: no stack named 'x' found", "[1]", '{"diagnostics": [3]}'])
-def test_what_is_no_preview_is_one_line(tmp_path: Path, text: str) -> None:
+def test_invalid_preview_json_is_one_error_line(tmp_path: Path, text: str) -> None:
     assert "is not what `pulumi preview --json` prints" in _comment(text, tmp_path, code=2)

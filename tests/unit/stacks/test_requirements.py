@@ -48,7 +48,7 @@ def test_a_reason_is_needed() -> None:
         BreakGlassRequest(" ", datetime.now(UTC) + timedelta(hours=1))
 
 
-def test_a_glass_is_recorded_before_it_is_broken_and_never_for_a_signature(
+def test_break_glass_is_recorded_before_the_deploy_and_never_waives_a_signature(
     registry: ModelRegistry, file: StackFile
 ) -> None:
     with pytest.raises(RequirementsMissing, match="approve it"):
@@ -64,7 +64,9 @@ def test_a_glass_is_recorded_before_it_is_broken_and_never_for_a_signature(
     assert record.details["until"] == broken.until
 
 
-def test_the_config_keeps_a_glass_for_its_version_until_its_end(registry: ModelRegistry, file: StackFile) -> None:
+def test_the_config_keeps_break_glass_for_its_version_until_it_expires(
+    registry: ModelRegistry, file: StackFile
+) -> None:
     file = with_requirements(registry, file, FIRST, [APPROVAL], _request(hours=1)).written(FIRST, CONFIG)
     again = StackFile.read(file.path.parent, file.environment)
     glass = again.break_glass()
@@ -77,7 +79,7 @@ def test_the_config_keeps_a_glass_for_its_version_until_its_end(registry: ModelR
     assert alone.break_glass() is None
 
 
-def test_a_glass_whose_time_is_over_passes_nothing_and_goes(registry: ModelRegistry, file: StackFile) -> None:
+def test_an_expired_break_glass_waives_nothing_and_is_removed(registry: ModelRegistry, file: StackFile) -> None:
     over = BreakGlass(FIRST, ["approved"], "why", "bob", "2026-10-09T14:00:00Z", "2026-10-09T15:00:00Z")
     with pytest.raises(BreakGlassEnded, match="ended at 2026-10-09T15:00:00Z"):
         with_requirements(registry, file.with_break_glass(over), FIRST, [APPROVAL], None)

@@ -93,7 +93,7 @@ def test_a_release_is_downloaded_once(empty_machine: Path, release: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", ["altered", "truncated", "unlisted", "missing"])
-def test_a_release_that_is_not_what_it_says_is_refused_and_leaves_nothing(
+def test_a_release_with_a_wrong_checksum_is_refused_and_leaves_nothing(
     empty_machine: Path, release: Path, damage: str
 ) -> None:
     archive = release / archive_name()
@@ -110,7 +110,7 @@ def test_a_release_that_is_not_what_it_says_is_refused_and_leaves_nothing(
     assert not list(cache.cache_root().rglob("pulumi"))
 
 
-def test_when_nothing_works_every_way_is_named_with_what_is_missing(
+def test_when_no_source_works_the_error_names_each_and_what_is_missing(
     empty_machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_DETECTION_ENGINE_SITE", "http://127.0.0.1:9")

@@ -67,7 +67,7 @@ def test_every_wall_stands_on_this_machine() -> None:
     assert [wall["name"] for wall in walls_here() if not wall["stands"]] == []
 
 
-def test_code_that_runs_all_the_same_reaches_nothing(
+def test_code_that_runs_in_the_child_reaches_nothing_outside(
     tmp_path: Path, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = tmp_path / "key"
@@ -137,7 +137,7 @@ def test_threads_and_libraries_work_behind_the_walls(tmp_path: Path, registry: M
     ],
     ids=["leaves", "kills itself", "reads where nothing is", "exits", "talks nonsense"],
 )  # fmt: skip
-def test_whatever_happens_to_the_child_is_one_error(
+def test_every_failure_of_the_child_is_one_typed_error(
     tmp_path: Path, registry: ModelRegistry, code: str, message: str
 ) -> None:
     path = _file_that_runs(code, tmp_path)

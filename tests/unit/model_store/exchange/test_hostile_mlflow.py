@@ -146,7 +146,7 @@ def test_lightgbm_gets_its_columns_names_with_spaces_back(registry: ModelRegistr
     assert registry.get_metadata(model_id).feature_names == ("amount", "hour of day")
 
 
-def test_names_that_are_none_need_another(registry: ModelRegistry, directory: Path) -> None:
+def test_an_invalid_mlflow_name_asks_for_another_one(registry: ModelRegistry, directory: Path) -> None:
     nameless = RegistrationRequest(model_name="", runtime=False)
     assert "--name NAME" in refused(registry, directory, nameless)
     for name, proposed in (("../../etc", "etc"), ("card fraud", "card_fraud"), ("\x1b[31m", "m")):
@@ -198,7 +198,7 @@ def test_a_tar_file_with_more_than_plain_files(registry: ModelRegistry, director
     refused(registry, path)
 
 
-def test_a_bundle_stays_a_bundle(tmp_path: Path) -> None:
+def test_a_bundle_is_not_taken_for_an_mlflow_archive(tmp_path: Path) -> None:
     for name, first in (("model.bundle", "bundle.json"), ("moved.tar", "bundle.json"), ("other.tar", "MLmodel")):
         with tarfile.open(tmp_path / name, "w") as archive:
             archive.addfile(tarfile.TarInfo(first), io.BytesIO())

@@ -43,7 +43,7 @@ from tests.unit.model_store.exchange.spoiled import BOMB
     ],
     ids=lambda value: None if isinstance(value, bytes) else value[:30],
 )
-def test_yaml_that_grows_makes_objects_or_is_none_is_refused(content: bytes, reason: str) -> None:
+def test_yaml_with_aliases_tags_or_bad_syntax_is_refused(content: bytes, reason: str) -> None:
     started = time.monotonic()
     with pytest.raises(ModelStoreError) as caught:
         read_yaml(content, "MLmodel")

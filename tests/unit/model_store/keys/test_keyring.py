@@ -15,7 +15,7 @@ CONTEXT = b'{"context":{},"message_id":"00"}'
 FILE_KEY = bytes(range(32))
 
 
-def test_what_is_wrapped_is_aes_gcm_that_another_program_opens() -> None:
+def test_another_program_opens_a_wrapped_key_as_aes_gcm() -> None:
     key = generate_key()
     slot = Keyring.of(key).primary.wrap(FILE_KEY, CONTEXT)
     sealed = bytes.fromhex(slot.wrapped)

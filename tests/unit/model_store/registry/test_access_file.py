@@ -41,7 +41,7 @@ def test_the_first_write_makes_its_user_the_admin_and_everybody_else_a_reader(tm
     assert describe_access(registry)["role"] == "admin"
 
 
-def test_who_is_not_named_reads_and_a_refusal_says_who_can_grant(tmp_path: Path) -> None:
+def test_an_unlisted_actor_reads_and_a_refusal_names_the_admins(tmp_path: Path) -> None:
     register(_open(tmp_path))
     _write(tmp_path, alice="admin")
     registry = _open(tmp_path)
@@ -64,7 +64,7 @@ def test_a_copied_registry_is_taken_over_by_the_owner_of_the_directory(tmp_path:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_nobody_takes_over_anothers_directory(tmp_path: Path) -> None:
+def test_a_directory_of_another_owner_cannot_be_taken_over(tmp_path: Path) -> None:
     register(_open(tmp_path))
     _write(tmp_path, alice="admin")
     os.chown(tmp_path / "registry", 12345, 12345)
@@ -143,7 +143,7 @@ def test_in_a_registry_from_before_the_file_decides_and_without_one_the_owner(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_without_any_policy_who_does_not_own_the_directory_reads(tmp_path: Path) -> None:
+def test_without_a_policy_an_actor_who_does_not_own_the_directory_reads(tmp_path: Path) -> None:
     model_id = register(_open(tmp_path))
     _policy(tmp_path).unlink()
     os.chown(tmp_path / "registry", 12345, 12345)
@@ -163,7 +163,7 @@ def test_a_damaged_policy_stops_what_needs_a_role_and_says_the_way_out(tmp_path:
     _open(tmp_path).load_model(model_id)
 
 
-def test_of_two_admins_at_once_one_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_of_two_concurrent_admins_gets_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, other = _open(tmp_path), _open(tmp_path)
     register(registry)
     append = registry.audit.append

@@ -51,7 +51,7 @@ def _evidence_file(registry: ModelRegistry) -> Path:
     return found
 
 
-def test_somebody_else_than_who_registered_approves(tmp_path: Path, registry: ModelRegistry, report: Path) -> None:
+def test_an_actor_other_than_the_registrant_approves(tmp_path: Path, registry: ModelRegistry, report: Path) -> None:
     model_id = register(registry)
     with pytest.raises(AccessDenied, match="somebody else has to approve"):
         registry.approve(model_id, report, "looks good")
@@ -72,9 +72,7 @@ def test_the_author_that_a_registration_names_does_not_approve(tmp_path: Path, r
         _as(tmp_path, "carol").approve(model_id, report, "mine")
 
 
-def test_neither_who_registered_nor_who_imported_approves(
-    tmp_path: Path, registry: ModelRegistry, report: Path
-) -> None:
+def test_the_registrant_and_the_importer_cannot_approve(tmp_path: Path, registry: ModelRegistry, report: Path) -> None:
     model_id = register(registry, author="the fraud team")
     export_model(registry, model_id, tmp_path / "x.bundle")
     other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY), actor="irene")
@@ -188,7 +186,9 @@ def test_validated_needs_evidence(registry: ModelRegistry, report: Path) -> None
     assert intact(registry)
 
 
-def test_evidence_of_before_is_enough(tmp_path: Path, registry: ModelRegistry, report: Path) -> None:
+def test_the_evidence_of_an_approval_is_enough_to_validate(
+    tmp_path: Path, registry: ModelRegistry, report: Path
+) -> None:
     model_id = register(registry)
     _as(tmp_path, "bob").approve(model_id, report, "fine")
     registry.update_model_status(model_id, "validated")

@@ -41,7 +41,7 @@ def _actor(location: str, **variables: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_variable_makes_nobody_another_actor(tmp_path: Path, name: str) -> None:
+def test_an_environment_variable_cannot_change_the_actor(tmp_path: Path, name: str) -> None:
     assert _actor(str(tmp_path), **{name: "admin"})[0] == pwd.getpwuid(os.geteuid()).pw_name
 
 
@@ -64,7 +64,7 @@ def test_in_ci_the_account_acts_and_what_github_says_is_a_claim(
     assert (record.actor, record.details["claimed"]) == (account_name(), "octocat")
 
 
-def test_where_sts_cannot_be_asked_the_access_key_acts_and_it_is_said(tmp_path: Path) -> None:
+def test_without_sts_the_access_key_acts_and_a_warning_says_so(tmp_path: Path) -> None:
     told = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
     actor, said = _actor("s3://bucket/registry", AWS_ENDPOINT_URL_S3="http://127.0.0.1:9", **told)
     assert actor == "access-key:AKIDEXAMPLE"
@@ -74,7 +74,7 @@ def test_where_sts_cannot_be_asked_the_access_key_acts_and_it_is_said(tmp_path: 
     assert "STS cannot be asked" in said
 
 
-def test_a_token_that_proves_nothing_is_said_and_the_account_acts(tmp_path: Path) -> None:
+def test_an_invalid_token_is_reported_and_the_account_acts(tmp_path: Path) -> None:
     actor, said = _actor(str(tmp_path), MODEL_ID_TOKEN="x.y.z")
     assert actor == account_name()
     assert "the job's id token proves nothing" in said
@@ -135,6 +135,6 @@ def test_a_token_that_its_issuer_did_not_sign_for_this_is_refused(token: str, re
         verified_subject(token, _issuer)
 
 
-def test_an_issuer_of_ones_own_speaks_for_itself_only() -> None:
+def test_a_token_is_verified_with_the_keys_of_its_own_issuer() -> None:
     with pytest.raises(OSError, match=r"evil\.example"):
         verified_subject(_token(iss="https://evil.example"), _issuer)

@@ -77,7 +77,7 @@ def test_an_index_of_another_registry_is_not_believed(location: Path, tmp_path: 
     assert [model["model_id"] for model in _listed(tmp_path / "other")] == [model_id]
 
 
-def test_of_two_writers_no_one_loses_the_entries_of_the_other(tmp_path: Path) -> None:
+def test_two_index_writers_keep_each_others_entries(tmp_path: Path) -> None:
     first, second = (ModelRegistry(tmp_path / "registry", encrypt=False) for _ in range(2))
     _register_many(first, "a")
     # Both have seen that there is no index; the second one to write finds the other's.

@@ -53,7 +53,7 @@ def test_a_version_signed_when_it_is_registered_proves_its_own_registration(regi
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2])
-def test_records_cut_off_before_a_signature_are_told_by_its_name(registry: ModelRegistry, keep: int) -> None:
+def test_a_log_truncated_before_a_signature_is_reported_with_the_signature(registry: ModelRegistry, keep: int) -> None:
     model_id = _signed(registry)
     _cut(registry, keep)
     with pytest.raises(
@@ -63,7 +63,7 @@ def test_records_cut_off_before_a_signature_are_told_by_its_name(registry: Model
     assert not intact(registry)
 
 
-def test_the_hint_alone_tells_of_a_cut_that_forgot_it(registry: ModelRegistry) -> None:
+def test_the_head_hint_reveals_a_truncated_log(registry: ModelRegistry) -> None:
     model_id = register(registry)
     registry.load_model(model_id)
     sorted(_root(registry).glob("audit/*/*.json"))[-1].unlink()
@@ -79,7 +79,7 @@ def test_a_log_that_was_removed_is_missed_where_versions_are(registry: ModelRegi
     assert not intact(registry)
 
 
-def test_a_log_written_anew_is_told_by_the_signatures(registry: ModelRegistry, tmp_path: Path) -> None:
+def test_the_signatures_reveal_a_rewritten_log(registry: ModelRegistry, tmp_path: Path) -> None:
     model_id = _signed(registry)
     shutil.rmtree(_root(registry) / "audit")
     forger = ModelRegistry(_root(registry), keys=Keyring.of(KEY), actor="tester")
@@ -89,7 +89,7 @@ def test_a_log_written_anew_is_told_by_the_signatures(registry: ModelRegistry, t
         prove_audit_log(forger)
 
 
-def test_after_a_cut_the_log_goes_on_behind_the_gap_so_that_it_shows(registry: ModelRegistry) -> None:
+def test_a_truncated_log_continues_after_a_visible_gap(registry: ModelRegistry) -> None:
     model_id = register(registry)
     registry.load_model(model_id)
     sorted(_root(registry).glob("audit/*/*.json"))[-1].unlink()

@@ -51,7 +51,7 @@ def test_a_version_or_date_at_the_end_belongs_to_no_name(name: str) -> None:
         ("7.joblib", ""),
     ],
 )
-def test_everything_else_of_a_name_does(name: str, model: str) -> None:
+def test_other_parts_of_a_file_name_belong_to_the_model_name(name: str, model: str) -> None:
     assert strip_version(Path(name)) == model
 
 

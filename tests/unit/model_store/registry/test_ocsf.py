@@ -122,7 +122,7 @@ def test_a_refusal_is_a_failure_of_what_was_tried(registry: ModelRegistry) -> No
     assert "needs the role promoter" in refused["status_detail"]
 
 
-def test_a_shipper_goes_on_and_is_told_when_what_it_shipped_is_gone(registry: ModelRegistry) -> None:
+def test_a_log_shipper_resumes_and_gets_an_error_when_shipped_records_are_gone(registry: ModelRegistry) -> None:
     model_id = register(registry)
     for _ in range(3):
         registry.load_model(model_id)

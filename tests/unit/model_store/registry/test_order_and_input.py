@@ -63,7 +63,9 @@ def test_a_status_that_somebody_else_set_meanwhile_decides(
         ({"performance_metrics": {"auc": 10**400}}, "metric 'auc'"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_by_name(registry: ModelRegistry, given: dict[str, Any], message: str) -> None:
+def test_a_value_that_cannot_be_stored_is_refused_by_name(
+    registry: ModelRegistry, given: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InvalidInput, match=message):
         registry.register_model(_model(), "fraud", **given)
     assert registry.list_models() == []

@@ -213,7 +213,7 @@ def test_an_unknown_id_is_not_found_whatever_it_looks_like(registry: ModelRegist
         {"performance_metrics": {"a": np.datetime64("2026-01-01")}},
     ],
 )
-def test_what_is_not_allowed_is_refused_and_registers_nothing(registry: ModelRegistry, arguments: dict) -> None:  # type: ignore[type-arg]
+def test_an_invalid_registration_is_refused_and_registers_nothing(registry: ModelRegistry, arguments: dict) -> None:  # type: ignore[type-arg]
     with pytest.raises(InvalidInput):
         registry.register_model(**{"model": 1, "model_name": "m", "model_type": "T", **arguments})
     assert registry.list_models() == []
@@ -233,7 +233,7 @@ def test_names_may_hold_dots_and_are_found_again_in_ids_and_references(registry:
 
 
 @pytest.mark.parametrize("name", ["..", "../models/m", "m/..", "", "."])
-def test_a_name_that_leads_elsewhere_has_no_versions_and_no_aliases(registry: ModelRegistry, name: str) -> None:
+def test_a_name_with_a_path_has_no_versions_and_no_aliases(registry: ModelRegistry, name: str) -> None:
     registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     assert registry.list_models(name=name) == []
     for reference in (f"{name}:1", f"{name}@champion"):

@@ -19,7 +19,7 @@ from tests.unit.model_store.making import KEY, intact, register
 NEW_KEY = generate_key()
 
 
-def test_every_deed_is_in_the_audit_log_with_actor_and_reason(registry: ModelRegistry) -> None:
+def test_every_change_is_in_the_audit_log_with_actor_and_reason(registry: ModelRegistry) -> None:
     model_id = register(registry)
     registry.update_model_status(model_id, "staged", reason="reviewed")
     Aliases(registry).set("m", "champion", model_id, "best")
@@ -135,7 +135,7 @@ def test_each_role_may_do_what_the_table_says_and_a_refusal_is_recorded(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"actor": {}}', '{"default": {"role": "king"}}', '{"default": 1}'])
-def test_a_policy_file_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_policy_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "policy.json").write_text(content)
     with pytest.raises(InvalidInput, match=r"policy\.json"):
         AccessPolicy.from_file(tmp_path / "policy.json")

@@ -99,7 +99,7 @@ def test_search_meets_conditions_on_tags_and_metrics_in_order(registry: ModelReg
 
 
 @pytest.mark.parametrize("condition", ["accuracy", "accuracy ~ 1", "> 1", "accuracy > many", "__import__('os')>1"])
-def test_a_condition_that_is_none_is_refused(condition: str) -> None:
+def test_an_invalid_search_condition_is_refused(condition: str) -> None:
     with pytest.raises(InvalidInput, match="condition"):
         search([], metrics=[condition])
 
@@ -297,7 +297,7 @@ def test_a_bundle_for_a_directory_is_named_after_its_version(registry: ModelRegi
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar", b"\0" * 10240])
-def test_a_file_that_is_no_bundle_is_refused(registry: ModelRegistry, tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_bundle_is_refused(registry: ModelRegistry, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(ModelStoreError):
         import_model(registry, tmp_path / "x")

@@ -151,7 +151,7 @@ def _contend(root: Path, key: bytes, actor: str, model_id: str) -> list[str]:
     return outcomes
 
 
-def test_of_two_writers_at_once_none_is_lost_and_the_loser_is_told(tmp_path: Path) -> None:
+def test_two_concurrent_writers_lose_no_write_and_the_loser_gets_an_error(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry", keys=Keyring.of(KEY))
     model_id = registry.register_model(model=1, model_name="m", model_type="T", registry_only=True)
     with multiprocessing.get_context("spawn").Pool(2) as pool:

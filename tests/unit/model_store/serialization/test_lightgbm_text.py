@@ -58,10 +58,10 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", sorted(WAYS))
-def test_a_text_that_could_be_read_otherwise_is_refused(way: str) -> None:
+def test_ambiguous_lightgbm_text_is_refused(way: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         require_lightgbm(WAYS[way]())
 
 
-def test_the_text_as_it_was_is_read() -> None:
+def test_unchanged_lightgbm_text_is_read() -> None:
     assert require_lightgbm(_text())["tree_sizes"] == str(len(TREE.encode()))

@@ -165,7 +165,7 @@ def test_xgboost_tells_its_version_in_every_form(tmp_path: Path, way: str) -> No
 @pytest.mark.parametrize(
     ("version", "told"), [("[1,0,0]", {"xgboost": "1.0.0"}), ("[3,2,-1]", {}), ("[3,2,99999999]", {})]
 )
-def test_only_a_version_that_is_one_is_told(tmp_path: Path, version: str, told: dict[str, str]) -> None:
+def test_only_a_valid_library_version_is_reported(tmp_path: Path, version: str, told: dict[str, str]) -> None:
     path = tmp_path / "model.json"
     xgboost.XGBClassifier(n_estimators=2).fit(ROWS, BINARY).save_model(path)
     text, count = re.subn(r'"version":\[[\d,]+\]', f'"version":{version}', path.read_text())

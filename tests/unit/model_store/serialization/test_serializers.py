@@ -71,7 +71,7 @@ def test_conversion_checks_that_predictions_agree(
 @pytest.mark.parametrize(
     ("name", "serializer"), [("forest", "xgboost"), ("xgboost", "lightgbm"), ("lightgbm", "xgboost")]
 )
-def test_a_conversion_that_there_is_not_is_refused_and_writes_nothing(
+def test_an_unsupported_conversion_is_refused_and_writes_nothing(
     tmp_path: Path, fitted: dict[str, Any], name: str, serializer: str
 ) -> None:
     persistence = SecureModelPersistence()

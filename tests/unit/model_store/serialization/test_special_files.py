@@ -67,7 +67,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("make", _KINDS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("command", ["inspect", "register", "convert", "import"])
-def test_what_is_not_a_file_of_some_size_is_refused_at_once(
+def test_a_model_file_that_is_not_regular_is_refused_at_once(
     directory: Path, command: str, make: Callable[[Path], None]
 ) -> None:
     make(directory / "m.joblib")
@@ -78,7 +78,9 @@ def test_what_is_not_a_file_of_some_size_is_refused_at_once(
 
 @pytest.mark.parametrize("make", _KINDS[:-1], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("option", ["--training-data", "--sample", "--holdout"])
-def test_so_is_data_beside_a_model(directory: Path, option: str, make: Callable[[Path], None]) -> None:
+def test_a_data_file_beside_a_model_that_is_not_regular_is_refused(
+    directory: Path, option: str, make: Callable[[Path], None]
+) -> None:
     make(directory / "data.csv")
     more = ["--label", "fraud"] if option == "--holdout" else []
     given = [option, str(directory / "data.csv"), *more]
@@ -86,7 +88,7 @@ def test_so_is_data_beside_a_model(directory: Path, option: str, make: Callable[
 
 
 @pytest.mark.parametrize("make", _KINDS, ids=lambda make: make.__name__)
-def test_so_is_a_key(directory: Path, make: Callable[[Path], None]) -> None:
+def test_a_key_file_that_is_not_regular_is_refused(directory: Path, make: Callable[[Path], None]) -> None:
     make(directory / "other.key")
     complaint = _run(
         directory, "register", str(directory / "good.joblib"), "fraud", "T", "--registry-only",

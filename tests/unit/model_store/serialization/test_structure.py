@@ -61,17 +61,17 @@ def test_a_type_keeps_the_fields_that_were_looked_at(field: Any) -> None:
     assert loaded == np.dtype([("a", "<i8")])
 
 
-def test_there_are_many_mechanisms_and_no_two_of_one_name() -> None:
+def test_mechanism_names_are_unique() -> None:
     assert len({each.name for each in MECHANISMS}) == len(MECHANISMS) >= 60
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04", b"\x80\x04X\xff\x00\x00\x00abc", b"\x80\x04]q"])
-def test_a_pickle_that_ends_early_is_said_to(content: bytes) -> None:
+def test_a_truncated_pickle_is_reported_as_truncated(content: bytes) -> None:
     with pytest.raises(UnreadableModel):
         load_pickle(io.BufferedReader(io.BytesIO(content)))
 
 
-def test_any_bytes_end_in_one_of_our_errors() -> None:
+def test_arbitrary_bytes_raise_a_typed_error() -> None:
     import random
 
     generator = random.Random(0)

@@ -102,7 +102,7 @@ def test_status_aliases_audit_and_listing_see_every_change(registry: ModelRegist
     assert [record.action for record in other.audit.records()] == ["register", "register", "status", "alias"]
 
 
-def test_of_two_writers_who_saw_the_same_one_is_told(registry: ModelRegistry, location: str) -> None:
+def test_the_second_of_two_writers_of_one_etag_gets_an_error(registry: ModelRegistry, location: str) -> None:
     bucket, prefix = location.removeprefix("s3://").split("/")
     one, two = S3Storage(bucket, prefix), S3Storage(bucket, prefix)
     assert one.put_if_absent("x/y.json", b"1")

@@ -5,7 +5,7 @@ from pathlib import Path
 from model_store.storage.directory import DirectoryStorage
 
 
-def test_nobody_fills_a_directory_of_a_name_until_the_one_before_has_cleaned_up(tmp_path: Path) -> None:
+def test_a_second_writer_waits_for_the_staging_directory_of_the_first(tmp_path: Path) -> None:
     first, second = DirectoryStorage(tmp_path), DirectoryStorage(tmp_path)
     with first.staged("m") as filled:
         assert filled is not None

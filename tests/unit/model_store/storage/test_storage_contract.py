@@ -58,7 +58,7 @@ def test_a_new_object_is_written_once(storage: Storage) -> None:
     assert not storage.exists("a/b")
 
 
-def test_what_is_not_there_is_not_found(storage: Storage) -> None:
+def test_a_missing_object_is_not_found(storage: Storage) -> None:
     assert not storage.exists("a")
     assert storage.keys("a") == storage.names("a") == storage.versions("a") == storage.versions(None) == []
     assert storage.count("a") == 0
@@ -72,7 +72,7 @@ def test_what_is_not_there_is_not_found(storage: Storage) -> None:
     assert not storage.exists("a/b")
 
 
-def test_only_who_saw_the_present_content_replaces_it(storage: Storage) -> None:
+def test_a_write_with_a_stale_etag_is_refused(storage: Storage) -> None:
     storage.put_if_absent("a", b"1")
     storage.compare_and_swap("a", b"2", b"1")
     with pytest.raises(VersionConflict, match="a: somebody else changed it first"):
@@ -91,7 +91,7 @@ def test_a_version_is_published_once_and_the_second_changes_nothing(storage: Sto
     assert storage.path(f"models/m/v/{ARTIFACT_FILE}").read_bytes() == b"artifact 1"
 
 
-def test_what_is_staged_and_not_published_leaves_nothing(storage: Storage) -> None:
+def test_a_staged_version_that_is_not_published_leaves_nothing(storage: Storage) -> None:
     with storage.staged("v") as staging:
         assert staging is not None
         (staging / ARTIFACT_FILE).write_bytes(b"half")
@@ -124,7 +124,7 @@ def test_a_listing_of_more_than_one_page_is_whole(storage: Storage, request: pyt
     assert storage.keys("models/x") == []
 
 
-def test_a_change_changes_its_number_and_no_other(storage: Storage) -> None:
+def test_a_change_raises_the_version_number_of_its_object_only(storage: Storage) -> None:
     for name in ("v", "w"):
         _fill(storage, f"models/m/{name}", _version(b"1"))
 
@@ -138,7 +138,7 @@ def test_a_change_changes_its_number_and_no_other(storage: Storage) -> None:
     assert numbers()["w"] == before["w"]
 
 
-def test_what_is_removed_is_gone_and_its_neighbour_stays(storage: Storage) -> None:
+def test_a_removed_object_is_gone_and_its_neighbour_stays(storage: Storage) -> None:
     _fill(storage, "models/m/v", _version(b"1"))
     _fill(storage, "models/m/v2", _version(b"2"))
     storage.remove("models/m/v")
@@ -159,7 +159,7 @@ def test_a_file_replaces_an_object_whole(storage: Storage, tmp_path: Path) -> No
     assert storage.keys("a") == ["a/artifact"]
 
 
-def test_a_cache_is_written_as_far_as_it_can_be(storage: Storage) -> None:
+def test_a_failed_cache_write_is_ignored(storage: Storage) -> None:
     storage.put_if_absent("audit/1", b"1")
     storage.put_best_effort("audit/head", b"1")
     storage.put_best_effort("audit/head", b"2")
@@ -220,7 +220,7 @@ _LOSERS = {"put": "lost", "publish": "lost", "swap": "VersionConflict"}
 
 
 @pytest.mark.parametrize("deed", sorted(_LOSERS))
-def test_of_two_processes_exactly_one_wins_and_the_other_is_told(
+def test_exactly_one_of_two_processes_wins_and_the_other_gets_an_error(
     here: Place, location: str, two_processes: Pool, deed: str
 ) -> None:
     storage = storage_at(location)
@@ -238,9 +238,7 @@ def test_of_two_processes_exactly_one_wins_and_the_other_is_told(
             assert storage.read(f"{deed}/{number}") == winner
 
 
-def test_of_two_processes_that_remove_each_is_told_and_nothing_is_left(
-    here: Place, location: str, two_processes: Pool
-) -> None:
+def test_two_processes_that_remove_one_version_leave_nothing(here: Place, location: str, two_processes: Pool) -> None:
     storage = storage_at(location)
     for number in range(_ROUNDS):
         _fill(storage, f"remove/{number}", _version(b"1"))

@@ -84,7 +84,7 @@ def test_a_file_that_the_browser_has_is_not_sent_again(service: Service) -> None
         "/docs/\\..\\start.js",
     ],
 )
-def test_there_is_no_way_to_another_file(service: Service, setting: Setting, path: str) -> None:
+def test_documentation_serves_no_other_file(service: Service, setting: Setting, path: str) -> None:
     answer = _raw(service, path, f"X-API-Key: {setting.api_key}\r\n")
     assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400", b"HTTP/1.1 307")), answer[:200]
     assert b"root:" not in answer
@@ -110,7 +110,7 @@ def test_outside_development_everything_needs_a_key(production: Service, setting
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics", "/status", "/model"])
-def test_what_is_of_this_moment_is_kept_by_no_cache(production: Service, setting: Setting, path: str) -> None:
+def test_live_pages_are_sent_with_no_store(production: Service, setting: Setting, path: str) -> None:
     assert _get(production, path, **{"X-API-Key": setting.api_key}).headers["Cache-Control"] == "no-store"
 
 

@@ -21,7 +21,7 @@ from tests.event_loop import run_in_a_loop_of_its_own
 from tests.service import GOOD, Service, Setting, listening, started
 
 
-def test_it_says_that_it_is_ready_with_model_id_and_digest(service: Service, setting: Setting) -> None:
+def test_readiness_names_model_id_and_digest(service: Service, setting: Setting) -> None:
     assert service.ready["status"] == "ready"
     assert service.ready["model_id"] == setting.model_id
     assert service.ready["digest"] == setting.registry.get_metadata(setting.model_id).digest
@@ -161,7 +161,7 @@ def test_the_log_has_a_json_line_a_request_with_no_feature_and_no_key(
         ({"DECISION_THRESHOLD": "2"}, "SettingsError", "DECISION_THRESHOLD: '2'"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_one_line_and_ends(
+def test_an_unusable_model_ends_the_service_with_one_line(
     setting: Setting, changes: dict[str, str], code: str, words: str
 ) -> None:
     with listening() as listener, started(setting, listener, **changes) as refused:
@@ -223,7 +223,7 @@ async def _replaced_under_load(
     return answers
 
 
-def test_by_itself_it_binds_its_own_address_and_ends_with_success_when_told(setting: Setting) -> None:
+def test_without_a_supervisor_it_binds_its_address_and_exits_0_on_sigterm(setting: Setting) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

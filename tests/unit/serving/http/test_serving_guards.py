@@ -39,7 +39,7 @@ def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
     assert [buckets.take(key) > 0 for _ in range(6)] == [False] * 5 + [True], "no more than a burst is saved up"
 
 
-def test_a_key_that_asks_too_often_is_a_429_that_says_when_to_come_back(setting: Setting) -> None:
+def test_a_key_over_its_rate_is_answered_429_with_retry_after(setting: Setting) -> None:
     changes = {"RATE_LIMIT_PER_SECOND": "1", "RATE_LIMIT_BURST": "3"}
     with listening() as listener, started(setting, listener, **changes) as service:
         answers = [_post(service, setting.api_key) for _ in range(4)]
@@ -66,7 +66,7 @@ def test_redis_that_does_not_answer_does_not_stop_the_service(setting: Setting) 
         assert "Redis does not answer" in service.log.read_text()
 
 
-def test_a_body_that_does_not_arrive_is_a_408_and_holds_nobody_up(setting: Setting) -> None:
+def test_a_body_that_does_not_arrive_is_a_408_and_delays_no_other_request(setting: Setting) -> None:
     with listening() as listener, started(setting, listener, REQUEST_TIMEOUT_SECONDS="0.6") as service:
         host, port = service.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as slow:
@@ -79,7 +79,7 @@ def test_a_body_that_does_not_arrive_is_a_408_and_holds_nobody_up(setting: Setti
         assert answer.startswith(b"HTTP/1.1 408")
 
 
-def test_beyond_what_it_can_work_on_it_says_503_and_when_to_come_back(setting: Setting) -> None:
+def test_requests_over_the_concurrency_limit_are_answered_503_with_retry_after(setting: Setting) -> None:
     data = np.random.default_rng(0).normal(size=(300, 3))
     pipeline = make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=20))
     pipeline.fit(data, data[:, 0] > 0)
@@ -119,7 +119,7 @@ def test_an_optimized_form_that_is_not_the_registered_one_is_never_served(settin
         assert "MODEL_RUNTIME_SHA256" in refused.ready["error"]
 
 
-def test_the_log_goes_to_a_file_too_and_the_level_is_heard(setting: Setting, tmp_path: Path) -> None:
+def test_the_log_is_also_written_to_a_file_and_follows_log_level(setting: Setting, tmp_path: Path) -> None:
     file = tmp_path / "logs" / "fraud_detection.log"
     with listening() as listener, started(setting, listener, LOG_FILE=str(file)) as service:
         assert _post(service, setting.api_key).status_code == 200

@@ -48,7 +48,7 @@ def test_an_answer_to_a_row_that_the_model_refuses_is_found(service: Service, ro
     assert "answers 200, it is to be refused" in check.detail
 
 
-def test_a_key_that_is_refused_a_key_that_is_missing_and_an_endpoint_that_is_silent(
+def test_a_refused_key_a_missing_key_and_a_silent_endpoint_are_reported(
     service: Service, rows: list[Asked], key: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "other").write_text("unknown")

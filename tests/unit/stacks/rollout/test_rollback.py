@@ -97,7 +97,7 @@ WAYS = pytest.mark.parametrize("roll_back", [_library, _command_line])
 
 
 @WAYS
-def test_in_one_slot_the_version_before_takes_the_place(make: Make, roll_back: Callable[[Deployments], str]) -> None:
+def test_with_one_slot_a_rollback_replaces_the_version(make: Make, roll_back: Callable[[Deployments], str]) -> None:
     deployments = make(FIRST, SECOND, THIRD)
     assert roll_back(deployments) == deployments.history[0].deployment_id
     assert deployments.steps == [(SECOND, None)]
@@ -136,14 +136,14 @@ def test_a_candidate_is_withdrawn(make: Make, roll_back: Callable[[Deployments],
     assert (version, rollout.candidate, rollout.weight) == (SECOND, "", 0)
 
 
-def test_another_version_is_not_gone_to_while_a_candidate_is_tried(make: Make) -> None:
+def test_a_rollback_to_another_version_is_refused_during_a_rollout(make: Make) -> None:
     deployments = make(FIRST, SECOND, strategy="canary", candidate=THIRD, weight=5)
     with pytest.raises(RolloutInProgress, match=THIRD):
         deployments.rollback_deployment("development", to=FIRST)
     assert deployments.steps == []
 
 
-def test_what_was_never_deployed_is_not_gone_back_to(make: Make) -> None:
+def test_a_rollback_to_a_version_that_was_never_deployed_is_refused(make: Make) -> None:
     deployments = make(FIRST)
     before = (deployments.checkout / FILE).read_bytes()
     for options, reason in (

@@ -138,13 +138,13 @@ def test_over_two_hundred_simulated_rollouts_wrong_decisions_are_rare() -> None:
         ([], "allowed: an object"),
     ],
 )
-def test_what_is_impossible_is_refused_with_what_is_allowed(value: object, message: str) -> None:
+def test_an_impossible_rollout_config_is_refused_with_the_allowed_values(value: object, message: str) -> None:
     with pytest.raises(ConfigError, match="rollout") as refused:
         parse_rollout_config(value, "Pulumi.dev.yaml: rollout", "m_A_20260101_000000", "local")
     assert message in str(refused.value)
 
 
-def test_a_platform_that_cannot_is_told_so() -> None:
+def test_a_platform_without_traffic_splitting_refuses_a_canary() -> None:
     with pytest.raises(ConfigError, match="docker"):
         parse_rollout_config({"strategy": "canary"}, "rollout", "", "docker")
     with pytest.raises(ConfigError, match="HTTPRoute"):
