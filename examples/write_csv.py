@@ -6,7 +6,7 @@
 Columns: `amount`, `hour`, `distance_km` (with gaps), `merchant` (a text) and the label `is_fraud`, 0 or 1.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,6 @@ def table(rows: int = _ROWS, seed: int = 7) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(f"usage: {Path(sys.argv[0]).name} FILE.csv")
-    table().to_csv(sys.argv[1], index=False)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, metavar="FILE.csv", help="where the table goes")
+    table().to_csv(parser.parse_args().file, index=False)

@@ -1,5 +1,9 @@
-"""Writes the JSON Schema of the deployment object for editors: `python -m infra.schema`."""
+"""Writes the JSON Schema of the deployment object for editors.
 
+python -m infra.schema      # writes config/deployment.schema.json
+"""
+
+import argparse
 import json
 from pathlib import Path
 
@@ -14,4 +18,9 @@ def schema_text() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m infra.schema",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")

@@ -1,4 +1,7 @@
-"""`python -m model_store.backup DESTINATION`: copies the registry to a destination; a scheduled job runs it.
+"""Copies the registry to a destination; a scheduled job runs it.
+
+    python -m model_store.backup s3://bucket/backups
+    MODEL_REGISTRY_URL=/srv/registry python -m model_store.backup /mnt/backup
 
 `MODEL_REGISTRY_URL` names the registry. Only missing and changed objects are copied; immutable objects are never
 overwritten. Exit codes: 0 done, 24 done but for damaged files, else those of `manage_models.py`.

@@ -9,6 +9,7 @@ libraries, or when it stands below with a form. Classes get the form `object`: m
 attributes. Nothing else gets a rule, whatever the pickles name. Names are exact; a change of the file is a commit.
 """
 
+import argparse
 import importlib
 import inspect
 import io
@@ -174,6 +175,7 @@ _NEVER = {"sklearn.metrics._dist_metrics.PyFuncDistance", "sklearn.metrics._dist
 
 def main() -> int:
     """Writes the rules and says what was left out."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     found: dict[str, set[Global]] = defaultdict(set)
     for form, modules in _FORMS.items():
         found[form] |= {(module, name) for module, names in modules.items() for name in names}

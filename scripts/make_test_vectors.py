@@ -7,6 +7,7 @@ Deterministic: file keys, message ids and nonces come from a counter, so that a 
 keys are public by design and protect nothing.
 """
 
+import argparse
 import hashlib
 import io
 import json
@@ -33,6 +34,7 @@ _PAYLOADS = {"empty": b"", "short": b"fraud-detection test vector", "two-chunks"
 
 def main() -> int:
     """Writes every vector and the list of them."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     VECTORS.mkdir(parents=True, exist_ok=True)
     listed = []
     for name, content, expected in _vectors():

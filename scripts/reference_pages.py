@@ -1,8 +1,11 @@
 """Reference pages that are calculated from the code: the service's settings, and its metrics.
 
+    python -m scripts.reference_pages      # make reference
+
 Each function returns a page as Markdown; `make reference` writes them to `docs/reference/`, and a test compares.
 """
 
+import argparse
 import ast
 import dataclasses
 import inspect
@@ -153,6 +156,11 @@ PAGES: Mapping[str, Callable[[], str]] = {"settings.md": settings_page, "metrics
 
 def main() -> int:
     """Writes the pages; returns the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m scripts.reference_pages",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     directory = Path(__file__).resolve().parents[1] / "docs" / "reference"
     directory.mkdir(parents=True, exist_ok=True)
     for name, page in PAGES.items():

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""Writes the pages of `docs/reference/` from the code: `make reference`.
+"""Writes the pages of `docs/reference/` from the code.
+
+    python scripts/write_reference.py      # make reference
 
 A page is one function that returns its Markdown, named in `PAGES`. A test compares each page with the code.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +28,7 @@ _NOTE = "<!-- Written by `make reference`; change the code, not this page. -->\n
 
 def main() -> int:
     """Writes every page; returns the exit code."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     directory = CHECKOUT / "docs" / "reference"
     directory.mkdir(exist_ok=True)
     for name, page in PAGES.items():

@@ -1,7 +1,9 @@
-"""`python -m serving`: loads the model that the environment names, and serves it.
+"""Loads the model that the environment names, and serves it.
 
-Everything is verified, loaded and asked once before the first connection is accepted; an artifact that fails is never
-served. Settings are environment variables, see `serving.settings`.
+    MODEL_ID=… MODEL_URI=… MODEL_SHA256=… python -m serving
+
+The service verifies, loads and asks the model before it accepts a connection; it never serves an artifact that fails.
+Settings are environment variables; docs/reference/settings.md lists them.
 
 exit codes: 0 stopped when told to, 2 settings, 16 no such model, 4 not intact or unusable, 5 untrusted, 6 keys, 98 the
 address is taken
@@ -16,6 +18,7 @@ from contextlib import closing, nullcontext, suppress
 from model_store.errors import ModelStoreError
 from serving.errors import ServingError, SettingsError
 from serving.observability.logs import configure_logs, service_log
+from serving.process.options import add_process_options
 from serving.settings import ServingSettings
 
 
@@ -103,9 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--listen-fd", type=int, help="serve from this inherited, listening socket")
-    parser.add_argument("--ready-fd", type=int, help="write one line of JSON here once ready, or when it cannot be")
-    parser.add_argument("--watch-stdin", action="store_true", help="stop when standard input is closed")
+    add_process_options(parser)
     return parser
 
 

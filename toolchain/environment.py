@@ -6,6 +6,7 @@ Runs before anything is installed: standard library only. uv does the work where
 installs from its cache in seconds; pip is the way that is always there. Both check every file against its pinned hash.
 """
 
+import argparse
 import importlib.util
 import re
 import subprocess
@@ -19,7 +20,13 @@ _PACKAGES = ("components", "conventions", "infra", "model_store", "serving", "st
 
 def main() -> int:
     """Installs the requirements and the checkout itself; returns the exit code."""
-    requirements = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(
+        prog="python -m toolchain.environment",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("requirements", type=Path, help="file of pinned packages with their hashes")
+    requirements = parser.parse_args().requirements
     if _uv_installed() or _install_uv(requirements):
         _log(f"installing {requirements}")
         # A confined child cannot write bytecode: without it each one compiles the model libraries, for two seconds.

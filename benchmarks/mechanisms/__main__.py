@@ -1,4 +1,7 @@
-"""`python -m benchmarks.mechanisms` writes docs/mechanisms.md: our rule beside what pickle scanners say.
+"""Writes docs/mechanisms.md: the rule of this project beside the verdicts of pickle scanners.
+
+    python -m benchmarks.mechanisms
+    python -m benchmarks.mechanisms --output mechanisms.md      # another page
 
 Takes two to four minutes. The scanners get virtual environments of their own in the user's cache directory.
 """

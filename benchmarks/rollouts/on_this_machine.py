@@ -8,6 +8,7 @@ predictions are sent at a constant rate. What is timed: until the first answer o
 until the command has ended, engine included.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -26,6 +27,11 @@ _RATE = 150
 
 def main() -> int:
     """Measures, prints and writes the table."""
+    argparse.ArgumentParser(
+        prog="python -m benchmarks.rollouts.on_this_machine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     with tempfile.TemporaryDirectory(prefix="rollouts-") as work:
         checkout = make_checkout(Path(work) / "checkout")
         try:

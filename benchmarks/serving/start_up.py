@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""How soon the service is ready and how much memory it takes, with a model of 5 MB and one of 300 MB.
+"""Measures how soon the service is ready and how much memory it takes, with a model of 5 MB and one of 300 MB.
 
-    python -m benchmarks.serving.start_up
+    python -m benchmarks.serving.start_up                      # both models; about two minutes
+    python -m benchmarks.serving.start_up --model xgboost      # the model of 5 MB alone
 
 Memory is the proportional set size once ready and after a prediction, beside that of an interpreter that has imported
 what the service imports, and beside the size of the serialized model.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -26,11 +28,17 @@ _IMPORTS = (
 )
 
 
+_MODELS = {"xgboost": (5, "pass"), "forest": (300, "import sklearn.ensemble")}
+"""Size in MB, and what the interpreter beside it imports for it."""
+
+
 def main() -> int:
-    """Measures both and prints a table."""
+    """Measures each model and prints a table."""
+    options = _parser().parse_args()
     print("| model | serialized | runtime | ready after | memory | interpreter | (memory - interpreter) / model |")
     print("|---|---:|---|---:|---:|---:|---:|")
-    for name, megabytes, more in (("xgboost", 5, "pass"), ("forest", 300, "import sklearn.ensemble")):
+    for name in options.model or _MODELS:
+        megabytes, more = _MODELS[name]
         with tempfile.TemporaryDirectory() as work:
             found = _measure(Path(work), name, megabytes)
         idle = _interpreter(more)
@@ -106,6 +114,16 @@ def _interpreter(more: str) -> int:
         memory = measure_memory(process.pid)
         process.kill()
     return memory
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving.start_up",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", action="append", choices=_MODELS, help="only this model; may be repeated (both)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""A server of S3's interface on the loopback that counts requests before moto answers them.
+"""Serves S3's interface on the loopback and counts requests before moto answers them.
 
-python -m benchmarks.store.counted_s3 DIRECTORY     # serves the files of DIRECTORY in the bucket `registry`
+    python -m benchmarks.store.counted_s3 registry      # serves its files in the bucket `registry`
 
 Prints its address. `GET /_counted` answers how many requests came since it was asked last.
 """
 
+import argparse
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -48,7 +49,13 @@ class _Quiet(MotoRequestHandler):
 
 def main() -> int:
     """Serves until it is terminated."""
-    _fill(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.store.counted_s3",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="files to serve")
+    _fill(parser.parse_args().directory)
     application = _Counter(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
     print(f"http://127.0.0.1:{server.port}", flush=True)

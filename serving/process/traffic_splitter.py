@@ -1,14 +1,15 @@
-"""`python -m serving.traffic_splitter`: one address on one machine for two model versions, stable and candidate.
+"""Serves two model versions, stable and candidate, at one address on one machine.
 
-Each prediction goes to the candidate or to the stable one as the weight says; everything else goes to the stable one.
-A request that names a model version in `X-Model-Id` goes to that. With the shadow on, the candidate is sent a copy of
-every prediction, and its answer is compared and thrown away. What the candidate cannot answer, for it is not there, the
-stable version does.
+    python -m serving.traffic_splitter      # started by the supervisor, which sets FRONT_* and API_* in its environment
 
-What both did is written to `front.json` in the run directory, twice a second. A new weight is a new splitter on the
-same socket, started by the supervisor; so the counts are those of one weight.
+Each prediction goes to the candidate or to the stable version, divided by the weight; other requests go to the stable
+version. A request that names a version in `X-Model-Id` goes to it. A shadow candidate gets a copy of every prediction;
+its answer is compared and thrown away. The stable version answers when the candidate does not.
 
-It is for trying a rollout where there is no cluster: there a Gateway's HTTPRoute does the same.
+The splitter writes the counts of both to `front.json` in the run directory, twice a second. The supervisor starts a new
+splitter on the same socket for a new weight, so the counts belong to one weight.
+
+On a cluster a Gateway's HTTPRoute divides the traffic instead.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from conventions import variables
 from conventions.latency import latency_step
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from serving.observability.logs import configure_logs, service_log
+from serving.process.options import add_process_options
 from serving.process.server import report, serve
 
 _WRITE_SECONDS = 0.5
@@ -80,7 +82,11 @@ class TrafficSplitterSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "TrafficSplitterSettings":
-        """Reads the settings."""
+        """Reads the settings.
+
+        Raises:
+            KeyError: a variable is missing.
+        """
         candidate = environment.get(variables.FRONT_CANDIDATE)
         return cls(
             directory=Path(environment[variables.FRONT_DIRECTORY]),
@@ -365,14 +371,17 @@ def _too_large() -> _Response:
 def main() -> int:
     """Runs the traffic splitter; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m serving.traffic_splitter", description="one address for two versions"
+        prog="python -m serving.traffic_splitter",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--listen-fd", type=int)
-    parser.add_argument("--ready-fd", type=int)
-    parser.add_argument("--watch-stdin", action="store_true")
+    add_process_options(parser)
     options = parser.parse_args()
     configure_logs(os.environ.get(variables.LOG_LEVEL) or "INFO")
-    splitter = TrafficSplitter(TrafficSplitterSettings.from_environment())
+    try:
+        splitter = TrafficSplitter(TrafficSplitterSettings.from_environment())
+    except KeyError as error:
+        parser.error(f"{error.args[0]} is not set; `deploy_model.py up` sets it and starts the splitter")
     if not splitter.stable.origin:
         message = f"no process serves {splitter.stable.model_id} in {splitter.stable.directory}"
         service_log.error(message)

@@ -1,13 +1,13 @@
 """The keys of the development environment, made on first use under `.secrets/` with mode 600.
 
-python -m stacks.engine.development_secrets CHECKOUT
+python -m stacks.engine.development_secrets .      # the checkout in this directory
 """
 
+import argparse
 import hashlib
 import json
 import os
 import secrets
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,4 +71,10 @@ def _ensure(path: Path, content: str) -> None:
 
 
 if __name__ == "__main__":
-    ensure_development_secrets(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(
+        prog="python -m stacks.engine.development_secrets",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help="directory of the project")
+    ensure_development_secrets(parser.parse_args().checkout)

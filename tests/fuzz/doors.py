@@ -8,6 +8,7 @@ ends the run with the input that did it, in `tests/fuzz/regressions/<target>`. T
 `tests/fuzz/corpus/<target>`; what a run finds goes to the first directory among its arguments, if there is one.
 """
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +24,16 @@ CORPUS, REGRESSIONS = _HERE / "corpus", _HERE / "regressions"
 
 def main() -> None:
     """Runs until a limit among the flags, or an input that breaks a promise."""
-    name, *flags = sys.argv[1:]
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz.doors",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,  # libFuzzer has flags that begin with -h
+    )
+    parser.add_argument("--help", action="help")
+    parser.add_argument("target", choices=sorted(TARGETS), help="the reader to feed")
+    options, flags = parser.parse_known_args()
+    name = options.target
     target, kept, broken = TARGETS[name], CORPUS / name, REGRESSIONS / name
     if name == "pickle-loaded":
         import_what_rules_name()

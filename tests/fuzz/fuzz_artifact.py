@@ -7,6 +7,7 @@ The seeds are the test vectors. Whatever the bytes are, the reader takes them (o
 would have written itself) or raises one of its typed errors; anything else ends the run with the input that did it.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -64,9 +65,17 @@ def _write_seeds(directory: Path) -> None:
 
 def main() -> None:
     """Runs until a limit among the flags, or an input that breaks the promise."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz.fuzz_artifact",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,  # libFuzzer has flags that begin with -h
+    )
+    parser.add_argument("--help", action="help")
+    _, flags = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as corpus:
         _write_seeds(Path(corpus))
-        atheris.Setup([sys.argv[0], "-max_len=8192", *sys.argv[1:], corpus], one_input)
+        atheris.Setup([sys.argv[0], "-max_len=8192", *flags, corpus], one_input)
         atheris.Fuzz()
 
 

@@ -2,9 +2,10 @@
 
     python -m tests.fuzz.replay onnx
 
-A process for each target: what one imports, or breaks, is nothing to the others.
+Each target gets a process of its own, so that imports and failures of one do not reach another.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,13 @@ def inputs(target: str) -> Iterator[Path]:
 
 def main() -> int:
     """Ends with the first input that breaks a promise."""
-    target, count = sys.argv[1], 0
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz.replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("target", choices=sorted(TARGETS), help="the reader to run")
+    target, count = parser.parse_args().target, 0
     for path in inputs(target):
         print(path.relative_to(_HERE), flush=True)
         TARGETS[target].check(path.read_bytes())

@@ -1,14 +1,14 @@
 """Writes inputs to begin with: hand-written pickles, and small models as the libraries save them.
 
-python -m tests.fuzz.seeds DIRECTORY                       # one directory a target below it
-python -m tests.fuzz.doors onnx -merge=1 tests/fuzz/corpus/onnx DIRECTORY/onnx
+python -m tests.fuzz.seeds seeds                       # one directory a target below `seeds`
+python -m tests.fuzz.doors onnx -merge=1 tests/fuzz/corpus/onnx seeds/onnx
 """
 
+import argparse
 import hashlib
 import io
 import json
 import pickle
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,8 +228,14 @@ def _all() -> Iterator[tuple[str, bytes]]:
 
 
 def main() -> None:
-    """Writes them."""
-    root = Path(sys.argv[1])
+    """Writes the inputs into the directory that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz.seeds",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="where the inputs go")
+    root = parser.parse_args().directory
     for target, content in _all():
         if len(content) <= _MOST_BYTES or target in ("bundle", "onnx"):
             (root / target).mkdir(parents=True, exist_ok=True)

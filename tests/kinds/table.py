@@ -1,4 +1,7 @@
-"""`python -m tests.kinds.table` measures every kind of the catalogue and writes docs/models.md.
+"""Measures every kind of the catalogue and writes docs/models.md.
+
+    python -m tests.kinds.table                                     # make models-table
+    python -m tests.kinds.table --output models.md --processes 1    # another page, one process
 
 exit codes: 0 written, 1 written, and a kind is not served as it is
 """
@@ -28,7 +31,11 @@ where there is none, the model's own library answers, and the third column says 
 
 def main() -> int:
     """Measures, writes the page, and tells what is not as it has to be."""
-    parser = argparse.ArgumentParser(prog="python -m tests.kinds.table", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kinds.table",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--output", type=Path, default=TABLE, help="where the page goes (docs/models.md)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many at once")
     options = parser.parse_args()

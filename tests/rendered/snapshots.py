@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Writes what each stack renders into `tests/snapshots/`; a test compares them.
 
-python -m tests.rendered.snapshots
+python -m tests.rendered.snapshots      # make snapshots
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -32,7 +33,12 @@ def snapshots(stack: str) -> dict[Path, str]:
 
 
 def main() -> int:
-    """Writes them all."""
+    """Writes the snapshots of every stack."""
+    argparse.ArgumentParser(
+        prog="python -m tests.rendered.snapshots",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     DIRECTORY.mkdir(exist_ok=True)
     for stack in STACKS:
         for path, content in snapshots(stack).items():
