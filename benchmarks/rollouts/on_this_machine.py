@@ -8,7 +8,6 @@ predictions are sent at a constant rate. What is timed: until the first answer o
 until the command has ended, engine included.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -18,20 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import make_parser, write_result
 from tests.checkout import SOURCE, Checkout, make_checkout, stop_everything
 from tests.engine.load import Answers, constant_load
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 _RATE = 150
 
 
 def main() -> int:
     """Measures, prints and writes the table."""
-    argparse.ArgumentParser(
-        prog="python -m benchmarks.rollouts.on_this_machine",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    make_parser("benchmarks.rollouts.on_this_machine", __doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="rollouts-") as work:
         checkout = make_checkout(Path(work) / "checkout")
         try:
@@ -39,7 +34,7 @@ def main() -> int:
         finally:
             stop_everything(checkout)
     sys.stdout.write(text)
-    (RESULTS / "rollouts_local.md").write_text(text, encoding="utf-8")
+    write_result("rollouts_local.md", text)
     return 0
 
 

@@ -9,23 +9,21 @@ from log-normal distributions, a look is taken every second, as `deploy_model.py
 good as stable that were withdrawn, worse ones that were promoted, and how many requests a decision took.
 """
 
-import argparse
 import json
 import math
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
+from benchmarks.command import make_parser, write_result
 from conventions.latency import STEPS
 from infra.rollout_config import RolloutChecks, RolloutConfig
 from stacks.rollout.checks import Decision, Limits, VariantMetrics, judge
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 _MOST_SECONDS = 3600
 _ALL = 100
 
@@ -169,11 +167,7 @@ def _table(rows: list[dict[str, Any]], per_second: int) -> str:
 
 def main() -> int:
     """Simulates, prints and writes the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rollouts.simulate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.rollouts.simulate", __doc__)
     parser.add_argument("--rollouts", type=int, default=200, help="of each kind (200)")
     parser.add_argument("--seed", type=int, default=20261009)
     parser.add_argument("--per-second", type=int, default=100, help="requests (100)")
@@ -181,8 +175,8 @@ def main() -> int:
     rows = run(options.rollouts, options.seed, options.per_second)
     text = _table(rows, options.per_second)
     sys.stdout.write(text)
-    (RESULTS / "rollouts.md").write_text(text, encoding="utf-8")
-    (RESULTS / "rollouts.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_result("rollouts.md", text)
+    write_result("rollouts.json", json.dumps(rows, indent=2) + "\n")
     return 0
 
 

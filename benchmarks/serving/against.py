@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.command import make_parser
 from benchmarks.serving.load import load_generator
 from benchmarks.serving.pairs import Ratio, measure_ratio
 from benchmarks.serving.peers import peers
@@ -82,11 +83,7 @@ def _check_out(commit: str, directory: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving.against",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.serving.against", __doc__)
     parser.add_argument("commit", help="to compare with; any name that git knows")
     parser.add_argument("--pairs", type=int, default=20, help="measurements of each (20)")
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement (4)")

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import make_parser
 from benchmarks.serving.load import load_generator
 from benchmarks.serving.mixed import mixed_peers, mlflow_packages, prepare_mixed
 from benchmarks.serving.peers import Peer, peers, variables
@@ -252,11 +253,7 @@ def free_port() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.serving.run", __doc__)
     parser.add_argument("--only", action="append", help="only those whose name begins so; may be repeated")
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement (3)")
     parser.add_argument("--rounds", type=int, default=8, help="in which all services take turns (8)")

@@ -5,7 +5,6 @@
 Prints its address. `GET /_counted` answers how many requests came since it was asked last.
 """
 
-import argparse
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -15,6 +14,8 @@ from typing import Any
 from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
+
+from benchmarks.command import make_parser
 
 BUCKET = "registry"
 COUNTED = "/_counted"
@@ -49,11 +50,7 @@ class _Quiet(MotoRequestHandler):
 
 def main() -> int:
     """Serves until it is terminated."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.store.counted_s3",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.store.counted_s3", __doc__)
     parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="files to serve")
     _fill(parser.parse_args().directory)
     application = _Counter(DomainDispatcherApplication(create_backend_app))

@@ -25,8 +25,8 @@ from typing import Any
 
 import joblib
 
+from benchmarks.command import make_parser, write_result
 from benchmarks.store.models import prepare
-from benchmarks.store.run import RESULTS
 from benchmarks.store.timing import timed
 from model_store import Keyring, ModelRegistry
 from model_store.confinement.opening import open_confined
@@ -161,17 +161,12 @@ def _write(rows: list[Row], starts: float, entering: dict[str, float]) -> None:
         f"| the registry's own part, after the child has answered | {entering['registry'] * 1000:,.0f} ms |",
         f"| the whole registration | {entering['whole'] * 1000:,.0f} ms |",
     ]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "opening.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_result("opening.md", "\n".join(lines) + "\n")
     sys.stdout.write("\n".join(lines[6:]) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.store.opening",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.store.opening", __doc__)
     parser.add_argument("--forest", type=int, default=300, help="megabytes of the forest (300)")
     parser.add_argument("--arrays", type=int, default=1000, help="megabytes of the arrays (1000)")
     parser.add_argument("--repeat", type=int, default=7, help="how often each is loaded (7)")

@@ -22,13 +22,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import RESULTS, make_parser, write_result
 from benchmarks.store.contestants import contestant
 from benchmarks.store.mlflow_model import measure_mlflow
 from benchmarks.store.models import prepare
 from benchmarks.store.overhead import COMPRESSIONS, measure_overhead, overhead_table
 from benchmarks.store.timing import timed
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 _SLOW = ("bz2", "lzma")
 _MODELS = ("xgboost", "forest", "arrays")
 
@@ -172,7 +172,6 @@ def _log(row: dict[str, Any]) -> None:
 
 
 def _write(rows: list[dict[str, Any]], overhead: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
     machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
     record: dict[str, Any] = {
         "machine": machine,
@@ -180,8 +179,8 @@ def _write(rows: list[dict[str, Any]], overhead: list[dict[str, Any]], options: 
         "rows": rows,
     }
     record["added"] = overhead
-    (RESULTS / "store.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "store.md").write_text(_table(rows, machine) + overhead_table(overhead), encoding="utf-8")
+    write_result("store.json", json.dumps(record, indent=1) + "\n")
+    write_result("store.md", _table(rows, machine) + overhead_table(overhead))
     _picture(rows)
 
 
@@ -230,15 +229,11 @@ def _picture(rows: list[dict[str, Any]]) -> None:
         parts.append(f'<text x="10" y="{y + 10}">{row["model"]} {row["name"]}</text>')
         parts.append(f'<rect x="220" y="{y}" width="{600 * speed / fastest:.0f}" height="12" fill="{colour}"/>')
         parts.append(f'<text x="{226 + 600 * speed / fastest:.0f}" y="{y + 10}">{speed / 1e6:.0f}</text>')
-    (RESULTS / "store.svg").write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
+    write_result("store.svg", "\n".join([*parts, "</svg>"]) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.store.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.store.run", __doc__)
     parser.add_argument("--arrays", type=int, default=1000, help="MB of float arrays (1000)")
     parser.add_argument("--forest", type=int, default=300, help="MB of random forest, about (300)")
     parser.add_argument("--repeat", type=int, default=2, help="how often; the best counts (2)")

@@ -24,8 +24,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import make_parser, write_result
 from benchmarks.store.counted_s3 import BUCKET, COUNTED
-from benchmarks.store.run import RESULTS
 from benchmarks.store.timing import timed
 from conventions.artifact_files import MANIFEST_FILE
 
@@ -54,8 +54,7 @@ def main() -> int:
     for size in options.s3:
         with _registry(size, options.work) as (root, _), _served(root) as address:
             lines += _in_s3(address, size)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "scale.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_result("scale.md", "\n".join(lines) + "\n")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -184,11 +183,7 @@ def _copy(first: Path, manifest: dict[str, Any], number: int) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.store.scale",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.store.scale", __doc__)
     parser.add_argument("--directory", type=int, nargs="*", default=[1_000, 10_000, 100_000], help="versions")
     parser.add_argument("--s3", type=int, nargs="*", default=[1_000, 10_000], help="versions")
     parser.add_argument("--repeat", type=int, default=7, help="first lists of a directory (7)")
