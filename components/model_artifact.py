@@ -12,17 +12,17 @@ class ModelArtifactArgs:
     model_id: str
     """The model version, such as `fraud_detector_XGBoost_20241009_123456`."""
     uri: str
-    """Where manifest and artifact lie: a `file://` directory, or what comes after the bucket when there is one."""
+    """Location of manifest and artifact: a `file://` directory, or the prefix in the bucket."""
     digest: str
-    """The artifact's digest as its manifest has it, `sha256:<hex>`."""
+    """The artifact's digest in its manifest, `sha256:<hex>`."""
     measured_digest: str
-    """The artifact's digest as it was measured just now, `sha256:<hex>`."""
+    """The measured digest of the artifact, `sha256:<hex>`."""
     runtime_digest: str = ""
-    """The digest of its optimized form, which is served where there is one; empty without one."""
+    """Digest of the model's optimized form; empty: the version has none."""
     files: tuple[str, ...] = ()
-    """Paths of the files that make the model version, for a bucket."""
+    """Paths of the model version's files, to upload to a bucket."""
     revision: str = ""
-    """Changes when the files have to be uploaded again: digest and key ids, not the bytes, which are random."""
+    """Digest and key ids; another value uploads the files again. Encrypted bytes are random, so they do not count."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class ArtifactBucket:
     bucket: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     ready: tuple[pulumi.Resource, ...] = ()
-    """What has to be there first."""
+    """Resources that an upload waits for, such as the bucket's policy."""
 
 
 class ModelArtifact(pulumi.ComponentResource):
     """One model version in a registry: a directory, or a bucket that its files are uploaded to.
 
-    Guarantees: whatever depends on it is given an artifact that is the one its manifest describes; what was uploaded
-    stays when the stack goes on to another version, so that a rollback finds it, and is not uploaded again unless its
-    digest or its keys have changed.
+    Guarantees: resources that depend on it get the artifact that the manifest describes; uploaded files stay when the
+    stack moves to another version, so that a rollback finds them; an update uploads them again only after a change of
+    the digest or the keys.
 
     Raises:
         pulumi.RunError: the artifact's digest is not the manifest's.
@@ -62,7 +62,7 @@ class ModelArtifact(pulumi.ComponentResource):
         if args.measured_digest != args.digest:
             raise pulumi.RunError(
                 f"the artifact of {args.model_id} has digest {args.measured_digest}, its manifest says {args.digest}; "
-                "nothing was deployed. Restore the artifact, or deploy another model version."
+                "nothing was deployed. Restore it (manage_models.py verify --repair BACKUP), or deploy another one."
             )
         self.model_id = pulumi.Output.from_input(args.model_id)
         self.digest = pulumi.Output.from_input(args.digest)
@@ -71,10 +71,10 @@ class ModelArtifact(pulumi.ComponentResource):
         self.register_outputs({"model_id": self.model_id, "uri": self.uri, "digest": self.digest})
 
     def _uploaded(self, name: str, args: ModelArtifactArgs, target: ArtifactBucket) -> pulumi.Output[str]:
-        import pulumi_aws as aws  # takes a second to load, which a directory need not wait for
+        import pulumi_aws as aws  # takes a second to import; a directory does not need it
 
-        # Each version has resources of its own: the next one comes beside it, and it is kept when it leaves the stack.
-        # How long it is locked is the bucket's rule: what S3 reports of it is not a difference.
+        # Each version has its own resources: the next version comes beside it, and the stack keeps the old one.
+        # The bucket sets the lock's duration: the value that S3 reports is not a difference.
         opts = pulumi.ResourceOptions(
             parent=self,
             retain_on_delete=True,
@@ -97,7 +97,7 @@ class ModelArtifact(pulumi.ComponentResource):
                 opts=opts,
             )
             objects.append(made)
-        # The address is known once the files are there: what reads them comes after.
+        # The address resolves once the files are uploaded, so readers come after the upload.
         return pulumi.Output.all(target.bucket, *(item.id for item in objects)).apply(
             lambda known: f"s3://{known[0]}/{args.uri}"
         )

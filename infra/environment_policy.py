@@ -1,4 +1,4 @@
-"""Rules of an environment that no config can lower: what staging and production refuse to deploy."""
+"""Rules of an environment that no config can lower: deployments that staging and production refuse."""
 
 from collections.abc import Iterator
 
@@ -23,15 +23,15 @@ def require_environment_policy(settings: StackSettings) -> None:
 
 
 def require_fit(settings: StackSettings, registry: RegistryReader, model_id: str) -> None:
-    """Raises ConfigError unless a model version has what the environment requires, or the glass is broken for it.
+    """Raises ConfigError unless a model version meets the environment's requirements, or break-glass waives them.
 
     Args:
-        settings: of the stack.
-        registry: has the version.
+        settings: the stack's settings.
+        registry: holds the version.
         model_id: the version to serve.
 
     Raises:
-        ConfigError: names each thing that the version lacks, and the command that gives it.
+        ConfigError: names each missing requirement, and the command that meets it.
     """
     deployment, glass = settings.deployment, settings.break_glass
     missing = missing_requirements(
@@ -60,10 +60,10 @@ def _problems(settings: StackSettings) -> Iterator[str]:
     if settings.image.reference and not settings.image.by_digest:
         yield (
             f"{config_keys.IMAGE}.reference: {settings.image.reference!r} is not allowed; "
-            "allowed: an image by digest, repository@sha256:…, since a tag can come to mean another image"
+            "allowed: an image by digest, repository@sha256:…, because a tag can move to another image"
         )
     if not settings.image.reference and not settings.image.repository:
-        yield f"{config_keys.IMAGE}: names neither a reference nor a repository to build into"
+        yield f"{config_keys.IMAGE}: has neither a reference nor a repository to build into; set one of them"
     if deployment.environment != "production":
         return
     if deployment.scaling_config.min_replicas < _MIN_PRODUCTION_REPLICAS:
@@ -72,4 +72,4 @@ def _problems(settings: StackSettings) -> Iterator[str]:
             f"is not allowed; allowed in production: at least {_MIN_PRODUCTION_REPLICAS}"
         )
     if not settings.cloud.alarm_subscribers:
-        yield f"{config_keys.CLOUD}.alarm_subscribers: is empty; in production somebody has to be told of an alarm"
+        yield f"{config_keys.CLOUD}.alarm_subscribers: is empty; production needs at least one receiver of alarms"

@@ -1,4 +1,4 @@
-"""What can be wrong with a stack before anything is changed."""
+"""The error of a stack's config, raised before anything changes."""
 
 from conventions import exit_codes
 

@@ -1,4 +1,4 @@
-"""A stack's config, typed and checked: everything the program needs to know, decided before anything is declared."""
+"""Reads and checks a stack's config before the program declares a resource."""
 
 import os
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ from model_store.registry.signing import SignaturePolicy, parse_public_key
 from model_store.serialization.full_names import require_full_names
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-"""The project's root: state, registry, keys and logs of the local platform lie below it."""
+"""The project's root; holds state, registry, keys and logs of the local platform."""
 
 Platform = Literal["local", "docker", "kubernetes"]
 
 
 @dataclass(frozen=True)
 class SigningSettings:
-    """Whose signature a model version needs before this stack serves it."""
+    """The signatures that a model version needs before this stack serves it."""
 
     policy: SignaturePolicy
     """`require`, `warn` or `off`; `require` in staging and production, `off` in development, unless the config says."""
@@ -51,17 +51,17 @@ class StackSettings:
     api_keys_file: Path
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     break_glass: BreakGlass | None = None
-    """Why the stack serves a version that lacks what the environment requires; None: it does not."""
+    """The break-glass that waives requirements of the version; None without one."""
     cloud: CloudConfig | None = None
-    """On the platform kubernetes only, as are the next two."""
+    """Set on the platform kubernetes only; so are the next two."""
     kubernetes: KubernetesConfig | None = None
     image: ImageConfig | None = None
     trusted_types: tuple[str, ...] = ()
-    """Full names that the service trusts beyond the allow-list, when it loads this stack's models."""
+    """Full names that the service trusts beside the rules when it loads this stack's models."""
 
     @property
     def service_variables(self) -> dict[str, str]:
-        """Environment variables of the service beside its model, the same on every platform; defaults are left out."""
+        """Environment variables of the service, without defaults; the same on every platform."""
         trusted = {variables.MODEL_TRUSTED_TYPES: ",".join(self.trusted_types)} if self.trusted_types else {}
         return {**self.deployment.service.variables(), **trusted}
 

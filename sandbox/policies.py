@@ -15,11 +15,11 @@ def denied(policy: bytes | None, method: str, bucket: str, key: str, context: Ma
         policy: the bucket's policy, JSON.
         method: of the HTTP request.
         bucket: the bucket's name.
-        key: of the object; empty for a request about the bucket.
+        key: the object's key; empty for a request about the bucket.
         context: the condition keys of the request, such as `aws:SecureTransport`.
 
     Raises:
-        ValueError: the policy has a condition that this sandbox does not know: better loud than wrong.
+        ValueError: the policy has a condition that this sandbox does not support.
     """
     if not policy:
         return ""

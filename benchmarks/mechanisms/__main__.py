@@ -55,12 +55,12 @@ def _pairs(command: str) -> Iterator[_Pair]:
 
 
 def _row(pair: _Pair, canary: Path, pythons: list[Path]) -> Row:
-    """Writes the two files and asks everyone.
+    """Writes the two files of a mechanism and scans them with the rules and each scanner.
 
     Args:
         pair: the mechanism.
-        canary: a file that exists once the command of a bad file has run.
-        pythons: of the scanners, in the order of SCANNERS.
+        canary: a file that the command of a bad file would create.
+        pythons: the scanners' Pythons, in the order of SCANNERS.
 
     Raises:
         SystemExit: our inspection gives another verdict than the mechanism says, or a scanner has run the file.

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Times every strategy and every way back on this machine, under constant load, and counts the requests that fail.
+"""Times every strategy and every rollback on this machine, under constant load, and counts failed requests.
 
     python -m benchmarks.rollouts.on_this_machine       # three minutes; writes benchmarks/results/rollouts_local.md
 
-A checkout of its own is brought up; versions are deployed and taken back by `deploy_model.py` as a user would, while
-predictions are sent at a constant rate. What is timed: until the first answer of the version that was asked for, and
-until the command has ended, engine included.
+The benchmark brings up a checkout of its own. It deploys versions and rolls them back with `deploy_model.py`, and sends
+predictions at a constant rate. It measures the time until the first answer of the wanted version, and until the command
+has ended, engine included.
 """
 
 import json
@@ -83,7 +83,7 @@ def _timed(checkout: Checkout, what: str, wanted: str, command: tuple[str, ...])
 
 
 def _first_answer(answers: Answers, wanted: str) -> Callable[[], float | None]:
-    """When the version answered first, as noted by a thread that looks."""
+    """Polls in a thread; returns the time of the version's first answer."""
     found: list[float] = []
 
     def look() -> None:

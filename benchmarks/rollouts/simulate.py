@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Simulates rollouts and counts the wrong decisions, with the very checks that real ones are decided by.
+"""Simulates rollouts with the checks of real ones, and counts the wrong decisions.
 
     python -m benchmarks.rollouts.simulate                    # 200 of each kind; writes benchmarks/results/rollouts.md
     python -m benchmarks.rollouts.simulate --rollouts 1000
 
-Requests come at a constant rate and are divided by the weight; errors and decisions are drawn from binomial, latencies
-from log-normal distributions, a look is taken every second, as `deploy_model.py` does. What is counted: candidates as
-good as stable that were withdrawn, worse ones that were promoted, and how many requests a decision took.
+Requests come at a constant rate, divided by the weight. Errors and decisions are binomial, latencies log-normal. The
+checks run every second, as in `deploy_model.py`. The table counts equal candidates that were withdrawn, worse ones that
+were promoted, and the requests until a decision.
 """
 
 import json
@@ -57,9 +57,9 @@ class Outcome:
 
     promoted: bool
     weight: int
-    """Percent at which it was decided."""
+    """Weight at the decision, in percent."""
     candidate_requests: int
-    """Requests that the candidate had answered by then."""
+    """Requests that the candidate answered before the decision."""
     undecided: bool = False
 
 
@@ -67,9 +67,9 @@ def simulate(candidate: Behaviour, random: np.random.Generator, per_second: int,
     """Runs one rollout.
 
     Args:
-        candidate: how it answers.
-        random: where chance comes from.
-        per_second: requests.
+        candidate: the candidate's behaviour.
+        random: the random generator.
+        per_second: requests a second.
         config: steps and checks.
     """
     limits = Limits(config.checks, drift=0.25, error_rate=0.01, latency_p95_ms=500.0)
@@ -119,7 +119,7 @@ class _Variant:
 
 
 def run(rollouts: int, seed: int, per_second: int = 100, kinds: tuple[str, ...] = tuple(KINDS)) -> list[dict[str, Any]]:
-    """Simulates so many rollouts of each kind and returns a row for each."""
+    """Simulates rollouts of each kind; returns a row for each kind."""
     config = RolloutConfig(strategy="canary", checks=RolloutChecks())
     rows = []
     for number, kind in enumerate(kinds):

@@ -2,7 +2,7 @@
 
     python -m benchmarks.store.counted_s3 registry      # serves its files in the bucket `registry`
 
-Prints its address. `GET /_counted` answers how many requests came since it was asked last.
+Prints its address. `GET /_counted` answers the number of requests since the last such question.
 """
 
 import sys
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def _fill(directory: Path) -> None:
-    """Puts the files into moto's memory: through its interface that takes minutes."""
+    """Puts the files into moto's memory; uploads through its interface would take minutes."""
     backend = s3_backends[_ACCOUNT]["aws"]
     backend.create_bucket(BUCKET, "us-east-1")
     for path in directory.rglob("*"):

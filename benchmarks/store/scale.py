@@ -4,8 +4,8 @@
     python -m benchmarks.store.scale                           # about five minutes
     python -m benchmarks.store.scale --directory 1000 --s3 1000
 
-S3 is moto on the loopback: its requests count as they would elsewhere, its seconds are those of a Python program that
-answers one request at a time. What lies before moto counts them, see `counted_s3`.
+S3 is moto on the loopback: the number of requests is that of S3, the seconds are those of a Python program that answers
+one request at a time. `counted_s3` counts the requests in front of moto.
 """
 
 import argparse
@@ -187,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--directory", type=int, nargs="*", default=[1_000, 10_000, 100_000], help="versions")
     parser.add_argument("--s3", type=int, nargs="*", default=[1_000, 10_000], help="versions")
     parser.add_argument("--repeat", type=int, default=7, help="first lists of a directory (7)")
-    parser.add_argument("--work", type=Path, help="where the registries are kept meanwhile")
+    parser.add_argument("--work", type=Path, help="directory for the registries (a temporary one)")
     return parser
 
 
