@@ -41,7 +41,7 @@ MEANINGS = {
     CONFIG_ERROR: "a template or the stack's config is not valid",
     STACK_BUSY: "another command is changing the environment",
     STACK_LOCKED: "a run that has died left the stack locked: `deploy_model.py unlock`",
-    DEPLOYMENT_FAILED: "the deployment failed; the version before still serves",
+    DEPLOYMENT_FAILED: "the deployment failed; the previous version still serves",
     ENDPOINT_SILENT: "the endpoint does not answer, or is not healthy",
     ENGINE_MISSING: "there is no Pulumi engine: `python -m toolchain`",
     ADDRESS_TAKEN: "another program listens on the endpoint's address",
@@ -53,8 +53,8 @@ MEANINGS = {
     ROLLOUT_CONFLICT: "a rollout is in progress already, or none is",
     CANDIDATE_WITHDRAWN: "the candidate was worse and was withdrawn; the stable version serves",
     ROLLOUT_UNDECIDED: "too few requests came to decide about the candidate; it stays as it is",
-    INCOMPLETE: "a backup, restore or repair is done but for damaged files, which it names",
-    UNFIT: "the environment serves a version that lacks what the environment requires, and no break-glass lasts",
+    INCOMPLETE: "a backup, restore or repair is done except for damaged files, which it names",
+    UNFIT: "the environment serves a version that does not meet its requirements, and no break-glass applies",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 """What each code means, in a sentence for the person who reads it."""

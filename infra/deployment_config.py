@@ -30,7 +30,7 @@ from pydantic.dataclasses import dataclass
 
 from conventions.environments import Environment
 from conventions.regular_files import read_text
-from infra.errors import ConfigError
+from infra.errors import ConfigError, describe_yaml_error
 from infra.service_config import ServiceConfig
 
 _STRICT = ConfigDict(extra="forbid")
@@ -211,7 +211,7 @@ def read_template(path: Path) -> DeploymentConfig:
     except OSError as error:
         raise ConfigError(f"{path}: the template cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
     return parse_deployment_config(value, str(path))
 
 

@@ -7,3 +7,11 @@ class ConfigError(Exception):
     """A template or a stack's config is not allowed; the message names file, key, value and the allowed values."""
 
     exit_code = exit_codes.CONFIG_ERROR
+
+
+def describe_yaml_error(error: Exception) -> str:
+    """Returns where and why a text is not YAML in one line; PyYAML and ruamel.yaml name both alike."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or not problem:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
