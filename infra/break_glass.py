@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from conventions.config_keys import BREAK_GLASS
 from infra.deployment_config import Requirement
-from infra.errors import ConfigError
+from infra.errors import ConfigError, show_value
 
 
 def _require_time(value: str) -> str:
@@ -59,10 +59,10 @@ def parse_break_glass(value: object, where: str) -> BreakGlass | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: {BREAK_GLASS}: {value!r} is not allowed; allowed: an object")
+        raise ConfigError(f"{where}: {BREAK_GLASS}: {show_value(value)} is not allowed; allowed: an object")
     try:
         return TypeAdapter(BreakGlass).validate_python(value)
     except ValidationError as error:
         problem = error.errors()[0]
         path = ".".join([f"{where}: {BREAK_GLASS}", *(str(part) for part in problem["loc"])])
-        raise ConfigError(f"{path}: {problem.get('input')!r} is not allowed; {problem['msg']}") from None
+        raise ConfigError(f"{path}: {show_value(problem.get('input'))} is not allowed; {problem['msg']}") from None

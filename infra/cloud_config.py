@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, Vali
 from pydantic.dataclasses import dataclass
 
 from conventions import config_keys, metric_names
-from infra.errors import ConfigError
+from infra.errors import ConfigError, show_value
 
 _STRICT = ConfigDict(extra="forbid")
 _LONGEST_WITH_BACKUP = 51
@@ -113,7 +113,7 @@ def parse_object(value: Any, key: str, kind: type[_Config], where: str) -> _Conf
     if value is None:
         raise ConfigError(f"{path}: this key is required on this platform; see docs/configuration.md")
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: {value!r} is not allowed; allowed: an object")
+        raise ConfigError(f"{path}: {show_value(value)} is not allowed; allowed: an object")
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
@@ -127,4 +127,6 @@ def _sentence(path: str, problem: Any, kind: type[Any]) -> str:
         return f"{where}: unknown key; allowed: {', '.join(kind.__dataclass_fields__)}"
     if problem["type"] == "missing":
         return f"{where}: this key is required"
-    return f"{where}: {problem.get('input')!r} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    return (
+        f"{where}: {show_value(problem.get('input'))} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    )

@@ -30,7 +30,7 @@ from pydantic.dataclasses import dataclass
 
 from conventions.environments import Environment
 from conventions.regular_files import read_text
-from infra.errors import ConfigError, describe_yaml_error
+from infra.errors import ConfigError, describe_yaml_error, show_value
 from infra.service_config import ServiceConfig
 
 _STRICT = ConfigDict(extra="forbid")
@@ -193,7 +193,9 @@ def parse_deployment_config(value: object, where: str) -> DeploymentConfig:
         ConfigError: names the file, the key, the value and what is allowed.
     """
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: a deployment is a mapping with keys such as `environment`, found {value!r}")
+        raise ConfigError(
+            f"{where}: a deployment is a mapping with keys such as `environment`, found {show_value(value)}"
+        )
     try:
         return _ADAPTER.validate_python(dict(value))
     except ValidationError as error:
@@ -227,7 +229,7 @@ def json_schema() -> dict[str, Any]:
 def _sentence(where: str, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     path = f"{where}: {key}" if key else where
-    kind, value, context = problem["type"], _shown(problem.get("input")), problem.get("ctx", {})
+    kind, value, context = problem["type"], show_value(problem.get("input")), problem.get("ctx", {})
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{path}: unknown key; allowed: {', '.join(_known_keys(problem['loc'][:-1]))}"
     if kind == "missing":
@@ -238,11 +240,6 @@ def _sentence(where: str, problem: Any) -> str:
         return f"{path}: {value} is not allowed; allowed: a mapping"
     allowed = _ALLOWED.get(context.get("pattern", ""), _lower_first(problem["msg"]))
     return f"{path}: {value} is not allowed; allowed: {allowed}"
-
-
-def _shown(value: object) -> str:
-    """Formats a value for a message, without the password of an address."""
-    return re.sub(r"//[^/@\s]*@", "//…@", repr(value))
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

@@ -1,6 +1,12 @@
 """The error of a stack's config, raised before anything changes."""
 
+import json
+import re
+from collections.abc import Mapping
+
 from conventions import exit_codes
+
+_LONGEST = 300
 
 
 class ConfigError(Exception):
@@ -15,3 +21,11 @@ def describe_yaml_error(error: Exception) -> str:
     if mark is None or not problem:
         return " ".join(str(error).split())
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def show_value(value: object) -> str:
+    """Formats a value of a config for a message: objects and lists as JSON, without the password of an address."""
+    structured = isinstance(value, Mapping | list | tuple)
+    text = json.dumps(value, default=str, ensure_ascii=False) if structured else repr(value)
+    text = re.sub(r"//[^/@\s]*@", "//…@", text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

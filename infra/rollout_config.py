@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from infra.errors import ConfigError
+from infra.errors import ConfigError, show_value
 
 _STRICT = ConfigDict(extra="forbid")
 _ALL = 100
@@ -141,7 +141,7 @@ def parse_rollout_config(value: Any, where: str, model_version: str, platform: s
     if value is None:
         return RolloutConfig()
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: {value!r} is not allowed; allowed: an object")
+        raise ConfigError(f"{where}: {show_value(value)} is not allowed; allowed: an object")
     try:
         config = TypeAdapter(RolloutConfig).validate_python(_plain(value))
     except ValidationError as error:
@@ -199,4 +199,4 @@ def _sentence(where: str, problem: Any) -> str:
         return f"{path}: unknown key; allowed: {', '.join(known.__dataclass_fields__)}"
     if kind == "value_error":
         return f"{path}: is not possible; allowed: {problem['ctx']['error']}"
-    return f"{path}: {problem.get('input')!r} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    return f"{path}: {show_value(problem.get('input'))} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"

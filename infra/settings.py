@@ -12,7 +12,7 @@ from conventions.environments import STACKS
 from infra.break_glass import BreakGlass, parse_break_glass
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
-from infra.errors import ConfigError
+from infra.errors import ConfigError, show_value
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from model_store.errors import InvalidInput
 from model_store.keys.defaults import key_file, registry_location
@@ -142,7 +142,7 @@ def _platform(config: pulumi.Config, where: str) -> Platform:
         if value == platform:
             return platform  # type: ignore[no-any-return]
     allowed = ", ".join(get_args(Platform))
-    raise ConfigError(f"{where}: {config_keys.PLATFORM}: {value!r} is not allowed; allowed: {allowed}")
+    raise ConfigError(f"{where}: {config_keys.PLATFORM}: {show_value(value)} is not allowed; allowed: {allowed}")
 
 
 def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSettings:
@@ -150,10 +150,10 @@ def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSett
     default = SignaturePolicy.OFF if environment == "development" else SignaturePolicy.REQUIRE
     value = config.get_object(config_keys.short(config_keys.SIGNING)) or {}
     if not isinstance(value, dict) or not set(value) <= {"policy", "public_keys"}:
-        raise ConfigError(f"{key}: {value!r} is not allowed; allowed: an object with policy and public_keys")
+        raise ConfigError(f"{key}: {show_value(value)} is not allowed; allowed: an object with policy and public_keys")
     keys = value.get("public_keys", [])
     if not isinstance(keys, list) or not all(isinstance(item, str) for item in keys):
-        raise ConfigError(f"{key}.public_keys: {keys!r} is not allowed; allowed: a list of public keys")
+        raise ConfigError(f"{key}.public_keys: {show_value(keys)} is not allowed; allowed: a list of public keys")
     try:
         policy = SignaturePolicy(value.get("policy", default))
         for text in keys:
@@ -172,7 +172,9 @@ def _trusted_types(config: pulumi.Config, where: str) -> tuple[str, ...]:
     except pulumi.ConfigTypeError:
         value = config.get(config_keys.short(config_keys.TRUSTED_TYPES))
     if not isinstance(value, list):
-        raise ConfigError(f"{key}: {value!r} is not allowed; allowed: a list of full names such as numpy.mean")
+        raise ConfigError(
+            f"{key}: {show_value(value)} is not allowed; allowed: a list of full names such as numpy.mean"
+        )
     try:
         return require_full_names(value)
     except InvalidInput as error:
