@@ -198,5 +198,5 @@ def _sentence(where: str, problem: Any) -> str:
         known = RolloutChecks if len(problem["loc"]) > 1 else RolloutConfig
         return f"{path}: unknown key; allowed: {', '.join(known.__dataclass_fields__)}"
     if kind == "value_error":
-        return f"{path}: is not possible; allowed: {problem['ctx']['error']}"
+        return f"{path}: {show_value(problem.get('input'))} is not possible; allowed: {problem['ctx']['error']}"
     return f"{path}: {show_value(problem.get('input'))} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"

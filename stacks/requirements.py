@@ -37,7 +37,8 @@ class BreakGlassRequest:
         now = datetime.now(UTC)
         if not now < self.until <= now + LONGEST:
             raise StacksError(
-                f"--until {self.until.isoformat()} is not allowed; allowed: a time within {LONGEST.days} days from now"
+                f"--until {self.until.isoformat(timespec='seconds')} is not allowed; "
+                f"allowed: a time within {LONGEST.days} days from now"
             )
 
 

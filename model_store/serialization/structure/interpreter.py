@@ -33,7 +33,7 @@ def run(machine: Machine) -> Any:
             machine.budget[0] -= number
             return _result(machine)
         if step is None:
-            machine.refuse("instruction", f"the instruction {code!r} is not an instruction that Python 3 writes")
+            machine.refuse("instruction", f"the instruction {code!r} is not in the set that Python 3 writes")
         step(machine)
     return machine.refuse("size", f"there are more than {MOST_INSTRUCTIONS} instructions")
 
