@@ -33,7 +33,7 @@ class CloudConfig:
 
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
     registry_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,54}[a-z0-9]$")]
-    """Name of the registry's bucket; unique in the world."""
+    """Name of the registry's bucket; globally unique."""
     alarm_subscribers: tuple[Subscriber, ...] = ()
     metrics_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./#-]{1,255}$")] = metric_names.NAMESPACE
     rollback_window_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 90

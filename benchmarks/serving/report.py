@@ -12,7 +12,7 @@ _OURS = "this service"
 
 
 def write_report(results: list[dict[str, Any]], mixed: list[dict[str, Any]], machine: str, *, partial: bool) -> None:
-    """Prints the tables; writes them, unless only some were measured.
+    """Prints the tables; writes them when all services were measured.
 
     Args:
         results: of the model of numbers.
@@ -91,7 +91,7 @@ def _ratio(ours: dict[str, Any], other: dict[str, Any], rows: int) -> Ratio:
 
 
 def _picture(results: list[dict[str, Any]]) -> str:
-    """Bars of requests a second as plain SVG."""
+    """Draws bars of requests a second as plain SVG."""
     height, fastest = 26 * len(results) + 50, max(_median(_runs(result, 1, 16), "per_second") for result in results)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="{height}" font-size="12">',

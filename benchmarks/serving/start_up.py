@@ -30,7 +30,7 @@ _IMPORTS = (
 
 
 _MODELS = {"xgboost": (5, "pass"), "forest": (300, "import sklearn.ensemble")}
-"""Size in MB, and what the interpreter beside it imports for it."""
+"""Size in MB, and the import of the interpreter that it is compared with."""
 
 
 def main() -> int:

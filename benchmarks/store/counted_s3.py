@@ -23,7 +23,7 @@ _ACCOUNT = "123456789012"
 
 
 class _Counter:
-    """Counts what goes to an application, and lets one request after another through.
+    """Counts the requests to an application, and passes them on one at a time.
 
     Two conditional writes at once would both win in moto, which looks first and writes then.
     """
