@@ -114,7 +114,7 @@ def _refusal(
     )
     kind = BreakGlassEnded if ended else RequirementsMissing
     return kind(
-        f"{model_id} lacks {len(missing)} thing(s) that {file.environment} requires{since}; nothing was changed:\n"
+        f"{model_id} does not meet {len(missing)} requirement(s) of {file.environment}{since}; nothing was changed:\n"
         f"{lines}\n{advice}"
     )
 
