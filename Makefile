@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
 CACHE := $(or $(FRAUD_DETECTION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fraud-detection)
-PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions model_store serving infra components stacks scripts toolchain sandbox examples
+PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions model_store serving infra components stacks scripts toolchain sandbox examples benchmarks
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
@@ -45,7 +45,7 @@ test-long: setup  ## kinds with many rows and a search for rows decided otherwis
 	@DOORS=all $(BIN)/python -m pytest -n 2 --durations=8 tests/unit/model_store/serialization/test_doors.py
 	@STATEFUL_EXAMPLES=$${STATEFUL_EXAMPLES:-60} STATEFUL_STEPS=40 $(BIN)/python -m pytest -rP tests/unit/model_store/stateful
 
-models-table: setup  ## write docs/models.md anew: how each kind of model is served
+models-table: setup  ## rewrite docs/models.md: how each kind of model is served
 	@$(BIN)/python -m tests.kinds.table
 
 test-rollouts: setup  ## canary, blue-green and shadow rollouts on this machine, under load
@@ -98,7 +98,7 @@ rollback:  ## ENVIRONMENT back to the version before, or TO a version, or to the
 	@$(BIN)/python scripts/take_up_stack.py "$$ENVIRONMENT"
 	@$(BIN)/python scripts/deploy_model.py rollback "$$ENVIRONMENT" $${TO:+--to "$$TO"} $${AT:+--at "$$AT"} --reason "$$REASON"
 
-snapshots: setup  ## write tests/snapshots/ anew, after a change that is meant
+snapshots: setup  ## rewrite tests/snapshots/ after an intended change
 	@$(BIN)/python -m tests.rendered.snapshots
 
 test-sandbox: control-plane  ## staging and production on a cloud of this machine's own
@@ -125,7 +125,7 @@ ci-rehearsal: control-plane  ## a release's way by two clones: preview, release,
 sandbox: control-plane  ## start a cloud on this machine; prints what points pulumi at it
 	@$(BIN)/python -m sandbox start
 
-sandbox-down: setup  ## stop it and remove what it left
+sandbox-down: setup  ## stop it and remove its files
 	@$(BIN)/python -m sandbox stop
 
 lint: setup  ## formatting, lint, types, import rules and dead code
@@ -139,7 +139,7 @@ lint: setup  ## formatting, lint, types, import rules and dead code
 prose: setup  ## plain words in documents, docstrings, comments and messages
 	@$(BIN)/python -m toolchain.vale --output=line $(PROSE)
 
-format: setup  ## put the formatting right
+format: setup  ## fix the formatting
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
@@ -150,14 +150,14 @@ image: setup  ## the service's image; BASE_IMAGE is a slim image with Python 3.1
 	  --only-binary :all: --no-deps --require-hashes -r serving/requirements.txt
 	@docker build --quiet --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
 
-sbom: setup  ## what is in the image, as CycloneDX: build/sbom.json
+sbom: setup  ## the packages of the image as CycloneDX: build/sbom.json
 	@mkdir -p build
 	@$(BIN)/cyclonedx-py requirements --output-reproducible --of JSON -o build/sbom.json serving/requirements.txt
 
-test-docker: setup  ## build the image, run it, predict; says where Docker cannot run
+test-docker: setup  ## build the image, run it, predict; reports a skip where Docker cannot run
 	@$(BIN)/python -m pytest -s tests/docker
 
-soak: setup  ## ten minutes at half the top rate with restarts and reloads: nothing fails, nothing grows
+soak: setup  ## ten minutes at half the top rate with restarts and reloads: no request fails, memory stays level
 	@SOAK_SECONDS=600 SOAK_RATE=half $(BIN)/python -m pytest -s --timeout 1200 tests/soak
 
 test-service: setup  ## the status page in Chromium, where there is one; ten seconds of load with restarts and reloads
@@ -167,7 +167,7 @@ test-service: setup  ## the status page in Chromium, where there is one; ten sec
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(notdir $(wildcard tests/fuzz/corpus/*))
 
-fuzz: setup  ## feed mutated bytes to every reader of bytes from outside, FUZZ_SECONDS (600) each; keeps what is new in .run/fuzz/
+fuzz: setup  ## feed mutated bytes to every reader of outside data, FUZZ_SECONDS (600) each; keeps new inputs in .run/fuzz/
 	@$(BIN)/python -m tests.fuzz.fuzz_artifact -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
 	@for target in $(FUZZ_TARGETS); do \
 	  mkdir -p .run/fuzz/$$target; echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
@@ -178,7 +178,7 @@ fuzz: setup  ## feed mutated bytes to every reader of bytes from outside, FUZZ_S
 fuzz-smoke: setup  ## the same for a minute in all
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$$((60 / ($(words $(FUZZ_TARGETS)) + 1)))
 
-fuzz-corpus: setup  ## put what `make fuzz` has found, as far as it reaches new code, into tests/fuzz/corpus/
+fuzz-corpus: setup  ## merge the inputs of `make fuzz` that reach new code into tests/fuzz/corpus/
 	@for target in $(FUZZ_TARGETS); do \
 	  mkdir -p .run/fuzz/$$target; \
 	  $(BIN)/python -m tests.fuzz.doors $$target -merge=1 tests/fuzz/corpus/$$target .run/fuzz/$$target || exit 1; \
@@ -188,7 +188,7 @@ reference: setup  ## write the pages of docs/reference/ that come from the code
 	@$(BIN)/python -m scripts.reference_pages
 	@$(BIN)/python scripts/write_reference.py
 
-schema: setup  ## write config/deployment.schema.json anew
+schema: setup  ## rewrite config/deployment.schema.json
 	@$(BIN)/python -m infra.schema
 
 requirements: setup  ## pin the newest versions that pyproject.toml allows

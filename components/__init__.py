@@ -1,1 +1,1 @@
-"""Component resources, one a file; none knows another, and none reads config or the environment."""
+"""Component resources, one in each file; none imports another, reads config or reads the environment."""

@@ -1,10 +1,10 @@
-"""The policy that every key of a stack begins with."""
+"""The key policy that every KMS key of a stack starts from."""
 
 from typing import Any
 
 
 def account_key_policy(account_id: str, partition: str, further: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
-    """Gives the account the key, so that its IAM policies decide who uses it; nobody outside the account does.
+    """Lets the account's IAM policies decide who uses the key; allows no principal of another account.
 
     Args:
         account_id: twelve digits.

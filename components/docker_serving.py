@@ -15,7 +15,7 @@ _MODEL = "/var/lib/fraud-detection/model"
 
 @dataclass(frozen=True)
 class DockerServingArgs:
-    """Arguments of the component: the model version, and the address that serves it."""
+    """Arguments of DockerServing: the model version and the endpoint's address."""
 
     deployment_name: str
     environment: str
@@ -32,7 +32,7 @@ class DockerServingArgs:
     cpu_shares: int
     """1024 for one core."""
     model_runtime_digest: pulumi.Input[str] = ""
-    """The digest of the model's optimized form, which is served where it is given."""
+    """Digest of the model's optimized form; empty: the service uses the model's own library."""
     health_check_interval: int = 30
     """Seconds."""
     service_variables: Mapping[str, str] = field(default_factory=dict)
@@ -42,8 +42,8 @@ class DockerServingArgs:
 class DockerServing(pulumi.ComponentResource):
     """One container that serves one model version.
 
-    Guarantees: the container runs as nobody with a read-only root and no capabilities; model, key and API keys are
-    mounted read-only; the update fails unless the health check passes.
+    Guarantees: the container runs as an unprivileged user with a read-only root and no capabilities; model, key and API
+    keys are mounted read-only; the update fails unless the health check passes.
     """
 
     id_: pulumi.Output[str]

@@ -15,11 +15,11 @@ from components.serving_workload import KubernetesServingArgs, Slot
 
 
 class KubernetesServing(pulumi.ComponentResource):
-    """One model version behind a Service, or two, each with a Service and everything else of its own.
+    """Serves one model version behind a Service, or two versions, each with its own Service and workload.
 
-    Guarantees: a rollout never takes a pod away before another is ready; pods run as nobody, read-only, with no rights
-    in the cluster, and reach only DNS, HTTPS and what the service is told to connect to; their IAM role reads
-    one artifact and decrypts with one key; the autoscaler alone sets the number of replicas.
+    Guarantees: a rollout never removes a pod before another is ready; pods run as an unprivileged user, read-only,
+    without rights in the cluster, and reach only DNS, HTTPS and the destinations of the service's config; their IAM
+    role reads one artifact and decrypts with one key; only the autoscaler sets the number of replicas.
     """
 
     namespace: pulumi.Output[str]
@@ -55,7 +55,7 @@ class KubernetesServing(pulumi.ComponentResource):
         self.register_outputs({"namespace": self.namespace, "service": self.service, "role_arn": self.role_arn})
 
     def _workload(self, slot: Slot) -> tuple[pulumi.Output[str], pulumi.Output[str], kubernetes.apps.v1.Deployment]:
-        """Everything of one version; returns its Service's name, its role and its Deployment."""
+        """Declares the resources of one version; returns its Service's name, its role and its Deployment."""
         role = self._role(slot)
         account = kubernetes.core.v1.ServiceAccount(
             f"{slot.resource}-account",
@@ -76,7 +76,7 @@ class KubernetesServing(pulumi.ComponentResource):
         )
         deployment = self._deployment(slot, account, role.arn)
         self._autoscaler(slot, deployment)
-        # The route asks for the Service by a name that is known once the pods are ready: they are before it moves.
+        # The Service's name resolves once the pods are ready, so the route moves only after that.
         name = pulumi.Output.all(service.metadata.name, deployment.id).apply(lambda known: str(known[0]))
         return name, role.arn, deployment
 
@@ -133,10 +133,10 @@ class KubernetesServing(pulumi.ComponentResource):
         seconds = f"{args.rollout_seconds}s"
         return kubernetes.apps.v1.Deployment(
             f"{slot.resource}-deployment",
-            # A field that was changed by hand is overwritten: the stack says what runs.
+            # An update overwrites fields that were changed by hand.
             metadata=self._metadata(slot, {"pulumi.com/patchForce": "true"}),
             spec={
-                # `replicas` is the autoscaler's alone.
+                # Only the autoscaler sets `replicas`.
                 "selector": {"match_labels": slot.selector},
                 "strategy": {"type": "RollingUpdate", "rolling_update": {"max_surge": 1, "max_unavailable": 0}},
                 "progress_deadline_seconds": args.rollout_seconds,
@@ -194,7 +194,7 @@ class KubernetesServing(pulumi.ComponentResource):
         )
 
     def _allow_policy(self, slot: Slot) -> None:
-        """Allows traffic in from the gateway, and out to DNS, HTTPS and what the service is told to connect to."""
+        """Allows traffic from the gateway, and to DNS, HTTPS and the destinations of the service's config."""
         gateway = {"match_labels": {"kubernetes.io/metadata.name": self._args.route_namespace}}
         kubernetes.networking.v1.NetworkPolicy(
             f"{slot.resource}-allow",

@@ -1,7 +1,7 @@
 """The dynamic resource behind LocalServing: asks a supervisor for a process and waits for its answer.
 
-The provider's class is recorded by name and captures nothing; what it needs it imports inside its methods, so that the
-stack's state does not change with this code.
+The state records the provider's class by name. Its methods import what they need, so the recorded class captures
+nothing and the state does not change with this code.
 """
 
 from typing import Any
@@ -28,13 +28,13 @@ class LocalProcessProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def configure(self, _request: ConfigureRequest) -> None:
-        """Called once in the provider's own process: its errors are for people, who need no call stack."""
+        """Turns off call stacks in this provider's process: people read its errors."""
         import sys
 
         sys.tracebacklimit = 0
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        """Refuses an address that another program listens on, before anything is changed."""
+        """Fails when another program listens on the address, before the update changes anything."""
         from components import process_supervision as supervision
 
         taken = supervision.find_address_conflict(news)
@@ -42,7 +42,7 @@ class LocalProcessProvider(ResourceProvider):
         return CheckResult(news, failures)
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """An update is due when an argument differs, or when the process is not there."""
+        """Reports a change when an argument differs, or when the process does not run."""
         from components import process_supervision as supervision
 
         changed = [key for key in supervision.ARGUMENTS if _olds.get(key) != _news.get(key)]
@@ -60,13 +60,13 @@ class LocalProcessProvider(ResourceProvider):
         return CreateResult(supervision.run_name(props), supervision.serve(props))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Replaces the process without a gap, or leaves the one before it and fails."""
+        """Replaces the process without refusing a connection; on failure the old process keeps serving."""
         from components import process_supervision as supervision
 
         return UpdateResult(supervision.serve(_news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Tells the engine what runs; a process that has died is gone."""
+        """Returns the state of the process to the engine; a dead process counts as deleted."""
         from components import process_supervision as supervision
 
         if not supervision.is_serving(props):
@@ -74,7 +74,7 @@ class LocalProcessProvider(ResourceProvider):
         return ReadResult(id_, {**props, **supervision.outputs(props)})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Stops the process; its log stays."""
+        """Stops the process; keeps its log."""
         from components import process_supervision as supervision
 
         supervision.stop(_props)

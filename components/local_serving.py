@@ -1,4 +1,4 @@
-"""LocalServing: the endpoint as supervised processes on this machine, the platform that needs nothing else."""
+"""LocalServing: the endpoint as supervised processes on this machine, without Docker or a cluster."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ class LocalVersion:
     """A model version that a process serves."""
 
     model_id: pulumi.Input[str]
-    """The model version that has to answer before the update counts as done."""
+    """The update is done when the service answers with this model version."""
     uri: pulumi.Input[str]
     """`file://` directory with manifest and artifact."""
     digest: pulumi.Input[str]
     """The artifact's digest, `sha256:<hex>`; the service refuses any other."""
     runtime_digest: pulumi.Input[str] = ""
-    """The digest of the model's optimized form, which is served where it is given."""
+    """Digest of the model's optimized form; empty: the service uses the model's own library."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ class LocalSlots:
     """Two slots behind a traffic splitter, in place of one process."""
 
     stable: str
-    """The slot that the stable version is in: `blue` or `green`."""
+    """The slot of the stable version: `blue` or `green`."""
     other: LocalVersion | None = None
-    """What is in the other slot."""
+    """The version in the other slot; None when the slot is empty."""
     weight: int = 0
     """Percent of the predictions that the other slot answers, 0 to 100."""
     shadow: bool = False
-    """Whether the other slot is sent a copy of every prediction."""
+    """Whether the other slot gets a copy of every prediction."""
 
 
 @dataclass(frozen=True)
 class LocalServingArgs:
-    """Arguments of the component: the model version, and the address that serves it."""
+    """Arguments of LocalServing: the model version and the endpoint's address."""
 
     deployment_name: str
-    """Names the run directory and the log; one endpoint of a name runs on a checkout at a time."""
+    """Name of the run directory and the log; a checkout runs one endpoint of each name."""
     environment: str
-    """`development`, `staging` or `production`, told to the service."""
+    """`development`, `staging` or `production`; the service gets it as `ENVIRONMENT`."""
     version: LocalVersion
     """The stable version."""
     host: str
@@ -53,27 +53,27 @@ class LocalServingArgs:
     port: int
     """TCP port, 1 to 65535."""
     model_key_file: str
-    """File with the key that decrypts the artifact; its path alone is recorded."""
+    """File with the key that decrypts the artifact; the state records only its path."""
     api_keys_file: str
-    """File with the hashes of the API keys that are let in."""
+    """File with the hashes of the API keys that may call the service."""
     checkout: str
     """Directory the process runs in; holds `.run/` and `logs/`."""
     ready_timeout_seconds: float = 120.0
-    """How long a process may take to load its model before the update fails and the process before it goes on."""
+    """Seconds that a process may take to load its model; then the update fails and the old process keeps serving."""
     slots: LocalSlots | None = None
-    """One process without a traffic splitter when None."""
+    """None: one process without a traffic splitter."""
     service_variables: Mapping[str, str] = field(default_factory=dict)
     """Further environment variables of the service: limits, rates, threshold, traces."""
 
 
 class LocalServing(pulumi.ComponentResource):
-    """One supervised process that serves one model version, or two behind a traffic splitter that divides the requests.
+    """Serves one model version in a supervised process, or two versions behind a traffic splitter.
 
-    Guarantees: an update counts as done once `/health/ready` answers with the expected model id; no connection is
-    refused meanwhile, since one listening socket outlives the processes; a process that does not get ready fails the
-    update and leaves the one before it serving; a process that has died is found by the next preview, update or
-    refresh. With slots, what is in a slot is ready before the traffic splitter sends it anything, the splitter is
-    changed before a slot is emptied, and a version that becomes stable goes on in the process that it is in.
+    Guarantees: an update is done once `/health/ready` answers with the expected model id; it refuses no connection,
+    because the listening socket outlives the processes; a process that does not become ready fails the update, and the
+    old process keeps serving; the next preview, update or refresh finds a process that has died. With slots, a version
+    is ready before the traffic splitter sends it requests, the splitter changes before a slot is emptied, and a version
+    that becomes stable keeps its process.
     """
 
     id_: pulumi.Output[str]
@@ -112,7 +112,7 @@ class LocalServing(pulumi.ComponentResource):
         return self._process("", self._args.version, more, behind)
 
     def _slot(self, slot: str, version: LocalVersion) -> LocalProcess:
-        # On any free port of this machine alone: the traffic splitter finds it in the slot's run directory.
+        # On any free port of the loopback: the traffic splitter reads it from the slot's run directory.
         return self._process(f"-{slot}", version, {"host": "127.0.0.1", "port": 0, "run_name": self._run_name(slot)})
 
     def _process(
@@ -142,5 +142,5 @@ class LocalServing(pulumi.ComponentResource):
         return f"{self._args.deployment_name}-{slot}" if slot else self._args.deployment_name
 
     def _run_directory(self, slot: str) -> str:
-        """Below the checkout, which processes run in."""
+        """The run directory, relative to the checkout: processes run in the checkout."""
         return f".run/{self._run_name(slot)}"

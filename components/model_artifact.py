@@ -12,13 +12,13 @@ class ModelArtifactArgs:
     model_id: str
     """The model version, such as `fraud_detector_XGBoost_20241009_123456`."""
     uri: str
-    """Where manifest and artifact lie: a `file://` directory, or what comes after the bucket when there is one."""
+    """Location of manifest and artifact: a `file://` directory, or the prefix in the bucket."""
     digest: str
-    """The artifact's digest as its manifest has it, `sha256:<hex>`."""
+    """The artifact's digest in its manifest, `sha256:<hex>`."""
     measured_digest: str
-    """The artifact's digest as it was measured just now, `sha256:<hex>`."""
+    """The measured digest of the artifact, `sha256:<hex>`."""
     runtime_digest: str = ""
-    """The digest of its optimized form, which is served where there is one; empty without one."""
+    """Digest of the model's optimized form; empty: the version has none."""
     files: tuple[str, ...] = ()
     """Paths of the files that make the model version, where it is to be promoted into a bucket."""
     revision: str = ""
@@ -38,7 +38,7 @@ class ArtifactBucket:
     bucket: pulumi.Input[str]
     region: str
     ready: tuple[pulumi.Resource, ...] = ()
-    """What has to be there first."""
+    """Resources that an upload waits for, such as the bucket's policy."""
 
 
 class ModelArtifact(pulumi.ComponentResource):
@@ -68,7 +68,7 @@ class ModelArtifact(pulumi.ComponentResource):
         if args.measured_digest != args.digest:
             raise pulumi.RunError(
                 f"the artifact of {args.model_id} has digest {args.measured_digest}, its manifest says {args.digest}; "
-                "nothing was deployed. Restore the artifact, or deploy another model version."
+                "nothing was deployed. Restore it (manage_models.py verify --repair BACKUP), or deploy another one."
             )
         self.model_id = pulumi.Output.from_input(args.model_id)
         self.digest = pulumi.Output.from_input(args.digest)

@@ -1,4 +1,4 @@
-"""Rules of an endpoint's namespace: no traffic that is not allowed, at most so many pods, and who may look after it."""
+"""Rules of an endpoint's namespace: a network policy that denies by default, a pod quota, and rights for deployers."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import pulumi_kubernetes as kubernetes
 
 
 def deny_all_traffic(name: str, metadata: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-    """Denies all traffic of pods that no other policy selects.
+    """Declares a network policy that denies all traffic of pods that no other policy selects.
 
     Args:
-        name: what names of resources begin with.
+        name: prefix of the resource names.
         metadata: of the policy.
         opts: of the resource.
     """
@@ -34,7 +34,7 @@ def allow_deployers(name: str, metadata: dict[str, Any], group: str, opts: pulum
     pod's template can mount the model key in it and use the pods' role.
 
     Args:
-        name: what names of resources begin with.
+        name: prefix of the resource names.
         metadata: of role and binding.
         group: of the cluster's users.
         opts: of the resources.

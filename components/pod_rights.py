@@ -1,11 +1,11 @@
-"""What the pods of an endpoint may do in the account, and who may take their role."""
+"""IAM policies of an endpoint's pods: their rights in the account, and the trust policy of their role."""
 
 from typing import Any
 
 from conventions.artifact_files import SERVED_FILES
 
 TOKEN_AUDIENCE = "sts.amazonaws.com"  # noqa: S105 - an audience, no secret
-"""The audience of the tokens with which pods take their role."""
+"""Audience of the tokens that pods exchange for their role."""
 
 
 def pod_trust_policy(oidc_provider_arn: str, subject: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def pod_policy(
                 "Sid": "PublishMetrics",
                 "Effect": "Allow",
                 "Action": "cloudwatch:PutMetricData",
-                # The action knows no resources; the namespace is its only limit.
+                # PutMetricData supports no resource ARNs; a condition on the namespace limits it.
                 "Resource": "*",
                 "Condition": {"StringEquals": {"cloudwatch:namespace": metrics_namespace}},
             }

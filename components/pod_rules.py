@@ -1,4 +1,4 @@
-"""Security contexts and egress of every pod: no root, no capabilities, a read-only root, DNS and HTTPS alone."""
+"""Security contexts and egress of every pod: no root, no capabilities, a read-only root, only DNS and HTTPS."""
 
 import ipaddress
 import re
@@ -43,7 +43,7 @@ def aws_token() -> dict[str, Any]:
 
 
 def dns_and_https_egress() -> list[dict[str, Any]]:
-    """Egress rules of a network policy: the cluster's DNS, and HTTPS to anywhere but the metadata service."""
+    """Egress rules of a network policy: the cluster's DNS, and HTTPS to every address except the metadata service."""
     cluster_dns = {
         "namespace_selector": {"match_labels": {_NAMESPACE_LABEL: "kube-system"}},
         "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
@@ -57,8 +57,8 @@ def dns_and_https_egress() -> list[dict[str, Any]]:
 def egress_to(destinations: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """Egress rules for DNS, HTTPS and further destinations.
 
-    A Service's name (`redis.cache.svc`) opens its namespace, an IPv4 address itself, and any other name all addresses
-    but the metadata service's: a network policy knows no names.
+    A network policy knows addresses, not names. So a Service's name (`redis.cache.svc`) allows its namespace, an IPv4
+    address allows itself, and any other name allows all addresses except the metadata service's.
 
     Args:
         destinations: host and TCP port of each.

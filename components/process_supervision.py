@@ -1,7 +1,7 @@
 """Talks to the supervisor of a serving process through its run directory.
 
-The protocol is the one of `serving.supervisor`: `requested.json` and SIGHUP ask, `status.json` answers, a lock says
-whether the supervisor lives. Standard library only; nothing here knows Pulumi.
+The protocol of `serving.supervisor`: `requested.json` and SIGHUP carry a request, `status.json` carries the answer, and
+the supervisor holds a lock while it lives. Standard library only, without Pulumi.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ ARGUMENTS = (
     "module",
     "variables",
 )
-"""The resource's inputs; everything else among its properties is an output."""
+"""The resource's inputs; its other properties are outputs."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """A proxy is for other machines: the process is on this one."""
@@ -50,7 +50,7 @@ _STOP_SECONDS = 40.0
 
 
 class ServingFailed(Exception):
-    """The serving process could not be brought to the state that was asked for."""
+    """The serving process did not reach the requested state."""
 
 
 # The engine prints the class of an error with its module; the message is what a person needs.
@@ -58,7 +58,7 @@ ServingFailed.__module__ = "builtins"
 
 
 def run_name(arguments: Mapping[str, Any]) -> str:
-    """Names the run directory and the log: the deployment's own name unless said otherwise."""
+    """Name of the run directory and the log: `run_name` of the arguments, else the deployment's name."""
     return str(arguments.get("run_name") or arguments["deployment_name"])
 
 
@@ -88,12 +88,12 @@ def outputs(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_serving(arguments: Mapping[str, Any]) -> bool:
-    """Whether a live supervisor has a process that serves the model version of these arguments."""
+    """Whether a live supervisor runs a process that serves the model version of these arguments."""
     return _supervisor_lives(run_directory(arguments)) and _serving(arguments).get("model_id") == arguments["model_id"]
 
 
 def find_address_conflict(arguments: Mapping[str, Any]) -> str | None:
-    """A sentence when something else listens on the address, else None."""
+    """Returns an error sentence when another program listens on the address, else None."""
     if not isinstance(arguments.get("port"), int | float):
         return None
     host, port = str(arguments["host"]), int(arguments["port"])
@@ -113,10 +113,10 @@ def find_address_conflict(arguments: Mapping[str, Any]) -> str | None:
 
 
 def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Brings a process with these arguments up and returns the resource's properties.
+    """Starts a process with these arguments and returns the resource's properties.
 
     Raises:
-        ServingFailed: the new process did not get ready; what served before goes on.
+        ServingFailed: the new process did not become ready; the old one keeps serving.
     """
     directory = run_directory(arguments)
     directory.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def stop(arguments: Mapping[str, Any]) -> None:
     """Stops the supervisor and its process, and waits until both are gone.
 
     Raises:
-        ServingFailed: the supervisor is still there after 40 seconds.
+        ServingFailed: the supervisor still runs after 40 seconds.
     """
     directory = run_directory(arguments)
     deadline = time.monotonic() + _STOP_SECONDS
@@ -187,7 +187,7 @@ def _service_environment(arguments: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _ask(directory: Path, arguments: Mapping[str, Any], generation: int) -> dict[str, Any]:
-    """Hands the request to the live supervisor, or starts one; returns the final status of the request."""
+    """Sends the request to the live supervisor, or starts one; returns the final status of the request."""
     started: subprocess.Popen[bytes] | None = None
     if _supervisor_lives(directory):
         _signal_supervisor(directory, signal.SIGHUP)
@@ -230,7 +230,7 @@ def _start_supervisor(directory: Path, arguments: Mapping[str, Any]) -> subproce
 
 
 def _wait_for_answer(arguments: Mapping[str, Any]) -> None:
-    """Waits until the public address answers ready with the expected model id."""
+    """Waits until the endpoint's address answers ready with the expected model id."""
     deadline = time.monotonic() + _SUPERVISOR_ANSWER_SECONDS
     answer: object = None
     while time.monotonic() < deadline:
@@ -257,7 +257,7 @@ def _serving(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _supervisor_lives(directory: Path) -> bool:
-    """Whether the supervisor's lock is held: true for exactly as long as that process lives."""
+    """Whether a process holds the supervisor's lock; the kernel releases it when the process ends."""
     try:
         with (directory / LOCK_FILE).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -274,7 +274,7 @@ def _signal_supervisor(directory: Path, number: signal.Signals) -> None:
 
 
 def _is_this_deployment(directory: Path, host: str, port: int) -> bool:
-    """Whether the listener is this deployment, or a server of its killed supervisor that is closing."""
+    """Whether the listener belongs to this deployment; also a closing server whose supervisor was killed."""
     serving = (_status(directory) or {}).get("serving") or {}
     if (serving.get("host"), serving.get("port")) != (host, port):
         return False

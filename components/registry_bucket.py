@@ -18,13 +18,13 @@ class RegistryBucketArgs:
     """Arguments of RegistryBucket; every default is the safe one."""
 
     bucket_name: str
-    """Unique in the world, 3 to 56 letters: the log bucket's name is this one with `-logs`."""
+    """Bucket name, globally unique, 3 to 56 characters; the log bucket has the same name with `-logs`."""
     account_id: pulumi.Input[str]
     """The account that owns bucket and key."""
     partition: pulumi.Input[str] = "aws"
     rollback_window_days: int = 90
-    """For so many days nobody can remove what was written (object lock, mode GOVERNANCE); replaced objects are kept
-    twice as long."""
+    """Days of object lock (mode GOVERNANCE): nobody can remove a written object; replaced objects stay twice as
+    long."""
     log_retention_days: int = 365
     protect: bool = True
     """Whether bucket and key refuse to be deleted."""
@@ -43,7 +43,7 @@ class RegistryBucket(pulumi.ComponentResource):
     arn: pulumi.Output[str]
     key_arn: pulumi.Output[str]
     ready: list[pulumi.Resource]
-    """What has to be there before anything is put into the bucket."""
+    """Resources that an upload into the bucket waits for."""
 
     def __init__(self, name: str, args: RegistryBucketArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # Children inherit it: a bucket without its policies would be a worse one.
@@ -203,7 +203,7 @@ def _versioning(name: str, bucket: aws.s3.Bucket, opts: pulumi.ResourceOptions) 
 
 
 def _closed(name: str, bucket: aws.s3.Bucket, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
-    """No public access, no ACLs."""
+    """Blocks public access and ACLs."""
     block = aws.s3.BucketPublicAccessBlock(
         f"{name}-private",
         bucket=bucket.bucket,

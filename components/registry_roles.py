@@ -1,4 +1,4 @@
-"""RegistryRoles: what reader, publisher, promoter and admin may do in a registry bucket."""
+"""RegistryRoles: IAM roles reader, publisher, promoter and admin for a registry bucket."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class RegistryRolesArgs:
     key_arn: pulumi.Input[str]
     account_id: pulumi.Input[str]
     role_prefix: str
-    """Before `-reader` and so on."""
+    """Prefix of the role names: `<name>-reader` and so on."""
     partition: pulumi.Input[str] = "aws"
     tags: tuple[tuple[str, str], ...] = ()
 

@@ -1,4 +1,4 @@
-"""ServingAlarms: alarms on what an endpoint publishes, one that sums them up, a topic with people, a dashboard."""
+"""ServingAlarms: alarms on an endpoint's metrics, a composite alarm, a topic with subscribers, a dashboard."""
 
 import json
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ _WIDGET_ROWS = 6
 
 @dataclass(frozen=True)
 class AlarmSpec:
-    """One alarm on one metric, or on the share of one in another."""
+    """One alarm on a metric, or on the ratio of two metrics."""
 
     name: str
-    """Such as `error-rate`."""
+    """Name of the alarm, such as `error-rate`."""
     description: str
     metric: str
     statistic: str
@@ -28,9 +28,9 @@ class AlarmSpec:
     threshold: float
     comparison: str = "GreaterThanThreshold"
     of_metric: str = ""
-    """When given, what is compared is the sum of `metric` divided by the sum of this one."""
+    """When given, the alarm compares the sum of `metric` divided by the sum of this metric."""
     periods: int = 5
-    """Minutes that are looked at."""
+    """Number of one-minute periods that the alarm evaluates."""
     periods_to_alarm: int = 3
     missing_data: str = "notBreaching"
 
@@ -47,18 +47,18 @@ class ServingAlarmsArgs:
     namespace: str
     """CloudWatch namespace that the service publishes to."""
     dimensions: tuple[tuple[str, str], ...]
-    """As the service publishes them."""
+    """CloudWatch dimensions of the service's metrics."""
     alarms: Sequence[AlarmSpec]
     subscribers: Sequence[tuple[str, str]]
-    """Protocol (`email`, `https`, `sqs`, `lambda`) and address of each."""
+    """Protocol (`email`, `https`, `sqs`, `lambda`) and address of each subscriber."""
     log_retention_days: int = 365
 
 
 class ServingAlarms(pulumi.ComponentResource):
     """Alarms for one endpoint.
 
-    Guarantees: every alarm tells the topic when it begins and when it is over; the topic is encrypted with a key of its
-    own and takes messages of this account's alarms only.
+    Guarantees: every alarm sends a message to the topic when it begins and when it ends; the topic has its own
+    encryption key and accepts messages only from this account's alarms.
     """
 
     topic_arn: pulumi.Output[str]
@@ -215,7 +215,7 @@ class ServingAlarms(pulumi.ComponentResource):
 
 
 def alarm_key_policy(account_id: str, partition: str, region: str, deployment_name: str) -> dict[str, Any]:
-    """The account decides by its IAM policies; alarms may encrypt for the topic, and logs for this log group."""
+    """Key policy: the account's IAM policies decide; alarms may encrypt for the topic, and logs for this log group."""
     use = ["kms:Decrypt", "kms:GenerateDataKey*"]
     group = f"arn:{partition}:logs:{region}:{account_id}:log-group:/fraud-detection/{deployment_name}"
     alarms = {
@@ -238,7 +238,7 @@ def alarm_key_policy(account_id: str, partition: str, region: str, deployment_na
 
 
 def topic_policy(topic_arn: str, account_id: str) -> dict[str, Any]:
-    """Alarms of this account publish, over TLS; nobody else does."""
+    """Topic policy: only alarms of this account publish, over TLS."""
     return {
         "Version": "2012-10-17",
         "Statement": [

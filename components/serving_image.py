@@ -22,7 +22,7 @@ class ServingImageArgs:
     repository: str = ""
     """Name of a repository to make; needed to build."""
     tag: str = ""
-    """Of the image that is built, such as the source's commit."""
+    """Tag of the built image, such as the source's commit."""
     context: str = "."
     """Directory with the Dockerfile."""
     build_args: dict[str, str] = field(default_factory=dict)
@@ -33,8 +33,8 @@ class ServingImageArgs:
 class ServingImage(pulumi.ComponentResource):
     """One image by its digest.
 
-    Guarantees: what is deployed is named by digest; the repository scans what is pushed, never lets a tag be moved, is
-    encrypted with a key of its own, and expires only what has no tag: an image that was deployed has one.
+    Guarantees: a deployment names the image by digest; the repository scans pushed images, refuses to move a tag, has
+    its own encryption key, and expires only untagged images; a deployed image keeps its tag.
     """
 
     reference: pulumi.Output[str]
@@ -48,7 +48,9 @@ class ServingImage(pulumi.ComponentResource):
         elif repository is not None:
             self.reference = self._built(repository)
         else:
-            raise pulumi.RunError("an image is given by reference, or built into a repository; both are missing")
+            raise pulumi.RunError(
+                "the image has neither a reference nor a repository to build into; set one of them in image"
+            )
         self.register_outputs({"reference": self.reference})
 
     def _child(self, **options: Any) -> pulumi.ResourceOptions:
@@ -98,7 +100,7 @@ class ServingImage(pulumi.ComponentResource):
 
 
 def lifecycle_policy() -> dict[str, Any]:
-    """Expires what no tag names; tags cannot be moved, so what was ever deployed keeps its own."""
+    """Expires untagged images; tags cannot move, so a deployed image keeps its tag."""
     return {
         "rules": [
             {

@@ -28,13 +28,13 @@ def pod_template(
     """The template of a Deployment's pods.
 
     Args:
-        args: of the component.
+        args: the component's arguments.
         slot: the version that the pods serve, and its names.
         account: name of the pods' service account.
         role_arn: the IAM role that the account may take.
         secrets: the Secrets with the model's key and with the API keys.
     """
-    # A changed secret has to reach the pods: they read their files once.
+    # Pods read the secrets once, so a changed secret restarts them.
     fingerprint = pulumi.Output.all(args.model_key, args.api_keys).apply(lambda both: _fingerprint(*both))
     annotations = {"fraud-detection/model-id": slot.version.model_id, "fraud-detection/secrets": fingerprint}
     return {
@@ -78,7 +78,7 @@ def _container(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input[s
         "env": [{"name": name, "value": value} for name, value in _environment(args, slot, role_arn).items()],
         "resources": {"requests": {**limits, **devices}, "limits": {**limits, **devices}},
         "security_context": container_security_context(),
-        # Three questions: has it loaded its model, may it have traffic, does it still answer at all.
+        # Startup: the model is loaded. Readiness: it may get traffic. Liveness: it still answers.
         "startup_probe": _probe("/health/ready", period_seconds=5, timeout_seconds=3, failure_threshold=60),
         "readiness_probe": _probe("/health/ready", period_seconds=min(interval, 10), timeout_seconds=3),
         "liveness_probe": _probe("/health/live", period_seconds=interval, timeout_seconds=5),
@@ -107,7 +107,7 @@ def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input
         variables.API_PORT: str(PORT),
         variables.LOG_LEVEL: "INFO",
         variables.METRICS_NAMESPACE: args.metrics_namespace,
-        # A rollout is decided by each version's metrics. Always on: the first rollout leaves stable's pods as they are.
+        # Rollouts compare the metrics of each version. Always on, so the first rollout does not restart stable's pods.
         variables.METRICS_BY_VERSION: "1",
         **args.service_variables,
         variables.SHUTDOWN_DRAIN_SECONDS: str(_DRAIN_SECONDS),
@@ -130,7 +130,7 @@ def _volumes(
         {"name": "model-key", "secret": {"secret_name": model_key.metadata.name, "default_mode": 0o440}},
         {"name": "api-keys", "secret": {"secret_name": api_keys.metadata.name, "default_mode": 0o440}},
         aws_token(),
-        # A model is fetched here before it is verified and loaded: at most as large as the memory it goes into.
+        # The service downloads the model here, verifies and loads it; the limit is the memory limit.
         {"name": "tmp", "empty_dir": {"size_limit": memory}},
     ]
 

@@ -1,4 +1,4 @@
-"""ServingRoute: the endpoint's way in, over HTTPS only, with weights between stable and candidate."""
+"""ServingRoute: routes HTTPS requests to the endpoint, with weights for stable and candidate."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ class ServingRouteArgs:
 class ServingRoute(pulumi.ComponentResource):
     """Two HTTPRoutes of the Gateway API.
 
-    Guarantees: requests arrive over HTTPS; one that comes over HTTP is sent to HTTPS and reaches nothing.
+    Guarantees: requests reach the endpoint over HTTPS only; a request over HTTP is redirected to HTTPS.
     """
 
     hostname: str
@@ -73,7 +73,7 @@ def _route(
 
 
 def _rules(args: ServingRouteArgs) -> list[dict[str, Any]]:
-    """By weight; a request that names a model version in a header goes to that one, to try it before it has traffic."""
+    """Divides requests by weight; one whose `X-Model-Id` names the candidate goes to it."""
     stable: dict[str, Any] = {"name": args.stable_service, "port": 80, "weight": 100 - args.candidate_weight}
     path = {"path": {"type": "PathPrefix", "value": "/"}}
     timeouts = {"request": args.request_timeout}

@@ -1,4 +1,4 @@
-"""What KubernetesServing is told: the workload's arguments, and the names of the two slots for a version."""
+"""Arguments of KubernetesServing, and the resource names of its two slots."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ class ClusterVersion:
     """`s3://bucket/models/<name>/<model id>`."""
     digest: pulumi.Input[str]
     runtime_digest: pulumi.Input[str] = ""
-    """The digest of the model's optimized form, which is served where it is given."""
+    """Digest of the model's optimized form; empty: the service uses the model's own library."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class KubernetesServingArgs:
     """Arguments of KubernetesServing: model versions, size, scaling and access."""
 
     deployment_name: str
-    """Names every object."""
+    """Prefix of every object's name."""
     namespace: str
-    """The namespace of this endpoint alone; made here."""
+    """The endpoint's own namespace; the component creates it."""
     environment: str
     image: pulumi.Input[str]
     """The service's image by digest, `repository@sha256:…`."""
@@ -56,19 +56,19 @@ class KubernetesServingArgs:
     slot: str = "blue"
     """The slot of the stable version: `blue` or `green`."""
     other: ClusterVersion | None = None
-    """What is in the other slot, at full size."""
+    """The version in the other slot, at full size; None when the slot is empty."""
     metrics_namespace: str = ""
     """CloudWatch namespace that the service publishes to; empty for none."""
     quota: bool = False
     """Whether the namespace is limited to what the deployment may grow to."""
     other_pods: int = 0
-    """How many pods the quota leaves for jobs."""
+    """Number of pods that the quota leaves for jobs."""
     rollout_seconds: int = 600
-    """How long a rollout may take before it has failed."""
+    """Seconds that a rollout may take before it counts as failed."""
     service_variables: Mapping[str, str] = field(default_factory=dict)
     """Further environment variables of the service: limits, rates, threshold, traces."""
     destinations: tuple[tuple[str, int], ...] = ()
-    """Host and TCP port of what pods connect to beside DNS and HTTPS, such as a Redis."""
+    """Host and TCP port of further destinations of the pods, such as a Redis."""
 
 
 class Slot:

@@ -43,7 +43,7 @@ MEANINGS = {
     CONFIG_ERROR: "a template or the stack's config is not valid",
     STACK_BUSY: "another command is changing the environment",
     STACK_LOCKED: "a run that has died left the stack locked: `deploy_model.py unlock`",
-    DEPLOYMENT_FAILED: "the deployment failed; the version before still serves",
+    DEPLOYMENT_FAILED: "the deployment failed; the previous version still serves",
     ENDPOINT_SILENT: "the endpoint does not answer, or is not healthy",
     ENGINE_MISSING: "there is no Pulumi engine: `python -m toolchain`",
     ADDRESS_TAKEN: "another program listens on the endpoint's address",

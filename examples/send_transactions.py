@@ -29,8 +29,15 @@ _BODIES = 5000
 def main(arguments: list[str] | None = None) -> int:
     """Sends transactions; returns 0 when each one was answered 200."""
     options = _parser().parse_args(arguments)
-    bodies = _bodies(json.loads(options.report.read_text(encoding="utf-8")))
-    headers = {"X-API-Key": options.api_key_file.read_text(encoding="utf-8").strip()}
+    try:
+        bodies = _bodies(json.loads(options.report.read_text(encoding="utf-8")))
+        headers = {"X-API-Key": options.api_key_file.read_text(encoding="utf-8").strip()}
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}; run this in a checkout after `make up`\n")
+        return 2
+    except (KeyError, ValueError):
+        sys.stderr.write(f"error: {options.report}: not a report of train_fraud_model.py; name one with --report\n")
+        return 2
     answers: Counter[str] = Counter()
     started = time.monotonic()
     with httpx.Client(base_url=options.url, headers=headers, timeout=10, trust_env=False) as client:

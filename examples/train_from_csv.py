@@ -21,6 +21,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from xgboost import XGBClassifier
 
+_FEWEST = 8
+"""Rows of each class: some for training, some held out."""
+
 
 def pipeline(trees: int = 80) -> Pipeline:
     """Steps for columns of texts and numbers, then the classifier."""
@@ -34,9 +37,14 @@ def pipeline(trees: int = 80) -> Pipeline:
 def main(arguments: list[str] | None = None) -> int:
     """Trains and writes three files; returns the exit code."""
     options = _parser().parse_args(arguments)
-    rows = pd.read_csv(options.table)
-    if options.label not in rows:
-        sys.stderr.write(f"error: {options.table} has no column {options.label!r}; it has {', '.join(rows)}\n")
+    try:
+        rows = pd.read_csv(options.table)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        sys.stderr.write(f"error: {options.table} cannot be read as CSV ({reason}); write_csv.py makes an example\n")
+        return 2
+    if problem := _label_problem(rows, options.label):
+        sys.stderr.write(f"error: {options.table} {problem}\n")
         return 2
     training, holdout = train_test_split(rows, test_size=0.25, stratify=rows[options.label], random_state=1)
     features = training.drop(columns=options.label)
@@ -47,6 +55,16 @@ def main(arguments: list[str] | None = None) -> int:
     holdout.to_csv(options.output.with_suffix(".holdout.csv"), index=False)
     print(f"{options.output}: trained on {len(training)} rows, {len(holdout)} held out, features {', '.join(features)}")
     return 0
+
+
+def _label_problem(rows: pd.DataFrame, label: str) -> str:
+    """What is wrong with the label's column; empty when the table can be divided and trained on."""
+    if label not in rows:
+        return f"has no column {label!r}; name one with --label: {', '.join(map(str, rows))}"
+    counts = rows[label].value_counts(dropna=False)
+    if set(counts.index) != {0, 1} or counts.min() < _FEWEST:
+        return f"has other values in {label!r}; allowed: 0 and 1, each in at least {_FEWEST} rows"
+    return ""
 
 
 def _parser() -> argparse.ArgumentParser:

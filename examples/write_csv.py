@@ -7,6 +7,7 @@ Columns: `amount`, `hour`, `distance_km` (with gaps), `merchant` (a text) and th
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,18 @@ def table(rows: int = _ROWS, seed: int = 7) -> pd.DataFrame:
     return frame
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, metavar="FILE.csv", help="where the table goes")
-    table().to_csv(parser.parse_args().file, index=False)
+    file = parser.parse_args(arguments).file
+    try:
+        table().to_csv(file, index=False)
+    except OSError as error:
+        sys.stderr.write(f"error: {file} cannot be written ({error.strerror or error}); name another file\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

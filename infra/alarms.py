@@ -1,4 +1,4 @@
-"""The alarms of an endpoint: the rules of `conventions.alert_rules` with the thresholds in its config."""
+"""Alarms of an endpoint: the rules of `conventions.alert_rules` with the thresholds of its config."""
 
 from components.serving_alarms import AlarmSpec
 from conventions.alert_rules import ALERT_RULES, AlertRule

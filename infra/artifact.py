@@ -26,7 +26,7 @@ class Versions:
 
     stable: ModelArtifactArgs
     other: ModelArtifactArgs | None = None
-    """What the other slot holds: a candidate, or the version before."""
+    """The version in the other slot: a candidate, or the previous version; None when the slot is empty."""
 
 
 def resolve_versions(settings: StackSettings, serves_on: str = "") -> Versions:
@@ -87,7 +87,7 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str, serves_on
 
 
 def kept_version(settings: StackSettings) -> str:
-    """The version that is kept for the way back and answers nothing; it is asked for nothing until it serves again."""
+    """The version kept for a rollback, empty for none. It answers no request, so no requirement applies to it."""
     return settings.rollout.kept if settings.rollout.kept != settings.model_version else ""
 
 
@@ -129,7 +129,7 @@ def _verify_signature(registry: ModelRegistry, settings: StackSettings, model_id
 
 
 def _require_reachable(registry: ModelRegistry, settings: StackSettings) -> None:
-    """A process of this machine reads the artifact from the registry's own files, for as long as it runs."""
+    """Raises ConfigError unless a process of this machine can read the registry's files."""
     if settings.platform == "local" and registry.storage.location.startswith("s3://"):
         raise ConfigError(
             f"Pulumi.{settings.stack}.yaml: {config_keys.PLATFORM}: 'local' serves from a registry in a directory, "

@@ -1,4 +1,4 @@
-"""A broken glass: a stack serves a version that lacks what its environment requires, for a reason and until a time."""
+"""Break-glass: a stack serves a version with missing requirements, for a stated reason and until a set time."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from conventions.config_keys import BREAK_GLASS
 from infra.deployment_config import Requirement
-from infra.errors import ConfigError
+from infra.errors import ConfigError, show_value
 
 
 def _require_time(value: str) -> str:
@@ -27,29 +27,29 @@ _Text = Annotated[str, Field(min_length=1, max_length=4096)]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class BreakGlass:
-    """What a deploy with --break-glass leaves in the stack's config."""
+    """The object that a deploy with --break-glass writes into the stack's config."""
 
     model_id: _Text
     missing: list[Requirement]
-    """What the version lacks."""
+    """Names of the missing requirements."""
     reason: _Text
     by: _Text
     at: _Time
     """RFC 3339."""
     until: _Time
-    """RFC 3339; afterwards the environment's requirements count again."""
+    """RFC 3339; from then on the environment's requirements apply again."""
 
     @property
     def ended(self) -> bool:
-        """Whether its time is over."""
+        """Whether `until` has passed."""
         return datetime.fromisoformat(self.until) <= datetime.now(UTC)
 
     def passes(self, model_id: str, missing: str) -> bool:
-        """Whether a version may lack something now."""
+        """Whether a version may lack a requirement now."""
         return self.model_id == model_id and missing in self.missing and missing != "signed" and not self.ended
 
     def to_dict(self) -> dict[str, Any]:
-        """As the stack's config holds it."""
+        """The object for the stack's config."""
         return asdict(self)
 
 
@@ -57,12 +57,12 @@ def parse_break_glass(value: object, where: str) -> BreakGlass | None:
     """Checks the object of a stack's config; None when there is none.
 
     Raises:
-        ConfigError: it does not fit; names the key, the value and what is allowed.
+        ConfigError: the object is not valid; names the key, the value and what is allowed.
     """
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: {BREAK_GLASS}: {value!r} is not allowed; allowed: an object")
+        raise ConfigError(f"{where}: {BREAK_GLASS}: {show_value(value)} is not allowed; allowed: an object")
     try:
         found = TypeAdapter(BreakGlass).validate_python(value)
     except ValidationError as error:

@@ -34,8 +34,8 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
     """Declares a stack on AWS and Kubernetes.
 
     Args:
-        settings: of the stack; its platform is `kubernetes`.
-        account: that everything is made in.
+        settings: the stack's settings; the platform is `kubernetes`.
+        account: the AWS account of all resources.
         versions: the model versions, verified.
 
     Returns:
@@ -119,7 +119,7 @@ class _CloudStack:
 
     @property
     def name(self) -> str:
-        """The deployment's name, which the names of all components begin with."""
+        """The deployment's name; prefix of all component names."""
         return self.settings.deployment.deployment_name
 
     @property
@@ -127,7 +127,7 @@ class _CloudStack:
         return {"account_id": self.account.account_id, "partition": self.account.partition}
 
     def registry_bucket(self, name: str, bucket_name: str) -> RegistryBucket:
-        """A bucket that nothing can be removed from within the rollback window."""
+        """The registry's bucket; nobody can remove an object of it within the rollback window."""
         arguments = RegistryBucketArgs(
             bucket_name=bucket_name,
             rollback_window_days=self.cloud.rollback_window_days,
@@ -138,7 +138,7 @@ class _CloudStack:
         return RegistryBucket(name, arguments, self.in_account)
 
     def registry_roles(self, registry: RegistryBucket) -> RegistryRoles:
-        """The roles that people and pipelines use the registry with."""
+        """The IAM roles of people and pipelines that use the registry."""
         arguments = RegistryRolesArgs(
             bucket_arn=registry.arn,
             key_arn=registry.key_arn,
@@ -148,7 +148,7 @@ class _CloudStack:
         return RegistryRoles(f"{self.name}-roles", arguments, self.in_account)
 
     def backup_bucket(self) -> RegistryBucket | None:
-        """The second bucket, kept as well as the first; None without a backup."""
+        """The backup bucket, with the same protection; None without a backup."""
         if not self.cloud.backup_schedule:
             return None
         return self.registry_bucket(f"{self.name}-backup", f"{self.cloud.registry_bucket}-backup")
@@ -173,7 +173,7 @@ class _CloudStack:
     def serving(
         self, registry: RegistryBucket, image: pulumi.Output[str], stable: ClusterVersion, other: ClusterVersion | None
     ) -> KubernetesServing:
-        """The workload: the stable version, and the other slot's where there is one."""
+        """The workload: the stable version, and the version in the other slot."""
         deployment, cloud, cluster = self.settings.deployment, self.cloud, self.cluster
         arguments = KubernetesServingArgs(
             deployment_name=self.name,
@@ -215,7 +215,7 @@ class _CloudStack:
         image: pulumi.Output[str],
         namespace: pulumi.Output[str],
     ) -> RegistryBackup:
-        """The scheduled copy of the registry to the backup bucket."""
+        """The CronJob that copies the registry to the backup bucket."""
         arguments = RegistryBackupArgs(
             deployment_name=self.name,
             namespace=namespace,
@@ -230,7 +230,7 @@ class _CloudStack:
         return RegistryBackup(f"{self.name}-backup-job", arguments, self.in_both)
 
     def route(self, serving: KubernetesServing) -> ServingRoute:
-        """The way from the Gateway to the pods, divided between the slots."""
+        """The route from the Gateway to the pods, with the weights of the slots."""
         rollout = self.settings.rollout
         arguments = ServingRouteArgs(
             deployment_name=self.name,
@@ -279,7 +279,7 @@ def _secret(path: Path, variable: str, settings: StackSettings) -> pulumi.Output
 
 
 def _aws_provider(region: str) -> aws.Provider:
-    """The account's provider; AWS_ENDPOINT_URL points it, and everything else, at another cloud such as the sandbox."""
+    """The account's provider; AWS_ENDPOINT_URL points it at another cloud, such as the sandbox."""
     elsewhere = bool(os.environ.get("AWS_ENDPOINT_URL"))
     return aws.Provider(
         "aws",
@@ -287,7 +287,7 @@ def _aws_provider(region: str) -> aws.Provider:
         s3_use_path_style=elsewhere,
         skip_credentials_validation=elsewhere,
         skip_metadata_api_check=elsewhere,
-        # Without an account's number the tags of buckets are asked for by S3's own name, not by the account's.
+        # Without the account number the provider reads bucket tags through S3, not through S3 Control.
         skip_requesting_account_id=elsewhere,
     )
 

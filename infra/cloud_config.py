@@ -1,4 +1,4 @@
-"""The objects of a stack's config that only clouds and clusters need: `cloud`, `kubernetes` and `image`."""
+"""The config objects that only a cloud or a cluster needs: `cloud`, `kubernetes` and `image`."""
 
 import re
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, Vali
 from pydantic.dataclasses import dataclass
 
 from conventions import config_keys, metric_names
-from infra.errors import ConfigError
+from infra.errors import ConfigError, show_value
 
 _STRICT = ConfigDict(extra="forbid")
 _LONGEST_WITH_BACKUP = 51
@@ -29,17 +29,17 @@ class Subscriber:
 
 @dataclass(frozen=True, config=_STRICT)
 class CloudConfig:
-    """`fraud-detection:cloud`: the account's side of a deployment."""
+    """`fraud-detection:cloud`: settings of the AWS account."""
 
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
     registry_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,54}[a-z0-9]$")]
-    """Name of the registry's bucket; unique in the world."""
+    """Name of the registry's bucket; globally unique."""
     alarm_subscribers: tuple[Subscriber, ...] = ()
     metrics_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./#-]{1,255}$")] = metric_names.NAMESPACE
     rollback_window_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 90
-    """For so many days nothing in the registry can be removed."""
+    """Days within which nobody can remove an object of the registry."""
     backup_schedule: Annotated[str, Field(pattern=r"^(|[0-9*/,-]+( [0-9A-Z*/,-]+){4})$")] = ""
-    """When the registry is copied to the bucket `<registry_bucket>-backup`, as cron has it, UTC; empty: never."""
+    """Cron schedule (UTC) of the copy to the bucket `<registry_bucket>-backup`; empty: no backup."""
     log_retention_days: Literal[
         30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
     ] = 365
@@ -53,14 +53,14 @@ class CloudConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class KubernetesConfig:
-    """`fraud-detection:kubernetes`: the cluster's side of a deployment."""
+    """`fraud-detection:kubernetes`: settings of the cluster."""
 
     namespace: Label
-    """Of this endpoint alone; made and owned by the stack."""
+    """Namespace of this endpoint alone; the stack creates and owns it."""
     oidc_provider_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:oidc-provider/[A-Za-z0-9./_-]+$")]
     """The cluster's identity provider in IAM."""
     gateway: Label
-    """Name of the Gateway that leads to the endpoint."""
+    """Name of the Gateway in front of the endpoint."""
     gateway_namespace: Label
     context: str = ""
     """Context of the kubeconfig; its current one when empty."""
@@ -69,12 +69,12 @@ class KubernetesConfig:
     quota: StrictBool = False
     """Whether the namespace is limited to what the autoscaler may ask for."""
     rollout_seconds: Annotated[StrictInt, Field(ge=10, le=3600)] = 600
-    """How long a rollout may take before it has failed."""
+    """Seconds that a rollout may take before it counts as failed."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class ImageConfig:
-    """`fraud-detection:image`: what pods and containers run."""
+    """`fraud-detection:image`: the service's image."""
 
     reference: str = ""
     """A ready image, `repository@sha256:…`; empty to build one."""
@@ -113,7 +113,7 @@ def parse_object(value: Any, key: str, kind: type[_Config], where: str) -> _Conf
     if value is None:
         raise ConfigError(f"{path}: this key is required on this platform; see docs/configuration.md")
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: {value!r} is not allowed; allowed: an object")
+        raise ConfigError(f"{path}: {show_value(value)} is not allowed; allowed: an object")
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
@@ -127,4 +127,6 @@ def _sentence(path: str, problem: Any, kind: type[Any]) -> str:
         return f"{where}: unknown key; allowed: {', '.join(kind.__dataclass_fields__)}"
     if problem["type"] == "missing":
         return f"{where}: this key is required"
-    return f"{where}: {problem.get('input')!r} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    return (
+        f"{where}: {show_value(problem.get('input'))} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    )

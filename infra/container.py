@@ -1,4 +1,4 @@
-"""Development in one container of this machine's Docker."""
+"""Declares a development stack in one container of this machine's Docker."""
 
 import re
 from pathlib import Path

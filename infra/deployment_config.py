@@ -30,7 +30,7 @@ from pydantic.dataclasses import dataclass
 
 from conventions.environments import Environment
 from conventions.regular_files import read_text
-from infra.errors import ConfigError
+from infra.errors import ConfigError, describe_yaml_error, show_value
 from infra.service_config import ServiceConfig
 
 _STRICT = ConfigDict(extra="forbid")
@@ -39,15 +39,15 @@ Number = StrictFloat | StrictInt
 NotNegative = Annotated[Number, Field(ge=0)]
 
 Requirement = Literal["validated", "approved", "signed"]
-"""What an environment can require of a version."""
+"""Requirements that an environment can have."""
 _REQUIRED: dict[str, list[Requirement]] = {
     "development": [],
     "staging": ["signed"],
     "production": ["validated", "approved", "signed"],
 }
-"""Where the gates do not say."""
+"""Requirements of each environment when `gates.requires` is not set."""
 _ALWAYS: dict[str, list[Requirement]] = {"production": ["validated"]}
-"""What no config can lower; the signing policy of staging and production is the other one."""
+"""Requirements that no config can remove; the signing policy of staging and production is another."""
 
 _CPU = r"^([1-9][0-9]*m|[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]+)$"
 _MEMORY = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$"
@@ -106,13 +106,13 @@ class AlertThresholds:
     response_time_p95: Annotated[StrictInt, Field(ge=1, le=600_000)] = 1000
     """Milliseconds."""
     cpu_utilization: Share = 0.9
-    """Share of the limit."""
+    """Share of the resource limit."""
     memory_utilization: Share = 0.9
-    """Share of the limit."""
+    """Share of the resource limit."""
     drift: Annotated[StrictFloat, Field(gt=0, le=10)] = 0.25
     """Population stability index of the feature that moved most; from 0.25 on a shift is usually called large."""
     accuracy: Share = 0.9
-    """Share of the decisions with feedback that have to be right."""
+    """Lowest share of correct decisions among those with feedback."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -130,13 +130,13 @@ class GatesConfig:
     """Requirements on a model version before it replaces another one."""
 
     metric_floors: dict[str, Number] = Field(default_factory=dict)
-    """By metric of the manifest: the least that is allowed."""
+    """Lowest allowed value, by metric of the manifest."""
     allowed_loss: dict[str, NotNegative] = Field(default_factory=dict)
-    """By metric of the manifest: how much less than the deployed version's it may be."""
+    """Largest allowed loss against the deployed version, by metric of the manifest."""
     same_features: StrictBool = True
-    """Whether it has to take the features that the deployed version takes, no more and no fewer."""
+    """Whether the version must take exactly the features of the deployed version."""
     requires: list[Requirement] | None = None
-    """What it has to have, whatever was deployed before; the environment's own list when not given."""
+    """Required of every version, also of the first one; the environment's own list when not set."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -155,7 +155,7 @@ class DeploymentConfig:
 
     @property
     def requires(self) -> list[Requirement]:
-        """What the environment requires of a version: its gates' list, and what no config can lower."""
+        """The requirements on a version: those of the gates, and those that no config can remove."""
         given = self.gates.requires
         asked = _REQUIRED[self.environment] if given is None else given
         wanted = {*asked, *_ALWAYS.get(self.environment, [])}
@@ -173,7 +173,7 @@ class DeploymentConfig:
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object as it is written into a stack's config: every default filled in, but those of the service."""
+        """The object for a stack's config: with all defaults, except those of the service."""
         found = {**asdict(self), "service": self.service.to_dict()}
         found["gates"]["requires"] = self.requires
         return {name: value for name, value in found.items() if name != "service" or value}
@@ -193,7 +193,9 @@ def parse_deployment_config(value: object, where: str) -> DeploymentConfig:
         ConfigError: names the file, the key, the value and what is allowed.
     """
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: a deployment is a mapping with keys such as `environment`, found {value!r}")
+        raise ConfigError(
+            f"{where}: a deployment is a mapping with keys such as `environment`, found {show_value(value)}"
+        )
     try:
         return _ADAPTER.validate_python(dict(value))
     except ValidationError as error:
@@ -211,7 +213,7 @@ def read_template(path: Path) -> DeploymentConfig:
     except OSError as error:
         raise ConfigError(f"{path}: the template cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
     return parse_deployment_config(value, str(path))
 
 
@@ -227,7 +229,7 @@ def json_schema() -> dict[str, Any]:
 def _sentence(where: str, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     path = f"{where}: {key}" if key else where
-    kind, value, context = problem["type"], _shown(problem.get("input")), problem.get("ctx", {})
+    kind, value, context = problem["type"], show_value(problem.get("input")), problem.get("ctx", {})
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{path}: unknown key; allowed: {', '.join(_known_keys(problem['loc'][:-1]))}"
     if kind == "missing":
@@ -238,11 +240,6 @@ def _sentence(where: str, problem: Any) -> str:
         return f"{path}: {value} is not allowed; allowed: a mapping"
     allowed = _ALLOWED.get(context.get("pattern", ""), _lower_first(problem["msg"]))
     return f"{path}: {value} is not allowed; allowed: {allowed}"
-
-
-def _shown(value: object) -> str:
-    """A value as a message shows it: without what stands for a password in an address."""
-    return re.sub(r"//[^/@\s]*@", "//…@", repr(value))
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

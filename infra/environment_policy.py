@@ -1,4 +1,4 @@
-"""Rules of an environment that no config can lower: what staging and production refuse to deploy."""
+"""Rules of an environment that no config can lower: deployments that staging and production refuse."""
 
 from collections.abc import Iterator
 
@@ -29,14 +29,14 @@ def require_fit(settings: StackSettings, registry: RegistryReader, model_id: str
     """Raises ConfigError unless a model version has what the environment requires, or the glass is broken for it.
 
     Args:
-        settings: of the stack.
-        registry: has the version.
+        settings: the stack's settings.
+        registry: holds the version.
         model_id: the version to serve.
         serves_on: whether the version serves in the environment already, and the update leaves it as it is. Where the
             registry says so too, a validation or approval that it lacks since is told of and refuses nothing.
 
     Raises:
-        ConfigError: names each thing that the version lacks, and the command that gives it.
+        ConfigError: names each missing requirement, and the command that meets it.
     """
     deployment, glass = settings.deployment, settings.break_glass
     missing = missing_requirements(
@@ -70,10 +70,10 @@ def _problems(settings: StackSettings) -> Iterator[str]:
     if settings.image.reference and not settings.image.by_digest:
         yield (
             f"{config_keys.IMAGE}.reference: {settings.image.reference!r} is not allowed; "
-            "allowed: an image by digest, repository@sha256:…, since a tag can come to mean another image"
+            "allowed: an image by digest, repository@sha256:…, because a tag can move to another image"
         )
     if not settings.image.reference and not settings.image.repository:
-        yield f"{config_keys.IMAGE}: names neither a reference nor a repository to build into"
+        yield f"{config_keys.IMAGE}: has neither a reference nor a repository to build into; set one of them"
     if deployment.environment != "production":
         return
     if deployment.scaling_config.min_replicas < _MIN_PRODUCTION_REPLICAS:
@@ -82,4 +82,4 @@ def _problems(settings: StackSettings) -> Iterator[str]:
             f"is not allowed; allowed in production: at least {_MIN_PRODUCTION_REPLICAS}"
         )
     if not settings.cloud.alarm_subscribers:
-        yield f"{config_keys.CLOUD}.alarm_subscribers: is empty; in production somebody has to be told of an alarm"
+        yield f"{config_keys.CLOUD}.alarm_subscribers: is empty; production needs at least one receiver of alarms"

@@ -1,4 +1,4 @@
-"""The program: settings, artifact, serving, exports, in the order in which a model travels."""
+"""The Pulumi program: settings, artifact, serving, exports, in this order."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def declare(serves_on: str = "") -> dict[str, Any]:
 
 
 def _on_kubernetes(settings: StackSettings, versions: Versions) -> dict[str, Any]:
-    # Imported here: the cloud's packages take seconds to load, which the local platform need not wait for.
+    # Imported here: the cloud's packages take seconds to load, and the local platform does not need them.
     from infra.cloud import declare_cloud
     from infra.preflight import inspect_account, inspect_cluster
 

@@ -1,4 +1,4 @@
-"""What an environment requires of a version: `gates.requires`, asked of the registry when the program runs."""
+"""Checks a version against the environment's requirements (`gates.requires`) in the registry."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _PROGRAM = "python scripts/manage_models.py"
 
 @dataclass(frozen=True)
 class Missing:
-    """One thing that a version lacks."""
+    """One missing requirement of a version."""
 
     name: str
     """`validated`, `approved` or `signed`."""
@@ -38,12 +38,12 @@ def missing_requirements(
     *,
     way_back: bool = True,
 ) -> list[Missing]:
-    """Returns what a version lacks of what its environment requires.
+    """Returns the requirements of an environment that a version does not meet.
 
     Args:
-        registry: has the version.
-        model_id: of the version.
-        environment: where it is to serve.
+        registry: holds the version.
+        model_id: the version.
+        environment: the environment to deploy to.
         requires: `validated`, `approved`, `signed`.
         public_keys: of trusted signers.
         way_back: whether a version that served in the environment before, with all that was required then, goes on

@@ -1,10 +1,10 @@
-"""The rollout object of a stack's config: how a model version takes another one's place, and how far it has come.
+"""The rollout object of a stack's config: the strategy of a rollout, and its progress.
 
     fraud-detection:rollout: {strategy: canary, steps: [5, 25, 50, 100], interval_seconds: 300}
 
-A stack has two slots, blue and green. The stable version, `modelVersion`, is in one of them; the other holds a
-candidate, or the version before, which is kept for a while, or nothing. So promotion moves no process and no pod: it
-changes what the slots are called.
+A stack has two slots, blue and green. One holds the stable version, `modelVersion`. The other is empty, or holds a
+candidate, or keeps the previous version for a rollback. Promotion moves no process and no pod: it changes which slot is
+the stable one.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from infra.errors import ConfigError
+from infra.errors import ConfigError, show_value
 
 _STRICT = ConfigDict(extra="forbid")
 _ALL = 100
 _WHERE_IT_IS = ("candidate", "weight", "shadow", "kept", "kept_until")
-"""Keys that are left out while there is nothing to say."""
+"""Keys that a stack's config leaves out when they are empty."""
 Slot = Literal["blue", "green"]
 Strategy = Literal["rolling", "blue_green", "canary"]
 Percent = Annotated[StrictInt, Field(ge=1, le=_ALL)]
@@ -42,17 +42,17 @@ class RolloutChecks:
     """Margins by which a candidate may be worse than the stable version before it is withdrawn."""
 
     error_rate: Share = 0.02
-    """Share of the requests answered with a server error, more than stable's."""
+    """Allowed excess over stable's share of requests answered with a server error."""
     latency_ratio: Annotated[StrictFloat, Field(gt=1, le=100)] = 1.5
     """Times stable's p95; requests beyond that are slow. Allowed are as many as stable has beyond its p95: 5 %."""
     decision_rate: Share = 0.05
-    """Share of the transactions decided as fraud, more or fewer than stable's."""
+    """Allowed difference from stable's share of transactions decided as fraud."""
     accuracy: Share = 0.05
-    """Share of the decisions with feedback that turned out right, fewer than stable's."""
+    """Allowed loss against stable's share of correct decisions among those with feedback."""
     wrong_decision: Annotated[StrictFloat, Field(ge=0.0001, le=0.2)] = 0.01
-    """How often one check may withdraw a candidate that is as good as stable, or pass one that is worse by more."""
+    """Error probability of one check: to withdraw an equal candidate, or to pass one beyond the margin."""
     max_wait_seconds: Annotated[StrictInt, Field(ge=1, le=604_800)] = 3600
-    """How long a step waits for enough requests to decide; after that a person has to."""
+    """Minutes that a step waits for enough requests; after that a person has to decide."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -62,24 +62,24 @@ class RolloutConfig:
     strategy: Strategy = "rolling"
     """`rolling` replaces in place; `blue_green` switches at once; `canary` step by step."""
     steps: Annotated[tuple[Percent, ...], Field(min_length=1)] = (5, 25, 50, 100)
-    """Of a canary: percent of the requests that the candidate answers, step after step."""
+    """Steps of a canary: percent of the requests that the candidate answers."""
     interval_seconds: Annotated[StrictInt, Field(ge=0, le=604_800)] = 300
-    """How long a step lasts at least."""
+    """Minimum duration of a step."""
     keep_minutes: Annotated[StrictInt, Field(ge=0, le=10_080)] = 30
-    """How long the version before stays at full size after a switch, so that the way back is a switch."""
+    """Minutes that the previous version stays at full size after a switch, for a rollback by switch."""
     checks: RolloutChecks = Field(default_factory=RolloutChecks)
     slot: Slot = "blue"
     """The slot of the stable version."""
     candidate: str = ""
-    """Model version in the other slot that is to become stable; empty: there is none."""
+    """Model version in the other slot that is on trial; empty for none."""
     weight: Annotated[StrictInt, Field(ge=0, le=_ALL)] = 0
     """Percent of the requests that the candidate answers now."""
     shadow: StrictBool = False
-    """Whether the candidate is sent a copy of every prediction, and answers none."""
+    """Whether the candidate only gets a copy of every prediction."""
     kept: str = ""
-    """Model version in the other slot that was stable before; empty: there is none."""
+    """Model version in the other slot that was stable before; empty for none."""
     kept_until: str = ""
-    """The time from which the kept version may go: RFC 3339, UTC."""
+    """Time after which the kept version may be removed: RFC 3339, UTC."""
 
     @model_validator(mode="after")
     def _require_possible(self) -> Self:
@@ -94,23 +94,23 @@ class RolloutConfig:
 
     @property
     def other(self) -> str:
-        """The model version in the other slot; empty when nothing is."""
+        """The model version in the other slot; empty when the slot is."""
         return self.candidate or self.kept
 
     @property
     def has_two_slots(self) -> bool:
-        """Whether two versions may have to serve beside each other."""
+        """Whether the strategy needs two slots."""
         return self.strategy != "rolling"
 
     def to_dict(self) -> dict[str, Any]:
-        """The object as it is written into a stack's config: what is empty or off is left out."""
+        """The object for a stack's config, without empty values."""
         found = {**asdict(self), "steps": list(self.steps)}
         empty = [key for key in _WHERE_IT_IS if not found[key]]
         return {key: value for key, value in found.items() if key not in empty}
 
 
 def slot_name(name: str, slot: Slot, what: str) -> str:
-    """The name of an object in a slot. Names in blue are those without slots, so that a rollout renames nothing."""
+    """The name of an object in a slot. Blue uses the names without a slot, so a rollout renames nothing."""
     return f"{name}-{what}" if slot == "blue" else f"{name}-{slot}-{what}"
 
 
@@ -130,18 +130,18 @@ def parse_rollout_config(value: Any, where: str, model_version: str, platform: s
     """Checks a rollout object.
 
     Args:
-        value: as the config has it; None for the defaults.
+        value: the config's object; None for the defaults.
         where: file and key, for errors.
-        model_version: the stack's stable one.
+        model_version: the stack's stable version.
         platform: `local`, `docker` or `kubernetes`.
 
     Raises:
-        ConfigError: it does not fit, or is impossible; names the key, the value and what is allowed.
+        ConfigError: the object is not valid, or not possible; names the key, the value and what is allowed.
     """
     if value is None:
         return RolloutConfig()
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: {value!r} is not allowed; allowed: an object")
+        raise ConfigError(f"{where}: {show_value(value)} is not allowed; allowed: an object")
     try:
         config = TypeAdapter(RolloutConfig).validate_python(_plain(value))
     except ValidationError as error:
@@ -162,7 +162,7 @@ def parse_rollout_config(value: Any, where: str, model_version: str, platform: s
 
 
 def _impossible(config: RolloutConfig) -> str:
-    """What is wrong with the config, and what is allowed; empty when it is valid."""
+    """The allowed combination that a config breaks, for a message; empty when it is valid."""
     if config.candidate and config.kept:
         return "a candidate or a kept version, not both: there are two slots"
     if config.strategy == "rolling" and config.other:
@@ -198,5 +198,5 @@ def _sentence(where: str, problem: Any) -> str:
         known = RolloutChecks if len(problem["loc"]) > 1 else RolloutConfig
         return f"{path}: unknown key; allowed: {', '.join(known.__dataclass_fields__)}"
     if kind == "value_error":
-        return f"{path}: is not possible; allowed: {problem['ctx']['error']}"
-    return f"{path}: {problem.get('input')!r} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        return f"{path}: {show_value(problem.get('input'))} is not possible; allowed: {problem['ctx']['error']}"
+    return f"{path}: {show_value(problem.get('input'))} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"

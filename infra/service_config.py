@@ -1,4 +1,4 @@
-"""The `service` object of a deployment: what the HTTP service is told beside its model, the same on every platform."""
+"""The `service` object of a deployment: settings of the HTTP service, the same on every platform."""
 
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
@@ -17,7 +17,7 @@ def _require_redis_url(value: str) -> str:
     if parts.scheme not in ("redis", "rediss") or not parts.hostname:
         raise ValueError("a redis:// or rediss:// address with a host, such as redis://redis.cache.svc:6379/0")
     if parts.password:
-        raise ValueError("an address without a password: a stack's config is kept in clear")
+        raise ValueError("an address without a password: a stack's config is not encrypted")
     return value
 
 
@@ -30,7 +30,7 @@ def _require_collector_url(value: str) -> str:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ServiceConfig:
-    """Limits, rates, timeouts, threshold and traces; what is left out is the service's own default."""
+    """Limits, rates, timeouts, threshold and traces; the service's default applies to a missing value."""
 
     decision_threshold: Annotated[_Number, Field(ge=0, le=1)] | None = None
     """Probability from which on a transaction is fraud; the model version's own threshold when left out."""
@@ -39,13 +39,13 @@ class ServiceConfig:
     max_body_bytes: Annotated[StrictInt, Field(ge=1, le=1 << 30)] | None = None
     """Bytes of a request's body (1 MiB)."""
     max_in_flight: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
-    """Requests that one process works on at a time; more are answered 503 (512)."""
+    """Maximum concurrent requests of one process; more are answered 503 (512)."""
     request_timeout_seconds: Annotated[_Number, Field(ge=0.1, le=3600)] | None = None
     """Seconds that a request's body may take to arrive (15)."""
     rate_limit_per_second: Annotated[_Number, Field(ge=0, le=1e9)] | None = None
     """Requests a second of one API key that has no rate of its own; 0 for no limit (1000)."""
     rate_limit_burst: Annotated[_Number, Field(ge=1, le=1e9)] | None = None
-    """Requests of one API key that may come at once (2000)."""
+    """Burst of one API key: requests at once (2000)."""
     rate_limit_url: Annotated[str, AfterValidator(_require_redis_url)] | None = None
     """Redis that counts requests over all replicas; each process counts for itself when left out."""
     traces_endpoint: Annotated[str, AfterValidator(_require_collector_url)] | None = None
@@ -53,12 +53,12 @@ class ServiceConfig:
     traces_share: Annotated[_Number, Field(ge=0, le=1)] | None = None
     """Share of the requests that begin a trace; a caller's trace is joined anyway (1)."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = None
-    """Least level that is logged (INFO)."""
+    """Lowest level that is logged (INFO)."""
 
     @model_validator(mode="after")
     def _require_an_endpoint(self) -> Self:
         if self.traces_share is not None and self.traces_endpoint is None:
-            raise ValueError("traces_share beside a traces_endpoint only")
+            raise ValueError("traces_share only together with traces_endpoint")
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A stack's config, typed and checked: everything the program needs to know, decided before anything is declared."""
+"""Reads and checks a stack's config before the program declares a resource."""
 
 import os
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from conventions.environments import STACKS
 from infra.break_glass import BreakGlass, parse_break_glass
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
-from infra.errors import ConfigError
+from infra.errors import ConfigError, show_value
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from model_store.errors import InvalidInput
 from model_store.keys.defaults import key_file, registry_location
@@ -20,14 +20,14 @@ from model_store.registry.signing import SignaturePolicy, parse_public_key
 from model_store.serialization.full_names import require_full_names
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-"""The project's root: state, registry, keys and logs of the local platform lie below it."""
+"""The project's root; holds state, registry, keys and logs of the local platform."""
 
 Platform = Literal["local", "docker", "kubernetes"]
 
 
 @dataclass(frozen=True)
 class SigningSettings:
-    """Whose signature a model version needs before this stack serves it."""
+    """The signatures that a model version needs before this stack serves it."""
 
     policy: SignaturePolicy
     """`require`, `warn` or `off`; `require` in staging and production, `off` in development, unless the config says."""
@@ -51,17 +51,17 @@ class StackSettings:
     api_keys_file: Path
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     break_glass: BreakGlass | None = None
-    """Why the stack serves a version that lacks what the environment requires; None: it does not."""
+    """The break-glass that waives requirements of the version; None without one."""
     cloud: CloudConfig | None = None
-    """On the platform kubernetes only, as are the next two."""
+    """Set on the platform kubernetes only; so are the next two."""
     kubernetes: KubernetesConfig | None = None
     image: ImageConfig | None = None
     trusted_types: tuple[str, ...] = ()
-    """Full names that the service trusts beyond the allow-list, when it loads this stack's models."""
+    """Full names that the service trusts beside the rules when it loads this stack's models."""
 
     @property
     def service_variables(self) -> dict[str, str]:
-        """Environment variables of the service beside its model, the same on every platform; defaults are left out."""
+        """Environment variables of the service, without defaults; the same on every platform."""
         trusted = {variables.MODEL_TRUSTED_TYPES: ",".join(self.trusted_types)} if self.trusted_types else {}
         return {**self.deployment.service.variables(), **trusted}
 
@@ -156,7 +156,7 @@ def _platform(config: pulumi.Config, where: str) -> Platform:
         if value == platform:
             return platform  # type: ignore[no-any-return]
     allowed = ", ".join(get_args(Platform))
-    raise ConfigError(f"{where}: {config_keys.PLATFORM}: {value!r} is not allowed; allowed: {allowed}")
+    raise ConfigError(f"{where}: {config_keys.PLATFORM}: {show_value(value)} is not allowed; allowed: {allowed}")
 
 
 def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSettings:
@@ -164,10 +164,10 @@ def _signing(config: pulumi.Config, where: str, environment: str) -> SigningSett
     default = SignaturePolicy.OFF if environment == "development" else SignaturePolicy.REQUIRE
     value = config.get_object(config_keys.short(config_keys.SIGNING)) or {}
     if not isinstance(value, dict) or not set(value) <= {"policy", "public_keys"}:
-        raise ConfigError(f"{key}: {value!r} is not allowed; allowed: an object with policy and public_keys")
+        raise ConfigError(f"{key}: {show_value(value)} is not allowed; allowed: an object with policy and public_keys")
     keys = value.get("public_keys", [])
     if not isinstance(keys, list) or not all(isinstance(item, str) for item in keys):
-        raise ConfigError(f"{key}.public_keys: {keys!r} is not allowed; allowed: a list of public keys")
+        raise ConfigError(f"{key}.public_keys: {show_value(keys)} is not allowed; allowed: a list of public keys")
     try:
         policy = SignaturePolicy(value.get("policy", default))
         for text in keys:
@@ -186,7 +186,9 @@ def _trusted_types(config: pulumi.Config, where: str) -> tuple[str, ...]:
     except pulumi.ConfigTypeError:
         value = config.get(config_keys.short(config_keys.TRUSTED_TYPES))
     if not isinstance(value, list):
-        raise ConfigError(f"{key}: {value!r} is not allowed; allowed: a list of full names such as numpy.mean")
+        raise ConfigError(
+            f"{key}: {show_value(value)} is not allowed; allowed: a list of full names such as numpy.mean"
+        )
     try:
         return require_full_names(value)
     except InvalidInput as error:

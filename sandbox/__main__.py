@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         Processes(directory()).stop()
-        sys.stderr.write("interrupted; what had been started was stopped\n")
+        sys.stderr.write("interrupted; the started processes were stopped\n")
         return exit_codes.INTERRUPTED
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""AWS's interfaces on this machine: moto behind HTTPS, with what moto lacks for this project added in front of it.
+"""Serves AWS's interfaces on this machine: moto behind HTTPS, with additions for what moto lacks.
 
     python -m sandbox.aws --port 8443 --http-port 8080 --certificate server.pem --key server.key
 
@@ -96,14 +96,14 @@ class AwsGateway:
 
 
 class CompositeAlarms:
-    """Alarms on alarms, which moto lacks: kept unchanged, never evaluated."""
+    """Composite alarms, which moto lacks: stored, never evaluated."""
 
     def __init__(self) -> None:
         self._alarms: dict[str, dict[str, Any]] = {}
         self._tags: dict[str, list[Any]] = {}
 
     def answer(self, operation: str, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """The answer to an operation on them; None for all others."""
+        """Answers an operation on composite alarms; returns None for other operations."""
         if operation == "PutCompositeAlarm":
             return self._put(asked)
         if operation == "DescribeAlarms" and "CompositeAlarm" in asked.get("AlarmTypes", ()):
@@ -146,7 +146,7 @@ def _denied(environ: Environ) -> str:
     if not bucket or not _owner(bucket):
         return ""
     if environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER", _ACCOUNT) != _owner(bucket):
-        return "another owner than the expected one"
+        return "the bucket has another owner than the expected one"
     if bucket not in backend.buckets:
         return ""
     context = {"aws:SecureTransport": "true" if environ["wsgi.url_scheme"] == "https" else "false"}
@@ -229,7 +229,7 @@ def _plain(value: Any) -> Any:
 
 
 def _timed(value: Any, name: str = "") -> Any:
-    """Times are epoch seconds under CBOR's tag for them."""
+    """Converts times to epoch seconds under CBOR's tag for times."""
     if isinstance(value, dict):
         return {key: _timed(item, key) for key, item in value.items()}
     if isinstance(value, list):
@@ -240,10 +240,10 @@ def _timed(value: Any, name: str = "") -> Any:
 
 
 def _mend_moto() -> None:
-    """Two things that moto 5 gets wrong.
+    """Corrects two faults of moto 5.
 
-    It denies by a policy's Deny whatever the condition says, where `AwsGateway` has looked already; and it fails over a
-    principal that is a text when it looks for the right to write access logs.
+    It applies a policy's Deny without its condition, which `AwsGateway` has evaluated already; and it fails on a
+    principal that is a string when it checks the right to write access logs.
     """
     from moto.iam.access_control import PermissionResult
     from moto.s3.models import FakeBucket
@@ -265,7 +265,7 @@ def _mend_moto() -> None:
 
 
 def main() -> int:
-    """Serves until it is told to stop."""
+    """Serves until SIGTERM; returns the exit code."""
     options = _parser().parse_args()
     os.environ.setdefault("MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS", "true")
     _mend_moto()
@@ -275,7 +275,7 @@ def main() -> int:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    """Connections are kept, as AWS keeps them."""
+    """Serves with keep-alive connections, as AWS does."""
     application: Any = WSGIMiddleware(cast("Any", IdempotentRequests(AwsGateway())), workers=_THREADS)
     shared: dict[str, Any] = {"host": "127.0.0.1", "log_level": "error", "lifespan": "off", "timeout_keep_alive": 600}
     shared["timeout_graceful_shutdown"] = 1

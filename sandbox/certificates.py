@@ -1,4 +1,4 @@
-"""Certificates of the sandbox's own: an authority that lives as long as the sandbox, and a server's certificate."""
+"""Certificates of the sandbox: an authority for the sandbox's lifetime, and a server's certificate."""
 
 import datetime
 import ipaddress

@@ -1,4 +1,4 @@
-"""A Kubernetes control plane: etcd, API server, controllers, scheduler, and nodes whose pods only say that they run."""
+"""A Kubernetes control plane: etcd, API server, controllers, scheduler, and simulated nodes."""
 
 import secrets
 import ssl
@@ -14,15 +14,15 @@ from sandbox.processes import Processes, free_ports
 _READY_SECONDS = 120.0
 _NODES = 3
 _NODE_GRACE = "1h"
-"""A busy machine lets nodes miss their heartbeats for a while; they are not lost for that."""
+"""Seconds without a heartbeat before a node counts as lost: nodes miss heartbeats on a busy machine."""
 
 
 class ControlPlane:
     """One control plane.
 
     Args:
-        directory: certificates are there already; holds state, logs and `kubeconfig`.
-        processes: that it is started among.
+        directory: has the certificates; receives state, logs and `kubeconfig`.
+        processes: the sandbox's processes, which the control plane joins.
         programs: the directory of each tool's programs: `control-plane`, `etcd`, `kwok`.
     """
 
@@ -36,7 +36,7 @@ class ControlPlane:
         """Starts everything; returns once the API server answers.
 
         Raises:
-            RuntimeError: it does not get ready; holds its last words.
+            RuntimeError: the API server does not become ready; the message has the end of its log.
         """
         etcd, peer, api = free_ports(3)
         self._write_kubeconfig(api)
@@ -173,7 +173,7 @@ class ControlPlane:
                 except httpx.HTTPError:
                     pass
                 time.sleep(0.3)
-        raise RuntimeError(f"the API server does not get ready: {self._processes.last_words('kube-apiserver')}")
+        raise RuntimeError(f"the API server does not become ready: {self._processes.last_words('kube-apiserver')}")
 
 
 def _node(number: int) -> dict[str, Any]:

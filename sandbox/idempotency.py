@@ -1,9 +1,9 @@
-"""Idempotency: a request that an SDK sends again gets the first answer, and is not carried out twice.
+"""Idempotency: a repeated request of an SDK gets the first answer and runs once.
 
-An SDK tells every request of one call by the same `amz-sdk-invocation-id`. It sends one again when it did not see the
-answer, and a connection on a busy machine can be lost after the work was done: asked twice to create, moto says that
-the thing exists already, and the first caller never hears that it was made by it. AWS has an idempotency token
-of its own in each service; here one application does it for all of them.
+An SDK gives all requests of one call the same `amz-sdk-invocation-id`, and repeats a request whose answer it did not
+get. A busy machine can lose a connection after the work was done. moto would answer the repeated create request with
+"exists already", and the caller would not learn that its own request created the resource. AWS has an idempotency
+token in each service; this application covers all services.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Given(NamedTuple):
 
 
 class IdempotentRequests:
-    """A WSGI application around another; answers of the last 1,000 calls that change something are kept."""
+    """A WSGI application around another; keeps the answers of the last 1,000 calls that change something."""
 
     def __init__(self, application: Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]) -> None:
         self._application = application
@@ -35,7 +35,7 @@ class IdempotentRequests:
         self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answers one request; only a success is repeated, every other request is sent again."""
+        """Answers one request; replays successful answers only."""
         call = environ.get("HTTP_AMZ_SDK_INVOCATION_ID")
         if call is None or environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             return self._application(environ, start_response)
@@ -49,7 +49,7 @@ class IdempotentRequests:
         return [given.body]
 
     def _keep(self, call: str, mine: Future[_Given]) -> Future[_Given] | None:
-        """The answer that was, or will be, given to this call earlier."""
+        """Returns the earlier answer to this call, which may still be pending; None for a new call."""
         with self._lock:
             earlier = self._given.get(call)
             if earlier is None or (earlier.done() and not earlier.result().status.startswith("2")):

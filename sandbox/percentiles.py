@@ -1,4 +1,4 @@
-"""Percentiles of a metric, which moto passes over: computed from the values that it keeps."""
+"""Percentiles of a metric, which moto does not compute: computed from moto's stored values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def answer_percentiles() -> None:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that so many percent of the values are at most, between two neighbours by proportion.
+    """Returns a percentile, interpolated between two neighbouring values.
 
     Args:
         values: in ascending order, at least one.

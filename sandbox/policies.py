@@ -56,7 +56,7 @@ def denied(policy: bytes | None, asked: Iterable[tuple[str, str]], context: Mapp
         context: the condition keys of the request, such as `aws:SecureTransport`.
 
     Raises:
-        ValueError: the policy has a condition that this sandbox does not know: better loud than wrong.
+        ValueError: the policy has a condition that this sandbox does not support.
     """
     statements = json.loads(policy)["Statement"] if policy else []
     for statement in statements:

@@ -1,4 +1,4 @@
-"""The sandbox's processes: started away from the caller's terminal, remembered in a file, stopped by it."""
+"""The sandbox's processes: started in their own sessions, listed in a file, and stopped by that list."""
 
 import json
 import os
@@ -14,7 +14,7 @@ _STOP_SECONDS = 10.0
 
 
 class Processes:
-    """What runs for one sandbox directory.
+    """The processes of one sandbox directory.
 
     Args:
         directory: holds `processes.json` and a log for each process.
@@ -37,20 +37,20 @@ class Processes:
                 start_new_session=True,
             )
         known = self._read()
-        # A number can be another process's one day; number and birth together cannot.
+        # The kernel reuses process ids; id and start time together are unique.
         known[name] = (process.pid, psutil.Process(process.pid).create_time())
         self._file.write_text(json.dumps(known))
 
     def running(self) -> dict[str, int]:
-        """Name and number of what runs."""
+        """Name and process id of each running process."""
         return {name: process.pid for name, process in self._alive().items()}
 
     def dead(self) -> list[str]:
-        """Names of what was started and runs no longer."""
+        """Names of the started processes that have ended."""
         return sorted(set(self._read()) - set(self._alive()))
 
     def stop(self) -> list[str]:
-        """Ends everything, the last one started first; returns the names."""
+        """Ends all processes in reverse order of their start; returns their names."""
         alive = self._alive()
         for process in reversed(alive.values()):
             _signal(process, signal.SIGTERM)
@@ -85,7 +85,7 @@ class Processes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nothing listens on now."""
+    """Returns free ports of the loopback."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -97,7 +97,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_for_port(port: int, seconds: float) -> bool:
-    """Whether something listens on a port of the loopback before the time is over."""
+    """Whether a process listens on a port of the loopback before the timeout."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         with socket.socket() as probe:

@@ -64,7 +64,7 @@ _KEY_HELP = "file with an API key that has the scope admin (.secrets/api_key)"
 _GOLDEN_KEY_HELP = (
     "file with an API key that has the scope predict, to ask golden rows (in development .secrets/api_key)"
 )
-_EXIT_CODES = tuple(exit_codes.MEANINGS)
+_EXIT_CODES = tuple(code for code in exit_codes.MEANINGS if code != exit_codes.INCOMPLETE)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -60,6 +60,7 @@ _EXIT_CODES = (
     exit_codes.STORAGE_FAILED,
     exit_codes.FILE_MISSING,
     exit_codes.REFUSED,
+    exit_codes.INCOMPLETE,
     exit_codes.INTERRUPTED,
 )
 

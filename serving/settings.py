@@ -148,7 +148,7 @@ class _Variables:
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
-            raise SettingsError(f"{name}: {text!r} is not allowed; allowed: a number from {low:g} to {high:g}")
+            raise SettingsError(f"{name}: {text!r} is not allowed; allowed: a number from {low:.12g} to {high:.12g}")
         return value
 
 

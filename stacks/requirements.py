@@ -34,7 +34,8 @@ class BreakGlassRequest:
         now = datetime.now(UTC)
         if not now < self.until <= now + LONGEST:
             raise StacksError(
-                f"--until {self.until.isoformat()} is not allowed; allowed: a time within {LONGEST.days} days from now"
+                f"--until {self.until.isoformat(timespec='seconds')} is not allowed; "
+                f"allowed: a time within {LONGEST.days} days from now"
             )
 
 
@@ -110,7 +111,7 @@ def _refusal(
     )
     kind = BreakGlassEnded if ended else RequirementsMissing
     return kind(
-        f"{model_id} lacks {len(missing)} thing(s) that {file.environment} requires{since}; nothing was changed:\n"
+        f"{model_id} does not meet {len(missing)} requirement(s) of {file.environment}{since}; nothing was changed:\n"
         f"{lines}\n{advice}"
     )
 

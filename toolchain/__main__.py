@@ -17,7 +17,7 @@ examples:
   python -m toolchain                  the engine from PATH, by download, or built; then `pulumi` in the environment
   python -m toolchain --json           the same, one JSON object on standard output
   python -m toolchain --only build     build from Go modules whatever PATH holds
-  python -m toolchain --with providers --with control-plane     also what staging, production and the sandbox need
+  python -m toolchain --with providers --with control-plane     also programs for staging, production and the sandbox
 
 exit codes: 0 the engine is there, 1 no way to it worked (each is named with its reason), 2 wrong usage, 130 interrupted
 """
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run it again to go on from here\n")
+        sys.stderr.write("interrupted; run the command again to continue\n")
         return exit_codes.INTERRUPTED
     wrapper = write_wrapper(engine, virtual_environment_programs(), _CHECKOUT)
     if options.json:

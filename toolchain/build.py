@@ -1,4 +1,4 @@
-"""The engine built from Go modules, where releases cannot be downloaded."""
+"""Builds the engine from Go modules, where releases cannot be downloaded."""
 
 import shutil
 from pathlib import Path
@@ -31,5 +31,5 @@ ENGINE = GoBuild(
 
 
 def build_inputs() -> list[bytes]:
-    """Everything that the built engine is made from, for the cache's key."""
+    """The sources of the built engine, for the cache's key."""
     return [*ENGINE.inputs(), *(file.read_bytes() for file in sorted(LAUNCHERS.iterdir()))]

@@ -1,4 +1,4 @@
-"""The user's cache directory: entries keyed by what they are made from, published whole or not at all."""
+"""The user's cache directory: entries keyed by a hash of their sources, published in one step."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ def cache_root() -> Path:
 
 
 def digest(*parts: bytes) -> str:
-    """A short hash over the parts; each is preceded by its length, so that boundaries count."""
+    """Returns a short hash over the parts and their lengths."""
     state = hashlib.sha256()
     for part in parts:
         state.update(len(part).to_bytes(8, "big"))
@@ -30,7 +30,7 @@ def digest(*parts: bytes) -> str:
 
 
 def entry(kind: str, key: str) -> Path:
-    """Where the entry of a kind (`engine`) with a key lies, or will lie."""
+    """Returns the path of the entry of a kind (`engine`) with a key; it may not exist."""
     return cache_root() / kind / key
 
 
@@ -41,7 +41,7 @@ def publish(target: Path, fill: Callable[[Path], None]) -> Path:
 
     Args:
         target: the entry's directory; must not exist.
-        fill: writes the entry's files into the directory it is given.
+        fill: writes the entry's files into a directory.
 
     Returns:
         The target.
@@ -61,7 +61,7 @@ def publish(target: Path, fill: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def exclusive(target: Path, log: Callable[[str], None]) -> Iterator[None]:
-    """Holds the entry's lock; says so when another process has it, and waits."""
+    """Holds the entry's lock; logs a line and waits while another process holds it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(target.parent / f"{target.name}.lock")
     try:

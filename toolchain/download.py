@@ -1,4 +1,4 @@
-"""The official release: downloaded, compared with the release's own checksums, unpacked."""
+"""Downloads the official release, compares it with the release's checksums, and unpacks it."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ _ARCHITECTURES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": 
 
 
 def release_site() -> str:
-    """Where releases lie: `$FRAUD_DETECTION_ENGINE_SITE` (a mirror with the same layout) or the official site."""
+    """Address of the releases: `$FRAUD_DETECTION_ENGINE_SITE` (a mirror of the same layout) or the official site."""
     return os.environ.get(SITE_VARIABLE, OFFICIAL_SITE).rstrip("/")
 
 
@@ -40,7 +40,7 @@ def archive_name() -> str:
 
 
 def download_engine(directory: Path) -> None:
-    """Puts the release's programs into the directory.
+    """Downloads the release's programs into the directory.
 
     Raises:
         ToolchainError: the site cannot be reached, or the file's SHA-256 is not the one the release lists.
@@ -51,7 +51,7 @@ def download_engine(directory: Path) -> None:
 
 
 def download_archive(base: str, name: str, checksums_name: str, directory: Path) -> None:
-    """Puts the programs of a release's archive into the directory, after its SHA-256 was compared.
+    """Downloads a release's archive, compares its SHA-256, and unpacks its programs into the directory.
 
     Args:
         base: address of the release.
@@ -91,7 +91,9 @@ def _require_checksum(archive: bytes, name: str, checksums: str) -> None:
         raise ToolchainError(f"the release's checksums do not list {name}")
     actual = hashlib.sha256(archive).hexdigest()
     if actual != listed[name].lower():
-        raise ToolchainError(f"{name} has SHA-256 {actual}, the release lists {listed[name]}: not used")
+        raise ToolchainError(
+            f"{name} has SHA-256 {actual}, but the release lists {listed[name]}; the file was thrown away"
+        )
 
 
 def _unpack(archive: bytes, directory: Path) -> None:

@@ -20,7 +20,7 @@ SOURCES = ("path", "download", "build")
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that can be run."""
+    """An installed engine."""
 
     program: Path
     """The `pulumi` executable."""
@@ -29,7 +29,7 @@ class Engine:
     source: str
     """`path`, `download` or `build`."""
     made: bool
-    """Whether this call made it; false when it was there already."""
+    """Whether this call installed the engine."""
 
     def to_dict(self) -> dict[str, object]:
         """The engine as plain JSON values."""
@@ -37,14 +37,14 @@ class Engine:
 
 
 def ensure_engine(log: Callable[[str], None], sources: tuple[str, ...] = SOURCES) -> Engine:
-    """Returns an engine, making one when there is none.
+    """Returns an engine; installs one when there is none.
 
     Args:
-        log: told in one line what is being tried and why something did not work.
-        sources: the ways to try, out of `path`, `download` and `build`, in order.
+        log: receives one line for each source that is tried or fails.
+        sources: the sources to try, in order: `path`, `download`, `build`.
 
     Raises:
-        EngineUnavailable: no way worked; the message names what is missing for each.
+        EngineUnavailable: every source failed; the message names what each one lacks.
     """
     ways: dict[str, Callable[[Callable[[str], None]], Engine]] = {
         "path": _from_path,
@@ -65,7 +65,7 @@ def ensure_engine(log: Callable[[str], None], sources: tuple[str, ...] = SOURCES
 
 
 def _first_ready(sources: tuple[str, ...]) -> Engine | None:
-    """A cached engine, unless a way that comes before it has one: nothing is tried twice over the network."""
+    """The engine of the first source that needs no network now: from PATH or from the cache."""
     if "path" in sources and (found := _find_on_path()):
         return found
     for source in sources:

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m toolchain.environment requirements.txt
 
-Runs before anything is installed: standard library only. uv does the work where it can be installed, since it
-installs from its cache in seconds; pip is the way that is always there. Both check every file against its pinned hash.
+Runs before any package is installed, so it uses the standard library only. uv installs from its cache in seconds; pip
+does it where uv cannot be installed. Both check every file against its pinned hash.
 """
 
 import argparse

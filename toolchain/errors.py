@@ -1,9 +1,9 @@
-"""What can go wrong while the engine is made available."""
+"""Errors while an engine or a tool is installed."""
 
 
 class ToolchainError(Exception):
-    """One way to the engine failed; the message says which, why, and what is missing."""
+    """One source failed; the message says which, why, and what is missing."""
 
 
 class EngineUnavailable(ToolchainError):
-    """Every way to the engine failed; the message lists each with its reason."""
+    """Every source failed; the message lists each with its reason."""

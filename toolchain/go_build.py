@@ -1,4 +1,4 @@
-"""Programs built from Go modules, where releases cannot be downloaded; `go.sum` pins every module."""
+"""Builds programs from Go modules, where releases cannot be downloaded; `go.sum` pins every module."""
 
 import os
 import re
@@ -18,16 +18,16 @@ _MODULES = Path(__file__).parent / "go"
 
 @dataclass(frozen=True)
 class GoBuild:
-    """How some programs are built.
+    """A build of programs from one Go module.
 
     Args:
-        title: what is built, for progress, such as `the engine`.
+        title: the expected duration, for the progress line, such as `half a minute`.
         module: the folder below `toolchain/go` that holds `go.mod` and `go.sum`.
         programs: the name of each program and its Go package.
-        linker_flags: beside `-s -w`.
+        linker_flags: flags in addition to `-s -w`.
         tags: build tags.
-        finish: called with the directory once the programs are in it, to put other files beside them.
-        cgo: whether the modules hold C, which needs a C compiler.
+        finish: adds other files to the directory after the programs.
+        cgo: whether the modules contain C and need a C compiler.
     """
 
     title: str
@@ -44,7 +44,7 @@ class GoBuild:
         return _MODULES / self.module
 
     def inputs(self) -> list[bytes]:
-        """Everything that the programs are made from, for the cache's key."""
+        """The sources of the programs, for the cache's key."""
         files = sorted(file for file in self.directory.iterdir() if file.suffix in (".go", ".mod", ".sum"))
         return [*(file.read_bytes() for file in files), repr(self.programs).encode(), " ".join(self._flags()).encode()]
 
@@ -63,7 +63,7 @@ class GoBuild:
             self.finish(self, directory)
 
     def module_directory(self, module: str) -> Path:
-        """Where the source of a Go module that this build needs lies."""
+        """The source directory of a Go module of this build."""
         self._go("mod", "download", module)
         return Path(self._go("list", "-m", "-f", "{{.Dir}}", module).strip())
 

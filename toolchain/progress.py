@@ -8,7 +8,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Shows how far a step is; use as a context manager.
+    """Shows the progress of a step; a context manager.
 
     Args:
         title: what the step does, such as `compiling the engine`.
@@ -31,7 +31,7 @@ class Progress:
         self._show(f"{self._title}: {outcome} after {time.monotonic() - self._started:.0f} s", final=True)
 
     def update(self, text: str) -> None:
-        """Shows the step's present figure, such as `412 of 1500 packages`; cheap to call often."""
+        """Shows the current figure, such as `412 of 1500 packages`; cheap to call often."""
         interval = 0.1 if self._on_terminal else _SECONDS_BETWEEN_LINES
         if time.monotonic() - self._shown_at >= interval:
             self._show(f"{self._title}: {text}", final=False)

@@ -1,4 +1,4 @@
-"""The providers, and the control plane of the sandbox: from PATH, the cache, by download, or built from Go modules."""
+"""Installs the providers and the sandbox's control plane: from PATH, the cache, a download, or a Go build."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ _KUBERNETES_VERSION = "v1.34.0"
 
 
 def _aws_schema(_build: GoBuild, directory: Path) -> None:
-    """Lets the provider write its schema and the bridge's metadata beside itself."""
+    """Runs the provider once to write its schema and the bridge's metadata beside it."""
     program = directory / "pulumi-resource-aws"
     command = [str(program), "schema", "--out", str(directory)]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
@@ -43,14 +43,14 @@ def _kubernetes_schema(build: GoBuild, directory: Path) -> None:
 
 @dataclass(frozen=True)
 class Tool:
-    """Some programs that belong together, and the ways to install them."""
+    """Programs that are installed together, and their sources."""
 
     name: str
-    """The cache's kind, such as `aws-provider`."""
+    """Kind of the cache entry, such as `aws-provider`."""
     version: str
     build: GoBuild
     download: Callable[[Path], None] | None = None
-    """Puts the programs of the official release into a directory; None when there is only the build."""
+    """Downloads the official release into a directory; None when a build is the only source."""
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -58,15 +58,15 @@ class Tool:
         return tuple(name for name, _ in self.build.programs)
 
     def built_entry(self) -> Path:
-        """Where the built programs lie, or will lie."""
+        """The path of the built programs; it may not exist."""
         return cache.entry(self.name, f"build-{cache.digest(*self.build.inputs())}")
 
     def downloaded_entry(self) -> Path:
-        """Where the downloaded programs lie, or will lie."""
+        """The path of the downloaded programs; it may not exist."""
         return cache.entry(self.name, f"download-{cache.digest(_site().encode(), self.version.encode())}")
 
     def directory(self) -> Path | None:
-        """Where the programs lie by now; None while they are not installed."""
+        """The directory of the installed programs; None while they are not installed."""
         if not self.programs:
             return entry if (entry := self.built_entry()).exists() else None
         on_path = {Path(found).parent for name in self.programs if (found := shutil.which(name))}
@@ -145,10 +145,10 @@ CONTROL_PLANE = (
 
 
 def ensure(tools: Iterable[Tool], log: Callable[[str], None]) -> dict[str, Path]:
-    """The directory of each tool's programs, made where there is none yet.
+    """Installs the tools that are missing; returns the directory of each tool's programs.
 
     Raises:
-        ToolchainError: one cannot be installed; names it, and why each way to it failed.
+        ToolchainError: a tool cannot be installed; names the tool, and why each source failed.
     """
     return {tool.name: _ensure(tool, log) for tool in tools}
 
@@ -178,5 +178,5 @@ def _site() -> str:
 
 
 def provider_directories() -> list[Path]:
-    """Where the providers' programs may lie, there or not yet: what `pulumi` looks through."""
+    """The directories where `pulumi` looks for the providers' programs; some may not exist."""
     return [entry for tool in PROVIDERS for entry in (tool.downloaded_entry(), tool.built_entry())]

@@ -1,4 +1,4 @@
-"""`python -m toolchain.vale PATH …`: runs the prose linter vale, which is installed on first use."""
+"""Runs the prose linter vale and installs it on first use: `python -m toolchain.vale PATH …`."""
 
 import platform
 import subprocess

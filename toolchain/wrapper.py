@@ -1,4 +1,4 @@
-"""`pulumi` in the virtual environment: the engine, told where this checkout keeps its state and passphrase."""
+"""Writes `pulumi` into the virtual environment: runs the engine with this checkout's state and passphrase."""
 
 import shlex
 from pathlib import Path
@@ -31,7 +31,7 @@ exec "{engine_directory}/pulumi" "$@"
 
 
 def write_wrapper(engine: Engine, programs: Path, checkout: Path) -> Path:
-    """Writes the wrapper and returns its path; a wrapper that says the same is left untouched.
+    """Writes the wrapper and returns its path; leaves an equal wrapper untouched.
 
     Args:
         engine: the engine to run.

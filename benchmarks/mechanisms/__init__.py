@@ -1,1 +1,1 @@
-"""Every mechanism that the tests know, and what scanners of pickles say about the same bytes."""
+"""Compares the project's rules with pickle scanners on the mechanisms of the tests."""

@@ -6,7 +6,6 @@
 Takes two to four minutes. The scanners get virtual environments of their own in the user's cache directory.
 """
 
-import argparse
 import platform
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.command import make_parser
 from benchmarks.mechanisms.page import PAGE, Row, render_page
 from benchmarks.mechanisms.scanners import SCANNERS, scanner_python, verdict_on
 from model_store.serialization.trust import inspect_pickle
@@ -35,11 +35,7 @@ class _Pair:
 
 def main() -> int:
     """Scans both files of each mechanism and writes the page."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.mechanisms",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.mechanisms", __doc__)
     parser.add_argument("--output", type=Path, default=PAGE, help="where the page goes (docs/mechanisms.md)")
     options = parser.parse_args()
     pythons = [scanner_python(scanner) for scanner in SCANNERS]
@@ -59,12 +55,12 @@ def _pairs(command: str) -> Iterator[_Pair]:
 
 
 def _row(pair: _Pair, canary: Path, pythons: list[Path]) -> Row:
-    """Writes the two files and asks everyone.
+    """Writes the two files of a mechanism and scans them with the rules and each scanner.
 
     Args:
         pair: the mechanism.
-        canary: a file that exists once the command of a bad file has run.
-        pythons: of the scanners, in the order of SCANNERS.
+        canary: a file that the command of a bad file would create.
+        pythons: the scanners' Pythons, in the order of SCANNERS.
 
     Raises:
         SystemExit: our inspection gives another verdict than the mechanism says, or a scanner has run the file.

@@ -1,4 +1,4 @@
-"""The page docs/mechanisms.md: written from rows, and read back into rows by the test that keeps it true."""
+"""Writes the page docs/mechanisms.md from rows, and reads its rows for the test that compares them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -62,7 +62,7 @@ SCANNERS = (
         _verdict_of_picklescan,
     ),
 )
-"""All of them only analyse a file; none is asked to load it."""
+"""The scanners; each analyses a file and does not load it."""
 
 
 def scanner_python(scanner: Scanner) -> Path:

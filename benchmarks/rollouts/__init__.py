@@ -1,1 +1,1 @@
-"""How often a rollout decides wrongly."""
+"""Measures how often a rollout decides wrongly, and how long each strategy takes."""

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Times every strategy and every way back on this machine, under constant load, and counts the requests that fail.
+"""Times every strategy and every rollback on this machine, under constant load, and counts failed requests.
 
     python -m benchmarks.rollouts.on_this_machine       # three minutes; writes benchmarks/results/rollouts_local.md
 
-A checkout of its own is brought up; versions are deployed and taken back by `deploy_model.py` as a user would, while
-predictions are sent at a constant rate. What is timed: until the first answer of the version that was asked for, and
-until the command has ended, engine included.
+The benchmark brings up a checkout of its own. It deploys versions and rolls them back with `deploy_model.py`, and sends
+predictions at a constant rate. It measures the time until the first answer of the wanted version, and until the command
+has ended, engine included.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -18,20 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import make_parser, write_result
 from tests.checkout import SOURCE, Checkout, make_checkout, stop_everything
 from tests.engine.load import Answers, constant_load
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 _RATE = 150
 
 
 def main() -> int:
     """Measures, prints and writes the table."""
-    argparse.ArgumentParser(
-        prog="python -m benchmarks.rollouts.on_this_machine",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    make_parser("benchmarks.rollouts.on_this_machine", __doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="rollouts-") as work:
         checkout = make_checkout(Path(work) / "checkout")
         try:
@@ -39,7 +34,7 @@ def main() -> int:
         finally:
             stop_everything(checkout)
     sys.stdout.write(text)
-    (RESULTS / "rollouts_local.md").write_text(text, encoding="utf-8")
+    write_result("rollouts_local.md", text)
     return 0
 
 
@@ -88,7 +83,7 @@ def _timed(checkout: Checkout, what: str, wanted: str, command: tuple[str, ...])
 
 
 def _first_answer(answers: Answers, wanted: str) -> Callable[[], float | None]:
-    """When the version answered first, as noted by a thread that looks."""
+    """Polls in a thread; returns the time of the version's first answer."""
     found: list[float] = []
 
     def look() -> None:

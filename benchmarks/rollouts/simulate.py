@@ -1,31 +1,29 @@
 #!/usr/bin/env python3
-"""Simulates rollouts and counts the wrong decisions, with the very checks that real ones are decided by.
+"""Simulates rollouts with the checks of real ones, and counts the wrong decisions.
 
     python -m benchmarks.rollouts.simulate                    # 200 of each kind; writes benchmarks/results/rollouts.md
     python -m benchmarks.rollouts.simulate --rollouts 1000
 
-Requests come at a constant rate and are divided by the weight; errors and decisions are drawn from binomial, latencies
-from log-normal distributions, a look is taken every second, as `deploy_model.py` does. What is counted: candidates as
-good as stable that were withdrawn, worse ones that were promoted, and how many requests a decision took.
+Requests come at a constant rate, divided by the weight. Errors and decisions are binomial, latencies log-normal. The
+checks run every second, as in `deploy_model.py`. The table counts equal candidates that were withdrawn, worse ones that
+were promoted, and the requests until a decision.
 """
 
-import argparse
 import json
 import math
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
+from benchmarks.command import make_parser, write_result
 from conventions.latency import STEPS
 from infra.rollout_config import RolloutChecks, RolloutConfig
 from stacks.rollout.checks import Decision, Limits, VariantMetrics, judge
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 _MOST_SECONDS = 3600
 _ALL = 100
 
@@ -59,9 +57,9 @@ class Outcome:
 
     promoted: bool
     weight: int
-    """Percent at which it was decided."""
+    """Weight at the decision, in percent."""
     candidate_requests: int
-    """Requests that the candidate had answered by then."""
+    """Requests that the candidate answered before the decision."""
     undecided: bool = False
 
 
@@ -69,9 +67,9 @@ def simulate(candidate: Behaviour, random: np.random.Generator, per_second: int,
     """Runs one rollout.
 
     Args:
-        candidate: how it answers.
-        random: where chance comes from.
-        per_second: requests.
+        candidate: the candidate's behaviour.
+        random: the random generator.
+        per_second: requests a second.
         config: steps and checks.
     """
     limits = Limits(config.checks, drift=0.25, error_rate=0.01, latency_p95_ms=500.0)
@@ -121,7 +119,7 @@ class _Variant:
 
 
 def run(rollouts: int, seed: int, per_second: int = 100, kinds: tuple[str, ...] = tuple(KINDS)) -> list[dict[str, Any]]:
-    """Simulates so many rollouts of each kind and returns a row for each."""
+    """Simulates rollouts of each kind; returns a row for each kind."""
     config = RolloutConfig(strategy="canary", checks=RolloutChecks())
     rows = []
     for number, kind in enumerate(kinds):
@@ -169,11 +167,7 @@ def _table(rows: list[dict[str, Any]], per_second: int) -> str:
 
 def main() -> int:
     """Simulates, prints and writes the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rollouts.simulate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.rollouts.simulate", __doc__)
     parser.add_argument("--rollouts", type=int, default=200, help="of each kind (200)")
     parser.add_argument("--seed", type=int, default=20261009)
     parser.add_argument("--per-second", type=int, default=100, help="requests (100)")
@@ -181,8 +175,8 @@ def main() -> int:
     rows = run(options.rollouts, options.seed, options.per_second)
     text = _table(rows, options.per_second)
     sys.stdout.write(text)
-    (RESULTS / "rollouts.md").write_text(text, encoding="utf-8")
-    (RESULTS / "rollouts.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_result("rollouts.md", text)
+    write_result("rollouts.json", json.dumps(rows, indent=2) + "\n")
     return 0
 
 

@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.command import make_parser
 from benchmarks.serving.load import load_generator
 from benchmarks.serving.pairs import Ratio, measure_ratio
 from benchmarks.serving.peers import peers
@@ -25,7 +26,7 @@ from benchmarks.serving.run import RunningService
 
 
 def main() -> int:
-    """Prints the ratio; exits with 1 when its lower end is not above the least that is allowed."""
+    """Prints the ratio; returns 1 unless its lower end is above the limit."""
     options = _parser().parse_args()
     ratio = compare(options.commit, pairs=options.pairs, seconds=options.seconds, rows=options.rows)
     sys.stdout.write(f"{options.rows} row(s) a request, {options.pairs} pairs: {ratio} of {options.commit}\n")
@@ -38,7 +39,7 @@ def compare(commit: str, *, pairs: int, seconds: float, rows: int) -> Ratio:
     Args:
         commit: any name that git knows.
         pairs: measurements of each; the order changes from pair to pair.
-        seconds: of each measurement.
+        seconds: duration of each measurement.
         rows: transactions a request, 1 to 100.
 
     Raises:
@@ -82,18 +83,12 @@ def _check_out(commit: str, directory: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving.against",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.serving.against", __doc__)
     parser.add_argument("commit", help="to compare with; any name that git knows")
     parser.add_argument("--pairs", type=int, default=20, help="measurements of each (20)")
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement (4)")
     parser.add_argument("--rows", type=int, default=1, help="transactions a request (1)")
-    parser.add_argument(
-        "--least", type=float, default=0.95, help="what the interval's lower end has to be above (0.95)"
-    )
+    parser.add_argument("--least", type=float, default=0.95, help="limit for the interval's lower end (0.95)")
     return parser
 
 

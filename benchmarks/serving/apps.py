@@ -1,4 +1,4 @@
-"""The floor: an ASGI application that reads rows, asks ONNX Runtime, and answers; no key, names, limits or log."""
+"""The lower bound: an ASGI application that reads rows, runs ONNX Runtime and answers, without keys, limits or log."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ _decode, _encode = msgspec.json.Decoder(_Body).decode, msgspec.json.Encoder().en
 
 
 async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """Answers everything but `/health/ready` with probabilities."""
+    """Answers `/health/ready`, and every other path with probabilities."""
     if scope["type"] != "http":
         return
     content = b"{}"

@@ -1,4 +1,4 @@
-"""What a tutorial builds: FastAPI with a pydantic model and scikit-learn's interface of XGBoost."""
+"""A service as in tutorials: FastAPI with a pydantic model and XGBoost's scikit-learn interface."""
 
 import os
 from pathlib import Path

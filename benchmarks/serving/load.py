@@ -15,9 +15,9 @@ _BOMBARDIER = Tool(
 
 
 def load_generator() -> Path:
-    """The program; built when it is not there yet.
+    """Returns the path of the load generator; builds it on first use.
 
     Raises:
-        ToolchainError: it cannot be built.
+        ToolchainError: the load generator cannot be built.
     """
     return ensure([_BOMBARDIER], print)["bombardier"] / "bombardier"

@@ -48,7 +48,7 @@ class Mixed:
 
 
 def libraries() -> tuple[str, ...]:
-    """What a peer needs to read the file, in the versions that wrote it."""
+    """Packages that a peer needs to read the file, in the versions that wrote it."""
     from importlib.metadata import version
 
     names = ("scikit-learn", "xgboost-cpu", "pandas", "joblib", "numpy")
@@ -125,7 +125,7 @@ def mixed_peers(files: Path, program: Callable[[str, str], str]) -> list[Peer]:
     """The services that serve this file.
 
     Args:
-        files: what `prepare_mixed` has made.
+        files: the files of `prepare_mixed`.
         program: gives the path of a program in the environment of a name.
     """
     ours = json.loads((files / "mixed.json").read_text())
@@ -184,5 +184,5 @@ def mixed_peers(files: Path, program: Callable[[str, str], str]) -> list[Peer]:
 
 
 def mlflow_packages() -> tuple[str, ...]:
-    """What MLflow needs to serve this file."""
+    """Packages that MLflow needs to serve this file."""
     return ("mlflow", "pyarrow", *libraries())

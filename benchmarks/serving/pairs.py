@@ -12,7 +12,7 @@ class Ratio:
     middle: float
     low: float
     high: float
-    """Between these it lies with 95 percent, by Student's t over the logarithms of the rounds' ratios."""
+    """Ends of the 95 percent interval, by Student's t over the logarithms of the rounds' ratios."""
 
     def __str__(self) -> str:
         digits = 2 if self.middle < 10 else 1
@@ -20,7 +20,7 @@ class Ratio:
 
 
 def measure_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """The ratio of two series of the same rounds."""
+    """Returns the ratio of two series of the same rounds, with its interval."""
     from scipy import stats
 
     logarithms = [math.log(mine / other) for mine, other in zip(ours, theirs, strict=True)]

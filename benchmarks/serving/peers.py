@@ -1,4 +1,4 @@
-"""The services that are compared: each as a command, the request that it takes, and how to know that it is ready."""
+"""The compared services: the command of each, its request, and its readiness check."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 FEATURES = [f"f{number}" for number in range(30)]
 Row = Any
-"""What one transaction is for the model that is measured."""
+"""A transaction in the form that the measured model takes."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Peer:
     headers: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
-    """What its own Python needs; empty: this project's."""
+    """Packages of its own Python; empty: this project's Python."""
     directory: str = "."
     scores: Callable[[Any], Sequence[float]] | None = None
-    """Takes the probabilities of fraud out of an answer, to compare them with the model's own."""
+    """Reads the probabilities of fraud from an answer, to compare them with the model's."""
 
 
 def _as_transactions(rows: Sequence[Row]) -> Any:
@@ -43,7 +43,7 @@ def _as_rows(rows: Sequence[Row]) -> Any:
 
 
 def peers(files: Path, program: Callable[[str], str]) -> list[Peer]:
-    """All of them.
+    """Returns the services to compare.
 
     Args:
         files: what `prepare` has made: the model in each one's form.
@@ -58,7 +58,7 @@ def peers(files: Path, program: Callable[[str], str]) -> list[Peer]:
 
 
 def _asgi_applications(files: Path) -> list[Peer]:
-    """The floor, this service and FastAPI: each under uvicorn."""
+    """The lower bound, this service and FastAPI, each under uvicorn."""
     ours = json.loads((files / "service.json").read_text())
     uvicorn = [sys.executable, "-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "--no-access-log"]
     apps = {"MODEL_DIRECTORY": str(files), "PYTHONPATH": str(Path.cwd())}

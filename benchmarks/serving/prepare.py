@@ -1,4 +1,4 @@
-"""Makes one model and puts it into every service's form."""
+"""Trains one model and converts it for every service."""
 
 import json
 import subprocess
@@ -63,7 +63,7 @@ def prepare(files: Path, mlflow_python: str | None) -> list[list[float]]:
 
 
 def write_service(files: Path, model: Any, name: str, **about: Any) -> None:
-    """Registers a model, and writes what this service is started with to `<name>.json`."""
+    """Registers a model, and writes this service's environment to `<name>.json`."""
     from model_store import Keyring, ModelRegistry
     from model_store.keys.keyring import ensure_key_file
     from serving.http.auth import hash_api_key, new_api_key
@@ -99,7 +99,7 @@ def _convert_with_defaults(model: Any) -> bytes:
 
 
 def prepare_mlserver(directory: Path, model: Path, name: str, implementation: str) -> None:
-    """Writes what MLServer reads of a model.
+    """Writes a model's files for MLServer.
 
     Args:
         directory: made here.

@@ -2,20 +2,17 @@
 
 import json
 import sys
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.command import write_result
 from benchmarks.serving.pairs import Ratio, measure_ratio
-
-_RESULTS = Path(__file__).resolve().parents[1] / "results"
-
 
 _OURS = "this service"
 
 
 def write_report(results: list[dict[str, Any]], mixed: list[dict[str, Any]], machine: str, *, partial: bool) -> None:
-    """Prints the tables; writes them, unless only some were measured.
+    """Prints the tables; writes them when all services were measured.
 
     Args:
         results: of the model of numbers.
@@ -30,11 +27,10 @@ def write_report(results: list[dict[str, Any]], mixed: list[dict[str, Any]], mac
         table += "\n## Three text and ten number columns with gaps before XGBoost\n" + _table(mixed)
     sys.stdout.write(table)
     if not partial:
-        _RESULTS.mkdir(parents=True, exist_ok=True)
         record = {"machine": machine, "results": results, "mixed": mixed}
-        (_RESULTS / "serving.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        (_RESULTS / "serving.md").write_text(table, encoding="utf-8")
-        (_RESULTS / "serving.svg").write_text(_picture(results), encoding="utf-8")
+        write_result("serving.json", json.dumps(record, indent=1) + "\n")
+        write_result("serving.md", table)
+        write_result("serving.svg", _picture(results))
 
 
 _ABOUT = """shared with the load generator. One worker each; this service with key, rate limit, validation, metrics,
@@ -95,7 +91,7 @@ def _ratio(ours: dict[str, Any], other: dict[str, Any], rows: int) -> Ratio:
 
 
 def _picture(results: list[dict[str, Any]]) -> str:
-    """Bars of requests a second as plain SVG."""
+    """Draws bars of requests a second as plain SVG."""
     height, fastest = 26 * len(results) + 50, max(_median(_runs(result, 1, 16), "per_second") for result in results)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="{height}" font-size="12">',

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures this service beside its peers and the floor: two models, one load generator, all services in turns.
+"""Measures this service beside its peers and the lower bound: two models, one load generator, services in turns.
 
     python -m benchmarks.serving.run                        # everything; some twenty minutes
     python -m benchmarks.serving.run --model numbers --only "this service" --only "bare ASGI"
@@ -28,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import make_parser
 from benchmarks.serving.load import load_generator
 from benchmarks.serving.mixed import mixed_peers, mlflow_packages, prepare_mixed
 from benchmarks.serving.peers import Peer, peers, variables
@@ -41,7 +42,7 @@ _TOLERANCE = 1e-6
 
 
 def main() -> int:
-    """Runs it and writes `benchmarks/results/serving.{json,md,svg}`."""
+    """Runs the benchmark and writes `benchmarks/results/serving.{json,md,svg}`."""
     options = _parser().parse_args()
     load = load_generator()
     wanted = options.only or [""]
@@ -75,7 +76,7 @@ def _environment(name: str) -> str:
 
 
 def _python(name: str, packages: tuple[str, ...]) -> str:
-    """A peer's own Python, with its packages installed once."""
+    """Returns a peer's own Python; installs its packages on first use."""
     environment = Path(_environment(name))
     stamp, wanted = environment / ".installed", hashlib.sha256(" ".join(packages).encode()).hexdigest()
     python = str(environment / "bin" / "python")
@@ -88,7 +89,7 @@ def _python(name: str, packages: tuple[str, ...]) -> str:
 
 
 class RunningService:
-    """A service that was started, and what was measured of it so far."""
+    """A started service, and its measurements so far."""
 
     def __init__(self, peer: Peer, python: str | None, files: Path) -> None:
         self.peer, self.port, self._log = peer, free_port(), files / "log"
@@ -114,7 +115,7 @@ class RunningService:
         }
 
     def load(self, load: Path, body: Path, arguments: list[str]) -> dict[str, Any]:
-        """Requests for some seconds; how many were answered a second, and how soon."""
+        """Sends requests for some seconds; records answers a second and latencies."""
         return _load(load, self.peer, self.port, body, arguments)
 
     def require_scores(self, rows: list[Any], scores: list[float]) -> None:
@@ -127,14 +128,14 @@ class RunningService:
             raise SystemExit(f"error: {self.peer.name}: its answers differ from the model's by {largest}")
 
     def finish(self) -> None:
-        """Memory, and what the service says of its optimized form."""
+        """Records memory, and the share of the optimized form."""
         self.result["memory_bytes"] = measure_memory(self._process.pid)
         if self.peer.name == "this service":
             answered = _get(self.peer, self.port, "/model")["answered"]
             self.result["faster_share"] = answered["faster_form"] / max(1, sum(answered.values()))
 
     def stop(self) -> None:
-        """Ends the service and everything that it started."""
+        """Ends the service and its child processes."""
         os.killpg(self._process.pid, signal.SIGTERM)
         try:
             self._process.wait(timeout=20)
@@ -151,7 +152,7 @@ def _measure_in_turns(
     options: argparse.Namespace,
     scores: list[float] | None = None,
 ) -> list[dict[str, Any]]:
-    """All services are up; each round measures one after the other, so that what the machine does hits them alike."""
+    """Measures the running services one after the other in each round, so other load affects all alike."""
     running: list[RunningService] = []
     body = files / "body.json"
     try:
@@ -233,7 +234,7 @@ def _wait_until_ready(peer: Peer, port: int, process: "subprocess.Popen[bytes]",
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.01)
-    raise SystemExit(f"error: {peer.name} does not get ready:\n{log.read_text()[-3000:]}")
+    raise SystemExit(f"error: {peer.name} does not become ready:\n{log.read_text()[-3000:]}")
 
 
 def measure_memory(leader: int) -> int:
@@ -245,18 +246,14 @@ def measure_memory(leader: int) -> int:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Returns a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.serving.run", __doc__)
     parser.add_argument("--only", action="append", help="only those whose name begins so; may be repeated")
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement (3)")
     parser.add_argument("--rounds", type=int, default=8, help="in which all services take turns (8)")

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import make_parser
 from benchmarks.store.models import prepare
 
 _IMPORTS = (
@@ -29,7 +30,7 @@ _IMPORTS = (
 
 
 _MODELS = {"xgboost": (5, "pass"), "forest": (300, "import sklearn.ensemble")}
-"""Size in MB, and what the interpreter beside it imports for it."""
+"""Size in MB, and the import of the interpreter that it is compared with."""
 
 
 def main() -> int:
@@ -117,11 +118,7 @@ def _interpreter(more: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving.start_up",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.serving.start_up", __doc__)
     parser.add_argument("--model", action="append", choices=_MODELS, help="only this model; may be repeated (both)")
     return parser
 

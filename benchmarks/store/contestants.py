@@ -1,4 +1,4 @@
-"""Who is measured: this project, itself without checksum and cipher, joblib, MLflow, Fernet, and the floor."""
+"""The contestants: this project with and without checksum and cipher, joblib, MLflow, Fernet, and a lower bound."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ JOBLIB_NAMES = {"none": 0, "gzip": ("gzip", 6), "bz2": ("bz2", 9), "lzma": ("lzm
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way to save a model and to load it again."""
+    """A way to save and load a model."""
 
     name: str
     save: Callable[[Any, Path], None]
@@ -81,7 +81,7 @@ def _bare(name: str, compression: str) -> Contestant:
 
 
 class _Part(io.RawIOBase):
-    """So many bytes of a file, in pieces as large as a chunk."""
+    """A number of bytes of a file, read in pieces of a chunk's size."""
 
     def __init__(self, file: Any, length: int) -> None:
         self._file, self._left, self._current = file, length, memoryview(b"")
@@ -121,7 +121,7 @@ def _fernet(name: str) -> Contestant:
 
 
 def _floor(name: str, compression: str) -> Contestant:
-    """Serialize, compress, hash, encrypt and write, each in one call on the whole: no format, no safety, no bound."""
+    """The lower bound: serializes, compresses, hashes, encrypts and writes the whole model in one call each."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     compress, decompress = _one_shot(compression)

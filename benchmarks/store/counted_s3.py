@@ -2,10 +2,9 @@
 
     python -m benchmarks.store.counted_s3 registry      # serves its files in the bucket `registry`
 
-Prints its address. `GET /_counted` answers how many requests came since it was asked last.
+Prints its address. `GET /_counted` answers the number of requests since the last such question.
 """
 
-import argparse
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -16,13 +15,15 @@ from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from benchmarks.command import make_parser
+
 BUCKET = "registry"
 COUNTED = "/_counted"
 _ACCOUNT = "123456789012"
 
 
 class _Counter:
-    """Counts what goes to an application, and lets one request after another through.
+    """Counts the requests to an application, and passes them on one at a time.
 
     Two conditional writes at once would both win in moto, which looks first and writes then.
     """
@@ -49,11 +50,7 @@ class _Quiet(MotoRequestHandler):
 
 def main() -> int:
     """Serves until it is terminated."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.store.counted_s3",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.store.counted_s3", __doc__)
     parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="files to serve")
     _fill(parser.parse_args().directory)
     application = _Counter(DomainDispatcherApplication(create_backend_app))
@@ -64,7 +61,7 @@ def main() -> int:
 
 
 def _fill(directory: Path) -> None:
-    """Puts the files into moto's memory: through its interface that takes minutes."""
+    """Puts the files into moto's memory; uploads through its interface would take minutes."""
     backend = s3_backends[_ACCOUNT]["aws"]
     backend.create_bucket(BUCKET, "us-east-1")
     for path in directory.rglob("*"):

@@ -1,4 +1,4 @@
-"""MLflow, under a Python of its own: log and register a model, load it again."""
+"""Logs, registers and loads a model with MLflow, in a Python of its own."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ print(json.dumps({"name": f"mlflow {mlflow.__version__}", "raw_bytes": Path(path
 
 
 def measure_mlflow(python: str, model: Path, directory: Path) -> dict[str, Any]:
-    """Seconds and bytes of one save with registration, and of one load."""
+    """Measures seconds and bytes of one save with registration, and of one load."""
     root = directory / f"mlflow-{model.stem}"
     root.mkdir()
     command = [python, "-c", _SCRIPT, str(model), str(root)]

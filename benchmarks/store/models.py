@@ -1,4 +1,4 @@
-"""What is saved: an XGBoost model of some 5 MB, a random forest of some 300 MB, float arrays of any size."""
+"""The models to save: an XGBoost model of some 5 MB, a random forest of some 300 MB, float arrays of any size."""
 
 import pickle
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def prepare(name: str, directory: Path, megabytes: int) -> Path:
-    """Makes the model of a name once and keeps it pickled, so that every contestant gets the same."""
+    """Makes a model once and keeps its pickle, so that every contestant gets the same one."""
     path = directory / f"{name}-{megabytes}.pickle"
     if not path.exists():
         path.write_bytes(pickle.dumps(_make(name, megabytes), protocol=5))

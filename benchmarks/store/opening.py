@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measures what it costs to open a file by the rules of structure instead of by its library, and behind the walls.
+"""Measures the cost of opening a file by the structural rules and in a confined child, against its own library.
 
     python -m benchmarks.store.opening                        # about ten minutes
     python -m benchmarks.store.opening --forest 60 --arrays 100 --repeat 3     # smaller and faster
 
-Each file is loaded by the library that wrote it and by the rules, in turns in one process, medians; the page cache is
-warm. An inspection reads by the same rules and makes nothing. The child's start, and what the registry does beside
-reading the model, are told apart from that.
+One process loads each file by its library and by the rules in turns, with a warm page cache; the table has medians. An
+inspection reads by the same rules and creates no objects. The start of the child, and the registry's work beside the
+reading, have lines of their own.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from typing import Any
 
 import joblib
 
+from benchmarks.command import make_parser, write_result
 from benchmarks.store.models import prepare
-from benchmarks.store.run import RESULTS
 from benchmarks.store.timing import timed
 from model_store import Keyring, ModelRegistry
 from model_store.confinement.opening import open_confined
@@ -161,21 +161,16 @@ def _write(rows: list[Row], starts: float, entering: dict[str, float]) -> None:
         f"| the registry's own part, after the child has answered | {entering['registry'] * 1000:,.0f} ms |",
         f"| the whole registration | {entering['whole'] * 1000:,.0f} ms |",
     ]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "opening.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_result("opening.md", "\n".join(lines) + "\n")
     sys.stdout.write("\n".join(lines[6:]) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.store.opening",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.store.opening", __doc__)
     parser.add_argument("--forest", type=int, default=300, help="megabytes of the forest (300)")
     parser.add_argument("--arrays", type=int, default=1000, help="megabytes of the arrays (1000)")
-    parser.add_argument("--repeat", type=int, default=7, help="how often each is loaded (7)")
-    parser.add_argument("--work", type=Path, help="where the files are kept meanwhile")
+    parser.add_argument("--repeat", type=int, default=7, help="loads of each file (7)")
+    parser.add_argument("--work", type=Path, help="directory for the files (a temporary one)")
     return parser
 
 

@@ -15,7 +15,7 @@ _WHAT = ("save", "load", "cold")
 
 
 def measure_overhead(model_path: Path, compression: str, directory: Path) -> dict[str, Any]:
-    """Saves and loads by each way in turns, the order rotated each time.
+    """Saves and loads with each stream in turns; rotates the order in each round.
 
     Returns:
         Medians in seconds: `save`, `load` (from the page cache) and `cold` (a load from the disk, as when a service
@@ -72,7 +72,7 @@ def overhead_table(overhead: list[dict[str, Any]]) -> str:
 
 
 def _out_of_the_cache(path: Path) -> None:
-    """Lets the kernel forget a file's pages."""
+    """Removes a file's pages from the page cache."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

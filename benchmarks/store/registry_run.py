@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.store.run import RESULTS
+from benchmarks.command import make_parser, write_result
 from benchmarks.store.timing import timed
 from conventions.artifact_files import ARTIFACT_FILE
 
@@ -155,17 +155,12 @@ def _write(ours: dict[str, Any], theirs: dict[str, Any] | None) -> None:
         f"| first list of a process, from the cache file | {milliseconds['list_from_cache_file_seconds']} | |",
         f"| first list ever, nothing cached | {milliseconds['list_without_index_seconds']} | |",
     ]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "registry.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_result("registry.md", "\n".join(lines) + "\n")
     sys.stdout.write("\n".join(lines[5:]) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.store.registry_run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.store.registry_run", __doc__)
     parser.add_argument("--versions", type=int, default=10_000, help="how many to list (10000)")
     parser.add_argument("--mlflow-python", help="a Python that has mlflow and scikit-learn")
     return parser

@@ -22,13 +22,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import RESULTS, make_parser, write_result
 from benchmarks.store.contestants import contestant
 from benchmarks.store.mlflow_model import measure_mlflow
 from benchmarks.store.models import prepare
 from benchmarks.store.overhead import COMPRESSIONS, measure_overhead, overhead_table
 from benchmarks.store.timing import timed
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 _SLOW = ("bz2", "lzma")
 _MODELS = ("xgboost", "forest", "arrays")
 
@@ -61,10 +61,10 @@ def main() -> int:
 
 
 class _Results:
-    """What was measured, written after each measurement, so that what ends the run loses only what it was at.
+    """The results; written after each measurement, so that an interrupted run loses only the current one.
 
     Args:
-        options: `part` and `only` say that something less than all is measured; the rest is kept as it was.
+        options: with `part` or `only`, the results of the other measurements stay.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -157,7 +157,7 @@ def _memory_bytes(name: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise SystemExit(f"the kernel does not tell {name}")
+    raise SystemExit(f"/proc/self/status has no {name}")
 
 
 def _reset_peak() -> None:
@@ -172,7 +172,6 @@ def _log(row: dict[str, Any]) -> None:
 
 
 def _write(rows: list[dict[str, Any]], overhead: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
     machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
     record: dict[str, Any] = {
         "machine": machine,
@@ -180,8 +179,8 @@ def _write(rows: list[dict[str, Any]], overhead: list[dict[str, Any]], options: 
         "rows": rows,
     }
     record["added"] = overhead
-    (RESULTS / "store.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "store.md").write_text(_table(rows, machine) + overhead_table(overhead), encoding="utf-8")
+    write_result("store.json", json.dumps(record, indent=1) + "\n")
+    write_result("store.md", _table(rows, machine) + overhead_table(overhead))
     _picture(rows)
 
 
@@ -209,13 +208,13 @@ def _table(rows: list[dict[str, Any]], machine: str) -> str:
 
 
 def _speed(bytes_per_second: float) -> str:
-    """MB/s with as many digits as say something."""
+    """Formats MB/s with significant digits only."""
     megabytes = bytes_per_second / 1e6
     return f"{megabytes:.0f}" if megabytes >= 10 else f"{megabytes:.1f}"
 
 
 def _picture(rows: list[dict[str, Any]]) -> None:
-    """Bars of throughput as plain SVG: no drawing library is needed for bars."""
+    """Draws bars of throughput as plain SVG."""
     height, width = 16 * len(rows) + 60, 900
     fastest = max((row["raw_bytes"] / row["save_seconds"] for row in rows), default=1.0)
     parts = [
@@ -230,28 +229,24 @@ def _picture(rows: list[dict[str, Any]]) -> None:
         parts.append(f'<text x="10" y="{y + 10}">{row["model"]} {row["name"]}</text>')
         parts.append(f'<rect x="220" y="{y}" width="{600 * speed / fastest:.0f}" height="12" fill="{colour}"/>')
         parts.append(f'<text x="{226 + 600 * speed / fastest:.0f}" y="{y + 10}">{speed / 1e6:.0f}</text>')
-    (RESULTS / "store.svg").write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
+    write_result("store.svg", "\n".join([*parts, "</svg>"]) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.store.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.store.run", __doc__)
     parser.add_argument("--arrays", type=int, default=1000, help="MB of float arrays (1000)")
     parser.add_argument("--forest", type=int, default=300, help="MB of random forest, about (300)")
-    parser.add_argument("--repeat", type=int, default=2, help="how often; the best counts (2)")
+    parser.add_argument("--repeat", type=int, default=2, help="rounds; the best counts (2)")
     parser.add_argument(
         "--part",
         choices=("all", "fast", "slow"),
         default="all",
-        help="fast: all but bz2 and lzma on the large models; slow: only those; either keeps the other's results",
+        help="slow: bz2 and lzma on the large models; fast: the rest; either keeps the other's results",
     )
     parser.add_argument(
         "--only",
         default="",
-        help="only the ways whose name begins so, such as joblib/lzma; the others keep their results",
+        help="only contestants whose name has this prefix, such as joblib/lzma; the others keep their results",
     )
     parser.add_argument("--work", help="directory for the files; the system's own when not given")
     parser.add_argument("--mlflow-python", help="a Python that has mlflow, scikit-learn and xgboost")

@@ -4,8 +4,8 @@
     python -m benchmarks.store.scale                           # about five minutes
     python -m benchmarks.store.scale --directory 1000 --s3 1000
 
-S3 is moto on the loopback: its requests count as they would elsewhere, its seconds are those of a Python program that
-answers one request at a time. What lies before moto counts them, see `counted_s3`.
+S3 is moto on the loopback: the number of requests is that of S3, the seconds are those of a Python program that answers
+one request at a time. `counted_s3` counts the requests in front of moto.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import make_parser, write_result
 from benchmarks.store.counted_s3 import BUCKET, COUNTED
-from benchmarks.store.run import RESULTS
 from benchmarks.store.timing import timed
 from conventions.artifact_files import MANIFEST_FILE
 
@@ -56,8 +56,7 @@ def main() -> int:
     for size in options.s3:
         with _registry(size, options.work) as (root, _), _served(root) as address:
             lines += _in_s3(address, size)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "scale.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_result("scale.md", "\n".join(lines) + "\n")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -197,15 +196,11 @@ def _moment(number: int) -> datetime:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.store.scale",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("benchmarks.store.scale", __doc__)
     parser.add_argument("--directory", type=int, nargs="*", default=[1_000, 10_000, 100_000], help="versions")
     parser.add_argument("--s3", type=int, nargs="*", default=[1_000, 10_000], help="versions")
     parser.add_argument("--repeat", type=int, default=7, help="first lists of a directory (7)")
-    parser.add_argument("--work", type=Path, help="where the registries are kept meanwhile")
+    parser.add_argument("--work", type=Path, help="directory for the registries (a temporary one)")
     return parser
 
 

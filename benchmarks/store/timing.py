@@ -1,4 +1,4 @@
-"""How long something takes."""
+"""Measures durations."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds; what the work returns lives until they are counted."""
+    """Returns the seconds of a call; its result is freed after the measurement."""
     started = time.perf_counter()
     kept = work()
     taken = time.perf_counter() - started

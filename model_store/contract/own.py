@@ -95,7 +95,7 @@ class AnomalyRanks:
         return found
 
     def _without_last_digits(self, scores: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-        """They depend on how many rows are asked about at once; ranks must not.
+        """Rounds scores: their last digits depend on the number of rows of a call, and ranks must not.
 
         A score is a sum whose terms are of the order of usual scores, or of its own: so many digits are its own.
         """

@@ -1,4 +1,4 @@
-"""What the stacks of a checkout name: those model versions must stay in the registry."""
+"""Finds the model versions that the stacks of a checkout need; they must stay in the registry."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def versions_in_use(checkout: Path) -> dict[str, str]:
         for model_id, role in (
             (file.model_version, "is what stack {} serves"),
             (rollout.get("candidate"), "is the candidate of stack {}"),
-            (rollout.get("kept"), "is kept by stack {} for the way back"),
+            (rollout.get("kept"), "is kept by stack {} for a rollback"),
         ):
             if model_id:
                 found.setdefault(str(model_id), role.format(environment.stack))

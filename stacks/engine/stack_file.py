@@ -16,6 +16,7 @@ from conventions.config_keys import BREAK_GLASS, CLOUD, DEPLOYMENT, KUBERNETES, 
 from infra.break_glass import BreakGlass, parse_break_glass
 from infra.cloud_config import CloudConfig, KubernetesConfig, parse_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
+from infra.errors import describe_yaml_error
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StackBusy, StacksError
@@ -204,5 +205,5 @@ def _load(path: Path) -> CommentedMap:
     try:
         document = _yaml().load(path.read_text(encoding="utf-8"))
     except Exception as error:
-        raise StacksError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise StacksError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
     return document if isinstance(document, CommentedMap) else CommentedMap()

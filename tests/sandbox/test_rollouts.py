@@ -141,7 +141,7 @@ def test_a_canary_that_is_as_good_is_taken_through_every_step_and_promoted_witho
     assert canary.routes == [{"-blue": 100}, *steps, {"-green": 100}], canary.output
     assert canary.ready == len(canary.candidate_pods) == 2, "at full size before it has traffic"
     assert _pods(cloud, "-green", "staging") == canary.candidate_pods, "they are the stable ones now"
-    assert _pods(cloud, "-blue", "staging") == canary.stable_pods, "kept for the way back"
+    assert _pods(cloud, "-blue", "staging") == canary.stable_pods, "kept for a rollback"
 
 
 def test_a_canary_that_answers_errors_is_withdrawn_and_the_route_is_as_before(

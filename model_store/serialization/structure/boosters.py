@@ -27,10 +27,10 @@ _TREE_ARRAYS = ("right_children", "split_indices", "split_conditions", "default_
 
 
 def xgboost_document(content: Any) -> Any:
-    """A model of XGBoost, JSON or UBJSON, as a document.
+    """Parses a model of XGBoost, JSON or UBJSON, into a document.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the content is neither JSON nor UBJSON.
     """
     if bytes(content[:2]).lstrip()[:1] == b"{" and bytes(content[1:2]) in b'"\n\r\t }':
         return read_xgboost_json(bytes(content))
@@ -38,10 +38,10 @@ def xgboost_document(content: Any) -> Any:
 
 
 def read_xgboost_json(content: bytes) -> Any:
-    """A model of XGBoost in JSON, with keys that XGBoost reads as this program does.
+    """Parses a model of XGBoost in JSON; its keys have one meaning for XGBoost and for this program.
 
     Raises:
-        ValueError: it is not JSON, or a key is given twice or written with an escape.
+        ValueError: the content is not JSON, or a key is repeated or written with an escape.
     """
     for text in _TEXT_AND_COLON.finditer(content):
         if text[2] and b"\\" in text[1]:
@@ -52,12 +52,12 @@ def read_xgboost_json(content: bytes) -> Any:
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
+        raise ValueError("a key is repeated")
     return found
 
 
 def require_xgboost(document: Any) -> str:
-    """The version of XGBoost that wrote a model, as the model itself says; empty when it says none.
+    """Checks a model of XGBoost; returns the version of XGBoost that wrote it, empty when the model names none.
 
     Args:
         document: the model, as its JSON or UBJSON gives it.
@@ -106,14 +106,14 @@ def _require_counts(model: Any, groups: int) -> None:
     trees, info = model["trees"], model["tree_info"]
     parameters = model["gbtree_model_param"]
     if int(parameters["num_trees"]) != len(trees) or len(info) != len(trees):
-        raise ValueError("a model of XGBoost does not have the trees that it tells of")
+        raise ValueError("a model of XGBoost has another number of trees than it declares")
     if len(trees) > _MOST_TREES or not 1 <= int(parameters["num_parallel_tree"]) <= _MOST_TREES:
-        raise ValueError("a model of XGBoost has sizes that are not whole numbers")
+        raise ValueError("a model of XGBoost has too many trees")
     require_within(info, groups, "the class of a tree")
     told = model.get("iteration_indptr")
     rounds = np.asarray((0, len(trees)) if told is None or not len(told) else told).astype(np.int64)
     if rounds[0] != 0 or rounds[-1] != len(trees) or (np.diff(rounds) < 0).any():
-        raise ValueError("a model of XGBoost counts its rounds wrongly")
+        raise ValueError("the rounds of a model of XGBoost do not cover its trees")
 
 
 def _require_xgboost_tree(tree: Any, features: int, groups: int) -> None:
@@ -123,18 +123,18 @@ def _require_xgboost_tree(tree: Any, features: int, groups: int) -> None:
         raise ValueError("a tree of XGBoost has more features than its model")
     left, right = np.asarray(tree["left_children"]), np.asarray(tree["right_children"])
     if len(left) != count or any(len(tree[name]) != count for name in _TREE_ARRAYS):
-        raise ValueError("a tree of XGBoost does not have its nodes")
+        raise ValueError("a tree of XGBoost has another number of nodes than it declares")
     if width not in (0, 1) and (width != groups or len(tree["base_weights"]) != count * width):
         raise ValueError("a tree of XGBoost does not have a value for each class")
     for name in ("base_weights", "parents", "split_type", "sum_hessian", "loss_changes"):
         if width in (0, 1) and name in tree and len(tree[name]) not in (0, count):
-            raise ValueError("a tree of XGBoost does not have its nodes")
+            raise ValueError("a tree of XGBoost has another number of nodes than it declares")
     internal = left != -1
     if not np.array_equal(internal, right != -1):
         raise ValueError("a node of a tree of XGBoost has one child only")
     require_tree(left, right, internal=internal, what="a tree of XGBoost")
     _require_parents(tree, left, right, internal)
-    require_within(np.asarray(tree["split_indices"])[internal], max(features, 1), "a feature that a tree asks for")
+    require_within(np.asarray(tree["split_indices"])[internal], max(features, 1), "a feature index of a tree")
     _require_categories(tree, count)
 
 
@@ -145,7 +145,7 @@ def _require_parents(tree: Any, left: Any, right: Any, internal: Any) -> None:
     inner = np.flatnonzero(internal)
     fits = parents[0] in _NO_PARENT and all((parents[side[inner]] == inner).all() for side in (left, right))
     if not fits:
-        raise ValueError("a node of a tree of XGBoost has another parent than the one that leads to it")
+        raise ValueError("the parents in a tree of XGBoost do not match its children")
 
 
 def _require_categories(tree: Any, count: int) -> None:
@@ -154,27 +154,27 @@ def _require_categories(tree: Any, count: int) -> None:
         return
     nodes, segments, sizes = (tree[f"categories_{name}"] for name in ("nodes", "segments", "sizes"))
     if not len(nodes) == len(segments) == len(sizes):
-        raise ValueError("a tree of XGBoost counts its categories wrongly")
+        raise ValueError("the category arrays of a tree of XGBoost differ in length")
     require_within(nodes, count, "a node with categories")
     if (np.diff(np.asarray(nodes)) <= 0).any():
-        raise ValueError("the nodes of XGBoost with categories are not in order")
+        raise ValueError("the nodes with categories of a tree of XGBoost are not in ascending order")
     require_within(categories, MOST_CATEGORY, "a category of XGBoost")
     start, length = np.asarray(segments, dtype=np.int64), np.asarray(sizes, dtype=np.int64)
     if len(start) and (start.min() < 0 or length.min() < 0 or (start + length).max() > len(categories)):
-        raise ValueError("a tree of XGBoost leads outside its categories")
+        raise ValueError("a node of a tree of XGBoost points outside the tree's categories")
     kinds = np.asarray(tree["split_type"]) if len(tree.get("split_type", ())) else np.zeros(count)
     if set(np.flatnonzero(kinds).tolist()) - set(np.asarray(nodes).tolist()):
-        raise ValueError("a node of XGBoost has no categories")
+        raise ValueError("a node of a tree of XGBoost that splits by category has no categories")
 
 
 def require_lightgbm(text: str) -> dict[str, str]:
-    """The header's fields of a model of LightGBM in its text form.
+    """Checks a model of LightGBM in its text form; returns the header's fields.
 
-    A text that LightGBM could read otherwise than it is read here is refused: a field given twice, digits and spaces
-    of other scripts, other ends of lines.
+    Refuses text that LightGBM could read in another way: a repeated field, digits and spaces of other scripts, other
+    line ends.
 
     Raises:
-        ValueError: trees are not where the header says, or lead outside themselves.
+        ValueError: a tree does not begin where the header says, or has a child outside its nodes.
     """
     try:
         return _require_lightgbm(text)
@@ -188,22 +188,22 @@ def _require_lightgbm(text: str) -> dict[str, str]:
     if first != "tree":
         raise ValueError("it does not begin with the line 'tree'")
     if "\0" in text or "\r" in head:
-        raise ValueError("it has characters that LightGBM takes for the end of a text or of a line")
+        raise ValueError("it has characters that LightGBM reads as the end of the text or of a line")
     header = _fields(line for line in lines if line != "average_output")
     if "Tree" in header:
-        raise ValueError("it has a tree before its header ends")
+        raise ValueError("a tree begins before the header ends")
     features, sizes = _integer(header["max_feature_idx"]) + 1, _integers(header["tree_sizes"])
     classes, in_round = (
         _integer(header.get("num_class", "1")),
         _integer(header.get("num_tree_per_iteration", "1")),
     )
     if not 0 < features <= _MOST_FEATURES or not 0 < classes <= MOST_CLASSES or not 0 < in_round <= MOST_CLASSES:
-        raise ValueError("its sizes are not whole numbers")
+        raise ValueError("its number of features, classes or trees is outside the allowed range")
     if in_round != classes:
         raise ValueError(f"it has {in_round} trees a round and {classes} classes")
     _require_objective(header.get("objective", ""), classes, in_round)
     if not sizes or len(sizes) % in_round:
-        raise ValueError("it does not have a tree for each class in each round")
+        raise ValueError("its number of trees is not the number of rounds times the trees of a round")
     # Sizes are counted in bytes from the first tree on.
     body, start = rest.lstrip("\n").encode(), 0
     for number, size in enumerate(sizes):
@@ -212,7 +212,7 @@ def _require_lightgbm(text: str) -> dict[str, str]:
         _require_lightgbm_tree(body[start : start + size].decode("utf-8"), number, features)
         start += size
     if not body[start:].lstrip().startswith(b"end of trees"):
-        raise ValueError("its trees do not end where the header says")
+        raise ValueError("its trees do not end where the header's tree_sizes end")
     _require_lightgbm_end(body[start:].decode("utf-8"))
     return header
 
@@ -223,7 +223,7 @@ def _require_lightgbm_end(text: str) -> None:
     if found:
         parameters, ended, _ = parameters.partition("\nend of parameters\n")
         if not ended:
-            raise ValueError("its parameters end early")
+            raise ValueError("its parameters have no line 'end of parameters'")
         # The library puts them into JSON as they are.
         if not _PRINTABLE.fullmatch(parameters) or '"' in parameters or "\\" in parameters:
             raise ValueError("its parameters have characters that LightGBM does not write")
@@ -240,11 +240,11 @@ def _require_lightgbm_end(text: str) -> None:
 
 
 def _require_objective(objective: str, classes: int, in_round: int) -> None:
-    """As many classes as the header has: LightGBM writes so many answers."""
+    """Requires as many classes in the objective as in the header: LightGBM writes one answer for each."""
     name, *parts = objective.split(" ")
     told = [_integer(part.removeprefix("num_class:")) for part in parts if part.startswith("num_class:")]
     if any(count not in (classes, in_round) or classes != in_round for count in told):
-        raise ValueError(f"its objective {name} has another number of classes than its header")
+        raise ValueError(f"its objective {name} names another number of classes than its header")
 
 
 _OF_SPLITS = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
@@ -257,33 +257,35 @@ def _require_lightgbm_tree(block: str, number: int, features: int) -> None:
         raise ValueError(f"tree {number} has characters that LightGBM does not write")
     first, *lines = block.rstrip("\n").split("\n")
     if first != f"Tree={number}":
-        raise ValueError(f"tree {number} is not where the header says")
+        raise ValueError(f"tree {number} does not begin where the header's tree_sizes say")
     tree = _fields(lines)
     leaves = _integer(tree["num_leaves"])
     if leaves < 1:
-        raise ValueError(f"tree {number} has not one value a leaf")
+        raise ValueError(f"tree {number} does not have one value for each leaf")
     _require_arrays(tree, number, leaves)
     _require_linear_leaves(tree, number, leaves, features)
     if leaves == 1:
         return
     left, right = (_integers(tree[name]) for name in ("left_child", "right_child"))
     if sorted(left + right) != sorted([*range(-leaves, 0), *range(1, leaves - 1)]):
-        raise ValueError(f"tree {number} leads outside itself, or in circles")
+        raise ValueError(f"tree {number} has a child outside its nodes, or a circle")
     _require_no_circle(left, right, number)
     if not all(0 <= feature < features for feature in _integers(tree["split_feature"])):
-        raise ValueError(f"tree {number} asks for features that the model has not")
+        raise ValueError(f"tree {number} uses a feature that the model does not have")
     _require_lightgbm_categories(tree, number)
 
 
 def _require_arrays(tree: Mapping[str, str], number: int, leaves: int) -> None:
-    """The numbers of leaves or splits; fewer, or other texts, make LightGBM end the process."""
+    """Requires one number for each leaf or split: LightGBM ends the process on fewer, or on other text."""
     needed = {"leaf_value": leaves, **(dict.fromkeys(_OF_SPLITS, leaves - 1) if leaves > 1 else {})}
     optional = {**dict.fromkeys(_MAYBE_OF_LEAVES, leaves), **dict.fromkeys(_MAYBE_OF_SPLITS, leaves - 1)}
     for name, count in {**needed, **optional}.items():
         if name not in needed and not tree.get(name):
             continue
         if len(tree[name].split()) != count or not _are_numbers(tree[name]):
-            raise ValueError(f"tree {number} has not one value a {'leaf' if 'leaf' in name else 'split'} ({name})")
+            raise ValueError(
+                f"tree {number} does not have one value for each {'leaf' if 'leaf' in name else 'split'} ({name})"
+            )
     if not _are_numbers(tree.get("shrinkage", "1")):
         raise ValueError(f"tree {number} has a shrinkage that is not a number")
 
@@ -295,7 +297,7 @@ def _require_no_circle(left: list[int], right: list[int], number: int) -> None:
         seen += 1
         pending += [child for child in (left[node], right[node]) if child >= 0]
     if seen != len(left):
-        raise ValueError(f"tree {number} leads outside itself, or in circles")
+        raise ValueError(f"tree {number} has a child outside its nodes, or a circle")
 
 
 def _require_lightgbm_categories(tree: Mapping[str, str], number: int) -> None:
@@ -303,13 +305,13 @@ def _require_lightgbm_categories(tree: Mapping[str, str], number: int) -> None:
     kinds, thresholds = _integers(tree["decision_type"]), tree["threshold"].split()
     by_category = [_category(value) for kind, value in zip(kinds, thresholds, strict=True) if kind & 1]
     if not all(0 <= place < count for place in by_category):
-        raise ValueError(f"tree {number} leads outside its categories")
+        raise ValueError(f"tree {number} points outside its categories")
     if count <= 0:
         return
     borders = _integers(tree["cat_boundaries"])
     words = tree["cat_threshold"].split()
     if len(borders) != count + 1 or borders[0] != 0 or borders[-1] != len(words) or borders != sorted(borders):
-        raise ValueError(f"tree {number} leads outside its categories")
+        raise ValueError(f"tree {number} points outside its categories")
 
 
 def _require_linear_leaves(tree: Mapping[str, str], number: int, leaves: int, features: int) -> None:
@@ -320,9 +322,9 @@ def _require_linear_leaves(tree: Mapping[str, str], number: int, leaves: int, fe
     if len(counts) != leaves or min(counts) < 0 or sum(counts) != len(asked) or len(weights) != len(asked):
         raise ValueError(f"tree {number} does not have a weight for each feature of its leaves")
     if not all(_are_numbers(tree.get(name, "")) for name in ("leaf_const", "leaf_coeff")):
-        raise ValueError(f"tree {number} has weights of its leaves that are not numbers")
+        raise ValueError(f"tree {number} has leaf weights that are not numbers")
     if len(tree["leaf_const"].split()) != leaves or not all(0 <= each < features for each in asked):
-        raise ValueError(f"tree {number} asks for features that the model has not")
+        raise ValueError(f"tree {number} uses a feature that the model does not have")
 
 
 def _fields(lines: Iterable[str]) -> dict[str, str]:
@@ -336,7 +338,7 @@ def _fields(lines: Iterable[str]) -> dict[str, str]:
 
 
 def _integer(text: str) -> int:
-    """A whole number as LightGBM writes it; `int` accepts more forms."""
+    """Parses a whole number as LightGBM writes it; `int` accepts more forms."""
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text[:80]!r} is not a whole number")
     return int(text)
@@ -352,5 +354,5 @@ def _are_numbers(text: str) -> bool:
 
 def _category(text: str) -> int:
     if not _PLACE.fullmatch(text):
-        raise ValueError(f"{text[:80]!r} is not a place of categories")
+        raise ValueError(f"{text[:80]!r} is not the index of a set of categories")
     return int(float(text))

@@ -47,10 +47,12 @@ def require_consistent(model: Any) -> None:
             raise StructureRefused("numbers", f"{name}: {error}", name=name) from None
     if (item := object_in_itself(model, lambda item: _class_name(item) in _LINKED_BOTH_WAYS)) is not None:
         name = _class_name(item)
-        raise StructureRefused("nesting", f"an object of {name} lies in itself: its answer has no end", name=name)
+        raise StructureRefused(
+            "nesting", f"an object of {name} contains itself, so a prediction would not end", name=name
+        )
     if any(id(item) not in kept for item in with_gaps):
         # Comparisons ignore masked values, so every check of such an array would pass.
-        raise StructureRefused("array", "an array with gaps lies outside the results of a search")
+        raise StructureRefused("array", "a masked array stands outside the results of a parameter search")
 
 
 def _class_name(item: Any) -> str:
@@ -58,7 +60,7 @@ def _class_name(item: Any) -> str:
 
 
 def _require_small(root: Sequence[Any], sizes: dict[int, int]) -> None:
-    """Raises StructureRefused when lists in lists would become too large an array, or lie in each other.
+    """Raises StructureRefused when lists in lists would become too large an array, or contain each other.
 
     Args:
         root: a list or a tuple.
@@ -74,9 +76,9 @@ def _require_small(root: Sequence[Any], sizes: dict[int, int]) -> None:
             sizes[key] = 1 + sum(sizes.get(id(each), 1) for each in item if type(each) in (list, tuple))
             sizes[key] += len(item)
             if sizes[key] > _MOST_EXPANDED:
-                raise StructureRefused("nesting", "lists hold each other so often that an array of them has no end")
+                raise StructureRefused("nesting", "nested lists would make too large an array")
         elif key in open_now:
-            raise StructureRefused("nesting", "a list lies in itself")
+            raise StructureRefused("nesting", "a list contains itself")
         elif key not in sizes:
             open_now.add(key)
             pending.append((item, True))

@@ -20,12 +20,12 @@ _MOST_HASHED = (1 << 31) - 1
 _MOST_COMBINED = 10_000_000
 _MOST_DEGREE = 64
 _COLUMNS = ("n_components", "n_components_", "n_features_out_", "_n_features_out", "n_output_features_", "_n_out_full")
-"""Attributes that an answer is allocated by, in objects of whatever class."""
+"""Attributes that decide the size of an answer, in objects of any class."""
 _METRIC_PARAMETERS = frozenset({"p", "w", "V", "VI"})
 
 
 def read_attributes(item: Any) -> Mapping[str, Any]:
-    """An object's attributes, also where an inspection has made none."""
+    """Returns an object's attributes; works on the stand-ins of an inspection too."""
     if type(item) is Made:
         found: Mapping[str, Any] = item.about.get("state", {})
         return found
@@ -37,7 +37,7 @@ def require_counts(name: str, state: Mapping[str, Any]) -> None:
     """Checks attributes that objects of every class can have: threads, rounds for each answer, trees as members.
 
     Raises:
-        ValueError: a count is so large that an answer would take forever, or a tree asks for more than it is given.
+        ValueError: a count is too large to answer in time, or a tree uses more features than it gets.
     """
     for attribute in ("n_jobs", "_n_threads"):
         count = state.get(attribute)
@@ -53,7 +53,7 @@ def require_counts(name: str, state: Mapping[str, Any]) -> None:
         if isinstance(count, int | np.integer) and count > _MOST_COMBINED:
             raise ValueError(f"{attribute} is more than {_MOST_COMBINED}")
     if "_impl" in state:
-        raise ValueError("the kind of its calculation is not its class's own")
+        raise ValueError("it has the attribute _impl, which replaces the algorithm of its class")
     if "estimators_" in state and "n_features_in_" in state:
         _require_members(state)
 
@@ -65,7 +65,7 @@ def _require_classes(state: Mapping[str, Any]) -> None:
         return
     most = len(classes) if isinstance(classes, np.ndarray | list) else _MOST_ROUNDS
     if not 0 <= count <= max(most, 1):
-        raise ValueError("its number of classes is not that of its classes")
+        raise ValueError("its number of classes is not the length of its list of classes")
 
 
 _ROUNDS: Mapping[str, tuple[str, ...]] = {
@@ -94,7 +94,7 @@ def _require_members(state: Mapping[str, Any]) -> None:
         asked = _tree_features(member)
         given = features if chosen is None else len(chosen[number])
         if asked is not None and asked > given:
-            raise ValueError("a tree asks for more features than it is given")
+            raise ValueError("a tree uses more features than its estimator passes to it")
 
 
 def _tree_features(member: Any) -> int | None:
@@ -120,7 +120,7 @@ def _tree(state: Mapping[str, Any]) -> None:
         return
     found = _features_of_tree(state["tree_"])
     if found is None or found > _integer(state.get("n_features_in_"), "its number of features"):
-        raise ValueError("a tree asks for more features than its estimator takes")
+        raise ValueError("a tree uses more features than its estimator takes")
 
 
 def _gradient_boosting(state: Mapping[str, Any]) -> None:
@@ -150,13 +150,13 @@ def _histogram_boosting(state: Mapping[str, Any]) -> None:
             inner = read_attributes(predictor)
             numbers.require_histogram_tree(inner["nodes"], inner["raw_left_cat_bitsets"], features)
     if known is not None and (getattr(known, "shape", None) != (features,) or known.dtype != np.uint8):
-        raise ValueError("its categories do not belong to its features")
+        raise ValueError("its mask of categorical features does not have one entry for each feature")
 
 
 def _bin_mapper(state: Mapping[str, Any]) -> None:
     kinds, thresholds = state.get("is_categorical_"), state.get("bin_thresholds_")
     if kinds is not None and thresholds is not None and len(kinds) != len(thresholds):
-        raise ValueError("its features do not have their thresholds")
+        raise ValueError("it does not have bin thresholds for each feature")
 
 
 def _support_vectors(state: Mapping[str, Any]) -> None:
@@ -183,7 +183,7 @@ def _patterns(state: Mapping[str, Any]) -> None:
 
 def _hashed(state: Mapping[str, Any]) -> None:
     if not 1 <= _integer(state.get("n_features", 1), "its number of columns") <= _MOST_HASHED:
-        raise ValueError("its number of columns is not one")
+        raise ValueError("its number of columns is outside the allowed range")
     _patterns(state)
 
 
@@ -218,21 +218,21 @@ def _neighbours(state: Mapping[str, Any]) -> None:
     if labels is not None and count is not None:
         _require_labels(labels, count, state.get("classes_"))
     if tree is not None and type(tree) is not Made and count is not None and tree.data.shape != rows.shape:  # type: ignore[union-attr]
-        raise ValueError("its tree is not one of its rows")
+        raise ValueError("its neighbours tree does not hold its rows")
     for name in ("effective_metric_params_", "metric_params"):
         _require_metric_parameters(state.get(name), getattr(rows, "shape", (0, 0))[-1])
 
 
 def _require_labels(labels: Any, count: int, classes: Any) -> None:
     if len(labels) != count:
-        raise ValueError("its rows do not have an answer each")
+        raise ValueError("it does not have one answer for each row")
     if classes is None:
         return
     columns = [labels] if labels.ndim == 1 else list(labels.T)
     kinds = classes if isinstance(classes, list) and len(columns) > 1 else [classes]
     for column, known in zip(columns, kinds, strict=len(columns) > 1):
         if column.dtype.kind not in "iu":
-            raise ValueError("an answer of a row is not a class's number")
+            raise ValueError("the answer of a row is not the index of a class")
         numbers.require_within(column, len(known[0] if isinstance(known, list) else known), "a row's class")
 
 
@@ -240,7 +240,7 @@ def _require_metric_parameters(parameters: Any, features: int) -> None:
     if parameters is None:
         return
     if not isinstance(parameters, dict) or not set(parameters) <= _METRIC_PARAMETERS:
-        raise ValueError("its distance has other parameters than p, w, V and VI")
+        raise ValueError("its distance has parameters other than p, w, V and VI")
     for name, value in parameters.items():
         shape = (features, features) if name == "VI" else (features,)
         if name != "p" and value is not None and np.shape(value) != shape and np.shape(value) != (features,) * 2:
@@ -258,7 +258,7 @@ def _clusters(state: Mapping[str, Any]) -> None:
         pending += [child for child in (node.get("left"), node.get("right")) if child is not None]
         seen += 1
         if seen > _MOST_COMBINED or (centers is not None and seen > 2 * len(centers)):
-            raise ValueError("its tree leads in a circle")
+            raise ValueError("its tree has a circle, or too many nodes")
 
 
 def _birch(state: Mapping[str, Any]) -> None:
@@ -289,7 +289,7 @@ def _sketch(state: Mapping[str, Any]) -> None:
     columns, degree = (_integer(state[name], f"its {name}") for name in ("n_components", "degree"))
     shape = indexes.about.get("shape") if type(indexes) is Made else getattr(indexes, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != degree or not 0 < columns <= _MOST_COMBINED:
-        raise ValueError("its degree or its number of columns is not that of its tables")
+        raise ValueError("its degree or its number of columns does not match its tables")
 
 
 def _imputer(state: Mapping[str, Any]) -> None:
@@ -345,4 +345,4 @@ LOOKS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
         _neighbours,
     ),
 }  # fmt: skip
-"""Looks by the class's name."""
+"""Checks by the name of the class."""

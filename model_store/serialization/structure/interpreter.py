@@ -33,7 +33,7 @@ def run(machine: Machine) -> Any:
             machine.budget[0] -= number
             return _result(machine)
         if step is None:
-            machine.refuse("instruction", f"the instruction {code!r} is not one that Python 3 writes")
+            machine.refuse("instruction", f"the instruction {code!r} is not in the set that Python 3 writes")
         step(machine)
     return machine.refuse("size", f"there are more than {MOST_INSTRUCTIONS} instructions")
 
@@ -45,7 +45,7 @@ def _result(machine: Machine) -> Any:
     machine.require_held((value,))
     for _, rule in machine.unfinished.values():
         if rule.form.needs_state:
-            machine.refuse("unfinished", f"a {rule.name} is made and never filled", rule.name)
+            machine.refuse("unfinished", f"a {rule.name} is made and never gets its state", rule.name)
     return value
 
 

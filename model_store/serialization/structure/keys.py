@@ -7,7 +7,7 @@ from model_store.serialization.structure.values import Made
 _BIG_TUPLE = 64
 _PLAIN = frozenset({str, float, bool, bytes, type(None)})
 _KEY_BITS = 64
-"""Maximum bits of a whole number as a key: any number of larger integers, or complex numbers, can share a hash."""
+"""Maximum bits of a whole number as a key: larger integers, and complex numbers, can share one hash."""
 _KEY_KINDS = "biufSUmM"
 _MOST_TUPLE_KEYS = 5_000
 

@@ -76,7 +76,7 @@ class Machine(PickleBytes):
             StructureRefused: the stack is empty.
         """
         if not self.stack:
-            self.refuse("stack", "an instruction needs a value that is not there")
+            self.refuse("stack", "an instruction needs a value, and the stack is empty")
         return self.stack.pop()
 
     def top(self) -> Any:
@@ -86,7 +86,7 @@ class Machine(PickleBytes):
             StructureRefused: the stack is empty.
         """
         if not self.stack:
-            self.refuse("stack", "an instruction needs a value that is not there")
+            self.refuse("stack", "an instruction needs a value, and the stack is empty")
         return self.stack[-1]
 
     def pop_mark(self) -> list[Any]:
@@ -96,7 +96,7 @@ class Machine(PickleBytes):
             StructureRefused: there is no mark.
         """
         if not self.marks:
-            self.refuse("stack", "an instruction needs a mark that is not there")
+            self.refuse("stack", "an instruction needs a mark, and the stack has none")
         items = self.stack
         self.stack = self.marks.pop()
         return items
@@ -105,7 +105,7 @@ class Machine(PickleBytes):
         """Raises StructureRefused when a model may not hold one of the items."""
         if self.unheld and not self.unheld.isdisjoint(map(id, items)):
             name = next((qualified_name(item) for item in items if id(item) in self.unheld), "")
-            self.refuse("held", f"{name} is held where a model holds data", name)
+            self.refuse("held", f"the model holds {name} in place of data", name)
 
     def require_keys(self, keys: Iterable[Any]) -> None:
         """Raises StructureRefused unless each key is a plain value: other keys run code or take long to compare."""
@@ -121,7 +121,7 @@ class Machine(PickleBytes):
             StructureRefused: module or name is not text.
         """
         if type(module) is not str or type(name) is not str:
-            self.refuse("instruction", "a global is named by something that is not text")
+            self.refuse("instruction", "the name of a global is not text")
         rule = self.rules.of(module, name)
         if (full_name := rule.name if rule else f"{module}.{name}") in self.trusted:
             rule = self.rules.grant(module, name)
@@ -147,7 +147,7 @@ class Machine(PickleBytes):
         rule = self._callable.get(id(value))
         if rule is None:
             name = qualified_name(value)
-            self.refuse("call", f"{what} {name}, which it does not name for that", name)
+            self.refuse("call", f"{what} {name}, which it did not name as a global for that use", name)
         return rule
 
     def remember(self, instance: Any, rule: Rule) -> Any:
@@ -166,7 +166,7 @@ class Machine(PickleBytes):
     def nested(self) -> "Machine":
         """A machine for a pickle inside this one, under the same rules."""
         if self._depth >= _DEEPEST:
-            self.refuse("nesting", "pickles lie in pickles too deeply")
+            self.refuse("nesting", "pickles are nested too deeply")
         found = type(self)(self.source, self.rules, real=self.real, trusted=self.trusted, max_bytes=self.max_bytes)
         found.named, found.granted, found.versions = self.named, self.granted, self.versions
         found._depth, found.budget = self._depth + 1, self.budget

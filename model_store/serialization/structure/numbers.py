@@ -15,13 +15,13 @@ _NO_CHILD = -1
 
 
 def require_tree(left: Any, right: Any, *, internal: Any, what: str) -> None:
-    """Raises ValueError unless children make one tree below node 0, without a way back.
+    """Raises ValueError unless children make one tree below node 0, without a circle.
 
     Args:
         left: for each node its left child.
         right: for each node its right child.
         internal: for each node whether it has children.
-        what: the tree, in words.
+        what: words for the tree in a message.
     """
     count = len(left)
     if not count:
@@ -33,19 +33,19 @@ def require_tree(left: Any, right: Any, *, internal: Any, what: str) -> None:
         if side.dtype.kind not in "iu":
             raise ValueError(f"{what} has children that are not whole numbers")
         if len(side) and (side.min() < 1 or side.max() >= count):
-            raise ValueError(f"{what} leads outside its nodes")
+            raise ValueError(f"{what} has a child outside its nodes")
         seen[side] = True
     # Each node has one way in at most.
     if np.count_nonzero(seen) != 2 * len(inner):
-        raise ValueError(f"{what} leads to one node in two ways")
+        raise ValueError(f"{what} has a node with two parents")
     # Libraries number children after their parents, which excludes circles; other trees are walked.
     forward = all((side > inner).all() for side in children)
     if not forward and not _reaches_leaves(np.asarray(left), np.asarray(right), np.asarray(internal), count):
-        raise ValueError(f"{what} leads in a circle")
+        raise ValueError(f"{what} has a circle")
 
 
 def _reaches_leaves(left: Any, right: Any, internal: Any, count: int) -> bool:
-    """Whether the way from node 0 always ends: level by level, no deeper than there are nodes."""
+    """Whether every path from node 0 ends in a leaf; walks level by level, at most as deep as there are nodes."""
     level, seen = np.array([0]), 0
     while len(level):
         seen += len(level)
@@ -65,42 +65,44 @@ def require_within(values: Any, limit: int, what: str, low: int = 0) -> None:
 
 
 def require_sklearn_tree(nodes: Any, values: Any, features: int, outputs: int, classes: int) -> None:
-    """Looks at the arrays of a `sklearn.tree._tree.Tree`."""
+    """Checks the arrays of a `sklearn.tree._tree.Tree`."""
     names = ("left_child", "right_child", "feature", "threshold")
     if not isinstance(nodes, np.ndarray) or nodes.ndim != 1 or nodes.dtype.names is None:
-        raise ValueError("a tree's nodes are not an array of nodes")
+        raise ValueError("a tree's nodes do not have the fields of scikit-learn's nodes")
     if any(name not in nodes.dtype.names for name in names):
-        raise ValueError("a tree's nodes are not an array of nodes")
+        raise ValueError("a tree's nodes do not have the fields of scikit-learn's nodes")
     if not isinstance(values, np.ndarray) or values.shape != (len(nodes), outputs, classes):
-        raise ValueError("a tree's values are not as many as its nodes")
+        raise ValueError("a tree does not have values for each node")
     if nodes.dtype["left_child"].kind != "i" or nodes.dtype["feature"].kind != "i":
-        raise ValueError("a tree's nodes are not an array of nodes")
+        raise ValueError("a tree's nodes do not have the fields of scikit-learn's nodes")
     left, right = nodes["left_child"], nodes["right_child"]
     internal = left != _NO_CHILD
     if not np.array_equal(internal, right != _NO_CHILD):
         raise ValueError("a node of a tree has one child only")
     require_tree(left, right, internal=internal, what="a tree")
-    require_within(nodes["feature"][internal], features, "a feature that a tree asks for")
+    require_within(nodes["feature"][internal], features, "a feature index of a tree")
 
 
 def require_histogram_tree(nodes: Any, bitsets: Any, features: int | None) -> None:
-    """Looks at the arrays of a HistGradientBoosting predictor."""
+    """Checks the arrays of a HistGradientBoosting predictor."""
     names = ("left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx")
     if not isinstance(nodes, np.ndarray) or nodes.ndim != 1 or nodes.dtype.names is None:
-        raise ValueError("a predictor's nodes are not an array of nodes")
+        raise ValueError("a predictor's nodes do not have the fields of scikit-learn's nodes")
     if any(name not in nodes.dtype.names for name in names):
-        raise ValueError("a predictor's nodes are not an array of nodes")
+        raise ValueError("a predictor's nodes do not have the fields of scikit-learn's nodes")
     if not isinstance(bitsets, np.ndarray) or bitsets.ndim != 2 or bitsets.shape[1] != 8 or bitsets.dtype != np.uint32:
-        raise ValueError("a predictor's categories are not sets of bits")
+        raise ValueError("a predictor's categories are not bitsets")
     internal = nodes["is_leaf"] == 0
     require_tree(nodes["left"], nodes["right"], internal=internal, what="a tree")
     places = nodes["feature_idx"][internal]
-    require_within(places, np.iinfo(np.int64).max if features is None else features, "a feature that a tree asks for")
-    require_within(nodes["bitset_idx"][internal & (nodes["is_categorical"] != 0)], len(bitsets), "a set of categories")
+    require_within(places, np.iinfo(np.int64).max if features is None else features, "a feature index of a tree")
+    require_within(
+        nodes["bitset_idx"][internal & (nodes["is_categorical"] != 0)], len(bitsets), "the index of a set of categories"
+    )
 
 
 def require_neighbours_tree(state: Sequence[Any], *, bounds: int) -> None:
-    """Looks at the state of a KD-tree or a ball tree; `bounds` is how many bounds each node has."""
+    """Checks the state of a KD-tree or a ball tree; `bounds` is the number of bounds of each node."""
     data, places, nodes, node_bounds, leaf_size, levels, count = state[:7]
     if not all(isinstance(each, np.ndarray) for each in (data, places, nodes, node_bounds)):
         raise ValueError("a tree of neighbours has no arrays")
@@ -108,28 +110,28 @@ def require_neighbours_tree(state: Sequence[Any], *, bounds: int) -> None:
         raise ValueError("a tree of neighbours has no rows")
     rows, features = data.shape
     if places.shape != (rows,) or places.dtype.kind != "i":
-        raise ValueError("a tree of neighbours does not have a place for each row")
-    require_within(places, rows, "a row of a tree of neighbours")
+        raise ValueError("a tree of neighbours does not have an index for each row")
+    require_within(places, rows, "a row index of a tree of neighbours")
     numbers = (leaf_size, levels, count, *state[7:11])
     if not all(type(each) is int and 0 <= each < 1 << 31 for each in numbers) or leaf_size < 1 or not 1 <= levels < 31:
         raise ValueError("a tree of neighbours has sizes that are not whole numbers")
     wanted = ("idx_start", "idx_end", "is_leaf", "radius")
     if count != (1 << levels) - 1 or nodes.shape != (count,) or nodes.dtype.names != wanted:
-        raise ValueError("a tree of neighbours does not have the nodes of its levels")
+        raise ValueError("a tree of neighbours has another number of nodes than its levels need")
     if node_bounds.shape != (bounds, count, features) or node_bounds.dtype != data.dtype:
         raise ValueError("a tree of neighbours does not have bounds for its nodes")
     start, end, leaf = nodes["idx_start"], nodes["idx_end"], nodes["is_leaf"] != 0
     used = _used_nodes(leaf, count)
     if len(used) and (start[used].min() < 0 or end[used].max() > rows or (end[used] < start[used]).any()):
-        raise ValueError("a node of a tree of neighbours leads outside its rows")
+        raise ValueError("a node of a tree of neighbours points outside its rows")
 
 
 def _used_nodes(leaf: Any, count: int) -> Any:
-    """Nodes that a search can come to; those without children inside are leaves."""
+    """Nodes that a search can reach; a node without children inside the tree is a leaf."""
     found, level = [], np.array([0])
     while len(level):
         if level.max() >= count:
-            raise ValueError("a tree of neighbours leads outside its nodes")
+            raise ValueError("a tree of neighbours has a child outside its nodes")
         found.append(level)
         inner = level[~leaf[level]]
         level = np.concatenate([2 * inner + 1, 2 * inner + 2])
@@ -137,11 +139,11 @@ def _used_nodes(leaf: Any, count: int) -> Any:
 
 
 def require_support_vectors(state: Mapping[str, Any], classes: int) -> None:
-    """Looks at the arrays of a support vector machine of libsvm, which reads them by each other's sizes.
+    """Checks the arrays of a support vector machine: libsvm reads each array by the sizes of the others.
 
     Args:
         state: the estimator's attributes.
-        classes: how many it tells apart; 1 of a regression and of a detector.
+        classes: number of classes; 1 for a regression and for an outlier detector.
     """
     vectors, weights = _table_shape(state.get("support_vectors_")), _table_shape(state.get("_dual_coef_"))
     arrays: list[Any] = [state.get(name) for name in ("support_", "_n_support", "_intercept_")]
@@ -167,7 +169,7 @@ def require_support_vectors(state: Mapping[str, Any], classes: int) -> None:
     if not fits:
         raise ValueError("a support vector machine's arrays do not fit each other")
     if not kept:
-        require_within(support, int(state["shape_fit_"][0]), "a row that a support vector machine was trained on")
+        require_within(support, int(state["shape_fit_"][0]), "the index of a support vector")
 
 
 def _stored(matrix: Any) -> int:
@@ -187,7 +189,7 @@ def _table_shape(value: Any) -> tuple[int, int]:
 
 
 def require_sparse(state: Mapping[str, Any], *, by_column: bool) -> None:
-    """Looks at the arrays of a sparse matrix in compressed rows or columns."""
+    """Checks the arrays of a sparse matrix in compressed rows or columns."""
     shape = state.get("_shape")
     arrays: list[Any] = [state.get(name) for name in ("indptr", "indices", "data")]
     if not all(isinstance(each, np.ndarray) and each.ndim == 1 for each in arrays):
@@ -197,30 +199,30 @@ def require_sparse(state: Mapping[str, Any], *, by_column: bool) -> None:
         raise ValueError("a sparse matrix has no shape")
     major, minor = (shape[1], shape[0]) if by_column else shape
     if len(pointers) != major + 1 or pointers[0] != 0 or (np.diff(pointers) < 0).any():
-        raise ValueError("a sparse matrix does not have its rows")
+        raise ValueError("the pointers of a sparse matrix do not fit its rows or columns")
     if pointers[-1] > min(len(places), len(data)):
-        raise ValueError("a sparse matrix leads outside its numbers")
-    require_within(places, int(minor), "a column of a sparse matrix")
+        raise ValueError("a pointer of a sparse matrix lies outside its values")
+    require_within(places, int(minor), "a column index of a sparse matrix")
 
 
 def require_vocabulary(vocabulary: Any, what: str) -> None:
-    """Raises ValueError unless the words of a vocabulary have the places 0, 1, 2 and so on."""
+    """Raises ValueError unless the words of a vocabulary have the column numbers 0, 1, 2 and so on."""
     if not isinstance(vocabulary, Mapping):
-        raise ValueError(f"{what} is none")  # noqa: TRY004 - a fault of the file
+        raise ValueError(f"{what} is not a dictionary")  # noqa: TRY004 - a fault of the file
     try:
         places = np.fromiter((int(place) for place in vocabulary.values()), dtype=np.int64, count=len(vocabulary))
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{what} has places that are none") from None
-    require_within(places, len(vocabulary), f"a place of {what}")
+        raise ValueError(f"{what} has column numbers that are not whole numbers") from None
+    require_within(places, len(vocabulary), f"a column number of {what}")
 
 
 def require_spline(knots: Any, coefficients: Any, degree: Any) -> None:
-    """Looks at the arrays of a `scipy.interpolate.BSpline`."""
+    """Checks the arrays of a `scipy.interpolate.BSpline`."""
     if not isinstance(degree, int | np.integer) or not 0 <= degree < 64:
         raise ValueError("a spline has no degree")
     if not isinstance(knots, np.ndarray) or knots.ndim != 1 or not isinstance(coefficients, np.ndarray):
         raise ValueError("a spline has no knots")
     if len(knots) < 2 * degree + 2 or len(coefficients) < len(knots) - degree - 1:
-        raise ValueError("a spline does not have a coefficient for its knots")
+        raise ValueError("a spline has too few knots or coefficients for its degree")
     if not np.isfinite(knots).all() or (np.diff(knots) < 0).any():
-        raise ValueError("a spline's knots are not in order")
+        raise ValueError("a spline's knots are not in ascending order")

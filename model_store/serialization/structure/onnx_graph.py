@@ -35,7 +35,7 @@ _SIZED_BY: Mapping[str, tuple[int, ...]] = {
 }  # fmt: skip
 """Operators with the inputs that decide the size of the result or the number of repetitions."""
 _OF_SHAPES = frozenset({"Shape", "Size"})
-"""Operators whose result depends on how many values there are, not on which."""
+"""Operators whose result depends on the number of values, not on the values."""
 _MOST_VALUES = 10_000_000
 _MOST_ROUNDS = 1_000_000
 _SCALARS_READ = 64
@@ -47,7 +47,7 @@ def require_onnx(content: bytes) -> list[str]:
 
     Raises:
         ValueError: it is not an ONNX model, keeps weights in other files, uses operators beside the standard's or
-            functions of its own, or calculates sizes and counts from what it is asked.
+            functions of its own, or calculates sizes and counts from its inputs.
     """
     walk = _Walk()
     walk.model(memoryview(content))
@@ -55,7 +55,7 @@ def require_onnx(content: bytes) -> list[str]:
 
 
 class _Scope:
-    """The names of one graph: those that depend on what the model is asked, and constants."""
+    """The names of one graph: values that depend on an input, and constants."""
 
     def __init__(self, outer: "_Scope | None") -> None:
         self._outer = outer
@@ -64,13 +64,13 @@ class _Scope:
         self.known: set[str] = set()
 
     def is_known(self, name: str) -> bool:
-        """Whether a value is there already: an input, a constant or the result of an earlier node."""
+        """Whether a value is an input, a constant or the result of an earlier node."""
         if name in self.known or name in self.constants:
             return True
         return self._outer is not None and self._outer.is_known(name)
 
     def is_asked(self, name: str) -> bool:
-        """Whether a value depends on what the model is asked."""
+        """Whether a value depends on an input of the model."""
         if name in self.constants:
             return False
         return name in self.asked or (self._outer is not None and self._outer.is_asked(name))
@@ -154,11 +154,11 @@ class _Walk:
     def _require_sizes(self, operator: str, inputs: list[str], scope: "_Scope") -> None:
         """Raises ValueError when a request can cause a result of any size, or an endless loop."""
         if operator == "Loop" and not (inputs and inputs[0]):
-            raise ValueError("it has a loop without a number of rounds")
+            raise ValueError("it has a loop without a fixed number of rounds")
         for place in _SIZED_BY.get(operator, ()):
             name = inputs[place] if place < len(inputs) else ""
             if scope.is_asked(name):
-                raise ValueError(f"what it is asked decides the size or the rounds of its operator {operator}")
+                raise ValueError(f"an input decides the size or the rounds of its operator {operator}")
             if (tensor := scope.constant(name)) is None or operator not in (
                 "Loop",
                 "ConstantOfShape",
@@ -178,7 +178,7 @@ class _Walk:
             each for number, value in self._read(attribute) if number == _ATTRIBUTE_INTS for each in _packed(value)
         ]
         if columns and not 0 <= max(columns) < len(columns):
-            raise ValueError("its words have columns that are not theirs")
+            raise ValueError("an n-gram index is not below the number of n-grams")
 
     def _whole_numbers(self, content: memoryview) -> list[int]:
         """The values of a small tensor of whole numbers; none for other tensors."""
@@ -219,12 +219,12 @@ class _Walk:
             ValueError: they are not Protocol Buffers.
         """
         if not isinstance(content, memoryview):
-            raise ValueError("a part of it is of another kind")  # noqa: TRY004 - a fault of the file
+            raise ValueError("a field has another type than onnx.proto gives it")  # noqa: TRY004 - a fault of the file
         place, end = 0, len(content)
         while place < end:
             self._fields += 1
             if self._fields > _MOST_FIELDS:
-                raise ValueError("it has too many parts")
+                raise ValueError("it has too many fields")
             key, place = _varint(content, place)
             kind, number = key & 7, key >> 3
             if kind == _VARINT:

@@ -30,7 +30,7 @@ def require_pattern(pattern: Any) -> None:
         raise ValueError(f"the pattern {pattern[:80]!r} is not a regular expression") from None
     endless, open_ended = _repeats_in(list(tree))
     if endless > _MOST_ENDLESS or open_ended > _MOST_OPEN:
-        raise ValueError(f"the pattern {pattern[:80]!r} can take very long: it repeats too often one after another")
+        raise ValueError(f"the pattern {pattern[:80]!r} can take very long: too many repetitions follow each other")
 
 
 def _repeats_in(items: list[Any]) -> tuple[int, int]:
@@ -45,7 +45,7 @@ def _repeats_in(items: list[Any]) -> tuple[int, int]:
         if operation in _REPEATS:
             least, most, body = argument
             if most > 1 and _may_divide(list(body)):
-                raise ValueError("a pattern can take very long: it repeats what it can divide in many ways")
+                raise ValueError("a pattern can take very long: it repeats text that it can divide in many ways")
             endless += most >= _ENDLESS
             open_ended += least != most
             bodies = [list(body)]
@@ -56,7 +56,7 @@ def _repeats_in(items: list[Any]) -> tuple[int, int]:
         elif operation in (code.ASSERT, code.ASSERT_NOT):
             bodies = [list(argument[1])]
         elif operation in _NEVER:
-            raise ValueError("a pattern refers back to its own groups, or holds on to them, which can take very long")
+            raise ValueError("a pattern uses back references or atomic groups, which can take very long")
         found = [_repeats_in(body) for body in bodies]
         endless += max((each[0] for each in found), default=0)
         open_ended += max((each[1] for each in found), default=0)

@@ -29,14 +29,14 @@ class PickleBytes:
         raise StructureRefused(rule, what, self.where(), name)
 
     def where(self) -> str:
-        """The place in the file, as far as it can be told."""
+        """The position in the file; empty when the stream does not tell it."""
         try:
             return f"near byte {self.source.tell()}"
         except (OSError, ValueError):
             return ""
 
     def take(self, count: int) -> bytes:
-        """So many bytes.
+        """Reads a number of bytes.
 
         Raises:
             StructureRefused: more than the limit.

@@ -44,7 +44,7 @@ _FACTORIES = frozenset(("TypeNode", f"builtins.{name}") for name in ("list", "di
     ("JsonNode", "builtins.NoneType"),
     ("TypeNode", "collections.OrderedDict"),
 }
-"""Of defaultdicts, each with its loader; skops writes none as a text of JSON."""
+"""Factories of defaultdicts, each with its loader; skops writes none of them as JSON text."""
 _EXACT: Mapping[str, frozenset[str]] = {
     "DictNode": frozenset({"builtins.dict", "collections.OrderedDict"}),
     "DefaultDictNode": frozenset({"collections.defaultdict"}),
@@ -144,7 +144,7 @@ class _Schema:
         for node, where in _nodes(self._root):
             loader, module, kind = (node.get(key) for key in ("__loader__", "__module__", "__class__"))
             if not isinstance(loader, str) or not isinstance(module, str) or not isinstance(kind, str):
-                _refuse("loader", "a node whose loader or class is not named by a text", where, "")
+                _refuse("loader", "a node names its loader or class by a value that is not text", where, "")
             name = f"{module}.{kind}"
             self.named.add(name)
             if name in self._trusted:
@@ -178,7 +178,7 @@ class _Schema:
         if rule is None:
             self.untrusted.add(name)
         elif not isinstance(rule.form, _BY_RULE[loader]) and not (loader == "TypeNode" and rule.held):
-            _refuse("loader", f"{loader} makes {name}, whose rule is another", where, name)
+            _refuse("loader", f"{loader} makes {name}, for which the rules name another loader", where, name)
 
     def _tree(self, node: Mapping[str, Any], name: str, where: "_Way") -> None:
         """Checks a tree's nodes: compiled code follows them without checks."""
@@ -273,7 +273,7 @@ class _Schema:
 
 
 _Way = tuple[Any, ...]
-"""To a value of a schema: the way to what holds it, and its key there."""
+"""The path of a value in a schema: the path of the value that holds it, and its key there."""
 
 _LOOKS: Mapping[str, Callable[[_Schema, Mapping[str, Any], str, _Way], None]] = {
     "ObjectNode": _Schema._object,
@@ -283,7 +283,7 @@ _LOOKS: Mapping[str, Callable[[_Schema, Mapping[str, Any], str, _Way], None]] = 
 
 
 def _nodes(root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], _Way]]:
-    """Every node of a schema, with the way to it."""
+    """Every node of a schema, with its path."""
     pending: list[tuple[Any, _Way]] = [(root, ())]
     while pending:
         item, where = pending.pop()
@@ -311,21 +311,21 @@ def _require_key_types(node: Mapping[str, Any], where: "_Way", name: str) -> Non
         kind = f"{each.get('__module__')}.{each.get('__class__')}" if isinstance(each, dict) else ""
         fits = fits and kind in _KEY_TYPES and each.get("__loader__") == "TypeNode"
     if not fits:
-        _refuse("key", "a dictionary's keys are made by something else than a plain type", where, name)
+        _refuse("key", "a dictionary's keys are made by a type that is not plain", where, name)
 
 
 def _require_factory(node: Mapping[str, Any], where: "_Way", name: str) -> None:
     factory = _member(_member(node, "content"), "default_factory")
     kind = f"{factory.get('__module__')}.{factory.get('__class__')}"
     if (factory.get("__loader__"), kind) not in _FACTORIES:
-        _refuse("call", "a defaultdict makes something else than an empty value", where, name)
+        _refuse("call", "a defaultdict has a factory that does not make an empty value", where, name)
 
 
 def _read_schema(archive: zipfile.ZipFile) -> bytes:
     entries = archive.infolist()
     size = sum(entry.file_size for entry in entries)
     if len({each.filename for each in entries}) != len(entries) or len(entries) > _MOST_ENTRIES or size > _MOST_BYTES:
-        raise UnreadableModel("not a skops file (its members are too many, too large or of one name)")
+        raise UnreadableModel("not a skops file (too many members, a member that is too large, or two of one name)")
     entry = archive.getinfo(_SCHEMA)
     if entry.file_size > _MOST_SCHEMA_BYTES:
         raise UnreadableModel("the skops file's schema is too large")
@@ -333,7 +333,7 @@ def _read_schema(archive: zipfile.ZipFile) -> bytes:
 
 
 def _read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """A member, in steps: it may hold more than its entry says, which is neither unpacked nor returned.
+    """Reads a member step by step, and stops at the size that its entry declares.
 
     Raises:
         UnreadableModel: it is compressed in another way than skops does.

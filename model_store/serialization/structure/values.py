@@ -30,7 +30,7 @@ class Named:
 
 
 def shown(value: Any) -> str:
-    """A value of the file's for a message: a short text as it is, of others the type only.
+    """Formats a value of the file for a message: a short text unchanged, of other values only the type.
 
     Writing out nested values can take forever.
     """

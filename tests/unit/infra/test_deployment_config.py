@@ -88,6 +88,13 @@ def test_an_invalid_template_is_refused_by_file_name(tmp_path: Path, content: st
         read_template(path)
 
 
+def test_a_template_that_is_not_yaml_names_line_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("environment: [\n")
+    with pytest.raises(ConfigError, match=r"not valid YAML \(line 2, column 1: [^\n]*\)$"):
+        read_template(path)
+
+
 def test_a_missing_template_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: the template cannot be read"):
         read_template(tmp_path / "nowhere.yaml")

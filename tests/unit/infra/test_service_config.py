@@ -56,9 +56,15 @@ def test_a_password_is_not_repeated() -> None:
     assert "hidden" not in str(caught.value)
 
 
-def test_a_share_of_traces_needs_where_they_go() -> None:
-    with pytest.raises(ConfigError, match="beside a traces_endpoint only"):
+def test_traces_share_needs_a_traces_endpoint() -> None:
+    with pytest.raises(ConfigError, match="only together with traces_endpoint"):
         parse_deployment_config(_with(traces_share=0.5), "t.yaml")
+
+
+def test_an_object_in_a_message_is_json() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_deployment_config(_with(traces_share=0.5), "t.yaml")
+    assert 't.yaml: service: {"traces_share": 0.5} is not allowed' in str(caught.value)
 
 
 def test_compose_hands_on_every_knob() -> None:

@@ -49,7 +49,7 @@ class TypeForm(Form):
         if type(code) is not str or not _CODE.fullmatch(code) or len(arguments) > 3:
             machine.refuse("dtype", f"a type {shown(code)}", rule.name)
         if not all(type(flag) in (bool, int) and flag in (0, 1) for flag in flags):
-            machine.refuse("dtype", "a type with other flags than numpy writes", rule.name)
+            machine.refuse("dtype", "a type whose flags numpy does not write", rule.name)
         return machine.remember(np.dtype(code, align=False, copy=True), rule)
 
     def fill(self, machine: Machine, rule: Rule, instance: Any, state: Any) -> Any:
@@ -110,7 +110,7 @@ def _same(state: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
 
 
 class EmptyArrayForm(Form):
-    """`numpy._core.multiarray._reconstruct`: an empty array, which a state then fills."""
+    """`numpy._core.multiarray._reconstruct`: makes an empty array, which a state fills later."""
 
     called = True
     takes_globals = True
@@ -119,7 +119,7 @@ class EmptyArrayForm(Form):
         """The empty array."""
         fits = len(arguments) == 3 and is_named(arguments[0], "numpy.ndarray")
         if not fits or arguments[1] != (0,) or arguments[2] not in (b"b", "b"):
-            machine.refuse("array", "an array is not begun as numpy writes it", rule.name)
+            machine.refuse("array", "an empty array is made with arguments that numpy does not write", rule.name)
         return machine.remember(np.ndarray((0,), "b"), rule)
 
     def fill(self, machine: Machine, rule: Rule, instance: Any, state: Any) -> Any:
@@ -140,7 +140,7 @@ def require_content(machine: Machine, shape: Any, kind: Any, data: Any, name: st
         machine.refuse("array", "an array's type is not a type", name)
     if kind.hasobject:
         if kind.char != "O" or type(data) is not list or len(data) != count:
-            machine.refuse("array", "an array of objects does not have as many as its shape needs", name)
+            machine.refuse("array", "an array of objects does not have as many objects as its shape needs", name)
     elif type(data) not in (bytes, bytearray, str) or len(data) != count * kind.itemsize:
         machine.refuse("array", "an array does not have as many bytes as its shape and type need", name)
 
@@ -153,7 +153,7 @@ class BufferForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The array."""
         if not 4 <= len(arguments) <= 5 or type(arguments[0]) not in (bytes, bytearray):
-            machine.refuse("array", "an array is not written as numpy writes it", rule.name)
+            machine.refuse("array", "an array is made with arguments that numpy does not write", rule.name)
         data, kind, shape, order, *axes = arguments
         if not isinstance(kind, np.dtype) or kind.hasobject:
             machine.refuse("array", "an array of objects is made from bytes", rule.name)
@@ -165,7 +165,7 @@ class BufferForm(Form):
                 machine.refuse("array", "an array's axes are not those of its shape", rule.name)
             return np.frombuffer(data, dtype=kind).reshape(shape, order="C").transpose(axes[0])
         if order not in (*ORDERS, "A"):
-            machine.refuse("array", "an array's order is unknown", rule.name)
+            machine.refuse("array", "an array has an unknown memory order", rule.name)
         if not len(data):
             return np.empty(shape, dtype=kind, order="F" if order == "F" else "C")
         return np.frombuffer(data, dtype=kind).reshape(shape, order=order)
@@ -179,7 +179,7 @@ class ScalarForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The number."""
         if len(arguments) != 2 or not isinstance(arguments[0], np.dtype) or arguments[0].hasobject:
-            machine.refuse("scalar", "a number is not written as numpy writes it", rule.name)
+            machine.refuse("scalar", "a number is made with arguments that numpy does not write", rule.name)
         kind, data = arguments
         if type(data) is str and machine.real is not None:
             data = data.encode("latin1", "replace")
@@ -198,7 +198,7 @@ class MaskedForm(Form):
         """An empty one."""
         fits = len(arguments) == 4 and is_named(arguments[1], "numpy.ndarray") and arguments[2] == (0,)
         if not fits or arguments[3] not in (b"b", "b") or not _is_masked(arguments[0]):
-            machine.refuse("array", "an array with gaps is not begun as numpy writes it", rule.name)
+            machine.refuse("array", "a masked array is made with arguments that numpy does not write", rule.name)
         return machine.remember(np.ma.MaskedArray(np.ndarray((0,), "b"), mask=np.ndarray((0,), "?")), rule)
 
     def fill(self, machine: Machine, rule: Rule, instance: Any, state: Any) -> Any:
@@ -208,7 +208,7 @@ class MaskedForm(Form):
         _, shape, kind, _, data, gaps, _ = state
         require_content(machine, shape, kind, data, rule.name)
         if kind.names is not None or type(gaps) is not bytes or len(gaps) != math.prod(shape):
-            machine.refuse("array", "an array's gaps are not as many as its elements", rule.name)
+            machine.refuse("array", "a masked array does not have one mask value for each element", rule.name)
         instance.__setstate__(state)
 
 

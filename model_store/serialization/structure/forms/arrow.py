@@ -19,7 +19,7 @@ class ArrowTextsForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The array, after checking its buffers."""
         if len(arguments) != 1 or type(arguments[0]) is not tuple or len(arguments[0]) != 7:
-            machine.refuse("call", "an Arrow array is not written as pyarrow writes it", rule.name)
+            machine.refuse("call", "an Arrow array is made with arguments that pyarrow does not write", rule.name)
         if not machine.real:
             return Made("pyarrow.Array")
         return run_check(machine, rule, _arrow_texts, arguments[0])
@@ -32,7 +32,7 @@ def _arrow_texts(data: tuple[Any, ...]) -> Any:
     if kind not in (pyarrow.string(), pyarrow.large_string()) or children or dictionary is not None:
         raise TypeError(f"an Arrow array of {kind}; only arrays of text are read")
     if not all(type(number) is int and number >= 0 for number in (length, offset)) or len(buffers) != _TEXT_BUFFERS:
-        raise ValueError("an Arrow array whose length, offset or buffers are not those of text")
+        raise ValueError("the length, offset or buffers of an Arrow array do not fit text")
     array = pyarrow.Array.from_buffers(kind, length, list(buffers), gaps, offset)
     array.validate(full=True)
     return array
@@ -49,7 +49,7 @@ class ArrowPartForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The part."""
         if len(arguments) != 1 or type(arguments[0]) is not self._kind:
-            machine.refuse("call", f"{rule.name} is called with other arguments than pyarrow writes", rule.name)
+            machine.refuse("call", f"{rule.name} is called with arguments that pyarrow does not write", rule.name)
         return self.named(rule)(*arguments) if machine.real else Made(rule.name)
 
 

@@ -16,7 +16,7 @@ class NumbersForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The object."""
         if len(arguments) > 3 or not all(type(each) in (int, float, bool) for each in arguments):
-            machine.refuse("call", f"{rule.name} is made from something else than numbers", rule.name)
+            machine.refuse("call", f"{rule.name} is made from values that are not numbers", rule.name)
         return self.named(rule)(*arguments) if machine.real else Made(rule.name)
 
 
@@ -31,7 +31,7 @@ class CompiledForm(Form):
         name = rule.attribute.removeprefix("__pyx_unpickle_")
         fits = len(arguments) == 3 and type(arguments[1]) is int and arguments[2] in (None, ())
         if not fits:
-            machine.refuse("call", f"{rule.name} is called with other arguments than Cython writes", rule.name)
+            machine.refuse("call", f"{rule.name} is called with arguments that Cython does not write", rule.name)
         of = machine.rule_for(arguments[0], what="the file makes an object of")
         if of.attribute.rpartition(".")[2] != name and not of.form.made_by(rule):
             machine.refuse("call", f"{rule.name} makes an object of another class", rule.name)
@@ -54,7 +54,7 @@ class EmptyObjectForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The object, which gets a state next."""
         if len(arguments) != 1:
-            machine.refuse("call", f"{rule.name} is called with other arguments than scikit-learn writes", rule.name)
+            machine.refuse("call", f"{rule.name} is called with arguments that scikit-learn does not write", rule.name)
         of = machine.rule_for(arguments[0], what="the file makes an object of")
         if of.module != rule.module:
             machine.refuse("call", f"{rule.name} makes an object of another module", rule.name)

@@ -29,14 +29,14 @@ class JoblibArrayForm(ObjectForm):
         if type(state) is not dict or not set(state) <= {
             "subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"
         }:  # fmt: skip
-            machine.refuse("array", "joblib's wrapper has other fields than joblib writes", rule.name)
+            machine.refuse("array", "joblib's wrapper has fields that joblib does not write", rule.name)
         shape: Any = state.get("shape")
         kind, order = state.get("dtype"), state.get("order")
         count = require_shape(machine, shape, rule.name)
         if not is_named(state.get("subclass"), "numpy.ndarray"):
-            machine.refuse("array", "an array of a class of its own", rule.name)
+            machine.refuse("array", "an array of a class other than numpy.ndarray", rule.name)
         if not isinstance(kind, np.dtype) or order not in ORDERS:
-            machine.refuse("array", "joblib's wrapper has no type or no order", rule.name)
+            machine.refuse("array", "joblib's wrapper has no type or no memory order", rule.name)
         if kind.hasobject:
             return self._objects(machine, rule, kind, shape)
         if count * kind.itemsize > machine.max_bytes:

@@ -30,7 +30,7 @@ class ObjectForm(Form):
     def new(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An object without attributes."""
         if arguments:
-            machine.refuse("make", f"an object of {rule.name} is made from arguments", rule.name)
+            machine.refuse("make", f"{rule.name} is called with arguments, which its rule does not allow", rule.name)
         return machine.remember(self.empty(machine, rule), rule)
 
     def empty(self, machine: Machine, rule: Rule) -> Any:

@@ -33,17 +33,17 @@ class IndexForm(Form):
         kinds = ("pandas.Index", "pandas.RangeIndex", "pandas.CategoricalIndex", "pandas.core.indexes.base.Index",
                  "pandas.core.indexes.range.RangeIndex", "pandas.core.indexes.category.CategoricalIndex")  # fmt: skip
         if len(arguments) != 2 or type(arguments[1]) is not dict or not any(is_named(arguments[0], k) for k in kinds):
-            machine.refuse("call", f"{rule.name} makes something else than an index", rule.name)
+            machine.refuse("call", f"{rule.name} makes an object that is not an index", rule.name)
         if not all(_fits_index(key, value) for key, value in arguments[1].items()):
             machine.refuse("call", "an index of columns is not made from an array or a range", rule.name)
         first, last, step = (arguments[1].get(name, default) for name, default in _RANGE.items())
         if step == 0 or range(first, last, step)[MOST_IN_RANGE:]:
-            machine.refuse("size", "an index of columns is longer than a model has columns", rule.name)
+            machine.refuse("size", "an index of columns is longer than the limit for columns", rule.name)
         return self.named(rule)(*arguments) if machine.real else Made("pandas.Index")
 
 
 def _fits_index(key: Any, value: Any) -> bool:
-    """Whether pandas writes it so; of lists and ranges it would make an array, however large."""
+    """Whether pandas writes these arguments; it would turn a list or a range into an array of any size."""
     if key == "data":
         return isinstance(value, np.ndarray) or type(value) is Made or type(value).__module__.startswith("pandas.")
     return key == "name" or (key in ("start", "stop", "step") and type(value) is int)
@@ -57,7 +57,7 @@ class TextTypeForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The type."""
         if not arguments or len(arguments) > 2 or arguments[0] not in ("python", "pyarrow", "pyarrow_numpy"):
-            machine.refuse("call", "a type of texts is not written as pandas writes it", rule.name)
+            machine.refuse("call", "a text type is made with arguments that pandas does not write", rule.name)
         return self.named(rule)(*arguments) if machine.real else Made(rule.name)
 
 
@@ -73,7 +73,7 @@ class PandasArrayForm(CompiledObjectForm):
     def new(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An empty one."""
         if arguments:
-            machine.refuse("make", f"an object of {rule.name} is made from arguments", rule.name)
+            machine.refuse("make", f"{rule.name} is called with arguments, which its rule does not allow", rule.name)
         return machine.remember(empty_object(self, machine, rule), rule)
 
     def fill(self, machine: Machine, rule: Rule, instance: Any, state: Any) -> Any:

@@ -22,7 +22,7 @@ class MappingForm(ObjectForm):
         if arguments:
             (pairs,) = arguments if len(arguments) == 1 else (None,)
             if type(pairs) is not list or not all(type(each) in (list, tuple) and len(each) == 2 for each in pairs):
-                machine.refuse("call", f"{rule.name} is called with something else than pairs", rule.name)
+                machine.refuse("call", f"{rule.name} is called with items that are not pairs", rule.name)
             machine.require_keys(key for key, _ in pairs)
             if machine.real:
                 made.update(pairs)
@@ -45,7 +45,7 @@ class DefaultDictForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An empty one."""
         if len(arguments) != 1 or not any(is_named(arguments[0], name) for name in self.factories):
-            machine.refuse("call", "a defaultdict makes something else than an empty value", rule.name)
+            machine.refuse("call", "a defaultdict has a factory that does not make an empty value", rule.name)
         return machine.remember(self.named(rule)(arguments[0]) if machine.real else Made(rule.name), rule)
 
 
@@ -58,7 +58,7 @@ class ReconstructorForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An object of a class that a rule lets the file make."""
         if len(arguments) != 3:
-            machine.refuse("call", f"{rule.name} is called with other arguments than Python writes", rule.name)
+            machine.refuse("call", f"{rule.name} is called with arguments that Python does not write", rule.name)
         kind, base, value = arguments
         of = machine.rule_for(kind, what="the file makes an object of")
         if is_named(base, "builtins.object") and value is None:
@@ -70,7 +70,7 @@ class ReconstructorForm(Form):
             return made
         if isinstance(of.form, TupleForm) and is_named(base, "builtins.tuple") and type(value) is tuple:
             return of.form.new(machine, of, value)
-        return machine.refuse("call", f"{rule.name} starts from something else than an empty object", rule.name)
+        return machine.refuse("call", f"{rule.name} starts from a value that is not an empty object", rule.name)
 
 
 class NewObjectForm(Form):
@@ -82,7 +82,7 @@ class NewObjectForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """An object of a class that a rule lets the file make."""
         if not arguments:
-            machine.refuse("call", f"{rule.name} is called with other arguments than Python writes", rule.name)
+            machine.refuse("call", f"{rule.name} is called with arguments that Python does not write", rule.name)
         of = machine.rule_for(arguments[0], what="the file makes an object of")
         machine.require_held(arguments[1:])
         return of.form.new(machine, of, arguments[1:])
@@ -100,7 +100,7 @@ class PlainCallForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The value."""
         if not self._check(arguments):
-            machine.refuse("call", f"{rule.name} is called with other arguments than Python writes", rule.name)
+            machine.refuse("call", f"{rule.name} is called with arguments that Python does not write", rule.name)
         if self._keys is not None:
             machine.require_keys(self._keys(arguments))
         return Form.named(self, rule)(*arguments)
@@ -117,7 +117,7 @@ class TupleForm(Form):
             return Made(rule.name, items=arguments)
         kind = self.named(rule)
         if len(arguments) != len(kind._fields):
-            machine.refuse("make", f"a {rule.name} has another number of fields", rule.name)
+            machine.refuse("make", f"a {rule.name} has a wrong number of fields", rule.name)
         return kind(*arguments)
 
 

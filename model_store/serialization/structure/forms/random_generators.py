@@ -43,7 +43,7 @@ def require_random_state(machine: Machine, rule: Rule, state: Any, kind: str) ->
         place: Any = inner.get("pos")
         fits = isinstance(key, np.ndarray) and key.shape == (_TWISTER_WORDS,) and key.dtype == np.uint32
         if not fits or not _is_integer(place) or not 0 <= place <= _TWISTER_WORDS:
-            machine.refuse("random", "a random generator's place lies outside its words", rule.name)
+            machine.refuse("random", "a random generator's position lies outside its state", rule.name)
     elif not all(_is_integer(inner.get(name)) for name in ("state", "inc")):
         machine.refuse("random", "a random generator's state is not what numpy writes", rule.name)
 
@@ -60,7 +60,7 @@ class GeneratorForm(Form):
     def call(self, machine: Machine, rule: Rule, arguments: tuple[Any, ...]) -> Any:
         """The generator."""
         if not arguments or not isinstance(arguments[0], np.random.BitGenerator) or len(arguments) > 2:
-            machine.refuse("random", "a random generator without a source", rule.name)
+            machine.refuse("random", "a random generator is made without a bit generator", rule.name)
         legacy = "randomstate" in rule.attribute
         made = np.random.RandomState(arguments[0]) if legacy else np.random.Generator(arguments[0])
         return machine.remember(made, rule)
@@ -79,7 +79,7 @@ def _set_random_state(machine: Machine, rule: Rule, set_state: Callable[[], None
     try:
         set_state()
     except (ValueError, TypeError, LookupError, OverflowError) as error:
-        machine.refuse("random", f"a random generator does not take its state ({error})", rule.name)
+        machine.refuse("random", f"a random generator refuses its state ({error})", rule.name)
 
 
 class SeedForm(Form):

@@ -26,12 +26,12 @@ class TreeForm(Form):
         """An empty tree."""
         fits = len(arguments) == 3 and isinstance(arguments[1], np.ndarray) and arguments[1].dtype.kind in "iu"
         if not fits or not all(isinstance(each, int) and each > 0 for each in arguments[::2]):
-            machine.refuse("call", "a tree is not begun as scikit-learn writes it", rule.name)
+            machine.refuse("call", "a tree is made with arguments that scikit-learn does not write", rule.name)
         features, classes, outputs = arguments
         if outputs > _MOST_OUTPUTS or classes.shape != (outputs,):
-            machine.refuse("numbers", "a tree does not have a number of classes for each answer", rule.name)
+            machine.refuse("numbers", "a tree does not have the number of classes of each output", rule.name)
         if classes.min() < 1 or classes.max() > numbers.MOST_CLASSES:
-            machine.refuse("numbers", "a tree does not have a number of classes for each answer", rule.name)
+            machine.refuse("numbers", "a tree has an output with too few or too many classes", rule.name)
         about = {"features": features, "outputs": outputs, "classes": int(classes.max())}
         made = self.named(rule)(*arguments) if machine.real else Made(rule.name)
         machine.note(made, about)
@@ -45,7 +45,7 @@ class TreeForm(Form):
         run_check(machine, rule, numbers.require_sklearn_tree, nodes, values, **about)
         count, depth = state["node_count"], state["max_depth"]
         if not isinstance(count, int | np.integer) or count != len(nodes) or not isinstance(depth, int | np.integer):
-            machine.refuse("numbers", "a tree does not have as many nodes as it tells of", rule.name)
+            machine.refuse("numbers", "a tree has another number of nodes than it declares", rule.name)
         if type(instance) is Made:
             instance.about["features"] = about["features"]
         else:

@@ -23,7 +23,7 @@ def _tuple(machine: Machine) -> None:
 def _make_tuple(count: int) -> Callable[[Machine], None]:
     def step(machine: Machine) -> None:
         if len(machine.stack) < count:
-            machine.refuse("stack", "an instruction needs a value that is not there")
+            machine.refuse("stack", "an instruction needs a value, and the stack is empty")
         items = machine.stack[-count:]
         del machine.stack[-count:]
         _push_tuple(machine, items)

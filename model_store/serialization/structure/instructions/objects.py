@@ -49,7 +49,7 @@ def _build(machine: Machine) -> None:
     instance = machine.top()
     found = machine.unfinished.pop(id(instance), None)
     if found is None:
-        machine.refuse("state", "a state is set in something that the file has not just made", qualified_name(instance))
+        machine.refuse("state", "a state is set on an object that the file has not just made", qualified_name(instance))
     rule = found[1]
     machine.require_held((state,))
     replaced = rule.form.fill(machine, rule, instance, state)

@@ -38,7 +38,7 @@ def _get(read_index: Callable[[Machine], int]) -> Callable[[Machine], None]:
     def step(machine: Machine) -> None:
         found = machine.memo.get(read_index(machine), _NO_VALUE)
         if found is _NO_VALUE:
-            machine.refuse("memo", "the memo has nothing under a number that is asked for")
+            machine.refuse("memo", "the file reads a memo entry that it has not written")
         machine.stack.append(found)
 
     return step

@@ -294,7 +294,7 @@ def test_every_protocol_of_pickle_is_read(tmp_path: Path, protocol: int) -> None
 
 def test_pandas_index_constructor_makes_indexes_only() -> None:
     content = b"cpandas.core.indexes.base\n_new_Index\n(cbuiltins\ndict\n}tR."
-    with pytest.raises(StructureRefused, match="something else than an index"):
+    with pytest.raises(StructureRefused, match="an object that is not an index"):
         load_pickle(io.BytesIO(content))
 
 

@@ -2,12 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from model_store import Keyring, ModelRegistry
 from model_store.errors import AccessDenied, ChecksumMismatch
@@ -20,25 +18,8 @@ from model_store.registry.log_proof import prove_audit_log
 KEY = generate_key()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
-
-
 @pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    for name, value in {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+def bucket(cloud: str, request: pytest.FixtureRequest) -> str:
     name = f"b{abs(hash(request.node.name)) % 10**12}"
     client = boto3.client("s3")
     client.create_bucket(Bucket=name)

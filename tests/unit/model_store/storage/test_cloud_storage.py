@@ -1,13 +1,11 @@
 """The registry in S3 and keys in KMS, against a real server of both interfaces on the loopback."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from model_store import Keyring, ModelRegistry, SecureModelPersistence
 from model_store.errors import (
@@ -27,28 +25,6 @@ from model_store.storage.s3 import S3Storage
 from tests.unit.model_store.making import intact
 
 KEY = generate_key()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
-
-
-@pytest.fixture
-def cloud(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from infra.deployment_config import DeploymentConfig, read_template
 from infra.rollout_config import RolloutConfig
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import StackBusy
+from stacks.errors import StackBusy, StacksError
 from tests.checkout import SOURCE
 from tests.stack_file import committed_stack_file
 
@@ -104,3 +104,11 @@ def test_an_object_that_was_set_as_json_text_is_an_object(path: Path, config: De
 def test_a_file_that_is_missing_has_no_values(tmp_path: Path) -> None:
     file = StackFile.read(tmp_path, DeploymentEnvironment.STAGING)
     assert (file.name, file.model_version, file.platform, dict(file.config)) == ("Pulumi.staging.yaml", "", "local", {})
+
+
+def test_invalid_yaml_is_one_line_with_line_and_column(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  a: [\n")
+    with pytest.raises(StacksError) as refused:
+        StackFile.read(tmp_path, DeploymentEnvironment.DEVELOPMENT)
+    assert "Pulumi.dev.yaml: not valid YAML (line 3, column 1: " in str(refused.value)
+    assert "unicode string" not in str(refused.value)
