@@ -13,7 +13,6 @@ from conventions import config_keys
 from conventions.environments import STACKS
 from infra.settings import CHECKOUT
 from model_store import ModelRegistry
-from model_store.errors import ModelStoreError
 from model_store.keys.defaults import registry_location
 from model_store.registry.audit import UPDATE
 from model_store.registry.serving import begin_serving
@@ -35,7 +34,7 @@ def record_update(outputs: Mapping[str, Any]) -> None:
     registry = ModelRegistry(registry_location(CHECKOUT))
     try:
         registry.audit.append(UPDATE, model_id, environment=environment, intent="pulumi up")
-    except ModelStoreError as error:
+    except Exception as error:  # whatever the storage raises: the record is not worth the update
         pulumi.log.warn(f"the audit log has no record of this update: {error}")
     served = pulumi.Output.from_input(outputs["servingId"])
     served.apply(lambda _: _record_serving(registry, model_id, environment))
@@ -49,5 +48,5 @@ def _record_serving(registry: ModelRegistry, model_id: str, environment: str) ->
         registry.require_right("deploy", model_id, environment=environment, intent="pulumi up")
         # The engine numbers its updates by their begin, which a program is not told.
         begin_serving(registry, model_id, environment, f"up_{environment}_{datetime.now(UTC):%Y%m%d_%H%M%S}")
-    except ModelStoreError as error:
+    except Exception as error:  # the endpoint serves already
         pulumi.log.warn(f"the registry does not show that {model_id} serves in {environment}: {error}")

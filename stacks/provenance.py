@@ -30,10 +30,11 @@ def with_provenance(message: str, reason: str, actor: str) -> str:
     """The message of an update, with the lines that `read_message` reads.
 
     Args:
-        message: one line.
+        message: what the update does; lines are joined.
         reason: why; may be empty.
         actor: who.
     """
+    message = " ".join(message.split())
     lines = [f"{name}: {_one_line(value)}" for name, value in (("Reason", reason), ("Actor", actor)) if value.strip()]
     return "\n".join([message, "", *lines]) if lines else message
 

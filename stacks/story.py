@@ -48,7 +48,7 @@ def story_of(
     story: dict[str, Any] = {"environment": environment, "at": at.isoformat() if at else "", "model_id": shown.model_id}
     story |= _of_registry(registry, shown.model_id)
     records = _around(registry, [*updates, *tried], environment, shown.model_id)
-    story["gated"] = [_check(each) for each in records if each.action in _CHECKED and _until(each, began)]
+    story["gated"] = _gated(history, records, began, tried)
     story["deployed"] = {**_deployment(began), "audit": _recorded(records, began)}
     story["until"] = updates[0].until
     if before is not None:
@@ -140,6 +140,20 @@ def _around(
             if record.details.get("environment") == environment and record.model_id == model_id:
                 found[record.sequence] = record
     return [found[sequence] for sequence in sorted(found)]
+
+
+def _gated(
+    history: Sequence[Deployment], records: "Iterable[AuditRecord]", began: Deployment, tried: Sequence[Deployment]
+) -> list[dict[str, Any]]:
+    """The checks of one deployment: after the deployment before it and its candidate's steps."""
+    first = tried[0] if tried else began
+    earlier = next(iter(history[history.index(first) + 1 :]), None)
+    since = earlier.finished_at if earlier is not None else ""
+    return [
+        _check(each)
+        for each in records
+        if each.action in _CHECKED and _until(each, began) and since <= each.at[:19] + "Z"
+    ]
 
 
 def _check(record: "AuditRecord") -> dict[str, Any]:

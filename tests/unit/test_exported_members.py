@@ -28,7 +28,8 @@ ROOMS = {
     "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
     "traffic_splitter",
     "stacks": "checks deployment deployment_checks deployment_history deployment_updates development engine "
-    "environments errors history model_deployment records registry_access requirements rollout",
+    "environments errors history model_deployment periods provenance recorded_actors records registry_access "
+    "requirements rollout story",
 }
 """Sub-packages and modules at the top."""
 

@@ -1,5 +1,6 @@
 """Every name of a version means the same version to every command that takes one."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,20 @@ def test_the_latest_is_the_highest_number(tmp_path: Path) -> None:
     versions: list[Any] = [register(registry) for _ in range(12)]
     assert Aliases(registry).resolve("m:latest") == versions[-1]
     assert Aliases(registry).resolve("m:9") == versions[8]
+
+
+def test_info_of_states_of_before_gives_an_environment_to_one_version(
+    registry: ModelRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """States of before name no end: each says `deployed`, and the latest one serves."""
+    first, second = (each.model_id for each in registry.list_models())
+    for minute, model_id in enumerate((first, second)):
+        registry.record_deployment(model_id, environment="staging", deployment_id=f"deploy_{minute}")
+        path = tmp_path / "registry" / "models" / "m" / model_id / "state.json"
+        state = json.loads(path.read_text())
+        state["deployments"][0]["at"] = f"2026-01-01T00:0{minute}:00Z"
+        state.pop("serving")
+        path.write_text(json.dumps({**state, "status": "deployed"}))
+    for model_id, serves in ((first, []), (second, ["staging"])):
+        assert manage_models.main(["info", model_id, "--json"]) == 0
+        assert list(json.loads(capsys.readouterr().out)["serving"]) == serves

@@ -22,6 +22,11 @@ def test_what_is_written_into_a_message_is_read_from_it(reason: str, actor: str)
     assert (told.reason, told.actor) == (" ".join(reason.split()), " ".join(actor.split()))
 
 
+def test_a_reason_of_several_paragraphs_inside_the_message_stays_readable() -> None:
+    message, told = read_message(with_provenance("rollout A (B withdrawn: slow\n\nvery slow)", "slow", "ann"))
+    assert (message, told.actor) == ("rollout A (B withdrawn: slow very slow)", "ann")
+
+
 @pytest.mark.parametrize("message", ["", "a title", "a title\n\nand a body", "deploy m\n\nReason: x\nand more"])
 def test_a_message_of_another_kind_stays_whole(message: str) -> None:
     text, told = read_message(message)
