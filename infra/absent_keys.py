@@ -8,7 +8,7 @@ import pulumi
 
 _ABSENT = "absent"
 _IGNORED = {
-    "kubernetes:core/v1:Secret": ["stringData"],
+    "kubernetes:core/v1:Secret": ["stringData", "data"],
     "kubernetes:apps/v1:Deployment": ['spec.template.metadata.annotations["fraud-detection/secrets"]'],
 }
 """What is made from key files, by type of resource: a preview without them takes what the stack has."""

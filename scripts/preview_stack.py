@@ -49,17 +49,29 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         stack = DeploymentEnvironment.named(options.stack).stack
+    except StacksError as error:
+        complain(str(error))
+        return error.exit_code
+    try:
         found = _previewed(stack, options)
     except (ConfigError, ModelStoreError, StacksError) as error:
         complain(str(error))
+        refused = {"steps": [], "diagnostics": [{"severity": "error", "message": str(error)}]}
+        _write(stack, Preview.of(json.dumps(refused)).markdown(stack))
         return error.exit_code
-    directory = CHECKOUT / ".run"
     text = found.markdown(stack)
-    (directory / f"preview-{stack}.md").write_text(text + "\n", encoding="utf-8")
+    _write(stack, text)
     print(text)
     if found.errors:
         return exit_codes.CONFIG_ERROR
     return exit_codes.DRIFTED if options.drift and found.changes else exit_codes.DONE
+
+
+def _write(stack: str, text: str) -> None:
+    """Keeps the Markdown for a job's summary and comment."""
+    directory = CHECKOUT / ".run"
+    directory.mkdir(exist_ok=True)
+    (directory / f"preview-{stack}.md").write_text(text + "\n", encoding="utf-8")
 
 
 def _previewed(stack: str, options: argparse.Namespace) -> Preview:

@@ -66,6 +66,7 @@ def test_a_preview_without_a_version_names_what_is_missing(settings: dict[str, s
     assert done.stdout == ""
     assert "fraud-detection:modelVersion is not set, and nothing is deployed in staging yet" in done.stderr
     assert "make preview STACK=staging MODEL_ID=NAME:NUMBER" in done.stderr
+    assert "**Refused" in (SOURCE / ".run" / "preview-staging.md").read_text()
 
 
 @pytest.mark.parametrize("target", ["deploy", "preview", "resume", "rollback", "drift"])

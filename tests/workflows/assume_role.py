@@ -27,7 +27,8 @@ def main() -> int:
         "AWS_SESSION_TOKEN": found["SessionToken"],
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
-        "KUBECONFIG": str(Path(os.environ["GITHUB_WORKSPACE"]) / ".run" / "kubeconfig"),
+        # The same in every job, as a runner's `~/.kube/config` is: the stacks' state names it.
+        "KUBECONFIG": str(Path(os.environ["TEST_STATE"]) / "kube" / "config"),
     }
     print("\n".join(f"{name}={value}" for name, value in variables.items()))
     return 0

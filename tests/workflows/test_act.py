@@ -59,7 +59,9 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
         secrets = {
             "MODEL_KEY": (root / "model.key").read_text().strip(),
             "SIGNING_KEY": (root / "signing.key").read_text().strip(),
-            "API_KEYS": json.dumps({"keys": [{"name": "ci", "sha256": sha256(_KEY.encode()).hexdigest()}]}),
+            "API_KEYS": json.dumps(
+                {"keys": [{"name": "ci", "sha256": sha256(_KEY.encode()).hexdigest(), "scopes": ["predict"]}]}
+            ),
             "API_KEY": _KEY,
         }
         _grant_roles({**variables, **cloud, "MODEL_KEY_FILE": str(root / "model.key")})
