@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import pulumi
 
+from components.iam_roles import RoleRules
+
 
 @dataclass(frozen=True)
 class ClusterVersion:
@@ -67,6 +69,8 @@ class KubernetesServingArgs:
     """How long a rollout may take before it has failed."""
     service_variables: Mapping[str, str] = field(default_factory=dict)
     """Further environment variables of the service: limits, rates, threshold, traces."""
+    rules: RoleRules = field(default_factory=RoleRules)
+    """Of the pods' roles."""
     destinations: tuple[tuple[str, int], ...] = ()
     """Host and TCP port of what pods connect to beside DNS and HTTPS, such as a Redis."""
 

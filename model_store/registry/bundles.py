@@ -313,7 +313,10 @@ def require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> Non
 
 def claim_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
     """Claims the number of a version that came from elsewhere, so that no registration takes it."""
-    registry.storage.put_if_absent(f"models/{metadata.model_name}/.versions/{metadata.version}", b"imported")
+    key = f"models/{metadata.model_name}/.versions/{metadata.version}"
+    # Looked at first: who carries a state later may not write claims.
+    if not registry.storage.exists(key):
+        registry.storage.put_if_absent(key, b"imported")
 
 
 def _unpack(bundle: Mapping[str, BinaryIO], name: str, digest: str, target: Path) -> None:

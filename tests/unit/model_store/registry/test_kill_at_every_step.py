@@ -27,7 +27,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 NEW_KEY = generate_key()
 MOST_OPERATIONS = 400
 
-DeploymentRecord = Callable[[Path], Any]
+Deed = Callable[[Path], Any]
 
 
 def _opened(top: Path, name: str = "registry") -> ModelRegistry:
@@ -54,7 +54,7 @@ def _status(top: Path) -> None:
     registry.update_model_status((top / "goes").read_text(), "staged")
 
 
-DEEDS: dict[str, DeploymentRecord] = {
+DEEDS: dict[str, Deed] = {
     "register": lambda top: register(_opened(top), "new"),
     "import": lambda top: import_model(_opened(top), top / "other.bundle"),
     "status": _status,
@@ -93,7 +93,7 @@ def template(memory: Path) -> Path:
     return top
 
 
-def _ended_at(step: int, top: Path, deed: DeploymentRecord) -> bool:
+def _ended_at(step: int, top: Path, deed: Deed) -> bool:
     """Whether a child that does something ended itself at its N-th file operation."""
     child = os.fork()
     if child == 0:

@@ -7,7 +7,7 @@ from model_store.registry.backups import restore
 from model_store.registry.layout import storage_at
 from model_store.registry.maintenance import verify_everything
 from model_store.registry.repair import repair
-from tests.unit.model_store.stateful.deeds import DeploymentRecord, answer, answer_of
+from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of
 from tests.unit.model_store.stateful.expected import ExpectedRegistry
 from tests.unit.model_store.stateful.rules_of_life import NAMES, PICKS, WRITERS, RulesOfLife
 
@@ -107,7 +107,7 @@ class RulesOfTrouble(RulesOfLife):
     @rule(writer=WRITERS)
     def back_up(self, writer: int) -> None:
         if not self.damage:
-            self.act(writer, DeploymentRecord("backup", {"destination": self.backup_location}))
+            self.act(writer, Deed("backup", {"destination": self.backup_location}))
             self.backed_up()
 
     def forget_backups(self) -> None:
@@ -126,7 +126,7 @@ class RulesOfTrouble(RulesOfLife):
     def bring_back(self, writer: int) -> None:
         if self.kept is None or self.damage:
             return
-        self.act(writer, DeploymentRecord("restore", {"source": self.backup_location}))
+        self.act(writer, Deed("restore", {"source": self.backup_location}))
         for model_id, version in self.kept.copy().versions.items():
             if model_id not in self.expected.versions:
                 self.expected.add(model_id, version)
@@ -167,7 +167,7 @@ class RulesOfTrouble(RulesOfLife):
         assert damaged <= (self.killed_ids if self.faults.orphans_are_findings else set()), damaged
         model_id, version = next(iter(self.kept.versions.items()))
         assert answer(rebuilt.load_model(model_id)[0]) == answer_of(version.value)
-        new = DeploymentRecord("register", {"name": name, "value": 1, "signed": False}).perform(rebuilt)
+        new = Deed("register", {"name": name, "value": 1, "signed": False}).perform(rebuilt)
         number = rebuilt.get_metadata(new).version
         assert self.faults.restore_forgets_numbers or number > self.kept.highest(name)
         self.counts["rebuilt"] += 1
