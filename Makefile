@@ -9,7 +9,7 @@ PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions mod
 IMAGE ?= fraud-detection/serving:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-workflows sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
+.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ ci-rehearsal: control-plane  ## a release's way by two clones: preview, release,
 
 sandbox: control-plane  ## start a cloud on this machine; prints what points pulumi at it
 	@$(BIN)/python -m sandbox start
+
+prove-aws: setup  ## on an AWS account of your own: policies and roles of the registry; tells the cost and asks first
+	@$(BIN)/python scripts/prove_aws.py
 
 sandbox-down: setup  ## stop it and remove its files
 	@$(BIN)/python -m sandbox stop

@@ -103,10 +103,11 @@ class KubernetesServing(pulumi.ComponentResource):
         subject = f"system:serviceaccount:{args.namespace}:{slot.object}"
         role = aws.iam.Role(
             f"{slot.resource}-role",
-            name=f"{slot.object}-serving",
+            name=args.rules.named(f"{slot.object}-serving"),
             description=f"pods of {slot.object}",
             assume_role_policy=json.dumps(pod_trust_policy(args.oidc_provider_arn, subject)),
             max_session_duration=3600,
+            **args.rules.arguments(),
             opts=self._child(),
         )
         policy = pulumi.Output.all(

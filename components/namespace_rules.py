@@ -30,8 +30,8 @@ def limit_pods(name: str, metadata: dict[str, Any], pods: int, opts: pulumi.Reso
 def allow_deployers(name: str, metadata: dict[str, Any], group: str, opts: pulumi.ResourceOptions) -> None:
     """Lets people look after the deployment: they see everything except secrets, and evict single pods.
 
-    An evicted pod starts anew, and the disruption budget keeps the others. They may change no Deployment: who writes a
-    pod's template can mount the model key in it and use the pods' role.
+    The Deployment replaces an evicted pod, and the disruption budget keeps the others. They may change no Deployment:
+    who writes a pod's template can mount the model key in it and use the pods' role.
 
     Args:
         name: prefix of the resource names.

@@ -24,7 +24,7 @@ class PromotedVersionProvider(ResourceProvider):
         sys.tracebacklimit = 0
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """An update is due when the artifact or its keys are others; where the version comes from is no difference."""
+        """An update is due when artifact or keys have changed; the version may come from another checkout."""
         changed = [key for key in ("model_id", "target", "revision") if _olds.get(key) != _news.get(key)]
         return DiffResult(changes=bool(changed), replaces=[key for key in _IDENTITY if key in changed])
 

@@ -1,13 +1,14 @@
 """RegistryBackup: a job in the cluster that copies the registry to a second bucket, on a schedule."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
+from components.iam_roles import RoleRules
 from components.pod_rights import pod_trust_policy
 from components.pod_rules import aws_token, container_security_context, dns_and_https_egress, pod_security_context
 from conventions import variables
@@ -42,6 +43,8 @@ class RegistryBackupArgs:
     region: str
     oidc_provider_arn: str
     memory: str = "1Gi"
+    rules: RoleRules = field(default_factory=RoleRules)
+    """Of the job's role."""
 
 
 class RegistryBackup(pulumi.ComponentResource):
@@ -103,10 +106,11 @@ class RegistryBackup(pulumi.ComponentResource):
         subject = f"system:serviceaccount:{args.namespace_name}:{self._object}"
         role = aws.iam.Role(
             f"{self._name}-role",
-            name=self._object,
+            name=args.rules.named(self._object),
             description=f"backup of the registry of {args.deployment_name}",
             assume_role_policy=json.dumps(pod_trust_policy(args.oidc_provider_arn, subject)),
             max_session_duration=3600,
+            **args.rules.arguments(),
             opts=opts,
         )
         policy = pulumi.Output.all(

@@ -1,11 +1,12 @@
 """RegistryRoles: IAM roles reader, publisher, promoter and admin for a registry bucket."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
 
+from components.iam_roles import RoleRules
 from components.registry_rights import ROLES, role_policy, trust_policy
 
 
@@ -19,6 +20,8 @@ class RegistryRolesArgs:
     role_prefix: str
     """Prefix of the role names: `<name>-reader` and so on."""
     partition: pulumi.Input[str] = "aws"
+    rules: RoleRules = field(default_factory=RoleRules)
+    """Path and permissions boundary; the names begin with the bucket's, which is unique already."""
     tags: tuple[tuple[str, str], ...] = ()
 
 
@@ -51,6 +54,7 @@ def _role(name: str, role: str, args: RegistryRolesArgs, opts: pulumi.ResourceOp
         assume_role_policy=trust,
         max_session_duration=3600,
         tags=dict(args.tags),
+        **args.rules.arguments(),
         opts=opts,
     )
     policy = pulumi.Output.all(bucket_arn=args.bucket_arn, key_arn=args.key_arn).apply(

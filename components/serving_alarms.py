@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.account_key import account_key_policy
+from components.alarm_subscribers import subscribe
 
 _PERIOD_SECONDS = 60
 _WIDGET_COLUMNS = 12
@@ -50,8 +51,12 @@ class ServingAlarmsArgs:
     """CloudWatch dimensions of the service's metrics."""
     alarms: Sequence[AlarmSpec]
     subscribers: Sequence[tuple[str, str]]
-    """Protocol (`email`, `https`, `sqs`, `lambda`) and address of each subscriber."""
+    """Protocol (`email`, `https`, `sqs`, `lambda`) and address of each."""
+    queues_to_open: Sequence[str] = ()
+    """ARNs of the queues among the subscribers whose policy is written here."""
     log_retention_days: int = 365
+    dashboard_name: str = ""
+    """An account has one dashboard of a name in all its regions; empty: the deployment's name."""
 
 
 class ServingAlarms(pulumi.ComponentResource):
@@ -93,7 +98,7 @@ class ServingAlarms(pulumi.ComponentResource):
         )
         dashboard = aws.cloudwatch.Dashboard(
             f"{name}-dashboard",
-            dashboard_name=args.deployment_name,
+            dashboard_name=args.dashboard_name or args.deployment_name,
             dashboard_body=json.dumps(self._dashboard_body(), sort_keys=True),
             opts=self._child(),
         )
@@ -138,14 +143,7 @@ class ServingAlarms(pulumi.ComponentResource):
             policy=pulumi.Output.all(topic.arn, args.account_id).apply(lambda both: json.dumps(topic_policy(*both))),
             opts=self._child(),
         )
-        for number, (protocol, address) in enumerate(args.subscribers):
-            aws.sns.TopicSubscription(
-                f"{self._name}-subscriber-{number}",
-                topic=topic.arn,
-                protocol=protocol,
-                endpoint=address,
-                opts=self._child(),
-            )
+        subscribe(self._name, topic.arn, args.subscribers, args.queues_to_open, self._child())
         return topic
 
     def _alarm(self, spec: AlarmSpec) -> aws.cloudwatch.MetricAlarm:

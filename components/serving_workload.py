@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import pulumi
 
+from components.iam_roles import RoleRules
+
 
 @dataclass(frozen=True)
 class ClusterVersion:
@@ -67,6 +69,8 @@ class KubernetesServingArgs:
     """Seconds that a rollout may take before it counts as failed."""
     service_variables: Mapping[str, str] = field(default_factory=dict)
     """Further environment variables of the service: limits, rates, threshold, traces."""
+    rules: RoleRules = field(default_factory=RoleRules)
+    """Of the pods' roles."""
     destinations: tuple[tuple[str, int], ...] = ()
     """Host and TCP port of further destinations of the pods, such as a Redis."""
 

@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
+from components.iam_roles import RoleRules
 from components.kubernetes_serving import KubernetesServing
 from components.model_artifact import ArtifactBucket, ModelArtifact, ModelArtifactArgs
 from components.registry_backup import BackupBucket, RegistryBackup, RegistryBackupArgs
@@ -23,7 +24,7 @@ from conventions.regular_files import read_text
 from infra.absent_keys import absent_key
 from infra.alarms import alarm_specs
 from infra.artifact import Versions
-from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig
+from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, require_account_names
 from infra.errors import ConfigError
 from infra.preflight import Account
 from infra.rollout_config import rollout_outputs, slot_name
@@ -101,9 +102,10 @@ class _CloudStack:
             raise ConfigError(
                 f"Pulumi.{settings.stack}.yaml: the platform kubernetes needs cloud, kubernetes and image"
             )
+        require_account_names(cloud, settings.deployment.deployment_name, f"Pulumi.{settings.stack}.yaml")
         model_key = _secret(settings.model_key_file, variables.MODEL_KEY_FILE, settings)
         api_keys = _secret(settings.api_keys_file, variables.API_KEYS_FILE, settings)
-        aws_provider, cluster_provider = _aws_provider(cloud.region), _cluster_provider(cluster.context)
+        aws_provider, cluster_provider = _aws_provider(cloud), _cluster_provider(cluster.context)
         return cls(
             settings,
             cloud,
@@ -121,6 +123,11 @@ class _CloudStack:
     def name(self) -> str:
         """The deployment's name; prefix of all component names."""
         return self.settings.deployment.deployment_name
+
+    @property
+    def role_rules(self) -> RoleRules:
+        """How the account wants its roles."""
+        return RoleRules(self.cloud.role_path, self.cloud.permissions_boundary, self.cloud.name_suffix)
 
     @property
     def _in_partition(self) -> dict[str, Any]:
@@ -143,6 +150,7 @@ class _CloudStack:
             bucket_arn=registry.arn,
             key_arn=registry.key_arn,
             role_prefix=self.cloud.registry_bucket,
+            rules=self.role_rules,
             **self._in_partition,
         )
         return RegistryRoles(f"{self.name}-roles", arguments, self.in_account)
@@ -204,6 +212,7 @@ class _CloudStack:
             other_pods=1 if cloud.backup_schedule else 0,
             rollout_seconds=cluster.rollout_seconds,
             service_variables=self.settings.service_variables,
+            rules=self.role_rules,
             destinations=deployment.service.destinations(),
         )
         return KubernetesServing(self.name, arguments, self.in_both)
@@ -226,6 +235,7 @@ class _CloudStack:
             backup=BackupBucket(backup.bucket, backup.arn, backup.key_arn),
             region=self.cloud.region,
             oidc_provider_arn=self.cluster.oidc_provider_arn,
+            rules=self.role_rules,
         )
         return RegistryBackup(f"{self.name}-backup-job", arguments, self.in_both)
 
@@ -256,7 +266,9 @@ class _CloudStack:
             dimensions=metric_names.dimensions(environment, self.name),
             alarms=alarm_specs(self.settings.deployment),
             subscribers=[(each.protocol, each.address) for each in self.cloud.alarm_subscribers],
+            queues_to_open=[each.address for each in self.cloud.alarm_subscribers if each.replace_queue_policy],
             log_retention_days=self.cloud.log_retention_days,
+            dashboard_name=f"{self.name}{self.cloud.name_suffix}",
             **self._in_partition,
         )
         return ServingAlarms(f"{self.name}-alarms", arguments, self.in_account)
@@ -278,12 +290,13 @@ def _secret(path: Path, variable: str, settings: StackSettings) -> pulumi.Output
         ) from None
 
 
-def _aws_provider(region: str) -> aws.Provider:
-    """The account's provider; AWS_ENDPOINT_URL points it at another cloud, such as the sandbox."""
+def _aws_provider(cloud: CloudConfig) -> aws.Provider:
+    """The account's provider; AWS_ENDPOINT_URL points it, and everything else, at another cloud such as the sandbox."""
     elsewhere = bool(os.environ.get("AWS_ENDPOINT_URL"))
     return aws.Provider(
         "aws",
-        region=region,
+        region=cloud.region,
+        default_tags={"tags": cloud.tags} if cloud.tags else None,
         s3_use_path_style=elsewhere,
         skip_credentials_validation=elsewhere,
         skip_metadata_api_check=elsewhere,

@@ -1,10 +1,20 @@
 """The config objects that only a cloud or a cluster needs: `cloud`, `kubernetes` and `image`."""
 
 import re
+from dataclasses import field
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pulumi
-from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from conventions import config_keys, metric_names
@@ -13,8 +23,21 @@ from infra.errors import ConfigError, show_value
 _STRICT = ConfigDict(extra="forbid")
 _LONGEST_WITH_BACKUP = 51
 """A bucket's name has at most 63 letters, and the longest made from it ends with `-backup-logs`."""
+_LONGEST_ROLE = 64
+"""Letters of a role's name that IAM allows."""
+_LONGEST_ROLE_OF_BUCKET = "-publisher"
+_MOST_TAGS = 40
+_BOUNDARY = r"^(|arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+)$"
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+_TAG, _TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+
+_ADDRESSES = {
+    "email": (r"[^@\s]+@[^@\s]+", "an address with @"),
+    "https": (r"https://\S+", "an https:// address"),
+    "sqs": (r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[\w.-]+", "the ARN of a queue, arn:aws:sqs:…"),
+    "lambda": (r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:\S+", "the ARN of a function, arn:aws:lambda:…"),
+}
 
 Label = Annotated[str, Field(pattern=_LABEL)]
 
@@ -25,6 +48,15 @@ class Subscriber:
 
     protocol: Literal["email", "https", "sqs", "lambda"]
     address: Annotated[str, Field(min_length=3)]
+    replace_queue_policy: StrictBool = False
+    """For a queue: whether the stack writes its policy, in place of the one it has, so that the topic may send."""
+
+    @model_validator(mode="after")
+    def _require_address(self) -> Self:
+        pattern, allowed = _ADDRESSES[self.protocol]
+        if not re.fullmatch(pattern, self.address):
+            raise ValueError(f"the address {self.address} is not of {self.protocol}; allowed: {allowed}")
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -43,6 +75,45 @@ class CloudConfig:
     log_retention_days: Literal[
         30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
     ] = 365
+    permissions_boundary: Annotated[
+        str, Field(pattern=r"^(|arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+)$")
+    ] = ""
+    """ARN of the policy that limits every role of the stack; empty: none."""
+    role_path: Annotated[str, Field(pattern=r"^/([\w+=,.@-]+/)*$", max_length=512)] = "/"
+    """IAM path of every role of the stack."""
+    regional_names: StrictBool = False
+    """Whether names that an account has once (roles, dashboard) end with the region, so that it can serve in two."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """Tags of every AWS resource of the stack."""
+
+    @property
+    def name_suffix(self) -> str:
+        """What names that an account has once end with."""
+        return f"-{self.region}" if self.regional_names else ""
+
+    @field_validator("registry_bucket")
+    @classmethod
+    def _require_role_names(cls, name: str) -> str:
+        longest = _LONGEST_ROLE - len(_LONGEST_ROLE_OF_BUCKET)
+        if len(name) > longest:
+            raise ValueError(
+                f"it has {len(name)} letters, and at most {longest} are allowed: the role "
+                f"{name}{_LONGEST_ROLE_OF_BUCKET} would have more than the {_LONGEST_ROLE} that IAM allows"
+            )
+        return name
+
+    @field_validator("tags")
+    @classmethod
+    def _require_tags(cls, tags: dict[str, str]) -> dict[str, str]:
+        if len(tags) > _MOST_TAGS:
+            raise ValueError(f"at most {_MOST_TAGS} tags are allowed")
+        for name, value in tags.items():
+            if not _TAG.fullmatch(name) or not _TAG_VALUE.fullmatch(value) or name.lower().startswith("aws:"):
+                raise ValueError(
+                    f"the tag {name}={value} is not allowed; allowed: letters, digits, spaces and _.:/=+-@, at most "
+                    "128 in a name and 256 in a value, and no name that begins with aws:"
+                )
+        return tags
 
     @model_validator(mode="after")
     def _require_short_names(self) -> Self:
@@ -130,3 +201,23 @@ def _sentence(path: str, problem: Any, kind: type[Any]) -> str:
     return (
         f"{where}: {show_value(problem.get('input'))} is not allowed; {problem['msg'][0].lower()}{problem['msg'][1:]}"
     )
+
+
+def require_account_names(cloud: CloudConfig, deployment_name: str, where: str) -> None:
+    """Raises ConfigError unless IAM allows the names of the stack's roles.
+
+    Args:
+        cloud: of the stack.
+        deployment_name: which the names begin with.
+        where: the stack's file.
+
+    Raises:
+        ConfigError: a name is too long; names it, and what is allowed.
+    """
+    longest = f"{deployment_name}-green-serving{cloud.name_suffix}"
+    if len(longest) > _LONGEST_ROLE:
+        allowed = len(deployment_name) - (len(longest) - _LONGEST_ROLE)
+        raise ConfigError(
+            f"{where}: {config_keys.DEPLOYMENT}.deployment_name: {deployment_name!r} is not allowed: the role "
+            f"{longest} has {len(longest)} letters, and IAM allows {_LONGEST_ROLE}; allowed: at most {allowed} letters"
+        )

@@ -122,7 +122,8 @@ def claim_imported(storage: Storage, metadata: ModelMetadata) -> None:
         StorageFailed: the registry cannot be written.
     """
     key = f"models/{metadata.model_name}/.versions/{metadata.version}"
-    if storage.put_if_absent(key, f"{_IMPORTED} {metadata.model_id}".encode()):
+    # Looked at first: a role that carries a state later may not write claims.
+    if not storage.exists(key) and storage.put_if_absent(key, f"{_IMPORTED} {metadata.model_id}".encode()):
         return
     try:
         time, _, model_id = storage.read(key).decode(errors="replace").partition(" ")

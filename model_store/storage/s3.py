@@ -295,7 +295,7 @@ def _failures(place: str, deed: str) -> Iterator[None]:
     except PermissionDeniedError:
         raise StorageForbidden(
             f"{place}: cannot be {deed}: the credentials are not allowed to; use those of another role "
-            "(docs/registry.md, Roles in S3)"
+            "(docs/security.md, Roles in S3)"
         ) from None
     except (BaseError, OSError) as error:
         detail = " ".join(str(error).split())[:300]

@@ -108,10 +108,14 @@ def test_bucket_is_encrypted_with_a_key_of_its_own(rendered: Rendered) -> None:
         keys.append(default["kmsMasterKeyId"])
     assert keys[0].endswith("registry-key")
     assert len(set(keys)) == len(keys)
-    assert all(item["kmsKeyId"] == keys[0] for item in rendered.all(":BucketObjectv2"))
+    key_id = "s3:x-amz-server-side-encryption-aws-kms-key-id"
     for policy in _of_registries(rendered, ":BucketPolicy"):
         refused = {statement["Sid"]: statement for statement in _policy(policy)}
         assert refused["OnlyKmsEncryption"]["Effect"] == refused["OnlyTheRegistrysKey"]["Effect"] == "Deny"
+        # A put that names no key meets this condition too: a negated operator is met by a missing key.
+        assert list(refused["OnlyTheRegistrysKey"]["Condition"]) == ["StringNotEquals"]
+        assert refused["OnlyTheRegistrysKey"]["Condition"]["StringNotEquals"][key_id] in keys
+        assert refused["CreatedOnce"]["Condition"] == {"Null": {"s3:if-none-match": "true"}}
 
 
 def test_audit_log_is_locked(rendered: Rendered) -> None:

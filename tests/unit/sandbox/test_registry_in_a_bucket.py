@@ -1,6 +1,7 @@
 """A registry in the bucket of a stack: its four roles use it through the library, on the sandbox's S3, KMS and IAM."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -257,3 +258,23 @@ def test_a_large_model_goes_in_parts_that_name_the_key(bucket: Bucket) -> None:
         model=value, model_name="m", model_type="T", registry_only=True, compression="none"
     )
     assert bucket.become("reader").verify_artifact(model_id)
+
+
+def test_the_proof_for_an_account_holds_on_the_sandbox_and_removes_what_it_made(bucket: Bucket) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox"}
+    kept = {name: value for name, value in os.environ.items() if name.startswith("AWS_") and name not in keys}
+    done = subprocess.run(
+        [sys.executable, "scripts/prove_aws.py", "--yes", "--region", _REGION],
+        cwd=SOURCE,
+        env={"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"], **kept, **keys},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.index("What it costs") < done.stdout.index("ok ")
+    assert "52 calls, 0 not as expected" in done.stdout
+    left = [each["Name"] for each in boto3.client("s3").list_buckets()["Buckets"]]
+    assert not [name for name in left if name.startswith("fraud-detection-proof-")]
+    roles = boto3.client("iam").list_roles()["Roles"]
+    assert not [each for each in roles if each["RoleName"].startswith("fraud-detection-proof-")]
