@@ -1,7 +1,7 @@
 """Counts latencies in logarithmic steps, so that counts of several processes and programs can be added."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 """Upper limits of the buckets in Prometheus's text format, milliseconds."""
@@ -14,6 +14,12 @@ _NEAR_ZERO_MS = 1e-3
 def latency_step(milliseconds: float) -> int:
     """The step of a latency."""
     return math.floor(math.log(max(milliseconds, _NEAR_ZERO_MS)) * STEPS)
+
+
+def steps_of(milliseconds: Iterable[float]) -> list[int]:
+    """The steps of many latencies."""
+    floor, log = math.floor, math.log
+    return [floor(log(each if each > _NEAR_ZERO_MS else _NEAR_ZERO_MS) * STEPS) for each in milliseconds]
 
 
 def step_lower_bound(step: float) -> float:

@@ -7,7 +7,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -75,7 +75,8 @@ class Service:
     ) -> None:
         settings = state.settings
         self._state, self._pages, self._tracing = state, pages, tracing
-        self._reader = TransactionReader(state.model.contract.features, settings.max_batch)
+        self._read_rows = TransactionReader(state.model.contract.features, settings.max_batch).rows
+        self._predict_inline = state.model.runtime.predict_inline
         self._buckets = Buckets(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._shared = (
             RedisBuckets(settings.rate_limit_url, settings.rate_limit_per_second, settings.rate_limit_burst)
@@ -131,7 +132,9 @@ class Service:
         try:
             self._admit(request)
             if self._shared is not None and request.key is not None:
-                _require_no_wait(request.key, await self._shared.take(request.key))
+                wait = await self._shared.take(request.key)
+                if wait:
+                    _refuse_rate(request.key, wait)
             action = self._actions.get(request.path)
             if action is None:
                 return await self._page(scope, receive, send, request)
@@ -146,7 +149,8 @@ class Service:
             failed = Refused(500, "internal", "the service failed; its log has the request id")
             status, content = failed.status, _encode(failed.body(request.request_id))
         start = [_JSON, (b"content-length", b"%d" % len(content)), (b"x-request-id", request.request_id.encode())]
-        start += headers
+        if headers:
+            start += headers
         await send({"type": "http.response.start", "status": status, "headers": start})
         await send({"type": "http.response.body", "body": content})
         return status
@@ -165,7 +169,9 @@ class Service:
         if scope is not None and scope not in key.scopes:
             raise Refused(403, "forbidden", f"key {key.name!r} does not have the scope {scope}")
         if self._shared is None:
-            _require_no_wait(key, self._buckets.take(key))
+            wait = self._buckets.take(key)
+            if wait:
+                _refuse_rate(key, wait)
         if state.in_flight > state.settings.max_in_flight:
             message = f"the service works on {state.settings.max_in_flight} requests already"
             raise Refused(503, "overloaded", message, headers=((b"retry-after", b"1"),))
@@ -179,13 +185,13 @@ class Service:
     def _predict(self, body: bytes, request: _Request) -> bytes | Awaitable[bytes]:
         """The answer to transactions: at once where the optimized form gives it, else once the thread has."""
         try:
-            rows = self._reader.rows(body)
+            rows = self._read_rows(body)
         except InvalidRequest as error:
             request.undecided = error.code == "unknown_category"
             headers = _UNDECIDED if request.undecided else ()
             raise Refused(422, error.code, str(error), where=error.field, headers=headers) from None
         request.rows = rows
-        scores = self._state.model.runtime.predict_inline(rows)
+        scores = self._predict_inline(rows)
         return self._predicted_later(body, request) if scores is None else self._decided(scores, request)
 
     async def _predicted_later(self, body: bytes, request: _Request) -> bytes:
@@ -247,12 +253,11 @@ def _require_post(scope: Scope) -> None:
         raise Refused(405, "method_not_allowed", f"{scope['path']} takes POST", headers=_ALLOW_POST)
 
 
-def _require_no_wait(key: ApiKey, wait: float) -> None:
-    """Raises Refused when a key has to wait, in seconds, until its next request."""
-    if wait:
-        seconds = max(1, round(wait + 0.5))
-        message = f"key {key.name!r} has made too many requests; the next one may come in {seconds} s"
-        raise Refused(429, "too_many_requests", message, headers=((b"retry-after", b"%d" % seconds),))
+def _refuse_rate(key: ApiKey, wait: float) -> NoReturn:
+    """Raises Refused for a key that has to wait, in seconds, until its next request."""
+    seconds = max(1, round(wait + 0.5))
+    message = f"key {key.name!r} has made too many requests; the next one may come in {seconds} s"
+    raise Refused(429, "too_many_requests", message, headers=((b"retry-after", b"%d" % seconds),))
 
 
 def _readable_id(given: bytes) -> str:

@@ -42,7 +42,9 @@ class Buckets:
         burst = self._burst if key.requests_per_second is None else max(1.0, 2 * rate)
         now = self._clock()
         tokens, at = self._buckets.get(key.sha256, (burst, now))
-        tokens = min(burst, tokens + (now - at) * rate)
+        tokens += (now - at) * rate
+        if tokens > burst:
+            tokens = burst
         if tokens >= 1:
             self._buckets[key.sha256] = (tokens - 1, now)
             return 0.0

@@ -55,12 +55,18 @@ class Runtime:
 
     def predict_inline(self, rows: Rows) -> list[float] | None:
         """The scores, when the optimized form answers all rows in a millisecond and a half; None when not."""
-        if self._form is None or len(rows) > self._inline_rows:
+        form = self._form
+        if form is None:
             return None
         if len(rows) == 1:
-            score = self.one(rows[0])
-            return None if score is None else [score]
-        scores, own = self._form.many(rows)
+            score = form.one(rows[0])
+            if score is None:
+                return None
+            self.by_form += 1
+            return [score]
+        if len(rows) > self._inline_rows:
+            return None
+        scores, own = form.many(rows)
         if own.any():
             return None
         self.by_form += len(rows)

@@ -13,6 +13,9 @@ from model_store.contract.own import gap_value
 
 _SHOWN_CHARACTERS = 80
 _Decode = Callable[[bytes], Any]
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_UNSET = msgspec.UNSET
+_astuple = msgspec.structs.astuple
 _Finish = Callable[[tuple[Any, ...]], tuple[Any, ...] | None]
 
 
@@ -56,23 +59,9 @@ class TransactionReader:
         self._checks = any(_is_checked(each) for each in self._features)
         self._finish = _finisher(self._features)
         with_nulls, without = _decoder(self._features, nulls=True), _decoder(self._features, nulls=False)
-        self._decoders: tuple[_Decode | None, _Decode | None] = (without, with_nulls)
+        self._decode, self._decode_otherwise = without or _refuse, with_nulls or _refuse
         self._nulls = False
         """Whether the last body had gaps as null: the next one probably has some too, and is read as such at once."""
-
-    def _content(self, body: bytes) -> Any:
-        """The body as structures; None when it does not fit."""
-        for nulls in (self._nulls, not self._nulls):
-            decode = self._decoders[nulls]
-            if decode is None:
-                return None
-            try:
-                content = decode(body)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                continue
-            self._nulls = nulls and b"null" in body
-            return content
-        return None
 
     def rows(self, body: bytes) -> list[Any]:
         """The transactions of a body as rows.
@@ -84,22 +73,35 @@ class TransactionReader:
         return parse_rows(body, self._features, self._max_batch) if found is None else found
 
     def _typed_rows(self, body: bytes) -> list[Any] | None:
-        content = self._content(body)
-        if content is None:
-            return None
+        try:
+            content = self._decode(body)
+        except _UNREADABLE:
+            try:
+                content = self._decode_otherwise(body)
+            except _UNREADABLE:
+                return None
+            self._nulls = not self._nulls
+            self._decode, self._decode_otherwise = self._decode_otherwise, self._decode
+        if self._nulls and b"null" not in body:
+            self._nulls = False
+            self._decode, self._decode_otherwise = self._decode_otherwise, self._decode
         one, many = content.transaction, content.transactions
-        if many is msgspec.UNSET and one is not msgspec.UNSET:
-            items = [one]
-        elif one is msgspec.UNSET and many is not msgspec.UNSET and 1 <= len(many) <= self._max_batch:
-            items = many
+        if many is _UNSET and one is not _UNSET:
+            rows = [_astuple(one)]
+        elif one is _UNSET and many is not _UNSET and 1 <= len(many) <= self._max_batch:
+            rows = list(map(_astuple, many))
         else:
             return None
-        rows = list(map(msgspec.structs.astuple, items))
         finish = self._finish
         if finish is None or not (self._checks or self._nulls):
             return rows
         finished = [finish(row) for row in rows]
         return None if any(row is None for row in finished) else finished
+
+
+def _refuse(_body: bytes) -> Any:
+    """Reads the bodies of a model that no structure describes."""
+    raise msgspec.ValidationError("no structure")
 
 
 def _decoder(features: Sequence[Feature], *, nulls: bool) -> _Decode | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from conventions import metric_names as names
 from conventions.alert_rules import error_rate
-from conventions.latency import latency_step, percentile_step, step_lower_bound
+from conventions.latency import percentile_step, step_lower_bound, steps_of
 from serving.observability.drift import DriftWatch, ScoreWatch
 from serving.observability.logs import service_log
 from serving.observability.resources import disk_bytes, utilization
@@ -161,10 +161,11 @@ class ServiceMetrics:
             if waiting:
                 statuses, milliseconds, rows, scores, frauds, undecided = zip(*waiting, strict=True)
                 total.requests += len(waiting)
-                total.errors += sum(
-                    failed or status >= _SERVER_ERROR for failed, status in zip(undecided, statuses, strict=True)
-                )
-                total.latencies.update(map(latency_step, milliseconds))
+                if any(undecided) or max(statuses) >= _SERVER_ERROR:
+                    total.errors += sum(
+                        failed or status >= _SERVER_ERROR for failed, status in zip(undecided, statuses, strict=True)
+                    )
+                total.latencies.update(steps_of(milliseconds))
                 total.decisions += sum(map(len, scores))
                 total.frauds += sum(frauds)
                 self._latency_sum_ms += sum(milliseconds)

@@ -28,7 +28,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 NEW_KEY = generate_key()
 MOST_OPERATIONS = 400
 
-DeploymentRecord = Callable[[Path], Any]
+Deed = Callable[[Path], Any]
 _SERVES = {"deploy": ["goes"], "end": []}
 """The files that name what serves afterwards."""
 
@@ -79,7 +79,7 @@ def _validate(top: Path) -> None:
     assert registry.get_metadata(model_id).status == "validated"
 
 
-DEEDS: dict[str, DeploymentRecord] = {
+DEEDS: dict[str, Deed] = {
     "approve": _approve,
     "withdraw": _withdraw,
     "validate": _validate,
@@ -129,7 +129,7 @@ def template(memory: Path) -> Path:
     return top
 
 
-def _ended_at(step: int, top: Path, deed: DeploymentRecord) -> bool:
+def _ended_at(step: int, top: Path, deed: Deed) -> bool:
     """Whether a child that does something ended itself at its N-th file operation."""
     child = os.fork()
     if child == 0:

@@ -28,7 +28,7 @@ ESTIMATOR = -1
 
 
 @dataclass(frozen=True)
-class DeploymentRecord:
+class Deed:
     """One operation."""
 
     name: str

@@ -13,7 +13,7 @@ from model_store.errors import ModelStoreError
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
 from model_store.registry.layout import version_prefix
-from tests.unit.model_store.stateful.deeds import DeploymentRecord, answer, answer_of, clock_shifted
+from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of, clock_shifted
 from tests.unit.model_store.stateful.expected import LEADS_TO, ExpectedRegistry, ExpectedVersion
 from tests.unit.model_store.stateful.places import Place
 from tests.unit.model_store.stateful.processes import Outcome, Setting, perform
@@ -88,7 +88,7 @@ class Ground(RuleBasedStateMachine):
         """The version whose manifest or state is damaged."""
         return {self.damage[0]} if self.damage and self.damage[1] in ("manifest.json", "state.json") else set()
 
-    def act(self, writer: int, deed: DeploymentRecord) -> Outcome:
+    def act(self, writer: int, deed: Deed) -> Outcome:
         """Does a deed here, and expects of it what has to come of it."""
         refusal = self.refusal(deed)
         with clock_shifted(self.clock):
@@ -97,7 +97,7 @@ class Ground(RuleBasedStateMachine):
         self.judge(deed, outcome, refusal)
         return outcome
 
-    def judge(self, deed: DeploymentRecord, outcome: Outcome, refusal: set[str] | None) -> None:
+    def judge(self, deed: Deed, outcome: Outcome, refusal: set[str] | None) -> None:
         """Compares what came of a deed with what had to."""
         if refusal is None:
             assert outcome.kind == "done", f"{deed}: {outcome}"
@@ -107,7 +107,7 @@ class Ground(RuleBasedStateMachine):
         assert str(outcome.value).split(":")[0] in refusal, f"{deed}: {outcome}, not one of {refusal}"
         self.counts["refused"] += 1
 
-    def refusal(self, deed: DeploymentRecord) -> set[str] | None:
+    def refusal(self, deed: Deed) -> set[str] | None:
         """The errors that may refuse a deed; None when it has to be done."""
         given = deed.arguments
         if deed.name == "unalias":
@@ -137,7 +137,7 @@ class Ground(RuleBasedStateMachine):
         files = {"load": {"artifact"}, "export": {"artifact", "golden", "runtime"}}
         return self.damage[1] in files.get(deed, {"artifact", "golden", "runtime"})
 
-    def apply(self, deed: DeploymentRecord, result: Any) -> None:
+    def apply(self, deed: Deed, result: Any) -> None:
         """What a deed that was done changes in what is expected."""
         given = deed.arguments
         if deed.name == "register":
@@ -151,7 +151,7 @@ class Ground(RuleBasedStateMachine):
         elif "model_id" in given:
             self._apply_to_one(deed, result, self.expected.versions[given["model_id"]])
 
-    def _apply_to_one(self, deed: DeploymentRecord, result: Any, version: ExpectedVersion) -> None:
+    def _apply_to_one(self, deed: Deed, result: Any, version: ExpectedVersion) -> None:
         given = deed.arguments
         if deed.name == "status" and version.status == given["status"]:
             return

@@ -12,7 +12,7 @@ from typing import Any
 
 from model_store import Keyring, ModelRegistry
 from model_store.errors import ModelStoreError
-from tests.unit.model_store.stateful.deeds import DeploymentRecord, clock_shifted
+from tests.unit.model_store.stateful.deeds import Deed, clock_shifted
 
 _WAIT_SECONDS = 60
 _COUNTED = {
@@ -50,7 +50,7 @@ class Outcome:
     """The deed's result, or the error's name and message."""
 
 
-def perform(registry: ModelRegistry, deed: DeploymentRecord) -> Outcome:
+def perform(registry: ModelRegistry, deed: Deed) -> Outcome:
     """Does a deed here."""
     try:
         return Outcome("done", deed.perform(registry))
@@ -60,7 +60,7 @@ def perform(registry: ModelRegistry, deed: DeploymentRecord) -> Outcome:
         return Outcome("broken", f"{type(error).__name__}: {error}")
 
 
-def perform_and_die(setting: Setting, deed: DeploymentRecord, at: int) -> Outcome:
+def perform_and_die(setting: Setting, deed: Deed, at: int) -> Outcome:
     """Does a deed in a process that is killed at its N-th operation, before or after the operation's effect.
 
     Args:
@@ -71,12 +71,12 @@ def perform_and_die(setting: Setting, deed: DeploymentRecord, at: int) -> Outcom
     return _run([(setting, deed)], at)[0]
 
 
-def perform_at_once(*deeds: tuple[Setting, DeploymentRecord]) -> list[Outcome]:
+def perform_at_once(*deeds: tuple[Setting, Deed]) -> list[Outcome]:
     """Does several deeds in as many processes that begin together."""
     return _run(list(deeds), None)
 
 
-def _run(deeds: list[tuple[Setting, DeploymentRecord]], at: int | None) -> list[Outcome]:
+def _run(deeds: list[tuple[Setting, Deed]], at: int | None) -> list[Outcome]:
     barrier = _context.Barrier(len(deeds))
     running = []
     for setting, deed in deeds:
@@ -99,7 +99,7 @@ def _run(deeds: list[tuple[Setting, DeploymentRecord]], at: int | None) -> list[
     return outcomes
 
 
-def _child(setting: Setting, deed: DeploymentRecord, at: int | None, barrier: Barrier, answer: Connection) -> None:
+def _child(setting: Setting, deed: Deed, at: int | None, barrier: Barrier, answer: Connection) -> None:
     os.environ.update(setting.environment)
     with clock_shifted(setting.clock):
         registry = setting.open()

@@ -7,7 +7,7 @@ from hypothesis.stateful import rule
 
 from model_store.registry.aliases import Aliases
 from model_store.registry.unfinished import is_being_removed
-from tests.unit.model_store.stateful.deeds import DeploymentRecord, answer, answer_of
+from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of
 from tests.unit.model_store.stateful.expected import LEADS_TO, STATUSES, ExpectedVersion
 from tests.unit.model_store.stateful.ground import KEYS
 from tests.unit.model_store.stateful.processes import Outcome, perform, perform_and_die
@@ -60,30 +60,28 @@ class RulesOfKills(RulesOfTrouble):
         fresh = self.fresh()
         for model_id in list(self.expected.versions):
             if is_being_removed(fresh.state(model_id)):
-                refused = perform(fresh, DeploymentRecord("status", {"model_id": model_id, "status": "deprecated"}))
+                refused = perform(fresh, Deed("status", {"model_id": model_id, "status": "deprecated"}))
                 allowed = "deprecated" in LEADS_TO[self.expected.versions[model_id].status]
                 assert not allowed or str(refused.value).startswith("VersionConflict"), refused
-                self.act(writer, DeploymentRecord("delete", {"model_id": model_id}))
+                self.act(writer, Deed("delete", {"model_id": model_id}))
                 self.counts["removals finished"] += 1
 
-    def _deed(self, name: str, pick: int, value: int, given: int) -> DeploymentRecord | None:
+    def _deed(self, name: str, pick: int, value: int, given: int) -> Deed | None:
         model_id = self.pick(pick)
         if name == "register":
-            return DeploymentRecord(
-                "register", {"name": ["m", "fraud.v2"][given % 2], "value": value, "signed": given > 2}
-            )
+            return Deed("register", {"name": ["m", "fraud.v2"][given % 2], "value": value, "signed": given > 2})
         if name == "cleanup":
-            return DeploymentRecord("cleanup", {"keep": 1 + given % 2})
+            return Deed("cleanup", {"keep": 1 + given % 2})
         if name == "backup":
-            return DeploymentRecord("backup", {"destination": self.backup_location})
+            return Deed("backup", {"destination": self.backup_location})
         if name == "rotate":
-            return DeploymentRecord("rotate", {"new": [KEYS[self.key + 1]]}) if self.key + 1 < len(KEYS) else None
+            return Deed("rotate", {"new": [KEYS[self.key + 1]]}) if self.key + 1 < len(KEYS) else None
         if model_id is None:
             return None
         own = self.expected.versions[model_id].name
         alias = ["champion", "next"][given % 2]
         self.deployed += 1
-        return DeploymentRecord(
+        return Deed(
             name,
             {
                 "status": {"model_id": model_id, "status": STATUSES[given]},
@@ -98,10 +96,10 @@ class RulesOfKills(RulesOfTrouble):
     def _rotate_again(self, writer: int, outcome: Outcome) -> None:
         if outcome.kind == "killed":
             registry = self.setting(writer).open()
-            DeploymentRecord("rotate", {"new": [KEYS[self.key + 1]]}).perform(registry)
+            Deed("rotate", {"new": [KEYS[self.key + 1]]}).perform(registry)
         self.rotated()
 
-    def _adopt(self, deed: DeploymentRecord, refusal: set[str] | None) -> None:
+    def _adopt(self, deed: Deed, refusal: set[str] | None) -> None:
         """After a kill the old state is there or the new one; takes the one that is there."""
         fresh, given = self.fresh(), deed.arguments
         if deed.name == "register":
@@ -124,7 +122,7 @@ class RulesOfKills(RulesOfTrouble):
                 version = self.expected.versions[each]
                 version.status, version.serves = then.status, True
 
-    def _adopt_registration(self, fresh: Any, deed: DeploymentRecord) -> None:
+    def _adopt_registration(self, fresh: Any, deed: Deed) -> None:
         given = deed.arguments
         new = {model.model_id for model in fresh.list_models()} - set(self.expected.versions)
         assert len(new) <= 1, f"killed {deed} made {new}"
@@ -133,7 +131,7 @@ class RulesOfKills(RulesOfTrouble):
             assert answer(fresh.load_model(model_id)[0]) == answer_of(given["value"])
             fresh.verify_artifact(model_id)
 
-    def _is_done(self, fresh: Any, deed: DeploymentRecord) -> bool:
+    def _is_done(self, fresh: Any, deed: Deed) -> bool:
         given = deed.arguments
         match deed.name:
             case "status":

@@ -10,7 +10,7 @@ from model_store.errors import SignatureInvalid, VersionConflict
 from model_store.registry.aliases import Aliases
 from model_store.registry.bundles import import_model
 from model_store.registry.maintenance import cleanup
-from tests.unit.model_store.stateful.deeds import ESTIMATOR, DeploymentRecord, answer, answer_of, signing_key
+from tests.unit.model_store.stateful.deeds import ESTIMATOR, Deed, answer, answer_of, signing_key
 from tests.unit.model_store.stateful.expected import STATUSES, ExpectedRegistry, ExpectedVersion
 from tests.unit.model_store.stateful.ground import KEYS, Ground
 
@@ -40,29 +40,29 @@ class RulesOfLife(Ground):
 
     @rule(writer=WRITERS, name=NAMES, value=VALUES, signed=st.booleans())
     def register(self, writer: int, name: str, value: int, signed: bool) -> None:
-        self.act(writer, DeploymentRecord("register", {"name": name, "value": value, "signed": signed}))
+        self.act(writer, Deed("register", {"name": name, "value": value, "signed": signed}))
 
     @rule(writer=WRITERS, pick=PICKS, status=st.sampled_from(STATUSES))
     def status(self, writer: int, pick: int, status: str) -> None:
         if model_id := self.pick(pick):
-            self.act(writer, DeploymentRecord("status", {"model_id": model_id, "status": status}))
+            self.act(writer, Deed("status", {"model_id": model_id, "status": status}))
 
     @rule(writer=WRITERS, pick=PICKS)
     def deploy(self, writer: int, pick: int) -> None:
         if model_id := self.pick(pick):
             self.deployed += 1
             given = {"model_id": model_id, "environment": "staging", "number": self.deployed}
-            self.act(writer, DeploymentRecord("deploy", given))
+            self.act(writer, Deed("deploy", given))
 
     @rule(writer=WRITERS, pick=PICKS, alias=ALIASES)
     def set_alias(self, writer: int, pick: int, alias: str) -> None:
         if model_id := self.pick(pick):
             given = {"name": self.expected.versions[model_id].name, "alias": alias, "model_id": model_id}
-            self.act(writer, DeploymentRecord("alias", given))
+            self.act(writer, Deed("alias", given))
 
     @rule(writer=WRITERS, name=NAMES, alias=ALIASES)
     def remove_alias(self, writer: int, name: str, alias: str) -> None:
-        self.act(writer, DeploymentRecord("unalias", {"name": name, "alias": alias}))
+        self.act(writer, Deed("unalias", {"name": name, "alias": alias}))
 
     @rule(writer=WRITERS, pick=PICKS)
     def resolve(self, writer: int, pick: int) -> None:
@@ -78,7 +78,7 @@ class RulesOfLife(Ground):
     def sign(self, writer: int, pick: int, key: int) -> None:
         model_id = self.pick(pick)
         if model_id and model_id != self.hurt:
-            self.act(writer, DeploymentRecord("sign", {"model_id": model_id, "key": key}))
+            self.act(writer, Deed("sign", {"model_id": model_id, "key": key}))
 
     @rule(pick=PICKS)
     def verify_signatures(self, pick: int) -> None:
@@ -100,12 +100,12 @@ class RulesOfLife(Ground):
     @rule(writer=WRITERS, pick=PICKS)
     def load(self, writer: int, pick: int) -> None:
         if model_id := self.pick(pick):
-            self.act(writer, DeploymentRecord("load", {"model_id": model_id}))
+            self.act(writer, Deed("load", {"model_id": model_id}))
 
     @rule(writer=WRITERS, pick=PICKS)
     def prove(self, writer: int, pick: int) -> None:
         if model_id := self.pick(pick):
-            outcome = self.act(writer, DeploymentRecord("prove", {"model_id": model_id}))
+            outcome = self.act(writer, Deed("prove", {"model_id": model_id}))
             assert outcome.kind != "done" or outcome.value == (self.expected.versions[model_id].value == ESTIMATOR)
 
     @rule(writer=WRITERS, pick=PICKS, aliased=st.booleans())
@@ -114,18 +114,18 @@ class RulesOfLife(Ground):
         targets = sorted(set(self.expected.aliases.values()))
         model_id = targets[pick % len(targets)] if aliased and targets else self.pick(pick)
         if model_id:
-            self.act(writer, DeploymentRecord("delete", {"model_id": model_id}))
+            self.act(writer, Deed("delete", {"model_id": model_id}))
 
     @rule(writer=WRITERS, keep=st.integers(1, 3))
     def clean_up(self, writer: int, keep: int) -> None:
         assert set(cleanup(self.writers[writer], keep, dry_run=True)[0]) == self.cleanup_takes(keep)
-        self.act(writer, DeploymentRecord("cleanup", {"keep": keep}))
+        self.act(writer, Deed("cleanup", {"keep": keep}))
 
     @rule(writer=WRITERS)
     def rotate(self, writer: int) -> None:
         if self.key + 1 == len(KEYS) or self.damage:
             return
-        self.act(writer, DeploymentRecord("rotate", {"new": [KEYS[self.key + 1]]}))
+        self.act(writer, Deed("rotate", {"new": [KEYS[self.key + 1]]}))
         self.rotated()
 
     def rotated(self) -> None:
@@ -154,7 +154,7 @@ class RulesOfLife(Ground):
         if model_id is None or self.imports == _MOST_IMPORTS:
             return
         file = self.place.directory / f"{len(list(self.place.directory.iterdir()))}.bundle"
-        outcome = self.act(writer, DeploymentRecord("export", {"model_id": model_id, "path": str(file)}))
+        outcome = self.act(writer, Deed("export", {"model_id": model_id, "path": str(file)}))
         assert file.exists() == (outcome.kind == "done")
         if not file.exists():
             return
@@ -162,7 +162,7 @@ class RulesOfLife(Ground):
         other = self.setting(1 - writer, self.other_location).open()
         version = self.expected.versions[model_id]
         if taken:
-            own = DeploymentRecord("register", {"name": version.name, "value": 1, "signed": False}).perform(other)
+            own = Deed("register", {"name": version.name, "value": 1, "signed": False}).perform(other)
             metadata = other.get_metadata(own)
             self.other.add(own, ExpectedVersion(version.name, metadata.version, 1, metadata.created_at))
         numbers = {number: each for each, number in self.other.given(version.name)}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from model_store.registry.aliases import Aliases
-from tests.unit.model_store.stateful.deeds import DeploymentRecord
+from tests.unit.model_store.stateful.deeds import Deed
 from tests.unit.model_store.stateful.expected import LEADS_TO, STATUSES
 from tests.unit.model_store.stateful.processes import Outcome, perform_at_once
 from tests.unit.model_store.stateful.rules_of_kills import RulesOfKills
@@ -20,7 +20,7 @@ class RulesOfRaces(RulesOfKills):
 
     @rule(name=NAMES, values=st.tuples(VALUES, VALUES))
     def two_register_at_once(self, name: str, values: tuple[int, int]) -> None:
-        deeds = [DeploymentRecord("register", {"name": name, "value": value, "signed": False}) for value in values]
+        deeds = [Deed("register", {"name": name, "value": value, "signed": False}) for value in values]
         outcomes = self._at_once(*deeds)
         assert [outcome.kind for outcome in outcomes] == ["done", "done"], outcomes
         assert outcomes[0].value != outcomes[1].value
@@ -30,7 +30,7 @@ class RulesOfRaces(RulesOfKills):
         for outcome, value in numbered:
             self.registered(outcome.value, name, value, False)
 
-    def _at_once(self, *deeds: DeploymentRecord) -> list[Outcome]:
+    def _at_once(self, *deeds: Deed) -> list[Outcome]:
         self.counts["races"] += 1
         outcomes = perform_at_once(*((self.setting(writer), deed) for writer, deed in enumerate(deeds)))
         assert all(outcome.kind != "broken" for outcome in outcomes), outcomes
@@ -43,9 +43,7 @@ class RulesOfRaces(RulesOfKills):
             return
         version = self.expected.versions[model_id]
         before = version.status
-        outcomes = self._at_once(
-            *(DeploymentRecord("status", {"model_id": model_id, "status": each}) for each in statuses)
-        )
+        outcomes = self._at_once(*(Deed("status", {"model_id": model_id, "status": each}) for each in statuses))
         state = json.loads(self.place.read_raw(self.location, f"models/{version.name}/{model_id}/state.json") or b"")
         done = [each for each, outcome in zip(statuses, outcomes, strict=True) if outcome.kind == "done"]
         way = [before, *(entry["status"] for entry in state["history"])][-len(set(done) - {before}) - 1 :]
@@ -61,7 +59,7 @@ class RulesOfRaces(RulesOfKills):
         name = self.expected.versions[first].name
         own = [each for each, version in sorted(self.expected.versions.items()) if version.name == name]
         wanted = (first, own[others % len(own)])
-        deeds = [DeploymentRecord("alias", {"name": name, "alias": alias, "model_id": each}) for each in wanted]
+        deeds = [Deed("alias", {"name": name, "alias": alias, "model_id": each}) for each in wanted]
         outcomes = self._at_once(*deeds)
         done = [each for each, outcome in zip(wanted, outcomes, strict=True) if outcome.kind == "done"]
         assert done, outcomes
@@ -77,7 +75,7 @@ class RulesOfRaces(RulesOfKills):
         model_id = self.pick(pick)
         if model_id is None or model_id == self.hurt:
             return
-        outcomes = self._at_once(*(DeploymentRecord("sign", {"model_id": model_id, "key": key}) for key in (1, 2)))
+        outcomes = self._at_once(*(Deed("sign", {"model_id": model_id, "key": key}) for key in (1, 2)))
         done = {key for key, outcome in zip((1, 2), outcomes, strict=True) if outcome.kind == "done"}
         assert done, outcomes
         self.signed(self.expected.versions[model_id], done)
@@ -97,8 +95,8 @@ class RulesOfRaces(RulesOfKills):
             "sign": {"model_id": model_id, "key": 2},
             "status": {"model_id": model_id, "status": "deprecated"},
         }
-        uses = DeploymentRecord(use, given[use])
-        deletes = DeploymentRecord("delete", {"model_id": model_id})
+        uses = Deed(use, given[use])
+        deletes = Deed("delete", {"model_id": model_id})
         refusals = [self.refusal(deletes), self.refusal(uses)]
         outcomes = self._at_once(deletes, uses)
         for outcome in outcomes:

@@ -9,7 +9,7 @@ from model_store.registry.backups import restore
 from model_store.registry.layout import storage_at
 from model_store.registry.maintenance import cleanup, verify_everything
 from model_store.registry.repair import repair
-from tests.unit.model_store.stateful.deeds import DeploymentRecord, answer, answer_of
+from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of
 from tests.unit.model_store.stateful.expected import ExpectedRegistry, ExpectedVersion
 from tests.unit.model_store.stateful.processes import perform
 from tests.unit.model_store.stateful.rules_of_life import NAMES, PICKS, WRITERS, RulesOfLife
@@ -107,7 +107,7 @@ class RulesOfTrouble(RulesOfLife):
             own = {each for each, version in self.expected.versions.items() if version.name == name}
             assert set(cleanup(self.writers[writer], 1, dry_run=True)[0]) == self.cleanup_takes(1) - own
             for model_id in sorted(own)[pick % max(1, len(own)) :][:1]:
-                refused = perform(self.writers[writer], DeploymentRecord("delete", {"model_id": model_id}))
+                refused = perform(self.writers[writer], Deed("delete", {"model_id": model_id}))
                 assert str(refused.value).startswith("InUse"), refused
         finally:
             self.place.write_raw(self.location, f"aliases/{name}.json", content)
@@ -127,7 +127,7 @@ class RulesOfTrouble(RulesOfLife):
 
     @rule(writer=WRITERS)
     def back_up(self, writer: int) -> None:
-        outcome = self.act(writer, DeploymentRecord("backup", {"destination": self.backup_location}))
+        outcome = self.act(writer, Deed("backup", {"destination": self.backup_location}))
         damaged = {key.split("/")[2] for key in outcome.value["damaged"]}
         assert damaged == ({self.hurt} if self.damage else set()), outcome
         self.backed_up()
@@ -147,7 +147,7 @@ class RulesOfTrouble(RulesOfLife):
     def bring_back(self, writer: int) -> None:
         if self.kept is None or self.damage:
             return
-        self.act(writer, DeploymentRecord("restore", {"source": self.backup_location}))
+        self.act(writer, Deed("restore", {"source": self.backup_location}))
         for model_id, version in self.kept.copy().versions.items():
             if model_id not in self.expected.versions:
                 self.expected.add(model_id, version)
@@ -186,7 +186,7 @@ class RulesOfTrouble(RulesOfLife):
         assert not damaged, damaged
         model_id, version = next(iter(self.kept.versions.items()))
         assert answer(rebuilt.load_model(model_id)[0]) == answer_of(version.value)
-        new = DeploymentRecord("register", {"name": name, "value": 1, "signed": False}).perform(rebuilt)
+        new = Deed("register", {"name": name, "value": 1, "signed": False}).perform(rebuilt)
         number = rebuilt.get_metadata(new).version
         assert number > self.kept.highest(name)
         self.counts["rebuilt"] += 1
