@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import pulumi
-
 from conventions import config_keys
 from infra.errors import ConfigError
 from infra.requirements import missing_requirements
@@ -33,7 +31,7 @@ def require_fit(settings: StackSettings, registry: RegistryReader, model_id: str
         registry: holds the version.
         model_id: the version to serve.
         serves_on: whether the version serves in the environment already, and the update leaves it as it is. Where the
-            registry says so too, a validation or approval that it lacks since is told of and refuses nothing.
+            registry says so too, a validation or approval that it lacks since refuses nothing.
 
     Raises:
         ConfigError: names each missing requirement, and the command that meets it.
@@ -44,10 +42,7 @@ def require_fit(settings: StackSettings, registry: RegistryReader, model_id: str
     )
     lacking = [each for each in missing if glass is None or not glass.passes(model_id, each.name)]
     if serves_on and deployment.environment in read_serving(registry.state(model_id)):
-        since = [each for each in lacking if each.name != "signed"]
         lacking = [each for each in lacking if each.name == "signed"]
-        for each in since:
-            pulumi.log.warn(f"{model_id} serves on in {deployment.environment} although it lacks: {each}")
     if lacking:
         key = f"Pulumi.{settings.stack}.yaml: {config_keys.DEPLOYMENT}.gates.requires"
         raise ConfigError("\n".join(f"{key}: {each}" for each in lacking))

@@ -18,7 +18,7 @@ def program(serves_on: str = "") -> None:
 
     Args:
         serves_on: the stable version, where this update leaves it as it is, such as when a candidate is withdrawn. It
-            serves on although its approval was withdrawn meanwhile, and is told of; a plain `pulumi up` refuses it.
+            serves on although its approval was withdrawn meanwhile; a plain `pulumi up` refuses it.
     """
     declare(serves_on)
 

@@ -1,6 +1,8 @@
 """The deployments of a checkout's stacks, read from the engine's update histories."""
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from pulumi.automation import Stack
 
 _ALL_UPDATES = 1_000_000
+_ATTEMPTS = 4
+_AGAIN_SECONDS = 0.3
 
 
 class DeploymentHistory:
@@ -72,6 +76,13 @@ class DeploymentHistory:
 
 def list_updates(stack: "Stack") -> list[Any]:
     """All updates of a stack, newest first; without a page size the engine lists the newest ten only."""
+    from pulumi.automation import CommandError
+
+    for _ in range(_ATTEMPTS):
+        with suppress(CommandError):
+            return list(stack.history(page_size=_ALL_UPDATES, page=1, show_secrets=False))
+        # An update of this moment may be writing the state, which the engine does not replace in one step.
+        time.sleep(_AGAIN_SECONDS)
     return list(stack.history(page_size=_ALL_UPDATES, page=1, show_secrets=False))
 
 

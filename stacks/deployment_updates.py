@@ -20,6 +20,7 @@ from stacks.errors import AddressTaken, DeploymentFailed
 from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
 from stacks.provenance import with_provenance
 from stacks.records import DeploymentRecord
+from stacks.requirements import unfit
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -96,9 +97,7 @@ class DeploymentUpdates:
             self._require_free_address(file, config)
         with changing(self._checkout, environment):
             require_unlocked(self._checkout, environment)
-            # A rollout's step leaves the stable version as it is: what it lacks since does not keep a candidate there.
-            serves_on = model_id if rollout is not None and model_id == file.model_version else ""
-            stack = select_stack(self._checkout, environment, serves_on)
+            stack = select_stack(self._checkout, environment, self._serves_on(file, model_id, rollout))
             try:
                 with record.recorded(), file.changed(model_id, config, rollout) as changed:
                     result = run_up(stack, environment, with_provenance(message, reason, registry.actor), self._log)
@@ -178,6 +177,18 @@ class DeploymentUpdates:
         if locks:
             forget_pending_creations(select_stack(self._checkout, environment))
         return len(locks)
+
+    def _serves_on(self, file: StackFile, model_id: str, rollout: RolloutConfig | None) -> str:
+        """The stable version, where a rollout's step leaves it as it is: what it lacks since keeps no candidate there.
+
+        Tells what that is, in a line each.
+        """
+        if rollout is None or model_id != file.model_version:
+            return ""
+        for missing in unfit(self._registry(), file)[1]:
+            if missing.name != "signed":
+                self._log(f"{model_id} serves on in {file.environment} although it lacks {missing}")
+        return model_id
 
     def _require_free_address(self, file: StackFile, config: DeploymentConfig) -> None:
         """Raises AddressTaken, before anything is changed, where a process of this machine cannot listen."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, STATE_FILE, UNFINISHED
+from conventions.artifact_files import EVIDENCE_DIRECTORY, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE, UNFINISHED
 from conventions.regular_files import parse_json
 from model_store.errors import ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.layout import now, version_prefix
@@ -18,6 +18,7 @@ from model_store.registry.manifest import is_model_id
 from model_store.storage.base import Storage
 
 _REMOVING = "removing"
+_ADDED_LATER = {SIGNATURE_FILE, EVIDENCE_DIRECTORY}
 _UNFINISHED_SECONDS = 48 * 3600
 """A registration takes no day; what has had no manifest for two is named as damage."""
 _REMOVAL_SECONDS = 60
@@ -75,7 +76,7 @@ def require_still_there(storage: Storage, model_id: str) -> None:
 def is_unfinished(storage: Storage, model_id: str) -> bool:
     """Whether the files of a version are what an ended registration or removal left: those without a manifest.
 
-    Its state says so; or there is neither a state nor an artifact, only what was added while the version was removed.
+    Its state says so; or there is only what can be added while the version is removed: a signature, evidence.
 
     Raises:
         StorageFailed: the storage cannot be read.
@@ -88,7 +89,8 @@ def is_unfinished(storage: Storage, model_id: str) -> bool:
     try:
         state = parse_json(storage.read(f"{prefix}/{STATE_FILE}"))
     except ModelNotFound:
-        return not storage.exists(f"{prefix}/{ARTIFACT_FILE}") and storage.exists(prefix)
+        left = {key.removeprefix(f"{prefix}/").split("/")[0] for key in storage.keys(prefix)}
+        return bool(left) and left <= _ADDED_LATER
     except (UnreadableModel, ValueError):
         return False
     return isinstance(state, dict) and (_is_recent(state.get(UNFINISHED)) or _REMOVING in state)

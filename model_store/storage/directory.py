@@ -158,15 +158,7 @@ class DirectoryStorage:
 
     def put_best_effort(self, key: str, content: bytes) -> None:
         """Writes a cache that can be rebuilt from the other files."""
-        target = self.path(key)
-        staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
-        try:
-            staging.write_bytes(content)
-            staging.replace(target)
-        except OSError:
-            # What a full disk took of it would stay there.
-            with suppress(OSError):
-                staging.unlink(missing_ok=True)
+        _put_cache(self.path(key), content)
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of all objects below a prefix, sorted, without names below it that begin with a dot."""
@@ -285,6 +277,17 @@ def _locked(root: Path, key: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _put_cache(target: Path, content: bytes) -> None:
+    staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+    try:
+        staging.write_bytes(content)
+        staging.replace(target)
+    except OSError:
+        # What a full disk took of it would stay there.
+        with suppress(OSError):
+            staging.unlink(missing_ok=True)
 
 
 def _destroy(path: Path) -> None:

@@ -15,15 +15,16 @@ from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.evidence import read_evidence, store_evidence
-from model_store.registry.layout import rfc3339
+from model_store.registry.layout import rfc3339, storage_at
 from model_store.registry.leftovers import leftovers, remove_leftovers
 from model_store.registry.maintenance import Finding, delete_model, verify_everything
 from model_store.registry.signing import read_signing_key, write_signing_key
+from model_store.registry.taken import Claims
 from model_store.registry.unfinished import begin_removal
 from tests.unit.model_store.making import KEY, intact, register
 
 _WRITERS = 4
-_EACH = 12
+_EACH = 400
 
 
 def _opened(directory: Path, actor: str = "tester") -> ModelRegistry:
@@ -50,30 +51,24 @@ def test_no_version_gets_the_id_of_one_that_was_deleted(tmp_path: Path) -> None:
     assert rebuilt.get_metadata(new).version == 14
 
 
-def _register_many(directory: Path, barrier: Barrier) -> list[int]:
-    registry = _opened(directory)
+def _claim_many(directory: Path, barrier: Barrier, answers: "multiprocessing.Queue[list[tuple[int, str]]]") -> None:
+    claims = Claims(storage_at(directory))
     barrier.wait(60)
-    return [registry.get_metadata(register(registry, number)).version for number in range(_EACH)]
+    answers.put([claims.claim("m", "T", datetime.now(UTC).replace(microsecond=0)) for _ in range(_EACH)])
 
 
-def _work(directory: Path, barrier: Barrier, answers: "multiprocessing.Queue[list[int]]") -> None:
-    answers.put(_register_many(directory, barrier))
-
-
-def test_writers_that_begin_together_never_take_one_number(tmp_path: Path) -> None:
+def test_writers_that_begin_together_never_take_one_number_or_id(memory: Path) -> None:
     context = multiprocessing.get_context("fork")
     barrier, answers = context.Barrier(_WRITERS), context.Queue()
-    writers = [
-        context.Process(target=_work, args=(tmp_path / "registry", barrier, answers), daemon=True)
-        for _ in range(_WRITERS)
-    ]
+    given = (memory / "together", barrier, answers)
+    writers = [context.Process(target=_claim_many, args=given, daemon=True) for _ in range(_WRITERS)]
     for writer in writers:
         writer.start()
-    given = sorted(number for _ in writers for number in answers.get(timeout=100))
+    claimed = [each for _ in writers for each in answers.get(timeout=100)]
     for writer in writers:
         writer.join()
-    assert given == list(range(1, _WRITERS * _EACH + 1))
-    assert intact(_opened(tmp_path / "registry"))
+    assert sorted(number for number, _ in claimed) == list(range(1, _WRITERS * _EACH + 1))
+    assert len({model_id for _, model_id in claimed}) == len(claimed)
 
 
 @pytest.fixture
@@ -167,6 +162,8 @@ def test_what_is_added_to_a_version_while_it_is_deleted_is_taken_away(tmp_path: 
     assert leftovers(registry.storage) == [f"models/m/{model_id}"]
     remove_leftovers(registry.storage)
     assert not files.exists()
+    files.mkdir()
+    assert not intact(registry), "an empty directory of a version is damage: its files were removed by other means"
 
 
 def test_verify_names_the_version_that_a_signature_belongs_to(tmp_path: Path) -> None:
