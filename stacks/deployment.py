@@ -268,11 +268,7 @@ class ModelDeployment:
         return StackFile.read(self.checkout, DeploymentEnvironment.named(environment))
 
     def require_gates(self, file: StackFile, model_id: str, config: DeploymentConfig, override_reason: str) -> None:
-        """Raises unless a model version passes the gates of the config, or a reason to deploy it anyway is given.
-
-        Raises:
-            GatesFailed: names each gate that the model version does not pass.
-        """
+        """Raises GatesFailed unless a model version passes the config's gates, or a reason to deploy it is given."""
         self.checks.require_gates(file, model_id, config, override_reason)
 
     def converge(

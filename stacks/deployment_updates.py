@@ -20,7 +20,7 @@ from stacks.errors import AddressTaken, DeploymentFailed
 from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
 from stacks.provenance import with_provenance
 from stacks.records import DeploymentRecord
-from stacks.requirements import unfit
+from stacks.requirements import missing_without_glass
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -185,7 +185,7 @@ class DeploymentUpdates:
         """
         if rollout is None or model_id != file.model_version:
             return ""
-        for missing in unfit(self._registry(), file)[1]:
+        for missing in missing_without_glass(self._registry(), file)[1]:
             if missing.name != "signed":
                 self._log(f"{model_id} serves on in {file.environment} although it lacks {missing}")
         return model_id

@@ -35,7 +35,7 @@ class Finding:
     detail: str
     """What was found, in a sentence."""
     mend: str = ""
-    """The command, or the edit, that gives it; empty where nothing is lacking."""
+    """The command, or the edit, that gives it; empty when the check passes."""
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as plain JSON values."""

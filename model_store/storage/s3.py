@@ -44,8 +44,7 @@ class S3Storage:
     """Objects that are read at once where many are."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
-        self._bucket = bucket
-        self._prefix = prefix
+        self._bucket, self._prefix = bucket, prefix
         self._local = Path(tempfile.mkdtemp(prefix="fraud-detection-registry-"))
         self._store = object_store(bucket)
         self._writer: S3Store | None = None
