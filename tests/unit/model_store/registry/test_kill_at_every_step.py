@@ -167,7 +167,7 @@ def _unproven(top: Path, deed: str) -> list[str]:
     return [] if deed == "repair" else [f"{each.subject}: {each.detail}" for each in wrong]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("deed", sorted(DEEDS))
 def test_the_same_command_again_finishes(template: Path, memory: Path, deed: str) -> None:
     for step in range(1, MOST_OPERATIONS):

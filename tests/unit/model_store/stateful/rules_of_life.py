@@ -111,6 +111,8 @@ class RulesOfLife(Ground):
     @rule(writer=WRITERS, pick=PICKS, aliased=st.booleans())
     def delete(self, writer: int, pick: int, aliased: bool) -> None:
         """Half of the deletions are of a version that has an alias, which has to keep it."""
+        if aliased and not self.expected.aliases:
+            self.set_alias(writer, pick, "champion")
         targets = sorted(set(self.expected.aliases.values()))
         model_id = targets[pick % len(targets)] if aliased and targets else self.pick(pick)
         if model_id:
