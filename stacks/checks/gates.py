@@ -51,10 +51,10 @@ def gate_results(
     deployed: "ModelMetadata | None",
     gates: GatesConfig,
     installed: Mapping[str, str],
-    unsigned: str = "",
+    signature_problem: str = "",
 ) -> list[dict[str, object]]:
     """Each gate with its result, for the audit log: `name`, `passed` and `detail`; arguments as for `failed_gates`."""
-    failed = failed_gates(candidate, deployed, gates, installed, unsigned)
+    failed = failed_gates(candidate, deployed, gates, installed, signature_problem)
     found: list[dict[str, object]] = [{"name": each.name, "passed": False, "detail": each.detail} for each in failed]
     other = deployed if deployed is not None and deployed.model_id != candidate.model_id else None
     names = {each.name for each in failed}
