@@ -97,8 +97,10 @@ def test_a_deploy_and_a_rollback_are_records_before_the_update_and_after_it(depl
     checkout.deploy(deployed.second)
     checkout.rollback()
     records = _rows(checkout.manage_models("audit", "--since-sequence", str(seen), "--json").stdout)
-    told = [(record["action"], record["model_id"], record["details"]) for record in records]
     first, second = deployed.second, deployed.first
+    gates = records.pop(0)
+    assert (gates["action"], gates["model_id"], gates["details"]["outcome"]) == ("gates", first, "passed")
+    told = [(record["action"], record["model_id"], record["details"]) for record in records]
     assert [(action, model, about["environment"], about.get("outcome")) for action, model, about in told] == [
         ("deploy", first, "development", None),
         ("deploy", first, "development", "succeeded"),

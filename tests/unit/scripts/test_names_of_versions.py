@@ -128,8 +128,9 @@ def test_info_of_states_of_before_gives_an_environment_to_one_version(
 ) -> None:
     """States of before name no end: each says `deployed`, and the latest one serves."""
     first, second = (each.model_id for each in registry.list_models())
+    for model_id in (first, second):
+        registry.record_deployment(model_id, environment="staging", deployment_id=f"deploy_{model_id}")
     for minute, model_id in enumerate((first, second)):
-        registry.record_deployment(model_id, environment="staging", deployment_id=f"deploy_{minute}")
         path = tmp_path / "registry" / "models" / "m" / model_id / "state.json"
         state = json.loads(path.read_text())
         state["deployments"][0]["at"] = f"2026-01-01T00:0{minute}:00Z"
