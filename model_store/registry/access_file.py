@@ -21,7 +21,6 @@ from model_store.storage.base import Storage
 if TYPE_CHECKING:
     from model_store.registry.identity import Identity
 
-_PARTS_OF_AN_ARN = 6
 _FRESH_SECONDS = 30.0
 _TAKE_OVER = "python scripts/manage_models.py access take-over --reason WHY"
 
@@ -107,7 +106,7 @@ class RegistryAccess:
         narrowing = self._rights_in(self._narrowing, actor) if self._narrowing is not None else None
         if own is None:
             return narrowing or self._owner_rights()
-        rights = self._rights_in(own, actor)
+        rights = own.named(actor) or self._of_the_stack(self._system_actor()) or self._rights_in(own, actor)
         return rights.narrowed(narrowing) if narrowing is not None else rights
 
     def _rights_in(self, policy: AccessPolicy, actor: str) -> Rights:
@@ -144,8 +143,7 @@ class RegistryAccess:
         """The policy that a new registry gets now; None for an old registry that has none."""
         if not self._is_new():
             return None
-        actors = {**self._roles_of_the_stack(), self.principal(): {"role": str(Role.ADMIN)}}
-        content = {"default": {"role": str(Role.READER)}, "actors": actors}
+        content = {"default": {"role": str(Role.READER)}, "actors": {self.principal(): {"role": str(Role.ADMIN)}}}
         try:
             made = self._storage.put_if_absent(ACCESS_FILE, json_bytes(content))
         except StorageFailed:
@@ -157,14 +155,12 @@ class RegistryAccess:
         self.forget()
         return self.own()
 
-    def _roles_of_the_stack(self) -> dict[str, dict[str, str]]:
-        """The roles that a stack makes for its bucket, by the names that it gives them; none for other registries."""
-        parts = self._system_actor().split(":")
-        if not self.remote or len(parts) < _PARTS_OF_AN_ARN or parts[0] != "arn":
-            return {}
+    def _of_the_stack(self, actor: str) -> Rights | None:
+        """The rights of a role that a stack makes for its bucket, by its name; None for everybody else."""
+        _, is_role, name = actor.partition(":assumed-role/")
         bucket = self._storage.location.removeprefix("s3://").partition("/")[0]
-        role = f"arn:{parts[1]}:sts::{parts[4]}:assumed-role/{bucket}-"
-        return {f"{role}{each}/*": {"role": str(each)} for each in Role}
+        role = name.partition("/")[0].removeprefix(f"{bucket}-")
+        return Rights(Role(role)) if self.remote and is_role and role in set(Role) else None
 
     def _advice(self, own: AccessPolicy | None) -> str:
         if own is None:

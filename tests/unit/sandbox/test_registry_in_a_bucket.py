@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from components.registry_rights import ROLES, registry_policy, role_policy
 from model_store import Keyring, ModelRegistry
-from model_store.errors import StorageForbidden
+from model_store.errors import AccessDenied, StorageForbidden
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
@@ -249,6 +249,20 @@ def test_nobody_removes_an_audit_record(bucket: Bucket) -> None:
         s3.delete_object(Bucket=bucket.name, Key=key)
     with pytest.raises(ClientError, match="AccessDenied"):
         s3.delete_objects(Bucket=bucket.name, Delete={"Objects": [{"Key": key}]})
+
+
+def test_roles_keep_their_rights_in_a_bucket_whose_first_version_came_by_somebody_else(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    _register(ModelRegistry(f"s3://{bucket.name}", keys=Keyring.of(_KEY)))
+    assert "access.json" in bucket.names()
+    model_id = _register(bucket.become("publisher"))
+    bucket.become("promoter").update_model_status(model_id, "validated", evidence=_evidence(tmp_path))
+    with (
+        pytest.raises(AccessDenied, match="register needs the role publisher"),
+        pytest.warns(UserWarning, match="not recorded"),
+    ):
+        _register(bucket.become("reader"))
 
 
 def test_a_large_model_goes_in_parts_that_name_the_key(bucket: Bucket) -> None:
