@@ -104,7 +104,7 @@ snapshots: setup  ## rewrite tests/snapshots/ after an intended change
 test-sandbox: control-plane  ## staging and production on a cloud of this machine's own
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target sandbox-stacks sandbox-mistakes
 
-test-workflows: control-plane  ## every workflow, run by act in a fresh clone on a cloud of this machine
+test-workflows: control-plane  ## release, rollout and drift, run by act in a fresh clone on a cloud of this machine
 	@$(BIN)/python -m pytest --durations=6 tests/workflows
 
 sandbox-stacks:
