@@ -138,6 +138,8 @@ def _copy_changing(source: Storage, target: Storage, outcome: Outcome) -> None:
         if key in outcome.copied or not target.exists(key):
             continue
         parts = key.split("/")
+        if "/".join([*parts[:3], MANIFEST_FILE]) in outcome.damaged:
+            continue  # of another version in its place
         if parts[0] == "models":
             damage = outcome.source_damage(source, parts[2])
             # Without a manifest nothing can be said of the files that it describes: their good copies stay.

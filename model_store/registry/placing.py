@@ -18,13 +18,14 @@ def replace(target: Storage, key: str, source: Path) -> None:
 
 
 def clear(target: Storage, key: str, *, for_directory: bool = False) -> None:
-    """Moves a directory out of a file's place, and a file or a link out of a directory's."""
+    """Moves a directory, a pipe or a link out of a file's place, and a file or a link out of a directory's."""
     if target.location.startswith("s3://"):
         return
     root, parts = target.path(""), Path(key).parts
     for length in range(1, len(parts) + 1):
         place = root.joinpath(*parts[:length])
         wants_directory = for_directory or length < len(parts)
-        if place.is_symlink() or (place.exists() and place.is_dir() is not wants_directory):
+        fits = place.is_dir() if wants_directory else place.is_file()
+        if place.is_symlink() or (place.exists() and not fits):
             with suppress(ModelNotFound):
                 target.remove("/".join(parts[:length]))

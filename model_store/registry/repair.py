@@ -185,12 +185,27 @@ def _bring_version(source: Storage, target: Storage, model_id: str, outcome: Out
             # The bucket of a stack holds the files of versions without their states.
             entry = {"status": str(ModelStatus.TRAINED), "at": now(), "by": "", "why": WITHOUT_STATE}
             write_json(staging / STATE_FILE, {"status": entry["status"], "history": [entry], "deployments": []})
+        _copy_evidence(source, target, model_id, staging)
         if not target.publish(staging, prefix):
             raise VersionConflict(f"{model_id} was registered by somebody else at the same time; try again")
         if target.location.startswith("s3://"):
             # Publishing marks a state as unfinished there; the copy is the state as it is.
             target.replace_file(f"{prefix}/{STATE_FILE}", staging / STATE_FILE)
     outcome.copied += [f"{prefix}/{name}" for name in names]
+
+
+def _copy_evidence(source: Storage, target: Storage, model_id: str, staging: Path) -> None:
+    """A version appears with its evidence; damaged evidence stays behind, and `_bring_evidence` names it."""
+    for key in source.keys(f"{version_prefix(model_id)}/{EVIDENCE_DIRECTORY}"):
+        sha256 = key.rsplit("/", 1)[-1]
+        with suppress(ModelStoreError):
+            require_evidence(source, model_id, sha256)
+            if target.location.startswith("s3://"):
+                target.put_if_absent(key, source.read(key))
+                continue
+            place = staging / EVIDENCE_DIRECTORY
+            place.mkdir(exist_ok=True)
+            copy_synced(source.path(key), place / sha256)
 
 
 def _bring_files(source: Storage, target: Storage, model_id: str, outcome: Outcome) -> None:

@@ -48,6 +48,7 @@ def test_a_list_tells_what_every_change_left(tmp_path: Path, monkeypatch: pytest
     a, b, c = (register(writer, number, name) for number, name in enumerate(("m", "m", "other")))
     export_model(writer, b, tmp_path / "b.bundle")
     deploy = writer.record_deployment
+    added: list[str] = []
     changes: list[Callable[[], object]] = [
         lambda: deploy(a, environment="staging", deployment_id="d1"),
         lambda: deploy(b, environment="staging", deployment_id="d2", break_glass="hurry"),
@@ -62,8 +63,8 @@ def test_a_list_tells_what_every_change_left(tmp_path: Path, monkeypatch: pytest
         lambda: writer.record_end("production"),
         lambda: Aliases(writer).set("m", "champion", a),
         lambda: writer.update_model_status(b, "archived"),
-        lambda: register(writer, 7),
-        lambda: delete_model(writer, writer.list_models()[-1].model_id),
+        lambda: added.append(register(writer, 7)),
+        lambda: delete_model(writer, added[0]),
         lambda: rotate_keys(writer, [], Keyring.of(KEY).providers),
         lambda: writer.manifest_path(b).with_name("state.json").unlink(),
         lambda: repair(writer, storage_at(tmp_path / "backup")),

@@ -20,7 +20,6 @@ from model_store.errors import (
     ModelStoreError,
     SignatureInvalid,
     UnreadableModel,
-    VersionConflict,
 )
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
@@ -323,7 +322,7 @@ def test_a_backup_restores_everything_and_a_second_one_copies_only_what_is_new(
     assert intact(restored)
 
 
-def test_a_backup_over_something_else_is_refused(registry: ModelRegistry, tmp_path: Path) -> None:
+def test_a_backup_names_another_version_in_its_place_and_leaves_it(registry: ModelRegistry, tmp_path: Path) -> None:
     model_id = register(registry)
     backup(registry, tmp_path / "backup")
     manifest = next((tmp_path / "backup").rglob("manifest.json"))
@@ -332,8 +331,9 @@ def test_a_backup_over_something_else_is_refused(registry: ModelRegistry, tmp_pa
     state = manifest.with_name("state.json")
     digest = f"sha256:{hashlib.sha256(manifest.read_bytes()).hexdigest()}"
     state.write_text(json.dumps({**json.loads(state.read_text()), "manifest": digest}))
-    with pytest.raises(VersionConflict, match=model_id):
-        backup(registry, tmp_path / "backup")
+    damaged = backup(registry, tmp_path / "backup")["damaged"]
+    assert "neither was changed" in damaged[f"models/m/{model_id}/manifest.json"]
+    assert '"author": "not ' in manifest.read_text()
 
 
 def test_statistics_count_what_is_there(registry: ModelRegistry) -> None:
