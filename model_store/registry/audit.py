@@ -29,6 +29,8 @@ _ATTEMPTS = 1000
 HINT_FILE = "audit/head"
 """A cache: the end of the log for the next process."""
 _RECORD = re.compile(r"audit/[0-9]{6}/[0-9]{9}\.json")
+_HINTED = re.compile(r"[1-9][0-9]{0,8}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEAD = re.compile(r"([0-9]{1,12}):([0-9a-f]{64})")
 REFUSED = "refused"
 """The action of a record that tells of something that was not allowed."""
@@ -158,10 +160,17 @@ class AuditLog:
 
     def hinted(self) -> int:
         """The number of the last record by the hint `audit/head`; 0 when there is no hint, or none that can be read."""
+        return self._hint().sequence
+
+    def _hint(self) -> AuditHead:
+        """The hint; record 0 without one. The hint of an older program has no digest."""
         try:
-            return int(self._storage.read(HINT_FILE).split(b":")[0])
-        except (ModelNotFound, UnreadableModel, ValueError):
-            return 0
+            number, _, digest = self._storage.read(HINT_FILE).decode().strip().partition(":")
+        except (ModelNotFound, UnreadableModel, UnicodeDecodeError):
+            return AuditHead(0, _FIRST)
+        if not _HINTED.fullmatch(number):
+            return AuditHead(0, _FIRST)
+        return AuditHead(int(number), digest if _DIGEST.fullmatch(digest) else _FIRST)
 
     def records(self, after: int = 0) -> Iterator[AuditRecord]:
         """Records, oldest first, each compared with the one before.
@@ -218,15 +227,19 @@ class AuditLog:
     def _find_head(self) -> AuditHead:
         """The last known record; later records are found one by one.
 
-        The hint only says where to look: the digest is that of the record which is there.
+        The hint says where to look, and the digest is that of the record which is there. Where that record is gone,
+        the log goes on after it: a cut stays visible as a gap.
         """
-        if hinted := self.hinted():
+        hint = self._hint()
+        if hint.sequence:
             with suppress(ModelNotFound, UnreadableModel):
-                return AuditHead(hinted, _digest(self._storage.read(_key(hinted))))
+                return AuditHead(hint.sequence, _digest(self._storage.read(_key(hint.sequence))))
         keys = self._keys()
         if not keys:
-            return AuditHead(0, _FIRST)
-        return AuditHead(int(Path(keys[-1]).stem), _digest(self._storage.read(keys[-1])))
+            return hint
+        last = AuditHead(int(Path(keys[-1]).stem), _digest(self._storage.read(keys[-1])))
+        # The hint of this very record has a wrong number; one of another record tells of a cut.
+        return last if hint.digest in (last.digest, _FIRST) else max(hint, last, key=lambda each: each.sequence)
 
     def _later_than(self, last: AuditHead) -> AuditHead:
         """A record after one that is no longer the last: the one that the hint names, else the next."""

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from conventions.artifact_files import ACCESS_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
-from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
+from model_store.errors import ChecksumMismatch, InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.anchors import keep_in_backup, signature_anchors
+from model_store.registry.damage import version_ids
 from model_store.registry.layout import file_sha256, storage_at
 from model_store.registry.log_repair import record_damage, repair_log
 from model_store.registry.misplaced import misplaced
@@ -105,15 +106,24 @@ def _require_place(source: Storage, target: Storage) -> None:
 
     Raises:
         InvalidInput: the place is the registry itself, or lies in it.
+        ChecksumMismatch: the place holds a backup of this registry with another log.
         VersionConflict: the place is a registry, or holds the backup of another one.
     """
     own, place = _resolved(source.location), _resolved(target.location)
     if place == own or place.startswith(f"{own}/"):
         raise InvalidInput(f"{target.location}: lies in the registry that it would back up; name another place")
+    if target.exists(ACCESS_FILE):
+        raise VersionConflict(f"{target.location}: is a registry; nothing was copied; name an empty place")
     ours, theirs = first_record(source), first_record(target)
-    if target.exists(ACCESS_FILE) or (theirs is not None and ours is not None and ours != theirs):
-        what = "a registry" if target.exists(ACCESS_FILE) else "the backup of another registry"
-        raise VersionConflict(f"{target.location}: is {what}; nothing was copied; name an empty place")
+    if ours is None or theirs is None or ours == theirs:
+        return
+    if set(version_ids(source)) & set(version_ids(target)):
+        raise ChecksumMismatch(
+            f"audit record 1 is not the one that the backup {target.location} keeps: the log was rewritten since then"
+        )
+    raise VersionConflict(
+        f"{target.location}: is the backup of another registry; nothing was copied; name an empty place"
+    )
 
 
 def _resolved(location: str) -> str:

@@ -131,7 +131,8 @@ def _require_manifests(registry: ModelRegistry, manifests: Mapping[str, tuple[in
             found = digest_of(registry.storage.read(f"{version_prefix(model_id)}/{MANIFEST_FILE}"))
         except (ModelNotFound, UnreadableModel):
             continue
-        if found != expected:
+        # A manifest that the state contradicts is damage of its version, and `verify` names it there.
+        if found != expected and registry.state(model_id).get("manifest") != expected:
             raise ChecksumMismatch(f"the manifest of {model_id} is not the one that audit record {number} registered")
 
 

@@ -90,7 +90,7 @@ _DEEDS: dict[str, Callable[..., Any]] = {
     "alias": lambda registry, name, alias, model_id: Aliases(registry).set(name, alias, model_id),
     "unalias": lambda registry, name, alias: Aliases(registry).remove(name, alias),
     "sign": lambda registry, model_id, key: registry.sign_model(model_id, signing_key(key)),
-    "delete": lambda registry, model_id: delete_model(registry, model_id, "no longer needed"),
+    "delete": lambda registry, model_id: delete_model(registry, model_id),
     "cleanup": lambda registry, keep: cleanup(registry, keep, dry_run=False)[0],
     "rotate": _rotate,
     "backup": lambda registry, destination: backup(registry, destination),
