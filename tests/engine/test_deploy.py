@@ -95,7 +95,7 @@ def test_list_deployments_and_health_tell_what_runs(deployed: Deployed) -> None:
     assert golden["healthy"]
     assert "are answered as they were when the version was registered" in golden["detail"]
     assert report["healthy"] is True
-    assert {check["name"] for check in report["checks"]} == {"api", "golden rows", "model", "resources"}
+    assert {check["name"] for check in report["checks"]} == {"api", "golden rows", "model", "requirements", "resources"}
     superseded = checkout.deploy_model("health", before["deployment_id"], code=13)
     assert "no longer deployed" in superseded.stdout
 

@@ -27,7 +27,7 @@ ROOMS = {
     "model_store": "artifact backup confinement contract errors keys persistence registry serialization storage",
     "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
     "traffic_splitter",
-    "stacks": "checks deployment deployment_checks deployment_history deployment_updates development engine "
+    "stacks": "checks deployment deployment_checks deployment_history deployment_updates development doctor engine "
     "environments errors history model_deployment periods provenance recorded_actors records registry_access "
     "requirements rollout story",
 }

@@ -152,7 +152,7 @@ def test_a_reader_loads_and_verifies_and_writes_nothing(bucket: Bucket) -> None:
     model_id = _register(bucket.become("publisher"), [1, 2])
     before = bucket.names()
     reader = bucket.become("reader")
-    with pytest.warns(UserWarning, match="this load is not recorded in its audit log"):
+    with pytest.warns(UserWarning, match="not recorded in its audit log: load"):
         assert reader.load_model(model_id)[0] == [1, 2]
     assert all(each.intact for each in verify_everything(reader))
     with pytest.raises(StorageForbidden):

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sign": ("sign", "NAME", "--sign-key", "signing.key"),
     "rotate-key": ("rotate-key", "NAME", "--new-key", "new.key"),
     "export": ("export", "NAME", "out.bundle"),
+    "promote-version": ("promote-version", "NAME", "--to", "elsewhere"),
     "delete": ("delete", "NAME"),
 }
 """The commands of manage_models.py that take a version; `deploy` and `rollback --to` are tried on a real stack."""

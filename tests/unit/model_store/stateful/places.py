@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +12,10 @@ from tests.s3_servers import S3_SERVERS, s3_client, s3_settings
 DIRECTORY = "directory"
 PLACES = (DIRECTORY, *S3_SERVERS)
 _BUCKET = "registries"
+
+
+_NUMBERS = count()
+"""Of the locations of this process: two servers of moto in one process hold the same objects."""
 
 
 @dataclass
@@ -25,7 +29,6 @@ class Place:
 
     url: str
     directory: Path
-    _numbers: Iterator[int] = field(default_factory=count)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -34,7 +37,7 @@ class Place:
 
     def new_location(self) -> str:
         """A location for a new registry."""
-        number = next(self._numbers)
+        number = next(_NUMBERS)
         return f"s3://{_BUCKET}/r{number}" if self.url else str(self.directory / f"r{number}")
 
     def read_raw(self, location: str, key: str) -> bytes | None:
