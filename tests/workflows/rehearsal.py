@@ -4,6 +4,7 @@ Preview, release, canary, a runner that is killed, promotion, rollback, loss of 
 Prints a timeline, and who did what and why as the audit log has it.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -89,6 +90,12 @@ class Rehearsal:
 
 def main() -> int:
     """Rehearses; returns the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m tests.workflows.rehearsal",
+        description=__doc__,
+        epilog="example: python -m tests.workflows.rehearsal",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     root = Path(tempfile.mkdtemp(prefix="fraud-detection-rehearsal-"))
     try:
         with sandbox(root) as variables:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from examples.simulated_transactions import features_of, simulate
+from examples.simulated_transactions import compute_features, simulate
 from tests.checkout import TRANSACTIONS
 
 _SEED, _TEST_BEGINS_DAY = 7, 102
@@ -13,7 +13,7 @@ _SEED, _TEST_BEGINS_DAY = 7, 102
 def write_holdout(path: Path) -> None:
     """Labelled rows as a CSV file."""
     transactions = simulate(int(TRANSACTIONS), _SEED)
-    names, values = features_of(transactions)
+    names, values = compute_features(transactions)
     late = transactions.seconds / 86_400 >= _TEST_BEGINS_DAY
     rows = [
         ",".join([*(repr(float(value)) for value in row), str(int(fraud))])
