@@ -128,3 +128,13 @@ def test_a_glass_is_broken_for_seven_days_at_most() -> None:
     assert parse_break_glass({**broken, "until": "2026-10-16T14:00:00Z"}, "x") is not None
     with pytest.raises(ConfigError, match="at most 7 days after"):
         parse_break_glass({**broken, "until": "2099-01-01T00:00:00Z"}, "x")
+
+
+def test_a_validation_without_its_evidence_does_not_count(tmp_path: Path, registry: ModelRegistry) -> None:
+    model_id = _register(registry)
+    (tmp_path / "report").write_text("fine")
+    registry.update_model_status(model_id, "validated", evidence=tmp_path / "report")
+    (evidence,) = (tmp_path / "registry" / "models" / "m" / model_id / "evidence").iterdir()
+    evidence.write_text("something else")
+    (missing,) = missing_requirements(registry, model_id, "production", ("validated",))
+    assert "its evidence is not intact" in missing.detail

@@ -1,5 +1,6 @@
 """Nothing is written that no reader takes, and no cache is believed."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rich.console
 from sklearn.linear_model import LogisticRegression
 
 from model_store import ModelRegistry
@@ -15,6 +17,7 @@ from model_store.registry.aliases import Aliases
 from model_store.registry.audit import HINT_FILE
 from model_store.registry.maintenance import verify_everything
 from model_store.registry.schema import MOST_VERSIONS
+from model_store.registry.search import search
 
 ROWS = np.random.default_rng(0).normal(size=(60, 2))
 MODEL = LogisticRegression().fit(ROWS, ROWS[:, 0] > 0)
@@ -112,3 +115,24 @@ def test_a_wrong_hint_gives_no_wrong_number(registry: ModelRegistry, tmp_path: P
     (tmp_path / "r/models/fraud/.versions/.last").write_text(hint)
     model_id = _register(ModelRegistry(tmp_path / "r", encrypt=False, actor="ann"))
     assert json.loads((tmp_path / "r/models/fraud" / model_id / "manifest.json").read_text())["version"] == 2
+
+
+@pytest.mark.parametrize("condition", ["accuracy>1.2.3", "accuracy>.", "accuracy>-", "accuracy>1e"])
+def test_a_condition_without_a_number_is_refused(registry: ModelRegistry, condition: str) -> None:
+    with pytest.raises(InvalidInput, match="is not allowed"):
+        search(registry.list_models(), metrics=[condition])
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:9000", "http://", "ftp://host"])
+def test_an_endpoint_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(InvalidInput, match="AWS_ENDPOINT_URL is"):
+        ModelRegistry("s3://bucket/registry", encrypt=False, actor="ann").list_models()
+
+
+def test_a_line_break_in_a_table_is_shown_as_such() -> None:
+    from scripts.command_line import table
+
+    with rich.console.Console(record=True, width=200, file=io.StringIO()) as console:
+        console.print(table(["reason"], [{"reason": "x\nfraud_LR_20990101_000000  deployed"}], empty="none"))
+    assert "x\\nfraud_LR" in console.export_text()
