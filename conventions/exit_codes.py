@@ -30,6 +30,22 @@ DRIFTED = 26
 LACKING = 27
 INTERRUPTED = 130
 
+OF_REGISTRY = (
+    DONE,
+    FAILED,
+    INVALID_INPUT,
+    NOT_FOUND,
+    NOT_INTACT,
+    UNTRUSTED_TYPE,
+    KEY_PROBLEM,
+    CONFLICT,
+    STORAGE_FAILED,
+    FILE_MISSING,
+    REFUSED,
+    INTERRUPTED,
+)
+"""Of every command that works on a registry."""
+
 MEANINGS = {
     DONE: "done, or nothing had to be done",
     FAILED: "something unexpected; the message says what",

@@ -56,12 +56,7 @@ def _declare(commands: Program, program: str, history: Run, list_deployments: Ru
         "what was deployed when, by whom and why; or what served at one time",
         f"{program} history production --at 2026-10-09T14:00Z\n  {program} history production --at 2026-10-09",
         Argument("environment", environment, shell_complete=completion.environments),
-        Option(
-            "--at",
-            metavar="TIME",
-            type=When(),
-            help="only what served then, UTC without a zone; a date is the whole day in UTC",
-        ),
+        _at("only"),
     )
     add_command(
         commands,
@@ -83,13 +78,13 @@ def _declare(commands: Program, program: str, history: Run, list_deployments: Ru
         "tell a version's whole story: trained, registered, validated, approved, gated, deployed, by whom and why",
         f"{program} why production\n  {program} why production --at 2026-10-09T14:00Z --json",
         Argument("environment", environment, shell_complete=completion.environments),
-        Option(
-            "--at",
-            metavar="TIME",
-            type=When(),
-            help="of what served then, UTC without a zone; a date is the whole day in UTC",
-        ),
+        _at("of"),
     )
+
+
+def _at(word: str) -> Option:
+    what = f"{word} what served then, UTC without a zone; a date is the whole day in UTC"
+    return Option("--at", metavar="TIME", type=When(), help=what)
 
 
 def _deployments_of(deployments: "ModelDeployment", environment: str | None) -> "list[Deployment]":

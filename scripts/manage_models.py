@@ -48,21 +48,7 @@ _PROGRAM = "python scripts/manage_models.py"
 _ID = "fraud_detector_XGBoost_20241009_123456"
 _FORMATS = click.Choice(("joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm"))
 _COMPRESSIONS = click.Choice(("none", "gzip", "bz2", "lzma", "zstd"))
-_EXIT_CODES = (
-    exit_codes.DONE,
-    exit_codes.FAILED,
-    exit_codes.INVALID_INPUT,
-    exit_codes.NOT_FOUND,
-    exit_codes.NOT_INTACT,
-    exit_codes.UNTRUSTED_TYPE,
-    exit_codes.KEY_PROBLEM,
-    exit_codes.CONFLICT,
-    exit_codes.STORAGE_FAILED,
-    exit_codes.FILE_MISSING,
-    exit_codes.REFUSED,
-    exit_codes.INCOMPLETE,
-    exit_codes.INTERRUPTED,
-)
+_EXIT_CODES = tuple(sorted((*exit_codes.OF_REGISTRY, exit_codes.INCOMPLETE)))
 
 
 def main(arguments: list[str] | None = None) -> int:

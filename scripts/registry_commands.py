@@ -1,7 +1,5 @@
 """What the commands of manage_models.py do: ask the registry, print what it says."""
 
-import os
-import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +19,7 @@ def open_registry() -> "ModelRegistry":
     """The checkout's registry, or the one that the environment names."""
     from stacks import registry_access
 
-    registry = registry_access.open_registry(CHECKOUT)
-    place = Path(registry.storage.location)
-    if place.is_dir() and place.stat().st_mode & stat.S_IWGRP:
-        # A directory that its group may write is shared: what is written now is the group's, too.
-        os.umask(0o007)
-    return registry
+    return registry_access.open_registry(CHECKOUT)
 
 
 def resolved(registry: "ModelRegistry", reference: str) -> str:

@@ -59,7 +59,7 @@ def read_release(directory: Path) -> Release:
     release = read_description(path)
     for key, name in files_of(release).items():
         if not (directory / name).is_file() or (directory / name).is_symlink():
-            raise InvalidInput(f"{path}: {key}: there is no file {name!r} beside it")
+            raise InvalidInput(f"{path}: {key}: {name!r} is missing; it belongs beside this file")
     return release
 
 

@@ -47,20 +47,7 @@ A release is a directory with the model's file, a holdout and release.yaml, whic
   holdout: {file: holdout.csv, label: is_fraud, accept: {recall: 0.8, roc_auc: 0.95}}
 It may also name author, tags, metrics, sample, positive_class and threshold.
 """
-_EXIT_CODES = (
-    exit_codes.DONE,
-    exit_codes.FAILED,
-    exit_codes.INVALID_INPUT,
-    exit_codes.NOT_FOUND,
-    exit_codes.NOT_INTACT,
-    exit_codes.UNTRUSTED_TYPE,
-    exit_codes.KEY_PROBLEM,
-    exit_codes.CONFLICT,
-    exit_codes.STORAGE_FAILED,
-    exit_codes.FILE_MISSING,
-    exit_codes.REFUSED,
-    exit_codes.INTERRUPTED,
-)
+_EXIT_CODES = exit_codes.OF_REGISTRY
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +83,8 @@ class Checkout:
         assert completed.returncode != 0, f"{command} did not fail:\n{output}"
         return output
 
-    def kill(self, command: list[str], seconds: float) -> None:
-        """Starts a command and kills it, with all that it has started, after so many seconds."""
+    def kill(self, command: list[str], wait: Callable[["subprocess.Popen[bytes]"], object]) -> None:
+        """Starts a command and kills it, with all that it has started, when `wait` returns."""
         with subprocess.Popen(
             command,
             cwd=self.root,
@@ -92,7 +93,7 @@ class Checkout:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as running:
-            time.sleep(seconds)
+            wait(running)
             os.killpg(running.pid, signal.SIGKILL)
 
     def deploy_model(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -224,6 +225,11 @@ class Deployed:
     first: str
     second: str
     third: str
+
+
+def after(seconds: float) -> Callable[[object], None]:
+    """For `Checkout.kill`: waits so many seconds."""
+    return lambda _running: time.sleep(seconds)
 
 
 def wait_until(true: Any, seconds: float = 20.0) -> None:

@@ -93,16 +93,18 @@ _AWS_VARIABLES = (
 def _caller(*variables: str) -> tuple[str, str]:
     """The caller ARN of the credentials; else the id of their access key, and why STS was not asked."""
     endpoint, storage, token_service = variables[:3]
-    if storage and not endpoint and not token_service and not _is_aws(storage):
+    storage, token_service = storage or endpoint, token_service or endpoint
+    if storage and not token_service and not _is_aws(storage):
         return _access_key(), "AWS_ENDPOINT_URL_S3 names another server than AWS, and AWS_ENDPOINT_URL_STS names none"
-    own = urlsplit(storage or endpoint).netloc
-    if token_service and urlsplit(token_service).netloc != own and not _is_aws(token_service):
-        return _access_key(), "AWS_ENDPOINT_URL_STS is not the storage's own: its answer proves nothing"
+    if token_service and not _is_aws(token_service) and urlsplit(token_service).netloc != urlsplit(storage).netloc:
+        return _access_key(), "the token service is another server than the storage: its answer proves nothing"
     from model_store.storage.s3_clients import account_client
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     try:
-        return str(account_client("sts", region).get_caller_identity()["Arn"]), ""
+        # Without a variable AWS is asked, whatever a profile's `endpoint_url` names.
+        client = account_client("sts", region, only_aws=not token_service)
+        return str(client.get_caller_identity()["Arn"]), ""
     except Exception as error:  # a server that is not AWS answers this question in ways of its own
         reason = " ".join(str(error).split())[:200]
         return _access_key(), f"STS cannot be asked ({type(error).__name__}: {reason})"

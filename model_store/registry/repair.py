@@ -49,6 +49,7 @@ class Outcome:
     brings_back: bool = True
     """Whether files are brought back into a registry; false where a backup is written."""
     _measured: dict[str, dict[str, str]] = field(default_factory=dict)
+    _withdrawn: dict[str, dict[str, str]] | None = None
 
     def source_damage(self, source: Storage, model_id: str) -> dict[str, str]:
         """The damage of a version of the source; measured once."""
@@ -58,6 +59,20 @@ class Outcome:
             except ModelNotFound as error:
                 self._measured[model_id] = {MANIFEST_FILE: str(error)}
         return self._measured[model_id]
+
+    def withdrawals(self, target: Storage) -> dict[str, dict[str, str]]:
+        """By model id, the withdrawal of its approvals, where it is the log's last word on them; read once."""
+        if self._withdrawn is None:
+            self._withdrawn = {}
+            for key in target.keys("audit"):
+                with suppress(ModelStoreError):
+                    record = parse_record(key, target.read(key))
+                    if record.action == "approve" and record.details.get("withdrawn"):
+                        told = {"at": record.at, "by": record.actor, "reason": record.reason}
+                        self._withdrawn[record.model_id] = told
+                    elif record.action == "approve":
+                        self._withdrawn.pop(record.model_id, None)
+        return self._withdrawn
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -181,6 +196,12 @@ def _bring_version(source: Storage, target: Storage, model_id: str, outcome: Out
         names = [name for name in _FILES if source.exists(f"{prefix}/{name}")]
         for name in names:
             copy_synced(source.path(f"{prefix}/{name}"), staging / name)
+        if has_state and outcome.brings_back:
+            state = staging / STATE_FILE
+            copied = state.read_bytes()
+            if (content := _carried(source, target, model_id, copied, outcome)) != copied:
+                state.unlink()
+                write_json(state, parse_json(content))
         if not has_state:
             # The bucket of a stack holds the files of versions without their states.
             entry = {"status": str(ModelStatus.TRAINED), "at": now(), "by": "", "why": WITHOUT_STATE}
@@ -264,7 +285,9 @@ def _bring_file(
         return False
     replace(target, key, source.path(key))
     if name == STATE_FILE and outcome.brings_back:
-        _carry_over(source, target, model_id)
+        copied = target.read(key)
+        if (content := _carried(source, target, model_id, copied, outcome)) != copied:
+            target.compare_and_swap(key, content, copied)
     outcome.copied.append(key)
     return True
 
@@ -337,37 +360,21 @@ def copy_synced(source: Path, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _carry_over(source: Storage, target: Storage, model_id: str) -> None:
-    """Takes from a state that was brought back what does not count in the target.
+def _carried(source: Storage, target: Storage, model_id: str, content: bytes, outcome: Outcome) -> bytes:
+    """A state of the source, without what does not count in the target.
 
     Approvals, deployments and what serves belong to the source's registry alone, where it is another one. In the same
     registry an approval that was withdrawn after the copy was made stays withdrawn: the audit log says so.
     """
-    key = f"{version_prefix(model_id)}/{STATE_FILE}"
-    before = target.read(key)
-    state, unchanged = require_state(parse_json(before)), require_state(parse_json(before))
+    state = require_state(parse_json(content))
     ours, theirs = first_record(target), first_record(source)
     if ours is not None and theirs is not None and ours != theirs:
-        for name in ("approvals", "serving"):
-            state.pop(name, None)
-        state["deployments"] = []
-    elif withdrawal := _withdrawal(target, model_id):
-        for approval in state.get("approvals", []):
-            approval.setdefault("withdrawn", withdrawal)
-    if state != unchanged:
-        target.compare_and_swap(key, json_bytes(state), before)
-
-
-def _withdrawal(storage: Storage, model_id: str) -> dict[str, str]:
-    """The withdrawal of a version's approvals, when it is the log's last word on them; empty otherwise."""
-    found: dict[str, str] = {}
-    for key in storage.keys("audit"):
-        with suppress(ModelStoreError):
-            record = parse_record(key, storage.read(key))
-            if record.model_id == model_id and record.action == "approve":
-                withdrawn = bool(record.details.get("withdrawn"))
-                found = {"at": record.at, "by": record.actor, "reason": record.reason} if withdrawn else {}
-    return found
+        here = {name: value for name, value in state.items() if name not in ("approvals", "serving")}
+        return json_bytes({**here, "deployments": []})
+    approvals = state.get("approvals", [])
+    if not any("withdrawn" not in each for each in approvals) or not (why := outcome.withdrawals(target).get(model_id)):
+        return content
+    return json_bytes({**state, "approvals": [{"withdrawn": why, **each} for each in approvals]})
 
 
 def first_record(storage: Storage) -> bytes | None:

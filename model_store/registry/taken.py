@@ -6,9 +6,12 @@ hold a time only, or `imported`; their hint holds a number only.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from conventions.artifact_files import MANIFEST_FILE
+from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, VersionConflict
 from model_store.registry.layout import rfc3339
 from model_store.registry.manifest import ModelMetadata, moment_of, new_model_id, type_of
@@ -87,15 +90,27 @@ class Claims:
         return number, model_id
 
     def _last(self, claims: str) -> Claimed:
-        """What the hint says, where the claim that it names is there; else claims are counted and the last is read."""
+        """What the hint says, where the claim that it names is there; else claims are counted and the last is read.
+
+        Claims that were lost are made up for by the numbers of the versions that are there.
+        """
         parts = self._read(f"{claims}/{_LAST}").decode(errors="replace").split()
         hinted = int(parts[0]) if parts and _NUMBER.fullmatch(parts[0]) else 0
         claim = self._read(f"{claims}/{hinted}") if hinted else b""
         if claim and len(parts) == 3:
             return Claimed(hinted, parts[1], set(parts[2].split(",")))
-        found = Claimed(hinted if claim else self._storage.count(claims))
+        found = Claimed(hinted if claim else max(self._storage.count(claims), self._highest(claims)))
         if found.number:
             found.add(*_told(claim or self._read(f"{claims}/{found.number}")))
+        return found
+
+    def _highest(self, claims: str) -> int:
+        """The highest number of the versions that are there, as far as their manifests can be read."""
+        top, found = claims.rsplit("/", 1)[0], 0
+        for model_id in self._storage.names(top):
+            with suppress(ValueError, KeyError, TypeError):
+                number = parse_json(self._read(f"{top}/{model_id}/{MANIFEST_FILE}"))["version"]
+                found = max(found, number if isinstance(number, int) and 0 < number <= MOST_VERSIONS else 0)
         return found
 
     def _read(self, key: str) -> bytes:

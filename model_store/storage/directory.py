@@ -19,6 +19,7 @@ from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, Ve
 from model_store.storage.atomic_file import atomic_write, sync_directory
 from model_store.storage.base import require_size
 from model_store.storage.claims import claimed
+from model_store.storage.sharing import make_directory, share, share_tree
 
 _STAGING = ".staging"
 _BLOCK_BYTES = 1 << 20
@@ -66,15 +67,15 @@ class DirectoryStorage:
         return self.path(key).exists()
 
     def replace_file(self, key: str, source: Path) -> None:
-        """Replaces an object by a file, atomically; returns at once when the file is the object's own.
+        """Replaces an object by a file, atomically, unless the file is the object's own.
 
         Raises:
             StorageFailed: it cannot be written.
         """
-        if source == self.path(key):
-            return
-        with atomic_write(self.path(key)) as target, source.open("rb") as content:
-            shutil.copyfileobj(content, target, _BLOCK_BYTES)
+        if source != self.path(key):
+            with atomic_write(self.path(key)) as target, source.open("rb") as content:
+                shutil.copyfileobj(content, target, _BLOCK_BYTES)
+        share(self._root, self.path(key))
 
     def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
         """The versions of a name, or of all: id, time of the last change in ns, whether that is final."""
@@ -137,7 +138,7 @@ class DirectoryStorage:
         target = self.path(key)
         staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(self._root, target.parent)
         except OSError as error:
             raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
         try:
@@ -145,6 +146,7 @@ class DirectoryStorage:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            share(self._root, staging)
             os.link(staging, target)
             sync_directory(target.parent)
         except FileExistsError:
@@ -158,7 +160,7 @@ class DirectoryStorage:
 
     def put_best_effort(self, key: str, content: bytes) -> None:
         """Writes a cache that can be rebuilt from the other files."""
-        _put_cache(self.path(key), content)
+        _put_cache(self._root, self.path(key), content)
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of all objects below a prefix, sorted, without names below it that begin with a dot."""
@@ -180,7 +182,7 @@ class DirectoryStorage:
         target = self.path(key)
         grave = self._root / _STAGING / f"removed-{secrets.token_hex(8)}"
         try:
-            grave.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(self._root, grave.parent)
             target.rename(grave)
             sync_directory(target.parent)
         except FileNotFoundError:
@@ -207,6 +209,7 @@ class DirectoryStorage:
                 raise VersionConflict(f"{self.path(key)}: somebody else changed it first; look at it and try again")
             with atomic_write(self.path(key)) as file:
                 file.write(content)
+            share(self._root, self.path(key))
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:
@@ -217,7 +220,7 @@ class DirectoryStorage:
         place = self._root / _STAGING / name
         staging = place / "filled"
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(self._root, place.parent)
         except FileExistsError:
             raise StorageFailed(f"{self._root}: not a directory that a registry can be kept in") from None
         except OSError as error:
@@ -245,7 +248,8 @@ class DirectoryStorage:
         """
         target = self.path(key)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(self._root, target.parent)
+            share_tree(self._root, staging)
             sync_directory(staging)
         except OSError as error:
             raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
@@ -267,10 +271,11 @@ def _locked(root: Path, key: str) -> Iterator[None]:
     import filelock
 
     locks = root / ".locks"
-    lock = filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2], mode=0o660)
+    lock = filelock.FileLock(locks / hashlib.sha256(key.encode()).hexdigest()[:2])
     try:
-        locks.mkdir(parents=True, exist_ok=True)
+        make_directory(root, locks)
         lock.acquire()
+        share(root, Path(lock.lock_file))
     except OSError as error:
         raise StorageFailed(f"{root}: the registry cannot be written ({error.strerror})") from None
     try:
@@ -279,10 +284,11 @@ def _locked(root: Path, key: str) -> Iterator[None]:
         lock.release()
 
 
-def _put_cache(target: Path, content: bytes) -> None:
+def _put_cache(root: Path, target: Path, content: bytes) -> None:
     staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
     try:
         staging.write_bytes(content)
+        share(root, staging)
         staging.replace(target)
     except OSError:
         # What a full disk took of it would stay there.

@@ -85,18 +85,24 @@ def default_key_of(bucket: str) -> str:
     return str(default.get("KMSMasterKeyID", "")) if default.get("SSEAlgorithm") == "aws:kms" else ""
 
 
-def account_client(service: str, region: str) -> Any:
+def account_client(service: str, region: str, *, only_aws: bool = False) -> Any:
     """A boto3 client for questions about the account.
 
     Args:
         service: such as `sts`.
         region: such as `eu-central-1`.
+        only_aws: asks AWS, whatever endpoint the environment and the profile name.
     """
     import boto3
     from botocore.config import Config
 
     retries = {"total_max_attempts": _ATTEMPTS}
-    config = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_CONNECT_SECONDS, retries=retries)
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_CONNECT_SECONDS,
+        retries=retries,
+        ignore_configured_endpoint_urls=only_aws,
+    )
     return boto3.client(service, region_name=region, config=config)
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.checkout import Checkout
+from tests.checkout import Checkout, after
 
 _FULL_RUN_SECONDS = 9.0
 _MOMENTS = 5
@@ -23,7 +23,7 @@ def test_up_recovers_from_being_killed_at_any_moment(fresh_checkout: Checkout) -
     for number in range(_MOMENTS):
         # One moment from each fifth of the run, so that every phase is hit: keys, registration, engine, process.
         moment = (number + moments.random()) * _FULL_RUN_SECONDS / _MOMENTS
-        fresh_checkout.kill(command, moment)
+        fresh_checkout.kill(command, after(moment))
         print(f"killed after {moment:.1f} s")
     fresh_checkout.deploy_model("up", "development")
     assert fresh_checkout.predict().status_code == 200

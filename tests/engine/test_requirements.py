@@ -1,10 +1,7 @@
 """An environment that requires a validation and an approval, and the glass that is broken for a version without."""
 
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,14 +131,9 @@ def _leave_a_candidate(checkout: Checkout, version: str, where: tuple[str, ...])
     """Begins a rollout whose step lasts an hour, and ends the command that watches it."""
     command = [sys.executable, "scripts/deploy_model.py", "deploy", version, *where]
     command += ["--strategy", "canary", "--steps", "30,100", "--interval", "1h"]
-    with subprocess.Popen(
-        command,
-        cwd=checkout.root,
-        env=checkout.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as running:
+
+    def wait(_running: object) -> None:
         wait_until(lambda: "weight: 30" in checkout.stack_file.read_text(), 240)
         wait_until(lambda: not _status(checkout)["held_by"], 240)
-        os.killpg(running.pid, signal.SIGKILL)
+
+    checkout.kill(command, wait)

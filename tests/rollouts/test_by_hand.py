@@ -9,7 +9,7 @@ import time
 import pytest
 
 from components.process_supervision import is_serving
-from tests.checkout import Checkout, wait_until
+from tests.checkout import Checkout, after, wait_until
 from tests.rollouts.conftest import Traffic, deploy, load, process_of, status_of, told, traffic_splitter_of
 
 pytestmark = pytest.mark.timeout(300)
@@ -82,7 +82,7 @@ def test_killed_at_any_moment_status_tells_the_truth_and_resume_finishes(
             command = [sys.executable, "scripts/deploy_model.py", "deploy", candidates["equal"], "development"]
             command += ["--config", str(endpoint.template), "--strategy", "canary", "--steps", "40,100"]
             command += ["--interval", "1s"]
-            endpoint.kill(command, moment)
+            endpoint.kill(command, after(moment))
             status = status_of(endpoint)
             asked, in_force = status["rollout"].get("weight", 0), status["in_force"]
             # Either they are the same, or the status says that they are not.

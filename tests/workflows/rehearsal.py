@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -223,20 +222,15 @@ def _preview(clone: Checkout, expected: str, *flags: str, code: int = 0) -> None
 def _killed_canary(rehearsal: Rehearsal, clone: Checkout, model_id: str) -> None:
     command = [sys.executable, "scripts/deploy_model.py", "deploy", model_id, STACK]
     command += ["--strategy", "canary", "--steps", "50,100", "--interval", "1s", "--reason", "model-v2"]
-    with subprocess.Popen(
-        command,
-        cwd=clone.root,
-        env=clone.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as running:
+
+    def wait(running: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + 120
         while running.poll() is None and time.monotonic() < deadline and _route(rehearsal).get("-green") != 50:
             time.sleep(0.3)
         time.sleep(3)  # the engine writes its state after the route
         _require(running.poll() is None, "the canary is at 50 % when its runner is killed")
-        os.killpg(running.pid, signal.SIGKILL)
+
+    clone.kill(command, wait)
 
 
 def _resumed(rehearsal: Rehearsal, clone: Checkout, stable: str, candidate: str) -> None:

@@ -151,7 +151,7 @@ def _model_directory(path: Path, shown: Path) -> Path:
 def _choose_directory(directories: list[str], shown: Path, first: str = "") -> str:
     if not directories:
         raise InvalidInput(
-            f"{shown}: no MLflow model: there is no file {MLMODEL} in it. Name the directory of a model, such as "
+            f"{shown}: not an MLflow model: the file {MLMODEL} is missing. Name the directory of a model, such as "
             "mlruns/<experiment>/<run>/artifacts/model or mlruns/<experiment>/models/<model>/artifacts"
         )
     if len(directories) > 1:

@@ -101,7 +101,7 @@ def test_a_version_that_reaches_less_is_not_validated(tmp_path: Path, inbox: Pat
     [
         (("file: model.joblib", "file: ../model.joblib"), "file: "),
         (("file: model.joblib", "file: -rf"), "file: "),
-        (("file: model.joblib", "file: missing.joblib"), "there is no file 'missing.joblib' beside it"),
+        (("file: model.joblib", "file: missing.joblib"), "'missing.joblib' is missing; it belongs beside"),
         (("type: Log", "kind: Log"), "unknown field `kind`; allowed: file, name, type"),
         (("roc_auc: 0.9", "roc_auc: 1.9"), "holdout.accept"),
         (("roc_auc: 0.9", "roc_auc: high"), "holdout.accept"),

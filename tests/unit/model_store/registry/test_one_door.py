@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,15 @@ def test_a_wrong_hint_gives_no_wrong_number(registry: ModelRegistry, tmp_path: P
     (tmp_path / "r/models/fraud/.versions/.last").write_text(hint)
     model_id = _register(ModelRegistry(tmp_path / "r", encrypt=False, actor="ann"))
     assert json.loads((tmp_path / "r/models/fraud" / model_id / "manifest.json").read_text())["version"] == 2
+
+
+def test_numbers_are_not_given_again_when_the_claims_are_lost(registry: ModelRegistry, tmp_path: Path) -> None:
+    for _ in range(2):
+        _register(registry)
+    shutil.rmtree(tmp_path / "r/models/fraud/.versions")
+    again = ModelRegistry(tmp_path / "r", encrypt=False, actor="ann")
+    _register(again)
+    assert sorted(model.version for model in again.list_models()) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("condition", ["accuracy>1.2.3", "accuracy>.", "accuracy>-", "accuracy>1e"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from model_store.errors import ChecksumMismatch, InUse, InvalidInput, StorageFai
 from model_store.registry.aliases import Aliases
 from model_store.registry.approvals import approval_problem
 from model_store.registry.backups import backup, restore
+from model_store.registry.bundles import export_model, import_model
 from model_store.registry.granting import grant
 from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.log_repair import record_key
@@ -180,18 +182,33 @@ def test_a_shared_directory_stays_writable_by_its_group(tmp_path: Path) -> None:
     place.chmod(0o2770)
     joblib.dump(MODEL, model)
     environment = {**os.environ, "MODEL_REGISTRY_URL": str(place), "MODEL_KEY_FILE": str(tmp_path / "key")}
-    for command in (
-        ["keygen", str(tmp_path / "key")],
-        ["register", str(model), "fraud", "LogisticRegression", "--registry-only"],
-    ):
-        command = [sys.executable, "scripts/manage_models.py", *command]
-        subprocess.run(command, cwd=SOURCE, env=environment, check=True, capture_output=True, umask=0o022)
-    made = list(place.rglob("*"))
-    assert made
-    assert [each for each in made if not each.stat().st_mode & 0o020 or each.stat().st_mode & 0o007] == []
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "scripts/manage_models.py", *arguments]
+        done = subprocess.run(
+            command, cwd=SOURCE, env=environment, check=True, capture_output=True, text=True, umask=0o022
+        )
+        return done.stdout
+
+    run("keygen", str(tmp_path / "key"))
+    run("keygen", str(tmp_path / "new"))
+    for _ in range(2):
+        made = run("register", str(model), "fraud", "LogisticRegression", "--registry-only", "--json")
+    model_id = json.loads(made)["model_id"]
+    run("update-status", model_id, "validated", "--evidence", str(model))
+    run("alias", "set", "fraud", "champion", model_id)
+    run("rotate-key", model_id, "--new-key", str(tmp_path / "new"))
+    run("list")
+    files = list(place.rglob("*"))
+    assert len(files) > 20
+    assert [each for each in files if each.stat().st_mode & 0o007 or not each.stat().st_mode & 0o020] == []
+    environment["MODEL_KEY_FILE"] = str(tmp_path / "new")
+    run("export", model_id, str(tmp_path / "out.bundle"))
+    assert (tmp_path / "out.bundle").stat().st_mode & 0o077 == 0, "what lies elsewhere is its owner's alone"
 
 
-def test_a_withdrawn_approval_is_not_brought_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["state.json", "the version"])
+def test_a_withdrawn_approval_is_not_brought_back(tmp_path: Path, lost: str) -> None:
     registry, reviewer = _open(tmp_path / "r"), ModelRegistry(tmp_path / "r", encrypt=False, actor="bob")
     evidence = tmp_path / "e.txt"
     evidence.write_text("read")
@@ -200,9 +217,34 @@ def test_a_withdrawn_approval_is_not_brought_back(tmp_path: Path) -> None:
     reviewer.approve(model_id, evidence, "read it")
     backup(registry, tmp_path / "copy")
     reviewer.withdraw_approval(model_id, "the labels were wrong")
-    _file(registry, model_id, "state.json").write_text("{")
+    state = _file(registry, model_id, "state.json")
+    if lost == "the version":
+        shutil.rmtree(state.parent)
+    else:
+        state.write_text("{")
     restore(registry, tmp_path / "copy")
     assert "the labels were wrong" in approval_problem(registry, model_id)
+
+
+@pytest.mark.parametrize("lost", ["state.json", "the version"])
+def test_an_approval_of_another_registry_is_not_brought_over(tmp_path: Path, lost: str) -> None:
+    registry, evidence = _open(tmp_path / "r"), tmp_path / "e.txt"
+    evidence.write_text("read")
+    _register(registry, "own")
+    other = _open(tmp_path / "other")
+    model_id = _register(other)
+    grant(other, "bob", "promoter")
+    export_model(other, model_id, tmp_path / "fraud.bundle")
+    import_model(registry, tmp_path / "fraud.bundle")
+    ModelRegistry(tmp_path / "other", encrypt=False, actor="bob").approve(model_id, evidence, "read it")
+    state = _file(registry, model_id, "state.json")
+    if lost == "the version":
+        shutil.rmtree(state.parent)
+    else:
+        state.write_text("{")
+    repair(registry, other.storage)
+    assert registry.state(model_id).get("approvals", []) == []
+    assert approval_problem(registry, model_id)
 
 
 def test_what_is_deleted_stays_deleted_though_a_record_before_it_is_damaged(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""A registry in a directory that its group may write: the group gets the rights that each file's owner has.
+
+Files outside the registry, such as exported bundles, keep the mode of the process.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+
+def share(root: Path, *paths: Path) -> None:
+    """Gives the group of a shared registry the owner's rights to paths in it; returns at once for any other registry.
+
+    Raises:
+        OSError: the mode cannot be changed.
+    """
+    if _is_shared(root):
+        for path in paths:
+            _share(path)
+
+
+def make_directory(root: Path, directory: Path) -> None:
+    """Makes a directory of a registry, with those above it, where it does not exist.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if directory.is_dir():
+        return
+    missing = [each for each in (directory, *directory.parents) if not each.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    share(root, *(each for each in missing if each.is_relative_to(root) and each != root))
+
+
+def share_tree(root: Path, top: Path) -> None:
+    """Shares a directory and everything below it, as `share` does."""
+    if _is_shared(root):
+        _share(top)
+        for path in top.rglob("*"):
+            _share(path)
+
+
+def _is_shared(root: Path) -> bool:
+    try:
+        return bool(root.stat().st_mode & stat.S_IWGRP)
+    except FileNotFoundError:
+        return False
+
+
+def _share(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    wanted = mode | (mode & stat.S_IRWXU) >> 3
+    # Only a file's owner may change its mode; the owner has shared it already.
+    if wanted != mode and path.stat().st_uid == os.geteuid():
+        path.chmod(wanted)
