@@ -3,11 +3,12 @@
 Around every request but those for health: the API key, its scope, its rate, the size of the body, one line in the log.
 """
 
+import functools
 import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -40,6 +41,24 @@ _encode = msgspec.json.Encoder().encode
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+"""Of ASGI."""
+Headers = list[tuple[bytes, bytes]]
+
+
+class Answer(NamedTuple):
+    """The answer to a request."""
+
+    status: int
+    content: bytes
+    request_id: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Beside the usual ones."""
+
+    def all_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of the answer."""
+        length = (b"content-length", b"%d" % len(self.content))
+        return [_JSON, length, (b"x-request-id", self.request_id.encode()), *self.headers]
 
 
 class _Request:
@@ -51,9 +70,10 @@ class _Request:
     frauds: int | None = None
     undecided = False
 
-    def __init__(self, scope: Scope) -> None:
-        self.path: str = scope["path"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+    def __init__(self, method: str, path: str, headers: Headers) -> None:
+        self.started = time.perf_counter()
+        self.method, self.path = method, path
+        self.headers = dict(headers)
         given_id = self.headers.get(b"x-request-id")
         self.request_id = _readable_id(given_id) if given_id else ""
 
@@ -70,7 +90,7 @@ class Service:
     def __init__(
         self,
         state: ServiceState,
-        pages: Callable[[Any, Any, Any], Awaitable[None]],
+        pages: Application,
         tracing: "Tracing | None" = None,
     ) -> None:
         settings = state.settings
@@ -93,67 +113,121 @@ class Service:
             "/predict": self._predict,
             "/feedback": self._feedback,
         }
+        waits = self._shared is not None or tracing is not None
+        self.direct_paths: dict[bytes, str] = {} if waits else {path.encode(): path for path in self._actions}
+        """Paths by their bytes in a request; empty where each request waits for something, or has a span."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
             return
-        started = time.perf_counter()
-        request = _Request(scope)
-        request.request_id = request.request_id or next(self._ids)
-        state = self._state
-        state.in_flight += 1
-        try:
-            if self._tracing is None or request.path in OPEN_PATHS:
-                status = await self._answer(scope, receive, send, request)
-            else:
-                with self._tracing.request(scope, request.request_id) as span:
-                    status = await self._answer(scope, receive, send, request)
-                    span["http.response.status_code"] = status
-        finally:
-            state.in_flight -= 1
-        if request.path in OPEN_PATHS:
+        request = self._begin(scope["method"], scope["path"], scope["headers"])
+        if self._tracing is None or request.path in OPEN_PATHS:
+            await self._answer(scope, receive, send, request)
             return
-        milliseconds = (time.perf_counter() - started) * 1000
-        frauds = request.frauds
+        with self._tracing.request(scope, request.request_id) as span:
+            span["http.response.status_code"] = await self._answer(scope, receive, send, request)
+
+    def answer_directly(self, path: str, headers: Headers, body: bytes) -> Answer | Application:
+        """Answers a POST whose whole body is there; the same steps as those of `__call__`, without a task of its own.
+
+        Args:
+            path: one of `direct_paths`.
+            headers: names in lower case, and values.
+            body: of the request.
+
+        Returns:
+            The answer; where the model's library has to be waited for, an application that waits and sends it.
+        """
+        request = self._begin("POST", path, headers)
+        try:
+            self._admit(request)
+            self._bodies.require_size(body)
+            content = self._actions[path](body, request)
+        except Exception as error:
+            answer = self._failure(error, request)
+        else:
+            if not isinstance(content, bytes):
+                return functools.partial(self._answer_later, request, content)
+            answer = Answer(200, content, request.request_id)
+        self._end(request, answer)
+        return answer
+
+    def _begin(self, method: str, path: str, headers: Headers) -> _Request:
+        request = _Request(method, path, headers)
+        request.request_id = request.request_id or next(self._ids)
+        self._state.in_flight += 1
+        return request
+
+    def _end(self, request: _Request, answer: Answer | None) -> None:
+        """Counts and logs a request that has this answer; None when its connection ended before."""
+        self._state.in_flight -= 1
+        if answer is None or request.path in OPEN_PATHS:
+            return
+        state, frauds = self._state, request.frauds
+        milliseconds = (time.perf_counter() - request.started) * 1000
         state.metrics.request(
-            status, milliseconds, request.rows, request.scores, frauds or 0, undecided=request.undecided
+            answer.status, milliseconds, request.rows, request.scores, frauds or 0, undecided=request.undecided
         )
         if state.request_log.enabled:
             key = None if request.key is None else request.key.name
             state.request_log.add(
-                request.request_id, key, self._model_id, scope["method"], request.path, status, milliseconds, frauds
+                request.request_id,
+                key,
+                self._model_id,
+                request.method,
+                request.path,
+                answer.status,
+                milliseconds,
+                frauds,
             )
+
+    def _failure(self, error: Exception, request: _Request) -> Answer:
+        """The answer to a request that failed, or that is refused."""
+        if not isinstance(error, Refused):
+            fields = {"request_id": request.request_id}
+            service_log.error("a request failed", exc_info=error, extra={"fields": fields})
+            error = Refused(500, "internal", "the service failed; its log has the request id")
+        return Answer(error.status, _encode(error.body(request.request_id)), request.request_id, error.headers)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
         """Sends the answer to a request; returns its status."""
-        status = 200
-        headers: tuple[tuple[bytes, bytes], ...] = ()
+        answer = None
         try:
-            self._admit(request)
-            if self._shared is not None and request.key is not None:
-                wait = await self._shared.take(request.key)
-                if wait:
-                    _refuse_rate(request.key, wait)
-            action = self._actions.get(request.path)
-            if action is None:
-                return await self._page(scope, receive, send, request)
-            _require_post(scope)
-            content = action(await self._read_body(receive), request)
-            if not isinstance(content, bytes):
-                content = await content
-        except Refused as refused:
-            status, content, headers = refused.status, _encode(refused.body(request.request_id)), refused.headers
-        except Exception:
-            service_log.exception("a request failed", extra={"fields": {"request_id": request.request_id}})
-            failed = Refused(500, "internal", "the service failed; its log has the request id")
-            status, content = failed.status, _encode(failed.body(request.request_id))
-        start = [_JSON, (b"content-length", b"%d" % len(content)), (b"x-request-id", request.request_id.encode())]
-        if headers:
-            start += headers
-        await send({"type": "http.response.start", "status": status, "headers": start})
-        await send({"type": "http.response.body", "body": content})
-        return status
+            try:
+                self._admit(request)
+                if self._shared is not None and request.key is not None:
+                    wait = await self._shared.take(request.key)
+                    if wait:
+                        _refuse_rate(request.key, wait)
+                action = self._actions.get(request.path)
+                if action is None:
+                    answer = Answer(await self._page(scope, receive, send, request), b"", request.request_id)
+                    return answer.status
+                _require_post(request)
+                content = action(await self._read_body(receive), request)
+                content = content if isinstance(content, bytes) else await content
+                answer = Answer(200, content, request.request_id)
+            except Exception as error:
+                answer = self._failure(error, request)
+            await _send(answer, send)
+            return answer.status
+        finally:
+            self._end(request, answer)
+
+    async def _answer_later(
+        self, request: _Request, content: Awaitable[bytes], _scope: Scope, _receive: Receive, send: Send
+    ) -> None:
+        """Sends the answer once its content is there."""
+        answer = None
+        try:
+            try:
+                answer = Answer(200, await content, request.request_id)
+            except Exception as error:
+                answer = self._failure(error, request)
+            await _send(answer, send)
+        finally:
+            self._end(request, answer)
 
     def _admit(self, request: _Request) -> None:
         """Raises Refused unless the path is open, or a key may use it now and the service has room for the request."""
@@ -248,9 +322,14 @@ class Service:
         return status
 
 
-def _require_post(scope: Scope) -> None:
-    if scope["method"] != "POST":
-        raise Refused(405, "method_not_allowed", f"{scope['path']} takes POST", headers=_ALLOW_POST)
+def _require_post(request: _Request) -> None:
+    if request.method != "POST":
+        raise Refused(405, "method_not_allowed", f"{request.path} takes POST", headers=_ALLOW_POST)
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.all_headers()})
+    await send({"type": "http.response.body", "body": answer.content})
 
 
 def _refuse_rate(key: ApiKey, wait: float) -> NoReturn:

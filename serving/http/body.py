@@ -36,6 +36,15 @@ class BodyReader:
         if len(length) >= self._long_length and length.isdigit() and int(length) > self._max_bytes:
             raise self._too_large()
 
+    def require_size(self, body: bytes) -> None:
+        """Checks a body that is there.
+
+        Raises:
+            Refused: 413, the body is too large.
+        """
+        if len(body) > self._max_bytes:
+            raise self._too_large()
+
     async def read(self, receive: Receive) -> bytes:
         """The whole body.
 
@@ -57,8 +66,7 @@ class BodyReader:
             raise
         finally:
             del self._reading[task]
-        if len(body) > self._max_bytes:
-            raise self._too_large()
+        self.require_size(body)
         return body
 
     async def _rest(self, first: bytes, receive: Receive) -> bytes:

@@ -104,6 +104,7 @@ def serve(
     ready_descriptor: int | None,
     watch_stdin: bool,
     lifespan: bool = False,
+    protocol: type[asyncio.Protocol] | None = None,
 ) -> None:
     """Serves until told to stop.
 
@@ -114,12 +115,14 @@ def serve(
         ready_descriptor: told in one line of JSON once connections are accepted.
         watch_stdin: end when standard input is closed.
         lifespan: whether the application wants to be told of its beginning and end.
+        protocol: of HTTP; uvicorn's own when None.
     """
     host, port = served.address
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=protocol or "auto",
         log_config=None,
         access_log=False,
         server_header=False,
