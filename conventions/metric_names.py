@@ -24,6 +24,7 @@ DISK_READ = "DiskReadBytes"
 DISK_WRITTEN = "DiskWrittenBytes"
 STARTS = "Starts"
 HEARTBEAT = "Heartbeat"
+START_TIME = "StartTimeSeconds"
 
 PUBLISHED = {
     REQUESTS: "Requests that were answered, whatever the answer",
@@ -45,7 +46,10 @@ PUBLISHED = {
     STARTS: "1 when a process has started, so that restarts and deployments show",
     HEARTBEAT: "1 a minute from each replica with a model that is ready",
 }
-"""Every metric of the service, with its meaning and unit."""
+"""Every metric of the service that CloudWatch gets, with its meaning and unit."""
+
+SCRAPED = {START_TIME: "Unix time at which the process started; its changes are restarts and deployments"}
+"""What only `/metrics` has; there it stands in place of `Starts`."""
 
 
 def dimensions(environment: str, deployment_name: str, model_id: str = "") -> tuple[tuple[str, str], ...]:

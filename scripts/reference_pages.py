@@ -62,7 +62,10 @@ def metrics_page() -> str:
     counters = ServiceMetrics(ServingSettings.from_environment(REQUIRED), DriftWatch(())).snapshot().counters
     rows = ["| CloudWatch | Prometheus | unit and meaning |", "|---|---|---|"]
     for name, meaning in metric_names.PUBLISHED.items():
-        rows.append(_row(f"`{name}`", f"`{prometheus_name(name, counter=name in counters)}`", meaning))
+        scraped = "" if name == metric_names.STARTS else f"`{prometheus_name(name, counter=name in counters)}`"
+        rows.append(_row(f"`{name}`", scraped, meaning))
+    for name, meaning in metric_names.SCRAPED.items():
+        rows.append(_row("", f"`{prometheus_name(name, counter=False)}`", meaning))
     return _page(
         "Metrics of the service",
         f"""

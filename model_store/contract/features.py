@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from model_store.contract.bins import require_bins
 from model_store.errors import InvalidInput
 
 Kind = Literal["number", "integer", "boolean", "category", "text", "time"]
@@ -37,7 +38,7 @@ class Feature:
     minimum: float | None = None
     maximum: float | None = None
     bins: Mapping[str, Any] | None = None
-    """Deciles of the training rows and the share of each bin, for drift."""
+    """Bins of the training rows with the share of each, for drift; see `model_store.contract.bins`."""
     usual: tuple[float, ...] = field(default=(), compare=False)
     """Values that the estimator knows of; for making rows, not part of the contract."""
     texts: tuple[str, ...] = field(default=(), compare=False)
@@ -98,16 +99,8 @@ def _require_values(name: str, values: Mapping[str, Any]) -> None:
         raise InvalidInput(f"feature {name!r} has categories that are not a list; allowed: a list")
     if not all(isinstance(each, str | int | float | None) for each in values.get("categories") or ()):
         raise InvalidInput(f"feature {name!r} has a category that is not a text, a number or a truth value")
-    bins = values.get("bins")
-    if bins is None:
-        return
-    lists = [bins.get(key) for key in ("edges", "shares")] if isinstance(bins, Mapping) else [None]
-    if not all(isinstance(each, Sequence) and all(_is_number(value) for value in each) for each in lists):
-        raise InvalidInput(f"feature {name!r} has bins of another kind; allowed: edges and shares, lists of numbers")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if values.get("bins") is not None:
+        require_bins(name, values["bins"])
 
 
 def read_feature_names(model: Any) -> tuple[list[str], bool]:

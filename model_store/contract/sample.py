@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from model_store.contract.bins import category_bins, number_bins
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature, Kind
-from model_store.contract.own import RowRefused, gap_value, is_fraud
+from model_store.contract.own import RowRefused, gap_value, is_fraud, is_gap
 from model_store.errors import FileMissing, InvalidInput
 
 MOST_ROWS = 200_000
@@ -168,7 +169,9 @@ def _with_column(feature: Feature, column: Any, path: Path) -> Feature:
             gaps = gaps or bool((finite == written).any())
             finite = finite[finite != written]
         if len(finite):
-            changes |= _counted(finite)
+            changes |= _counted(finite, len(column))
+    if kind in ("category", "boolean") and (bins := _category_bins(feature, kind, column)):
+        changes["bins"] = bins
     # A sample without a gap proves nothing, so the model is asked.
     return replace(feature, kind=kind, gaps=True if gaps and feature.gaps is None else feature.gaps, **changes)
 
@@ -230,17 +233,19 @@ def _holds_times(column: Any) -> bool:
     return bool(column.notna().any())
 
 
-def _counted(values: "np.ndarray[Any, Any]") -> dict[str, Any]:
-    deciles = np.quantile(values, np.linspace(0.1, 0.9, 9))
-    edges = np.unique(deciles)
-    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+def _counted(values: "np.ndarray[Any, Any]", rows: int) -> dict[str, Any]:
+    bins = number_bins(values, rows)
     low, high = float(values.min()), float(values.max())
-    return {
-        "minimum": low,
-        "maximum": high,
-        "bins": {"edges": edges.tolist(), "shares": (counts / len(values)).round(6).tolist()},
-        "usual": tuple(sorted({low, *(float(each) for each in edges), high})),
-    }
+    return {"minimum": low, "maximum": high, "bins": bins, "usual": tuple(sorted({low, *bins["edges"], high}))}
+
+
+def _category_bins(feature: Feature, kind: Kind, column: Any) -> dict[str, Any] | None:
+    """The bins by category, where the model knows its categories; None when not, or when all rows are gaps."""
+    categories = feature.categories or ((False, True) if kind == "boolean" else ())
+    values = [each for each in _values(replace(feature, kind=kind), column) if not is_gap(each)]
+    values = [each for each in values if feature.written is None or each != feature.written]
+    known = [each for each in categories if not is_gap(each)]
+    return category_bins(values, known, len(column)) if values and known else None
 
 
 def _values(feature: Feature, column: Any) -> Sequence[Any]:

@@ -1,8 +1,9 @@
 """How far what comes in has moved from what the model was trained on: the population stability index.
 
 The index of a feature is the sum over its bins of (share now - share then) * ln(share now / share then); the bins are
-the distinct deciles of the training sample, with the share of it that each bin held. Below 0.1 a shift is usually
-called small, from 0.25 on large (N. Siddiqi, Credit Risk Scorecards, 2006).
+those of the training sample (`model_store.contract.bins`), with the share of it that each bin held; gaps are a bin of
+their own where the sample's share of them is known. Below 0.1 a shift is usually called small, from 0.25 on large
+(N. Siddiqi, Credit Risk Scorecards, 2006).
 """
 
 from collections import deque
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from model_store.contract.own import is_gap
 
 _WINDOW = 5000
 _MIN_ROWS = 500
@@ -23,18 +26,62 @@ _OF_A_BATCH = 10
 """To keep every row of long batches takes an eighth of the time that they take to answer."""
 
 
+class _Bins:
+    """One feature's bins.
+
+    Args:
+        feature: of the manifest's schema, with `bins`.
+    """
+
+    def __init__(self, feature: Mapping[str, Any]) -> None:
+        bins = feature["bins"]
+        self._written = feature.get("written")
+        self._categories: dict[Any, int] | None = None
+        if "categories" in bins:
+            self._categories = {category: number for number, category in enumerate(bins["categories"])}
+        else:
+            edges = np.asarray(bins["edges"], np.float64)
+            # Values that were counted with 32 bits are compared so: 0.1 in a request is the sample's 0.1.
+            kind = np.float32 if bool(np.all(edges == edges.astype(np.float32))) else np.float64
+            self._edges = edges.astype(kind)
+        shares, gaps = np.asarray(bins["shares"], np.float64), bins.get("gaps")
+        self._counts_gaps = gaps is not None
+        self._then = shares if gaps is None else np.append(shares * (1 - gaps), gaps)
+
+    def index(self, values: Sequence[Any]) -> float | None:
+        """The index of these values; None when too few of them say something."""
+        bins = self._numbered(values) if self._categories is None else self._categorized(values, self._categories)
+        if len(values if self._counts_gaps else bins) < _MIN_ROWS:
+            return None
+        if self._counts_gaps:
+            bins = np.append(bins, np.full(len(values) - len(bins), len(self._then) - 1))
+        return _stability_index(bins, self._then)
+
+    def _numbered(self, values: Sequence[Any]) -> "np.ndarray[Any, Any]":
+        """The bins of those that are no gaps."""
+        numbers = np.array(values, dtype=np.float64)
+        is_value = ~np.isnan(numbers)
+        if self._written is not None:
+            is_value &= numbers != self._written
+        return np.searchsorted(self._edges, numbers[is_value].astype(self._edges.dtype))
+
+    def _categorized(self, values: Sequence[Any], numbers: Mapping[Any, int]) -> "np.ndarray[Any, Any]":
+        others, written = len(numbers), self._written
+        found = [numbers.get(each, others) for each in values if not is_gap(each) and each != written]
+        return np.array(found, dtype=np.intp)
+
+
 class DriftWatch:
     """The latest transactions, against the bins that the manifest keeps for each feature.
 
     Args:
-        feature_schema: of the manifest; features without `bins` (`edges` and one `shares` more) are not watched.
+        feature_schema: of the manifest; features without `bins` are not watched.
     """
 
     def __init__(self, feature_schema: Sequence[Mapping[str, Any]]) -> None:
         watched = {number: feature for number, feature in enumerate(feature_schema) if feature.get("bins")}
         self._names = {number: str(feature["name"]) for number, feature in watched.items()}
-        self._edges = {number: np.asarray(feature["bins"]["edges"], float) for number, feature in watched.items()}
-        self._then = {number: np.asarray(feature["bins"]["shares"], float) for number, feature in watched.items()}
+        self._bins = {number: _Bins(feature) for number, feature in watched.items()}
         self._rows: deque[Sequence[Any]] = deque(maxlen=_WINDOW)
 
     def sample(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
@@ -43,7 +90,7 @@ class DriftWatch:
         Args:
             rows: values in the order of the schema.
         """
-        if not self._edges:
+        if not self._bins:
             return ()
         if len(rows) > _OF_A_BATCH and len(self._rows) == _WINDOW:
             step = len(rows) // _OF_A_BATCH
@@ -56,17 +103,13 @@ class DriftWatch:
             self._rows.extend(rows)
 
     def by_feature(self) -> dict[str, float]:
-        """The index of each watched feature; empty while too few transactions came."""
+        """The index of each watched feature; without those of which too few values came."""
         if len(self._rows) < _MIN_ROWS:
             return {}
-        found = {}
-        for number, name in self._names.items():
-            values = np.array([row[number] for row in self._rows], dtype=float)
-            # A gap is not a value; the bins do not count gaps.
-            values = values[~np.isnan(values)]
-            if len(values) >= _MIN_ROWS:
-                found[name] = _stability_index(np.searchsorted(self._edges[number], values), self._then[number])
-        return found
+        indexes = {
+            name: self._bins[number].index([row[number] for row in self._rows]) for number, name in self._names.items()
+        }
+        return {name: index for name, index in indexes.items() if index is not None}
 
     def index(self) -> float | None:
         """The largest index among the features; None while too few transactions came, or nothing is watched."""

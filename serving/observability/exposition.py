@@ -6,14 +6,13 @@ collector hands the counts over when somebody asks, and the library is imported 
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from conventions.latency import BUCKETS_MS
-from conventions.metric_names import LATENCY, PUBLISHED
+from conventions.metric_names import LATENCY, PUBLISHED, SCRAPED
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -67,7 +66,7 @@ class ServiceCollector:
             counter.add_metric(values, count)
             yield counter
         for name, value in snapshot.gauges.items():
-            gauge = GaugeMetricFamily(_family(name), PUBLISHED[name], labels=labels)
+            gauge = GaugeMetricFamily(_family(name), {**PUBLISHED, **SCRAPED}[name], labels=labels)
             gauge.add_metric(values, value)
             yield gauge
         histogram = HistogramMetricFamily(f"{_family(LATENCY)}_milliseconds", PUBLISHED[LATENCY], labels=labels)
@@ -76,11 +75,8 @@ class ServiceCollector:
 
     def _buckets(self, snapshot: Snapshot) -> list[tuple[str, float]]:
         """Each upper limit, with how many requests took at most that long."""
-        counts = [0] * (len(BUCKETS_MS) + 1)
-        for milliseconds, count in snapshot.latencies.items():
-            counts[bisect.bisect_left(BUCKETS_MS, milliseconds)] += count
         limits = [*map(self._write_limit, BUCKETS_MS), "+Inf"]
-        return list(zip(limits, itertools.accumulate(counts), strict=True))
+        return list(zip(limits, itertools.accumulate(snapshot.buckets), strict=True))
 
 
 def _family(name: str) -> str:

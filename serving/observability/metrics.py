@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,10 @@ import msgspec
 
 from conventions import metric_names as names
 from conventions.alert_rules import error_rate
-from conventions.latency import latency_steps, percentile_step, step_lower_bound
+from conventions.latency import BUCKETS_MS, latency_steps, percentile_step, step_lower_bound
 from serving.observability.drift import DriftWatch, ScoreWatch
 from serving.observability.logs import service_log
-from serving.observability.resources import disk_bytes, utilization
+from serving.observability.resources import disk_bytes, note_cpu_time, utilization
 
 if TYPE_CHECKING:
     from serving.settings import ServingSettings
@@ -102,8 +103,8 @@ class Snapshot:
     labels: dict[str, str]
     counters: dict[str, int]
     gauges: dict[str, float]
-    latencies: dict[float, int]
-    """Number of requests by latency in milliseconds."""
+    buckets: tuple[int, ...]
+    """Number of requests by bucket of `BUCKETS_MS`, the last above all limits."""
     latency_sum_ms: float
 
 
@@ -124,6 +125,8 @@ class ServiceMetrics:
         self._pushed_disk = disk_bytes()
         self._recent: deque[tuple[float, _Counts]] = deque([(time.monotonic(), _Counts())], maxlen=_WINDOW_TICKS)
         self._latency_sum_ms = 0.0
+        self._buckets = [0] * (len(BUCKETS_MS) + 1)
+        self._started = time.time()
         self._waiting: deque[tuple[int, float, Sequence[Sequence[Any]], Sequence[float], int, bool]] = deque()
 
     def request(
@@ -169,6 +172,8 @@ class ServiceMetrics:
                 total.decisions += sum(map(len, scores))
                 total.frauds += sum(frauds)
                 self._latency_sum_ms += sum(milliseconds)
+                for each in milliseconds:
+                    self._buckets[bisect_left(BUCKETS_MS, each)] += 1
                 self._drift.add(rows)
                 self._scores.add([score for each in scores for score in each])
             yield total
@@ -179,7 +184,8 @@ class ServiceMetrics:
             self._total.outcomes.update(outcomes)
 
     def tick(self) -> None:
-        """Remembers the counts of now; called every five seconds."""
+        """Remembers the counts of now, and the CPU time; called every five seconds."""
+        note_cpu_time()
         with self._counted():
             self._recent.append((time.monotonic(), self._total.copy()))
 
@@ -219,12 +225,10 @@ class ServiceMetrics:
                 names.FRAUDS: total.frauds,
                 names.DISK_READ: read,
                 names.DISK_WRITTEN: written,
-                names.STARTS: 1,
             }
-            gauges = {**self.gauges(total), names.HEARTBEAT: 1.0}
-            latencies = {step_midpoint(step): count for step, count in sorted(total.latencies.items())}
+            gauges = {**self.gauges(total), names.HEARTBEAT: 1.0, names.START_TIME: self._started}
             labels = {"environment": self._settings.environment, "deployment": self._settings.deployment_name}
-            return Snapshot(labels, counters, gauges, latencies, self._latency_sum_ms)
+            return Snapshot(labels, counters, gauges, tuple(self._buckets), self._latency_sum_ms)
 
     def take_minute(self) -> list[dict[str, Any]]:
         """What CloudWatch is given for the time since the last call: each metric with its dimensions."""

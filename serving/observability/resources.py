@@ -2,23 +2,49 @@
 
 import os
 import tempfile
+import time
+from collections import deque
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+_NOTES = 13
+"""Of CPU time; the oldest is a minute old."""
+_cpu_times: deque[tuple[float, float]] = deque(maxlen=_NOTES)
+"""Moment, and CPU seconds used until then."""
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def resources_in_use() -> dict[str, Any]:
-    """Memory in bytes, processor share (1 is one core, since the last call), threads and open files."""
+    """Memory in bytes, processor share of the last minute (1 is one core), threads and open files."""
     process = _process()
     with process.oneshot():
         return {
             "memory_bytes": process.memory_info().rss,
-            "cpu_share": round(process.cpu_percent() / 100, 4),
+            "cpu_share": round(_cores_in_use(), 4),
             "threads": process.num_threads(),
             "open_files": process.num_fds(),
         }
+
+
+def note_cpu_time() -> None:
+    """Remembers the CPU time used so far; called every five seconds, so that looks at it do not change it."""
+    _cpu_times.append((time.monotonic(), _cpu_seconds()))
+
+
+def _cores_in_use() -> float:
+    """Cores in use on the average of the last minute; until it is noted first, of the process's whole life."""
+    if not _cpu_times:
+        alive: float = time.time() - _process().create_time()
+        return _cpu_seconds() / max(alive, 1e-3)
+    since, before = _cpu_times[0]
+    seconds = time.monotonic() - since
+    return (_cpu_seconds() - before) / seconds if seconds > 0 else 0.0
+
+
+def _cpu_seconds() -> float:
+    times = _process().cpu_times()
+    return float(times.user + times.system)
 
 
 @cache
@@ -36,7 +62,7 @@ def utilization() -> dict[str, float]:
 
     process, disk = _process(), psutil.disk_usage(tempfile.gettempdir())
     return {
-        names.CPU_UTILIZATION: min(1.0, process.cpu_percent() / 100 / _cores_allowed()),
+        names.CPU_UTILIZATION: min(1.0, _cores_in_use() / _cores_allowed()),
         names.MEMORY_UTILIZATION: min(1.0, process.memory_info().rss / _memory_allowed()),
         names.DISK_UTILIZATION: disk.used / disk.total,
     }

@@ -1,5 +1,6 @@
 """The text formats of the metrics: a parser reads the same names, labels and values that the service counted."""
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -59,11 +60,11 @@ def test_both_formats_have_the_counts_and_the_labels_of_the_deployment(accept: s
 def test_names_types_and_limits_of_buckets_stay_what_dashboards_ask_for() -> None:
     text = exposition(used(), "")[0].decode()
     types = dict(line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE"))
-    counters = ["requests", "errors", "decisions", "frauds", "disk_read_bytes", "disk_written_bytes", "starts"]
+    counters = ["requests", "errors", "decisions", "frauds", "disk_read_bytes", "disk_written_bytes"]
     gauges = "cpu_utilization memory_utilization disk_utilization fraud_rate accuracy precision recall drift"
     assert types == {
         **{f"fraud_detection_{name}_total": "counter" for name in counters},
-        **{f"fraud_detection_{name}": "gauge" for name in f"{gauges} score_drift heartbeat".split()},
+        **{f"fraud_detection_{name}": "gauge" for name in f"{gauges} score_drift heartbeat start_time_seconds".split()},
         "fraud_detection_latency_milliseconds": "histogram",
     }
     limits = [limit for name, limit in _samples(parse_text, text.encode()) if name.endswith("_bucket")]
@@ -132,3 +133,19 @@ def test_a_directory_of_the_librarys_own_processes_changes_nothing(tmp_path: Any
     expected = _samples(parse_text, exposition(used(), "")[0])
     assert expected["fraud_detection_requests_total", ""].value == 100
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("milliseconds", [0.2, 1.0, 1.01, 4.99, 5.0, 5.01, 199.0, 200.0, 200.5, 5000.0, 9999.0])
+def test_a_request_counts_in_every_bucket_whose_limit_it_does_not_exceed(milliseconds: float) -> None:
+    metrics = _metrics()
+    metrics.request(200, milliseconds)
+    samples = _samples(parse_text, exposition(metrics, "")[0])
+    for limit in BUCKETS_MS:
+        counted = samples["fraud_detection_latency_milliseconds_bucket", str(limit)].value
+        assert counted == (milliseconds <= limit), limit
+
+
+def test_the_start_is_told_as_the_systems_clock_has_it() -> None:
+    before = time.time()
+    samples = _samples(parse_text, exposition(_metrics(), "")[0])
+    assert before <= samples["fraud_detection_start_time_seconds", ""].value <= time.time()
