@@ -51,6 +51,16 @@ PUBLISHED = {
 SCRAPED = {START_TIME: "Unix time at which the process started; its changes are restarts and deployments"}
 """What only `/metrics` has; there it stands in place of `Starts`."""
 
+COUNTERS = frozenset((REQUESTS, ERRORS, DECISIONS, FRAUDS, DISK_READ, DISK_WRITTEN))
+"""Those that `/metrics` has as counters since the start of the process."""
+
+
+def prometheus_name(name: str) -> str:
+    """The name at `/metrics`: `DiskReadBytes` is `fraud_detection_disk_read_bytes_total` there."""
+    words = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+    unit = "_milliseconds" if name == LATENCY else "_total" if name in COUNTERS else ""
+    return f"fraud_detection{words}{unit}"
+
 
 def dimensions(environment: str, deployment_name: str, model_id: str = "") -> tuple[tuple[str, str], ...]:
     """The dimensions of every metric; with the model version where a rollout compares two."""

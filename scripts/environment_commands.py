@@ -8,6 +8,7 @@ import click
 
 from scripts import completion
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, show
+from scripts.monitoring_commands import add_monitoring_command
 from scripts.rollout_commands import reason_option
 from scripts.setup_commands import add_setup_commands
 
@@ -18,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def add_environment_commands(commands: Program, program: str, make: Callable[[], "ModelDeployment"], up: Run) -> None:
-    """Adds init, doctor, up, down, api-key and unlock.
+    """Adds init, doctor, monitoring, up, down, api-key and unlock.
 
     Args:
         commands: the program.
@@ -41,6 +42,7 @@ def add_environment_commands(commands: Program, program: str, make: Callable[[],
 
     environment = Argument("environment", "development, staging or production", shell_complete=completion.environments)
     add_setup_commands(commands, program, make, environment)
+    add_monitoring_command(commands, program, make, environment)
     summary = "make what is missing and bring the environment up"
     add_command(commands, "up", up, summary, f"{program} up development", environment)
     summary = "stop the endpoint and destroy the stack"

@@ -18,8 +18,6 @@ from pathlib import Path
 from conventions import metric_names, variables
 from infra.service_config import ServiceConfig
 from serving.errors import SettingsError
-from serving.observability.drift import DriftWatch
-from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
 
 REQUIRED = {
@@ -59,13 +57,12 @@ def settings_page() -> str:
 
 def metrics_page() -> str:
     """The metrics of the service: name in CloudWatch, name in Prometheus, unit and meaning of each."""
-    counters = ServiceMetrics(ServingSettings.from_environment(REQUIRED), DriftWatch(())).snapshot().counters
     rows = ["| CloudWatch | Prometheus | unit and meaning |", "|---|---|---|"]
     for name, meaning in metric_names.PUBLISHED.items():
-        scraped = "" if name == metric_names.STARTS else f"`{prometheus_name(name, counter=name in counters)}`"
+        scraped = "" if name == metric_names.STARTS else f"`{metric_names.prometheus_name(name)}`"
         rows.append(_row(f"`{name}`", scraped, meaning))
     for name, meaning in metric_names.SCRAPED.items():
-        rows.append(_row("", f"`{prometheus_name(name, counter=False)}`", meaning))
+        rows.append(_row("", f"`{metric_names.prometheus_name(name)}`", meaning))
     return _page(
         "Metrics of the service",
         f"""
@@ -84,13 +81,6 @@ def service_variables() -> Iterator[tuple[str, "dataclasses.Field[object]", str]
         meaning = meanings.get(field.name, "")
         named = re.match(r"`([A-Z][A-Z0-9_]+)`: (.*)", meaning, re.DOTALL)
         yield (named[1], field, named[2]) if named else (field.name.upper(), field, meaning)
-
-
-def prometheus_name(name: str, *, counter: bool) -> str:
-    """The name at `/metrics` of a metric with that name in CloudWatch."""
-    words = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
-    unit = "_milliseconds" if name == metric_names.LATENCY else "_total" if counter else ""
-    return f"fraud_detection_{words}{unit}"
 
 
 def _allowed(variable: str) -> str:

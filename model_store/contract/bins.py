@@ -24,7 +24,7 @@ def number_bins(values: "np.ndarray[Any, Any]", rows: int) -> dict[str, Any]:
     """The bins of a column of numbers.
 
     Args:
-        values: those that are no gaps, finite, at least one.
+        values: without gaps; finite, at least one.
         rows: of the column, those with gaps included.
     """
     edges = np.unique(np.quantile(values, np.linspace(0.1, 0.9, 9)))
@@ -37,7 +37,7 @@ def category_bins(values: Sequence[Any], categories: Sequence[Any], rows: int) -
     """The bins of a column of categories or truth values.
 
     Args:
-        values: those that are no gaps, at least one.
+        values: without gaps; at least one.
         categories: those that the model knows. Others are counted together, so that no text of a row is kept.
         rows: of the column, those with gaps included.
     """

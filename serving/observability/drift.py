@@ -58,7 +58,7 @@ class _Bins:
         return _stability_index(bins, self._then)
 
     def _numbered(self, values: Sequence[Any]) -> "np.ndarray[Any, Any]":
-        """The bins of those that are no gaps."""
+        """The bins of the values that are not gaps."""
         numbers = np.array(values, dtype=np.float64)
         is_value = ~np.isnan(numbers)
         if self._written is not None:

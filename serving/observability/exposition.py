@@ -12,14 +12,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from conventions.latency import BUCKETS_MS
-from conventions.metric_names import LATENCY, PUBLISHED, SCRAPED
+from conventions.metric_names import LATENCY, PUBLISHED, SCRAPED, prometheus_name
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from serving.observability.metrics import ServiceMetrics, Snapshot
 
-_PREFIX = "fraud_detection"
 _OPENMETRICS = "application/openmetrics-text"
 
 
@@ -62,14 +61,14 @@ class ServiceCollector:
         values = [value.encode("utf-8", "replace").decode() for value in snapshot.labels.values()]
         labels = tuple(snapshot.labels)
         for name, count in snapshot.counters.items():
-            counter = CounterMetricFamily(_family(name), PUBLISHED[name], labels=labels)
+            counter = CounterMetricFamily(prometheus_name(name), PUBLISHED[name], labels=labels)
             counter.add_metric(values, count)
             yield counter
         for name, value in snapshot.gauges.items():
-            gauge = GaugeMetricFamily(_family(name), {**PUBLISHED, **SCRAPED}[name], labels=labels)
+            gauge = GaugeMetricFamily(prometheus_name(name), {**PUBLISHED, **SCRAPED}[name], labels=labels)
             gauge.add_metric(values, value)
             yield gauge
-        histogram = HistogramMetricFamily(f"{_family(LATENCY)}_milliseconds", PUBLISHED[LATENCY], labels=labels)
+        histogram = HistogramMetricFamily(prometheus_name(LATENCY), PUBLISHED[LATENCY], labels=labels)
         histogram.add_metric(values, self._buckets(snapshot), snapshot.latency_sum_ms)
         yield histogram
 
@@ -77,11 +76,6 @@ class ServiceCollector:
         """Each upper limit, with how many requests took at most that long."""
         limits = [*map(self._write_limit, BUCKETS_MS), "+Inf"]
         return list(zip(limits, itertools.accumulate(snapshot.buckets), strict=True))
-
-
-def _family(name: str) -> str:
-    """`DiskReadBytes` is `fraud_detection_disk_read_bytes` in Prometheus."""
-    return _PREFIX + "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 def _prefers_openmetrics(accept: str) -> bool:
