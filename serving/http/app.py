@@ -140,18 +140,22 @@ class Service:
             The answer; where the model's library has to be waited for, an application that waits and sends it.
         """
         request = self._begin("POST", path, headers)
+        answer, waits = None, False
         try:
-            self._admit(request)
-            self._bodies.require_size(body)
-            content = self._actions[path](body, request)
-        except Exception as error:
-            answer = self._failure(error, request)
-        else:
-            if not isinstance(content, bytes):
-                return functools.partial(self._answer_later, request, content)
-            answer = Answer(200, content, request.request_id)
-        self._end(request, answer)
-        return answer
+            try:
+                self._admit(request)
+                self._bodies.require_size(body)
+                content = self._actions[path](body, request)
+                if not isinstance(content, bytes):
+                    waits = True
+                    return functools.partial(self._answer_later, request, content)
+                answer = Answer(200, content, request.request_id)
+            except Exception as error:
+                answer = self._failure(error, request)
+            return answer
+        finally:
+            if not waits:
+                self._end(request, answer)
 
     def _begin(self, method: str, path: str, headers: Headers) -> _Request:
         request = _Request(method, path, headers)

@@ -23,6 +23,7 @@ class DirectProtocol(HttpToolsProtocol):
         self._path: str | None = None
         """Of the request that is read, while it may still be answered directly."""
         self._pieces: list[bytes] = []
+        self._head: Headers = []
         self._defaults: Headers = []
         self._default_bytes, self._ends = b"", False
 
@@ -44,6 +45,8 @@ class DirectProtocol(HttpToolsProtocol):
         """Takes the direct way where it can."""
         path = self._paths.get(self.url)
         parser, cycle = self.parser, self.cycle
+        # What comes after a chunked body as trailers goes into a list of its own and is not read.
+        self._head, self.headers = self.headers, []
         if (
             path is not None
             and parser.get_method() == b"POST"
@@ -72,7 +75,7 @@ class DirectProtocol(HttpToolsProtocol):
             return
         self._path = None
         pieces = self._pieces
-        answer = self._answer(path, self.headers, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        answer = self._answer(path, self._head, pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if isinstance(answer, Answer):
             self._write(answer)
             return
@@ -85,10 +88,10 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _begin_task(self, pieces: list[bytes]) -> None:
         """Goes uvicorn's way, with what has come of the body."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, expects = self.url, self.expect_100_continue
         super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = url, headers, expects
-        self.scope["headers"] = headers
+        self.url, self.expect_100_continue = url, expects
+        self.scope["headers"] = self._head
         super().on_headers_complete()
         for piece in pieces:
             super().on_body(piece)

@@ -23,8 +23,9 @@ class Refused(Exception):
         where: str | None = None,
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
-        super().__init__(message)
-        self.status, self.code, self.where, self.headers = status, code, where, headers
+        super().__init__(_printable(message))
+        self.where = None if where is None else _printable(where)
+        self.status, self.code, self.headers = status, code, headers
 
     def body(self, request_id: str) -> Error:
         """The body of the answer."""
@@ -32,3 +33,8 @@ class Refused(Exception):
         if self.where is not None:
             refusal.field = self.where
         return Error(refusal)
+
+
+def _printable(text: str) -> str:
+    """A text with escapes for what JSON can hold and UTF-8 cannot: halves of surrogate pairs."""
+    return text.encode("utf-8", "backslashreplace").decode()

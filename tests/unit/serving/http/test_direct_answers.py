@@ -118,6 +118,39 @@ def test_pieces_change_no_answer(service: Service, setting: Setting, name: str, 
         assert _answer(service, [raw[:cut], raw[cut:]]) == whole, f"cut at {cut}"
 
 
+@pytest.mark.parametrize("given", [b"X-API-Key: fd_wrong\r\n", b""], ids=["another key", "no key"])
+def test_a_trailer_is_no_header(service: Service, setting: Setting, given: bytes) -> None:
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: x\r\n" + given + b"X-Request-ID: id-1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    trailers = f"X-API-Key: {setting.api_key}\r\nX-Request-ID: id-2\r\n\r\n".encode()
+    body = b"%x\r\n%s\r\n0\r\n" % (len(_GOOD_BODY), _GOOD_BODY)
+    whole = _answer(service, [head + body + trailers])
+    assert (whole[0], whole[1]["x-request-id"]) == (401, "id-1")
+    assert _answer(service, [head, body + trailers]) == whole
+    assert _answer(service, [head + body, trailers]) == whole
+
+
+_HALF = rb"\ud800"
+_UNENCODABLE = {
+    "unknown feature": json.dumps({"transaction": GOOD}).encode()[:-2] + b', "' + _HALF + b'": 1}}',
+    "text for a number": b'{"transaction": {"amount": "' + _HALF + b'", "hour": 3, "distance": 1.5}}',
+    "another field": b'{"' + _HALF + b'": {}}',
+}
+
+
+@pytest.mark.parametrize("name", _UNENCODABLE)
+def test_half_of_a_surrogate_pair_is_a_422_and_nothing_is_left_in_flight(setting: Setting, name: str) -> None:
+    body = _UNENCODABLE[name]
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {setting.api_key}\r\nX-Request-ID: id-0\r\n"
+    raw = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with listening() as listener, started(setting, listener, MAX_IN_FLIGHT="3") as service:
+        answers = [_answer(service, pieces) for pieces in ([raw], [raw[:-3], raw[-3:]]) * 4]
+        assert {status for status, _, _ in answers} == {422}
+        assert len({content for _, _, content in answers}) == 1
+        assert _answer(service, [_raw(setting, "good")])[0] == 200
+
+
 def test_requests_that_come_together_are_answered_in_their_order(connection: socket.socket, setting: Setting) -> None:
     names = ["good", "no scope", "query", "batch", "get", "good", "missing", "elsewhere", "feedback", "good"]
     connection.sendall(b"".join(_raw(setting, name, number=number) for number, name in enumerate(names)))
