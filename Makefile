@@ -85,17 +85,14 @@ validate: setup  ## measure MODEL_ID on the holdout of RELEASE/release.yaml; its
 
 deploy:  ## MODEL_ID to ENVIRONMENT; waits until it is healthy, goes back when it does not get so
 	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
-	@$(BIN)/python scripts/take_up_stack.py "$$ENVIRONMENT"
 	@$(BIN)/python scripts/deploy_model.py deploy "$$MODEL_ID" "$$ENVIRONMENT" $${REASON:+--reason "$$REASON"}
 
 resume:  ## go on with the rollout in ENVIRONMENT that another job began
 	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
-	@$(BIN)/python scripts/take_up_stack.py "$$ENVIRONMENT"
 	@$(BIN)/python scripts/deploy_model.py resume "$$ENVIRONMENT"
 
 rollback:  ## ENVIRONMENT back to the version before, or TO a version, or to the one AT a time; REASON says why
 	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
-	@$(BIN)/python scripts/take_up_stack.py "$$ENVIRONMENT"
 	@$(BIN)/python scripts/deploy_model.py rollback "$$ENVIRONMENT" $${TO:+--to "$$TO"} $${AT:+--at "$$AT"} --reason "$$REASON"
 
 snapshots: setup  ## rewrite tests/snapshots/ after an intended change

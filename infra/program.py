@@ -35,7 +35,9 @@ def declare(serves_on: str = "") -> dict[str, Any]:
     try:
         settings = load_settings()
         require_environment_policy(settings)
-        outputs = _PLATFORMS[settings.platform](settings, resolve_versions(settings, serves_on))
+        versions = resolve_versions(settings, serves_on)
+        outputs = _PLATFORMS[settings.platform](settings, versions)
+        outputs["modelVersion"] = versions.stable.model_id  # a text: the next update and the audit log read it
         if settings.break_glass is not None:
             outputs["breakGlass"] = settings.break_glass.to_dict()
     except ConfigError as error:

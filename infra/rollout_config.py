@@ -31,6 +31,8 @@ _STRICT = ConfigDict(extra="forbid")
 _ALL = 100
 _WHERE_IT_IS = ("candidate", "weight", "shadow", "kept", "kept_until")
 """Keys that a stack's config leaves out when they are empty."""
+STATE_KEYS = ("slot", *_WHERE_IT_IS)
+"""Keys of a rollout's progress: they are in the stack's state. All others are in its file."""
 Slot = Literal["blue", "green"]
 Strategy = Literal["rolling", "blue_green", "canary"]
 Percent = Annotated[StrictInt, Field(ge=1, le=_ALL)]
@@ -115,10 +117,12 @@ def slot_name(name: str, slot: Slot, what: str) -> str:
 
 
 def rollout_outputs(rollout: RolloutConfig) -> dict[str, Any]:
-    """The stack's outputs about its rollout; none for strategy rolling."""
+    """The stack's outputs about its rollout, from which the next update goes on; none where it is the default."""
+    whole = {"rollout": rollout.to_dict()} if rollout != RolloutConfig() else {}
     if not rollout.has_two_slots:
-        return {}
+        return whole
     return {
+        **whole,
         "slot": rollout.slot,
         "candidate": rollout.candidate,
         "candidateWeight": rollout.weight,

@@ -14,6 +14,7 @@ from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.errors import ConfigError, show_value
 from infra.rollout_config import RolloutConfig, parse_rollout_config
+from infra.stack_state import StackState, has_rollout_state
 from model_store.errors import InvalidInput
 from model_store.keys.defaults import key_file, registry_location
 from model_store.registry.signing import SignaturePolicy, parse_public_key
@@ -81,7 +82,8 @@ def load_settings() -> StackSettings:
     require_address(deployment, platform, where)
     secrets = CHECKOUT / ".secrets" / ("" if deployment.environment == "development" else stack)
     in_cluster = platform == "kubernetes"
-    model_version = _model_version(config, where, stack)
+    before = _stack_state(config)
+    model_version = _model_version(config, where, stack, before)
     return StackSettings(
         stack=stack,
         model_version=model_version,
@@ -91,8 +93,8 @@ def load_settings() -> StackSettings:
         registry=registry_location(CHECKOUT),
         model_key_file=Path(os.environ.get(variables.MODEL_KEY_FILE) or key_file(CHECKOUT)),
         api_keys_file=Path(os.environ.get(variables.API_KEYS_FILE, secrets / "api_keys.json")),
-        rollout=_rollout(config, where, model_version, platform),
-        break_glass=_break_glass(config, where),
+        rollout=_rollout(config, where, model_version, platform, before),
+        break_glass=_break_glass(config, where, before),
         cloud=read_object(config, config_keys.CLOUD, CloudConfig, where) if in_cluster else None,
         kubernetes=read_object(config, config_keys.KUBERNETES, KubernetesConfig, where) if in_cluster else None,
         image=read_object(config, config_keys.IMAGE, ImageConfig, where) if platform != "local" else None,
@@ -123,8 +125,25 @@ def require_address(deployment: DeploymentConfig, platform: str, where: str) -> 
         )
 
 
-def _model_version(config: pulumi.Config, where: str, stack: str) -> str:
-    value = config.get(config_keys.short(config_keys.MODEL_VERSION))
+def _stack_state(config: pulumi.Config) -> StackState:
+    """What the stack's last update left, where the config does not say how far the rollout has come."""
+    if has_rollout_state(_object(config, config_keys.ROLLOUT)):
+        return StackState()
+    name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    found = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value
+    outputs = found.get("outputs") if isinstance(found, dict) else None
+    return StackState.of(outputs if isinstance(outputs, dict) else {})
+
+
+def _object(config: pulumi.Config, key: str) -> object:
+    try:
+        return config.get_object(config_keys.short(key))
+    except pulumi.ConfigTypeError:
+        return None  # reading the key itself says what is wrong
+
+
+def _model_version(config: pulumi.Config, where: str, stack: str, before: StackState) -> str:
+    value = config.get(config_keys.short(config_keys.MODEL_VERSION)) or before.model_version
     if not value:
         environment = STACKS.get(stack, stack)
         raise ConfigError(
@@ -135,17 +154,22 @@ def _model_version(config: pulumi.Config, where: str, stack: str) -> str:
     return value
 
 
-def _rollout(config: pulumi.Config, where: str, model_version: str, platform: Platform) -> RolloutConfig:
+def _rollout(
+    config: pulumi.Config, where: str, model_version: str, platform: Platform, before: StackState
+) -> RolloutConfig:
     try:
         value = config.get_object(config_keys.short(config_keys.ROLLOUT))
     except pulumi.ConfigTypeError:
         raise ConfigError(f"{where}: {config_keys.ROLLOUT}: not an object") from None
+    if before.model_version and (value is None or isinstance(value, dict)):
+        value = {**before.rollout, **(value or {})} or None
     return parse_rollout_config(value, f"{where}: {config_keys.ROLLOUT}", model_version, platform)
 
 
-def _break_glass(config: pulumi.Config, where: str) -> BreakGlass | None:
+def _break_glass(config: pulumi.Config, where: str, before: StackState) -> BreakGlass | None:
     try:
-        return parse_break_glass(config.get_object(config_keys.short(config_keys.BREAK_GLASS)), where)
+        value = config.get_object(config_keys.short(config_keys.BREAK_GLASS)) or dict(before.break_glass) or None
+        return parse_break_glass(value, where)
     except pulumi.ConfigTypeError:
         raise ConfigError(f"{where}: {config_keys.BREAK_GLASS}: not an object") from None
 

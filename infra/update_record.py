@@ -9,7 +9,6 @@ from typing import Any
 
 import pulumi
 
-from conventions import config_keys
 from conventions.environments import STACKS
 from infra.settings import CHECKOUT
 from model_store import ModelRegistry
@@ -24,13 +23,13 @@ def record_update(outputs: Mapping[str, Any]) -> None:
     A preview changes nothing and has no record.
 
     Args:
-        outputs: of the stack; `servingId` is known once the endpoint serves.
+        outputs: of the stack; `modelVersion` is a text, `servingId` is known once the endpoint serves.
     """
     if pulumi.runtime.is_dry_run():
         return
     stack = pulumi.get_stack()
     environment = STACKS.get(stack, stack)
-    model_id = pulumi.Config().get(config_keys.short(config_keys.MODEL_VERSION)) or ""
+    model_id = str(outputs["modelVersion"])
     registry = ModelRegistry(registry_location(CHECKOUT))
     try:
         registry.audit.append(UPDATE, model_id, environment=environment, intent="pulumi up")

@@ -4,13 +4,11 @@
 #   scripts/deploy_in_a_job.sh deploy MODEL_ID production --reason "model-v12"
 #   scripts/deploy_in_a_job.sh resume production
 #
-# A runner's clone knows nothing of the stack: it takes up what the backend has of it. After JOB_SECONDS (3000) the command is interrupted. A rollout that is not decided by then, or for which too few requests came,
+# After JOB_SECONDS (3000) the command is interrupted. A rollout that is not decided by then, or for which too few requests came,
 # is no failure: its place is in the state, and the next `resume` goes on. The job's output `decided`, and the file
 # that DECIDED_FILE names, say which it was.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-environment=${2:?}; [ "${1:?}" != deploy ] || environment=${3:?}
-.venv/bin/python scripts/take_up_stack.py "$environment" || exit
 code=0
 timeout --signal=INT "${JOB_SECONDS:-3000}" .venv/bin/python scripts/deploy_model.py "$@" || code=$?
 decided=true

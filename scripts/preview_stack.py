@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Shows as Markdown what a stack's config would change; changes nothing.
 
-The config is the stack's file. What the file does not say, such as the model version, is what the last deployment in
-the backend had. Key files are not needed: a preview takes the keys that the stack has.
+The config is the stack's file. Model version and rollout are the state's, unless the file names a version. Key files
+are not needed: a preview takes the keys that the stack has.
 With --drift it compares what runs with the stack.
 
 exit codes: 0 the preview went through, 9 it was refused or the stack has nothing to preview, 14 there is no engine,
@@ -31,7 +31,6 @@ from infra.errors import ConfigError  # noqa: E402
 from model_store.errors import ModelStoreError  # noqa: E402
 from scripts.command_line import complain, progress  # noqa: E402
 from scripts.preview_comment import Preview  # noqa: E402
-from scripts.take_up_stack import with_what_runs  # noqa: E402
 from stacks.environments import DeploymentEnvironment  # noqa: E402
 from stacks.errors import EngineMissing, StacksError  # noqa: E402
 
@@ -137,8 +136,8 @@ def _pulumi(*arguments: str, variables: Mapping[str, str], directory: Path = CHE
 
 
 def _document(stack: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The stack's file with what it does not say taken from the last deployment."""
-    from stacks.deployment import ModelDeployment
+    """The stack's file, with the version or the values that the options give."""
+    from stacks.engine.workspace import stack_outputs
 
     path = CHECKOUT / f"Pulumi.{stack}.yaml"
     document = _read(path)
@@ -150,13 +149,13 @@ def _document(stack: str, options: argparse.Namespace) -> dict[str, Any]:
     else:
         values = document["config"]
     environment = DeploymentEnvironment.named(stack)
-    deployments = ModelDeployment(CHECKOUT, log=progress)
-    values = with_what_runs(values, deployments.last_config(environment))
     if options.model:
         from model_store.registry.aliases import Aliases
+        from stacks.registry_access import open_registry
 
-        values[config_keys.MODEL_VERSION] = Aliases(deployments.registry).resolve(options.model)
-    if not values.get(config_keys.MODEL_VERSION):
+        values[config_keys.MODEL_VERSION] = Aliases(open_registry(CHECKOUT)).resolve(options.model)
+    # The program reads the version of the state by itself; it cannot tell a person of `make preview`.
+    if not values.get(config_keys.MODEL_VERSION) and not stack_outputs(CHECKOUT, stack).get("modelVersion"):
         raise ConfigError(
             f"{path.name}: {config_keys.MODEL_VERSION} is not set, and nothing is deployed in {environment} yet. "
             f"Name a version to preview: make preview STACK={stack} MODEL_ID=NAME:NUMBER "

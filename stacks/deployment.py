@@ -228,10 +228,6 @@ class ModelDeployment:
         """
         return self._history.deployment(deployment_id)
 
-    def last_config(self, environment: DeploymentEnvironment) -> dict[str, Any]:
-        """The config that the last successful update was made with; empty when there was none."""
-        return self._history.last_config(environment)
-
     def destroy(self, environment: DeploymentEnvironment | str, reason: str = "") -> bool:
         """Stops the endpoint and deletes what the stack holds; registry and history stay.
 

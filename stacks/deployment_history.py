@@ -64,15 +64,6 @@ class DeploymentHistory:
         stack = select_stack(self._checkout, environment)
         return read_engine(self._checkout, environment.stack, lambda: list_updates(stack))
 
-    def last_config(self, environment: DeploymentEnvironment) -> dict[str, Any]:
-        """The config that the last successful update was made with; empty when there was none."""
-        if environment not in existing_environments(self._checkout):
-            return {}
-        for update in self._updates(environment):
-            if update.result == "succeeded":
-                return parse_config(update) if update.kind == "update" else {}
-        return {}
-
 
 def list_updates(stack: "Stack") -> list[Any]:
     """All updates of a stack, newest first; without a page size the engine lists the newest ten only."""

@@ -18,7 +18,6 @@ from stacks.engine.workspace import select_stack
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed
 from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
-from stacks.provenance import with_provenance
 from stacks.records import DeploymentRecord
 from stacks.requirements import missing_without_glass
 
@@ -100,7 +99,7 @@ class DeploymentUpdates:
             stack = select_stack(self._checkout, environment, self._serves_on(file, model_id, rollout))
             try:
                 with record.recorded(), file.changed(model_id, config, rollout) as changed:
-                    result = run_up(stack, environment, with_provenance(message, reason, registry.actor), self._log)
+                    result = run_up(stack, environment, record.update_message, self._log, changed.run_file)
                     require_live_objects_match(changed, config, result.outputs)
             except DeploymentFailed as error:
                 before, cause = file.model_version, f"{error}{pod_problems(file, config)}"
@@ -122,12 +121,12 @@ class DeploymentUpdates:
         """Brings a cluster back to the version before one that did not get healthy."""
         before, environment = file.model_version, file.environment
         self._log(f"{model_id} did not get healthy; going back to {before}")
-        message, registry = message_for(Intent.ROLLBACK, before, f"{model_id} did not get healthy"), self._registry()
         reason = f"{model_id} did not get healthy"
-        record = DeploymentRecord(registry, "rollback", environment, before, message, reason)
+        message = message_for(Intent.ROLLBACK, before, reason)
+        record = DeploymentRecord(self._registry(), "rollback", environment, before, message, reason)
         stack = select_stack(self._checkout, environment, before)
-        with record.recorded():
-            run_up(stack, environment, with_provenance(message, reason, registry.actor), self._log)
+        with record.recorded(), file.changed(before, file.deployment(), file.rollout()) as changed:
+            run_up(stack, environment, record.update_message, self._log, changed.run_file)
         record.done()
 
     def destroy(self, environment: DeploymentEnvironment, reason: str = "") -> bool:
@@ -154,7 +153,7 @@ class DeploymentUpdates:
             message = "stop the endpoint and destroy the stack"
             record = DeploymentRecord(registry, "destroy", environment, model_id, message, reason)
             with record.recorded():
-                run_destroy(stack, with_provenance(message, reason, registry.actor), self._log)
+                run_destroy(stack, record.update_message, self._log)
             record.done()
             registry.record_end(str(environment))
         return True

@@ -22,7 +22,7 @@ from stacks.environments import DeploymentEnvironment
 from stacks.errors import EngineMissing, StacksError
 
 _PROGRAM = "python scripts/deploy_model.py"
-_EXAMPLES = ("EXAMPLED539D4633E53DE1B716D3041E", "@example.com", "fraud-detection-registry-")
+_EXAMPLES = ("EXAMPLED539D4633E53DE1B716D3041E", "@example.com")
 """Parts of the committed values that belong to nobody's account."""
 
 
@@ -158,7 +158,6 @@ class Doctor:
             return
         cloud, kubernetes = file.cloud(), file.kubernetes()
         values = {
-            "cloud.registry_bucket": cloud.registry_bucket,
             "cloud.alarm_subscribers": ", ".join(each.address for each in cloud.alarm_subscribers),
             "kubernetes.oidc_provider_arn": kubernetes.oidc_provider_arn,
         }

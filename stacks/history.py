@@ -1,5 +1,6 @@
 """A stack's history as deployments: what was deployed when, by which way, and what a rollback goes back to."""
 
+import copy
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from stacks.environments import DeploymentEnvironment
 from stacks.errors import UnknownDeployment
 from stacks.provenance import Provenance, commit_of, read_message, read_run
 
+_STATE = (MODEL_VERSION, ROLLOUT, BREAK_GLASS)
 _MESSAGE = re.compile(r"^(?P<intent>deploy|rollback|rollout) (?P<model_id>\S+)")
 
 
@@ -86,7 +88,9 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
     """
     found: list[Deployment] = []
     running = False
-    for number, update in enumerate(reversed(list(updates)), start=1):
+    state: dict[str, Any] = {}
+    for number, each in enumerate(reversed(list(updates)), start=1):
+        update = _with_state(each, state)
         if update.result != "succeeded":
             continue
         if update.kind == "destroy":
@@ -99,6 +103,8 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
                 found[-1] = replace(found[-1], until=following.finished_at)
             found.append(following)
             running = True
+        if update.kind == "update":
+            state = {key: update.config[key] for key in _STATE if key in update.config}
     if running:
         found[-1] = replace(found[-1], current=True)
     return found[::-1]
@@ -191,6 +197,15 @@ def parse_config(update: Any) -> dict[str, Any]:
         for key, entry in sorted(update.config.items())
         if not entry.secret
     }
+
+
+def _with_state(update: Any, state: Mapping[str, Any]) -> Any:
+    """An update whose config names no version went on with what the stack's state had before it."""
+    if update.kind != "update" or MODEL_VERSION in update.config or not state:
+        return update
+    found = copy.copy(update)
+    found.config = {**state, **update.config}
+    return found
 
 
 def _changes(update: Any) -> bool:

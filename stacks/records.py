@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from stacks.environments import DeploymentEnvironment
+from stacks.provenance import with_provenance
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
@@ -35,6 +36,11 @@ class DeploymentRecord:
     ) -> None:
         self._registry, self.action, self.model_id, self._reason = registry, action, model_id, reason
         self._fields = {"environment": str(environment), "intent": intent}
+
+    @property
+    def update_message(self) -> str:
+        """The message of the update: what it does, why, and by whom."""
+        return with_provenance(self._fields["intent"], self._reason, self._registry.actor)
 
     def unchanged(self) -> None:
         """Records that there was nothing to do."""

@@ -60,7 +60,7 @@ def _chosen(deployments: ModelDeployment, checkout: Path, environment: Deploymen
     """The stack's own model version; None when it has none, or the registry does not know it any more."""
     from model_store.errors import ModelNotFound
 
-    chosen = StackFile.read(checkout, environment).model_version
+    chosen = StackFile.read(checkout, environment).model_version or _last(deployments, environment)
     if not chosen:
         return None
     try:
@@ -68,6 +68,12 @@ def _chosen(deployments: ModelDeployment, checkout: Path, environment: Deploymen
     except ModelNotFound:
         log(f"the registry does not know {chosen}, which the stack's config names; taking the example's newest instead")
         return None
+
+
+def _last(deployments: ModelDeployment, environment: DeploymentEnvironment) -> str:
+    """The version that was deployed last, before the stack was taken down; empty when there was none."""
+    found = deployments.list_deployments(environment)
+    return found[0].model_id if found else ""
 
 
 def _examples(checkout: Path, log: Log) -> list[_Example]:

@@ -29,6 +29,16 @@ class SecretsProvider:
         """The provider for messages, such as `awskms://alias/fraud-detection` or `a passphrase`."""
         return str(self.state.get("url") or self.kind) if self.kind != "passphrase" else "a passphrase"
 
+    @property
+    def in_file(self) -> dict[str, str]:
+        """The provider as a stack's file names it."""
+        if self.kind == "passphrase":
+            return {"encryptionsalt": str(self.state.get("salt", ""))}
+        return {
+            "secretsprovider": str(self.state.get("url", "")),
+            "encryptedkey": str(self.state.get("encryptedkey", "")),
+        }
+
     @classmethod
     def of(cls, deployment: Any) -> "SecretsProvider | None":
         """The provider that a stack's exported state names; None where the state names none."""

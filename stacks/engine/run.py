@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacks.engine.reading import passphrase_advice
@@ -32,7 +33,7 @@ class UpResult:
         return any(count for operation, count in self.changes.items() if operation != "same")
 
 
-def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, log: Log) -> UpResult:
+def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, log: Log, config: Path) -> UpResult:
     """Brings the stack to its config.
 
     Args:
@@ -40,6 +41,7 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, log
         environment: for messages.
         message: recorded in the history.
         log: told each line of the engine's progress.
+        config: the stack's config, with the state that is asked for.
 
     Raises:
         StackBusy: the engine says that somebody else holds the stack.
@@ -51,6 +53,7 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, log
     try:
         result = stack.up(
             message=message,
+            config_file=str(config),
             on_output=log,
             on_event=lambda event: _collect(event, diagnostics),
             color="never",

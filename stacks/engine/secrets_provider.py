@@ -1,6 +1,8 @@
 """Keeps the secrets provider of a stack: what its state names counts, and no file or variable changes it in passing."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,19 @@ def require_secrets_provider(checkout: Path, stack: str, stored: SecretsProvider
             f"which has {stored.name}. Remove that from the file; to change the provider: "
             f"pulumi stack change-secrets-provider PROVIDER -s {stack}. Nothing was changed"
         )
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Puts a stack's file back after the block, which makes the stack: its state has what the engine writes there."""
+    before = path.read_bytes() if path.exists() else None
+    yield
+    if before is None:
+        path.unlink(missing_ok=True)
+    elif path.read_bytes() != before:
+        staging = path.with_name(f".{path.name}.new")
+        staging.write_bytes(before)
+        staging.replace(path)
 
 
 def _require_no_empty_passphrase(stack: str, stored: SecretsProvider | None, named: dict[str, Any]) -> None:

@@ -1,10 +1,13 @@
-"""One stack's config file: a command reads it once, changes it in one step, and puts it back when the change fails."""
+"""One stack's config: its file, which is configuration, and the state of the stack, which the backend has.
+
+A command reads both once, changes them in one step, and puts the file back when the change fails.
+"""
 
 import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,33 +21,51 @@ from infra.cloud_config import CloudConfig, KubernetesConfig, parse_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.errors import describe_yaml_error
 from infra.rollout_config import RolloutConfig, parse_rollout_config
+from infra.stack_state import StackState, rollout_settings
+from stacks.engine.pending import STATE, PendingChange, pending_change, run_file
+from stacks.engine.workspace import stack_outputs, stack_provider
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StackBusy, StacksError
 
 _OWN_KEYS = (MODEL_VERSION, DEPLOYMENT, ROLLOUT, BREAK_GLASS)
-"""The keys that a deploy writes; all others belong to people and the engine."""
+"""The keys that a deploy changes; all others belong to people and the engine."""
 
 
 @dataclass(frozen=True)
 class StackFile:
-    """The config of one stack, such as `Pulumi.dev.yaml`, as it was read."""
+    """The config of one stack, such as `Pulumi.dev.yaml`, as it was read, with the stack's state in it."""
 
     path: Path
     environment: DeploymentEnvironment
     config: Mapping[str, Any]
-    """Values by key, with the project before each key; an object that is written as JSON text is an object here."""
+    """Values by key, with the project before each key; an object that is written as JSON text is an object here. Model
+    version, how far the rollout has come, and the break-glass are the state's, where something is deployed."""
     broken: BreakGlass | None = None
     """The glass that the next change breaks; None: it leaves the file's."""
+    written_values: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """The values that the file itself has."""
+    deployed: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What of the state is in the config; empty when nothing is deployed."""
 
     @classmethod
     def read(cls, checkout: Path, environment: DeploymentEnvironment) -> "StackFile":
-        """Reads an environment's file; a file that is missing has no values.
+        """Reads an environment's file and its stack's state; a file that is missing has no values.
 
         Raises:
-            StacksError: the file is not valid YAML.
+            StacksError: the file is not valid YAML, or the state cannot be read.
         """
         path = checkout / f"Pulumi.{environment.stack}.yaml"
-        return cls(path, environment, _values(_load(path)))
+        values = _values(_load(path))
+        state = StackState.of(stack_outputs(checkout, environment.stack))
+        config = state.over(values) if state.model_version else dict(values)
+        deployed = {key: config[key] for key in STATE if key in config} if state.model_version else {}
+        change = pending_change(checkout, environment.stack)
+        if change is not None and change.began_with == {key: config[key] for key in STATE if key in config}:
+            # A command of this checkout was killed; nobody has changed the stack since.
+            config = {**{key: value for key, value in config.items() if key not in STATE}, **change.asked}
+        return cls(
+            path, environment, MappingProxyType(config), written_values=values, deployed=MappingProxyType(deployed)
+        )
 
     @property
     def name(self) -> str:
@@ -115,25 +136,40 @@ class StackFile:
     def changed(
         self, model_id: str, deployment: DeploymentConfig, rollout: RolloutConfig | None = None
     ) -> Iterator["StackFile"]:
-        """Writes model version, deployment and rollout for the block; puts the former values back when the block fails.
+        """Prepares a change for the block: the deployment in the stack's file, the rest for the engine alone.
 
-        Keys that the block adds, such as the stack's `encryptionsalt`, stay.
+        The file gets the deployment, and the model version where it names one. When the block fails, the former values
+        are put back. Keys that the block adds stay. A block that is killed leaves `PendingChange`.
 
         Args:
             model_id: the stable model version.
             deployment: how it is deployed.
-            rollout: the rollout; the file's own when not given.
+            rollout: the rollout; the stack's own when not given.
 
         Raises:
-            StackBusy: the values have changed since the file was read.
+            StackBusy: the values, or the stack, have changed since the file was read.
         """
         after = self._with(model_id, deployment, rollout)
-        _write(self, after)
+        now = StackFile.read(self.path.parent, self.environment)
+        if now.deployed != self.deployed:
+            raise StackBusy(f"{self.environment} was changed by somebody else meanwhile; look at it, then try again")
+        shown = replace(after, config=MappingProxyType(_for_file(self, after)))
+        before = replace(self, config=self.written_values)
+        change = PendingChange(self.path.parent, self.environment.stack, _state_of(self), _state_of(after))
+        _write(before, shown)
+        change.write(_document(after))
         try:
             yield after
         except BaseException:
-            _write(after, self)
+            _write(shown, before)
+            change.remove()
             raise
+        change.remove()
+
+    @property
+    def run_file(self) -> Path:
+        """The config that the engine is given during a change: the file's, with the state in it."""
+        return run_file(self.path.parent, self.environment.stack)
 
     def written(self, model_id: str, deployment: DeploymentConfig, rollout: RolloutConfig | None = None) -> "StackFile":
         """Writes model version, deployment and rollout; arguments and errors as for `changed`.
@@ -142,8 +178,8 @@ class StackFile:
             The file as it is now. Its text is untouched when it had these values before.
         """
         after = self._with(model_id, deployment, rollout)
-        _write(self, after)
-        return after
+        _write(replace(self, config=self.written_values), after)
+        return replace(after, written_values=after.config)
 
     def _with(self, model_id: str, deployment: DeploymentConfig, rollout: RolloutConfig | None) -> "StackFile":
         values = {**self.config, MODEL_VERSION: model_id, DEPLOYMENT: deployment.to_dict()}
@@ -155,6 +191,34 @@ class StackFile:
         if glass is not None and glass.model_id in (model_id, tried) and not glass.ended:
             values[BREAK_GLASS] = glass.to_dict()
         return replace(self, config=MappingProxyType(values), broken=None)
+
+
+def _state_of(file: StackFile) -> dict[str, Any]:
+    return {key: file.config[key] for key in STATE if key in file.config}
+
+
+def _for_file(before: StackFile, after: StackFile) -> dict[str, Any]:
+    """The values that the file gets: configuration, and the model version where somebody has written one there."""
+    values = {**before.written_values, DEPLOYMENT: after.config[DEPLOYMENT]}
+    values.pop(BREAK_GLASS, None)
+    if values.get(MODEL_VERSION):
+        values[MODEL_VERSION] = after.model_version
+    if ROLLOUT in values:
+        values[ROLLOUT] = rollout_settings(after.config.get(ROLLOUT))
+    return values
+
+
+def _document(file: StackFile) -> str:
+    """The whole file as the engine is given it; it always tells how far the rollout has come."""
+    document = _load(file.path)
+    config = document.setdefault("config", CommentedMap())
+    for key in _OWN_KEYS:
+        config.pop(key, None)
+    config.update({key: file.config[key] for key in _OWN_KEYS if key in file.config})
+    config[ROLLOUT] = file.rollout().to_dict()
+    provider = stack_provider(file.path.parent, file.environment.stack)
+    document.update(provider.in_file if provider else {})
+    return _text(document)
 
 
 def _write(before: StackFile, after: StackFile) -> None:
@@ -171,11 +235,15 @@ def _write(before: StackFile, after: StackFile) -> None:
             config.pop(key, None)
         elif found.get(key) != after.config[key]:
             config[key] = after.config[key]
+    staging = before.path.with_name(f".{before.name}.new")
+    staging.write_text(_text(document), encoding="utf-8")
+    staging.replace(before.path)
+
+
+def _text(document: CommentedMap) -> str:
     buffer = io.StringIO()
     _yaml().dump(document, buffer)
-    staging = before.path.with_name(f".{before.name}.new")
-    staging.write_text(buffer.getvalue(), encoding="utf-8")
-    staging.replace(before.path)
+    return buffer.getvalue()
 
 
 def _values(document: CommentedMap) -> Mapping[str, Any]:

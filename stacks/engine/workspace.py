@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from conventions.config_keys import PROJECT
 from stacks.engine.backend import BACKEND_VARIABLE, SecretsProvider, backend_url, state_directory, stored_deployment
 from stacks.engine.development_secrets import PASSPHRASE_VARIABLES, ensure_development_secrets
 from stacks.engine.reading import read_engine
-from stacks.engine.secrets_provider import SECRETS_PROVIDER_VARIABLE, require_secrets_provider
+from stacks.engine.secrets_provider import SECRETS_PROVIDER_VARIABLE, require_secrets_provider, unchanged
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import EngineMissing
 
@@ -40,7 +41,8 @@ def select_stack(checkout: Path, environment: DeploymentEnvironment, serves_on: 
 
     from infra.program import program
 
-    require_secrets_provider(checkout, environment.stack, stack_provider(checkout, environment.stack))
+    stored = stack_provider(checkout, environment.stack)
+    require_secrets_provider(checkout, environment.stack, stored)
     arguments = _workspace_arguments(checkout)
 
     def select() -> "Stack":
@@ -55,7 +57,10 @@ def select_stack(checkout: Path, environment: DeploymentEnvironment, serves_on: 
             ),
         )
 
-    return read_engine(checkout, environment.stack, select)
+    if stored is not None:
+        return read_engine(checkout, environment.stack, select)
+    with unchanged(checkout / f"Pulumi.{environment.stack}.yaml"):
+        return read_engine(checkout, environment.stack, select)
 
 
 def stack_provider(checkout: Path, stack: str) -> SecretsProvider | None:
@@ -65,18 +70,36 @@ def stack_provider(checkout: Path, stack: str) -> SecretsProvider | None:
         StateDamaged: the state is cut short or altered.
         DeploymentFailed: the state cannot be read.
     """
+    return SecretsProvider.of(_exported(checkout, stack))
+
+
+def stack_outputs(checkout: Path, stack: str) -> dict[str, Any]:
+    """The outputs of a stack, as its state has them, without secrets; empty for a stack that is not deployed.
+
+    Raises:
+        StateDamaged: the state is cut short or altered.
+        DeploymentFailed: the state cannot be read.
+    """
+    for resource in (_exported(checkout, stack) or {}).get("resources") or ():
+        if resource.get("type") == "pulumi:pulumi:Stack":
+            return dict(resource.get("outputs") or {})
+    return {}
+
+
+def _exported(checkout: Path, stack: str) -> Mapping[str, Any] | None:
+    """The state of a stack; None where there is no such stack."""
     if state_directory(checkout) is not None:
-        return SecretsProvider.of(stored_deployment(checkout, stack))
+        return stored_deployment(checkout, stack)
     from pulumi import automation
 
     workspace = automation.LocalWorkspace(
         work_dir=str(checkout), env_vars=_backend_environment(checkout), pulumi_command=_engine()
     )
 
-    def export() -> SecretsProvider | None:
+    def export() -> Mapping[str, Any] | None:
         if stack not in {summary.name for summary in workspace.list_stacks()}:
             return None
-        return SecretsProvider.of(workspace.export_stack(stack).deployment)
+        return workspace.export_stack(stack).deployment or {}
 
     return read_engine(checkout, stack, export)
 

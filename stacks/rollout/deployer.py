@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
@@ -68,9 +68,6 @@ class Deployer(Protocol):
 
     def stack_file(self, environment: DeploymentEnvironment | str) -> StackFile:
         """The config of an environment's stack, read now."""
-
-    def last_config(self, environment: DeploymentEnvironment) -> dict[str, Any]:
-        """The config of the last update that succeeded; empty when there is none."""
 
     def unlock(self, environment: DeploymentEnvironment | str) -> int:
         """Removes the locks of runs that have died."""

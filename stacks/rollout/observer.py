@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from conventions.alert_rules import DRIFT, ERROR_RATE, LATENCY_P95
-from conventions.config_keys import MODEL_VERSION, ROLLOUT, short
+from conventions.config_keys import short
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
 from stacks.engine.locks import lock_holder
+from stacks.engine.pending import STATE
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.requirements import missing_without_glass
@@ -77,15 +78,13 @@ class RolloutObserver:
 
     def interrupted(self, file: StackFile) -> str:
         """Returns what the config requests and the last update did not do; empty when they agree."""
-        made = self._deployments.last_config(file.environment)
-        keys = (MODEL_VERSION, ROLLOUT)
-        asked = {key: file.config[key] for key in keys if file.config.get(key)}
-        done = {key: made[key] for key in keys if made.get(key)}
+        asked = {key: file.config[key] for key in STATE if file.config.get(key)}
+        done = {key: file.deployed[key] for key in STATE if file.deployed.get(key)}
         if asked == done or not asked:
             return ""
         parts = [
             f"{short(key)} is {done.get(key)}, asked for {asked.get(key)}"
-            for key in keys
+            for key in STATE
             if asked.get(key) != done.get(key)
         ]
         return f"{'; '.join(parts)}: python scripts/deploy_model.py resume {file.environment}"

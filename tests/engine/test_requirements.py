@@ -63,8 +63,8 @@ def test_a_version_with_missing_requirements_is_refused_or_serves_under_break_gl
     assert "breakGlass" in checkout.pulumi("stack", "output", "--stack", "dev", "--json").stdout
 
     over = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds")
-    text = checkout.stack_file.read_text()
-    checkout.stack_file.write_text(re.sub(r"(\n\s+until: ).*", rf"\g<1>'{over}'", text))
+    state = checkout.root / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
+    state.write_text(re.sub(r'("until": ?")[^"]*', rf"\g<1>{over}", state.read_text()))
     assert any("approved" in each for each in _status(checkout, code=25)["lacking"])
     health = json.loads(checkout.deploy_model("health", current["deployment_id"], "--json", code=25).stdout)
     assert [check["name"] for check in health["checks"] if not check["healthy"]] == ["requirements"]

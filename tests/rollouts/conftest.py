@@ -102,12 +102,12 @@ def _feature(traffic: Traffic, number: int, shift: float = 0.0) -> dict[str, Any
 def endpoint(deployed: Deployed, candidates: dict[str, str]) -> Iterator[Checkout]:
     """An endpoint that serves the stable version, with no candidate."""
     checkout = deployed.checkout
-    if "candidate:" in checkout.stack_file.read_text():
+    if status_of(checkout)["rollout"].get("candidate"):
         checkout.deploy_model("abort", "development")
     if checkout.served_model() != candidates["stable"]:
         deploy(checkout, candidates["stable"], "--strategy", "rolling")
     yield checkout
-    if "candidate:" in checkout.stack_file.read_text():
+    if status_of(checkout)["rollout"].get("candidate"):
         checkout.deploy_model("abort", "development")
 
 

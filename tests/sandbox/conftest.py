@@ -46,6 +46,11 @@ class Cloud:
     started: dict[str, Started] = field(default_factory=dict)
 
     def note_start(self, stack: str) -> None:
+        # Named in the file, so that a reset brings this version back whatever the state has.
+        named = f"  fraud-detection:modelVersion: {self.live_model(stack)}\n"
+        named += "  fraud-detection:rollout: {strategy: rolling, slot: blue}\n"
+        file = self.file(stack)
+        file.write_text(file.read_text().replace("config:\n", f"config:\n{named}", 1))
         self.started[stack] = Started(
             self.file(stack).read_text(), self.outputs(stack), self.live_model(stack), len(self.states(stack))
         )

@@ -54,11 +54,10 @@ class Rehearsal:
         return found
 
     def _turn_of(self, who: str) -> Checkout:
-        """The clone whose turn it is, as fresh as a runner's: it takes up the stack from the backend."""
+        """The clone whose turn it is, as fresh as a runner's: its files hold configuration alone."""
         clone = self.clones[who]
         if self.last and self.last != who:
             _git("checkout", "--quiet", f"Pulumi.{STACK}.yaml", cwd=clone.root)
-            clone.run(sys.executable, "scripts/take_up_stack.py", STACK)
         self.last = who
         return clone
 

@@ -1,4 +1,4 @@
-"""The comment on a pull request: one, changed by each push; and the config that a preview runs with."""
+"""The comment on a pull request: one, changed by each push."""
 
 import json
 import os
@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from scripts.take_up_stack import with_what_runs
 from tests.checkout import SOURCE
 
 _PROGRAMS = SOURCE / "tests" / "workflows" / "programs"
@@ -39,16 +38,6 @@ def test_a_second_push_changes_the_comment_of_the_first(tmp_path: Path) -> None:
     text = comment.read_text()
     assert text.index("`production`") < text.index("`staging`")
     assert "2 changed; 5 unchanged." in text
-
-
-def test_a_preview_takes_what_runs_from_the_last_deployment() -> None:
-    version, rollout = "fraud-detection:modelVersion", "fraud-detection:rollout"
-    last = {version: "m:1", rollout: {"strategy": "rolling", "slot": "green", "kept": "m:0"}}
-    found = with_what_runs({rollout: {"strategy": "canary", "steps": [5, 100]}}, last)
-    assert found[version] == "m:1"
-    assert found[rollout] == {"slot": "green", "kept": "m:0", "strategy": "canary", "steps": [5, 100]}
-    assert with_what_runs({version: "m:2"}, last) == {version: "m:2"}
-    assert with_what_runs({}, {}) == {}
 
 
 def test_a_comment_says_where_to_look_when_there_is_no_preview(tmp_path: Path) -> None:

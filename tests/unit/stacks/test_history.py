@@ -56,10 +56,19 @@ def test_failed_updates_updates_without_change_and_refreshes_are_no_deployments(
         _update(5, "A", kind="refresh"),
         _update(4, "A", resource_changes={"same": 4}),
         _update(3, "B", result="failed"),
-        _update(2, "", message="before any model"),
         _update(1, "A"),
+        _update(0, "", message="before any model"),
     ]
     assert [item.model_id for item in deployments(DEVELOPMENT, updates)] == ["A"]
+
+
+def test_an_update_whose_config_names_no_version_went_on_with_the_one_before() -> None:
+    plain = _update(2, "")
+    found = deployments(DEVELOPMENT, [plain, _update(1, "A")])
+    assert [(item.model_id, item.intent, item.current) for item in found] == [
+        ("A", Intent.UP, True),
+        ("A", Intent.UP, False),
+    ]
 
 
 def test_nothing_is_current_after_a_destroy() -> None:

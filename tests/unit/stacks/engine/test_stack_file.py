@@ -112,3 +112,85 @@ def test_invalid_yaml_is_one_line_with_line_and_column(tmp_path: Path) -> None:
         StackFile.read(tmp_path, DeploymentEnvironment.DEVELOPMENT)
     assert "Pulumi.dev.yaml: not valid YAML (line 3, column 1: " in str(refused.value)
     assert "unicode string" not in str(refused.value)
+
+
+def _deployed(checkout: Path, **outputs: object) -> None:
+    """A state in which the stack `dev` has these outputs."""
+    state = checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
+    state.parent.mkdir(parents=True, exist_ok=True)
+    stack = {"type": "pulumi:pulumi:Stack", "outputs": outputs}
+    provider = {"type": "passphrase", "state": {"salt": "v1:abc"}}
+    latest = {"secrets_providers": provider, "resources": [stack]}
+    state.write_text(json.dumps({"checkpoint": {"latest": latest}}))
+
+
+def test_a_clone_whose_file_names_no_version_sees_what_the_state_has(path: Path) -> None:
+    rollout = {"strategy": "canary", "slot": "green", "candidate": "model_c", "weight": 25.0, "steps": [25.0, 100.0]}
+    _deployed(path.parent, modelVersion="model_b", rollout=rollout)
+    found = _read(path)
+    assert found.model_version == "model_b"
+    assert (found.rollout().slot, found.rollout().candidate, found.rollout().weight) == ("green", "model_c", 25)
+    assert found.rollout().steps == (25, 100)
+
+
+def test_the_state_counts_where_a_file_names_another_version(path: Path, config: DeploymentConfig) -> None:
+    _read(path).written("model_a", config)
+    _deployed(path.parent, modelVersion="model_b")
+    assert _read(path).model_version == "model_b"
+
+
+def test_slots_of_an_earlier_release_are_read_from_its_outputs(path: Path) -> None:
+    outputs = {"slot": "green", "candidate": "model_c", "candidateWeight": 5.0, "kept": ""}
+    _deployed(path.parent, modelVersion="model_b", **outputs)
+    rollout = _read(path).rollout()
+    assert (rollout.strategy, rollout.slot, rollout.candidate, rollout.weight) == ("canary", "green", "model_c", 5)
+    _deployed(path.parent, modelVersion="model_b", slot="blue", candidate="", candidateWeight=0, kept="model_a")
+    assert (_read(path).rollout().kept, bool(_read(path).rollout().kept_until)) == ("model_a", True)
+
+
+def test_how_a_rollout_is_made_is_the_files_and_how_far_it_is_the_states(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("  fraud-detection:rollout: {strategy: canary, steps: [50, 100]}\n")
+    _deployed(path.parent, modelVersion="model_b", rollout={"strategy": "rolling", "slot": "green"})
+    rollout = _read(path).rollout()
+    assert (rollout.strategy, rollout.steps, rollout.slot) == ("canary", (50, 100), "green")
+
+
+def test_a_change_leaves_the_file_without_state_and_gives_the_engine_all(path: Path, config: DeploymentConfig) -> None:
+    _deployed(path.parent, modelVersion="model_a")
+    before = path.read_text()
+    canary = RolloutConfig(strategy="canary", candidate="model_b", weight=5)
+    with _read(path).changed("model_a", config, canary) as after:
+        assert path.read_text() == before
+        given = after.run_file.read_text()
+    assert path.read_text() == before
+    for line in ("fraud-detection:modelVersion: model_a", "candidate: model_b", "slot: blue", "encryptionsalt: v1:abc"):
+        assert line in given
+    assert not after.run_file.exists()
+
+
+def test_a_version_that_the_file_names_follows_a_change_and_the_rollouts_state_leaves_it(
+    path: Path, config: DeploymentConfig
+) -> None:
+    _read(path).written("model_a", config, RolloutConfig(strategy="canary", candidate="model_b", weight=5))
+    with _read(path).changed("model_b", config, RolloutConfig(strategy="canary", slot="green")):
+        pass
+    text = path.read_text()
+    assert "fraud-detection:modelVersion: model_b" in text
+    assert "strategy: canary" in text
+    assert "slot:" not in text
+    assert "candidate" not in text
+
+
+def test_a_killed_change_is_what_this_checkout_asks_for_until_somebody_else_changes_the_stack(
+    path: Path, config: DeploymentConfig
+) -> None:
+    _deployed(path.parent, modelVersion="model_a")
+    killed = _read(path).changed("model_b", config)
+    killed.__enter__()
+    found = _read(path)
+    assert (found.model_version, found.deployed["fraud-detection:modelVersion"]) == ("model_b", "model_a")
+    _deployed(path.parent, modelVersion="model_c")
+    assert _read(path).model_version == "model_c"
+    with pytest.raises(StackBusy, match="changed by somebody else"):
+        found.changed("model_d", config).__enter__()

@@ -1,0 +1,92 @@
+"""What a stack's state says of its deployment: version, rollout and break-glass, from the stack's outputs.
+
+Outputs are in the backend: every clone and every colleague reads the same ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from conventions.config_keys import BREAK_GLASS, MODEL_VERSION, ROLLOUT
+from infra.rollout_config import STATE_KEYS
+
+_KEPT_MINUTES = 30
+
+
+@dataclass(frozen=True)
+class StackState:
+    """The deployment of a stack, as its last update left it."""
+
+    model_version: str = ""
+    """The stable model version; empty when nothing is deployed."""
+    rollout: Mapping[str, Any] = field(default_factory=dict)
+    """The rollout object; empty for the default."""
+    break_glass: Mapping[str, Any] = field(default_factory=dict)
+    """The break-glass; empty when none is broken."""
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Any]) -> "StackState":
+        """The state that a stack's outputs tell."""
+        if not outputs.get("modelVersion"):
+            return cls()
+        rollout = outputs.get("rollout")
+        glass = outputs.get("breakGlass")
+        return cls(
+            str(outputs["modelVersion"]),
+            _numbers(rollout) if isinstance(rollout, Mapping) else _of_slots(outputs),
+            _numbers(glass) if isinstance(glass, Mapping) else {},
+        )
+
+    def over(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a stack's config with the state in it; how a rollout is made is the config's own.
+
+        Args:
+            config: values by key, with the project before each key.
+        """
+        values = {key: value for key, value in config.items() if key not in (MODEL_VERSION, ROLLOUT, BREAK_GLASS)}
+        values[MODEL_VERSION] = self.model_version
+        rollout = {**self.rollout, **rollout_settings(config.get(ROLLOUT))}
+        if rollout:
+            values[ROLLOUT] = rollout
+        if self.break_glass:
+            values[BREAK_GLASS] = dict(self.break_glass)
+        return values
+
+
+def rollout_settings(rollout: Any) -> dict[str, Any]:
+    """The part of a rollout object that is configuration: strategy, steps, times and checks."""
+    if not isinstance(rollout, Mapping):
+        return {}
+    return {key: value for key, value in rollout.items() if key not in STATE_KEYS}
+
+
+def has_rollout_state(rollout: Any) -> bool:
+    """Whether a rollout object tells how far the rollout has come."""
+    return isinstance(rollout, Mapping) and any(key in rollout for key in STATE_KEYS)
+
+
+def _of_slots(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The rollout of a stack that an earlier release deployed: its outputs name slots, candidate and kept version."""
+    if "slot" not in outputs:
+        return {}
+    found = {
+        "strategy": "canary",
+        "slot": outputs["slot"],
+        "candidate": outputs.get("candidate") or "",
+        "weight": int(outputs.get("candidateWeight") or 0),
+        "kept": outputs.get("kept") or "",
+    }
+    if found["kept"]:
+        until = datetime.now(UTC) + timedelta(minutes=_KEPT_MINUTES)
+        found["kept_until"] = until.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {key: value for key, value in found.items() if value}
+
+
+def _numbers(value: Any) -> Any:
+    """The engine hands over whole numbers as floats."""
+    if isinstance(value, Mapping):
+        return {str(key): _numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
