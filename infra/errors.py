@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from conventions import exit_codes
 
@@ -13,6 +14,16 @@ class ConfigError(Exception):
     """A template or a stack's config is not allowed; the message names file, key, value and the allowed values."""
 
     exit_code = exit_codes.CONFIG_ERROR
+
+
+def require_stack_config(document: object, path: Path) -> None:
+    """Raises unless a YAML document is a stack's config.
+
+    Raises:
+        ConfigError: it is not an object, or its `config` is not one.
+    """
+    if not isinstance(document, Mapping) or not isinstance(document.get("config") or {}, Mapping):
+        raise ConfigError(f"{path}: not a stack's config; allowed: an object with config, an object")
 
 
 def describe_yaml_error(error: Exception) -> str:

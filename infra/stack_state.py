@@ -78,8 +78,9 @@ def _of_slots(outputs: Mapping[str, Any]) -> dict[str, Any]:
         "kept": outputs.get("kept") or "",
     }
     if found["kept"]:
-        until = datetime.now(UTC) + timedelta(minutes=_KEPT_MINUTES)
-        found["kept_until"] = until.isoformat(timespec="seconds").replace("+00:00", "Z")
+        # The end of a day: two readings of one state agree.
+        until = datetime.now(UTC) + timedelta(days=1, minutes=_KEPT_MINUTES)
+        found["kept_until"] = f"{until:%Y-%m-%d}T00:00:00Z"
     return {key: value for key, value in found.items() if value}
 
 

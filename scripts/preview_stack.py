@@ -27,7 +27,7 @@ import yaml  # noqa: E402
 
 from conventions import config_keys, exit_codes  # noqa: E402
 from conventions.regular_files import read_text  # noqa: E402
-from infra.errors import ConfigError  # noqa: E402
+from infra.errors import ConfigError, describe_yaml_error, require_stack_config  # noqa: E402
 from model_store.errors import ModelStoreError  # noqa: E402
 from scripts.command_line import complain, progress  # noqa: E402
 from scripts.preview_comment import Preview  # noqa: E402
@@ -171,9 +171,8 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: the stack's config cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
-        raise ConfigError(f"{path}: not a stack's config; allowed: an object with config, an object")
+        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
+    require_stack_config(document, path)
     return {**document, "config": {str(key): value for key, value in (document.get("config") or {}).items()}}
 
 

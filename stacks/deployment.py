@@ -259,7 +259,8 @@ class ModelDeployment:
         """The config of an environment's stack, read now.
 
         Raises:
-            StacksError: the file is not valid YAML.
+            ConfigError: the file is not valid YAML.
+            StacksError: the state cannot be read.
         """
         return StackFile.read(self.checkout, DeploymentEnvironment.named(environment))
 

@@ -119,7 +119,7 @@ class Doctor:
             require_secrets_provider(self._checkout, stack, provider)
             told = provider.name if provider else "chosen by the first deploy"
             yield Finding("secrets provider", there=True, detail=told)
-        except StacksError as error:
+        except (ConfigError, StacksError) as error:
             yield Finding("secrets provider", there=False, detail=str(error), mend="as the line says")
         for lock in engine_locks(self._checkout, environment):
             mend = f"{_PROGRAM} unlock {environment}" if lock.is_stale else "wait for that run"

@@ -9,7 +9,7 @@ import yaml
 from conventions.config_keys import DEPLOYMENT
 from conventions.regular_files import read_text
 from infra.deployment_config import DeploymentConfig, parse_deployment_config, read_template
-from infra.errors import ConfigError
+from infra.errors import ConfigError, describe_yaml_error
 from stacks.engine.run import Log
 from stacks.engine.stack_file import StackFile
 
@@ -67,7 +67,7 @@ def template_values(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: the template cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: a deployment is a mapping with keys such as `environment`, found {found!r}")
     return found

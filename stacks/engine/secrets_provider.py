@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from conventions.regular_files import read_text
+from infra.errors import ConfigError, describe_yaml_error, require_stack_config
 from stacks.engine.backend import SecretsProvider
 from stacks.engine.development_secrets import require_passphrase_file
-from stacks.errors import SecretsProviderProblem, StacksError
+from stacks.errors import SecretsProviderProblem
 
 SECRETS_PROVIDER_VARIABLE = "PULUMI_SECRETS_PROVIDER"
 """What a stack that is made encrypts its secrets with, such as `awskms://alias/fraud-detection?region=eu-central-1`; a
@@ -29,6 +30,7 @@ def require_secrets_provider(checkout: Path, stack: str, stored: SecretsProvider
 
     Raises:
         SecretsProviderProblem: says which two differ and how to go on.
+        ConfigError: the stack's file is not valid YAML.
     """
     named = _named(checkout / f"Pulumi.{stack}.yaml")
     _require_no_empty_passphrase(stack, stored, named)
@@ -88,7 +90,10 @@ def _named(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        document = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise StacksError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    return {key: document[key] for key in _KEYS if document.get(key)} if isinstance(document, dict) else {}
+        document = yaml.safe_load(read_text(path)) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: the stack's config cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
+    require_stack_config(document, path)
+    return {key: document[key] for key in _KEYS if document.get(key)}

@@ -16,16 +16,17 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from conventions.config_keys import BREAK_GLASS, CLOUD, DEPLOYMENT, KUBERNETES, MODEL_VERSION, PLATFORM, ROLLOUT
+from conventions.regular_files import read_text
 from infra.break_glass import BreakGlass, parse_break_glass
 from infra.cloud_config import CloudConfig, KubernetesConfig, parse_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
-from infra.errors import describe_yaml_error
+from infra.errors import ConfigError, describe_yaml_error, require_stack_config
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from infra.stack_state import StackState, rollout_settings
 from stacks.engine.pending import STATE, PendingChange, pending_change, run_file
 from stacks.engine.workspace import stack_outputs, stack_provider
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import StackBusy, StacksError
+from stacks.errors import StackBusy
 
 _OWN_KEYS = (MODEL_VERSION, DEPLOYMENT, ROLLOUT, BREAK_GLASS)
 """The keys that a deploy changes; all others belong to people and the engine."""
@@ -52,7 +53,8 @@ class StackFile:
         """Reads an environment's file and its stack's state; a file that is missing has no values.
 
         Raises:
-            StacksError: the file is not valid YAML, or the state cannot be read.
+            ConfigError: the file is not valid YAML, or not a stack's config.
+            StacksError: the state cannot be read.
         """
         path = checkout / f"Pulumi.{environment.stack}.yaml"
         values = _values(_load(path))
@@ -234,10 +236,23 @@ def _write(before: StackFile, after: StackFile) -> None:
         if key not in after.config:
             config.pop(key, None)
         elif found.get(key) != after.config[key]:
-            config[key] = after.config[key]
+            _put(config, key, after.config[key])
     staging = before.path.with_name(f".{before.name}.new")
     staging.write_text(_text(document), encoding="utf-8")
     staging.replace(before.path)
+
+
+def _put(within: CommentedMap, key: str, value: Any) -> None:
+    """Sets a value; of an object only the keys that differ, so that comments between the others stay."""
+    present = within.get(key)
+    if not isinstance(present, CommentedMap) or not isinstance(value, Mapping):
+        if present != value:
+            within[key] = value
+        return
+    for name in [name for name in present if name not in value]:
+        del present[name]
+    for name, item in value.items():
+        _put(present, name, item)
 
 
 def _text(document: CommentedMap) -> str:
@@ -268,10 +283,14 @@ def _yaml() -> YAML:
 
 
 def _load(path: Path) -> CommentedMap:
-    if not path.exists():
-        return CommentedMap()
     try:
-        document = _yaml().load(path.read_text(encoding="utf-8"))
+        document = _yaml().load(read_text(path))
+    except FileNotFoundError:
+        return CommentedMap()
+    except OSError as error:
+        raise ConfigError(f"{path}: the stack's config cannot be read ({error.strerror})") from None
     except Exception as error:
-        raise StacksError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
-    return document if isinstance(document, CommentedMap) else CommentedMap()
+        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
+    found: CommentedMap = CommentedMap() if document is None else document
+    require_stack_config(found, path)
+    return found

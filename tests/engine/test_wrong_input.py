@@ -55,6 +55,27 @@ def test_an_unknown_model_id(deployed: Deployed) -> None:
         _refused(checkout.manage_models("info", "fraud_detector_XGBoost_20200101_000000", code=3))
 
 
+@pytest.mark.parametrize("text", ["config:\n  a: [\n", "- a list\n"])
+def test_a_stack_file_that_is_not_valid(deployed: Deployed, text: str) -> None:
+    with nothing_changes(deployed) as checkout:
+        whole = checkout.stack_file.read_text()
+        commands = (
+            ("deploy", deployed.second, "development"),
+            ("rollback", "development"),
+            ("status", "development"),
+            ("history", "development"),
+            ("why", "development"),
+            ("list-deployments",),
+        )
+        checkout.stack_file.write_text(text)
+        try:
+            for command in commands:
+                line = _refused(checkout.deploy_model(*command, code=9))
+                assert f"{checkout.stack_file}: not " in line
+        finally:
+            checkout.stack_file.write_text(whole)
+
+
 def test_a_model_file_that_is_missing(deployed: Deployed) -> None:
     with nothing_changes(deployed) as checkout:
         line = _refused(

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from infra.deployment_config import DeploymentConfig, read_template
+from infra.errors import ConfigError
 from infra.rollout_config import RolloutConfig
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import StackBusy, StacksError
+from stacks.errors import StackBusy
 from tests.checkout import SOURCE
 from tests.stack_file import committed_stack_file
 
@@ -108,10 +109,26 @@ def test_a_file_that_is_missing_has_no_values(tmp_path: Path) -> None:
 
 def test_invalid_yaml_is_one_line_with_line_and_column(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  a: [\n")
-    with pytest.raises(StacksError) as refused:
+    with pytest.raises(ConfigError) as refused:
         StackFile.read(tmp_path, DeploymentEnvironment.DEVELOPMENT)
     assert "Pulumi.dev.yaml: not valid YAML (line 3, column 1: " in str(refused.value)
     assert "unicode string" not in str(refused.value)
+
+
+def test_a_change_keeps_the_comments_in_the_deployment(path: Path, config: DeploymentConfig) -> None:
+    before = path.read_text()
+    assert "# What a version has to have" in before
+    _read(path).written("model_a", replace(config, resource_limits=replace(config.resource_limits, memory="2Gi")))
+    changed = {line for line in path.read_text().splitlines() if line not in before.splitlines()}
+    assert changed == {"      memory: 2Gi", "  fraud-detection:modelVersion: model_a"}
+    assert set(before.splitlines()) - set(path.read_text().splitlines()) == {"      memory: 1Gi"}
+
+
+@pytest.mark.parametrize("text", ["- a list\n", "config: [1, 2]\n", "config: text\n", "text\n"])
+def test_yaml_that_is_not_a_stacks_config_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"Pulumi\.dev\.yaml: not a stack's config; allowed: an object with config"):
+        StackFile.read(tmp_path, DeploymentEnvironment.DEVELOPMENT)
 
 
 def _deployed(checkout: Path, **outputs: object) -> None:
