@@ -60,7 +60,9 @@ def rollout_table(status: "RolloutStatus") -> "Table":
 def _headline(status: "RolloutStatus") -> str:
     rollout = status.rollout
     if not rollout.candidate:
-        return f"{status.stable} is stable ({rollout.strategy}), no candidate"
+        return (
+            f"{status.stable} is stable ({rollout.strategy}), no candidate" if status.stable else "nothing is deployed"
+        )
     where = "in the shadow" if rollout.shadow else f"at {rollout.weight} %"
     steps = f" of {', '.join(map(str, rollout.steps))}" if rollout.strategy == "canary" else ""
     return f"{rollout.candidate} {where}{steps}, beside {status.stable}"

@@ -11,6 +11,7 @@ from conventions import variables
 from conventions.config_keys import DEPLOYMENT, IMAGE, SIGNING
 from infra.cloud_config import ImageConfig, parse_object
 from infra.errors import ConfigError
+from infra.stack_state import StackState
 from model_store.errors import ModelStoreError
 from model_store.keys.defaults import key_file
 from stacks.engine.backend import backend_url, damaged_files
@@ -22,6 +23,7 @@ from stacks.environments import DeploymentEnvironment
 from stacks.errors import EngineMissing, StacksError
 
 _PROGRAM = "python scripts/deploy_model.py"
+_LOOK = "as the line says"
 _EXAMPLES = ("EXAMPLED539D4633E53DE1B716D3041E", "@example.com")
 """Parts of the committed values that belong to nobody's account."""
 
@@ -90,7 +92,7 @@ class Doctor:
         name = f"Pulumi.{self._environment.stack}.yaml"
         init = f"{_PROGRAM} init {self._environment}"
         try:
-            file = StackFile.read(self._checkout, self._environment)
+            file = self._read_file()
             if DEPLOYMENT not in file.config:
                 return None, Finding("stack file", there=False, detail=f"{name} has no {DEPLOYMENT}", mend=init)
             file.deployment()
@@ -98,14 +100,20 @@ class Doctor:
             if file.in_cluster:
                 file.cloud()
                 file.kubernetes()
-        except (ConfigError, StacksError) as error:
+        except ConfigError as error:
             return None, Finding("stack file", there=False, detail=str(error), mend=f"edit {name}")
         return file, Finding("stack file", there=True, detail=f"{name} fits; platform {file.platform}")
+
+    def _read_file(self) -> StackFile:
+        try:
+            return StackFile.read(self._checkout, self._environment)
+        except StacksError:  # the finding about the state says so
+            return StackFile.read(self._checkout, self._environment, StackState())
 
     def _state(self) -> Iterator[Finding]:
         stack, environment = self._environment.stack, self._environment
         if damaged := damaged_files(self._checkout, stack):
-            yield from (Finding("state", there=False, detail=each, mend="as the line says") for each in damaged)
+            yield from (Finding("state", there=False, detail=str(each), mend=each.mend or _LOOK) for each in damaged)
             return
         try:
             provider = stack_provider(self._checkout, stack)
@@ -120,7 +128,8 @@ class Doctor:
             told = provider.name if provider else "chosen by the first deploy"
             yield Finding("secrets provider", there=True, detail=told)
         except (ConfigError, StacksError) as error:
-            yield Finding("secrets provider", there=False, detail=str(error), mend="as the line says")
+            mend = getattr(error, "mend", "") or _LOOK
+            yield Finding("secrets provider", there=False, detail=str(error), mend=mend)
         for lock in engine_locks(self._checkout, environment):
             mend = f"{_PROGRAM} unlock {environment}" if lock.is_stale else "wait for that run"
             yield Finding("lock", there=False, detail=f"the stack is locked by {lock}", mend=mend)

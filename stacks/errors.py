@@ -12,6 +12,19 @@ class StacksError(Exception):
     exit_code = exit_codes.FAILED
 
 
+class _Mendable(StacksError):
+    """An error with the command that mends its cause.
+
+    Args:
+        message: what is wrong, and what to do.
+        mend: the command alone; empty where a person has to look.
+    """
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        super().__init__(message)
+        self.mend = mend
+
+
 class UnknownEnvironment(StacksError):
     """There is no such environment."""
 
@@ -54,13 +67,13 @@ class DeploymentFailed(StacksError):
     exit_code = exit_codes.DEPLOYMENT_FAILED
 
 
-class StateDamaged(StacksError):
+class StateDamaged(_Mendable):
     """A file of the state, or of its history, is cut short or altered."""
 
     exit_code = exit_codes.NOT_INTACT
 
 
-class SecretsProviderProblem(StacksError):
+class SecretsProviderProblem(_Mendable):
     """The passphrase is lost or empty, or the stack's file names another secrets provider than the state."""
 
     exit_code = exit_codes.KEY_PROBLEM

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,17 +83,18 @@ def stored_deployment(checkout: Path, stack: str) -> dict[str, Any] | None:
     path = stack_state_file(checkout, stack)
     if path is None:
         return None
-    content = read_json(path, _way_out(path, stack))
+    content = read_json(path, *_way_out(path, stack))
     latest = content.get("checkpoint", {}).get("latest") if isinstance(content, dict) else None
     return latest if isinstance(latest, dict) else {}
 
 
-def read_json(path: Path, way_out: str) -> Any:
+def read_json(path: Path, way_out: str, mend: str = "") -> Any:
     """Reads a JSON file of the state; waits for a run that is writing it.
 
     Args:
         path: the file, packed by gzip where its name ends so.
         way_out: what a person does about a damaged file; ends the message.
+        mend: the same as a command.
 
     Raises:
         StateDamaged: the file is cut short or altered.
@@ -105,12 +107,12 @@ def read_json(path: Path, way_out: str) -> Any:
             # A run that writes the file now is done in a moment; a file without news is damaged.
             if time.monotonic() > deadline or not _written_lately(path):
                 cause = "is empty" if not _size(path) else f"is not whole JSON ({error})"
-                raise StateDamaged(f"{path} {cause}; {way_out}; nothing was changed") from None
+                raise StateDamaged(f"{path} {cause}; {way_out}; nothing was changed", mend) from None
         time.sleep(_POLL_SECONDS)
 
 
-def damaged_files(checkout: Path, stack: str = "") -> list[str]:
-    """A sentence for each file of a stack's state and history that is not whole; none where the state is elsewhere.
+def damaged_files(checkout: Path, stack: str = "") -> list[StateDamaged]:
+    """An error for each file of a stack's state and history that is not whole; none where the state is elsewhere.
 
     Args:
         checkout: the project's root.
@@ -119,21 +121,21 @@ def damaged_files(checkout: Path, stack: str = "") -> list[str]:
     directory = state_directory(checkout)
     if directory is None:
         return []
-    found: list[str] = []
+    found: list[StateDamaged] = []
     for name in [stack] if stack else _stacks_in(directory):
         try:
             stored_deployment(checkout, name)
         except StateDamaged as error:
-            found.append(str(error))
+            found.append(error)
         history = directory / ".pulumi" / "history" / PROJECT / name
-        for path in sorted(history.glob("*.history.json*")):
-            if path.name.endswith(".attrs"):
-                continue
+        for path in sorted((*history.glob("*.history.json"), *history.glob("*.history.json.gz"))):
+            mend = f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
             try:
-                way_out = f"it is one entry of the history of stack {name}: restore it, or move it out of {history}"
-                read_json(path, way_out)
+                read_json(
+                    path, f"it is one entry of the history of stack {name}: restore it, or set it aside: {mend}", mend
+                )
             except StateDamaged as error:
-                found.append(str(error))
+                found.append(error)
     return found
 
 
@@ -158,7 +160,8 @@ def passphrase_stacks(checkout: Path) -> list[str]:
     return found
 
 
-def _way_out(path: Path, stack: str) -> str:
+def _way_out(path: Path, stack: str) -> tuple[str, str]:
+    """What a person does about a damaged state, and the command."""
     directory = path.parents[2] / "backups" / PROJECT / stack
     copies = sorted((each for each in directory.glob(f"{stack}.*.json*") if not each.name.endswith(".attrs")), key=_age)
     for copy in copies:
@@ -166,8 +169,10 @@ def _way_out(path: Path, stack: str) -> str:
             _parsed(copy)
         except (ValueError, EOFError, OSError):
             continue
-        return f"the newest whole copy is {copy}: cp {copy} {path}, then: pulumi refresh -s {stack}"
-    return "restore it from a backup of the state"
+        replace = f"cp {shlex.quote(str(copy))} {shlex.quote(str(path))}"
+        told = f"the newest whole copy is {copy}: {replace}, then: pulumi refresh -s {stack}"
+        return told, f"{replace} && pulumi refresh --yes -s {stack}"
+    return "restore it from a backup of the state", ""
 
 
 def _parsed(path: Path) -> Any:

@@ -72,7 +72,8 @@ def require_passphrase_file(checkout: Path, stack: str = "") -> None:
     if stacks := [stack] if stack else passphrase_stacks(checkout):
         raise SecretsProviderProblem(
             f"{path} is missing, and it encrypts the secrets of stack {', '.join(stacks)}: put it back from the "
-            "machine or the vault that has it, or set PULUMI_CONFIG_PASSPHRASE_FILE; no new one was made"
+            "machine or the vault that has it, or set PULUMI_CONFIG_PASSPHRASE_FILE; no new one was made",
+            "export PULUMI_CONFIG_PASSPHRASE_FILE=FILE",
         )
 
 

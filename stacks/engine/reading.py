@@ -14,6 +14,7 @@ _HALF_WRITTEN = re.compile(
     r"EOF|unexpected end of JSON|no such file or directory|code=NotFound|expecting value|JSONDecodeError", re.IGNORECASE
 )
 """What the engine says of a file that another run is writing, or has just replaced."""
+_NO_BACKEND = re.compile(r"NoSuchBucket|bucket does not exist|could not list bucket", re.IGNORECASE)
 _TRIES = 8
 _PAUSE_SECONDS = 0.5
 
@@ -41,8 +42,8 @@ def read_engine(checkout: Path, stack: str, read: Callable[[], _Found]) -> _Foun
         except (automation.CommandError, ValueError) as error:
             text = str(error)
             if damaged := damaged_files(checkout, stack):
-                raise StateDamaged("\n".join(damaged)) from None
-            if not _HALF_WRITTEN.search(text):
+                raise StateDamaged("\n".join(map(str, damaged))) from None
+            if not _HALF_WRITTEN.search(text) or _NO_BACKEND.search(text):
                 raise DeploymentFailed(_sentence(checkout, stack, text)) from None
             if not left:
                 whose = f"the state of stack {stack}" if stack else f"the state in {backend_url(checkout)}"

@@ -42,7 +42,8 @@ def require_secrets_provider(checkout: Path, stack: str, stored: SecretsProvider
         raise SecretsProviderProblem(
             f"Pulumi.{stack}.yaml: {', '.join(named)}: names another secrets provider than the state of stack {stack}, "
             f"which has {stored.name}. Remove that from the file; to change the provider: "
-            f"pulumi stack change-secrets-provider PROVIDER -s {stack}. Nothing was changed"
+            f"pulumi stack change-secrets-provider PROVIDER -s {stack}. Nothing was changed",
+            f"edit Pulumi.{stack}.yaml: remove {', '.join(named)}",
         )
 
 
@@ -68,12 +69,14 @@ def _require_no_empty_passphrase(stack: str, stored: SecretsProvider | None, nam
     if stored is None and not wanted and not named.get("secretsprovider"):
         raise SecretsProviderProblem(
             f"PULUMI_CONFIG_PASSPHRASE is set and empty, and stack {stack} would be made with it: anybody could read "
-            f"its secrets. Set it, unset it, or name a key: {SECRETS_PROVIDER_VARIABLE}=awskms://alias/NAME?region=REGION"
+            f"its secrets. Set it, unset it, or name a key: {SECRETS_PROVIDER_VARIABLE}=awskms://alias/NAME?region=REGION",
+            "unset PULUMI_CONFIG_PASSPHRASE",
         )
     provider = stored.name if stored is not None else wanted or str(named["secretsprovider"])
     raise SecretsProviderProblem(
         f"PULUMI_CONFIG_PASSPHRASE is set and empty, and the secrets of stack {stack} are encrypted with {provider}: "
-        "unset the variable (a secret that is not defined arrives empty). Nothing was changed"
+        "unset the variable (a secret that is not defined arrives empty). Nothing was changed",
+        "unset PULUMI_CONFIG_PASSPHRASE",
     )
 
 

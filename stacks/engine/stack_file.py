@@ -49,8 +49,13 @@ class StackFile:
     """What of the state is in the config; empty when nothing is deployed."""
 
     @classmethod
-    def read(cls, checkout: Path, environment: DeploymentEnvironment) -> "StackFile":
+    def read(cls, checkout: Path, environment: DeploymentEnvironment, state: StackState | None = None) -> "StackFile":
         """Reads an environment's file and its stack's state; a file that is missing has no values.
+
+        Args:
+            checkout: the project's root.
+            environment: whose stack it is.
+            state: in place of the one that the backend has.
 
         Raises:
             ConfigError: the file is not valid YAML, or not a stack's config.
@@ -58,7 +63,7 @@ class StackFile:
         """
         path = checkout / f"Pulumi.{environment.stack}.yaml"
         values = _values(_load(path))
-        state = StackState.of(stack_outputs(checkout, environment.stack))
+        state = StackState.of(stack_outputs(checkout, environment.stack)) if state is None else state
         config = state.over(values) if state.model_version else dict(values)
         deployed = {key: config[key] for key in STATE if key in config} if state.model_version else {}
         change = pending_change(checkout, environment.stack)

@@ -97,9 +97,10 @@ def _exported(checkout: Path, stack: str) -> Mapping[str, Any] | None:
     )
 
     def export() -> Mapping[str, Any] | None:
-        if stack not in {summary.name for summary in workspace.list_stacks()}:
+        try:
+            return workspace.export_stack(stack).deployment or {}
+        except automation.StackNotFoundError:
             return None
-        return workspace.export_stack(stack).deployment or {}
 
     return read_engine(checkout, stack, export)
 

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.checkout import Checkout, Deployed, make_checkout
+from tests.s3_servers import moto_server, s3_client
 
 _OTHER_FEATURES = """
 import joblib, pandas
@@ -107,6 +109,81 @@ def test_doctor_names_what_a_clone_lacks_and_init_makes_the_file(deployed: Deplo
 
 def _doctor(checkout: Checkout, *flags: str, code: int) -> str:
     return checkout.deploy_model("doctor", "development", *flags, code=code).stdout
+
+
+def test_the_command_that_doctor_names_mends_a_state_and_a_history_that_are_cut_short(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.second)
+    checkout.deploy(deployed.first)
+    state = checkout.root / ".state" / ".pulumi"
+    history = max((state / "history" / "fraud-detection" / "dev").glob("*.history.json"))
+    before = history.read_text()
+    for path in (state / "stacks" / "fraud-detection" / "dev.json", history):
+        path.write_text("{")
+        (found,) = [row for row in json.loads(_doctor(checkout, "--json", code=27)) if row["name"] == "state"]
+        checkout.run("bash", "-c", found["mend"])
+        assert "nothing is lacking" in _doctor(checkout, code=0)
+        assert json.loads(checkout.deploy_model("status", "development", "--json").stdout)["stable"] == deployed.first
+    history.write_text(before)
+
+
+def test_a_backend_in_a_bucket_has_the_state(deployed: Deployed, clone: Checkout, tmp_path: Path) -> None:
+    checkout, own = deployed.checkout, deployed.checkout.environment["PULUMI_BACKEND_URL"]
+    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+    with moto_server(tmp_path) as url:
+        s3_client(url).create_bucket(Bucket="states")
+        options = f"endpoint={url.removeprefix('http://')}&disableSSL=true&s3ForcePathStyle=true&region=us-east-1"
+        for each in (checkout, clone):
+            each.environment |= {**keys, "PULUMI_BACKEND_URL": f"s3://states?{options}"}
+        try:
+            assert "nothing is deployed" in checkout.deploy_model("status", "development").stdout
+            checkout.deploy(deployed.second)
+            status = json.loads(clone.deploy_model("status", "development", "--json").stdout)
+            assert status["stable"] == deployed.second
+            clone.environment["PULUMI_BACKEND_URL"] = f"s3://nowhere?{options}"
+            assert "NoSuchBucket" in clone.deploy_model("status", "development", code=12).stderr
+            lacking = [row["name"] for row in json.loads(_doctor(clone, "--json", code=27)) if not row["there"]]
+            assert lacking == ["state"]
+        finally:
+            for name in keys:
+                del checkout.environment[name]
+            checkout.environment["PULUMI_BACKEND_URL"] = own
+
+
+def test_what_an_incident_changed_survives_the_next_deploy(deployed: Deployed, tmp_path: Path) -> None:
+    checkout = deployed.checkout
+    before = checkout.stack_file.read_text()
+    template = tmp_path / "incident.yaml"
+    template.write_text("resource_limits: {cpu: 1500m}\n")
+    try:
+        command = ("deploy", deployed.second, "development")
+        output = checkout.deploy_model(*command, "--config", str(template)).stderr
+        assert f"Pulumi.dev.yaml: resource_limits.cpu: 1000m becomes 1500m ({template})" in output
+        checkout.deploy_model("deploy", deployed.first, "development")
+        assert checkout.stack_file.read_text() == before.replace("cpu: 1000m", "cpu: 1500m")
+    finally:
+        checkout.stack_file.write_text(before)
+
+
+def test_a_colleague_who_asks_during_a_deploy_is_answered_or_told_to_wait(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.deploy(deployed.first)
+    questions = (
+        ("list-deployments",),
+        ("rollback", "development", "--to", "never_XGBoost_20200101_000000"),
+        ("status", "development"),
+    )
+    deploy = (sys.executable, "scripts/deploy_model.py", "deploy", deployed.second, "development")
+    codes = []
+    with subprocess.Popen(deploy, cwd=checkout.root, env=checkout.environment, stderr=subprocess.DEVNULL) as running:
+        while running.poll() is None:
+            asked = (sys.executable, "scripts/deploy_model.py", *questions[len(codes) % len(questions)])
+            done = subprocess.run(asked, cwd=checkout.root, env=checkout.environment, capture_output=True, text=True)
+            assert done.returncode in (0, 10, 18), done.stderr
+            codes.append(done.returncode)
+    assert running.returncode == 0
+    assert len(codes) > 1
+    assert checkout.served_model() == deployed.second
 
 
 def test_a_proxy_is_not_asked_about_this_machine(deployed: Deployed) -> None:

@@ -109,6 +109,7 @@ def test_a_state_that_is_cut_short_is_named_with_its_newest_whole_copy(
     assert len(damaged_files(checkout)) == 1
     assert f"{path} is" in str(refused.value)
     assert f"cp {backups / 'dev.1.json'} {path}" in str(refused.value)
+    assert refused.value.mend == f"cp {backups / 'dev.1.json'} {path} && pulumi refresh --yes -s dev"
 
 
 def test_reading_waits_for_a_run_that_writes_the_state(checkout: Path) -> None:
@@ -132,6 +133,9 @@ def test_a_history_that_is_cut_short_is_named(checkout: Path, monkeypatch: pytes
     history.mkdir(parents=True)
     (history / "dev-1.history.json").write_text("{}")
     (history / "dev-2.history.json").write_text('{"kind": "upd')
-    (line,) = damaged_files(checkout, "dev")
-    assert str(history / "dev-2.history.json") in line
-    assert "move it out of" in line
+    (damaged,) = damaged_files(checkout, "dev")
+    path = history / "dev-2.history.json"
+    assert str(damaged).startswith(f"{path} is not whole JSON")
+    assert damaged.mend == f"mv {path} {path}.damaged"
+    path.rename(f"{path}.damaged")
+    assert damaged_files(checkout, "dev") == []
