@@ -117,7 +117,7 @@ class DeploymentChecks:
         report = check_health(deployment, file.deployment(), pod_checks(file, deployment))
         if deployment.current:
             report = report.with_check(self._requirements(file))
-        return report.with_check(self._golden_rows(deployment, report.url, file.environment, api_key_file))
+        return report.with_check(self._golden_rows(deployment, report.url, file, api_key_file))
 
     def measure(self, file: StackFile, api_key_file: Path) -> tuple[dict[str, Any], list[Alert]]:
         """Returns the metrics of an environment's endpoint, and its alerts.
@@ -147,15 +147,13 @@ class DeploymentChecks:
             return Check(REQUIREMENTS, healthy=True, detail=f"broken glass until {glass.until}: {glass.reason}")
         return Check(REQUIREMENTS, healthy=True, detail="has what the environment requires")
 
-    def _golden_rows(
-        self, deployment: Deployment, url: str, environment: DeploymentEnvironment, api_key_file: Path | None
-    ) -> Check:
+    def _golden_rows(self, deployment: Deployment, url: str, file: StackFile, api_key_file: Path | None) -> Check:
         from model_store.errors import ModelStoreError
         from model_store.registry.proofs import read_golden_rows
 
         if api_key_file is None:
             api_key_file = self._checkout / ".secrets" / "api_key"
-            if environment is not DeploymentEnvironment.DEVELOPMENT or not api_key_file.exists():
+            if file.environment is not DeploymentEnvironment.DEVELOPMENT or not api_key_file.exists():
                 return Check(GOLDEN_ROWS, healthy=True, detail="not asked: no API key was given (--api-key-file)")
         try:
             found = read_golden_rows(self._registry(), deployment.model_id)
@@ -164,4 +162,7 @@ class DeploymentChecks:
         if found is None:
             how = f"python scripts/manage_models.py prove {deployment.model_id}"
             return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: the version has none; {how}")
-        return ask_golden_rows(url, api_key_file, choose_rows(*found))
+        contract, golden = found
+        if file.deployment().service.decision_threshold is not None:
+            golden = golden.decided_by_threshold()
+        return ask_golden_rows(url, api_key_file, choose_rows(contract, golden))

@@ -1,6 +1,8 @@
 """Columns of a data frame from JSON values, of the type that the model was trained on.
 
-A value never changes another row's: whatever a batch holds, a column has one type.
+The value of one row changes no other row's answer: a column of whole numbers is one of floats where a row has a gap, a
+fraction or a number past 64 bits, which the model does not notice, and rows whose numbers floats would cut are asked
+apart (`OwnModel`).
 """
 
 import math
@@ -82,9 +84,16 @@ def _numbers(feature: Feature, values: Sequence[Any]) -> Any:
     whole = bool(feature.categories) and all(isinstance(each, int) for each in feature.categories)
     gap = any(_is_gap(each) for each in values)
     if (feature.kind == "integer" or whole) and not gap and all(float(each).is_integer() for each in values):
-        fits = all(-(1 << 63) <= int(each) < 1 << 63 for each in values)
-        return np.array([int(each) for each in values], dtype=np.int64 if fits else object)
+        if all(_fits_64_bits(int(each)) for each in values):
+            return np.array([int(each) for each in values], dtype=np.int64)
+        if not all(_fits_64_bits(each) for each in feature.categories):
+            return np.array([int(each) for each in values], dtype=object)
+    # A whole number past 64 bits makes floats of a column, as a gap does; most libraries refuse columns of objects.
     return np.array([math.nan if each is None else each for each in values], dtype=np.float64)
+
+
+def _fits_64_bits(value: int) -> bool:
+    return -(1 << 63) <= value < 1 << 63
 
 
 _SERIES: Mapping[str, Callable[[Feature, Sequence[Any]], Any]] = {

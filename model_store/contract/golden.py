@@ -113,6 +113,10 @@ class GoldenRows:
             self, rows=tuple(self.rows[each] for each in kept), scores=tuple(self.scores[each] for each in kept)
         )
 
+    def decided_by_threshold(self) -> "GoldenRows":
+        """The same without the model's own decisions: for a service whose threshold somebody else has set."""
+        return replace(self, scores=tuple(None if score is None else float(score) for score in self.scores))
+
     def for_model(self, features: Sequence[Feature]) -> list[tuple[Any, ...]]:
         """The rows as the model takes them: gaps as they are written for it."""
         gaps = [gap_value(feature) for feature in features]

@@ -80,17 +80,15 @@ def load_served_model(settings: ServingSettings) -> ServedModel:
     loaded = _load(settings)
     contract = _contract(loaded)
     threshold = _threshold(settings, loaded.metadata, contract)
+    golden = loaded.golden
     if settings.decision_threshold is not None:
         contract = replace(contract, decides="threshold")
+        golden = golden.decided_by_threshold() if golden else None
     own = contract.own(loaded.legacy_form or loaded.model)
     runtime = Runtime(own, _form_runner(loaded, contract, threshold))
-    rows = loaded.golden.for_model(contract.features) if loaded.golden else []
+    rows = golden.for_model(contract.features) if golden else []
     answered = next(
-        (
-            row
-            for row, score in zip(rows, loaded.golden.scores if loaded.golden else (), strict=True)
-            if score is not None
-        ),
+        (row for row, score in zip(rows, golden.scores if golden else (), strict=True) if score is not None),
         None,
     )
     model = ServedModel(
@@ -100,11 +98,11 @@ def load_served_model(settings: ServingSettings) -> ServedModel:
         runtime=runtime,
         loaded_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         load_seconds=time.monotonic() - started,
-        proven=loaded.golden is not None,
+        proven=golden is not None,
         answered_row=answered,
     )
-    if loaded.golden is not None:
-        _prove(model, loaded.golden, settings.max_batch)
+    if golden is not None:
+        _prove(model, golden, settings.max_batch)
         runtime.measure_pace(rows[:64])
     else:
         service_log.warning(
@@ -257,7 +255,7 @@ def _prove(model: ServedModel, golden: "GoldenRows", max_batch: int) -> None:
 def _unproven(model: ServedModel, wrong: str) -> ModelUnusable:
     return ModelUnusable(
         f"{model.metadata.model_id} does not answer as it did when it was registered: {wrong}; libraries then: "
-        f"{dict(model.metadata.library_versions)}"
+        + ", ".join(f"{name} {version}" for name, version in sorted(model.metadata.library_versions.items()))
     )
 
 

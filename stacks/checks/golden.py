@@ -30,6 +30,8 @@ class Asked:
     transaction: dict[str, Any]
     score: float | None
     """The model's own score; None where the model or its contract refuses the row."""
+    threshold: float | None = None
+    """The version's own; at another one of the endpoint's, that one decides and not the model. None: unknown."""
 
 
 def choose_rows(contract: "Contract", golden: "GoldenRows") -> list[Asked]:
@@ -46,7 +48,8 @@ def choose_rows(contract: "Contract", golden: "GoldenRows") -> list[Asked]:
     chosen: list[Asked] = []
     size = 0
     for number in [*_spread(answered, _ANSWERED_ROWS), *_spread(refused, _REFUSED_ROWS)]:
-        asked = Asked(dict(zip(names, golden.rows[number], strict=True)), scores[number])
+        transaction = dict(zip(names, golden.rows[number], strict=True))
+        asked = Asked(transaction, scores[number], contract.threshold)
         size += len(json.dumps(asked.transaction))
         if chosen and size > _MOST_BYTES:
             break
@@ -107,6 +110,8 @@ def _differs(row: Asked, prediction: dict[str, Any], threshold: float) -> str:
     from model_store.contract.own import is_fraud
 
     score = row.score if row.score is not None else -1.0
+    if row.threshold is not None and threshold != row.threshold:
+        score = float(score)
     got = float(prediction["fraud_probability"])
     if abs(got - score) > TOLERANCE:
         return f"{_shown(row)} answers {got}, the model {score}"

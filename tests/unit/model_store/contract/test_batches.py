@@ -1,9 +1,12 @@
 """Rows of several callers are answered in one call: a model that compares the rows of a call cannot be served so."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from lightgbm import LGBMClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import NMF
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes the next import possible
@@ -11,6 +14,7 @@ from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
+from xgboost import XGBClassifier
 
 from model_store.contract.proving import Claims, prove
 from model_store.errors import InvalidInput
@@ -59,3 +63,44 @@ def test_factors_of_a_row_are_those_that_it_has_alone() -> None:
     alone = [model.predict_proba(rows[[number]])[0, 1] for number in range(80)]
     assert np.abs(model.predict_proba(rows)[:, 1] - alone).max() > 1e-8
     assert prove(model, Claims()).contract.own(model).scores(rows.tolist()).tolist() == alone
+
+
+@pytest.mark.parametrize("kind", ["lightgbm", "lightgbm with flags", "xgboost", "xgboost without categories"])
+def test_whole_numbers_past_64_bits_change_no_other_rows_answer(tmp_path: Path, kind: str) -> None:
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame(
+        {
+            "amount": random.gamma(2, 50, 400),
+            "merchant": random.choice(["a", "b", "c"], 400),
+            "hour": random.integers(0, 24, 400),
+        }
+    )
+    if "flags" in kind:
+        frame["flag"] = random.random(400) < 0.4
+    if "without" in kind:
+        del frame["merchant"]
+    sample = tmp_path / "sample.csv"
+    frame.to_csv(sample, index=False)
+    target = ((frame["amount"] > 100) ^ (frame["hour"] > 12)).astype(int)
+    typed = frame.astype({"merchant": "category"}) if "merchant" in frame else frame
+    model: Any = (
+        LGBMClassifier(n_estimators=10, verbose=-1)
+        if kind.startswith("lightgbm")
+        else XGBClassifier(n_estimators=10, enable_categorical=True)
+    )
+    model.fit(typed, target)
+    proven = prove(model, Claims(sample=sample))
+    column = list(frame.columns).index("hour")
+    far = [number for number, row in enumerate(proven.golden.rows) if row[column] in (1e39, -1e39)]
+    assert far
+    assert all(proven.golden.scores[number] is not None for number in far)
+    if kind.startswith("xgboost"):
+        assert proven.form is not None, proven.reason
+    own = proven.contract.own(model)
+    rows = [tuple(row) for row in frame.head(3).itertuples(index=False)]
+    asked = typed.head(3).astype({"hour": float})
+    asked.loc[0, "hour"] = 1e39
+    changed = [(*rows[0][:column], 10**39, *rows[0][column + 1 :]), *rows[1:]]
+    expected = model.predict_proba(asked)[:, 1]
+    np.testing.assert_allclose(own.scores(changed), expected, atol=1e-12)
+    np.testing.assert_allclose([own.scores([row])[0] for row in changed], expected, atol=1e-12)
