@@ -7,20 +7,16 @@ from conventions import exit_codes
 
 
 class StacksError(Exception):
-    """Base of all errors of this package."""
-
-    exit_code = exit_codes.FAILED
-
-
-class _Mendable(StacksError):
-    """An error with the command that mends its cause.
+    """Base of all errors of this package.
 
     Args:
         message: what is wrong, and what to do.
-        mend: the command alone; empty where a person has to look.
+        mend: the command alone that mends the cause; empty where a person has to look.
     """
 
-    def __init__(self, message: str, mend: str = "") -> None:
+    exit_code = exit_codes.FAILED
+
+    def __init__(self, message: str = "", mend: str = "") -> None:
         super().__init__(message)
         self.mend = mend
 
@@ -67,13 +63,13 @@ class DeploymentFailed(StacksError):
     exit_code = exit_codes.DEPLOYMENT_FAILED
 
 
-class StateDamaged(_Mendable):
+class StateDamaged(StacksError):
     """A file of the state, or of its history, is cut short or altered."""
 
     exit_code = exit_codes.NOT_INTACT
 
 
-class SecretsProviderProblem(_Mendable):
+class SecretsProviderProblem(StacksError):
     """The passphrase is lost or empty, or the stack's file names another secrets provider than the state."""
 
     exit_code = exit_codes.KEY_PROBLEM
