@@ -63,6 +63,7 @@ class DeploymentRecord:
             intent=self._fields["intent"],
             break_glass=break_glass,
             reason=self._reason,
+            begun=True,
             commit=commit,
             run=run,
         )

@@ -12,6 +12,7 @@ from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.layout import json_bytes, now
 from model_store.registry.manifest import is_model_id, is_model_name, parse_model_name
+from model_store.registry.outcomes import recorded_failure
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases, require_writable
 from model_store.registry.unfinished import is_being_removed
@@ -50,12 +51,26 @@ class Aliases:
         metadata = self._registry.get_metadata(model_id)
         if metadata.model_name != model_name:
             raise InvalidInput(f"{model_id} is a version of {metadata.model_name}, not of {model_name}")
-        self._registry.audit.append("alias", model_id, reason, alias=alias, model_name=model_name)
-        before = self.of(model_name).get(alias)
-        self._change(model_name, alias, model_id, reason)
-        if self._is_gone(model_id):
-            self._change(model_name, alias, before, f"{model_id} was deleted at the same time")
-            raise VersionConflict(f"{model_id} was deleted by somebody else at the same time; the alias is as before")
+        self._begin(model_name, alias)
+        told = {"alias": alias, "model_name": model_name}
+        self._registry.audit.append("alias", model_id, reason, **told)
+        with recorded_failure(self._registry.audit, "alias", model_id, **told):
+            before = self.of(model_name).get(alias)
+            self._change(model_name, alias, model_id, reason)
+            if self._is_gone(model_id):
+                self._change(model_name, alias, before, f"{model_id} was deleted at the same time")
+                raise VersionConflict(
+                    f"{model_id} was deleted by somebody else at the same time; the alias is as before"
+                )
+
+    def _begin(self, model_name: str, alias: str) -> None:
+        """Makes the entry of an alias, which points at nothing yet, before its first record.
+
+        A file or an entry that is missing beside a record was lost.
+        """
+        before, entries = self._read(model_name)
+        if alias not in entries:
+            self._write(model_name, before, {**entries, alias: {"model_id": None, "history": []}})
 
     def _is_gone(self, model_id: str) -> bool:
         """Whether a version is gone or about to go; a removal looks at the aliases after it has said so."""
@@ -152,6 +167,9 @@ class Aliases:
         entry = entries.setdefault(alias, {"model_id": None, "history": []})
         entry["model_id"] = model_id
         entry["history"].append({"model_id": model_id, "at": now(), "by": self._registry.actor, "why": reason})
+        self._write(model_name, before, entries)
+
+    def _write(self, model_name: str, before: bytes | None, entries: dict[str, Any]) -> None:
         require_writable(entries, require_aliases)
         storage, key = self._registry.storage, _key(model_name)
         if before is None and storage.put_if_absent(key, json_bytes(entries)):

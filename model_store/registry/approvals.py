@@ -23,6 +23,7 @@ from model_store.registry.changing import Changing, Stored
 from model_store.registry.evidence import Evidence, read_evidence, require_evidence, store_evidence
 from model_store.registry.layout import digest_of, now, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
+from model_store.registry.outcomes import recorded_failure
 from model_store.registry.registration import REGISTERED, enter_status
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY
 from model_store.registry.serving import read_serving
@@ -44,8 +45,6 @@ def set_status(
     shown = _basis(metadata, registry.state(model_id), file) if target is ModelStatus.VALIDATED else {}
     told = {"evidence": file.sha256} if file else {}
     registry.audit.append("status", model_id, reason, **{"from": str(metadata.status), "to": str(target)}, **told)
-    if file is not None:
-        store_evidence(registry.storage, model_id, file)
 
     def change(state: dict[str, Any]) -> None:
         # Somebody else may have changed it since: the present status decides.
@@ -59,7 +58,10 @@ def set_status(
         if target is ModelStatus.VALIDATED:
             state["validated"] = {"at": now(), "by": registry.actor, "reason": reason, **shown}
 
-    registry.change_state(model_id, change)
+    with recorded_failure(registry.audit, "status", model_id):
+        if file is not None:
+            store_evidence(registry.storage, model_id, file)
+        registry.change_state(model_id, change)
     return replace(metadata, status=target)
 
 
@@ -77,14 +79,15 @@ def approve(registry: Changing, model_id: str, evidence: Path, reason: str) -> d
         raise AccessDenied(message)
     file, digest = read_evidence(evidence), manifest_digest(registry, model_id)
     registry.audit.append("approve", model_id, reason, evidence=file.sha256, manifest=digest)
-    store_evidence(registry.storage, model_id, file)
     approval = {"at": now(), "by": registry.actor, "reason": reason, "manifest": digest, "evidence": file.sha256}
 
     def change(state: dict[str, Any]) -> None:
         _enter_evidence(state, file, "approved", registry.actor)
         state.setdefault("approvals", []).append(approval)
 
-    registry.change_state(model_id, change)
+    with recorded_failure(registry.audit, "approve", model_id):
+        store_evidence(registry.storage, model_id, file)
+        registry.change_state(model_id, change)
     return approval
 
 
@@ -104,7 +107,8 @@ def withdraw_approval(registry: Changing, model_id: str, reason: str) -> int:
             if not each.get("withdrawn"):
                 each["withdrawn"] = withdrawn
 
-    registry.change_state(model_id, change)
+    with recorded_failure(registry.audit, "approve", model_id):
+        registry.change_state(model_id, change)
     return len(standing)
 
 

@@ -258,12 +258,17 @@ class AuditLog:
 
     def _keys(self, after: int = 0) -> list[str]:
         first = _key(after + 1)
-        return [key for key in self._storage.keys("audit") if _RECORD.fullmatch(key) and key >= first]
+        return [key for key in self._storage.keys("audit") if is_record(key) and key >= first]
 
 
 def _key(sequence: int) -> str:
     """A directory holds a thousand records, so that listing stays fast; a record holds its own time."""
     return f"audit/{sequence // 1000:06}/{sequence:09}.json"
+
+
+def is_record(key: str) -> bool:
+    """Whether a key is one that a record has."""
+    return _RECORD.fullmatch(key) is not None
 
 
 def _content_of(record: AuditRecord) -> bytes:

@@ -24,6 +24,7 @@ from model_store.registry.repair import (
     first_record,
     is_directory,
     require_registry,
+    unrecorded_versions,
 )
 from model_store.registry.signing import parse_envelope
 from model_store.registry.unfinished import is_unfinished
@@ -96,7 +97,8 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     registry.audit.append("restore", reason=str(source), logs=logs)
     bring_back(storage, registry.storage, outcome, step=step)
     _forget_unknown_states(storage, registry.storage, outcome)
-    told: dict[str, Any] = {"copied": len(outcome.copied), "outcome": "succeeded", "logs": logs}
+    brought = unrecorded_versions(storage, registry.storage, outcome)
+    told: dict[str, Any] = {"copied": len(outcome.copied), "outcome": "succeeded", "logs": logs, "versions": brought}
     registry.audit.append("restore", reason=str(source), **told)
     return _summary(outcome)
 

@@ -16,25 +16,19 @@ from typing import Any, BinaryIO
 
 from conventions.artifact_files import (
     ARTIFACT_FILE,
-    GOLDEN_FILE,
     KEPT_FILES,
     MANIFEST_FILE,
-    RUNTIME_FILE,
     SIGNATURE_FILE,
     STATE_FILE,
 )
 from conventions.regular_files import open_regular, parse_json
 from model_store.artifact.header import Header, canonical_json
-from model_store.artifact.reader import measure_digest, open_artifact
+from model_store.artifact.reader import open_artifact
 from model_store.confinement.answers import are_texts, garbled
-from model_store.confinement.jobs import FORM, GOLDEN, MODEL
 from model_store.confinement.messages import in_memory
 from model_store.confinement.opening import open_confined
 from model_store.errors import (
     ChecksumMismatch,
-    ContextMismatch,
-    EncryptionExpected,
-    InvalidInput,
     KeyNotFound,
     KeyUnwrap,
     ModelNotFound,
@@ -42,12 +36,19 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.layout import encryption_context, file_sha256, version_prefix, write_json
-from model_store.registry.manifest import ModelMetadata, ModelStatus, parse_model_name
+from model_store.registry.imported import (
+    OPENED_FILES,
+    publish_imported,
+    require_encryption,
+    require_own_files,
+    require_plausible,
+)
+from model_store.registry.layout import file_sha256, version_prefix, write_json
+from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.registration import enter_status, first_state
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_bundle, require_manifest
-from model_store.registry.signing import parse_envelope, read_anchor, require_envelope
+from model_store.registry.signing import require_envelope
 from model_store.registry.taken import claim_imported
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
@@ -55,8 +56,6 @@ from model_store.storage.atomic_file import atomic_write
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
 _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
-_OPENED_FILES = {ARTIFACT_FILE: MODEL, GOLDEN_FILE: GOLDEN, RUNTIME_FILE: FORM}
-"""The files that a service opens, by the names that the child knows them by; the artifact is first."""
 
 
 def bundle_file(model_id: str, path: Path) -> Path:
@@ -138,7 +137,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
             raise VersionConflict(f"{metadata.model_id} is being written by somebody else right now")
         for name, digest in digests.items():
             _unpack(bundle, name, digest, staging / name)
-        _require_own_files(staging, metadata)
+        require_own_files(staging, metadata)
         require_encryption(registry, metadata, staging)
         require_harmless(registry, staging, metadata)
         with open_artifact(staging / ARTIFACT_FILE) as artifact:
@@ -146,11 +145,8 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         state = first_state(staging / MANIFEST_FILE, key_ids)
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / STATE_FILE, state)
-        told = {"digest": metadata.digest, "manifest": state["manifest"], "logs": read_logs(staging / SIGNATURE_FILE)}
-        registry.audit.append("import", metadata.model_id, reason, **told)
         claim_imported(registry.storage, metadata)
-        if not registry.storage.publish(staging, version_prefix(metadata.model_id)):
-            raise VersionConflict(f"{metadata.model_id} was registered by somebody else at the same time")
+        publish_imported(registry, metadata, staging, reason)
     return metadata.model_id
 
 
@@ -174,32 +170,10 @@ def _described(bundle: Mapping[str, BinaryIO]) -> tuple[dict[str, str], ModelMet
     metadata = ModelMetadata.from_manifest(manifest, ModelStatus.TRAINED)
     if metadata.model_id != described.get("model_id"):
         raise UnreadableModel("the bundle and its manifest name different model versions")
-    _require_own_prefix(metadata)
+    require_plausible(metadata)
     if SIGNATURE_FILE in digests:
         _require_own_signature(bundle, metadata)
     return digests, metadata
-
-
-def require_encryption(registry: ModelRegistry, metadata: ModelMetadata, directory: Path) -> None:
-    """Raises unless a version's files are encrypted where its manifest says so, and where the registry encrypts.
-
-    Raises:
-        EncryptionExpected: one is not.
-    """
-    if all(_is_encrypted(directory / name) for name in _OPENED_FILES if (directory / name).exists()):
-        return
-    if metadata.encrypted:
-        raise EncryptionExpected(f"{metadata.model_id}: not encrypted, and its manifest says that it is")
-    if registry.encrypts:
-        raise EncryptionExpected(
-            f"{metadata.model_id}: not encrypted, and this registry keeps encrypted artifacts; export it from a "
-            "registry that encrypts, or import it into one that does not"
-        )
-
-
-def _is_encrypted(path: Path) -> bool:
-    with open_artifact(path) as artifact:
-        return bool(artifact.header.slots)
 
 
 def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMetadata) -> None:
@@ -221,7 +195,7 @@ def require_harmless(registry: ModelRegistry, directory: Path, metadata: ModelMe
         files: dict[str, BinaryIO] = {}
         compressions: dict[str, str] = {}
         serializer = ""
-        for name, part in _OPENED_FILES.items():
+        for name, part in OPENED_FILES.items():
             if not (directory / name).exists():
                 continue
             content = opened.enter_context(in_memory(part))
@@ -254,33 +228,6 @@ def _decrypted(registry: ModelRegistry, path: Path, target: BinaryIO) -> Header 
     return verified.header
 
 
-def _require_own_files(staging: Path, metadata: ModelMetadata) -> None:
-    """Raises unless the files are those of the manifest, and the artifact is bound to its version and contract."""
-    if measure_digest(staging / ARTIFACT_FILE) != metadata.digest:
-        raise ChecksumMismatch("the bundle's artifact is not the one that its manifest describes")
-    with open_artifact(staging / ARTIFACT_FILE) as artifact:
-        if dict(artifact.header.context) != encryption_context(metadata):
-            raise ContextMismatch("the bundle's artifact was made for another version, contract or feature schema")
-    for name in (RUNTIME_FILE, GOLDEN_FILE):
-        file, expected = staging / name, metadata.attachments.get(name, ("", 0))[0]
-        if (measure_digest(file) if file.exists() else "") != expected:
-            raise ChecksumMismatch(f"the bundle's {name} is not the one that its manifest describes")
-
-
-def _require_own_prefix(metadata: ModelMetadata) -> None:
-    """A name and a number that lead to the version's own place in the registry, and nowhere else.
-
-    Raises:
-        UnreadableModel: they lead elsewhere.
-    """
-    try:
-        name = parse_model_name(metadata.model_id)
-    except InvalidInput as error:
-        raise UnreadableModel(f"the bundle's manifest: {error}") from None
-    if metadata.model_name != name:
-        raise UnreadableModel(f"the bundle's manifest names the model {metadata.model_name!r}, its id {name!r}")
-
-
 def _require_own_signature(bundle: Mapping[str, BinaryIO], metadata: ModelMetadata) -> None:
     content = _member(bundle, SIGNATURE_FILE).read(_MAX_JSON_BYTES + 1)
     if len(content) > _MAX_JSON_BYTES:
@@ -311,12 +258,6 @@ def require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> Non
                 f"{metadata.model_name}:{metadata.version} is {model.model_id} in this registry; {metadata.model_id} "
                 "cannot have the same number; import it into another registry"
             )
-
-
-def read_logs(signature: Path) -> list[str]:
-    """The audit log that a signature proves the head of, by the digest of its first record; empty without one."""
-    found = read_anchor(parse_envelope(signature.read_bytes()), ()) if signature.exists() else None
-    return [found[0].log] if found is not None else []
 
 
 def _unpack(bundle: Mapping[str, BinaryIO], name: str, digest: str, target: Path) -> None:

@@ -1,6 +1,7 @@
 """Changes the states of versions: status, evidence, approvals, and where a version serves; each change is recorded."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from model_store.registry import approvals, serving
 from model_store.registry.acting import ActingReader
 from model_store.registry.layout import json_bytes, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.registry.outcomes import recorded_failure
 from model_store.registry.schema import require_state, require_writable
 from model_store.registry.undecided import has_no_state_yet
 from model_store.registry.unfinished import require_not_removed
@@ -74,6 +76,7 @@ class DecidingReader(ActingReader):
         intent: str = "",
         break_glass: str = "",
         reason: str = "",
+        begun: bool = False,
         **told: str,
     ) -> None:
         """Records that a model version serves in an environment, in place of the one before.
@@ -88,20 +91,27 @@ class DecidingReader(ActingReader):
             intent: what the deployment was for, in the words of the stack's history.
             break_glass: the reason, where the version lacks what the environment requires.
             reason: why it is deployed.
+            begun: whether the caller has recorded that the deployment begins, and records that it fails.
             **told: more of the audit record, such as `commit` and `run`; empty texts are left out.
 
         Raises:
             AccessDenied: the actor's role does not allow it.
             ModelNotFound: no model version has this id.
+            IllegalTransition: the version is archived.
             VersionConflict: somebody else changed the state at the same time.
             StorageFailed: the registry cannot be written.
         """
         self.require_right(action, model_id, environment=environment)
         self.get_metadata(model_id)
+        serving.require_servable(model_id, self.state(model_id))
         more = {name: value for name, value in {"intent": intent, **told}.items() if value}
-        more = {**more, "environment": environment, "deployment_id": deployment_id, "outcome": "succeeded"}
-        self.audit.append(action, model_id, reason, **more)
-        serving.begin_serving(self, model_id, environment, deployment_id, break_glass)
+        more = {**more, "environment": environment, "deployment_id": deployment_id}
+        with ExitStack() as failure:
+            if not begun:
+                self.audit.append(action, model_id, reason, **more)
+                failure.enter_context(recorded_failure(self.audit, action, model_id, **more))
+            serving.begin_serving(self, model_id, environment, deployment_id, break_glass)
+        self.audit.append(action, model_id, reason, **more, outcome="succeeded")
 
     def record_end(self, environment: str) -> None:
         """Enters that no model version serves in an environment; its caller has recorded why in the audit log.

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from model_store.registry.damage import unfinished_ids
 from model_store.registry.layout import version_prefix
 from model_store.storage.base import Storage
 from model_store.storage.claims import claimed, claimed_place, is_claim
-from model_store.storage.s3 import S3Storage
+from model_store.storage.s3 import S3Storage, version_claim
 
 STAGING = ".staging"
 UNFINISHED_SECONDS = 3600
@@ -35,6 +36,25 @@ def leftovers(storage: Storage) -> list[str]:
     root = storage.path("")
     found = [str(path.relative_to(root)) for path in [*_abandoned(root / STAGING), *_partial(root)]]
     return sorted([*found, *(version_prefix(model_id) for model_id in unfinished_ids(storage))])
+
+
+def begun_ids(storage: Storage, model_ids: Collection[str]) -> set[str]:
+    """Those of some versions that a process began to write and that are not there: unfinished, or being written.
+
+    Args:
+        storage: of the registry.
+        model_ids: versions that are not there.
+
+    Raises:
+        StorageFailed: the storage cannot be read.
+    """
+    if isinstance(storage, S3Storage):
+        return {
+            each
+            for each in model_ids
+            if storage.exists(version_prefix(each)) or storage.exists(version_claim(version_prefix(each)))
+        }
+    return {each for each in model_ids if storage.exists(f"{STAGING}/{each}") or storage.exists(version_prefix(each))}
 
 
 def remove_leftovers(storage: Storage) -> list[str]:

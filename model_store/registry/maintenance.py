@@ -18,11 +18,12 @@ from model_store.errors import InUse, KeyNotFound, ModelNotFound, ModelStoreErro
 from model_store.keys.slot import KeyProvider
 from model_store.registry.access_file import list_admins, parse_access, read_access
 from model_store.registry.aliases import Aliases
+from model_store.registry.comparing import differences, is_lost
 from model_store.registry.damage import unfinished_ids, version_ids
 from model_store.registry.layout import version_prefix
 from model_store.registry.leftovers import leftovers, remove_leftovers
 from model_store.registry.log_proof import prove_audit_log
-from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_id
 from model_store.registry.misplaced import misplaced
 from model_store.registry.model_directory import cleanup_model_files
 from model_store.registry.progress import Step, no_step
@@ -75,6 +76,8 @@ def verify_everything(
         for subject, reason in misplaced(registry.storage).items():
             yield Finding(subject, intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
         yield from _alias_findings(registry)
+        for subject, reason in differences(registry):
+            yield Finding(subject, intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
         if registry.storage.exists(ACCESS_FILE):
             yield _finding("access", lambda: _described_access(registry.storage))
         yield _finding("audit", lambda: prove_audit_log(registry))
@@ -176,6 +179,9 @@ def delete_model(
         StorageFailed: it cannot be removed.
     """
     registry.require_right("delete", model_id)
+    if reason.strip() and is_model_id(model_id) and is_lost(registry.storage, model_id):
+        record_removal(registry.audit, registry.storage, "delete", model_id, reason, lost=True)
+        return
     damage = _damage_of(registry, model_id)
     if damage and not reason.strip():
         raise UnreadableModel(
@@ -279,9 +285,9 @@ def cleanup_leftovers(registry: ModelRegistry, *, dry_run: bool) -> list[str]:
     found = leftovers(registry.storage)
     if not found:
         return []
-    record_removal(
-        registry.audit, registry.storage, "cleanup", reason=f"{len(found)} leftovers: {', '.join(found[:20])}"
-    )
+    reason = f"{len(found)} leftovers: {', '.join(found[:20])}"
+    ended = [name for name in (key.rpartition("/")[2] for key in found) if is_model_id(name)]
+    record_removal(registry.audit, registry.storage, "cleanup", reason=reason, ended=ended)
     removed = remove_leftovers(registry.storage)
     keep_reserve(registry.storage)
     return removed

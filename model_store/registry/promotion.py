@@ -22,12 +22,19 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.bundles import read_logs, require_encryption, require_free_number, require_harmless
+from model_store.registry.bundles import require_free_number, require_harmless
 from model_store.registry.carried_state import carried_state, merged_state
 from model_store.registry.damage import file_damage, read_manifest
 from model_store.registry.evidence import evidence_key
-from model_store.registry.layout import digest_of, file_sha256, version_prefix, write_json
+from model_store.registry.imported import (
+    record_import,
+    require_encryption,
+    require_own_files,
+    require_plausible,
+)
+from model_store.registry.layout import file_sha256, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.registry.outcomes import recorded_failure
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair import copy_synced
@@ -100,10 +107,10 @@ def promote_version(
         require_free_number(target, metadata)
     wanted = _missing_files(source, target, model_id, follow_keys=follow_keys) if is_there else list(KEPT_FILES)
     if wanted:
-        _record(source, target, metadata, reason)
+        source.record_reading("export", model_id, reason, promoted_to=target.storage.location)
         if not is_there:
             claim_imported(target.storage, metadata)
-        told.copied += _bring_files(source, target, metadata, wanted, is_there=is_there)
+        told.copied += _bring_files(source, target, metadata, wanted, reason, is_there=is_there)
         if is_there and follow_keys:
             _follow_keys(target, model_id, source.key_ids(model_id))
     claim_imported(target.storage, metadata)
@@ -116,20 +123,6 @@ def _follow_keys(target: ModelRegistry, model_id: str, key_ids: tuple[str, ...])
     """The state tells which keys open the artifact, where there is a state that the actor may change."""
     with suppress(StorageForbidden):
         target.change_state(model_id, lambda state: state.update(key_ids=list(key_ids)))
-
-
-def _record(source: ModelRegistry, target: ModelRegistry, metadata: ModelMetadata, reason: str) -> None:
-    """Both sides tell of it before it takes place."""
-    model_id = metadata.model_id
-    source.record_reading("export", model_id, reason, promoted_to=target.storage.location)
-    prefix = version_prefix(model_id)
-    told = {
-        "digest": metadata.digest,
-        "manifest": digest_of(source.storage.read(f"{prefix}/{MANIFEST_FILE}")),
-        "logs": read_logs(source.storage.path(f"{prefix}/{SIGNATURE_FILE}")),
-        "promoted_from": source.storage.location,
-    }
-    target.audit.append("import", model_id, reason, **told)
 
 
 def _is_there(target: ModelRegistry, metadata: ModelMetadata) -> bool:
@@ -169,25 +162,39 @@ def _missing_files(source: ModelRegistry, target: ModelRegistry, model_id: str, 
 
 
 def _bring_files(
-    source: ModelRegistry, target: ModelRegistry, metadata: ModelMetadata, wanted: list[str], *, is_there: bool
+    source: ModelRegistry,
+    target: ModelRegistry,
+    metadata: ModelMetadata,
+    wanted: list[str],
+    reason: str,
+    *,
+    is_there: bool,
 ) -> list[str]:
     """Copies files; a version that is new appears as a whole. Returns their keys."""
-    model_id, prefix = metadata.model_id, version_prefix(metadata.model_id)
-    names = [name for name in wanted if source.storage.exists(f"{prefix}/{name}")]
+    model_id, prefix, storage = metadata.model_id, version_prefix(metadata.model_id), source.storage
+    names = [name for name in wanted if storage.exists(f"{prefix}/{name}")]
     with target.storage.staged(model_id) as staging:
         if staging is None:
             raise VersionConflict(f"{model_id} is being written by somebody else right now; try again")
         for name in names:
-            copy_synced(source.storage.path(f"{prefix}/{name}"), staging / name)
-        if not is_there:
-            require_encryption(target, metadata, staging)
-            require_harmless(target, staging, metadata)
-            write_json(staging / STATE_FILE, _first_state(source, metadata))
-            if target.storage.publish(staging, prefix):
-                return [f"{prefix}/{name}" for name in names]
-            (staging / STATE_FILE).unlink()
-        _place(target, staging, prefix, names)
+            copy_synced(storage.path(f"{prefix}/{name}"), staging / name)
+        is_new = not is_there and _announced(source, target, metadata, staging)
+        manifest, signature = (storage.path(f"{prefix}/{name}") for name in (MANIFEST_FILE, SIGNATURE_FILE))
+        with recorded_failure(target.audit, "import", model_id):
+            record_import(target, metadata, manifest, signature, reason, promoted_from=storage.location)
+            if not (is_new and target.storage.publish(staging, prefix)):
+                _place(target, staging, prefix, names)
     return [f"{prefix}/{name}" for name in names]
+
+
+def _announced(source: ModelRegistry, target: ModelRegistry, metadata: ModelMetadata, staging: Path) -> bool:
+    """Checks a version that is new in the target; false where a promotion that was killed has begun it."""
+    require_plausible(metadata)
+    require_own_files(staging, metadata)
+    require_encryption(target, metadata, staging)
+    require_harmless(target, staging, metadata)
+    write_json(staging / STATE_FILE, _first_state(source, metadata))
+    return target.storage.announce(staging, version_prefix(metadata.model_id))
 
 
 def _place(target: ModelRegistry, staging: Path, prefix: str, names: list[str]) -> None:

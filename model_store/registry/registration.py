@@ -19,6 +19,7 @@ from model_store.persistence import SecureModelPersistence
 from model_store.registry.audit import AuditLog
 from model_store.registry.layout import bound_contract, digest_of, now, rfc3339, version_prefix, write_json
 from model_store.registry.manifest import ModelStatus, new_model_id, require_metrics, require_names
+from model_store.registry.outcomes import recorded_failure
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY, RegistrationRequest
 from model_store.registry.schema import require_manifest, require_state, require_writable
 from model_store.registry.taken import Claims
@@ -114,17 +115,28 @@ class Registration:
             if staging is None:
                 return False
             manifest = self._write_version(candidate, model_id, version, moment, staging)
-            action, reason = "import" if candidate.request.origin else "register", candidate.request.reason
-            told = {"digest": manifest["digest"], "version": manifest["version"]}
-            told["manifest"] = digest_of((staging / MANIFEST_FILE).read_bytes())
-            head = self._audit.append(action, model_id, reason, **told)
-            if candidate.request.signing_key is not None:
-                from model_store.registry.anchors import anchor_at
-                from model_store.registry.signing import sign_manifest
+            if not self._storage.announce(staging, prefix):
+                return False
+            return self._publish(candidate.request, manifest, staging)
 
-                envelope = sign_manifest(manifest, candidate.request.signing_key, anchor_at(self._audit, head))
-                write_json(staging / SIGNATURE_FILE, envelope)
-            return self._storage.publish(staging, prefix)
+    def _publish(self, request: RegistrationRequest, manifest: dict[str, Any], staging: Path) -> bool:
+        """Records the registration, signs the version and publishes it; false when another version has its id."""
+        from model_store.registry.anchors import anchor_at
+        from model_store.registry.signing import key_id, sign_manifest
+
+        action, model_id, key = "import" if request.origin else "register", manifest["model_id"], request.signing_key
+        told = {"digest": manifest["digest"], "version": manifest["version"]}
+        told["manifest"] = digest_of((staging / MANIFEST_FILE).read_bytes())
+        told["signed"] = [key_id(key.public_key())] if key is not None else []
+        # A record may be there although its writing failed: then a second one says so.
+        with recorded_failure(self._audit, action, model_id):
+            head = self._audit.append(action, model_id, request.reason, **told)
+            if key is not None:
+                write_json(staging / SIGNATURE_FILE, sign_manifest(manifest, key, anchor_at(self._audit, head)))
+            is_published = self._storage.publish(staging, version_prefix(model_id))
+        if not is_published:
+            self._audit.append(action, model_id, "another version has this id", outcome="failed")
+        return is_published
 
     def _write_version(
         self, candidate: _Version, model_id: str, version: int, moment: datetime, staging: Path

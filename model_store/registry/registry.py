@@ -24,6 +24,7 @@ from model_store.registry.audit import REFUSED
 from model_store.registry.deciding import DecidingReader
 from model_store.registry.layout import encryption_context, storage_at
 from model_store.registry.manifest import ModelMetadata
+from model_store.registry.outcomes import recorded_failure
 from model_store.registry.registration import Registration
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
 from model_store.registry.reserve import keep_reserve
@@ -205,6 +206,9 @@ class ModelRegistry(DecidingReader):
 
         self.require_right("sign", model_id)
         metadata = self.get_metadata(model_id)
-        head = self.audit.append("sign", model_id, key_id=key_id(key.public_key()))
-        add_signature(self.storage, metadata, key, anchor_at(self.audit, head))
-        require_still_there(self.storage, model_id)
+        name = key_id(key.public_key())
+        head = self.audit.append("sign", model_id, key_id=name)
+        with recorded_failure(self.audit, "sign", model_id, key_id=name):
+            add_signature(self.storage, metadata, key, anchor_at(self.audit, head))
+            require_still_there(self.storage, model_id)
+        self.audit.append("sign", model_id, key_id=name, outcome="succeeded")

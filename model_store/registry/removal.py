@@ -6,13 +6,15 @@ The claim of its number stays, so that no later version gets its number or its i
 """
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
+from conventions.artifact_files import MANIFEST_FILE
 from model_store.errors import InUse, ModelStoreError
 from model_store.registry.aliases import Aliases
 from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata
+from model_store.registry.outcomes import recorded_failure
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.reserve import record_removal, with_room
 from model_store.registry.serving import read_serving
@@ -35,14 +37,19 @@ def remove_version(registry: ModelRegistry, metadata: ModelMetadata, reason: str
     """
     storage, model_id = registry.storage, metadata.model_id
     record_removal(registry.audit, storage, "delete", model_id, reason)
-    with_room(storage, lambda: registry.change_state(model_id, _begin(registry.actor, model_id), removing=True))
-    try:
-        _require_no_alias(registry, metadata)
-        storage.remove(version_prefix(model_id))
-    except BaseException:
-        with suppress(ModelStoreError):
-            registry.change_state(model_id, end_removal, removing=True)
-        raise
+    with ExitStack() as failure:
+        failure.enter_context(recorded_failure(registry.audit, "delete", model_id))
+        with_room(storage, lambda: registry.change_state(model_id, _begin(registry.actor, model_id), removing=True))
+        try:
+            _require_no_alias(registry, metadata)
+            storage.remove(version_prefix(model_id))
+        except BaseException:
+            if not storage.exists(f"{version_prefix(model_id)}/{MANIFEST_FILE}"):
+                failure.pop_all()  # it is gone, though the disk does not confirm that
+                raise
+            with suppress(ModelStoreError):
+                registry.change_state(model_id, end_removal, removing=True)
+            raise
 
 
 def _begin(actor: str, model_id: str) -> Callable[[dict[str, Any]], None]:

@@ -16,7 +16,6 @@ from typing import Any
 from conventions.artifact_files import EVIDENCE_DIRECTORY, KEPT_FILES, MANIFEST_FILE, STATE_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
-from model_store.registry.audit import parse_record
 from model_store.registry.damage import file_damage, read_manifest, version_ids
 from model_store.registry.evidence import require_evidence
 from model_store.registry.layout import json_bytes, now, version_prefix, write_json
@@ -24,6 +23,7 @@ from model_store.registry.log_repair import record_key, repair_log
 from model_store.registry.manifest import ModelStatus
 from model_store.registry.placing import clear, replace
 from model_store.registry.progress import Step, no_step
+from model_store.registry.recorded import Recorded, read_recorded
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases, require_state
 from model_store.storage.base import Storage
@@ -49,7 +49,7 @@ class Outcome:
     brings_back: bool = True
     """Whether files are brought back into a registry; false where a backup is written."""
     _measured: dict[str, dict[str, str]] = field(default_factory=dict)
-    _withdrawn: dict[str, dict[str, str]] | None = None
+    _recorded: Recorded | None = None
 
     def source_damage(self, source: Storage, model_id: str) -> dict[str, str]:
         """The damage of a version of the source; measured once."""
@@ -60,19 +60,11 @@ class Outcome:
                 self._measured[model_id] = {MANIFEST_FILE: str(error)}
         return self._measured[model_id]
 
-    def withdrawals(self, target: Storage) -> dict[str, dict[str, str]]:
-        """By model id, the withdrawal of its approvals, where it is the log's last word on them; read once."""
-        if self._withdrawn is None:
-            self._withdrawn = {}
-            for key in target.keys("audit"):
-                with suppress(ModelStoreError):
-                    record = parse_record(key, target.read(key))
-                    if record.action == "approve" and record.details.get("withdrawn"):
-                        told = {"at": record.at, "by": record.actor, "reason": record.reason}
-                        self._withdrawn[record.model_id] = told
-                    elif record.action == "approve":
-                        self._withdrawn.pop(record.model_id, None)
-        return self._withdrawn
+    def recorded(self, target: Storage) -> Recorded:
+        """What the target's log tells; read once."""
+        if self._recorded is None:
+            self._recorded = read_recorded(target)
+        return self._recorded
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -99,7 +91,11 @@ def repair(registry: ModelRegistry, source: Storage, step: Step = no_step) -> Ou
     outcome = Outcome()
     repair_log(source, registry.storage, outcome.copied, outcome.damaged)
     registry.audit.append("repair", reason=source.location)
-    return bring_back(source, registry.storage, outcome, deleted_versions(registry), step)
+    bring_back(source, registry.storage, outcome, outcome.recorded(registry.storage).deleted, step)
+    brought = unrecorded_versions(source, registry.storage, outcome)
+    told: dict[str, Any] = {"copied": len(outcome.copied), "outcome": "succeeded", "versions": brought}
+    registry.audit.append("repair", reason=source.location, **told)
+    return outcome
 
 
 def _links(source: Storage, model_id: str) -> dict[str, str]:
@@ -117,18 +113,10 @@ def require_registry(source: Storage) -> None:
         raise InvalidInput(f"{source.location}: holds no registry; name a backup or another registry")
 
 
-def deleted_versions(registry: ModelRegistry) -> set[str]:
-    """The versions that were deleted by somebody, as far as the audit log can be read."""
-    found: set[str] = set()
-    for key in registry.storage.keys("audit"):
-        # One record that cannot be read hides none of those after it.
-        with suppress(ModelStoreError):
-            record = parse_record(key, registry.storage.read(key))
-            if record.action == "delete":
-                found.add(record.model_id)
-            elif record.action in ("register", "import"):
-                found.discard(record.model_id)
-    return found
+def unrecorded_versions(source: Storage, target: Storage, outcome: Outcome) -> list[str]:
+    """The versions of a source that are in the target now, and that no record of the target's log tells of."""
+    known = outcome.recorded(target).known
+    return [each for each in version_ids(source) if each not in known and target.exists(version_prefix(each))]
 
 
 def bring_back(
@@ -372,7 +360,9 @@ def _carried(source: Storage, target: Storage, model_id: str, content: bytes, ou
         here = {name: value for name, value in state.items() if name not in ("approvals", "serving")}
         return json_bytes({**here, "deployments": []})
     approvals = state.get("approvals", [])
-    if not any("withdrawn" not in each for each in approvals) or not (why := outcome.withdrawals(target).get(model_id)):
+    if not any("withdrawn" not in each for each in approvals) or not (
+        why := outcome.recorded(target).withdrawals.get(model_id)
+    ):
         return content
     return json_bytes({**state, "approvals": [{"withdrawn": why, **each} for each in approvals]})
 

@@ -43,6 +43,25 @@ class StoredContract(Struct):
     golden: StoredAttachment | None = None
 
 
+class StoredTrainingData(Struct):
+    """The file that a model was trained on."""
+
+    name: _Word
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: _Bytes
+
+
+class StoredLineage(Struct):
+    """Where a version comes from; other fields are facts for people."""
+
+    git_commit: _Word | None = None
+    parameters: dict[_Word, Any] = {}
+    training_data: StoredTrainingData | None = None
+    registered_by: _Word | None = None
+    computed_metrics: list[_Word] = []
+    mlflow: dict[_Word, Any] | None = None
+
+
 class StoredManifest(Struct, forbid_unknown_fields=True):
     """A manifest; the fields are those of `ModelMetadata`."""
 
@@ -252,6 +271,15 @@ def require_aliases(value: object) -> dict[str, Any]:
         UnreadableModel: a field is missing or of another kind; names it.
     """
     return _required(value, dict[str, StoredAlias], "alias file")
+
+
+def require_lineage(value: object) -> dict[str, Any]:
+    """Returns the lineage of a manifest whose fields are of the kinds that people and programs take them for.
+
+    Raises:
+        UnreadableModel: a field is of another kind; names it.
+    """
+    return _required(value, StoredLineage, "lineage")
 
 
 def require_bundle(value: object) -> dict[str, Any]:

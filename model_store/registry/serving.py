@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from model_store.errors import VersionConflict
+from model_store.errors import IllegalTransition, VersionConflict
 from model_store.registry.changing import Changing
 from model_store.registry.layout import now
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
@@ -68,6 +68,7 @@ def begin_serving(
         break_glass: the reason, where the version lacks what the environment asks for; empty when it lacks nothing.
 
     Raises:
+        IllegalTransition: the version is archived.
         VersionConflict: somebody else changed a state at the same time, again and again.
     """
     entry = {"environment": environment, "deployment_id": deployment_id, "at": now()}
@@ -75,6 +76,7 @@ def begin_serving(
         entry["break_glass"] = break_glass
 
     def begin(state: dict[str, Any]) -> None:
+        require_servable(model_id, state)
         serving = read_serving(state)
         state["deployments"].append(entry)
         state["serving"] = {**serving, environment: {"deployment_id": deployment_id, "since": entry["at"]}}
@@ -83,6 +85,19 @@ def begin_serving(
 
     registry.change_state(model_id, begin)
     end_serving(registry, environment, f"{deployment_id} follows in {environment}", but=model_id)
+
+
+def require_servable(model_id: str, state: Mapping[str, Any]) -> None:
+    """Raises IllegalTransition for an archived version: it serves nowhere.
+
+    Raises:
+        IllegalTransition: says what to do.
+    """
+    if state["status"] == ModelStatus.ARCHIVED:
+        raise IllegalTransition(
+            f"{model_id} is archived and cannot serve; first: python scripts/manage_models.py update-status {model_id} "
+            "deprecated"
+        )
 
 
 def end_serving(registry: Changing, environment: str, reason: str, but: str = "") -> None:

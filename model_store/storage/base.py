@@ -66,5 +66,11 @@ class Storage(Protocol):
     def staged(self, name: str) -> AbstractContextManager[Path | None]:
         """A new local directory to fill; None when another process fills one of this name."""
 
+    def announce(self, staging: Path, key: str) -> bool:
+        """Claims a key for a filled directory that is about to be published there; false when the key exists.
+
+        Where a process ends after that, the storage still tells that something was begun.
+        """
+
     def publish(self, staging: Path, key: str) -> bool:
         """Publishes the filled directory's files below a key; false when the key has objects already."""

@@ -240,6 +240,10 @@ class DirectoryStorage:
             finally:
                 shutil.rmtree(place, ignore_errors=True)
 
+    def announce(self, staging: Path, key: str) -> bool:
+        """Whether a key is free; the staging directory tells what was begun."""
+        return staging.is_dir() and not self.path(key).exists()
+
     def publish(self, staging: Path, key: str) -> bool:
         """Publishes a filled directory under a key, atomically; false when the key exists.
 

@@ -48,6 +48,7 @@ class S3Storage:
         self._local = Path(tempfile.mkdtemp(prefix="fraud-detection-registry-"))
         self._store = object_store(bucket)
         self._writer: S3Store | None = None
+        self._announced: set[str] = set()
 
     def __del__(self) -> None:
         shutil.rmtree(self._local, ignore_errors=True)
@@ -226,23 +227,35 @@ class S3Storage:
         with tempfile.TemporaryDirectory(prefix=f"{name}-") as directory:
             yield Path(directory)
 
-    def publish(self, staging: Path, key: str) -> bool:
-        """Uploads a directory's files below a key; false when the key exists.
+    def announce(self, staging: Path, key: str) -> bool:
+        """Claims a key by the state of its version, which says `unfinished`; false when the key exists.
 
-        The state claims the key, the manifest makes the version. A crash in between leaves objects that no list shows;
-        their state says `unfinished`. Credentials that may not write a state, such as a publisher's, claim the key by
-        `version_claim` instead; the version is `trained` until a promoter decides about it.
+        A crash before the manifest is there leaves objects that no list shows. Credentials that may not write a state,
+        such as a publisher's, claim the key by `version_claim` instead; the version is `trained` until a promoter
+        decides about it.
+
+        Raises:
+            StorageFailed: it cannot be written.
+        """
+        try:
+            content = _unfinished_state((staging / STATE_FILE).read_bytes())
+            claimed = self.put_if_absent(f"{key}/{STATE_FILE}", content)
+        except StorageForbidden:
+            claimed = not self.exists(key) and self.put_if_absent(version_claim(key), b"no state yet")
+        if claimed:
+            self._announced.add(key)
+        return claimed
+
+    def publish(self, staging: Path, key: str) -> bool:
+        """Uploads a directory's files below a key, the manifest last: it makes the version; false when the key exists.
 
         Raises:
             StorageFailed: they cannot be written.
         """
-        state, manifest = staging / STATE_FILE, staging / MANIFEST_FILE
-        try:
-            claimed = self.put_if_absent(f"{key}/{STATE_FILE}", _unfinished_state(state.read_bytes()))
-        except StorageForbidden:
-            claimed = not self.exists(key) and self.put_if_absent(version_claim(key), b"no state yet")
-        if not claimed:
+        if key not in self._announced and not self.announce(staging, key):
             return False
+        self._announced.discard(key)
+        state, manifest = staging / STATE_FILE, staging / MANIFEST_FILE
         for file in sorted(set(staging.iterdir()) - {state, manifest}):
             self.replace_file(f"{key}/{file.name}", file)
         return self.put_if_absent(f"{key}/{MANIFEST_FILE}", manifest.read_bytes())

@@ -42,9 +42,9 @@ def _signed(registry: ModelRegistry) -> str:
 def test_a_signature_proves_the_log_up_to_its_own_record(registry: ModelRegistry) -> None:
     model_id = _signed(registry)
     proof = prove_audit_log(registry, public_keys=[SIGNER.public_key()])
-    assert (proof.records, [anchor.head.sequence for anchor in proof.proven]) == (4, [3])
-    assert f"records 1 to 4 are a chain; proven to 3 by the signature of {model_id} by " in str(proof)
-    assert str(proof).endswith("; record 4 by the chain alone")
+    assert (proof.records, [anchor.head.sequence for anchor in proof.proven]) == (5, [3])
+    assert f"records 1 to 5 are a chain; proven to 3 by the signature of {model_id} by " in str(proof)
+    assert str(proof).endswith("; 4 to 5 by the chain alone")
 
 
 def test_a_version_signed_when_it_is_registered_proves_its_own_registration(registry: ModelRegistry) -> None:
@@ -202,7 +202,7 @@ def test_verify_tells_from_where_to_where_the_log_is_proven(registry: ModelRegis
     _signed(registry)
     (found,) = [finding for finding in verify_everything(registry) if finding.subject == "audit"]
     assert found.intact
-    assert "records 1 to 4 are a chain; proven to 3 by the signature of " in found.detail
+    assert "records 1 to 5 are a chain; proven to 3 by the signature of " in found.detail
 
 
 def test_a_restore_is_a_record_before_a_version_comes_back(registry: ModelRegistry, tmp_path: Path) -> None:

@@ -101,13 +101,14 @@ def test_every_event_has_the_attributes_of_the_schema(registry: ModelRegistry) -
 def test_an_event_says_who_did_what_to_which_version_when(registry: ModelRegistry) -> None:
     model_id = register(registry)
     registry.record_deployment(model_id, environment="production", deployment_id="d", action="rollback")
-    registered, rolled_back = _events(registry)
-    record, _ = registry.audit.records()
+    registered, begun, rolled_back = _events(registry)
+    record, *_ = registry.audit.records()
     assert registered["actor"]["user"]["name"] == "tester"
     assert registered["resources"] == [{"uid": model_id, "name": model_id, "type": "model version"}]
     assert registered["time"] == round(datetime.fromisoformat(record.at).timestamp() * 1000)
     assert (registered["activity_name"], registered["status"]) == ("Create", "Begun")
     assert registered["metadata"]["sequence"] == 1
+    assert (begun["api"]["operation"], begun["status"]) == ("rollback", "Begun")
     assert (rolled_back["api"]["operation"], rolled_back["status"]) == ("rollback", "Success")
     assert rolled_back["unmapped"]["details"]["environment"] == "production"
 

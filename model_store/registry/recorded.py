@@ -1,0 +1,166 @@
+"""What the audit log tells of a registry: the versions, numbers, aliases and signatures that it has to have.
+
+A record precedes its action. It counts where its action is known to have taken effect: a registration leaves a trace
+until it is done, an alias file is there before its record, a signature has a second record, and what failed is told by
+a record with the outcome `failed` or `interrupted`. Records of earlier programs tell less.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from model_store.errors import IntegrityError, InvalidInput, ModelNotFound
+from model_store.registry.audit import AuditRecord, is_record, parse_record
+from model_store.registry.manifest import parse_model_name
+from model_store.storage.base import Storage
+
+_BRINGING = ("register", "import")
+_JOINING = ("restore", "repair")
+_SHOWING = ("load", "export", "status", "approve", "alias", "prove", "rotate-key", "sign")
+"""Actions that are recorded of versions that are there."""
+_WITHOUT_EFFECT = ("failed", "interrupted")
+_UNWANTED = AuditRecord(0, "", "", "", "", "", {}, "")
+
+
+@dataclass
+class Recorded:
+    """What the records of one log tell; damaged records are left out."""
+
+    versions: dict[str, int] = field(default_factory=dict)
+    """The versions that have to be there, each with the number of the record that tells so."""
+    known: set[str] = field(default_factory=set)
+    """Every version that a record brought."""
+    deleted: set[str] = field(default_factory=set)
+    """The versions that were deleted, and did not come again."""
+    aliases: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By model name the aliases that were ever set, each with the number of its last record."""
+    signatures: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By version the keys that have signed it, each with the number of the record that tells so."""
+    numbers: dict[str, dict[int, str]] = field(default_factory=dict)
+    """By model name the numbers that were given, each with the version that got it."""
+    withdrawals: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By version the withdrawal of its approvals, where it is the last word on them."""
+    policy: int = 0
+    """The number of the last record that changed the access policy; 0 when none did."""
+    unreadable: int = 0
+    """How many records cannot be read."""
+    joined: bool = False
+    """Whether versions came that no record names: by a restore of an earlier program."""
+    joining: bool = False
+    """Whether the last restore or repair has not told which versions it brought: it was ended."""
+
+    def add(self, record: AuditRecord) -> None:
+        """Takes in the next record of the log."""
+        details, model_id = record.details, record.model_id
+        if details.get("outcome") in _WITHOUT_EFFECT:
+            self._did_not_happen(record)
+        elif record.action in _BRINGING:
+            self._brought(record)
+        elif record.action == "delete":
+            self.versions.pop(model_id, None)
+            self.signatures.pop(model_id, None)
+            self.deleted.add(model_id)
+        elif record.action in _JOINING:
+            self._joined(record)
+        elif record.action == "cleanup":
+            for ended in _texts(details.get("ended")):
+                self.versions.pop(ended, None)
+        elif record.action == "access":
+            self.policy = record.sequence
+        elif record.action in _SHOWING:
+            self._shown(record)
+
+    def _did_not_happen(self, record: AuditRecord) -> None:
+        if record.action in _BRINGING:
+            self.versions.pop(record.model_id, None)
+            self.signatures.pop(record.model_id, None)
+        elif record.action == "delete":
+            self.deleted.discard(record.model_id)
+            self.versions[record.model_id] = record.sequence
+
+    def _brought(self, record: AuditRecord) -> None:
+        self.known.add(record.model_id)
+        self.deleted.discard(record.model_id)
+        signers = record.details.get("signed")
+        if signers is not None:  # earlier programs leave no trace of a registration that was ended
+            self.versions[record.model_id] = record.sequence
+            self.signatures[record.model_id] = dict.fromkeys(_texts(signers), record.sequence)
+        number = record.details.get("version")
+        try:
+            name = parse_model_name(record.model_id)
+        except InvalidInput:
+            return
+        if isinstance(number, int) and not isinstance(number, bool):
+            self.numbers.setdefault(name, {})[number] = record.model_id
+
+    def _joined(self, record: AuditRecord) -> None:
+        brought = record.details.get("versions")
+        if brought is None and record.details.get("outcome") is None:
+            self.joining = True  # the record of what begins; the second one tells what came
+            return
+        self.joined, self.joining = self.joined or brought is None, False
+        for model_id in _texts(brought):
+            self.known.add(model_id)
+            self.deleted.discard(model_id)
+            self.versions[model_id] = record.sequence
+
+    def _shown(self, record: AuditRecord) -> None:
+        details, model_id = record.details, record.model_id
+        if model_id in self.known and model_id not in self.deleted:
+            self.versions.setdefault(model_id, record.sequence)
+        if record.action == "alias" and (name := details.get("model_name")):
+            self.aliases.setdefault(str(name), {})[str(details.get("alias"))] = record.sequence
+        if record.action == "sign" and details.get("outcome") == "succeeded":
+            self.signatures.setdefault(model_id, {})[str(details.get("key_id"))] = record.sequence
+        if record.action == "approve" and details.get("withdrawn"):
+            self.withdrawals[model_id] = {"at": record.at, "by": record.actor, "reason": record.reason}
+        elif record.action == "approve":
+            self.withdrawals.pop(model_id, None)
+
+
+def read_recorded(storage: Storage, wanted: Callable[[bytes], bool] = bool) -> Recorded:
+    """Reads what the log tells; one record that cannot be read hides none of those after it.
+
+    Args:
+        storage: of the registry.
+        wanted: whether the content of a record is of interest; others are left out.
+
+    Raises:
+        StorageFailed: the storage cannot be read.
+    """
+    found = Recorded()
+    for record in _records(storage, wanted):
+        if record is None:
+            found.unreadable += 1
+        elif record is not _UNWANTED:
+            found.add(record)
+    return found
+
+
+def read_numbers(storage: Storage, model_name: str) -> dict[int, str]:
+    """The numbers that a model name's versions were given, as far as the log tells, each with its version."""
+    return read_recorded(storage, lambda content: f'"{model_name}_'.encode() in content).numbers.get(model_name, {})
+
+
+def _records(storage: Storage, wanted: Callable[[bytes], bool]) -> Iterator[AuditRecord | None]:
+    keys = [key for key in storage.keys("audit") if is_record(key)]
+    read = partial(_read, storage, wanted)
+    if storage.parallel_reads == 1:
+        yield from map(read, keys)
+        return
+    with ThreadPoolExecutor(storage.parallel_reads) as threads:
+        yield from threads.map(read, keys)
+
+
+def _read(storage: Storage, wanted: Callable[[bytes], bool], key: str) -> AuditRecord | None:
+    try:
+        content = storage.read(key)
+        return parse_record(key, content) if wanted(content) else _UNWANTED
+    except (ModelNotFound, IntegrityError):
+        return None
+
+
+def _texts(value: Any) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
