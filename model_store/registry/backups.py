@@ -9,6 +9,7 @@ from typing import Any
 from conventions.artifact_files import ACCESS_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from model_store.errors import ChecksumMismatch, InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.anchors import keep_in_backup, signature_anchors
+from model_store.registry.audit import is_record
 from model_store.registry.damage import version_ids
 from model_store.registry.layout import file_sha256, storage_at
 from model_store.registry.log_repair import record_damage, repair_log
@@ -182,7 +183,7 @@ def _lost_signatures(source: Storage, target: Storage, key: str) -> str:
 
 def _copy_log(source: Storage, target: Storage, outcome: Outcome) -> None:
     for key in source.keys("audit"):
-        if not key.endswith(".json"):
+        if not is_record(key):
             continue
         if reason := record_damage(source, key):
             outcome.damaged[key] = reason
@@ -218,7 +219,7 @@ def _is_there(source: Storage, key: str) -> bool:
 def _is_prefix(log: Storage, whole: Storage) -> bool:
     """Whether every record of a log is a record of another, so that the rest can follow."""
     for key in log.keys("audit"):
-        if key.endswith(".json"):
+        if is_record(key):
             try:
                 if log.read(key) != whole.read(key):
                     return False

@@ -7,6 +7,7 @@ from typing import Any
 from conventions.regular_files import parse_json
 from model_store.artifact.header import canonical_json
 from model_store.errors import ModelNotFound, UnreadableModel
+from model_store.registry.audit import is_record
 from model_store.registry.placing import replace
 from model_store.storage.base import Storage
 
@@ -25,7 +26,7 @@ def repair_log(source: Storage, target: Storage, copied: MutableSequence[str], d
     Raises:
         StorageFailed: one of the two cannot be read or written.
     """
-    keys = sorted(key for key in {*target.keys("audit")} if key.endswith(".json"))
+    keys = [key for key in target.keys("audit") if is_record(key)]
     if not keys:
         return
     last = max((number for number in map(_number, keys) if number), default=0)

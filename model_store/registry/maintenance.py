@@ -24,7 +24,7 @@ from model_store.registry.layout import version_prefix
 from model_store.registry.leftovers import leftovers, remove_leftovers
 from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_id
-from model_store.registry.misplaced import misplaced
+from model_store.registry.misplaced import misplaced, misplaced_records
 from model_store.registry.model_directory import cleanup_model_files
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
@@ -73,10 +73,9 @@ def verify_everything(
         for model_id in unfinished_ids(registry.storage):
             detail = "what an ended registration or deletion left; cleanup takes it away a day later"
             yield Finding(model_id, intact=True, detail=detail)
-        for subject, reason in misplaced(registry.storage).items():
-            yield Finding(subject, intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
         yield from _alias_findings(registry)
-        for subject, reason in differences(registry):
+        wrong = [*misplaced_records(registry.storage).items(), *differences(registry)]
+        for subject, reason in [*misplaced(registry.storage).items(), *wrong]:
             yield Finding(subject, intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
         if registry.storage.exists(ACCESS_FILE):
             yield _finding("access", lambda: _described_access(registry.storage))

@@ -36,6 +36,7 @@ def remove_version(registry: ModelRegistry, metadata: ModelMetadata, reason: str
         StorageFailed: it cannot be removed.
     """
     storage, model_id = registry.storage, metadata.model_id
+    _require_no_alias(registry, metadata)  # also raises where nobody can read the aliases
     record_removal(registry.audit, storage, "delete", model_id, reason)
     with ExitStack() as failure:
         failure.enter_context(recorded_failure(registry.audit, "delete", model_id))

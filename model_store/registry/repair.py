@@ -109,7 +109,8 @@ def _links(source: Storage, model_id: str) -> dict[str, str]:
 
 def require_registry(source: Storage) -> None:
     """Raises InvalidInput unless a storage holds a registry."""
-    if not source.names("models"):
+    local = source.path("") if not source.location.startswith("s3://") else None
+    if (local is not None and local.exists() and not local.is_dir()) or not source.names("models"):
         raise InvalidInput(f"{source.location}: holds no registry; name a backup or another registry")
 
 

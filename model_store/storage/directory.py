@@ -19,7 +19,7 @@ from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, Ve
 from model_store.storage.atomic_file import atomic_write, sync_directory
 from model_store.storage.base import require_size
 from model_store.storage.claims import claimed
-from model_store.storage.sharing import make_directory, share, share_tree
+from model_store.storage.sharing import file_in_the_way, make_directory, share, share_tree
 
 _STAGING = ".staging"
 _BLOCK_BYTES = 1 << 20
@@ -59,6 +59,10 @@ class DirectoryStorage:
                 return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
         except FileNotFoundError:
             return []
+        except NotADirectoryError:
+            if self._root.is_dir():
+                return []  # `misplaced` names it
+            raise StorageFailed(f"{self._root}: not a directory that a registry can be kept in") from None
         except OSError as error:
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
 
@@ -103,7 +107,7 @@ class DirectoryStorage:
         try:
             with os.scandir(self.path(key)) as entries:
                 return sum(not entry.name.startswith(".") for entry in entries)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return 0
         except OSError as error:
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
@@ -126,7 +130,8 @@ class DirectoryStorage:
             raise ModelNotFound(f"{self.path(key)}: there is no such file") from None
         except OSError as error:
             if error.errno in _OF_ONE_FILE and self._root.is_dir():
-                raise UnreadableModel(f"{self.path(key)}: cannot be read ({error.strerror})") from None
+                problem = file_in_the_way(self._root, self.path(key).parent)
+                raise UnreadableModel(problem or f"{self.path(key)}: cannot be read ({error.strerror})") from None
             raise StorageFailed(f"{self.path(key)}: cannot be read ({error.strerror})") from None
 
     def put_if_absent(self, key: str, content: bytes) -> bool:

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,14 +22,12 @@ from conventions.artifact_files import MANIFEST_FILE, STATE_FILE, UNFINISHED
 from model_store.errors import ModelNotFound, StorageFailed, StorageForbidden, VersionConflict
 from model_store.storage.base import require_size
 from model_store.storage.s3_clients import default_key_of, object_store
-from model_store.storage.s3_listing import without_claims
+from model_store.storage.s3_listing import list_objects, without_claims, without_manifest
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
 _MAX_KEYS_REMOVED_AT_ONCE = 500
-_PARTS_OF_A_FILE = 4
-"""`models/<name>/<model id>/<file>`."""
 
 
 class S3Storage:
@@ -49,6 +47,7 @@ class S3Storage:
         self._store = object_store(bucket)
         self._writer: S3Store | None = None
         self._announced: set[str] = set()
+        self.odd_keys: set[str] = set()  # left out of listings: obstore cannot name them
 
     def __del__(self) -> None:
         shutil.rmtree(self._local, ignore_errors=True)
@@ -113,7 +112,7 @@ class S3Storage:
         depth = 1 if name is None else 0
         top = self._full("models/" if name is None else f"models/{name}/")
         with self._failures("models", "listed"):
-            files = list(without_claims(self._store, top))
+            files = list(without_claims(self._store, self._bucket, top, self.odd_keys))
         for key, tag in files:
             _, version, rest, *_ = ["", *key.split("/", 1 + depth)[depth:], "", ""]
             tags[version].append(f"{rest}={tag}")
@@ -214,28 +213,20 @@ class S3Storage:
 
     def unfinished(self, older_than_seconds: int) -> list[str]:
         """The keys of versions without a manifest, all of whose objects are older than a number of seconds."""
-        import obstore
-
         with self._failures("models", "listed"):
-            items = [item for page in obstore.list(self._store, self._full("models")) for item in page]
-        changes = ((item["path"].removeprefix(self._full("")).lstrip("/"), item["last_modified"]) for item in items)
-        return _unfinished(changes, datetime.now(UTC) - timedelta(seconds=older_than_seconds))
+            items = list(list_objects(self._store, self._bucket, self._full("models"), self.odd_keys))
+        changes = ((item.path.removeprefix(self._full("")).lstrip("/"), item.last_modified) for item in items)
+        return without_manifest(changes, datetime.now(UTC) - timedelta(seconds=older_than_seconds))
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:
-        """A new local directory to fill; removed at the end of the block."""
         with tempfile.TemporaryDirectory(prefix=f"{name}-") as directory:
-            yield Path(directory)
+            yield Path(directory)  # removed at the end of the block
 
     def announce(self, staging: Path, key: str) -> bool:
-        """Claims a key by the state of its version, which says `unfinished`; false when the key exists.
+        """Claims a key by a state that says `unfinished`; false when the key exists.
 
-        A crash before the manifest is there leaves objects that no list shows. Credentials that may not write a state,
-        such as a publisher's, claim the key by `version_claim` instead; the version is `trained` until a promoter
-        decides about it.
-
-        Raises:
-            StorageFailed: it cannot be written.
+        Credentials that may not write a state, such as a publisher's, claim it by `version_claim` instead.
         """
         try:
             content = _unfinished_state((staging / STATE_FILE).read_bytes())
@@ -249,8 +240,7 @@ class S3Storage:
     def publish(self, staging: Path, key: str) -> bool:
         """Uploads a directory's files below a key, the manifest last: it makes the version; false when the key exists.
 
-        Raises:
-            StorageFailed: they cannot be written.
+        A crash before leaves objects that no list shows.
         """
         if key not in self._announced and not self.announce(staging, key):
             return False
@@ -284,14 +274,9 @@ class S3Storage:
     def _listed(self, prefix: str) -> list[tuple[str, str]]:
         """Names below a prefix without it, each with its ETag."""
         start = self._full(prefix)
-        return [(name.removeprefix(start), tag) for name, tag in self._raw(prefix) if name.startswith(start)]
-
-    def _raw(self, prefix: str) -> list[tuple[str, str]]:
-        import obstore
-
         with self._failures(prefix, "listed"):
-            pages = obstore.list(self._store, self._full(prefix).rstrip("/"))
-            return [(item["path"], item["e_tag"] or "") for page in pages for item in page]
+            items = list(list_objects(self._store, self._bucket, start.rstrip("/"), self.odd_keys))
+        return [(item.path.removeprefix(start), item.e_tag) for item in items if item.path.startswith(start)]
 
     def _failures(self, key: str, deed: str) -> AbstractContextManager[None]:
         return _failures(f"{self.location}/{key}", deed)
@@ -353,20 +338,6 @@ def _delete(store: Any, keys: list[str]) -> None:
             raise
         for key in keys:
             _delete(store, [key])
-
-
-def _unfinished(changes: Iterable[tuple[str, datetime]], oldest: datetime) -> list[str]:
-    youngest: dict[str, datetime] = {}
-    whole: set[str] = set()
-    for path, moment in changes:
-        parts = path.split("/")
-        if len(parts) != _PARTS_OF_A_FILE or parts[2].startswith("."):
-            continue
-        key = "/".join(parts[:3])
-        youngest[key] = max(youngest.get(key, moment), moment)
-        if parts[3] == MANIFEST_FILE:
-            whole.add(key)
-    return sorted(key for key, moment in youngest.items() if key not in whole and moment < oldest)
 
 
 def _number(tags: list[str]) -> int:

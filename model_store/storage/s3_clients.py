@@ -65,6 +65,11 @@ def bucket_client(region: str) -> Any:
     return account_client("s3", region)
 
 
+def region_here() -> str:
+    """The region that the environment names; us-east-1 where it names none."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+
+
 def default_key_of(bucket: str) -> str:
     """The KMS key of a bucket's default encryption; empty when it has none, or the credentials may not ask.
 
@@ -76,9 +81,8 @@ def default_key_of(bucket: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     try:
-        answer = bucket_client(region).get_bucket_encryption(Bucket=bucket)
+        answer = bucket_client(region_here()).get_bucket_encryption(Bucket=bucket)
         default = answer["ServerSideEncryptionConfiguration"]["Rules"][0]["ApplyServerSideEncryptionByDefault"]
     except (BotoCoreError, ClientError, ResponseParserError, KeyError, IndexError):
         return ""

@@ -7,6 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+from model_store.errors import StorageFailed
+
 
 def share(root: Path, *paths: Path) -> None:
     """Gives the group of a shared registry the owner's rights to paths in it; returns at once for any other registry.
@@ -23,13 +25,24 @@ def make_directory(root: Path, directory: Path) -> None:
     """Makes a directory of a registry, with those above it, where it does not exist.
 
     Raises:
+        StorageFailed: something else is in the place of one of them; says what to do.
         OSError: it cannot be made.
     """
     if directory.is_dir():
         return
+    if problem := file_in_the_way(root, directory):
+        raise StorageFailed(problem)
     missing = [each for each in (directory, *directory.parents) if not each.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     share(root, *(each for each in missing if each.is_relative_to(root) and each != root))
+
+
+def file_in_the_way(root: Path, directory: Path) -> str:
+    """What lies in the place of a directory of a registry, and what to do; empty when nothing does."""
+    for each in (directory, *directory.parents):
+        if each != root and each.is_relative_to(root) and (each.is_symlink() or each.exists()) and not each.is_dir():
+            return f"{each}: a file is where the registry needs a directory; move it away: mv {each} {root}.moved"
+    return ""
 
 
 def share_tree(root: Path, top: Path) -> None:
