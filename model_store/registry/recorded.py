@@ -5,7 +5,7 @@ until it is done, an alias file is there before its record, a signature has a se
 a record with the outcome `failed` or `interrupted`. Records of earlier programs tell less.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,6 @@ _JOINING = ("restore", "repair")
 _SHOWING = ("load", "export", "status", "approve", "alias", "prove", "rotate-key", "sign")
 """Actions that are recorded of versions that are there."""
 _WITHOUT_EFFECT = ("failed", "interrupted")
-_UNWANTED = AuditRecord(0, "", "", "", "", "", {}, "")
 
 
 @dataclass
@@ -120,33 +119,27 @@ class Recorded:
             self.withdrawals.pop(model_id, None)
 
 
-def read_recorded(storage: Storage, wanted: Callable[[bytes], bool] = bool) -> Recorded:
+def read_recorded(storage: Storage) -> Recorded:
     """Reads what the log tells; one record that cannot be read hides none of those after it.
 
     Args:
         storage: of the registry.
-        wanted: whether the content of a record is of interest; others are left out.
 
     Raises:
         StorageFailed: the storage cannot be read.
     """
     found = Recorded()
-    for record in _records(storage, wanted):
+    for record in _records(storage):
         if record is None:
             found.unreadable += 1
-        elif record is not _UNWANTED:
+        else:
             found.add(record)
     return found
 
 
-def read_numbers(storage: Storage, model_name: str) -> dict[int, str]:
-    """The numbers that a model name's versions were given, as far as the log tells, each with its version."""
-    return read_recorded(storage, lambda content: f'"{model_name}_'.encode() in content).numbers.get(model_name, {})
-
-
-def _records(storage: Storage, wanted: Callable[[bytes], bool]) -> Iterator[AuditRecord | None]:
+def _records(storage: Storage) -> Iterator[AuditRecord | None]:
     keys = [key for key in storage.keys("audit") if is_record(key)]
-    read = partial(_read, storage, wanted)
+    read = partial(_read, storage)
     if storage.parallel_reads == 1:
         yield from map(read, keys)
         return
@@ -154,10 +147,9 @@ def _records(storage: Storage, wanted: Callable[[bytes], bool]) -> Iterator[Audi
         yield from threads.map(read, keys)
 
 
-def _read(storage: Storage, wanted: Callable[[bytes], bool], key: str) -> AuditRecord | None:
+def _read(storage: Storage, key: str) -> AuditRecord | None:
     try:
-        content = storage.read(key)
-        return parse_record(key, content) if wanted(content) else _UNWANTED
+        return parse_record(key, storage.read(key))
     except (ModelNotFound, IntegrityError):
         return None
 

@@ -6,6 +6,7 @@ hold a time only, or `imported`; their hint holds a number only.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, VersionConflict
 from model_store.registry.layout import rfc3339
 from model_store.registry.manifest import ModelMetadata, moment_of, new_model_id, type_of
+from model_store.registry.recorded import read_recorded
 from model_store.registry.schema import MOST_VERSIONS
 from model_store.storage.base import Storage
 
@@ -58,6 +60,7 @@ class Claims:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._known: dict[str, Claimed] = {}
+        self._told_by_the_log: Mapping[str, Mapping[int, str]] | None = None
 
     def claim(self, model_name: str, model_type: str, moment: datetime) -> tuple[int, str]:
         """Claims the next number of a model name, and an id that no other version has or had.
@@ -92,32 +95,74 @@ class Claims:
     def _last(self, claims: str) -> Claimed:
         """What the hint says, where the claim that it names is there; else claims are counted and the last is read.
 
-        Claims that were lost are made up for by the numbers of the versions that are there.
+        Lost claims are written again, of the versions that are there and of those that the audit log tells of.
         """
         parts = self._read(f"{claims}/{_LAST}").decode(errors="replace").split()
         hinted = int(parts[0]) if parts and _NUMBER.fullmatch(parts[0]) else 0
         claim = self._read(f"{claims}/{hinted}") if hinted else b""
         if claim and len(parts) == 3:
             return Claimed(hinted, parts[1], set(parts[2].split(",")))
-        found = Claimed(hinted if claim else max(self._storage.count(claims), self._highest(claims)))
+        restore_claims(self._storage, claims.split("/")[1], self._recorded)
+        found = Claimed(hinted if claim else _last_number(self._storage, claims))
         if found.number:
             found.add(*_told(claim or self._read(f"{claims}/{found.number}")))
         return found
 
-    def _highest(self, claims: str) -> int:
-        """The highest number of the versions that are there, as far as their manifests can be read."""
-        top, found = claims.rsplit("/", 1)[0], 0
-        for model_id in self._storage.names(top):
-            with suppress(ValueError, KeyError, TypeError):
-                number = parse_json(self._read(f"{top}/{model_id}/{MANIFEST_FILE}"))["version"]
-                found = max(found, number if isinstance(number, int) and 0 < number <= MOST_VERSIONS else 0)
-        return found
+    def _recorded(self) -> Mapping[str, Mapping[int, str]]:
+        """The numbers that the audit log tells of, by model name; read once."""
+        if self._told_by_the_log is None:
+            self._told_by_the_log = read_recorded(self._storage).numbers
+        return self._told_by_the_log
 
     def _read(self, key: str) -> bytes:
         try:
             return self._storage.read(key)
         except ModelStoreError:
             return b""
+
+
+def restore_claims(
+    storage: Storage, model_name: str, recorded: Callable[[], Mapping[str, Mapping[int, str]]]
+) -> list[str]:
+    """Writes lost claims of a model name again: of the versions that are there, and of those that the log tells of.
+
+    Args:
+        storage: of the registry.
+        model_name: whose.
+        recorded: the numbers that the audit log tells of, by model name. In S3 it is not asked of a name of which
+            nothing is there, since the whole log would be read for each new name.
+
+    Returns:
+        The keys that were written.
+
+    Raises:
+        StorageFailed: the registry cannot be read or written.
+    """
+    claims = f"models/{model_name}/.versions"
+    found = _present_numbers(storage, model_name)
+    if found or storage.parallel_reads == 1:
+        found = {**recorded().get(model_name, {}), **found}
+    if len(found) <= storage.count(claims) and all(storage.exists(f"{claims}/{number}") for number in found):
+        return []
+    wanted = {f"{claims}/{number}": model_id for number, model_id in sorted(found.items())}
+    return [key for key, each in wanted.items() if storage.put_if_absent(key, f"{_IMPORTED} {each}".encode())]
+
+
+def _present_numbers(storage: Storage, model_name: str) -> dict[int, str]:
+    """The numbers of the versions that are there, as far as their manifests can be read."""
+    found = {}
+    for model_id in storage.names(f"models/{model_name}"):
+        with suppress(ModelStoreError, ValueError, KeyError, TypeError):
+            number = parse_json(storage.read(f"models/{model_name}/{model_id}/{MANIFEST_FILE}"))["version"]
+            if isinstance(number, int) and 0 < number <= MOST_VERSIONS:
+                found[number] = model_id
+    return found
+
+
+def _last_number(storage: Storage, claims: str) -> int:
+    """The highest number that is claimed."""
+    names = (key.rpartition("/")[2] for key in storage.keys(claims))
+    return max((int(name) for name in names if _NUMBER.fullmatch(name)), default=0)
 
 
 def _told(claim: bytes) -> tuple[str, str]:
@@ -136,7 +181,10 @@ def claim_imported(storage: Storage, metadata: ModelMetadata) -> None:
         VersionConflict: another version has, or had, this number here.
         StorageFailed: the registry cannot be written.
     """
-    key = f"models/{metadata.model_name}/.versions/{metadata.version}"
+    claims = f"models/{metadata.model_name}/.versions"
+    key = f"{claims}/{metadata.version}"
+    if storage.count(claims) == 0:
+        restore_claims(storage, metadata.model_name, lambda: read_recorded(storage).numbers)
     # Looked at first: a role that carries a state later may not write claims.
     if not storage.exists(key) and storage.put_if_absent(key, f"{_IMPORTED} {metadata.model_id}".encode()):
         return

@@ -220,8 +220,9 @@ class S3Storage:
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:
+        """A new local directory to fill; removed at the end of the block."""
         with tempfile.TemporaryDirectory(prefix=f"{name}-") as directory:
-            yield Path(directory)  # removed at the end of the block
+            yield Path(directory)
 
     def announce(self, staging: Path, key: str) -> bool:
         """Claims a key by a state that says `unfinished`; false when the key exists.
@@ -229,8 +230,7 @@ class S3Storage:
         Credentials that may not write a state, such as a publisher's, claim it by `version_claim` instead.
         """
         try:
-            content = _unfinished_state((staging / STATE_FILE).read_bytes())
-            claimed = self.put_if_absent(f"{key}/{STATE_FILE}", content)
+            claimed = self.put_if_absent(f"{key}/{STATE_FILE}", _unfinished_state((staging / STATE_FILE).read_bytes()))
         except StorageForbidden:
             claimed = not self.exists(key) and self.put_if_absent(version_claim(key), b"no state yet")
         if claimed:

@@ -222,3 +222,25 @@ def test_a_deployment_is_recorded_before_it_serves_and_its_success_afterwards(
     registry.record_deployment(model_id, environment="production", deployment_id="d")
     assert seen == [[None, None]]
     assert [record.details.get("outcome") for record in registry.audit.records()] == [None, None, "succeeded"]
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+def test_numbers_are_not_given_again_after_their_claims_are_lost(
+    registry: ModelRegistry, tmp_path: Path, *, with_index: bool
+) -> None:
+    ids = [register(registry, value) for value in range(4)]
+    export_model(registry, ids[3], tmp_path / "four.bundle")
+    for model_id in ids[2:]:
+        delete_model(registry, model_id)
+    lost = registry.storage.path("models/m/.versions")
+    shutil.rmtree(lost if with_index else lost.parent)
+    assert register(_again(registry), 4) not in ids
+    assert _again(registry).list_models()[-1].version == 5
+    assert sorted(path.name for path in lost.iterdir() if path.name.isdigit()) == ["1", "2", "3", "4", "5"]
+    shutil.rmtree(lost)
+    other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY))
+    for value in range(3):
+        stranger = other.register_model(value, "m", model_type="U", registry_only=True)
+    export_model(other, stranger, tmp_path / "three.bundle")
+    with pytest.raises(VersionConflict, match="has, or had, this number"):
+        import_model(_again(registry), tmp_path / "three.bundle")

@@ -11,8 +11,8 @@ from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, register
 
 _STOPPED = {
-    ".locks": {"update-status", "delete"},
-    "aliases": {"alias", "delete"},
+    ".locks": {"update-status", "alias", "delete", "cleanup"},
+    "aliases": {"alias", "delete", "cleanup"},
     ".staging": {"delete"},
     "models/m/.versions": set(),
 }
