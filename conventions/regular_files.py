@@ -54,12 +54,22 @@ def parse_json(content: bytes | str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: the text is not JSON (NaN and Infinity are not), or nested too deeply.
+        ValueError: the text is not JSON (NaN and Infinity are not), nested too deeply, or has a key twice.
     """
     try:
-        return json.loads(content, parse_constant=_refuse_constant)
+        return json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_with_single_keys)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _with_single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of its keys and values; readers differ in which value of a repeated key counts."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"it has the key {twice[:80]!r} twice in one object")
+    return found
 
 
 def _refuse_constant(name: str) -> Any:

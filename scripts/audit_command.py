@@ -119,6 +119,6 @@ def add_audit_command(commands: Program, program: str) -> None:
             "--format",
             type=click.Choice(("table", "ocsf")),
             default="table",
-            help="ocsf: JSON lines for a SIEM, API Activity (6003) of OCSF 1.1.0",
+            help="ocsf: one JSON object a line for a SIEM, with --json too; API Activity (6003) of OCSF 1.1.0",
         ),
     )

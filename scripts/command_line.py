@@ -252,6 +252,8 @@ def _in_full(command: click.Command, context: click.Context, arguments: list[str
         parameter = named.get(name)
         if parameter is None or equals or getattr(parameter, "is_flag", False) or not rest:
             continue
+        if getattr(parameter, "_flag_needs_value", False) and rest[0].startswith("-"):
+            continue  # its value may be left out
         if rest[0] == "-h" or (rest[0].startswith("--") and " " not in rest[0]):
             # An option that is abbreviated or mistyped is never taken for a value: `--reason --dry-rum`.
             raise click.UsageError(f"{name} needs a value; {rest[0]!r} is an option", context)

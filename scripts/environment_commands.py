@@ -76,10 +76,13 @@ def add_environment_commands(commands: Program, program: str, make: Callable[[],
 
 
 def _api_key(options: Options) -> int:
-    from stacks.development.api_keys import add_api_key
+    from stacks.development.api_keys import add_recorded_api_key
+    from stacks.registry_access import open_registry
 
     scopes = options.scope or ["predict", "feedback"]
-    key, path = add_api_key(CHECKOUT, options.environment, options.name, scopes, options.requests_per_second)
+    key, path = add_recorded_api_key(
+        open_registry(CHECKOUT), CHECKOUT, options.environment, options.name, scopes, options.requests_per_second
+    )
     answer = {"environment": options.environment, "name": options.name, "api_key": key, "file": str(path)}
     text = f"{key}\n  of {options.name} in {options.environment}; it is shown this once, {path} keeps its hash alone"
     show(options, answer, text)

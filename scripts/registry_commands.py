@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conventions import exit_codes
-from model_store.errors import InvalidInput, ModelStoreError, SignatureInvalid, VersionConflict
+from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, SignatureInvalid, VersionConflict
 from scripts.command_line import Options, bordered, facts, printable, show, table
 
 if TYPE_CHECKING:
@@ -149,7 +149,10 @@ def alias_list(options: Options) -> int:
     """Lists aliases and what they pointed at."""
     from model_store.registry.aliases import Aliases
 
-    aliases = Aliases(open_registry())
+    registry = open_registry()
+    aliases = Aliases(registry)
+    if options.name and not registry.list_models(name=options.name) and not aliases.of(options.name):
+        raise ModelNotFound(f"no model is named {options.name!r}")
     names = [options.name] if options.name else list(aliases.all())
     rows = [
         {"alias": f"{name}@{alias}", "model_id": model_id, "history": aliases.history(name, alias)}

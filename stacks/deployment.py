@@ -251,6 +251,7 @@ class ModelDeployment:
             How many locks there were.
 
         Raises:
+            AccessDenied: the actor's role does not allow it.
             StackBusy: a live run holds the stack, or one on another host may.
         """
         return self._updates.unlock(DeploymentEnvironment.named(environment), dead_host)

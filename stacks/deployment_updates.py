@@ -10,7 +10,7 @@ from infra.rollout_config import RolloutConfig
 from infra.settings import require_address, require_platform
 from stacks.deployment_history import list_updates
 from stacks.engine.cluster_state import pod_problems, require_live_objects_match
-from stacks.engine.locks import changing, remove_stale_locks, require_unlocked
+from stacks.engine.locks import changing, engine_locks, remove_stale_locks, require_unlocked
 from stacks.engine.reading import read_engine
 from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
 from stacks.engine.stack_file import StackFile
@@ -169,12 +169,22 @@ class DeploymentUpdates:
 
         Returns:
             How many locks there were.
+
+        Raises:
+            AccessDenied: the actor's role does not allow it; nothing was looked at.
         """
-        locks = remove_stale_locks(self._checkout, environment, dead_host)
-        for lock in locks:
-            self._log(f"removed the lock of a run that has died ({lock})")
-        if locks:
-            forget_pending_creations(select_stack(self._checkout, environment))
+        registry = self._registry()
+        registry.require_right("unlock", "", environment=str(environment))
+        record = DeploymentRecord(registry, "unlock", environment, "", "remove the lock of a run that has died")
+        if not engine_locks(self._checkout, environment):
+            return 0
+        with record.recorded():
+            locks = remove_stale_locks(self._checkout, environment, dead_host)
+            for lock in locks:
+                self._log(f"removed the lock of a run that has died ({lock})")
+            if locks:
+                forget_pending_creations(select_stack(self._checkout, environment))
+        record.done()
         return len(locks)
 
     def _serves_on(self, file: StackFile, model_id: str, rollout: RolloutConfig | None) -> str:

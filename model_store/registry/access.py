@@ -60,6 +60,8 @@ _LEAST_ROLE = {
     "abort": Role.PROMOTER,
     "resume": Role.PROMOTER,
     "destroy": Role.PROMOTER,
+    "api-key": Role.PROMOTER,
+    "unlock": Role.PROMOTER,
     "access": Role.ADMIN,
     "cleanup": Role.ADMIN,
     "approve": Role.PROMOTER,

@@ -23,9 +23,9 @@ def describe_access(registry: ModelRegistry) -> dict[str, Any]:
     """Who may do what in a registry, who acts, and what enforces it."""
     content = read_access(registry.storage)
     where = os.environ.get(POLICY_VARIABLE, "")
-    found: dict[str, Any] = parse_json(content) if content is not None else {}
     if content is not None:
         parse_access(content, registry.storage.location)
+    found: dict[str, Any] = parse_json(content) if content is not None else {}
     return {
         "actor": registry.actor,
         "role": str(registry.access.rights().role),
@@ -61,6 +61,8 @@ def grant(registry: ModelRegistry, actor: str, role: Role | str, reason: str = "
         raise InvalidInput(f"role {role!r} is not allowed; allowed: {', '.join(Role)}")
     if not actor.strip() or actor != actor.strip() or len(actor) > _LONGEST_ACTOR or not actor.isprintable():
         raise InvalidInput(f"actor {actor!r} is not allowed; allowed: an account, an ARN, or oidc:<issuer>:<subject>")
+    if actor == "*" and role == Role.ADMIN:
+        raise InvalidInput("'*' would make everybody an admin; name the actors, or a longer beginning such as 'ops-*'")
 
     def change(actors: dict[str, Any]) -> None:
         actors[actor] = {**actors.get(actor, {}), "role": str(role)}

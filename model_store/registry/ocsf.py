@@ -40,6 +40,8 @@ _ACTIVITIES = {
     "promote": _UPDATE,
     "abort": _UPDATE,
     "resume": _UPDATE,
+    "api-key": _CREATE,
+    "unlock": _UPDATE,
     "delete": _DELETE,
     "cleanup": _DELETE,
     "destroy": _DELETE,

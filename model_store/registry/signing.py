@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from conventions.regular_files import parse_json, read_text
 from model_store.artifact.header import canonical_json
-from model_store.errors import FileMissing, InvalidInput, KeyFileUnsafe, SignatureInvalid
+from model_store.errors import InvalidInput, KeyFileUnsafe, KeyNotFound, SignatureInvalid
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -105,7 +105,7 @@ def read_signing_key(path: Path) -> "Ed25519PrivateKey":
     """Reads a signing key.
 
     Raises:
-        FileMissing: there is no such file.
+        KeyNotFound: there is no such file.
         KeyFileUnsafe: others can read it, or it is not an Ed25519 key.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -116,7 +116,7 @@ def read_signing_key(path: Path) -> "Ed25519PrivateKey":
             raise KeyFileUnsafe(f"{path}: others can read this key; close it: chmod 600 {path}")
         key = load_pem_private_key(read_text(path).encode(), password=None)
     except FileNotFoundError:
-        raise FileMissing(f"{path}: there is no such file") from None
+        raise KeyNotFound(f"{path}: there is no such file") from None
     except (OSError, ValueError, TypeError):
         raise KeyFileUnsafe(f"{path}: not an Ed25519 key in PEM") from None
     if not isinstance(key, Ed25519PrivateKey):

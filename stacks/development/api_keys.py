@@ -7,10 +7,15 @@ import os
 import re
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conventions import variables
 from infra.errors import ConfigError
 from stacks.environments import DeploymentEnvironment
+from stacks.records import DeploymentRecord
+
+if TYPE_CHECKING:
+    from model_store import ModelRegistry
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -48,6 +53,38 @@ def add_api_key(
     entries.append(entry if requests_per_second is None else {**entry, "requests_per_second": requests_per_second})
     _write(path, json.dumps({"keys": entries}, indent=2) + "\n")
     return key, path
+
+
+def add_recorded_api_key(
+    registry: "ModelRegistry",
+    checkout: Path,
+    environment: str,
+    name: str,
+    scopes: list[str],
+    requests_per_second: float | None = None,
+) -> tuple[str, Path]:
+    """Makes an API key, as `add_api_key`, after a record of it with its name and scopes, never the key.
+
+    Args:
+        registry: holds the rights and the audit log.
+        checkout: the project's root.
+        environment: whose endpoint lets the key in.
+        name: who calls with it.
+        scopes: out of `predict`, `feedback` and `admin`.
+        requests_per_second: a limit of its own; None: the service's.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it; nothing was read or written.
+        UnknownEnvironment, ConfigError: as for `add_api_key`.
+        StorageFailed: it cannot be recorded; no key was made.
+    """
+    where = DeploymentEnvironment.named(environment)
+    registry.require_right("api-key", name, environment=str(where))
+    record = DeploymentRecord(registry, "api-key", where, "", f"{name}: {', '.join(sorted(set(scopes)))}")
+    with record.recorded():
+        made = add_api_key(checkout, environment, name, scopes, requests_per_second)
+    record.done()
+    return made
 
 
 def _file(checkout: Path, environment: DeploymentEnvironment) -> Path:

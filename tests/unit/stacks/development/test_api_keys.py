@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
+from model_store import ModelRegistry
+from model_store.errors import AccessDenied
+from model_store.registry.access import AccessPolicy, Rights, Role
 from serving.http.auth import ApiKeys
-from stacks.development.api_keys import add_api_key
+from stacks.deployment import ModelDeployment
+from stacks.development.api_keys import add_api_key, add_recorded_api_key
 from stacks.errors import UnknownEnvironment
 
 
@@ -55,3 +59,31 @@ def test_a_damaged_file_is_left_as_it_is(tmp_path: Path) -> None:
 def test_an_unknown_environment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownEnvironment):
         add_api_key(tmp_path, "moon", "a", ["predict"])
+
+
+def _reader(tmp_path: Path) -> ModelRegistry:
+    return ModelRegistry(tmp_path / "registry", actor="eve", policy=AccessPolicy(default=Rights(Role.READER)))
+
+
+def test_a_key_needs_the_role_promoter_and_is_recorded_without_the_key(tmp_path: Path) -> None:
+    with pytest.raises(AccessDenied, match="api-key needs the role promoter"):
+        add_recorded_api_key(_reader(tmp_path), tmp_path, "staging", "a", ["predict"])
+    assert not (tmp_path / ".secrets").exists()
+    registry = ModelRegistry(tmp_path / "registry", actor="tester")
+    key, _ = add_recorded_api_key(registry, tmp_path, "staging", "a", ["predict"])
+    with pytest.raises(ConfigError, match="already"):
+        add_recorded_api_key(registry, tmp_path, "staging", "a", ["predict"])
+    refused, *records = registry.audit.records()
+    assert (refused.action, refused.details["attempted"]) == ("refused", "api-key")
+    assert [record.action for record in records] == ["api-key"] * 4
+    assert [record.details.get("outcome") for record in records] == [None, "succeeded", None, "failed"]
+    assert records[0].details["intent"] == "a: predict"
+    assert records[0].details["environment"] == "staging"
+    assert all(key not in str(record.to_dict()) for record in records)
+
+
+def test_unlocking_needs_the_role_promoter(tmp_path: Path) -> None:
+    with pytest.raises(AccessDenied, match="unlock needs the role promoter"):
+        ModelDeployment(checkout=tmp_path, registry=_reader(tmp_path)).unlock("development")
+    (record,) = _reader(tmp_path).audit.records()
+    assert (record.action, record.details["environment"]) == ("refused", "development")
