@@ -14,7 +14,7 @@ from stacks.engine.locks import changing, engine_locks, remove_stale_locks, requ
 from stacks.engine.reading import read_engine
 from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
 from stacks.engine.stack_file import StackFile
-from stacks.engine.workspace import select_stack
+from stacks.engine.workspace import select_stack, stack_provider
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed
 from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
@@ -145,6 +145,8 @@ class DeploymentUpdates:
         """
         with changing(self._checkout, environment):
             require_unlocked(self._checkout, environment)
+            if stack_provider(self._checkout, environment.stack) is None:
+                return False
             stack = select_stack(self._checkout, environment)
             if not stack.outputs() and not _has_resources(stack):
                 return False

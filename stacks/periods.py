@@ -67,7 +67,7 @@ def several_deployments(served: Sequence[Deployment], environment: str, when: da
 
 
 def _shown(when: date) -> str:
-    return f"at {when.isoformat()}" if isinstance(when, datetime) else f"on {when.isoformat()} (UTC)"
+    return f"at {_rfc3339(when)}" if isinstance(when, datetime) else f"on {when.isoformat()} (UTC)"
 
 
 def _rfc3339(moment: datetime) -> str:

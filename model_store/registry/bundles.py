@@ -29,6 +29,7 @@ from model_store.confinement.messages import in_memory
 from model_store.confinement.opening import open_confined
 from model_store.errors import (
     ChecksumMismatch,
+    InvalidInput,
     KeyNotFound,
     KeyUnwrap,
     ModelNotFound,
@@ -69,7 +70,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     Args:
         registry: holds the version.
         model_id: which.
-        path: the file to write, as for `bundle_file`; an existing file is replaced.
+        path: the file to write, as for `bundle_file`; an existing bundle is replaced, another file never.
 
     Returns:
         The SHA-256 of each member.
@@ -78,9 +79,11 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
         AccessDenied: the actor's role does not allow it.
         ModelNotFound: no model version has this id.
         IntegrityError: its artifact is not the registered one.
+        InvalidInput: there is a file at the path that is no bundle.
         StorageFailed: the file cannot be written.
     """
     registry.require_right("export", model_id)
+    _require_replaceable(bundle_file(model_id, path))
     registry.verify_artifact(model_id)
     path = bundle_file(model_id, path)
     registry.record_reading("export", model_id, file=path.name)
@@ -94,6 +97,20 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
             with member.open("rb") as content:
                 bundle.addfile(_entry(member.name, member.stat().st_size), content)
     return digests
+
+
+def _require_replaceable(path: Path) -> None:
+    """Raises InvalidInput when a file that is no bundle is in the way."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        with tarfile.open(path, mode="r:") as bundle:
+            first = bundle.next()
+            if first is not None and first.name == "bundle.json":
+                return
+    except (tarfile.TarError, OSError, EOFError):
+        pass
+    raise InvalidInput(f"{path}: is there already and is no bundle; name another file, or remove it")
 
 
 def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -13,6 +13,8 @@ from model_store.contract.own import gap_value
 
 _SHOWN_CHARACTERS = 80
 _Decode = Callable[[bytes], Any]
+_Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""`parse_rows` looks at larger ones: most are numbers all the same, one of 400 digits is none."""
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _UNSET = msgspec.UNSET
 _astuple = msgspec.structs.astuple
@@ -150,7 +152,7 @@ def _json_type(feature: Feature) -> Any:
     if feature.dtype == ANY:
         return float | str | bool
     if feature.kind == "integer" or (feature.kind == "category" and feature.is_numeric):
-        return int | float
+        return _Whole | float
     if feature.kind == "number":
         return float
     if feature.kind == "boolean":

@@ -289,9 +289,13 @@ def published(metrics: ServiceMetrics, namespace: str) -> Iterator[None]:
         due, ticks = time.monotonic() + _TICK_SECONDS, 0
         while not ended.wait(max(0.0, due - time.monotonic())):
             due, ticks = due + _TICK_SECONDS, ticks + 1
-            metrics.tick()
-            if namespace and ticks % _PUSH_TICKS == 0:
-                push(metrics, namespace)
+            try:
+                metrics.tick()
+                if namespace and ticks % _PUSH_TICKS == 0:
+                    push(metrics, namespace)
+            except Exception:
+                # The next minute is tried all the same: a thread that ends would be missed by nobody.
+                service_log.exception("metrics could not be counted")
 
     threading.Thread(target=run, name="metrics", daemon=True).start()
     try:

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,6 +92,24 @@ class TrafficSplitterMetrics:
         return _with_gauges(variant, numbers["gauges"], int(numbers["feedback"]))
 
 
+@contextmanager
+def _cloudwatch() -> Iterator[None]:
+    """Raises EndpointSilent where CloudWatch does not answer, or refuses."""
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, TokenRetrievalError
+
+    try:
+        yield
+    except (NoCredentialsError, TokenRetrievalError):
+        raise EndpointSilent(
+            "CloudWatch cannot be asked without AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or sign in (aws sso login)"
+        ) from None
+    except ClientError as error:
+        raise EndpointSilent(f"CloudWatch refuses ({error.response.get('Error', {}).get('Code', error)})") from None
+    except BotoCoreError as error:
+        raise EndpointSilent(f"CloudWatch does not answer ({error})") from None
+
+
 class CloudMetrics:
     """Read from CloudWatch, where each version publishes under its own name too.
 
@@ -103,7 +122,8 @@ class CloudMetrics:
     def __init__(self, cloud: CloudConfig, environment: str, deployment_name: str) -> None:
         import boto3
 
-        self._client = boto3.client("cloudwatch", region_name=cloud.region)
+        with _cloudwatch():
+            self._client = boto3.client("cloudwatch", region_name=cloud.region)
         self._namespace = cloud.metrics_namespace
         self._environment, self._name = environment, deployment_name
 
@@ -112,6 +132,9 @@ class CloudMetrics:
 
         The minute in which a step began counts too: it may hold some of the step before, of the same versions. That of
         the first step does not, so that a candidate which was withdrawn a moment ago is judged again.
+
+        Raises:
+            EndpointSilent: CloudWatch does not answer, or refuses.
         """
         seconds = max(0.0, time.time() - since.timestamp())
         begin = since.astimezone(UTC).replace(second=0, microsecond=0)
@@ -119,14 +142,20 @@ class CloudMetrics:
             begin += timedelta(minutes=1)
         if begin > datetime.now(UTC):
             return RolloutMetrics(VariantMetrics(stable_id), VariantMetrics(rollout.candidate), seconds)
-        return RolloutMetrics(self._variant(stable_id, begin), self._variant(rollout.candidate, begin), seconds)
+        with _cloudwatch():
+            return RolloutMetrics(self._variant(stable_id, begin), self._variant(rollout.candidate, begin), seconds)
 
     def alarms(self) -> tuple[str, ...]:
-        """Names of the deployment's alarms that are on."""
-        pages = self._client.get_paginator("describe_alarms").paginate(
-            AlarmNamePrefix=f"{self._name}-", StateValue=_ALARM
-        )
-        found = [each for page in pages for each in page["MetricAlarms"]]
+        """Names of the deployment's alarms that are on.
+
+        Raises:
+            EndpointSilent: as `read`.
+        """
+        with _cloudwatch():
+            pages = self._client.get_paginator("describe_alarms").paginate(
+                AlarmNamePrefix=f"{self._name}-", StateValue=_ALARM
+            )
+            found = [each for page in pages for each in page["MetricAlarms"]]
         # Not every server of this interface heeds both conditions.
         return tuple(sorted(each["AlarmName"] for each in found if each["StateValue"] == _ALARM))
 

@@ -12,6 +12,7 @@ from stacks.engine.locks import lock_holder
 from stacks.engine.pending import STATE
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
+from stacks.errors import UnknownDeployment
 from stacks.requirements import missing_without_glass
 from stacks.rollout.checks import Limits, Verdict, judge
 from stacks.rollout.deployer import Deployer
@@ -41,6 +42,8 @@ class RolloutObserver:
         """
         from model_store.errors import ModelStoreError
 
+        if not (file.model_version or file.rollout().candidate):
+            raise UnknownDeployment(f"nothing is deployed in {file.environment}")
         try:
             glass, missing = missing_without_glass(self._deployments.registry, file)
         except ModelStoreError as error:

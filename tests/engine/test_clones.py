@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import Checkout, Deployed, make_checkout
+from tests.checkout import SOURCE, Checkout, Deployed, make_checkout
 from tests.s3_servers import moto_server, s3_client
 
 _OTHER_FEATURES = """
@@ -196,3 +196,16 @@ def test_a_proxy_is_not_asked_about_this_machine(deployed: Deployed) -> None:
         for name in proxies:
             del checkout.environment[name]
     assert checkout.served_model() == deployed.second
+
+
+def test_commands_about_a_stack_that_was_never_made_make_none(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    file = checkout.root / "Pulumi.staging.yaml"
+    shutil.copyfile(SOURCE / file.name, file)
+    before = file.read_bytes()
+    assert "nothing is deployed" in checkout.deploy_model("down", "staging").stdout
+    for command, code in (("status", 3), ("rollback", 3), ("history", 0)):
+        ended = checkout.deploy_model(command, "staging", code=code)
+        assert "Traceback" not in ended.stderr
+    assert file.read_bytes() == before
+    assert "staging" not in checkout.pulumi("stack", "ls").stdout

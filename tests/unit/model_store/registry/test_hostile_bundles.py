@@ -22,7 +22,7 @@ from conventions.artifact_files import RUNTIME_FILE
 from model_store import Keyring, ModelRegistry, SecureModelPersistence
 from model_store.contract.form import Form, FormRunner
 from model_store.contract.golden import GoldenRows
-from model_store.errors import ContextMismatch, ModelStoreError, SignatureInvalid, UnreadableModel
+from model_store.errors import ContextMismatch, InvalidInput, ModelStoreError, SignatureInvalid, UnreadableModel
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.proofs import prove_version
 from model_store.serialization.formats import SerializationFormat
@@ -335,3 +335,15 @@ def test_a_manifest_with_a_value_of_another_kind_is_refused(
     with pytest.raises(UnreadableModel, match="the bundle's manifest"):
         import_model(ours, write_bundle(members, tmp_path / "hostile.bundle"))
     assert ours.list_models() == []
+
+
+def test_an_export_replaces_a_bundle_and_no_other_file(made: tuple[ModelRegistry, str, bytes], tmp_path: Path) -> None:
+    registry, model_id, _ = made
+    bundle, other = tmp_path / "a.bundle", tmp_path / "README.md"
+    export_model(registry, model_id, bundle)
+    export_model(registry, model_id, bundle)
+    for content in (b"# Words\n", b"\0" * 2048):
+        other.write_bytes(content)
+        with pytest.raises(InvalidInput, match="is there already and is no bundle"):
+            export_model(registry, model_id, other)
+        assert other.read_bytes() == content

@@ -65,3 +65,17 @@ def test_an_unknown_category_beside_a_gap_is_still_refused(value: str) -> None:
     reader = TransactionReader(FEATURES["categories that are refused otherwise"], 10)
     with pytest.raises(InvalidRequest, match="the model knows x, null"):
         reader.rows(json.dumps({"transaction": {"a": value}}).encode())
+
+
+@pytest.mark.parametrize("kind", ["number", "integer", "category"])
+@pytest.mark.parametrize("digits", [19, 20, 39, 309, 400, 4000])
+def test_a_whole_number_past_floats_is_not_finite_in_every_kind_of_column(kind: Any, digits: int) -> None:
+    features = (Feature("a", kind, gaps=False, categories=(1, 2) if kind == "category" else ()), Feature("b"))
+    body = b'{"transaction": {"a": ' + b"9" * digits + b', "b": 1}}'
+    reader = TransactionReader(features, 10)
+    if digits < 309:
+        assert float(reader.rows(body)[0][0]) == float("9" * digits)
+        return
+    with pytest.raises(InvalidRequest, match="a is not a finite number") as refused:
+        reader.rows(body)
+    assert refused.value.code == "not_finite"

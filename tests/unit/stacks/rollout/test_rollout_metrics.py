@@ -1,6 +1,8 @@
 """Numbers of a rollout from CloudWatch, in CloudWatch's own answers, and the metrics that are published by version."""
 
+import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,6 +14,7 @@ from infra.rollout_config import RolloutConfig
 from serving.observability.drift import DriftWatch
 from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
+from stacks.errors import EndpointSilent
 from stacks.rollout.metrics import CloudMetrics
 
 _SINCE = datetime(2026, 10, 9, 14, 0, 30, tzinfo=UTC)
@@ -110,3 +113,17 @@ def test_metrics_are_published_by_version_only_where_a_rollout_needs_them() -> N
         assert {each.get("ModelVersion") for each in named} == versions
         frauds = [item["Value"] for item in data if item["MetricName"] == "Frauds"]
         assert frauds == [1] * len(versions)
+
+
+def test_without_credentials_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    metrics = CloudMetrics(CloudConfig(region="eu-central-1", registry_bucket="models"), "staging", "fraud")
+    with pytest.raises(EndpointSilent, match="AWS_PROFILE"):
+        metrics.alarms()
+    with pytest.raises(EndpointSilent, match="AWS_PROFILE"):
+        metrics.read("m_XGBoost_20260101_000000", RolloutConfig(), datetime.now(UTC) - timedelta(hours=1))
