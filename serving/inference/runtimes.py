@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
+from model_store.contract.answering import answer_each
 from model_store.contract.form import FormRunner
 from model_store.contract.own import OwnModel, RowRefused
 
@@ -36,7 +35,7 @@ class Runtime:
     """
 
     def __init__(self, own: OwnModel, form: FormRunner | None = None) -> None:
-        self._own, self._form = own, form
+        self.own, self._form = own, form
         self.name = own.library if form is None else "onnxruntime" if form.form.kind == "onnx" else "weights"
         """For people, such as `onnxruntime`."""
         self.by_form = self.by_own = 0
@@ -87,16 +86,9 @@ class Runtime:
 
     def compute_each(self, rows: Rows) -> list[float | RowRefused]:
         """The scores, and for rows that the model's library does not answer, why not."""
-        if self._form is None:
-            self.by_own += len(rows)
-            return self._own.scores_one_by_one(rows)
-        scores, own = self._form.many(rows)
-        found: list[float | RowRefused] = scores.tolist()
-        left = np.flatnonzero(own).tolist()
-        self.by_form += len(rows) - len(left)
-        self.by_own += len(left)
-        for number, score in zip(left, self._own.scores_one_by_one([rows[each] for each in left]), strict=True):
-            found[number] = score
+        found, by_own = answer_each(self.own, self._form, rows)
+        self.by_own += by_own
+        self.by_form += len(rows) - by_own
         return found
 
     async def predict_async(self, rows: Rows) -> list[float]:
@@ -124,7 +116,7 @@ class Runtime:
 
         def look() -> int | None:
             tried = [[*row[:number], answered[number], *row[number + 1 :]] for number in range(len(row))]
-            for number, score in enumerate(self._own.scores_one_by_one(tried)):
+            for number, score in enumerate(self.own.scores_one_by_one(tried)):
                 if not isinstance(score, RowRefused):
                     return number
             return None

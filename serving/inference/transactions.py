@@ -1,17 +1,15 @@
 """The body of a prediction request: read, checked against the model's contract, and put in the model's order."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 
 from model_store.contract.features import ANY, Feature
 from model_store.contract.own import gap_value
+from model_store.contract.transaction import InvalidTransaction, allowed_categories, is_time, read_transaction
 
-_SHOWN_CHARACTERS = 80
 _Decode = Callable[[bytes], Any]
 _Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """`parse_rows` looks at larger ones: most are numbers all the same, one of 400 digits is none."""
@@ -31,19 +29,8 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True):
 FEEDBACK_FIELDS = Outcome.__struct_fields__
 
 
-class InvalidRequest(Exception):
-    """The request's body is not what it may be.
-
-    Args:
-        code: such as `missing_feature`.
-        message: one sentence.
-        field: where, such as `transactions[2].amount`; None for the whole body.
-    """
-
-    def __init__(self, code: str, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.field = field
+class InvalidRequest(InvalidTransaction):
+    """The request's body is not what it may be; its field is None for the whole body."""
 
 
 class TransactionReader:
@@ -162,14 +149,18 @@ def _json_type(feature: Feature) -> Any:
 
 def _is_checked(feature: Feature) -> bool:
     """Whether a value of the right JSON type may still be refused; a gap is filled after that look."""
-    return feature.kind == "time" or _allowed(feature) is not None
+    return feature.kind == "time" or allowed_categories(feature) is not None
 
 
 def _finisher(features: Sequence[Feature]) -> _Finish | None:
     """Puts gaps as the model takes them; returns None for a row that `parse_rows` has to refuse."""
     gaps = tuple(gap_value(each) for each in features)
     fills = any(gap is not None and each.gaps for gap, each in zip(gaps, features, strict=True))
-    checks = [(number, _allowed(each)) for number, each in enumerate(features) if _allowed(each) is not None]
+    checks = [
+        (number, allowed_categories(each))
+        for number, each in enumerate(features)
+        if allowed_categories(each) is not None
+    ]
     times = [number for number, each in enumerate(features) if each.kind == "time"]
     if not (fills or checks or times):
         return None
@@ -179,28 +170,13 @@ def _finisher(features: Sequence[Feature]) -> _Finish | None:
             if row[number] not in allowed and row[number] is not None:  # type: ignore[operator]
                 return None
         for number in times:
-            if row[number] is not None and not _is_time(row[number]):
+            if row[number] is not None and not is_time(row[number]):
                 return None
         if fills and None in row:
             return tuple([gap if value is None else value for value, gap in zip(row, gaps, strict=True)])
         return row
 
     return finish
-
-
-def _allowed(feature: Feature) -> frozenset[Any] | None:
-    """The categories, where the model refuses all others."""
-    if feature.kind == "category" and feature.unknown == "refused":
-        # What a gap is written as may be sent as it is.
-        return frozenset((*feature.categories, *(() if feature.written is None else (feature.written,))))
-    return None
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text.upper()) is not None
-    except ValueError:
-        return False
 
 
 def parse_rows(body: bytes, features: Sequence[Feature], max_batch: int) -> list[tuple[Any, ...]]:
@@ -262,83 +238,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _row(transaction: Any, path: str, features: Sequence[Feature]) -> tuple[Any, ...]:
-    if not isinstance(transaction, dict):
-        raise InvalidRequest("invalid_transaction", f"{path} is not an object of features", path)
-    row = []
-    for feature in features:
-        where = f"{path}.{feature.name}"
-        value = transaction.get(feature.name)
-        if value is None:
-            if not feature.gaps:
-                if feature.name in transaction:
-                    raise InvalidRequest(
-                        _expected(feature)[0], f"{where} is null; the model takes no gaps there", where
-                    )
-                raise InvalidRequest("missing_feature", f"{path} has no feature {feature.name!r}", where)
-            row.append(gap_value(feature))
-        else:
-            row.append(_value(feature, value, where))
-    names = {feature.name for feature in features}
-    for name in transaction:
-        if name not in names:
-            unknown = _shown(name)
-            raise InvalidRequest("unknown_feature", f"{path} has an unknown feature {unknown!r}", f"{path}.{unknown}")
-    return tuple(row)
-
-
-def _expected(feature: Feature) -> tuple[str, str]:
-    """Code and words for a value of another kind."""
-    if feature.is_numeric:
-        return "not_a_number", "is not a number"
-    if feature.kind == "boolean":
-        return "not_a_boolean", "is neither true nor false"
-    if feature.kind == "time":
-        return "not_a_time", "is not a time as in 2026-10-09T14:00:00Z (RFC 3339)"
-    return "not_a_text", "is not a text"
-
-
-def _value(feature: Feature, value: Any, where: str) -> Any:
-    if feature.dtype == ANY and isinstance(value, str | bool):
-        return value
-    code, words = _expected(feature)
-    if feature.is_numeric:
-        found: Any = _number(feature, value, where)
-    elif feature.kind == "boolean":
-        if isinstance(value, bool):
-            found = value
-        elif isinstance(value, int | float) and value in (0, 1):
-            found = bool(value)
-        else:
-            raise InvalidRequest(code, f"{where} {words}", where)
-    elif not isinstance(value, str) or (feature.kind == "time" and not _is_time(value)):
-        raise InvalidRequest(code, f"{where} {words}", where)
-    else:
-        found = value
-    allowed = _allowed(feature)
-    if allowed is not None and found not in allowed:
-        known = ", ".join(str(each) for each in feature.categories[:8])
-        more = ", …" if len(feature.categories) > len(feature.categories[:8]) else ""
-        shown = _shown(str(value))
-        raise InvalidRequest("unknown_category", f"{where} is {shown!r}; the model knows {known}{more}", where)
-    return found
-
-
-def _number(feature: Feature, value: Any, where: str) -> Any:
-    # Booleans are numbers to Python; to a model they are a caller's mistake, unless it knows 0 and 1 alone.
-    zero_and_one = (feature.minimum, feature.maximum) == (0, 1) or set(feature.categories) == {0, 1}
-    if isinstance(value, bool) and zero_and_one:
-        return float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidRequest("not_a_number", f"{where} is not a number", where)
     try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InvalidRequest("not_finite", f"{where} is not a finite number", where)
-    # Whole numbers stay whole where a library tells them apart past 64-bit floats.
-    return value if feature.kind in ("integer", "category") else number
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+        return read_transaction(transaction, path, features)
+    except InvalidTransaction as error:
+        raise InvalidRequest(error.code, str(error), error.field) from None
