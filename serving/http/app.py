@@ -18,6 +18,7 @@ from serving.http.body import BodyReader, Receive
 from serving.http.documentation import DOCUMENTATION_PATHS
 from serving.http.messages import FeedbackTaken, Prediction, Predictions
 from serving.http.rate_limit import Buckets, RedisBuckets
+from serving.http.reasons import Reasons
 from serving.http.refused import Refused
 from serving.http.state import ServiceState
 from serving.inference.transactions import InvalidRequest, TransactionReader, parse_feedback
@@ -109,6 +110,7 @@ class Service:
         self._model_decides = state.model.contract.decides == "model"
         self._bodies = BodyReader(settings.max_body_bytes, settings.request_timeout_seconds)
         self._read_body = self._bodies.read
+        self._reasons = Reasons(state.model)
         self._actions: dict[str, Callable[[bytes, _Request], bytes | Awaitable[bytes]]] = {
             "/predict": self._predict,
             "/feedback": self._feedback,
@@ -209,8 +211,10 @@ class Service:
                     answer = Answer(await self._page(scope, receive, send, request), b"", request.request_id)
                     return answer.status
                 _require_post(request)
+                explain = self._reasons.wanted(scope["query_string"]) if request.path == "/predict" else None
                 content = action(await self._read_body(receive), request)
                 content = content if isinstance(content, bytes) else await content
+                content = content if explain is None else await explain(content, request.rows)
                 answer = Answer(200, content, request.request_id)
             except Exception as error:
                 answer = self._failure(error, request)

@@ -8,6 +8,7 @@ from model_store.contract.features import ANY, Feature
 from model_store.contract.own import is_gap
 from serving.http.app import DEVELOPMENT_PATHS, OPEN_PATHS
 from serving.http.messages import Error, FeedbackTaken, Health, Live, Model, Predictions, Ready, Transaction
+from serving.http.reasons import MOST_REASONS, MOST_ROWS, PARAMETER, ExplainedPredictions
 from serving.http.state import ServiceState
 from serving.inference.transactions import FEEDBACK_FIELDS, Outcome
 from serving.observability.metrics import Status
@@ -25,7 +26,7 @@ _REASONS = {
     "503": "the service works on as much as it can, or is about to end",
 }
 
-_ANSWERS = (Predictions, FeedbackTaken, Error, Live, Ready, Health, Status, Model)
+_ANSWERS = (Predictions, ExplainedPredictions, FeedbackTaken, Error, Live, Ready, Health, Status, Model)
 
 
 def openapi(state: ServiceState) -> dict[str, Any]:
@@ -59,10 +60,24 @@ def _paths(state: ServiceState) -> dict[str, Any]:
     }
     found: dict[str, Any] = {path: {"get": _page(path, *what)} for path, what in pages.items()}
     example = _example(state)
-    found["/predict"] = {"post": _action("The probability of fraud", "PredictionRequest", "Predictions", example)}
+    found["/predict"] = {"post": _prediction(example)}
     feedback = {"items": [dict.fromkeys(FEEDBACK_FIELDS, True)]}
     found["/feedback"] = {"post": _action("What became of decisions", "Feedback", "FeedbackTaken", feedback)}
     return found
+
+
+def _prediction(example: dict[str, Any]) -> dict[str, Any]:
+    operation = _action("The probability of fraud", "PredictionRequest", "Predictions", example)
+    answers = [{"$ref": f"#/components/schemas/{name}"} for name in ("Predictions", "ExplainedPredictions")]
+    operation["responses"]["200"]["content"]["application/json"]["schema"] = {"anyOf": answers}
+    reasons = {
+        "name": PARAMETER,
+        "in": "query",
+        "description": "how many features that moved an answer are added to it; for at most "
+        f"{MOST_ROWS} transactions, and only where the model's library has exact contributions",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MOST_REASONS},
+    }
+    return {**operation, "parameters": [reasons]}
 
 
 def _page(path: str, summary: str, schema: str | None) -> dict[str, Any]:
