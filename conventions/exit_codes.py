@@ -71,7 +71,7 @@ MEANINGS = {
     ROLLOUT_CONFLICT: "a rollout is in progress already, or none is",
     CANDIDATE_WITHDRAWN: "the candidate was worse and was withdrawn; the stable version serves",
     ROLLOUT_UNDECIDED: "too few requests came to decide about the candidate; it stays as it is",
-    INCOMPLETE: "a backup, restore or repair is done but for damaged files, which it names",
+    INCOMPLETE: "done, but for damaged files or refused rows, which the command names",
     UNFIT: "the environment serves a version that lacks what the environment requires, and no break-glass lasts",
     DRIFTED: "what runs is not what the stack says, or the stack's config was changed and not deployed",
     LACKING: "`deploy_model.py doctor` has found something lacking; it names the command that mends it",

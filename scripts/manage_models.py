@@ -17,6 +17,7 @@ from scripts import completion, exchange_commands  # noqa: E402
 from scripts import registry_commands as run  # noqa: E402
 from scripts.access_commands import add_access_commands  # noqa: E402
 from scripts.audit_command import add_audit_command  # noqa: E402
+from scripts.batch_commands import add_batch_commands  # noqa: E402
 from scripts.command_line import (  # noqa: E402
     Argument,
     Option,
@@ -48,7 +49,7 @@ _PROGRAM = "python scripts/manage_models.py"
 _ID = "fraud_detector_XGBoost_20241009_123456"
 _FORMATS = click.Choice(("joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm"))
 _COMPRESSIONS = click.Choice(("none", "gzip", "bz2", "lzma", "zstd"))
-_EXIT_CODES = tuple(sorted((*exit_codes.OF_REGISTRY, exit_codes.INCOMPLETE)))
+_EXIT_CODES = tuple(sorted((*exit_codes.OF_REGISTRY, exit_codes.BREACHED, exit_codes.INCOMPLETE)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,6 +67,7 @@ def program() -> Program:
     add_decision_commands(commands, _PROGRAM)
     _add_promotion(commands)
     _add_proof(commands)
+    add_batch_commands(commands, _PROGRAM)
     _add_keys(commands)
     _add_files(commands)
     _add_moving(commands)

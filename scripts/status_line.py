@@ -39,6 +39,10 @@ class StatusLine:
         """Sets how far the command is, and with what; cheap to call often."""
         self._detail = f" {done} of {total}, {what}"
 
+    def tell(self, detail: str) -> None:
+        """Sets how far the command is, in words; cheap to call often."""
+        self._detail = f" {detail}"
+
     def stop(self) -> None:
         """Removes the line; what is printed from here on begins on a clean line."""
         self._ended.set()

@@ -45,17 +45,10 @@ def read_transaction(transaction: Any, path: str, features: Sequence[Feature]) -
     row, prefix = [], f"{path}." if path else ""
     for feature in features:
         value = transaction.get(feature.name)
-        if value is None:
-            where = f"{prefix}{feature.name}"
-            if not feature.gaps:
-                if feature.name in transaction:
-                    raise InvalidTransaction(
-                        _expected(feature)[0], f"{where} is null; the model takes no gaps there", where
-                    )
-                raise InvalidTransaction("missing_feature", f"{path} has no feature {feature.name!r}", where)
-            row.append(gap_value(feature))
-        else:
-            row.append(_value(feature, value, f"{prefix}{feature.name}"))
+        where = f"{prefix}{feature.name}"
+        if value is None and not feature.gaps and feature.name not in transaction:
+            raise InvalidTransaction("missing_feature", f"{path} has no feature {feature.name!r}", where)
+        row.append(check_value(feature, value, where))
     if len(transaction) == len(features) and all(feature.name in transaction for feature in features):
         return tuple(row)
     names = {feature.name for feature in features}
@@ -66,6 +59,26 @@ def read_transaction(transaction: Any, path: str, features: Sequence[Feature]) -
                 "unknown_feature", f"{path} has an unknown feature {unknown!r}", f"{prefix}{unknown}"
             )
     return tuple(row)
+
+
+def check_value(feature: Feature, value: Any, where: str) -> Any:
+    """A value as the model takes it.
+
+    Args:
+        feature: whose value it is.
+        value: of JSON; None is a gap.
+        where: names the value in messages.
+
+    Raises:
+        InvalidTransaction: the value is of another kind, not finite, a gap or a category that the model does not take.
+    """
+    if value is None:
+        if not feature.gaps:
+            raise InvalidTransaction(_expected(feature)[0], f"{where} is null; the model takes no gaps there", where)
+        return gap_value(feature)
+    if type(value) is float and feature.kind == "number" and math.isfinite(value):
+        return value
+    return _value(feature, value, where)
 
 
 def _expected(feature: Feature) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from model_store.serialization.formats import SerializationFormat
 
 if TYPE_CHECKING:
     from model_store.contract.contract import Contract
-    from model_store.contract.form import Form
+    from model_store.contract.form import Form, FormRunner
     from model_store.contract.golden import GoldenRows
 
 
@@ -133,6 +133,25 @@ def _read_form(registry: ModelRegistry, metadata: ModelMetadata, contract: "Cont
     from model_store.contract.attachments import read_form
 
     return read_form(_content(registry, metadata, RUNTIME_FILE, metadata.runtime_digest), contract)
+
+
+def read_form_runner(
+    registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract", threshold: float
+) -> "FormRunner | None":
+    """A version's optimized form, ready to answer; None when it has none.
+
+    Args:
+        registry: that holds the version.
+        metadata: of the version.
+        contract: of the version.
+        threshold: near which the model's own library decides.
+
+    Raises:
+        IntegrityError, KeyNotFound, KeyUnwrap: the form is not intact, or no key opens it.
+    """
+    from model_store.contract.form import FormRunner
+
+    return FormRunner(_read_form(registry, metadata, contract), threshold) if metadata.runtime_digest else None
 
 
 def _content(registry: ModelRegistry, metadata: ModelMetadata, name: str, digest: str) -> bytes:
