@@ -17,7 +17,9 @@ from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 from xgboost import XGBClassifier
 
-from model_store.registry.scoring import load_scorer, score_file
+from model_store.errors import InvalidInput, ModelStoreError
+from model_store.registry.comparing import compare
+from model_store.registry.scoring import Scorer, load_scorer, score_file
 from tests.checkout import SOURCE, wait_until
 from tests.service import FEATURES, Setting, listening, started
 
@@ -80,6 +82,14 @@ def other(setting: Setting) -> tuple[str, Any]:
     return setting.registry.register_model(model=model, model_name="fraud", feature_schema=schema), model
 
 
+Scorers = tuple[Scorer, Scorer]
+
+
+@pytest.fixture(scope="module")
+def scorers(setting: Setting, other: tuple[str, Any]) -> Scorers:
+    return load_scorer(setting.registry, setting.model_id), load_scorer(setting.registry, other[0])
+
+
 def _answers(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -92,7 +102,8 @@ def test_a_file_has_the_answers_of_the_service(tool: Tool, setting: Setting, lab
     scored = _answers(tmp_path / "out.csv")
     assert list(scored[0]) == ["id", *FEATURES, "is_fraud", *ANSWERS]
     body = {"transactions": [{name: float(row[name]) for name in FEATURES} for row in scored]}
-    changes = {"MAX_BATCH": str(ROWS), "MAX_BODY_BYTES": "1000000"}
+    digest = setting.registry.get_metadata(setting.model_id).runtime_digest
+    changes = {"MAX_BATCH": str(ROWS), "MAX_BODY_BYTES": "1000000", "MODEL_RUNTIME_SHA256": digest}
     headers = {"X-API-Key": setting.api_key}
     with listening() as listener, started(setting, listener, **changes) as running:
         answer = httpx.post(f"{running.url}/predict", json=body, headers=headers, trust_env=False).json()
@@ -150,20 +161,21 @@ def test_a_file_is_overwritten_only_when_asked_for(tool: Tool, labelled: Path, t
     assert len(_answers(out)) == ROWS
 
 
-def test_wrong_files_and_columns_are_one_clear_line(tool: Tool, labelled: Path, tmp_path: Path) -> None:
+def test_wrong_files_and_columns_are_named(scorers: Scorers, labelled: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
 
-    def refused(file: Path, *more: object, code: int = 2, to: Path = out) -> str:
-        return tool("score", tool.model_id, file, "--out", to, *more, code=code)
+    def refused(file: Path, words: str, to: Path = out, **more: Any) -> None:
+        with pytest.raises(ModelStoreError, match=words):
+            score_file(scorers[0], file, to, **more)
 
-    assert "there is no such file" in refused(tmp_path / "no.csv", code=16)
-    assert "has no column 'amonut' to keep" in refused(labelled, "--keep", "amonut")
-    assert "allowed: a .csv or .parquet file" in refused(labelled, to=tmp_path / "out.txt")
-    assert "is the file that is read" in refused(labelled, "--overwrite", to=labelled)
+    refused(tmp_path / "no.csv", "there is no such file")
+    refused(labelled, "has no column 'amonut' to keep", keep=["amonut"])
+    refused(labelled, "allowed: a .csv or .parquet file", to=tmp_path / "out.txt")
+    refused(labelled, "is the file that is read", to=labelled, overwrite=True)
     (tmp_path / "rows.csv").write_text("amount,hour\n1,2\n")
-    assert "has no column 'distance'" in refused(tmp_path / "rows.csv")
+    refused(tmp_path / "rows.csv", "has no column 'distance'")
     (tmp_path / "twice.csv").write_text("amount,hour,distance,refused\n1,2,3,4\n")
-    assert "has a column 'refused', which the answers are written to" in refused(tmp_path / "twice.csv")
+    refused(tmp_path / "twice.csv", "has a column 'refused', which the answers are written to")
     assert not out.exists()
 
 
@@ -210,10 +222,12 @@ def _own(model: Any, labelled: Path, threshold: float = 0.5) -> tuple[Any, Any, 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("threshold", [None, 0.3])
 def test_metrics_are_those_of_scikit_learn(
-    tool: Tool, setting: Setting, other: tuple[str, Any], labelled: Path, suffix: str, threshold: float | None
+    setting: Setting, scorers: Scorers, other: tuple[str, Any], labelled: Path, suffix: str, threshold: float | None
 ) -> None:
-    more = ["--cost-missed", 100, "--cost-alarm", 2.5, *([] if threshold is None else ["--threshold", threshold])]
-    found = _compared(tool, other, labelled.with_suffix(suffix), *more)
+    if threshold is not None:
+        before, after = (load_scorer(setting.registry, each.model_id, threshold) for each in scorers)
+        scorers = before, after
+    found = compare(*scorers, labelled.with_suffix(suffix), "is_fraud", costs=(100, 2.5)).to_dict()
     decisions = []
     for side, model in (("before", setting.model), ("after", other[1])):
         truth, scores, decided = _own(model, labelled, threshold or 0.5)
@@ -227,7 +241,7 @@ def test_metrics_are_those_of_scikit_learn(
     assert found["decided_differently"] == int((decisions[0] != decisions[1]).sum()) > 0
     assert found["gains"]["auc"] == found["after"]["auc"] - found["before"]["auc"]
     assert found["gains"]["cost"] == found["before"]["cost"] - found["after"]["cost"]
-    assert (found["rows"], found["compared"], found["held"], found["gates"]) == (ROWS, ROWS, True, [])
+    assert (found["rows"], found["compared"]) == (ROWS, ROWS)
 
 
 def test_examples_are_rows_that_are_decided_differently(
@@ -267,7 +281,7 @@ def test_limits_make_a_gate(tool: Tool, other: tuple[str, Any], labelled: Path) 
 
 
 def test_a_row_that_one_version_alone_answers_is_decided_differently(
-    tool: Tool, setting: Setting, tmp_path: Path
+    scorers: Scorers, setting: Setting, tmp_path: Path
 ) -> None:
     data = np.random.default_rng(0).normal(size=(200, 3))
     model = XGBClassifier(n_estimators=3).fit(data, (data[:, 0] > 0).astype(int))
@@ -275,7 +289,8 @@ def test_a_row_that_one_version_alone_answers_is_decided_differently(
     takes_gaps = setting.registry.register_model(model=model, model_name="fraud", feature_schema=schema)
     rows = "amount,hour,distance,is_fraud\n" + "2,0,0,1\n-2,0,0,0\n" + "2,,0,1\n" + "x,0,0,1\n"
     (tmp_path / "rows.csv").write_text(rows)
-    found = _compared(tool, (takes_gaps, model), tmp_path / "rows.csv")
+    after = load_scorer(setting.registry, takes_gaps)
+    found = compare(scorers[0], after, tmp_path / "rows.csv", "is_fraud").to_dict()
     assert (found["rows"], found["compared"], found["decided_differently"]) == (4, 2, 1)
     assert (found["before"]["refused"], found["after"]["refused"]) == (2, 1)
     assert found["examples"][0]["line"] == 4
@@ -283,28 +298,32 @@ def test_a_row_that_one_version_alone_answers_is_decided_differently(
 
 
 @pytest.mark.parametrize("labels", [("1.0", "0.0"), ("True", "False"), (" 1", "0")])
-def test_a_label_may_be_written_in_several_ways(
-    labels: tuple[str, str], tool: Tool, other: tuple[str, Any], tmp_path: Path
-) -> None:
+def test_a_label_may_be_written_in_several_ways(labels: tuple[str, str], scorers: Scorers, tmp_path: Path) -> None:
     rows = "amount,hour,distance,is_fraud\n" + "".join(f"{number},0,0,{labels[number % 2]}\n" for number in range(10))
     (tmp_path / "rows.csv").write_text(rows)
-    assert _compared(tool, other, tmp_path / "rows.csv")["fraud"] == 5
+    assert compare(*scorers, tmp_path / "rows.csv", "is_fraud").fraud == 5
 
 
-def test_wrong_labels_and_limits_are_one_clear_line(tool: Tool, other: tuple[str, Any], tmp_path: Path) -> None:
-    file = tmp_path / "rows.csv"
+@pytest.mark.parametrize(
+    ("content", "label", "fraud", "words"),
+    [
+        ("1,2,3,1\n1,2,3,0\n", "fraud", None, "has no column 'fraud'; it has: amount, hour, distance, is_fraud"),
+        ("1,2,3,1\n1,2,3,\n", "is_fraud", None, "line 3: is_fraud is empty; each row needs its label"),
+        ("1,2,3,1\n1,2\n", "is_fraud", None, "line 3: has 2 fields"),
+        ("1,2,3,1\n", "is_fraud", None, "is_fraud is always 1"),
+        ("1,2,3,1\n1,2,3,0\n", "is_fraud", "yes", "is_fraud is never 'yes'"),
+        ("x,2,3,1\nx,2,3,0\n", "is_fraud", None, "there is no row that both versions answer"),
+    ],
+)
+def test_wrong_labels_are_named(
+    content: str, label: str, fraud: str | None, words: str, scorers: Scorers, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.csv").write_text(f"amount,hour,distance,is_fraud\n{content}")
+    with pytest.raises(InvalidInput, match=words):
+        compare(*scorers, tmp_path / "rows.csv", label, positive_class=fraud)
 
-    def refused(content: str, *more: object, label: str = "is_fraud", code: int = 2) -> str:
-        file.write_text(f"amount,hour,distance,is_fraud\n{content}")
-        return tool("compare", tool.model_id, other[0], "--data", file, "--label", label, *more, code=code)
 
-    both = "1,2,3,1\n1,2,3,0\n"
-    assert "has no column 'fraud'; it has: amount, hour, distance, is_fraud" in refused(both, label="fraud")
-    assert "line 3: is_fraud is empty; each row needs its label" in refused("1,2,3,1\n1,2,3,\n")
-    assert "is_fraud is always 1" in refused("1,2,3,1\n")
-    assert "is_fraud is never 'yes'" in refused(both, "--positive-class", "yes")
-    assert "there is no row that both versions answer" in refused("x,2,3,1\nx,2,3,0\n")
-    assert "belong together; give both" in refused(both, "--cost-missed", "1")
-    assert "--min-cost-saving needs --cost-missed" in refused(both, "--min-cost-saving", "1")
-    assert "there is no" in tool("compare", tool.model_id, "fraud_X_20200101_000000", "--data", file, "--label", "a",
-                                 code=3)  # fmt: skip
+def test_costs_and_limits_that_do_not_fit_are_one_clear_line(tool: Tool, labelled: Path) -> None:
+    call = ("compare", tool.model_id, tool.model_id, "--data", labelled, "--label", "is_fraud")
+    assert "belong together; give both" in tool(*call, "--cost-missed", "1", code=2)
+    assert "--min-cost-saving needs --cost-missed" in tool(*call, "--min-cost-saving", "1", code=2)
