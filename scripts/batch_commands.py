@@ -34,6 +34,11 @@ def add_batch_commands(commands: Program, program: str) -> None:
         commands: of the program.
         program: as examples call it.
     """
+    _add_score(commands, program)
+    _add_compare(commands, program)
+
+
+def _add_score(commands: Program, program: str) -> None:
     add_command(
         commands,
         "score",
@@ -56,6 +61,9 @@ def add_batch_commands(commands: Program, program: str) -> None:
         Option("--overwrite", is_flag=True, help="replace the file of --out"),
         _trust(),
     )
+
+
+def _add_compare(commands: Program, program: str) -> None:
     add_command(
         commands,
         "compare",

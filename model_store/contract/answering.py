@@ -1,6 +1,6 @@
 """What answers rows: an optimized form where its every branch is the model's own, the model's library for the rest.
 
-The service answers requests so, and whoever scores the rows of a file.
+The service answers requests with it, and `score` the rows of a file.
 """
 
 from collections.abc import Sequence

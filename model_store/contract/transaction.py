@@ -1,6 +1,6 @@
 """One transaction against a model's contract: each value checked and put in the model's order.
 
-The service reads requests so, and whoever scores the rows of a file: both refuse the same rows for the same reasons.
+The service checks requests with it, and `score` the rows of a file: both refuse the same rows for the same reasons.
 """
 
 import math

@@ -87,6 +87,7 @@ def load_scorer(
     chosen = contract.threshold
     if threshold is not None:
         chosen, contract = require_threshold(threshold), replace(contract, decides="threshold")
+        golden = golden.decided_by_threshold()
     form = read_form_runner(registry, metadata, contract, chosen)
     scorer = Scorer(model_id, contract, chosen, contract.own(model), form)
     _require_golden(scorer, golden)
@@ -100,8 +101,6 @@ def _require_golden(scorer: Scorer, golden: Any) -> None:
 
     features = scorer.contract.features
     names = [feature.name for feature in features]
-    # A threshold that was given decides in the place of the model's own `predict`, which golden rows remember.
-    by_model = scorer.contract.decides == "model"
     rows, scores, stored = [], [], []
     for row, score in zip(golden.rows, golden.scores, strict=True):
         try:
@@ -109,7 +108,7 @@ def _require_golden(scorer: Scorer, golden: Any) -> None:
         except InvalidTransaction:
             continue
         stored.append(row)
-        scores.append(score if by_model or score is None else float(score))
+        scores.append(score)
     answers = [None if isinstance(each, RowRefused) else each for each in scorer.answer(rows)]
     _, wrong = difference(type(golden)(tuple(stored), tuple(scores)), answers, scorer.threshold)
     if wrong:
@@ -187,7 +186,7 @@ def score_file(
     Args:
         scorer: answers.
         file: CSV or Parquet.
-        out: CSV or Parquet, written whole or not at all.
+        out: CSV or Parquet; replaced at the end, or not at all.
         keep: columns of the file that are copied; all when None.
         stop_at_refused: whether a row that is refused refuses the whole file.
         overwrite: whether a file at `out` is replaced.

@@ -128,7 +128,7 @@ class Reasons:
 
 
 def largest(names: Sequence[str], contributions: Sequence[float], count: int) -> list[Reason]:
-    """The features with the largest contributions, largest first; a feature without any is no reason.
+    """The features with the largest contributions, largest first; those that contribute nothing are left out.
 
     Args:
         names: of the features.

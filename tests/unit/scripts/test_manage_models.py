@@ -210,6 +210,10 @@ def test_work_of_more_than_a_second_says_how_far_it_is(capsys: pytest.CaptureFix
         status_line.step(3, 10, "models/a")
         time.sleep(1.5)
     assert re.fullmatch(r"backup: 3 of 10, models/a \(1 s\)\n", capsys.readouterr().err)
+    with StatusLine("score") as status_line:
+        status_line.tell("8 %, 8192 rows")
+        time.sleep(1.5)
+    assert capsys.readouterr().err == "score: 8 %, 8192 rows (1 s)\n"
     with StatusLine("list"):
         pass
     assert capsys.readouterr().err == ""
