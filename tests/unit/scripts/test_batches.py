@@ -114,10 +114,12 @@ def test_a_file_has_the_answers_of_the_service(tool: Tool, setting: Setting, lab
     assert found["fraud"] == sum(each["is_fraud"] for each in answer["predictions"])
 
 
-def test_parquet_has_the_same_answers_and_keeps_its_types(tool: Tool, labelled: Path, tmp_path: Path) -> None:
+def test_parquet_has_the_same_answers_and_keeps_its_types(
+    tool: Tool, scorers: Scorers, labelled: Path, tmp_path: Path
+) -> None:
     tool("score", tool.model_id, labelled, "--out", tmp_path / "of_csv.parquet", "--keep", "id")
-    tool("score", tool.model_id, labelled.with_suffix(".parquet"), "--out", tmp_path / "of_parquet.parquet")
-    tool("score", tool.model_id, labelled.with_suffix(".parquet"), "--out", tmp_path / "of_parquet.csv")
+    score_file(scorers[0], labelled.with_suffix(".parquet"), tmp_path / "of_parquet.parquet")
+    score_file(scorers[0], labelled.with_suffix(".parquet"), tmp_path / "of_parquet.csv")
     first = pandas.read_parquet(tmp_path / "of_csv.parquet")
     assert list(first.columns) == ["id", *ANSWERS]
     second = pandas.read_parquet(tmp_path / "of_parquet.parquet")
@@ -128,9 +130,9 @@ def test_parquet_has_the_same_answers_and_keeps_its_types(tool: Tool, labelled: 
     assert [float(row["amount"]) for row in third] == second["amount"].tolist()
 
 
-def test_refused_rows_are_named_in_a_column(tool: Tool, tmp_path: Path) -> None:
+def test_refused_rows_are_named_in_a_column(tool: Tool, scorers: Scorers, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("amount,hour,distance\n1,2,3\nx,2,3\n1,,3\n1,2\n4,5,6\n")
-    found = tool.json("score", tool.model_id, tmp_path / "rows.csv", "--out", tmp_path / "out.csv", code=24)
+    found = score_file(scorers[0], tmp_path / "rows.csv", tmp_path / "out.csv").to_dict()
     reasons = [
         {"line": 3, "reason": "amount is not a number"},
         {"line": 4, "reason": "hour is null; the model takes no gaps there"},
@@ -152,12 +154,14 @@ def test_a_refused_row_may_refuse_the_file(tool: Tool, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "rows.csv"]
 
 
-def test_a_file_is_overwritten_only_when_asked_for(tool: Tool, labelled: Path, tmp_path: Path) -> None:
+def test_a_file_is_overwritten_only_when_asked_for(
+    tool: Tool, scorers: Scorers, labelled: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out.csv"
     out.write_text("mine")
     assert "is there already" in tool("score", tool.model_id, labelled, "--out", out, code=7)
     assert out.read_text() == "mine"
-    tool("score", tool.model_id, labelled, "--out", out, "--overwrite")
+    score_file(scorers[0], labelled, out, overwrite=True)
     assert len(_answers(out)) == ROWS
 
 
@@ -245,11 +249,11 @@ def test_metrics_are_those_of_scikit_learn(
 
 
 def test_examples_are_rows_that_are_decided_differently(
-    tool: Tool, setting: Setting, other: tuple[str, Any], labelled: Path
+    tool: Tool, setting: Setting, scorers: Scorers, other: tuple[str, Any], labelled: Path
 ) -> None:
     truth, before, first = _own(setting.model, labelled)
     _, after, second = _own(other[1], labelled)
-    found = _compared(tool, other, labelled, "--examples", 3)
+    found = compare(*scorers, labelled, "is_fraud", most_examples=3).to_dict()
     numbers = np.flatnonzero(first != second)[:3]
     # The first line holds the names.
     assert [each["line"] for each in found["examples"]] == [number + 2 for number in numbers]
@@ -263,21 +267,32 @@ def test_examples_are_rows_that_are_decided_differently(
     assert f"line {numbers[0] + 2} (" in shown
 
 
-def test_limits_make_a_gate(tool: Tool, other: tuple[str, Any], labelled: Path) -> None:
-    found = _compared(tool, other, labelled)
-    gain, share = found["gains"]["auc"], found["share_decided_differently"]
-    held = _compared(tool, other, labelled, "--min-auc-gain", gain, "--max-decided-differently", share)
+def test_limits_make_a_gate(tool: Tool, scorers: Scorers, other: tuple[str, Any], labelled: Path) -> None:
+    found = compare(*scorers, labelled, "is_fraud")
+    gain, share = found.gains["auc"], found.share_decided_differently
+    limits = ("--min-auc-gain", gain, "--max-decided-differently", share)
+    held = _compared(tool, other, labelled, *limits)
     assert held["held"] is True
     assert [gate["held"] for gate in held["gates"]] == [True, True]
     costs = ("--cost-missed", 1, "--cost-alarm", 1, "--min-cost-saving", 100_000)
-    failed = _compared(tool, other, labelled, "--min-auc-gain", gain + 0.001, *costs, code=20)
+    failed = _compared(tool, other, labelled, *limits, *costs, code=20)
     assert failed["held"] is False
     assert {gate["name"]: gate["held"] for gate in failed["gates"]} == {
-        "min_auc_gain": False, "min_cost_saving": False
-    }  # fmt: skip
-    same = tool.json("compare", tool.model_id, tool.model_id, "--data", labelled, "--label", "is_fraud",
-                     "--min-auc-gain", 0, "--min-recall-gain", 0, "--max-decided-differently", 0)  # fmt: skip
-    assert (same["held"], same["decided_differently"]) == (True, 0)
+        "max_decided_differently": True,
+        "min_auc_gain": True,
+        "min_cost_saving": False,
+    }
+    assert not found.gate("max_decided_differently", share - 0.001).held
+    for name in ("auc", "precision", "recall"):
+        value = found.gains[name]
+        assert value is not None
+        assert (found.gate(f"min_{name}_gain", value).held, found.gate(f"min_{name}_gain", value + 0.001).held) == (
+            True,
+            False,
+        )
+    same = compare(scorers[0], scorers[0], labelled, "is_fraud")
+    assert same.decided_differently == 0
+    assert same.gate("min_auc_gain", 0).held
 
 
 def test_a_row_that_one_version_alone_answers_is_decided_differently(
