@@ -133,8 +133,8 @@ def score(options: Options) -> int:
 
 def compare(options: Options) -> int:
     """Compares two versions on one labelled file."""
-    from model_store.registry.version_comparison import compare as compare_versions
     from model_store.registry.scoring import load_scorer
+    from model_store.registry.version_comparison import compare as compare_versions
 
     if (options.cost_missed is None) != (options.cost_alarm is None):
         raise InvalidInput("--cost-missed and --cost-alarm belong together; give both")
