@@ -43,7 +43,7 @@ def remove_version(registry: ModelRegistry, metadata: ModelMetadata, reason: str
         with_room(storage, lambda: registry.change_state(model_id, _begin(registry.actor, model_id), removing=True))
         try:
             _require_no_alias(registry, metadata)
-            storage.remove(version_prefix(model_id))
+            with_room(storage, lambda: storage.remove(version_prefix(model_id)))
         except BaseException:
             if not storage.exists(f"{version_prefix(model_id)}/{MANIFEST_FILE}"):
                 failure.pop_all()  # it is gone, though the disk does not confirm that

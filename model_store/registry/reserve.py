@@ -1,4 +1,4 @@
-"""A reserve of bytes in a registry's directory, given up so that a deletion can be recorded on a full disk."""
+"""A reserve of bytes and files in a registry, given up so that a deletion can be recorded on a full disk."""
 
 import os
 import warnings
@@ -12,15 +12,22 @@ from model_store.storage.base import Storage
 
 RESERVE_KEY = ".reserve"
 _RESERVE_BYTES = 64 << 10
-_GIVEN_UP = (RESERVE_KEY, ".index", ".index.json")
+_FILES_KEYS = tuple(f"{RESERVE_KEY}-{number}" for number in range(1, 5))
+"""Empty files: where a disk has no room for the names of new ones, each makes room for one."""
+_GIVEN_UP = (*_FILES_KEYS, RESERVE_KEY, ".index", ".index.json")
 """What can be lost: the reserve, then the cache of the list of versions, of this program and of earlier ones."""
 
 
 def keep_reserve(storage: Storage) -> None:
     """Makes the reserve where there is none; a failure is ignored. A bucket needs none."""
-    if _is_local(storage) and not storage.path(RESERVE_KEY).exists():
+    if not _is_local(storage):
+        return
+    if not storage.path(RESERVE_KEY).exists():
         # Not zeros: some file systems keep no blocks for those.
         storage.put_best_effort(RESERVE_KEY, os.urandom(_RESERVE_BYTES))
+    for key in _FILES_KEYS:
+        if not storage.path(key).exists():
+            storage.put_best_effort(key, b"")
 
 
 def record_removal(

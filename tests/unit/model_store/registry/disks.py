@@ -57,12 +57,13 @@ def in_a_child(work: Callable[[], None], before: Callable[[], None] | None = Non
     assert code == 0, text
 
 
-def small_disk(place: Path, size_bytes: int) -> Callable[[], None]:
-    """Mounts an empty disk of some bytes at a place."""
+def small_disk(place: Path, size_bytes: int, files: int = 0) -> Callable[[], None]:
+    """Mounts an empty disk of some bytes at a place; with a number, so many files and directories fit on it."""
+    most = f",nr_inodes={files}" if files else ""
 
     def prepare() -> None:
         _enter_namespace()
-        _mount("tmpfs", place, "tmpfs", 0, f"size={size_bytes},mode=0755")
+        _mount("tmpfs", place, "tmpfs", 0, f"size={size_bytes},mode=0755{most}")
 
     return prepare
 
@@ -96,6 +97,18 @@ def fill(place: Path) -> Path:
             except OSError:
                 block //= 2
     return filler
+
+
+def fill_with_files(place: Path) -> list[Path]:
+    """Makes empty files until no more fit on a disk; returns them."""
+    made: list[Path] = []
+    while True:
+        path = place / f"file-{len(list(place.iterdir()))}"
+        try:
+            path.touch(exist_ok=False)
+        except OSError:
+            return made
+        made.append(path)
 
 
 def _enter_namespace() -> None:

@@ -15,7 +15,7 @@ from model_store.registry.maintenance import cleanup, delete_model, verify_every
 from model_store.registry.reserve import RESERVE_KEY
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, intact, register
-from tests.unit.model_store.registry.disks import fill, in_a_child, small_disk
+from tests.unit.model_store.registry.disks import fill, fill_with_files, in_a_child, small_disk
 
 _DISK_BYTES = 3 << 20
 _MODEL_BYTES = 200_000
@@ -141,3 +141,28 @@ def test_a_cache_that_does_not_fit_takes_no_room(tmp_path: Path) -> None:
         assert not list((tmp_path / "registry").rglob("*.partial"))
 
     in_a_child(work, small_disk(tmp_path, _DISK_BYTES))
+
+
+def test_a_disk_that_takes_no_more_files_is_freed_by_deleting(tmp_path: Path) -> None:
+    def work() -> None:
+        registry = ModelRegistry(tmp_path / "registry", keys=Keyring.of(KEY), actor="tester")
+        ids = [register(registry, value) for value in range(3)]
+        fill_with_files(tmp_path)
+        before = _files(registry)
+        fresh = ModelRegistry(tmp_path / "registry", keys=Keyring.of(KEY), actor="tester")
+        for deed in (
+            lambda: register(fresh, 5),
+            lambda: fresh.update_model_status(ids[0], "staged"),
+            lambda: Aliases(fresh).set("m", "champion", ids[0]),
+        ):
+            with pytest.raises(StorageFailed, match="No space left on device"):
+                deed()
+        assert _files(registry) == before
+        delete_model(ModelRegistry(tmp_path / "registry", actor="tester"), ids[0], "no room for files")
+        assert [model.model_id for model in fresh.list_models()] == ids[1:]
+        assert intact(fresh)
+        fill_with_files(tmp_path)
+        assert cleanup(ModelRegistry(tmp_path / "registry", actor="tester"), 1, dry_run=False)[0] == [ids[1]]
+        assert intact(fresh)
+
+    in_a_child(work, small_disk(tmp_path, _DISK_BYTES, files=120))
