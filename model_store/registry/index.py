@@ -8,10 +8,9 @@ another one's entries.
 
 import gc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -58,8 +57,9 @@ class _Cache(msgspec.Struct):
 _decode = msgspec.msgpack.Decoder(_Cache).decode
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(msgspec.Struct, gc=False):
+    """One version as this process knows it; a structure is made in half the time of a dataclass."""
+
     mark: int
     metadata: ModelMetadata
     packed: bytes | None = None
@@ -242,25 +242,28 @@ def _parse_entries(content: bytes) -> tuple[dict[str, _Known], _Shared]:
         cache = _decode(memoryview(content)[_CHECKSUM_BYTES:])
         if cache.version == _CACHE_VERSION:
             shared = _Shared(cache.shared)
-            return {model_id: _known(model_id, each, shared) for model_id, each in cache.models.items()}, shared
+            known, statuses = _known, _STATUSES
+            return {each: known(each, entry, shared, statuses) for each, entry in cache.models.items()}, shared
     except (msgspec.MsgspecError, ValueError, KeyError, RecursionError):
         pass
     return {}, _Shared([])
 
 
-def _known(model_id: str, entry: _Entry, shared: _Shared) -> _Known:
+def _known(
+    model_id: str, entry: _Entry, shared: _Shared, statuses: Mapping[str, ModelStatus] = _STATUSES
+) -> _Known:
+    packed = entry.manifest
     fields = {
         "model_id": model_id,
         "model_name": entry.name,
         "version": entry.version,
         "created_at": entry.created_at,
-        "status": _STATUSES[entry.status],
+        "status": statuses[entry.status],
         "key_ids": entry.key_ids,
         "serving": entry.serving,
         "ran": entry.ran,
     }
-    packed = entry.manifest
-    return _Known(entry.mark, ModelMetadata.deferred(fields, lambda: shared.manifest(packed)), packed, shared)
+    return _Known(entry.mark, ModelMetadata.deferred(fields, (shared.manifest, packed)), packed, shared)
 
 
 def _entry(known: _Known, shared: _Shared) -> _Entry:

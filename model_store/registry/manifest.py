@@ -217,13 +217,15 @@ class ModelMetadata:
         return made
 
     @classmethod
-    def deferred(cls, known: dict[str, Any], manifest: Callable[[], Mapping[str, Any]]) -> "ModelMetadata":
+    def deferred(
+        cls, known: dict[str, Any], manifest: tuple[Callable[[bytes], Mapping[str, Any]], bytes]
+    ) -> "ModelMetadata":
         """Metadata whose manifest is read when a field is asked for that is not known yet.
 
         Args:
             known: some of the fields, `status`, `key_ids`, `serving` and `ran` among them; the metadata takes the
                 dictionary over.
-            manifest: gives the manifest; `from_manifest` could read it.
+            manifest: what reads the manifest, and what it reads; `from_manifest` could read the result.
         """
         made = object.__new__(cls)
         # A frozen class takes its fields at once this way, and a list of ten thousand in a third of the time.
@@ -236,7 +238,7 @@ class ModelMetadata:
         read = None if name.startswith("__") else self.__dict__.get(_DEFERRED)
         if read is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        whole = self.from_manifest(read(), self.status, self.key_ids, self.serving, self.ran)
+        whole = self.from_manifest(read[0](read[1]), self.status, self.key_ids, self.serving, self.ran)
         self.__dict__.update(whole.__dict__)
         self.__dict__.pop(_DEFERRED, None)
         return getattr(self, name)

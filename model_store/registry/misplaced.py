@@ -39,7 +39,7 @@ def misplaced(storage: Storage, name: str | None = None) -> dict[str, str]:
 
 
 def misplaced_records(storage: Storage) -> dict[str, str]:
-    """What lies in the directory of the audit log and is no record, each with the reason; nothing reads it.
+    """What lies in the directory of the audit log and is not a record, each with the reason; nothing reads it.
 
     Raises:
         StorageFailed: the storage cannot be read.

@@ -1,6 +1,7 @@
 """Reads and verifies registered versions; changes nothing and needs no key."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,12 +170,15 @@ class RegistryReader:
 
 def _in_order(versions: list[ModelMetadata]) -> list[ModelMetadata]:
     """Versions by time; those of one model by number: a clock that was set back does not make a version older."""
-    by_number = sorted((item.model_name, item.version, item.created_at, at) for at, item in enumerate(versions))
+    by_number = sorted(versions, key=attrgetter("model_name", "version", "created_at"))
+    if not by_number or by_number[0].model_name == by_number[-1].model_name:
+        return by_number
     name, latest = "", ""
     by_time = []
-    for model_name, version, created_at, at in by_number:
+    for at, item in enumerate(by_number):
+        model_name, created_at = item.model_name, item.created_at
         latest = created_at if model_name != name or created_at > latest else latest
         name = model_name
-        by_time.append((latest, model_name, version, at))
+        by_time.append((latest, model_name, at))
     by_time.sort()
-    return [versions[at] for _, _, _, at in by_time]
+    return [by_number[at] for _, _, at in by_time]

@@ -319,15 +319,13 @@ def _changes(directory: Path, names: list[str]) -> list[tuple[str, int]]:
 
     A path from the open directory saves the walk to it, which is half of the time.
     """
-    found = []
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor, stat = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), os.stat
     try:
-        for name in names:
-            with suppress(FileNotFoundError):
-                found.append((name, os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime_ns))
+        return [(name, stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime_ns) for name in names]
+    except FileNotFoundError:
+        return _changes(directory, [name for name in names if (directory / name).exists()])
     finally:
         os.close(descriptor)
-    return found
 
 
 def _etag(content: bytes) -> str:
