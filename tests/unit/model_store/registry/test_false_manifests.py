@@ -1,0 +1,47 @@
+"""A bundle whose manifest says something of its artifact that is not so, or what no registration writes, is refused."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_store import Keyring, ModelRegistry
+from model_store.errors import IntegrityError
+from model_store.registry.bundles import export_model, import_model
+from tests.unit.model_store.making import KEY, register
+from tests.unit.model_store.registry.test_hostile_bundles import write_bundle
+
+_FALSE: dict[str, Any] = {
+    "serializer": "onnx",
+    "compression": "gzip",
+    "encrypted": False,
+    "model_class": "os.system",
+    "payload_bytes": 1,
+    "library_versions": {"numpy": "1"},
+    "model_type": "XX",
+    "created_at": "2999-01-01T00:00:00Z",
+    "tags": ["a,b", "\x1b[31m"],
+    "lineage": {"mlflow": 5, "git_commit": []},
+}
+_NO_TIME = {"created_at": "2026-99-99T99:99:99Z", "lineage": {"parameters": [1]}}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [*_FALSE.items(), *_NO_TIME.items()], ids=[*_FALSE, "no time", "parameters"]
+)
+def test_what_the_artifact_contradicts_is_refused(
+    registry: ModelRegistry, tmp_path: Path, field: str, value: Any
+) -> None:
+    model_id = register(registry, [1.0])
+    export_model(registry, model_id, tmp_path / "honest.bundle")
+    with tarfile.open(tmp_path / "honest.bundle") as bundle:
+        members = {each.name: bundle.extractfile(each).read() for each in bundle}  # type: ignore[union-attr]
+    manifest = {**json.loads(members["manifest.json"]), field: value}
+    members["manifest.json"] = json.dumps(manifest).encode()
+    other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY))
+    with pytest.raises(IntegrityError):
+        import_model(other, write_bundle(members, tmp_path / "false.bundle"))
+    assert other.list_models() == []
+    assert import_model(other, tmp_path / "honest.bundle") == model_id
