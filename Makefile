@@ -6,7 +6,7 @@ REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
 CACHE := $(or $(FRAUD_DETECTION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fraud-detection)
 PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions model_store serving infra components stacks scripts toolchain sandbox examples benchmarks
-IMAGE ?= fraud-detection/serving:latest
+IMAGE ?= fraud-detection:latest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
@@ -143,12 +143,8 @@ format: setup  ## fix the formatting
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-image: setup  ## the service's image; BASE_IMAGE is a slim image with Python 3.11, by digest
-	@test -n "$(BASE_IMAGE)" || { echo "BASE_IMAGE is not set; name a slim image with Python 3.11 by its digest: make image BASE_IMAGE=python:3.11-slim-bookworm@sha256:…"; exit 2; }
-	@rm -rf build/site
-	@$(BIN)/uv pip install --quiet --target build/site --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-	  --only-binary :all: --no-deps --require-hashes -r serving/requirements.txt
-	@docker build --quiet --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
+image:  ## the service's image; where its base cannot be pulled, BASE_IMAGE names another slim image with Python 3.11 and pip
+	@docker build --quiet $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(BUILD_OPTIONS) --tag $(IMAGE) .
 
 sbom: setup  ## the packages of the image as CycloneDX: build/sbom.json
 	@mkdir -p build

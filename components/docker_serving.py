@@ -1,102 +1,148 @@
-"""DockerServing: the endpoint as one container of this machine's Docker, with a health check."""
+"""DockerServing: the endpoint as containers of this machine's Docker behind a traffic splitter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
-import pulumi_docker as docker
 
-from conventions import variables
-
-_PORT = 8000
-_SECRETS = "/var/run/secrets/fraud-detection"
-_MODEL = "/var/lib/fraud-detection/model"
+from components.local_process import LocalProcess
+from components.local_serving import DOCKER_TYPE, LOCAL_TYPE, LocalSlots, LocalVersion, directory_of, splitter_variables
+from components.serving_container import DeploymentContainers, ServingContainer
 
 
 @dataclass(frozen=True)
 class DockerServingArgs:
-    """Arguments of DockerServing: the model version and the endpoint's address."""
+    """Arguments of DockerServing: the model version, the image and the endpoint's address."""
 
     deployment_name: str
+    """Name of the containers, the run directory and the log; a checkout runs one endpoint of each name."""
     environment: str
-    image: pulumi.Input[str]
-    model_id: pulumi.Input[str]
-    model_directory: pulumi.Input[str]
-    """Directory of this machine with manifest and artifact."""
-    model_digest: pulumi.Input[str]
+    image: str
+    """Id of the image's content, `sha256:<hex>`: an image that is built again is another one."""
+    version: LocalVersion
+    """The stable version."""
+    slots: LocalSlots
+    """The slot of the stable version, and what the other slot holds."""
     host: str
+    """Address of this machine where the traffic splitter listens; the containers are on the loopback."""
     port: int
+    """TCP port, 1 to 65535."""
     model_key_file: str
+    """File with the key that decrypts the artifact; mounted, never copied."""
     api_keys_file: str
+    """File with the hashes of the API keys; its directory is mounted, so a replaced file is seen."""
+    keys_digest: str
+    """Digest of both files' content: other keys are another container."""
+    user: str
+    """`uid:gid` that the service runs as: the owner of the keys and of the registry."""
+    checkout: str
+    """Directory of the traffic splitter's process; holds `.run/` and `logs/`."""
     memory_mib: int
-    cpu_shares: int
-    """1024 for one core."""
-    model_runtime_digest: pulumi.Input[str] = ""
-    """Digest of the model's optimized form; empty: the service uses the model's own library."""
+    """Limit of each container; nothing is swapped."""
+    cpus: float
+    """Limit of each container, in cores."""
+    gpus: int = 0
+    """Whole devices."""
+    user_namespace: str = ""
+    """`host` where the daemon maps the users of containers to others; empty elsewhere."""
     health_check_interval: int = 30
     """Seconds."""
+    ready_timeout_seconds: float = 120.0
+    """Seconds that a container may take to load its model; then the update fails, and the old one keeps serving."""
     service_variables: Mapping[str, str] = field(default_factory=dict)
     """Further environment variables of the service: limits, rates, threshold, traces."""
 
 
 class DockerServing(pulumi.ComponentResource):
-    """One container that serves one model version.
+    """Serves one model version in a container, or two versions in two, behind a traffic splitter.
 
-    Guarantees: the container runs as an unprivileged user with a read-only root and no capabilities; model, key and API
-    keys are mounted read-only; the update fails unless the health check passes.
+    Guarantees: a container runs as the owner of the keys, with a read-only root and no capabilities; model and keys are
+    mounted read-only; it listens on the loopback. A new container is ready before the old one stops; one that does not
+    become ready fails the update, and the old one keeps serving. The update is done once the endpoint answers with the
+    expected model id. The next preview or update finds a container that is gone, ended, paused or silent, and a deleted
+    stack leaves no container.
     """
 
     id_: pulumi.Output[str]
+    """The deployment name."""
     url: pulumi.Output[str]
+    model_id: pulumi.Output[str]
 
     def __init__(self, name: str, args: DockerServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("fraud-detection:docker_serving:DockerServing", name, {}, opts)
-        environment = {
-            variables.ENVIRONMENT: args.environment,
-            variables.DEPLOYMENT_NAME: args.deployment_name,
-            variables.MODEL_ID: args.model_id,
-            variables.MODEL_URI: _MODEL,
-            variables.MODEL_SHA256: args.model_digest,
-            variables.MODEL_RUNTIME_SHA256: args.model_runtime_digest,
-            variables.MODEL_KEY_FILE: f"{_SECRETS}/model.key",
-            variables.API_KEYS_FILE: f"{_SECRETS}/api_keys.json",
-            variables.API_HOST: "0.0.0.0",  # noqa: S104 - the container's own network
-            variables.API_PORT: str(_PORT),
-            variables.LOG_LEVEL: "INFO",
-            **args.service_variables,
-        }
-        mounts = {
-            _MODEL: args.model_directory,
-            f"{_SECRETS}/model.key": args.model_key_file,
-            f"{_SECRETS}/api_keys.json": args.api_keys_file,
-        }
-        container = docker.Container(
-            f"{name}-container",
-            name=args.deployment_name,
-            image=args.image,
-            envs=[pulumi.Output.concat(key, "=", value) for key, value in environment.items()],
-            ports=[{"internal": _PORT, "external": args.port, "ip": args.host}],
-            volumes=[
-                {"container_path": target, "host_path": source, "read_only": True} for target, source in mounts.items()
-            ],
-            tmpfs={"/tmp": "rw,noexec,nosuid,size=64m"},  # noqa: S108 - a directory of the container's own
-            read_only=True,
-            capabilities={"drops": ["ALL"]},
-            security_opts=["no-new-privileges:true"],
-            memory=args.memory_mib,
-            cpu_shares=args.cpu_shares,
-            restart="unless-stopped",
-            must_run=True,
-            wait=True,
-            healthcheck={
-                "tests": ["CMD", "python3", "-m", "serving.healthcheck"],
-                "interval": f"{args.health_check_interval}s",
-                "timeout": "10s",
-                "retries": 3,
-                "start_period": "60s",
-            },
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        super().__init__(DOCKER_TYPE, name, {}, opts)
+        self._name, self._args = name, args
+        slots = args.slots
+        stable_slot, other_slot = ("blue", "green") if slots.stable == "blue" else ("green", "blue")
+        self._deployment = DeploymentContainers(
+            f"{name}-containers",
+            {"deployment_name": args.deployment_name, "checkout": args.checkout},
+            pulumi.ResourceOptions(parent=self),
         )
-        self.id_ = container.id
-        self.url = pulumi.Output.from_input(f"http://{args.host}:{args.port}")
-        self.register_outputs({"id": self.id_, "url": self.url})
+        behind = [self._container(stable_slot, args.version)]
+        if slots.other is not None:
+            behind.append(self._container(other_slot, slots.other))
+        process = self._traffic_splitter(stable_slot, other_slot, behind)
+        self.id_ = process.id
+        self.url = process.url
+        self.model_id = process.model_id
+        self.register_outputs({"id": self.id_, "url": self.url, "model_id": self.model_id})
+
+    def _container(self, slot: str, version: LocalVersion) -> ServingContainer:
+        args = self._args
+        arguments: dict[str, Any] = {
+            "deployment_name": args.deployment_name,
+            "run_name": container_run_name(args.deployment_name, slot),
+            "checkout": args.checkout,
+            "environment": args.environment,
+            "image": args.image,
+            "user": args.user,
+            "user_namespace": args.user_namespace,
+            "model_id": version.model_id,
+            "model_directory": pulumi.Output.from_input(version.uri).apply(directory_of),
+            "model_digest": version.digest,
+            "model_runtime_digest": version.runtime_digest,
+            "model_key_file": args.model_key_file,
+            "api_keys_file": args.api_keys_file,
+            "keys_digest": args.keys_digest,
+            "memory_mib": args.memory_mib,
+            "cpus": args.cpus,
+            "gpus": args.gpus,
+            "health_check_interval": args.health_check_interval,
+            "ready_timeout_seconds": args.ready_timeout_seconds,
+            "variables": dict(args.service_variables),
+        }
+        opts = pulumi.ResourceOptions(parent=self, depends_on=[self._deployment])
+        return ServingContainer(f"{self._name}-{slot}-container", arguments, opts)
+
+    def _traffic_splitter(self, stable: str, other: str, behind: list[ServingContainer]) -> LocalProcess:
+        args = self._args
+        directories = [f".run/{container_run_name(args.deployment_name, slot)}" for slot in (stable, other)]
+        arguments = {
+            "deployment_name": args.deployment_name,
+            "environment": args.environment,
+            "model_id": args.version.model_id,
+            "model_uri": args.version.uri,
+            "model_digest": args.version.digest,
+            "model_runtime_digest": args.version.runtime_digest,
+            "host": args.host,
+            "port": args.port,
+            "model_key_file": args.model_key_file,
+            "api_keys_file": args.api_keys_file,
+            "checkout": args.checkout,
+            "log_level": "INFO",
+            "ready_timeout_seconds": args.ready_timeout_seconds,
+            "module": "serving.traffic_splitter",
+            "variables": splitter_variables(
+                f".run/{args.deployment_name}", directories, args.slots, args.service_variables
+            ),
+        }
+        # On platform local the same process has another parent: a change of platform moves it, and it goes on.
+        before = pulumi.Alias(parent=pulumi.create_urn(self._name, LOCAL_TYPE))
+        opts = pulumi.ResourceOptions(parent=self, depends_on=behind, aliases=[before])
+        return LocalProcess(f"{self._name}-process", arguments, opts)
+
+
+def container_run_name(deployment_name: str, slot: str) -> str:
+    """The name of a slot's container, and of its run directory."""
+    return f"{deployment_name}-{slot}-container"

@@ -1,13 +1,18 @@
 """LocalServing: the endpoint as supervised processes on this machine, without Docker or a cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pulumi
 
 from components.local_process import LocalProcess
 from conventions import variables
+
+LOCAL_TYPE = "fraud-detection:local_serving:LocalServing"
+DOCKER_TYPE = "fraud-detection:docker_serving:DockerServing"
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class LocalServing(pulumi.ComponentResource):
     model_id: pulumi.Output[str]
 
     def __init__(self, name: str, args: LocalServingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("fraud-detection:local_serving:LocalServing", name, {}, opts)
+        super().__init__(LOCAL_TYPE, name, {}, opts)
         self._name, self._args = name, args
         if args.slots is None:
             process = self._process("", args.version, {"port": args.port})
@@ -96,18 +101,10 @@ class LocalServing(pulumi.ComponentResource):
     def _traffic_splitter(self, slots: LocalSlots) -> LocalProcess:
         stable_slot, other_slot = ("blue", "green") if slots.stable == "blue" else ("green", "blue")
         behind = [self._slot(stable_slot, self._args.version)]
-        told: dict[str, pulumi.Input[str]] = {
-            variables.FRONT_DIRECTORY: self._run_directory(""),
-            variables.FRONT_STABLE: self._run_directory(stable_slot),
-        }
         if slots.other is not None:
             behind.append(self._slot(other_slot, slots.other))
-            told |= {
-                variables.FRONT_CANDIDATE: self._run_directory(other_slot),
-                variables.CANDIDATE_MODEL_ID: slots.other.model_id,
-                variables.FRONT_WEIGHT: str(slots.weight),
-                variables.FRONT_SHADOW: "1" if slots.shadow else "",
-            }
+        directories = [self._run_directory(slot) for slot in (stable_slot, other_slot)]
+        told = splitter_variables(self._run_directory(""), directories, slots, self._args.service_variables)
         more = {"port": self._args.port, "module": "serving.traffic_splitter", "variables": told}
         return self._process("", self._args.version, more, behind)
 
@@ -135,7 +132,9 @@ class LocalServing(pulumi.ComponentResource):
             **({"variables": dict(args.service_variables)} if args.service_variables else {}),
             **more,
         }
-        opts = pulumi.ResourceOptions(parent=self, depends_on=after or [])
+        # On platform docker the same process has another parent: a change of platform moves it, and it goes on.
+        aliases = [] if suffix else [pulumi.Alias(parent=pulumi.create_urn(self._name, DOCKER_TYPE))]
+        opts = pulumi.ResourceOptions(parent=self, depends_on=after or [], aliases=aliases)
         return LocalProcess(f"{self._name}{suffix}-process", arguments, opts)
 
     def _run_name(self, slot: str) -> str:
@@ -144,3 +143,32 @@ class LocalServing(pulumi.ComponentResource):
     def _run_directory(self, slot: str) -> str:
         """The run directory, relative to the checkout: processes run in the checkout."""
         return f".run/{self._run_name(slot)}"
+
+
+def splitter_variables(
+    directory: str, behind: Sequence[str], slots: LocalSlots, service_variables: Mapping[str, str] | None = None
+) -> dict[str, pulumi.Input[str]]:
+    """The environment variables that tell a traffic splitter what stands behind it.
+
+    Args:
+        directory: run directory of the splitter, relative to the checkout.
+        behind: run directories of the stable and the other slot.
+        slots: what the other slot holds.
+        service_variables: of the service; the splitter needs its largest body.
+    """
+    told: dict[str, pulumi.Input[str]] = {variables.FRONT_DIRECTORY: directory, variables.FRONT_STABLE: behind[0]}
+    if slots.other is not None:
+        told |= {
+            variables.FRONT_CANDIDATE: behind[1],
+            variables.CANDIDATE_MODEL_ID: slots.other.model_id,
+            variables.FRONT_WEIGHT: str(slots.weight),
+            variables.FRONT_SHADOW: "1" if slots.shadow else "",
+        }
+    if largest := (service_variables or {}).get(variables.MAX_BODY_BYTES):
+        told[variables.MAX_BODY_BYTES] = largest
+    return told
+
+
+def directory_of(uri: str) -> str:
+    """The directory that a `file://` URI names."""
+    return str(Path(unquote(urlsplit(uri).path)))

@@ -129,9 +129,9 @@ def _verify_signature(registry: ModelRegistry, settings: StackSettings, model_id
 
 
 def _require_reachable(registry: ModelRegistry, settings: StackSettings) -> None:
-    """Raises ConfigError unless a process of this machine can read the registry's files."""
-    if settings.platform == "local" and registry.storage.location.startswith("s3://"):
+    """Raises ConfigError unless a process or a container of this machine can read the registry's files."""
+    if settings.platform != "kubernetes" and registry.storage.location.startswith("s3://"):
         raise ConfigError(
-            f"Pulumi.{settings.stack}.yaml: {config_keys.PLATFORM}: 'local' serves from a registry in a directory, "
-            f"MODEL_REGISTRY_URL is {registry.storage.location}; allowed here: a directory or a file:// URL"
+            f"Pulumi.{settings.stack}.yaml: {config_keys.PLATFORM}: '{settings.platform}' serves from a registry in a "
+            f"directory, MODEL_REGISTRY_URL is {registry.storage.location}; allowed here: a directory or a file:// URL"
         )

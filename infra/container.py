@@ -1,18 +1,20 @@
-"""Declares a development stack in one container of this machine's Docker."""
+"""Declares a stack whose endpoint is a container, or two, of this machine's Docker."""
 
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from components.docker_serving import DockerServing, DockerServingArgs
+from components.local_serving import LocalSlots, LocalVersion, directory_of
 from components.model_artifact import ModelArtifact
+from components.process_supervision import find_address_conflict
 from conventions import config_keys
 from infra.artifact import Versions
+from infra.docker_preflight import DockerHost, inspect_docker, keys_digest, require_readable
 from infra.errors import ConfigError
-from infra.settings import StackSettings
+from infra.rollout_config import rollout_outputs, slot_name
+from infra.settings import CHECKOUT, StackSettings
 
-_CORE_SHARES = 1024
 _MEBIBYTES = {"Ki": 1 / 1024, "Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
 
 
@@ -23,42 +25,74 @@ def declare_container(settings: StackSettings, versions: Versions) -> dict[str, 
         The stack's outputs.
 
     Raises:
-        ConfigError: no image is named.
+        ConfigError: no image is named, Docker or the image is missing, the keys cannot be read, or another program
+            listens on the address; nothing was declared.
     """
-    deployment, image = settings.deployment, settings.image
-    if image is None or not image.reference:
-        raise ConfigError(
-            f"Pulumi.{settings.stack}.yaml: {config_keys.IMAGE}.reference: this key is required on platform docker"
-        )
-    artifact = ModelArtifact(f"{deployment.deployment_name}-model", versions.stable)
+    deployment, rollout, where = settings.deployment, settings.rollout, f"Pulumi.{settings.stack}.yaml"
+    host = _inspect(settings, versions, where)
+    name = deployment.deployment_name
+    stable = ModelArtifact(slot_name(name, rollout.slot, "model"), versions.stable)
+    other = ModelArtifact(slot_name(name, rollout.other_slot, "model"), versions.other) if versions.other else None
+    limits = deployment.resource_limits
     serving = DockerServing(
-        deployment.deployment_name,
+        name,
         DockerServingArgs(
-            deployment_name=deployment.deployment_name,
+            deployment_name=name,
             environment=deployment.environment,
-            image=image.reference,
-            model_id=artifact.model_id,
-            model_directory=artifact.uri.apply(lambda uri: str(Path(unquote(urlsplit(uri).path)))),
-            model_digest=artifact.digest,
-            model_runtime_digest=artifact.runtime_digest,
+            image=host.image,
+            version=_version(stable),
+            slots=LocalSlots(rollout.slot, _version(other) if other else None, rollout.weight, rollout.shadow),
             host=deployment.host,
             port=deployment.port,
             model_key_file=str(settings.model_key_file),
             api_keys_file=str(settings.api_keys_file),
-            memory_mib=_mebibytes(deployment.resource_limits.memory),
-            cpu_shares=_shares(deployment.resource_limits.cpu),
+            keys_digest=keys_digest(settings.model_key_file, settings.api_keys_file),
+            user=host.user,
+            user_namespace=host.user_namespace,
+            checkout=str(CHECKOUT),
+            memory_mib=_mebibytes(limits.memory),
+            cpus=_cores(limits.cpu),
+            gpus=limits.gpu,
             health_check_interval=deployment.monitoring_config.health_check_interval,
             service_variables=settings.service_variables,
         ),
     )
     return {
-        "modelVersion": artifact.model_id,
-        "modelDigest": artifact.digest,
-        "modelPath": artifact.uri,
-        "deploymentName": deployment.deployment_name,
+        "modelVersion": stable.model_id,
+        "modelDigest": stable.digest,
+        "modelPath": stable.uri,
+        "deploymentName": name,
         "servingId": serving.id_,
         "url": serving.url,
+        "image": host.image,
+        **rollout_outputs(rollout),
     }
+
+
+def _inspect(settings: StackSettings, versions: Versions, where: str) -> DockerHost:
+    deployment, image = settings.deployment, settings.image
+    if image is None or not image.reference:
+        raise ConfigError(
+            f"{where}: {config_keys.IMAGE}.reference: this key is required on platform docker, such as "
+            "fraud-detection:latest (docker build -t fraud-detection:latest .)"
+        )
+    host = inspect_docker(image.reference, settings.model_key_file, settings.api_keys_file, where)
+    cores = _cores(deployment.resource_limits.cpu)
+    if cores > host.cpus:
+        raise ConfigError(
+            f"{where}: {config_keys.DEPLOYMENT}.resource_limits.cpu: {deployment.resource_limits.cpu!r} is not "
+            f"allowed; allowed: at most {host.cpus:g}, the cores that Docker has"
+        )
+    for version in filter(None, (versions.stable, versions.other)):
+        require_readable(host.user, Path(directory_of(version.uri)), where)
+    listening = {"checkout": str(CHECKOUT), "deployment_name": deployment.deployment_name}
+    if taken := find_address_conflict({**listening, "host": deployment.host, "port": deployment.port}):
+        raise ConfigError(f"{where}: {config_keys.DEPLOYMENT}.api_endpoint: {taken}; nothing was changed")
+    return host
+
+
+def _version(artifact: ModelArtifact) -> LocalVersion:
+    return LocalVersion(artifact.model_id, artifact.uri, artifact.digest, artifact.runtime_digest)
 
 
 def _mebibytes(quantity: str) -> int:
@@ -67,6 +101,5 @@ def _mebibytes(quantity: str) -> int:
     return max(1, round(int(parts[1]) * _MEBIBYTES[parts[2]]))
 
 
-def _shares(cpu: str) -> int:
-    cores = int(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
-    return max(2, round(cores * _CORE_SHARES))
+def _cores(cpu: str) -> float:
+    return int(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)

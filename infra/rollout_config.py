@@ -150,10 +150,6 @@ def parse_rollout_config(value: Any, where: str, model_version: str, platform: s
         config = TypeAdapter(RolloutConfig).validate_python(_plain(value))
     except ValidationError as error:
         raise ConfigError("\n".join(_sentence(where, problem) for problem in error.errors())) from None
-    if config.has_two_slots and platform == "docker":
-        raise ConfigError(
-            f"{where}.strategy: {config.strategy!r} is not allowed; allowed on platform docker: 'rolling'"
-        )
     if config.shadow and platform == "kubernetes":
         raise ConfigError(
             f"{where}.shadow: true is not allowed; allowed on platform kubernetes: false (an HTTPRoute does not tell "

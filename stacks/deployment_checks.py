@@ -12,6 +12,7 @@ from stacks.checks.golden import ask_golden_rows, choose_rows
 from stacks.checks.health import REQUIREMENTS, Check, HealthReport, check_health
 from stacks.checks.signatures import signature_problem
 from stacks.engine.cluster_state import pod_checks
+from stacks.engine.docker_state import container_checks, image_library_versions, on_docker
 from stacks.engine.run import Log
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
@@ -79,7 +80,6 @@ class DeploymentChecks:
             GatesFailed: names each gate that the model version does not pass.
         """
         from model_store.errors import ModelNotFound
-        from model_store.persistence import library_versions
         from model_store.registry.audit import GATES
 
         registry = self._registry()
@@ -88,7 +88,7 @@ class DeploymentChecks:
         except ModelNotFound:
             deployed = None
         # An image has its own libraries; a process of this machine has these.
-        installed = image_versions(self._checkout) if file.in_cluster else library_versions()
+        installed = self._installed(file)
         problem = signature_problem(registry, model_id, file.environment, file.config)
         try:
             candidate = with_proofs(registry.get_metadata(model_id), registry.state(model_id), installed)
@@ -105,8 +105,15 @@ class DeploymentChecks:
             registry.audit.append("force", model_id, override_reason, **told)
             self._log(f"deploying although {detail}: {override_reason}")
 
+    def _installed(self, file: StackFile) -> dict[str, str]:
+        from model_store.persistence import library_versions
+
+        if on_docker(file):
+            return image_library_versions(file)
+        return image_versions(self._checkout) if file.in_cluster else library_versions()
+
     def health(self, deployment: Deployment, api_key_file: Path | None = None) -> HealthReport:
-        """Checks a deployment's process, API, model and resources, and asks its endpoint some golden rows.
+        """Checks a deployment's process or container, API, model and resources, and asks its endpoint some golden rows.
 
         Args:
             deployment: what should be running.
@@ -114,7 +121,8 @@ class DeploymentChecks:
                 given. Without a key no golden row is asked, and the report says so.
         """
         file = StackFile.read(self._checkout, DeploymentEnvironment.named(deployment.environment))
-        report = check_health(deployment, file.deployment(), pod_checks(file, deployment))
+        further = (*pod_checks(file, deployment), *container_checks(file, self._checkout, deployment))
+        report = check_health(deployment, file.deployment(), further)
         if deployment.current:
             report = report.with_check(self._requirements(file))
         return report.with_check(self._golden_rows(deployment, report.url, file, api_key_file))

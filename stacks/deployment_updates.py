@@ -10,6 +10,7 @@ from infra.rollout_config import RolloutConfig
 from infra.settings import require_address, require_platform
 from stacks.deployment_history import list_updates
 from stacks.engine.cluster_state import pod_problems, require_live_objects_match
+from stacks.engine.docker_state import on_docker, remove_containers
 from stacks.engine.locks import changing, engine_locks, remove_stale_locks, require_unlocked
 from stacks.engine.reading import read_engine
 from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
@@ -95,7 +96,7 @@ class DeploymentUpdates:
                 registry.require_key(version)
             self._require_free_address(file, config)
         with changing(self._checkout, environment):
-            require_unlocked(self._checkout, environment)
+            self._require_unlocked(file)
             stack = select_stack(self._checkout, environment, self._serves_on(file, model_id, rollout))
             try:
                 with record.recorded(), file.changed(model_id, config, rollout) as changed:
@@ -144,18 +145,21 @@ class DeploymentUpdates:
             DeploymentFailed: the engine failed.
         """
         with changing(self._checkout, environment):
-            require_unlocked(self._checkout, environment)
+            file = StackFile.read(self._checkout, environment)
+            self._require_unlocked(file)
             if stack_provider(self._checkout, environment.stack) is None:
-                return False
+                return on_docker(file) and remove_containers(file, self._checkout) > 0
             stack = select_stack(self._checkout, environment)
             if not stack.outputs() and not _has_resources(stack):
-                return False
-            registry, model_id = self._registry(), StackFile.read(self._checkout, environment).model_version
+                return on_docker(file) and remove_containers(file, self._checkout) > 0
+            registry, model_id = self._registry(), file.model_version
             registry.require_right("destroy", model_id, environment=str(environment))
             message = "stop the endpoint and destroy the stack"
             record = DeploymentRecord(registry, "destroy", environment, model_id, message, reason)
             with record.recorded():
                 run_destroy(stack, record.update_message, self._log)
+                if on_docker(file):
+                    remove_containers(file, self._checkout)
             record.done()
             registry.record_end(str(environment))
         return True
@@ -189,6 +193,12 @@ class DeploymentUpdates:
         record.done()
         return len(locks)
 
+    def _require_unlocked(self, file: StackFile) -> None:
+        """Raises StackLocked where a run that has died holds the stack, unless its containers can be taken over."""
+        if on_docker(file) and engine_locks(self._checkout, file.environment):
+            self.unlock(file.environment)
+        require_unlocked(self._checkout, file.environment)
+
     def _serves_on(self, file: StackFile, model_id: str, rollout: RolloutConfig | None) -> str:
         """The stable version, where a rollout's step leaves it as it is: what it lacks since keeps no candidate there.
 
@@ -208,7 +218,7 @@ class DeploymentUpdates:
         require_platform(file.environment, file.platform, file.name)
         require_address(config, file.platform, file.name)
         wanted = {"checkout": self._checkout, "deployment_name": config.deployment_name}
-        if file.platform == "local" and (
+        if not file.in_cluster and (
             taken := find_address_conflict({**wanted, "host": config.host, "port": config.port})
         ):
             raise AddressTaken(taken)

@@ -205,7 +205,11 @@ def make_checkout(root: Path) -> Checkout:
         "PYTHONPATH": str(root),
         "PULUMI_BACKEND_URL": f"file://{root}/.state",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(root / ".secrets" / "passphrase"),
-        **{name: value for name, value in os.environ.items() if name.startswith(("FRAUD_DETECTION_", "GOGC"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(("FRAUD_DETECTION_", "GOGC", "DOCKER_HOST"))
+        },
     }
     return Checkout(root, port, environment)
 

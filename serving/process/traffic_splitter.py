@@ -19,7 +19,6 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,12 @@ from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from serving.observability.logs import configure_logs, service_log
 from serving.process.options import add_process_options
 from serving.process.server import report, serve
+from serving.process.splitter_settings import TrafficSplitterSettings
 
 _WRITE_SECONDS = 0.5
 _TIMEOUT_SECONDS = 60.0
 _BODY_SECONDS = 15.0
 _IDLE_SECONDS = 3.0
-_MAX_BODY = 1 << 20
 _COPIES_AT_ONCE = 64
 _SERVER_ERROR = 500
 _NO_ANSWER = 502
@@ -60,45 +59,6 @@ class _Answer(msgspec.Struct):
 
 
 _ANSWERS = msgspec.json.Decoder(_Answer)
-
-
-@dataclass(frozen=True)
-class TrafficSplitterSettings:
-    """What the traffic splitter is told by its environment."""
-
-    directory: Path
-    """The run directory of the splitter."""
-    stable: Path
-    """Run directory of the process that serves the stable version."""
-    candidate: Path | None
-    """The run directory of the candidate's process; None without a candidate."""
-    model_id: str
-    candidate_model_id: str
-    weight: int
-    """Percent of the predictions that the candidate answers."""
-    shadow: bool
-    host: str
-    port: int
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "TrafficSplitterSettings":
-        """Reads the settings.
-
-        Raises:
-            KeyError: a variable is missing.
-        """
-        candidate = environment.get(variables.FRONT_CANDIDATE)
-        return cls(
-            directory=Path(environment[variables.FRONT_DIRECTORY]),
-            stable=Path(environment[variables.FRONT_STABLE]),
-            candidate=Path(candidate) if candidate else None,
-            model_id=environment[variables.MODEL_ID],
-            candidate_model_id=environment.get(variables.CANDIDATE_MODEL_ID, ""),
-            weight=int(environment.get(variables.FRONT_WEIGHT) or 0),
-            shadow=environment.get(variables.FRONT_SHADOW) == "1",
-            host=environment[variables.API_HOST],
-            port=int(environment[variables.API_PORT]),
-        )
 
 
 @dataclass
@@ -201,8 +161,9 @@ class TrafficSplitter:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            body = await _read(receive)
-            response = _too_large() if body is None else await self._answer(_request(scope, body))
+            most = self._settings.max_body_bytes
+            body = await _read(receive, most)
+            response = _too_large(most) if body is None else await self._answer(_request(scope, body))
             await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
             await send({"type": "http.response.body", "body": response.body})
 
@@ -299,6 +260,9 @@ class TrafficSplitter:
 
     async def _write_often(self) -> None:
         while not self.draining:
+            for variant in self._variants():
+                # A container is replaced by one on another port, which is ready; the old one stops a while later.
+                variant.find()
             self._write()
             await asyncio.sleep(_WRITE_SECONDS)
 
@@ -320,17 +284,17 @@ class TrafficSplitter:
             staging.replace(self._settings.directory / TRAFFIC_SPLITTER_FILE)
 
 
-async def _read(receive: Any) -> bytes | None:
+async def _read(receive: Any, most: int) -> bytes | None:
     """The body; None when it is too large or does not arrive in time."""
     pieces, size = [], 0
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            while size <= _MAX_BODY:
+            while size <= most:
                 message = await receive()
                 pieces.append(message.get("body", b""))
                 size += len(pieces[-1])
                 if not message.get("more_body"):
-                    return b"".join(pieces) if size <= _MAX_BODY else None
+                    return b"".join(pieces) if size <= most else None
     except TimeoutError:
         pass
     return None
@@ -364,8 +328,8 @@ def _unavailable() -> _Response:
     return _error(503, "unavailable", "no process answers behind this address at the moment")
 
 
-def _too_large() -> _Response:
-    return _error(413, "body_too_large", f"the body has more than {_MAX_BODY} bytes, or does not arrive in time")
+def _too_large(most: int) -> _Response:
+    return _error(413, "body_too_large", f"the body has more than {most} bytes, or does not arrive in time")
 
 
 def main() -> int:

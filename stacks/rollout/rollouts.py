@@ -339,10 +339,12 @@ def _without_candidate(rollout: RolloutConfig) -> RolloutConfig:
 
 def _stop_orphaned_process(file: StackFile, checkout: Path, run_name: str) -> None:
     """Stops the other slot's process when a killed run has started it without recording it in the stack's state."""
-    from components import process_supervision
+    from components import container_supervision, process_supervision
 
     if file.platform == "local":
         process_supervision.stop({"checkout": checkout, "run_name": run_name})
+    elif file.platform == "docker":
+        container_supervision.stop({"checkout": checkout, "run_name": f"{run_name}-container"})
 
 
 def _require_right(

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pulumi
 import pulumi.runtime
@@ -135,6 +136,7 @@ def render(stack: str, *, references: bool = False, changes: Mapping[str, str] |
     from infra.artifact import Versions
     from infra.cloud import declare_cloud
     from infra.container import declare_container
+    from infra.docker_preflight import DockerHost
     from infra.environment_policy import require_environment_policy
     from infra.preflight import Account
     from infra.program import declare_on_this_machine
@@ -154,9 +156,11 @@ def render(stack: str, *, references: bool = False, changes: Mapping[str, str] |
     versions = Versions(model(MODEL_ID, DIGEST), other)
     if in_cluster:
         _run(lambda: declare_cloud(settings, Account(ACCOUNT, "aws"), versions))
+    elif settings.platform == "docker":
+        with patch("infra.container._inspect", return_value=DockerHost(IMAGE, "1000:1000", "", 2.0)):
+            _run(lambda: declare_container(settings, versions))
     else:
-        declare = declare_container if settings.platform == "docker" else declare_on_this_machine
-        _run(lambda: declare(settings, versions))
+        _run(lambda: declare_on_this_machine(settings, versions))
     found = json.loads(json.dumps(mocks.resources, default=_asset, sort_keys=True))
     text = json.dumps(found).replace(str(CHECKOUT), ".").replace(_DIRECTORY, "/keys")
     return sorted(json.loads(text), key=lambda item: (item["type"], item["name"]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from components.container_arguments import container_arguments
 from infra.settings import CHECKOUT
 from tests.rendered.conftest import rendered_stack
 from tests.rendered.render import IMAGE, MODEL_ID, MODEL_KEY, OTHER_ID
@@ -14,17 +15,33 @@ from tests.rendered.render import IMAGE, MODEL_ID, MODEL_KEY, OTHER_ID
 
 def test_development_in_a_container_is_as_closed_as_a_pod() -> None:
     image = json.dumps({"reference": IMAGE})
-    container = rendered_stack("dev", platform="docker", image=image).one("container:Container")
-    assert container["image"] == IMAGE
-    assert container["readOnly"] is True
-    assert container["capabilities"] == {"drops": ["ALL"]}
-    assert "no-new-privileges:true" in container["securityOpts"]
-    assert all(volume["readOnly"] for volume in container["volumes"])
-    assert container["ports"] == [{"internal": 8000, "external": 8000, "ip": "127.0.0.1"}]
-    assert container["healthcheck"]["tests"][0] == "CMD"
-    assert container["wait"] is True, "an update fails unless the health check passes"
-    assert f"MODEL_ID={MODEL_ID}" in container["envs"]
+    stack = rendered_stack("dev", platform="docker", image=image)
+    container = stack.one("ServingContainer")
+    told = " ".join(container_arguments({**container, "api_keys_file": "/elsewhere/api_keys.json"}, "name", 20_001))
+    assert told.endswith(f" {IMAGE}")
+    for option in (
+        *("--read-only", "--cap-drop ALL", "--security-opt no-new-privileges:true", "--user 1000:1000"),
+        *("--publish 127.0.0.1:20001:8000", "--memory 1024m --memory-swap 1024m", "--health-interval 30s"),
+        *("--log-opt max-size=10m", f"--env MODEL_ID={MODEL_ID}"),
+    ):
+        assert f"{option} " in told
+    mounts = [each for each in told.split() if each.startswith("type=bind")]
+    assert all(each.endswith(",readonly") for each in mounts)
     assert MODEL_KEY not in json.dumps(container)
+
+
+def test_two_versions_in_containers_are_behind_one_traffic_splitter() -> None:
+    rollout = json.dumps({"strategy": "canary", "candidate": OTHER_ID, "weight": 5})
+    stack = rendered_stack("dev", platform="docker", image=json.dumps({"reference": IMAGE}), rollout=rollout)
+    served = {each["run_name"]: each["model_id"] for each in stack.all("ServingContainer")}
+    assert served == {
+        "fraud-detection-dev-blue-container": MODEL_ID,
+        "fraud-detection-dev-green-container": OTHER_ID,
+    }
+    told = stack.one("LocalProcess")["variables"]
+    assert told["FRONT_STABLE"] == ".run/fraud-detection-dev-blue-container"
+    assert told["FRONT_CANDIDATE"] == ".run/fraud-detection-dev-green-container"
+    assert told["FRONT_WEIGHT"] == "5"
 
 
 def test_an_image_without_a_reference_is_built_and_deployed_by_its_digest() -> None:
@@ -60,7 +77,7 @@ def _told(platform: str, names: object) -> str | None:
     if platform == "docker":
         image = json.dumps({"reference": IMAGE})
         stack = rendered_stack("dev", platform="docker", image=image, trusted_types=json.dumps(names))
-        return dict(line.split("=", 1) for line in stack.one("container:Container")["envs"]).get("MODEL_TRUSTED_TYPES")
+        return dict(stack.one("ServingContainer")["variables"]).get("MODEL_TRUSTED_TYPES")
     process = rendered_stack("dev", trusted_types=json.dumps(names)).one("LocalProcess")
     return dict(process.get("variables") or {}).get("MODEL_TRUSTED_TYPES")
 
@@ -125,7 +142,7 @@ def _service_variables(stack: str, platform: str) -> dict[str, str]:
         changes |= {"platform": "docker", "image": json.dumps({"reference": IMAGE})}
     rendered = rendered_stack(stack, **changes)
     if platform == "docker":
-        return dict(line.split("=", 1) for line in rendered.one("container:Container")["envs"])
+        return dict(rendered.one("ServingContainer")["variables"])
     if platform == "local":
         return dict(rendered.one("LocalProcess")["variables"])
     return {item["name"]: item["value"] for item in rendered.container["env"]}

@@ -144,9 +144,7 @@ def test_an_impossible_rollout_config_is_refused_with_the_allowed_values(value: 
     assert message in str(refused.value)
 
 
-def test_a_platform_without_traffic_splitting_refuses_a_canary() -> None:
-    with pytest.raises(ConfigError, match="docker"):
-        parse_rollout_config({"strategy": "canary"}, "rollout", "", "docker")
+def test_a_cluster_refuses_a_shadow() -> None:
     with pytest.raises(ConfigError, match="HTTPRoute"):
         parse_rollout_config({"strategy": "canary", "candidate": "b", "shadow": True}, "rollout", "", "kubernetes")
 

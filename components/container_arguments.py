@@ -1,0 +1,146 @@
+"""The arguments of `docker create` for a serving container, from the inputs of its resource.
+
+Standard library only, without Pulumi.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from conventions import variables
+
+ARGUMENTS = (
+    "deployment_name",
+    "run_name",
+    "checkout",
+    "environment",
+    "image",
+    "user",
+    "user_namespace",
+    "model_id",
+    "model_directory",
+    "model_digest",
+    "model_runtime_digest",
+    "model_key_file",
+    "api_keys_file",
+    "keys_digest",
+    "memory_mib",
+    "cpus",
+    "gpus",
+    "health_check_interval",
+    "ready_timeout_seconds",
+    "variables",
+)
+"""The resource's inputs; its other properties are outputs."""
+
+PORT = 8000
+"""In the container; on the machine it is a free port of the loopback."""
+_SECRETS = "/var/run/secrets/fraud-detection"
+_MODEL = "/var/lib/fraud-detection/model"
+_TEMPORARY = "/tmp:rw,noexec,nosuid,size=512m"  # noqa: S108 - a directory of the container's own
+_LOG_BYTES, _LOG_FILES = "10m", "5"
+
+
+def arguments_digest(arguments: Mapping[str, Any]) -> str:
+    """Returns a digest of the inputs; the container's label has it."""
+    # Numbers come back from the engine as floats.
+    plain = {key: _plain(arguments.get(key)) for key in ARGUMENTS}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def container_arguments(arguments: Mapping[str, Any], name: str, port: int) -> list[str]:
+    """Returns the arguments of `docker create`: an unprivileged, read-only container on the loopback.
+
+    Args:
+        arguments: the resource's inputs.
+        name: of the container.
+        port: of the loopback, where the container answers.
+    """
+    memory = f"{int(arguments['memory_mib'])}m"
+    return [
+        *("--name", name, "--hostname", name),
+        *("--publish", f"127.0.0.1:{port}:{PORT}"),
+        *("--user", str(arguments["user"])),
+        *(("--userns", str(arguments["user_namespace"])) if arguments.get("user_namespace") else ()),
+        *("--read-only", "--tmpfs", _TEMPORARY),
+        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true"),
+        # Equal limits: nothing is swapped.
+        *("--memory", memory, "--memory-swap", memory),
+        *("--cpus", f"{float(arguments['cpus']):g}", "--cpu-shares", str(round(float(arguments["cpus"]) * 1024))),
+        *(("--gpus", str(int(arguments["gpus"]))) if arguments.get("gpus") else ()),
+        *("--health-cmd", "python3 -m serving.healthcheck", "--health-timeout", "10s", "--health-retries", "3"),
+        *("--health-interval", f"{int(arguments['health_check_interval'])}s", "--health-start-period", "60s"),
+        *("--log-driver", "json-file", "--log-opt", f"max-size={_LOG_BYTES}", "--log-opt", f"max-file={_LOG_FILES}"),
+        # The policy of a container that serves is set once it is ready: one that cannot start ends, and says why.
+        *("--restart", "no"),
+        *_labels(arguments),
+        *_environment(arguments),
+        *_mounts(arguments),
+        str(arguments["image"]),
+    ]
+
+
+def _labels(arguments: Mapping[str, Any]) -> Iterator[str]:
+    labels = {
+        "checkout": str(arguments["checkout"]),
+        "deployment": str(arguments["deployment_name"]),
+        "run": str(arguments["run_name"]),
+        "model": str(arguments["model_id"]),
+        "arguments": arguments_digest(arguments),
+    }
+    for key, value in labels.items():
+        yield from ("--label", f"fraud-detection.{key}={value}")
+
+
+def _environment(arguments: Mapping[str, Any]) -> Iterator[str]:
+    environment = {
+        variables.ENVIRONMENT: arguments["environment"],
+        variables.DEPLOYMENT_NAME: arguments["deployment_name"],
+        variables.MODEL_ID: arguments["model_id"],
+        variables.MODEL_URI: _MODEL,
+        variables.MODEL_SHA256: arguments["model_digest"],
+        variables.MODEL_RUNTIME_SHA256: arguments.get("model_runtime_digest") or "",
+        variables.MODEL_KEY_FILE: f"{_SECRETS}/key/{Path(arguments['model_key_file']).name}",
+        variables.API_KEYS_FILE: f"{_SECRETS}/api/{Path(arguments['api_keys_file']).name}",
+        variables.API_HOST: "0.0.0.0",  # noqa: S104 - the container's own network
+        variables.API_PORT: str(PORT),
+        variables.LOG_LEVEL: "INFO",
+        **(arguments.get("variables") or {}),
+    }
+    for key, value in environment.items():
+        yield from ("--env", f"{key}={value}")
+
+
+def _mounts(arguments: Mapping[str, Any]) -> Iterator[str]:
+    model_key, api_keys = Path(arguments["model_key_file"]), Path(arguments["api_keys_file"])
+    yield from _mount(Path(arguments["model_directory"]), _MODEL)
+    yield from _mount(model_key, f"{_SECRETS}/key/{model_key.name}")
+    if api_keys.parent.resolve() not in _secret_directories(Path(arguments["checkout"])):
+        yield from _mount(api_keys, f"{_SECRETS}/api/{api_keys.name}")
+        return
+    # A directory: a file that is mounted alone stays the old one when the file is replaced.
+    yield from _mount(api_keys.parent, f"{_SECRETS}/api")
+    for other in sorted(api_keys.parent.iterdir()):
+        if other.is_dir():
+            yield from (
+                "--mount",
+                f"type=tmpfs,destination={_SECRETS}/api/{other.name},tmpfs-size=4096,tmpfs-mode=0500",
+            )
+        elif other.name != api_keys.name:
+            yield from _mount(Path("/dev/null"), f"{_SECRETS}/api/{other.name}")
+
+
+def _mount(source: Path, target: str) -> tuple[str, str]:
+    quoted = str(source).replace('"', '""')
+    return "--mount", f'type=bind,"source={quoted}",destination={target},readonly'
+
+
+def _secret_directories(checkout: Path) -> set[Path]:
+    secrets = (checkout / ".secrets").resolve()
+    return {secrets, secrets / "staging", secrets / "production"}
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value

@@ -1,0 +1,50 @@
+"""What a traffic splitter is told by its environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from conventions import variables
+
+
+@dataclass(frozen=True)
+class TrafficSplitterSettings:
+    """What the traffic splitter is told by its environment."""
+
+    directory: Path
+    """The run directory of the splitter."""
+    stable: Path
+    """Run directory of the process that serves the stable version."""
+    candidate: Path | None
+    """The run directory of the candidate's process; None without a candidate."""
+    model_id: str
+    candidate_model_id: str
+    weight: int
+    """Percent of the predictions that the candidate answers."""
+    shadow: bool
+    host: str
+    port: int
+    max_body_bytes: int = 1 << 20
+    """Bytes in the body of a request; a larger one is answered 413."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "TrafficSplitterSettings":
+        """Reads the settings.
+
+        Raises:
+            KeyError: a variable is missing.
+        """
+        candidate = environment.get(variables.FRONT_CANDIDATE)
+        return cls(
+            directory=Path(environment[variables.FRONT_DIRECTORY]),
+            stable=Path(environment[variables.FRONT_STABLE]),
+            candidate=Path(candidate) if candidate else None,
+            model_id=environment[variables.MODEL_ID],
+            candidate_model_id=environment.get(variables.CANDIDATE_MODEL_ID, ""),
+            weight=int(environment.get(variables.FRONT_WEIGHT) or 0),
+            shadow=environment.get(variables.FRONT_SHADOW) == "1",
+            host=environment[variables.API_HOST],
+            port=int(environment[variables.API_PORT]),
+            max_body_bytes=int(environment.get(variables.MAX_BODY_BYTES) or 1 << 20),
+        )

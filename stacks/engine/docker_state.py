@@ -1,0 +1,92 @@
+"""Looks at the containers of a stack on platform docker, and removes what a killed run left of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from components import container_supervision, process_supervision
+from components.container_supervision import state_problem
+from components.docker_engine import DockerFailed, docker, inspect, labelled
+from components.process_supervision import ServingFailed
+from conventions.config_keys import IMAGE
+from stacks.checks.health import Check
+from stacks.engine.stack_file import StackFile
+from stacks.errors import DeploymentFailed
+from stacks.history import Deployment
+
+_LIBRARIES = (
+    "import importlib.metadata as m, json; "
+    "print(json.dumps({d.name.lower().removesuffix('-cpu'): d.version for d in m.distributions()}))"
+)
+
+
+def on_docker(file: StackFile) -> bool:
+    """Whether the endpoint runs in containers of this machine."""
+    return file.platform == "docker"
+
+
+def container_checks(file: StackFile, checkout: Path, deployment: Deployment) -> tuple[Check, ...]:
+    """Returns the check of each container: its state, restarts, exit code, memory; empty on other platforms."""
+    if not on_docker(file) or not deployment.current:
+        return ()
+    rollout = file.rollout()
+    slots = [rollout.slot, *([rollout.other_slot] if rollout.other else [])]
+    return tuple(_container_check(checkout, file.deployment().deployment_name, slot) for slot in slots)
+
+
+def remove_containers(file: StackFile, checkout: Path) -> int:
+    """Removes what a stack's state does not hold: containers and a traffic splitter that a killed run started.
+
+    Returns:
+        How many containers there were.
+
+    Raises:
+        DeploymentFailed: Docker does not answer, or a process does not stop.
+    """
+    name = file.deployment().deployment_name
+    try:
+        removed = container_supervision.remove_deployment(str(checkout), name)
+        process_supervision.stop({"checkout": checkout, "deployment_name": name})
+    except ServingFailed as error:
+        raise DeploymentFailed(str(error)) from None
+    return removed
+
+
+def image_library_versions(file: StackFile) -> dict[str, str]:
+    """Returns the versions of the libraries in the stack's image, by name.
+
+    Raises:
+        DeploymentFailed: the image is not on this machine, or its Python does not start.
+    """
+    reference = str((file.config.get(IMAGE) or {}).get("reference", ""))
+    command = ("run", "--rm", "--pull", "never", "--network", "none", "--entrypoint", "python3", reference)
+    try:
+        found: dict[str, str] = json.loads(docker(*command, "-c", _LIBRARIES))
+    except (DockerFailed, ValueError) as error:
+        raise DeploymentFailed(
+            f"{file.name}: {IMAGE}.reference: the libraries of {reference!r} cannot be read ({error}); nothing was "
+            "changed: docker build -t fraud-detection:latest ."
+        ) from None
+    return found
+
+
+def _container_check(checkout: Path, deployment_name: str, slot: str) -> Check:
+    name = f"{deployment_name}-{slot}-container"
+    try:
+        found = inspect(name) or _by_label(checkout, name)
+    except DockerFailed as error:
+        return Check("container", healthy=False, detail=f"{name}: {error}")
+    if found is None:
+        return Check("container", healthy=False, detail=f"there is no container {name}")
+    state: dict[str, Any] = found["State"]
+    health = (state.get("Health") or {}).get("Status", "none")
+    problem = state_problem(found) or ("Docker's health check fails" if health == "unhealthy" else "")
+    told = f"{name} {state['Status']}, health {health}, restarts {found['RestartCount']}, exit code {state['ExitCode']}"
+    memory = ", killed for memory" if state.get("OOMKilled") else ""
+    return Check("container", not problem, f"{problem + ': ' if problem else ''}{told}{memory}")
+
+
+def _by_label(checkout: Path, run_name: str) -> dict[str, Any] | None:
+    """The container under another name: a run that was killed had no time to rename it."""
+    found = labelled(checkout=str(checkout), run=run_name)
+    return inspect(found[0]) if found else None

@@ -1,0 +1,143 @@
+"""A Docker that answers, the image built from this checkout, and a checkout whose stack is on platform docker."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checkout import SOURCE, Checkout, Deployed, make_checkout, stop_everything
+from toolchain import cache
+
+SLIM = "python:3.11-slim-bookworm"
+IMAGE = "fraud-detection/serving:test"
+_BASE = "fraud-detection/base:test"
+
+
+def run(*command: str, timeout: float = 600, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a command whose failure the caller looks at."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, **more)
+
+
+def done(*command: str, timeout: float = 600, **more: Any) -> str:
+    """Runs a command in the project, and returns what it wrote."""
+    completed = run(*command, timeout=timeout, **{"cwd": SOURCE, **more})
+    assert completed.returncode == 0, f"{command}: {completed.stdout[-1500:]}{completed.stderr[-1500:]}"
+    return completed.stdout.strip()
+
+
+def have(program: str, *packages: str) -> bool:
+    """Whether a program is there, by installing Debian's package if need be."""
+    if shutil.which(program) is None and shutil.which("apt-get") is not None and os.geteuid() == 0:
+        run("apt-get", "update", "-qq")
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+    return shutil.which(program) is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Docker that answers: the one that runs, or one that is started here as root and ends with the tests."""
+    if run("docker", "info").returncode == 0:
+        yield
+        return
+    if os.geteuid() != 0 or not have("dockerd", "docker.io", "iptables"):
+        pytest.skip("Docker cannot run here: no daemon answers, and none can be installed")
+    root, data = tmp_path_factory.mktemp("docker"), cache.entry("docker", "data")
+    data.mkdir(parents=True, exist_ok=True)
+    # Images stay in the user's cache, and with them the layers that are slow to build; Docker knows them by content.
+    with (data.parent / "lock").open("w") as lock, (root / "dockerd.log").open("wb") as log:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        options = ("--data-root", str(data), "--exec-root", str(root / "exec"), "--pidfile", str(root / "pid"))
+        daemon = subprocess.Popen(["dockerd", "--host", f"unix://{root}/docker.sock", *options], stdout=log, stderr=log)
+        os.environ["DOCKER_HOST"] = f"unix://{root}/docker.sock"
+        try:
+            _wait_for_daemon(daemon, root / "dockerd.log")
+            yield
+            run("sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes")
+            run("docker", "image", "prune", "--force")
+        finally:
+            del os.environ["DOCKER_HOST"]
+            daemon.terminate()
+            daemon.wait(timeout=60)
+
+
+def _wait_for_daemon(daemon: "subprocess.Popen[bytes]", log: Path) -> None:
+    until = time.monotonic() + 60
+    while run("docker", "info").returncode != 0:
+        if daemon.poll() is not None or time.monotonic() > until:
+            pytest.skip(f"Docker cannot run here: {log.read_text().strip().splitlines()[-1][-300:]}")
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def build_options(docker: None) -> list[str]:
+    """What `docker build` needs where nothing can be pulled: a base made from Debian's packages, and the network."""
+    if run("docker", "image", "inspect", _BASE).returncode == 0:
+        return ["--network", "host", "--build-arg", f"BASE_IMAGE={_BASE}"]
+    if run("docker", "pull", "--quiet", SLIM, timeout=120).returncode == 0:
+        return []
+    if not have("debootstrap", "debootstrap"):
+        pytest.skip(f"Docker cannot have a base image here: {SLIM} cannot be pulled, and there is no debootstrap")
+    root = Path(os.environ["DOCKER_HOST"].removeprefix("unix://")).parent / "base"
+    sources = "".join(path.read_text() for path in Path("/etc/apt").glob("sources.list*/*.sources"))
+    sources += Path("/etc/apt/sources.list").read_text() if Path("/etc/apt/sources.list").exists() else ""
+    mirrors = re.findall(r"^(?:URIs:|deb)\s.*?(https?://\S+/debian)/?(?=\s|$)", sources, re.MULTILINE)
+    include = "--include=python3,python3-pip,ca-certificates"
+    done("debootstrap", "--variant=minbase", include, "bookworm", str(root), *mirrors[:1])
+    shutil.rmtree(root / "var" / "cache" / "apt", ignore_errors=True)
+    done("sh", "-c", f"tar -C {root} -c . | docker import - {_BASE}")
+    shutil.rmtree(root)
+    return ["--network", "host", "--build-arg", f"BASE_IMAGE={_BASE}"]
+
+
+@pytest.fixture(scope="session")
+def image(build_options: list[str]) -> str:
+    """The service's image, built by `make image`; its layers are kept."""
+    certificates = SOURCE / "build" / "certificates.pem"
+    if (own := os.environ.get("PIP_CERT")) and not certificates.exists():
+        certificates.parent.mkdir(exist_ok=True)
+        shutil.copyfile(own, certificates)
+    # The tag keeps the first stage from being pruned.
+    done("docker", "build", "--quiet", *build_options, "--target", "build", "--tag", "fraud-detection/build:test", ".")
+    done("make", "image", f"IMAGE={IMAGE}", f"BUILD_OPTIONS={' '.join(build_options)}", timeout=1200)
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def docker_deployed(image: str, tmp_path_factory: pytest.TempPathFactory, trained_models: Path) -> Iterator[Deployed]:
+    """`up` on platform docker, with the keys and the registry that the product makes, for nobody but their owner."""
+    before = os.umask(0o077)
+    try:
+        checkout = make_checkout(tmp_path_factory.mktemp("platform") / "checkout")
+        shutil.copytree(trained_models, checkout.root / "models")
+        use_docker(checkout, image)
+        answer = json.loads(checkout.deploy_model("up", "development", "--json").stdout)
+        listed = json.loads(checkout.deploy_model("list-models", "--json").stdout)
+        other = next(model["model_id"] for model in listed if model["model_id"] != answer["model_id"])
+        third = checkout.register("xgboost_model.joblib")
+        yield Deployed(checkout, answer["model_id"], other, third)
+        run("sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes")
+        stop_everything(checkout)
+    finally:
+        os.umask(before)
+
+
+def use_docker(checkout: Checkout, image: str) -> None:
+    """Puts the stack on platform docker."""
+    text = checkout.stack_file.read_text().replace(
+        "fraud-detection:platform: local", "fraud-detection:platform: docker"
+    )
+    checkout.stack_file.write_text(f"{text.rstrip()}\n  fraud-detection:image:\n    reference: {image}\n")
+
+
+def containers(checkout: Checkout) -> list[dict[str, Any]]:
+    """What Docker knows of a checkout's containers."""
+    found = done("docker", "ps", "--all", "--quiet", "--filter", f"label=fraud-detection.checkout={checkout.root}")
+    return [json.loads(done("docker", "inspect", each))[0] for each in found.split()]
