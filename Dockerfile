@@ -1,7 +1,11 @@
 # The service's image:
 #
 #     docker build -t fraud-detection:latest .
+#     docker run -d --name fraud-detection-prod -p 8000:8000 \
+#         --user "$(id -u):$(id -g)" -v "$PWD:/var/lib/fraud-detection:ro" \
+#         -e ENVIRONMENT=production -e MODEL_ID=fraud_detector_XGBoost_20241009_123456 fraud-detection:latest
 #
+# The mount is the checkout: digest and forms of the model come from its registry, the keys from its .secrets.
 # The first stage installs the packages of serving/requirements.txt, each pinned by its hash; the second has no pip.
 # The base is a slim image with Python 3.11 and pip, by digest. Where it cannot be pulled, name another one:
 #
@@ -39,7 +43,7 @@ COPY --from=build /opt/lib /opt/lib
 COPY --from=build /opt/site /opt/site
 COPY --from=build /opt/app /opt/app
 ENV PYTHONPATH=/opt/app:/opt/site LD_LIBRARY_PATH=/opt/lib PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    API_HOST=0.0.0.0 API_PORT=8000 HOME=/tmp
+    API_HOST=0.0.0.0 API_PORT=8000 HOME=/tmp FRAUD_DETECTION_HOME=/var/lib/fraud-detection
 WORKDIR /opt/app
 USER 10001:10001
 EXPOSE 8000

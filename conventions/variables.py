@@ -27,6 +27,8 @@ TRACES_SAMPLER = "OTEL_TRACES_SAMPLER"
 TRACES_SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER_ARG"
 """The last three are OpenTelemetry's own."""
 
+HOME_DIRECTORY = "FRAUD_DETECTION_HOME"
+"""A checkout's registry and secrets in a container; the image names it."""
 MODEL_KEY_FILE = "MODEL_KEY_FILE"
 """File with the key of encrypted artifacts."""
 MODEL_KMS_KEY = "MODEL_KMS_KEY"

@@ -12,12 +12,14 @@ address is taken
 import argparse
 import errno
 import gc
+import os
 import sys
 from contextlib import closing, nullcontext, suppress
 
 from model_store.errors import ModelStoreError
 from serving.errors import ServingError, SettingsError
 from serving.observability.logs import configure_logs, service_log
+from serving.process.discovery import complete_environment
 from serving.process.options import add_process_options
 from serving.settings import ServingSettings
 
@@ -37,7 +39,7 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    settings = ServingSettings.from_environment()
+    settings = ServingSettings.from_environment(complete_environment(os.environ))
     try:
         write = configure_logs(settings.log_level, settings.log_file)
     except OSError as error:

@@ -107,6 +107,7 @@ def image(build_options: list[str]) -> str:
     # The tag keeps the first stage from being pruned.
     done("docker", "build", "--quiet", *build_options, "--target", "build", "--tag", "fraud-detection/build:test", ".")
     done("make", "image", f"IMAGE={IMAGE}", f"BUILD_OPTIONS={' '.join(build_options)}", timeout=1200)
+    done("docker", "tag", IMAGE, "fraud-detection/serving:kept")
     return IMAGE
 
 

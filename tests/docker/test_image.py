@@ -1,4 +1,4 @@
-"""The image, built and run by a real Docker: healthy, predicting, with nothing in it that a service does not need."""
+"""The image by the documents' own commands: built, run by hand and by compose, with the keys that the product makes."""
 
 import json
 import os
@@ -7,231 +7,147 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from xgboost import XGBClassifier
+import yaml
 
-from model_store import Keyring, ModelRegistry
-from model_store.keys.keyring import ensure_key_file
-from serving.http.auth import hash_api_key, new_api_key
-from tests.checkout import SOURCE, free_port
+from tests.checkout import SOURCE, Deployed, free_port
+from tests.docker.conftest import done, have, run
 
+_DOCUMENT = (SOURCE / "docs" / "docker.md").read_text()
+_DOCUMENTED = re.findall(r"```bash\n(.*?)```", _DOCUMENT, re.DOTALL)
+_MODEL = "fraud_detector_XGBoost_20241009_123456"
+_NAME = "fraud-detection-prod"
 _USER = 10_001
-_IMAGE = "fraud-detection/serving:test"
-_SLIM = "python:3.11-slim-bookworm"
-
-
-def _run(*command: str, timeout: float = 600, **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, **more)  # type: ignore[call-overload,no-any-return]
-
-
-def _done(*command: str, timeout: float = 600) -> str:
-    completed = _run(*command, timeout=timeout, cwd=SOURCE)
-    assert completed.returncode == 0, f"{command}: {completed.stdout[-1500:]}{completed.stderr[-1500:]}"
-    return completed.stdout.strip()
 
 
 @pytest.fixture(scope="module")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Docker that answers: the one that runs, or one that is started here as root."""
-    if _run("docker", "info").returncode == 0:
-        yield
-        return
-    if os.geteuid() != 0 or not _have("dockerd", "docker.io"):
-        pytest.skip("Docker cannot run here: no daemon answers, and none can be installed")
-    root = tmp_path_factory.mktemp("docker")
-    socket = f"unix://{root}/docker.sock"
-    log = root / "dockerd.log"
-    directories = ("--data-root", str(root / "data"), "--exec-root", str(root / "exec"), "--pidfile", str(root / "pid"))
-    with log.open("wb") as file:
-        daemon = subprocess.Popen(["dockerd", "--host", socket, *directories], stdout=file, stderr=file)
-    os.environ["DOCKER_HOST"] = socket
-    try:
-        until = time.monotonic() + 60
-        while _run("docker", "info").returncode != 0:
-            if daemon.poll() is not None or time.monotonic() > until:
-                pytest.skip(f"Docker cannot run here: {log.read_text().strip().splitlines()[-1][-300:]}")
-            time.sleep(0.5)
-        yield
-    finally:
-        del os.environ["DOCKER_HOST"]
-        daemon.terminate()
-        daemon.wait(timeout=60)
-
-
-def _have(program: str, package: str) -> bool:
-    """Whether a program is there, by installing Debian's package if need be."""
-    if shutil.which(program) is None and shutil.which("apt-get") is not None:
-        _run("apt-get", "update", "-qq")
-        _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", package, "iptables")
-    return shutil.which(program) is not None
+def latest(image: str) -> str:
+    """The image under the name that the documents use."""
+    done("docker", "tag", image, "fraud-detection:latest")
+    return "fraud-detection:latest"
 
 
 @pytest.fixture(scope="module")
-def base_image(docker: None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A slim image with Python 3.11: pulled, or made from Debian's packages where nothing can be pulled."""
-    if _run("docker", "pull", "--quiet", _SLIM, timeout=300).returncode == 0:
-        return _done("docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}", _SLIM)
-    if not _have("debootstrap", "debootstrap"):
-        pytest.skip(f"Docker cannot have a base image here: {_SLIM} cannot be pulled, and there is no debootstrap")
-    root = tmp_path_factory.mktemp("base") / "root"
-    sources = "".join(path.read_text() for path in Path("/etc/apt").glob("sources.list*/*.sources"))
-    sources += Path("/etc/apt/sources.list").read_text() if Path("/etc/apt/sources.list").exists() else ""
-    mirrors = re.findall(r"^(?:URIs:|deb)\s.*?(https?://\S+/debian)/?(?=\s|$)", sources, re.MULTILINE)
-    _done("debootstrap", "--variant=minbase", "--include=python3,ca-certificates", "bookworm", str(root), *mirrors[:1])
-    shutil.rmtree(root / "var" / "cache" / "apt", ignore_errors=True)
-    packed = root.with_suffix(".tar")
-    _done("tar", "-C", str(root), "-cf", str(packed), ".")
-    shutil.rmtree(root)
-    return _done("docker", "import", str(packed), "fraud-detection/base:test")
-
-
-@pytest.fixture(scope="module")
-def image(base_image: str) -> str:
-    _done("make", "image", f"BASE_IMAGE={base_image}", f"IMAGE={_IMAGE}", timeout=1200)
-    return _IMAGE
-
-
-@dataclass
-class Deployed:
-    """A container that serves."""
-
-    container: str
-    url: str
-    key: str
-    model_id: str
-    variables: dict[str, str]
-    """What `docker-compose.yml` asks for, to serve the same."""
-
-
-@pytest.fixture(scope="module")
-def deployed(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    directory = tmp_path_factory.mktemp("deployed")
-    keys = Keyring.from_files(ensure_key_file(directory / "model.key"))
-    registry = ModelRegistry(directory / "registry", keys=keys)
-    data = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-    model = XGBClassifier(n_estimators=5).fit(data, (data[:, 0] > 0).astype(int))
-    schema = [{"name": name, "type": "number"} for name in "abc"]
-    model_id = registry.register_model(model, "fraud", feature_schema=schema, runtime=True)
-    metadata, key = registry.get_metadata(model_id), new_api_key()
-    entry = {"name": "tests", "sha256": hash_api_key(key), "scopes": ["predict"]}
-    (directory / "api_keys.json").write_text(json.dumps({"keys": [entry]}))
-    (directory / "api_keys.json").chmod(0o600)
-    for path in (directory, *directory.rglob("*")):
-        os.chown(path, _USER, _USER)
-    for parent in directory.parents:
-        if parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
+def by_hand(latest: str, docker_deployed: Deployed) -> Iterator[tuple[Deployed, str]]:
+    """The documents' `docker run`, on a free port, in the checkout, for development."""
     port = free_port()
-    variables = {
-        "MODEL_ID": model_id,
-        "MODEL_URI": "/model",
-        "MODEL_SHA256": metadata.digest,
-        "MODEL_RUNTIME_SHA256": metadata.runtime_digest,
-        "MODEL_KEY_FILE": "/secrets/model.key",
-        "API_KEYS_FILE": "/secrets/api_keys.json",
-    }
-    command = ["docker", "run", "--detach", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
-    command += ["--security-opt", "no-new-privileges:true", "--health-interval", "2s", "--memory", "512m"]
-    command += ["--publish", f"127.0.0.1:{port}:8000"]
-    command += ["--volume", f"{registry.artifact_path(model_id).parent}:/model:ro"]
-    for name in ("model.key", "api_keys.json"):
-        command += ["--volume", f"{directory / name}:/secrets/{name}:ro"]
-    for name, value in variables.items():
-        command += ["--env", f"{name}={value}"]
-    container = _done(*command, image)
-    compose = {
-        "IMAGE": image,
-        "MODEL_ID": model_id,
-        "MODEL_SHA256": metadata.digest,
-        "MODEL_RUNTIME_SHA256": metadata.runtime_digest,
-        "MODEL_DIRECTORY": str(registry.artifact_path(model_id).parent),
-        "MODEL_KEY_FILE": str(directory / "model.key"),
-        "API_KEYS_FILE": str(directory / "api_keys.json"),
-    }
-    yield Deployed(container, f"http://127.0.0.1:{port}", key, model_id, compose)
-    _run("docker", "rm", "--force", container)
+    command = _DOCUMENTED[1].replace("8000:8000", f"127.0.0.1:{port}:8000").replace(_MODEL, docker_deployed.first)
+    command = command.replace("ENVIRONMENT=production", "ENVIRONMENT=development")
+    done("bash", "-c", command, cwd=docker_deployed.checkout.root)
+    yield docker_deployed, f"http://127.0.0.1:{port}"
+    run("docker", "rm", "--force", _NAME)
 
 
-def test_it_becomes_healthy_and_predicts(deployed: Deployed) -> None:
-    until, state = time.monotonic() + 90, ""
-    while state != "healthy":
-        state = _done("docker", "inspect", "--format", "{{.State.Health.Status}}", deployed.container)
-        assert time.monotonic() < until, _run("docker", "logs", deployed.container).stdout[-2000:]
-        time.sleep(0.5)
-    body = {"transaction": {"a": 1.0, "b": 0.0, "c": 0.0}}
-    answer = httpx.post(f"{deployed.url}/predict", json=body, headers={"X-API-Key": deployed.key}, trust_env=False)
+def _predict(deployed: Deployed, url: str, logs: list[str]) -> httpx.Response:
+    """The answer to the example's transaction, once the service answers."""
+    body = json.loads((deployed.checkout.root / "models" / "example_transaction.json").read_text())
+    until = time.monotonic() + 60
+    while True:
+        try:
+            headers = {"X-API-Key": deployed.checkout.api_key()}
+            return httpx.post(f"{url}/predict", json=body, headers=headers, timeout=10, trust_env=False)
+        except httpx.TransportError:
+            assert time.monotonic() < until, run(*logs).stdout[-2000:]
+            time.sleep(0.3)
+
+
+def test_the_documents_build_is_the_build_of_make(build_options: list[str], image: str) -> None:
+    """With the options of a machine that pulls nothing; every layer is there, so the result is the same image."""
+    words = _DOCUMENTED[0].split()
+    assert words[:2] == ["docker", "build"]
+    built = done(*words[:2], "--quiet", *build_options, *words[2:])
+    assert built == done("docker", "image", "inspect", "--format", "{{.Id}}", image)
+
+
+def test_the_base_is_pinned_by_digest() -> None:
+    assert re.search(r"^ARG BASE_IMAGE=\S+@sha256:[0-9a-f]{64}$", (SOURCE / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_docker_run_of_the_documents_finds_the_rest_in_the_checkout(by_hand: tuple[Deployed, str]) -> None:
+    deployed, url = by_hand
+    answer = _predict(deployed, url, ["docker", "logs", _NAME])
     assert answer.status_code == httpx.codes.OK, answer.text
-    assert answer.json()["model_id"] == deployed.model_id
-    assert httpx.get(f"{deployed.url}/health", trust_env=False).json()["runtime"] == "onnxruntime"
+    assert answer.json()["model_id"] == deployed.first
+    scores = [each.json()["predictions"][0]["fraud_probability"] for each in (answer, deployed.checkout.predict())]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    for each in (url, deployed.checkout.url):
+        assert httpx.get(f"{each}/health", trust_env=False).json()["runtime"] == "onnxruntime"
 
 
-def test_there_is_no_pip_no_compiler_and_no_root_in_it(deployed: Deployed) -> None:
-    inside = ["docker", "exec", deployed.container]
-    assert _done(*inside, "id", "-u") == str(_USER)
+def test_docker_run_of_the_guide_says_at_once_all_that_is_missing(latest: str) -> None:
+    ended = run("docker", "run", "--rm", "-e", "ENVIRONMENT=production", "-e", f"MODEL_ID={_MODEL}", latest)
+    assert ended.returncode == 2
+    lines = (ended.stdout + ended.stderr).strip().splitlines()
+    assert len(lines) == 1
+    for part in (_MODEL, "MODEL_KEY_FILE", "API_KEYS_FILE", "api-key production NAME", "docker run --user", "lacks 3"):
+        assert part in lines[0]
+
+
+def test_another_user_is_told_who_owns_the_keys(latest: str, docker_deployed: Deployed) -> None:
+    root = docker_deployed.checkout.root
+    command = ["docker", "run", "--rm", "-v", f"{root}:/var/lib/fraud-detection:ro", "-e", f"MODEL_ID={_MODEL}"]
+    ended = run(*command, latest)
+    assert ended.returncode == 2
+    owner = root.stat()
+    assert f"docker run --user {owner.st_uid}:{owner.st_gid}" in ended.stdout
+
+
+def test_there_is_no_pip_no_compiler_and_no_root_in_it(latest: str, by_hand: tuple[Deployed, str]) -> None:
+    assert done("docker", "run", "--rm", "--entrypoint", "id", latest, "-u") == str(_USER)
+    inside = ["docker", "exec", _NAME]
     for program in ("pip", "pip3", "gcc", "cc", "make", "curl"):
-        assert _run(*inside, "sh", "-c", f"command -v {program}").returncode != 0, program
-    assert _run(*inside, "python3", "-c", "import pip").returncode != 0
-    assert _run(*inside, "sh", "-c", "touch /opt/app/x").returncode != 0, "the root is read-only"
+        assert run(*inside, "sh", "-c", f"command -v {program}").returncode != 0, program
+    assert run(*inside, "python3", "-c", "import pip").returncode != 0
 
 
-def test_the_image_says_how_it_is_checked_and_how_large_it_is(image: str, deployed: Deployed) -> None:
-    described = json.loads(_done("docker", "image", "inspect", image))[0]
+def test_the_image_says_how_it_is_checked_and_how_large_each_layer_is(latest: str) -> None:
+    described = json.loads(done("docker", "image", "inspect", latest))[0]
     check = described["Config"]["Healthcheck"]
     assert check["Test"] == ["CMD", "python3", "-m", "serving.healthcheck"]
     assert (check["Interval"], check["Timeout"], check["Retries"]) == (30 * 10**9, 10 * 10**9, 3)
     assert described["Config"]["User"] == f"{_USER}:{_USER}"
-    print(f"image size: {described['Size'] / 1e6:.0f} MB")
+    layers = done("docker", "history", "--format", "{{.Size}} {{.CreatedBy}}", latest).splitlines()
+    told = ", ".join(f"{each.split()[0]} ({each[-24:].strip()})" for each in layers if not each.startswith("0B"))
+    print(f"image: {described['Size'] / 1e6:.0f} MB; layers: {told}")
 
 
-def test_it_stops_in_time_and_with_success(deployed: Deployed) -> None:
+def test_it_stops_in_time_and_with_success(by_hand: tuple[Deployed, str]) -> None:
     started = time.monotonic()
-    _done("docker", "stop", "--time", "20", deployed.container)
+    done("docker", "stop", "--time", "20", _NAME)
     assert time.monotonic() - started < 20
-    assert _done("docker", "inspect", "--format", "{{.State.ExitCode}}", deployed.container) == "0"
+    assert done("docker", "inspect", "--format", "{{.State.ExitCode}}", _NAME) == "0"
 
 
-def test_the_compose_file_is_valid_and_checks_every_half_minute() -> None:
-    import yaml
-
-    service = yaml.safe_load((SOURCE / "docker-compose.yml").read_text())["services"]["serving"]
+def test_the_compose_file_is_on_the_loopback_and_checks_every_half_minute() -> None:
+    service = yaml.safe_load((SOURCE / "docker-compose.yml").read_text())["services"]["fraud-detection-api"]
     assert service["healthcheck"]["interval"] == "30s"
-    assert service["healthcheck"]["timeout"] == "10s"
-    assert service["healthcheck"]["retries"] == 3
+    assert "curl" not in service["healthcheck"]["test"]
     assert service["ports"] == ["127.0.0.1:${PORT:-8000}:8000"]
     assert {"ENVIRONMENT", "MODEL_ID"} <= set(service["environment"])
 
 
-def test_compose_brings_it_up_and_takes_it_down(deployed: Deployed) -> None:
-    if _run("docker", "compose", "version").returncode == 0:
-        compose = ["docker", "compose"]
-    elif _have("docker-compose", "docker-compose"):
-        compose = ["docker-compose"]
+def test_compose_of_the_documents_brings_it_up_and_takes_it_down(latest: str, docker_deployed: Deployed) -> None:
+    if run("docker", "compose", "version").returncode == 0:
+        program = "docker compose"
+    elif have("docker-compose", "docker-compose"):
+        program = "docker-compose"
     else:
         pytest.skip("docker compose cannot run here: there is neither the plugin nor Debian's docker-compose")
-    port = str(free_port())
-    environment = {**os.environ, **deployed.variables, "PORT": port}
-    compose += ["--file", str(SOURCE / "docker-compose.yml"), "--project-name", "fraud-detection-test"]
-    up = _run(*compose, "up", "--detach", env=environment)
+    root, port = docker_deployed.checkout.root, str(free_port())
+    shutil.copyfile(SOURCE / "docker-compose.yml", root / "docker-compose.yml")
+    command = _DOCUMENTED[2].replace(_MODEL, docker_deployed.first).replace("docker compose", program)
+    variables = {**os.environ, "PORT": port, "COMPOSE_PROJECT_NAME": "fraud-detection-test"}
+    logs = [*program.split(), "logs"]
     try:
+        up = subprocess.run(
+            ["bash", "-c", command], cwd=root, env=variables, capture_output=True, text=True, check=False
+        )
         assert up.returncode == 0, up.stderr[-2000:]
-        until, answer = time.monotonic() + 60, None
-        while answer is None:
-            try:
-                answer = httpx.post(
-                    f"http://127.0.0.1:{port}/predict",
-                    json={"transaction": {"a": 1.0, "b": 0.0, "c": 0.0}},
-                    headers={"X-API-Key": deployed.key},
-                    trust_env=False,
-                )
-            except httpx.TransportError:
-                assert time.monotonic() < until, _run(*compose, "logs", env=environment).stdout[-2000:]
-                time.sleep(0.5)
+        answer = _predict(docker_deployed, f"http://127.0.0.1:{port}", ["docker", "ps", "--all"])
         assert answer.status_code == httpx.codes.OK, answer.text
-        assert answer.json()["model_id"] == deployed.model_id
+        assert answer.json()["model_id"] == docker_deployed.first
     finally:
-        assert _run(*compose, "down", env=environment).returncode == 0
+        down = f"MODEL_ID=x {program} down"
+        assert run("bash", "-c", down, cwd=root, env=variables).returncode == 0, run(*logs, cwd=root, env=variables)

@@ -1,61 +1,255 @@
 """Platform docker with the real engine and a real daemon, under load: what goes wrong, and what never stops."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import psutil
+import pytest
+import yaml
 
-from tests.checkout import Deployed
-from tests.docker.conftest import containers, done
-from tests.engine.load import constant_load
+from tests.checkout import Checkout, Deployed, after
+from tests.docker.conftest import containers, done, run
+from tests.engine.load import Answers, constant_load
+
+_NAME = "fraud-detection-dev-blue-container"
 
 
-def _body(deployed: Deployed) -> Any:
-    return json.loads((deployed.checkout.root / "models" / "example_transaction.json").read_text())
+@contextmanager
+def _load(deployed: Deployed, what: str) -> Iterator[Answers]:
+    """A constant load, of which no request fails."""
+    checkout = deployed.checkout
+    body = json.loads((checkout.root / "models" / "example_transaction.json").read_text())
+    with constant_load(checkout.url, checkout.api_key(), body) as answers:
+        yield answers
+    print(f"{what}: {answers.total} requests, {answers.failed} failed")
+    assert answers.failed == 0, answers.statuses
 
 
-def test_it_serves_with_the_products_own_keys_as_their_owner_and_nobody_else(docker_deployed: Deployed) -> None:
+@contextmanager
+def _changed(checkout: Checkout, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+    """Changes the stack's config for the length of the block."""
+    before = checkout.stack_file.read_text()
+    content = yaml.safe_load(before)
+    change(content["config"])
+    checkout.stack_file.write_text(yaml.safe_dump(content))
+    try:
+        yield
+    finally:
+        checkout.stack_file.write_text(before)
+
+
+def _limits(memory: str) -> Callable[[dict[str, Any]], object]:
+    return lambda config: config["fraud-detection:deployment"]["resource_limits"].update(memory=memory)
+
+
+def _up(checkout: Checkout, code: int = 0) -> str:
+    ended = checkout.deploy_model("up", "development", code=code)
+    return ended.stdout + ended.stderr
+
+
+def test_it_serves_with_the_products_own_keys_as_their_owner(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
     assert checkout.predict().json()["model_id"] == docker_deployed.first
-    found = containers(checkout)
-    assert len(found) == 1
-    host, config = found[0]["HostConfig"], found[0]["Config"]
+    (found,) = containers(checkout)
+    host, config = found["HostConfig"], found["Config"]
     owner = (checkout.root / ".secrets" / "model.key").stat()
     assert owner.st_mode & 0o777 == 0o600
     assert config["User"] == f"{owner.st_uid}:{owner.st_gid}"
-    assert host["ReadonlyRootfs"]
-    assert host["CapDrop"] == ["ALL"]
+    assert (host["ReadonlyRootfs"], host["CapDrop"]) == (True, ["ALL"])
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "5", "max-size": "10m"}}
     assert host["Memory"] == host["MemorySwap"] == 1 << 30
-    assert [each["HostIp"] for each in host["PortBindings"]["8000/tcp"]] == ["127.0.0.1"]
-    inside = done(
-        "docker", "exec", found[0]["Id"], "sh", "-c", "cat /var/run/secrets/fraud-detection/api/passphrase | wc -c"
-    )
-    assert inside == "0", "secrets of the engine stay out of the container"
+    kept_out = "cat /var/run/secrets/fraud-detection/api/passphrase /var/run/secrets/fraud-detection/api/api_key"
+    assert done("docker", "exec", _NAME, "sh", "-c", kept_out) == "", "the engine's secrets stay out"
+
+
+def test_it_listens_on_the_loopback_alone(docker_deployed: Deployed) -> None:
+    (found,) = containers(docker_deployed.checkout)
+    (binding,) = found["HostConfig"]["PortBindings"]["8000/tcp"]
+    ports = {int(binding["HostPort"]), docker_deployed.checkout.port}
+    listening = [each.laddr for each in psutil.net_connections("inet") if each.status == psutil.CONN_LISTEN]
+    assert {each.ip for each in listening if each.port in ports} == {"127.0.0.1"}
 
 
 def test_a_second_deploy_and_a_preview_change_nothing(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    checkout.ensure(docker_deployed.first)
     before = containers(checkout)[0]["Id"]
-    assert "nothing to change" in checkout.deploy_model("up", "development").stdout
+    assert "nothing to change" in _up(checkout)
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
     assert containers(checkout)[0]["Id"] == before
 
 
 def test_no_request_fails_in_a_deploy_and_a_rollback(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    checkout.ensure(docker_deployed.first)
-    with constant_load(checkout.url, checkout.api_key(), _body(docker_deployed)) as answers:
+    with _load(docker_deployed, "deploy and rollback") as answers:
         started = time.monotonic()
         checkout.deploy(docker_deployed.second)
-        seconds = time.monotonic() - started
+        print(f"deploy: {time.monotonic() - started:.1f} s")
         checkout.rollback()
-    print(f"deploy ({seconds:.1f} s) and rollback: {answers.total} requests, {answers.failed} failed")
-    assert answers.failed == 0, answers.statuses
     assert answers.models == [docker_deployed.first, docker_deployed.second]
     assert checkout.served_model() == docker_deployed.first
     assert len(containers(checkout)) == 1
-    assert httpx.get(f"{checkout.url}/health", trust_env=False).status_code == httpx.codes.OK
+
+
+@pytest.mark.parametrize("done_to", [("kill",), ("rm", "--force"), ("pause",)], ids=" ".join)
+def test_a_container_that_was_stopped_or_hangs_is_put_right(
+    docker_deployed: Deployed, done_to: tuple[str, ...]
+) -> None:
+    checkout = docker_deployed.checkout
+    done("docker", *done_to, _NAME)
+    report = json.loads(checkout.run(*_health(checkout), code=12).stdout)
+    (check,) = [each for each in report["checks"] if each["name"] == "container"]
+    assert not check["healthy"]
+    assert checkout.fails("pulumi", "preview", "--stack", "dev", "--expect-no-changes", "--non-interactive")
+    assert "nothing to change" not in _up(checkout)
+    assert checkout.predict().status_code == httpx.codes.OK
+    assert len(containers(checkout)) == 1
+
+
+def _health(checkout: Checkout) -> tuple[str, ...]:
+    deployment = checkout.list_deployments()[0]["deployment_id"]
+    return (sys.executable, "scripts/deploy_model.py", "health", deployment, "--json")
+
+
+def test_health_shows_the_container(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    report = json.loads(checkout.run(*_health(checkout)).stdout)
+    (check,) = [each for each in report["checks"] if each["name"] == "container"]
+    assert check["healthy"]
+    assert f"{_NAME} running, health " in check["detail"]
+    assert "restarts 0, exit code 0" in check["detail"]
+
+
+def test_what_served_before_goes_on_when_the_image_is_missing(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    with (
+        _load(docker_deployed, "a missing image"),
+        _changed(checkout, lambda config: config["fraud-detection:image"].update(reference="no-such:image")),
+    ):
+        assert "docker build -t no-such:image ." in _up(checkout, code=12)
+    assert len(containers(checkout)) == 1
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+
+
+def test_what_served_before_goes_on_when_the_memory_is_too_small(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    with _load(docker_deployed, "too little memory"), _changed(checkout, _limits("40Mi")):
+        said = _up(checkout, code=12)
+    assert "40 MiB" in said or "ended with code" in said, said
+    assert f"{docker_deployed.first} goes on serving" in said
+    assert [each["Name"] for each in containers(checkout)] == [f"/{_NAME}"]
+    assert checkout.list_deployments()[0]["model_id"] == docker_deployed.first
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+
+
+def test_what_served_before_goes_on_when_a_key_is_wrong(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    keys = checkout.root / ".secrets" / "api_keys.json"
+    before = keys.read_text()
+    with _load(docker_deployed, "a damaged file of API keys"):
+        keys.write_text("{}")
+        try:
+            said = _up(checkout, code=12)
+        finally:
+            keys.write_text(before)
+    assert "api_keys.json" in said
+    assert "goes on serving" in said
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+
+
+def test_a_new_key_is_seen_in_the_container_and_is_a_change(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    with _load(docker_deployed, "a new API key"):
+        checkout.deploy_model("api-key", "development", "another")
+        told = done("docker", "exec", _NAME, "sh", "-c", "cat /var/run/secrets/fraud-detection/api/api_keys.json")
+        assert '"another"' in told
+        assert "nothing to change" not in _up(checkout)
+
+
+def test_each_setting_takes_effect_and_an_image_built_again_is_a_change(docker_deployed: Deployed, image: str) -> None:
+    checkout = docker_deployed.checkout
+
+    def change(config: dict[str, Any]) -> None:
+        deployment = config["fraud-detection:deployment"]
+        deployment["monitoring_config"]["health_check_interval"] = 75
+        deployment["resource_limits"] = {"cpu": "500m", "memory": "1536Mi", "gpu": 0}
+
+    built_again = f"FROM {image}\nLABEL built=again\n"
+    with _load(docker_deployed, "other limits, another interval, another image"), _changed(checkout, change):
+        subprocess.run(["docker", "build", "--tag", image, "-"], input=built_again.encode(), check=True, timeout=120)
+        try:
+            _up(checkout)
+            (found,) = containers(checkout)
+            assert found["Image"] == done("docker", "image", "inspect", "--format", "{{.Id}}", image)
+        finally:
+            run("docker", "tag", "fraud-detection/serving:kept", image)
+        assert found["HostConfig"]["Memory"] == found["HostConfig"]["MemorySwap"] == 1536 << 20
+        assert found["HostConfig"]["NanoCpus"] == 500_000_000
+        assert found["Config"]["Healthcheck"]["Interval"] == 75 * 10**9
+    _up(checkout)
+
+
+def test_blue_green_in_containers_fails_no_request(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    with _load(docker_deployed, "blue-green and back") as answers:
+        checkout.deploy_model("deploy", docker_deployed.second, "development", "--strategy", "blue_green")
+        assert checkout.served_model() == docker_deployed.second
+        assert {each["Name"] for each in containers(checkout)} == {f"/{_NAME}", f"/{_NAME.replace('blue', 'green')}"}
+        checkout.rollback()
+        assert checkout.served_model() == docker_deployed.first
+    assert answers.models == [docker_deployed.first, docker_deployed.second]
+
+
+def test_a_killed_deploy_is_finished_by_the_same_command_and_down_leaves_nothing(docker_deployed: Deployed) -> None:
+    checkout, second = docker_deployed.checkout, docker_deployed.second
+    command = [sys.executable, "scripts/deploy_model.py", "deploy", second, "development"]
+    with _load(docker_deployed, "a killed deploy, and the same again"):
+        checkout.kill(command, lambda running: _wait_for_container(checkout, 2, running))
+        checkout.run(*command)
+    assert checkout.served_model() == second
+    checkout.kill([*command[:3], docker_deployed.third, "development"], after(3))
+    checkout.deploy_model("down", "development")
+    assert containers(checkout) == []
+    wait_for_end = time.monotonic() + 10
+    while checkout.processes() and time.monotonic() < wait_for_end:
+        time.sleep(0.1)
+    assert checkout.processes() == []
+    assert "already" not in _up(checkout)
+
+
+def _wait_for_container(checkout: Checkout, count: int, running: "subprocess.Popen[bytes]") -> None:
+    """Waits until so many containers are there: the new one beside the old one."""
+    deadline = time.monotonic() + 60
+    while len(containers(checkout)) < count and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_an_interrupted_deploy_is_finished_by_the_same_command(docker_deployed: Deployed) -> None:
+    checkout, other = docker_deployed.checkout, docker_deployed.third
+    command = [sys.executable, "scripts/deploy_model.py", "deploy", other, "development"]
+    with subprocess.Popen(command, cwd=checkout.root, env=checkout.environment, start_new_session=True) as running:
+        _wait_for_container(checkout, 2, running)
+        os.killpg(running.pid, signal.SIGINT)
+        running.wait(timeout=60)
+    checkout.run(*command)
+    assert checkout.served_model() == other
+
+
+def test_a_change_of_platform_fails_no_request_and_leaves_nothing(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    with _load(docker_deployed, "docker to local and back"):
+        with _changed(checkout, lambda config: config.update({"fraud-detection:platform": "local"})):
+            checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
+            assert containers(checkout) == []
+            assert len(checkout.processes()) == 2, "one supervisor and one serving process"
+        checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
+    assert len(containers(checkout)) == 1
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")

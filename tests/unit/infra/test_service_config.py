@@ -71,7 +71,7 @@ def test_compose_hands_on_every_knob() -> None:
     from infra.service_config import ServiceConfig
 
     compose = yaml.safe_load((TEMPLATE.parents[2] / "docker-compose.yml").read_text())
-    handed_on = compose["services"]["serving"]["environment"]
+    handed_on = compose["services"]["fraud-detection-api"]["environment"]
     told = parse_deployment_config(
         _with(
             decision_threshold=0.5, max_batch=1, max_body_bytes=1, max_in_flight=1, request_timeout_seconds=1,
