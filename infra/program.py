@@ -50,12 +50,15 @@ def declare(serves_on: str = "") -> dict[str, Any]:
 def _on_kubernetes(settings: StackSettings, versions: Versions) -> dict[str, Any]:
     # Imported here: the cloud's packages take seconds to load, and the local platform does not need them.
     from infra.cloud import declare_cloud
+    from infra.docker_provider import require_docker_provider
     from infra.preflight import inspect_account, inspect_cluster
 
     where = f"Pulumi.{settings.stack}.yaml"
     assert settings.cloud is not None and settings.kubernetes is not None  # noqa: S101, PT018 - read for this platform
     account = inspect_account(settings.cloud, where)
     inspect_cluster(settings.kubernetes, where)
+    if settings.image is not None and not settings.image.reference:
+        require_docker_provider(where)
     return declare_cloud(settings, account, versions)
 
 

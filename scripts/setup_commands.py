@@ -8,7 +8,7 @@ from scripts.command_line import Argument, Option, Options, Program, add_command
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
-    from stacks.doctor import Finding
+    from stacks.doctor_docker import Finding
 
 
 def add_setup_commands(

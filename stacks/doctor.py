@@ -3,9 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from conventions import variables
 from conventions.config_keys import DEPLOYMENT, IMAGE, SIGNING
@@ -14,7 +12,9 @@ from infra.errors import ConfigError
 from infra.stack_state import StackState
 from model_store.errors import ModelStoreError
 from model_store.keys.defaults import key_file
+from stacks.doctor_docker import Finding, docker_findings, docker_provider_finding
 from stacks.engine.backend import backend_url, damaged_files
+from stacks.engine.docker_state import on_docker
 from stacks.engine.locks import engine_locks
 from stacks.engine.secrets_provider import require_secrets_provider
 from stacks.engine.stack_file import StackFile
@@ -26,22 +26,6 @@ _PROGRAM = "python scripts/deploy_model.py"
 _LOOK = "as the line says"
 _EXAMPLES = ("EXAMPLED539D4633E53DE1B716D3041E", "@example.com")
 """Parts of the committed values that belong to nobody's account."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a deploy needs."""
-
-    name: str
-    there: bool
-    detail: str
-    """What was found, in a sentence."""
-    mend: str = ""
-    """The command, or the edit, that gives it; empty when the check passes."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The finding as plain JSON values."""
-        return asdict(self)
 
 
 class Doctor:
@@ -75,6 +59,8 @@ class Doctor:
         yield from self._examples_left(file)
         if file.environment is not DeploymentEnvironment.DEVELOPMENT:
             yield self._signers(file)
+        if on_docker(file):
+            yield from docker_findings(file)
         if file.in_cluster:
             yield from self._image(file)
             yield self._account(file)
@@ -193,6 +179,7 @@ class Doctor:
             yield Finding("image", there=image.by_digest, detail=image.reference, mend=mend)
         elif shutil.which("docker"):
             yield Finding("image", there=True, detail=f"is built into {image.repository}")
+            yield docker_provider_finding()
         else:
             detail = f"{file.name}: {IMAGE}.reference is empty, and there is no docker to build one"
             yield Finding(

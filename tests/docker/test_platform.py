@@ -105,7 +105,7 @@ def test_a_container_that_was_stopped_or_hangs_is_put_right(
 ) -> None:
     checkout = docker_deployed.checkout
     done("docker", *done_to, _NAME)
-    report = json.loads(checkout.run(*_health(checkout), code=12).stdout)
+    report = json.loads(checkout.run(*_health(checkout), code=13).stdout)
     (check,) = [each for each in report["checks"] if each["name"] == "container"]
     assert not check["healthy"]
     assert checkout.fails("pulumi", "preview", "--stack", "dev", "--expect-no-changes", "--non-interactive")
