@@ -150,8 +150,8 @@ sbom: setup  ## the packages of the image as CycloneDX: build/sbom.json
 	@mkdir -p build
 	@$(BIN)/cyclonedx-py requirements --output-reproducible --of JSON -o build/sbom.json serving/requirements.txt
 
-test-docker: setup  ## build the image, run it, predict; reports a skip where Docker cannot run
-	@$(BIN)/python -m pytest -s tests/docker
+test-docker: setup  ## build the image; docker run, compose and platform docker under load; one line where Docker cannot run
+	@$(BIN)/python -m pytest -s -rs --durations=6 tests/docker
 
 soak: setup  ## ten minutes at half the top rate with restarts and reloads: no request fails, memory stays level
 	@SOAK_SECONDS=600 SOAK_RATE=half $(BIN)/python -m pytest -s --timeout 1200 tests/soak

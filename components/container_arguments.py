@@ -117,24 +117,29 @@ def _mounts(arguments: Mapping[str, Any]) -> Iterator[str]:
     model_key, api_keys = Path(arguments["model_key_file"]), Path(arguments["api_keys_file"])
     yield from _mount(Path(arguments["model_directory"]), _MODEL)
     yield from _mount(model_key, f"{_SECRETS}/key/{model_key.name}")
-    if api_keys.parent.resolve() not in _secret_directories(Path(arguments["checkout"])):
+    own = api_keys.parent.resolve() in _secret_directories(Path(arguments["checkout"]))
+    if not own or api_keys.is_symlink():
         yield from _mount(api_keys, f"{_SECRETS}/api/{api_keys.name}")
         return
     # A directory: a file that is mounted alone stays the old one when the file is replaced.
     yield from _mount(api_keys.parent, f"{_SECRETS}/api")
     for other in sorted(api_keys.parent.iterdir()):
+        if other.is_symlink():
+            continue  # what it points at is not in the container, or is covered itself
         if other.is_dir():
-            yield from (
-                "--mount",
-                f"type=tmpfs,destination={_SECRETS}/api/{other.name},tmpfs-size=4096,tmpfs-mode=0500",
-            )
+            target = _quoted(f"destination={_SECRETS}/api/{other.name}")
+            yield from ("--mount", f"type=tmpfs,{target},tmpfs-size=4096,tmpfs-mode=0500")
         elif other.name != api_keys.name:
             yield from _mount(Path("/dev/null"), f"{_SECRETS}/api/{other.name}")
 
 
 def _mount(source: Path, target: str) -> tuple[str, str]:
-    quoted = str(source).replace('"', '""')
-    return "--mount", f'type=bind,"source={quoted}",destination={target},readonly'
+    return "--mount", f"type=bind,{_quoted(f'source={source}')},{_quoted(f'destination={target}')},readonly"
+
+
+def _quoted(field: str) -> str:
+    """A field of a mount, which Docker reads as CSV."""
+    return '"' + field.replace('"', '""') + '"'
 
 
 def _secret_directories(checkout: Path) -> set[Path]:

@@ -11,6 +11,7 @@ from typing import Any
 
 _TIMEOUT_SECONDS = 60.0
 _NOISE = re.compile(r"^(docker: |Error response from daemon: |Error: |failed to create task for container: )")
+_ADVICE = re.compile(r"^(See|Run) 'docker")
 
 
 class DockerFailed(Exception):
@@ -103,7 +104,7 @@ def labelled(**labels: str) -> list[str]:
 
 
 def _sentence(text: str) -> str:
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip() and not line.startswith("See 'docker")]
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip() and not _ADVICE.match(line)]
     sentence = lines[-1] if lines else "docker failed and said nothing"
     before = ""
     while before != sentence:

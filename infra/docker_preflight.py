@@ -50,15 +50,21 @@ def inspect_docker(reference: str, model_key_file: Path, api_keys_file: Path, wh
     except DockerFailed as error:
         raise ConfigError(f"platform docker: {error}; nothing was changed") from None
     if not image:
-        raise ConfigError(
-            f"{where}: {config_keys.IMAGE}.reference: {reference!r} is not on this machine: docker build -t "
-            f"{reference if '@' not in reference else 'NAME'} . (or: docker pull); nothing was changed"
-        )
+        raise ConfigError(missing_image(reference, where))
     security = " ".join(answer.get("SecurityOptions") or ())
     owner = _owner(model_key_file, api_keys_file)
     # Root of a rootless Docker is the user who runs it.
     user = "0:0" if "name=rootless" in security else owner
     return DockerHost(image, user, "host" if "name=userns" in security else "", float(answer["NCPU"]))
+
+
+def missing_image(reference: str, where: str) -> str:
+    """The error for an image that is not on this machine, with the command that gives it."""
+    name = "NAME" if "@" in reference else reference
+    return (
+        f"{where}: {config_keys.IMAGE}.reference: {reference!r} is not on this machine: docker build -t {name} . "
+        "(or: docker pull); nothing was changed"
+    )
 
 
 def keys_digest(model_key_file: Path, api_keys_file: Path) -> str:

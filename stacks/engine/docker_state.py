@@ -6,9 +6,10 @@ from typing import Any
 
 from components import container_supervision, process_supervision
 from components.container_supervision import state_problem
-from components.docker_engine import DockerFailed, docker, inspect, labelled
+from components.docker_engine import DockerFailed, docker, image_id, inspect, labelled
 from components.process_supervision import ServingFailed
 from conventions.config_keys import IMAGE
+from infra.docker_preflight import missing_image
 from stacks.checks.health import Check
 from stacks.engine.stack_file import StackFile
 from stacks.errors import DeploymentFailed
@@ -61,6 +62,8 @@ def image_library_versions(file: StackFile) -> dict[str, str]:
     reference = str((file.config.get(IMAGE) or {}).get("reference", ""))
     command = ("run", "--rm", "--pull", "never", "--network", "none", "--entrypoint", "python3", reference)
     try:
+        if not image_id(reference):
+            raise DeploymentFailed(missing_image(reference, file.name))
         found: dict[str, str] = json.loads(docker(*command, "-c", _LIBRARIES))
     except (DockerFailed, ValueError) as error:
         raise DeploymentFailed(
