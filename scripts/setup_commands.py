@@ -7,8 +7,8 @@ from conventions import exit_codes
 from scripts.command_line import Argument, Option, Options, Program, add_command, path_type, show
 
 if TYPE_CHECKING:
-    from stacks.checks.docker import Finding
     from stacks.deployment import ModelDeployment
+    from stacks.engine.docker_findings import Finding
 
 
 def add_setup_commands(

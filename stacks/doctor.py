@@ -12,8 +12,8 @@ from infra.errors import ConfigError
 from infra.stack_state import StackState
 from model_store.errors import ModelStoreError
 from model_store.keys.defaults import key_file
-from stacks.checks.docker import Finding, docker_findings, docker_provider_finding
 from stacks.engine.backend import backend_url, damaged_files
+from stacks.engine.docker_findings import Finding, docker_findings, docker_provider_finding
 from stacks.engine.docker_state import on_docker
 from stacks.engine.locks import engine_locks
 from stacks.engine.secrets_provider import require_secrets_provider
