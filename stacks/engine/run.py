@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pulumi.automation import Stack
 
 Log = Callable[[str], None]
-_PREFIX = re.compile(r"^(ServingFailed: |.* property \w+ value \{.*?\} has a problem: )")
+_PREFIX = re.compile(r"^((Serving|Docker)Failed: |.* property \w+ value \{.*?\} has a problem: )")
 _NOISE = re.compile(r"^(Traceback|\s|error: |Exception calling application|update failed|\d+ error)")
 
 
