@@ -151,7 +151,7 @@ sbom: setup  ## the packages of the image as CycloneDX: build/sbom.json
 	@$(BIN)/cyclonedx-py requirements --output-reproducible --of JSON -o build/sbom.json serving/requirements.txt
 
 test-docker: setup  ## build the image; docker run, compose and platform docker under load; one line where Docker cannot run
-	@$(BIN)/python -m pytest -s -rs --durations=6 tests/docker
+	@$(BIN)/python -m pytest -s -rs --timeout 900 --durations=6 tests/docker
 
 soak: setup  ## ten minutes at half the top rate with restarts and reloads: no request fails, memory stays level
 	@SOAK_SECONDS=600 SOAK_RATE=half $(BIN)/python -m pytest -s --timeout 1200 tests/soak
