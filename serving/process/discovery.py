@@ -9,13 +9,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from conventions import variables
 from conventions.artifact_files import MANIFEST_FILE
 from conventions.environments import STACKS
-from model_store.errors import ModelNotFound
+from model_store.errors import ModelNotFound, ModelStoreError
 from model_store.registry.layout import version_prefix
+from model_store.registry.manifest import ModelMetadata, ModelStatus
 from serving.errors import SettingsError
 
 
@@ -83,10 +83,10 @@ class _Search:
         if manifest is None:
             return
         told[variables.MODEL_URI] = str(directory)
-        self._encrypted = bool(manifest.get("encrypted", True))
+        self._encrypted = manifest.encrypted
         if not told.get(variables.MODEL_SHA256):
-            told[variables.MODEL_SHA256] = str(manifest.get("digest", ""))
-            told[variables.MODEL_RUNTIME_SHA256] = str(manifest.get("runtime_digest") or "")
+            told[variables.MODEL_SHA256] = manifest.digest
+            told[variables.MODEL_RUNTIME_SHA256] = manifest.runtime_digest
 
     def find_model_key(self) -> None:
         """Finds the key of an encrypted artifact."""
@@ -109,18 +109,15 @@ class _Search:
         if self._is_readable(path, f"{variables.API_KEYS_FILE} (the hashes of API keys; {made}"):
             self._environment[variables.API_KEYS_FILE] = str(path)
 
-    def _manifest(self, directory: Path, model_id: str) -> dict[str, Any] | None:
+    def _manifest(self, directory: Path, model_id: str) -> ModelMetadata | None:
         path = directory / MANIFEST_FILE
         if not self._is_readable(path, f"the registry's version {model_id} (its manifest"):
             return None
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            manifest = None
-        if not isinstance(manifest, dict):
-            self.missing.append(f"an intact manifest ({path} is not a JSON object)")
-            return None
-        return manifest
+            return ModelMetadata.from_manifest(json.loads(path.read_text(encoding="utf-8")), ModelStatus.TRAINED)
+        except (ModelStoreError, ValueError, TypeError) as error:
+            self.missing.append(f"an intact manifest ({path}: {error})")
+        return None
 
     def _is_readable(self, path: Path, what: str) -> bool:
         try:
