@@ -1,4 +1,4 @@
-"""RegistryBackup: a job in the cluster that copies the registry to a second bucket, on a schedule."""
+"""RegistryBackup: a job in the cluster that copies the registry to a second bucket, on a schedule, and its alarm."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,8 +11,9 @@ import pulumi_kubernetes as kubernetes
 from components.iam_roles import RoleRules
 from components.pod_rights import pod_trust_policy
 from components.pod_rules import aws_token, container_security_context, dns_and_https_egress, pod_security_context
-from conventions import variables
+from conventions import metric_names, variables
 
+_HOUR_SECONDS = 3600
 _TOKEN = "/var/run/secrets/fraud-detection/aws"  # noqa: S105 - a directory
 
 
@@ -41,17 +42,25 @@ class RegistryBackupArgs:
     registry: BackupBucket
     backup: BackupBucket
     region: str
+    """Of the registry and of the alarm; the backup's bucket may lie in another one."""
     oidc_provider_arn: str
+    environment: str
+    alarm_topic: pulumi.Input[str]
+    """ARN of the topic that is told when no copy succeeds."""
+    alarm_hours: int
+    """Hours without a successful copy that begin the alarm; 1 to 168."""
+    metrics_namespace: str
     memory: str = "1Gi"
     rules: RoleRules = field(default_factory=RoleRules)
     """Of the job's role."""
 
 
 class RegistryBackup(pulumi.ComponentResource):
-    """A CronJob and its rights.
+    """A CronJob, its rights and its alarm.
 
     Guarantees: the job reads the registry, adds its record to the audit log, and adds to the backup; it can remove or
-    change nothing in either. Two runs never overlap.
+    change nothing in either. Two runs never overlap. A copy that is not made, or not made whole, begins an alarm of its
+    own after `alarm_hours`.
     """
 
     job: pulumi.Output[str]
@@ -98,15 +107,37 @@ class RegistryBackup(pulumi.ComponentResource):
             },
             opts=child,
         )
+        self._alarm(child)
         self.job = job.metadata.name
         self.register_outputs({"job": self.job})
+
+    def _alarm(self, opts: pulumi.ResourceOptions) -> None:
+        args = self._args
+        aws.cloudwatch.MetricAlarm(
+            f"{self._name}-alarm",
+            name=f"{args.deployment_name}-no-backup",
+            alarm_description=f"no whole copy of the registry of {args.deployment_name} in {args.alarm_hours} hours",
+            namespace=args.metrics_namespace,
+            metric_name=metric_names.BACKUPS,
+            dimensions=dict(metric_names.dimensions(args.environment, args.deployment_name)),
+            statistic="Sum",
+            period=_HOUR_SECONDS,
+            evaluation_periods=args.alarm_hours,
+            datapoints_to_alarm=args.alarm_hours,
+            comparison_operator="LessThanThreshold",
+            threshold=1,
+            treat_missing_data="breaching",
+            alarm_actions=[args.alarm_topic],
+            ok_actions=[args.alarm_topic],
+            opts=opts,
+        )
 
     def _role(self, opts: pulumi.ResourceOptions) -> aws.iam.Role:
         args = self._args
         subject = f"system:serviceaccount:{args.namespace_name}:{self._object}"
         role = aws.iam.Role(
             f"{self._name}-role",
-            name=args.rules.named(self._object),
+            name=args.rules.named(backup_role_name(args.deployment_name)),
             description=f"backup of the registry of {args.deployment_name}",
             assume_role_policy=json.dumps(pod_trust_policy(args.oidc_provider_arn, subject)),
             max_session_duration=3600,
@@ -118,6 +149,7 @@ class RegistryBackup(pulumi.ComponentResource):
             registry_key=args.registry.key_arn,
             backup=args.backup.arn,
             backup_key=args.backup.key_arn,
+            metrics_namespace=args.metrics_namespace,
         ).apply(lambda known: json.dumps(backup_policy(**known)))
         aws.iam.RolePolicy(f"{self._name}-role-policy", name="backup", role=role.name, policy=policy, opts=opts)
         return role
@@ -131,6 +163,9 @@ class RegistryBackup(pulumi.ComponentResource):
             "AWS_ROLE_ARN": role_arn,
             "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN}/token",
             "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+            variables.METRICS_NAMESPACE: args.metrics_namespace,
+            variables.ENVIRONMENT: args.environment,
+            variables.DEPLOYMENT_NAME: args.deployment_name,
             "TMPDIR": "/tmp",  # noqa: S108 - a directory of the pod's own
         }
         container = {
@@ -161,8 +196,15 @@ class RegistryBackup(pulumi.ComponentResource):
         }
 
 
-def backup_policy(registry: str, registry_key: str, backup: str, backup_key: str) -> dict[str, Any]:
-    """The rights of the job: list and read both buckets, add to the audit log, add to the backup."""
+def backup_role_name(deployment_name: str) -> str:
+    """The name of the job's role, without the suffix of the region."""
+    return f"{deployment_name}-backup"
+
+
+def backup_policy(
+    registry: str, registry_key: str, backup: str, backup_key: str, metrics_namespace: str
+) -> dict[str, Any]:
+    """The rights of the job: list and read both buckets, add to the audit log and the backup, tell that it is done."""
     secure = {"Bool": {"aws:SecureTransport": "true"}}
     return {
         "Version": "2012-10-17",
@@ -197,5 +239,13 @@ def backup_policy(registry: str, registry_key: str, backup: str, backup_key: str
                 }
                 for whose, key in (("Registry", registry_key), ("Backup", backup_key))
             ),
+            {
+                "Sid": "TellThatItIsDone",
+                "Effect": "Allow",
+                "Action": "cloudwatch:PutMetricData",
+                # PutMetricData supports no resource ARNs; a condition on the namespace limits it.
+                "Resource": "*",
+                "Condition": {"StringEquals": {"cloudwatch:namespace": metrics_namespace}},
+            },
         ],
     }

@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.account_key import account_key_policy
-from components.registry_rights import only_tls, registry_policy
+from components.registry_rights import of_role, only_tls, registry_policy
 
 _NONCURRENT_LOG_DAYS = 30
 
@@ -28,6 +28,8 @@ class RegistryBucketArgs:
     log_retention_days: int = 365
     protect: bool = True
     """Whether bucket and key refuse to be deleted."""
+    copier: str = ""
+    """ARN of a role of another account that adds objects, for a backup that lies in an account of its own."""
     tags: tuple[tuple[str, str], ...] = ()
 
 
@@ -64,7 +66,9 @@ class RegistryBucket(pulumi.ComponentResource):
         policy = aws.s3.BucketPolicy(
             f"{name}-policy",
             bucket=bucket.bucket,
-            policy=pulumi.Output.all(bucket.arn, key.arn).apply(lambda both: json.dumps(registry_policy(*both))),
+            policy=pulumi.Output.all(bucket.arn, key.arn).apply(
+                lambda both: json.dumps(registry_policy(both[0], both[1], args.copier))
+            ),
             opts=self._child(depends_on=closed),
         )
         aws.s3.BucketLogging(
@@ -120,7 +124,7 @@ class RegistryBucket(pulumi.ComponentResource):
     def _key(self) -> aws.kms.Key:
         args = self._args
         policy = pulumi.Output.all(args.account_id, args.partition).apply(
-            lambda both: json.dumps(account_key_policy(*both))
+            lambda both: json.dumps(account_key_policy(both[0], both[1], _copier_uses_the_key(args.copier)))
         )
         key = aws.kms.Key(
             f"{self._name}-key",
@@ -174,6 +178,13 @@ class RegistryBucket(pulumi.ComponentResource):
 
     def _child(self, depends_on: list[pulumi.Resource] | None = None) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=depends_on or [])
+
+
+def _copier_uses_the_key(copier: str) -> tuple[dict[str, Any], ...]:
+    if not copier:
+        return ()
+    actions = ["kms:Decrypt", "kms:GenerateDataKey"]
+    return ({"Sid": "CopierUsesTheKey", "Effect": "Allow", **of_role(copier), "Action": actions, "Resource": "*"},)
 
 
 def _log_policy(log_bucket_arn: str, account_id: str, partition: str, bucket_name: str) -> dict[str, Any]:

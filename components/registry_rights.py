@@ -19,8 +19,13 @@ _WRITES: dict[str, tuple[str, ...]] = {
 """What each role may write beside the audit log; a role with nothing here writes nothing at all."""
 
 
-def registry_policy(bucket_arn: str, key_arn: str) -> dict[str, Any]:
+def registry_policy(bucket_arn: str, key_arn: str, copier: str = "") -> dict[str, Any]:
     """Denies everybody, whatever their own policies allow, what no registry needs.
+
+    Args:
+        bucket_arn: of the bucket.
+        key_arn: of its key.
+        copier: ARN of a role of another account that adds to a backup; empty: none.
 
     Denied is what is not TLS, a put that does not name the registry's key, a put over a manifest or an audit record,
     and the removal of an audit record. A put that names no key is denied too: S3 would take the account's own key
@@ -57,8 +62,34 @@ def registry_policy(bucket_arn: str, key_arn: str) -> dict[str, Any]:
                 "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
                 "Resource": records,
             },
+            *(_copier_may(bucket_arn, copier) if copier else ()),
         ],
     }
+
+
+def _copier_may(bucket_arn: str, copier: str) -> list[dict[str, Any]]:
+    """What a role of another account may do, as its own policy says it too: look, read and add."""
+    granted = {"Effect": "Allow", **of_role(copier)}
+    return [
+        {
+            **granted,
+            "Sid": "CopierLooks",
+            "Action": ["s3:ListBucket", "s3:GetEncryptionConfiguration"],
+            "Resource": bucket_arn,
+        },
+        {
+            **granted,
+            "Sid": "CopierAdds",
+            "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+            "Resource": f"{bucket_arn}/*",
+        },
+    ]
+
+
+def of_role(arn: str) -> dict[str, Any]:
+    """Principal and condition that name a role of another account, which need not exist yet."""
+    account = ":".join([*arn.split(":")[:5], "root"])
+    return {"Principal": {"AWS": account}, "Condition": {"ArnEquals": {"aws:PrincipalArn": arn}}}
 
 
 def only_tls(bucket_arn: str) -> dict[str, Any]:

@@ -25,6 +25,8 @@ DISK_WRITTEN = "DiskWrittenBytes"
 STARTS = "Starts"
 HEARTBEAT = "Heartbeat"
 START_TIME = "StartTimeSeconds"
+BACKUPS = "Backups"
+"""1 when the scheduled job has copied the whole registry; of the job, not of the service."""
 
 PUBLISHED = {
     REQUESTS: "Requests that were answered, whatever the answer",

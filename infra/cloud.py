@@ -1,7 +1,7 @@
 """Staging and production: registry bucket, roles, artifact, image, workload, route and alarms, in this order."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pulumi_kubernetes as kubernetes
 from components.iam_roles import RoleRules
 from components.kubernetes_serving import KubernetesServing
 from components.model_artifact import ArtifactBucket, ModelArtifact, ModelArtifactArgs
-from components.registry_backup import BackupBucket, RegistryBackup, RegistryBackupArgs
+from components.registry_backup import BackupBucket, RegistryBackup, RegistryBackupArgs, backup_role_name
 from components.registry_bucket import RegistryBucket, RegistryBucketArgs
 from components.registry_roles import RegistryRoles, RegistryRolesArgs
 from components.serving_alarms import ServingAlarms, ServingAlarmsArgs
@@ -26,6 +26,7 @@ from infra.alarms import alarm_specs
 from infra.artifact import Versions
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, require_account_names
 from infra.errors import ConfigError
+from infra.pipelines import declare_pipeline_roles
 from infra.preflight import Account
 from infra.rollout_config import rollout_outputs, slot_name
 from infra.settings import CHECKOUT, StackSettings
@@ -49,6 +50,7 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
     name, rollout = stack.name, settings.rollout
     registry = stack.registry_bucket(f"{name}-registry", stack.cloud.registry_bucket)
     roles = stack.registry_roles(registry)
+    pipelines = declare_pipeline_roles(settings, account, registry, stack.role_rules, stack.in_account)
     backup_bucket = stack.backup_bucket()
     artifact = stack.artifact(slot_name(name, rollout.slot, "model"), versions.stable, registry)
     other = (
@@ -58,10 +60,10 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
     )
     image = stack.serving_image()
     serving = stack.serving(registry, image.reference, _version(artifact), _version(other) if other else None)
-    if backup_bucket is not None:
-        stack.backup_job(registry, backup_bucket, image.reference, serving.namespace)
-    stack.route(serving)
     alarms = stack.alarms()
+    if backup_bucket is not None:
+        stack.backup_job(registry, backup_bucket, image.reference, serving.namespace, alarms)
+    stack.route(serving)
     return {
         "modelVersion": artifact.model_id,
         "modelDigest": artifact.digest,
@@ -72,6 +74,7 @@ def declare_cloud(settings: StackSettings, account: Account, versions: Versions)
         "image": image.reference,
         "registryBucket": registry.bucket,
         "registryRoles": roles.arns,
+        **({"pipelineRoles": pipelines.arns} if pipelines else {}),
         "servingRole": serving.role_arn,
         "alarmTopic": alarms.topic_arn,
         "dashboard": alarms.dashboard,
@@ -135,14 +138,16 @@ class _CloudStack:
 
     def registry_bucket(self, name: str, bucket_name: str) -> RegistryBucket:
         """The registry's bucket; nobody can remove an object of it within the rollback window."""
-        arguments = RegistryBucketArgs(
+        return RegistryBucket(name, self._bucket_arguments(bucket_name), self.in_account)
+
+    def _bucket_arguments(self, bucket_name: str) -> RegistryBucketArgs:
+        return RegistryBucketArgs(
             bucket_name=bucket_name,
             rollback_window_days=self.cloud.rollback_window_days,
             log_retention_days=self.cloud.log_retention_days,
             tags=(("Environment", self.settings.deployment.environment),),
             **self._in_partition,
         )
-        return RegistryBucket(name, arguments, self.in_account)
 
     def registry_roles(self, registry: RegistryBucket) -> RegistryRoles:
         """The IAM roles of people and pipelines that use the registry."""
@@ -156,10 +161,18 @@ class _CloudStack:
         return RegistryRoles(f"{self.name}-roles", arguments, self.in_account)
 
     def backup_bucket(self) -> RegistryBucket | None:
-        """The backup bucket, with the same protection; None without a backup."""
-        if not self.cloud.backup_schedule:
+        """The backup bucket, with the same protection, in the region and account of the backup; None without one."""
+        cloud = self.cloud
+        if not cloud.backup_schedule:
             return None
-        return self.registry_bucket(f"{self.name}-backup", f"{self.cloud.registry_bucket}-backup")
+        arguments, options = self._bucket_arguments(f"{cloud.registry_bucket}-backup"), self.in_account
+        if cloud.backup_role:
+            account, role = self.account, self.role_rules.named(backup_role_name(self.name))
+            copier = f"arn:{account.partition}:iam::{account.account_id}:role{cloud.role_path}{role}"
+            arguments = replace(arguments, account_id=cloud.backup_role.split(":")[4], copier=copier)
+        if cloud.backup_role or cloud.backup_region:
+            options = pulumi.ResourceOptions(providers=[_backup_provider(cloud)])
+        return RegistryBucket(f"{self.name}-backup", arguments, options)
 
     def artifact(self, name: str, model: ModelArtifactArgs, registry: RegistryBucket) -> ModelArtifact:
         """A model version in the bucket's registry, promoted into it where it comes from another one."""
@@ -223,6 +236,7 @@ class _CloudStack:
         backup: RegistryBucket,
         image: pulumi.Output[str],
         namespace: pulumi.Output[str],
+        alarms: ServingAlarms,
     ) -> RegistryBackup:
         """The CronJob that copies the registry to the backup bucket."""
         arguments = RegistryBackupArgs(
@@ -235,6 +249,10 @@ class _CloudStack:
             backup=BackupBucket(backup.bucket, backup.arn, backup.key_arn),
             region=self.cloud.region,
             oidc_provider_arn=self.cluster.oidc_provider_arn,
+            environment=self.settings.deployment.environment,
+            alarm_topic=alarms.topic_arn,
+            alarm_hours=self.cloud.backup_alarm_hours,
+            metrics_namespace=self.cloud.metrics_namespace,
             rules=self.role_rules,
         )
         return RegistryBackup(f"{self.name}-backup-job", arguments, self.in_both)
@@ -292,17 +310,25 @@ def _secret(path: Path, variable: str, settings: StackSettings) -> pulumi.Output
 
 def _aws_provider(cloud: CloudConfig) -> aws.Provider:
     """The account's provider; AWS_ENDPOINT_URL points it, and everything else, at another cloud such as the sandbox."""
+    return aws.Provider("aws", region=cloud.region, **_provider_settings(cloud))
+
+
+def _backup_provider(cloud: CloudConfig) -> aws.Provider:
+    """The provider of the backup's region and account."""
+    role: dict[str, Any] = {"assume_roles": [{"role_arn": cloud.backup_role}]} if cloud.backup_role else {}
+    return aws.Provider("aws-backup", region=cloud.backup_region or cloud.region, **role, **_provider_settings(cloud))
+
+
+def _provider_settings(cloud: CloudConfig) -> dict[str, Any]:
     elsewhere = bool(os.environ.get("AWS_ENDPOINT_URL"))
-    return aws.Provider(
-        "aws",
-        region=cloud.region,
-        default_tags={"tags": cloud.tags} if cloud.tags else None,
-        s3_use_path_style=elsewhere,
-        skip_credentials_validation=elsewhere,
-        skip_metadata_api_check=elsewhere,
+    return {
+        "default_tags": {"tags": cloud.tags} if cloud.tags else None,
+        "s3_use_path_style": elsewhere,
+        "skip_credentials_validation": elsewhere,
+        "skip_metadata_api_check": elsewhere,
         # Without the account number the provider reads bucket tags through S3, not through S3 Control.
-        skip_requesting_account_id=elsewhere,
-    )
+        "skip_requesting_account_id": elsewhere,
+    }
 
 
 def _cluster_provider(context: str) -> kubernetes.Provider:

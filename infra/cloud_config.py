@@ -26,7 +26,11 @@ _LONGEST_WITH_BACKUP = 51
 _LONGEST_ROLE = 64
 """Letters of a role's name that IAM allows."""
 _LONGEST_ROLE_OF_BUCKET = "-publisher"
+_LONGEST_CRON_JOB = 52
+"""Letters of a CronJob's name that Kubernetes allows."""
 _MOST_TAGS = 40
+_BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+_KEY = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+$"
 _BOUNDARY = r"^(|arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+)$"
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _TAG, _TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
@@ -60,6 +64,34 @@ class Subscriber:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class PipelinesConfig:
+    """`pipelines` of `fraud-detection:cloud`: who takes the roles of CI, and what they reach."""
+
+    oidc_provider_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:oidc-provider/[A-Za-z0-9./_-]+$")]
+    """The hosting site's identity provider in IAM."""
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)+$")]
+    """`OWNER/NAME`; on GitLab the project's path."""
+    state_bucket: Annotated[str, Field(pattern=_BUCKET)]
+    """Bucket of PULUMI_BACKEND_URL."""
+    state_key_arn: Annotated[str, Field(pattern=_KEY)]
+    """KMS key of PULUMI_SECRETS_PROVIDER."""
+    branch: Annotated[str, Field(pattern=r"^[\w./-]+$")] = "main"
+    """The default branch; GitLab's tokens name it."""
+    inbox_bucket: Annotated[str, Field(pattern=rf"^$|{_BUCKET}")] = ""
+    """Bucket of MODEL_INBOX; empty: no role reads one."""
+    registry_bucket: Annotated[str, Field(pattern=rf"^$|{_BUCKET}")] = ""
+    """Bucket of MODEL_REGISTRY_URL; empty: the stack's own. The stack that owns it makes the roles of a release."""
+    registry_key_arn: Annotated[str, Field(pattern=rf"^$|{_KEY}")] = ""
+    """KMS key of that bucket."""
+
+    @model_validator(mode="after")
+    def _require_both(self) -> Self:
+        if bool(self.registry_bucket) != bool(self.registry_key_arn):
+            raise ValueError("registry_bucket with registry_key_arn, or neither")
+        return self
+
+
+@dataclass(frozen=True, config=_STRICT)
 class CloudConfig:
     """`fraud-detection:cloud`: settings of the AWS account."""
 
@@ -72,6 +104,12 @@ class CloudConfig:
     """Days within which nobody can remove an object of the registry."""
     backup_schedule: Annotated[str, Field(pattern=r"^(|[0-9*/,-]+( [0-9A-Z*/,-]+){4})$")] = ""
     """Cron schedule (UTC) of the copy to the bucket `<registry_bucket>-backup`; empty: no backup."""
+    backup_region: Annotated[str, Field(pattern=r"^(|[a-z]{2}(-[a-z]+)+-\d)$")] = ""
+    """Region of the backup's bucket; empty: the stack's own."""
+    backup_role: Annotated[str, Field(pattern=r"^(|arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+)$")] = ""
+    """ARN of the role that the stack takes to make the backup's bucket in the role's account; empty: none."""
+    backup_alarm_hours: Annotated[StrictInt, Field(ge=1, le=168)] = 26
+    """Hours without a whole copy that begin the alarm; more than lie between two copies."""
     log_retention_days: Literal[
         30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
     ] = 365
@@ -81,6 +119,8 @@ class CloudConfig:
     """ARN of the policy that limits every role of the stack; empty: none."""
     role_path: Annotated[str, Field(pattern=r"^/([\w+=,.@-]+/)*$", max_length=512)] = "/"
     """IAM path of every role of the stack."""
+    pipelines: PipelinesConfig | None = None
+    """Roles of CI that the stack makes; none: the account's admins make them."""
     regional_names: StrictBool = False
     """Whether names that an account has once (roles, dashboard) end with the region, so that it can serve in two."""
     tags: dict[str, str] = field(default_factory=dict)
@@ -119,6 +159,17 @@ class CloudConfig:
     def _require_short_names(self) -> Self:
         if self.backup_schedule and len(self.registry_bucket) > _LONGEST_WITH_BACKUP:
             raise ValueError(f"registry_bucket may have {_LONGEST_WITH_BACKUP} letters where there is a backup")
+        return self
+
+    @model_validator(mode="after")
+    def _require_limits(self) -> Self:
+        if not self.backup_schedule and (self.backup_region or self.backup_role):
+            raise ValueError("backup_region and backup_role where there is a backup_schedule")
+        if self.pipelines and not self.permissions_boundary:
+            raise ValueError(
+                "pipelines with a permissions_boundary: CI changes the roles of the pods, and the boundary limits what "
+                "it can give them"
+            )
         return self
 
 
@@ -204,7 +255,7 @@ def _sentence(path: str, problem: Any, kind: type[Any]) -> str:
 
 
 def require_account_names(cloud: CloudConfig, deployment_name: str, where: str) -> None:
-    """Raises ConfigError unless IAM allows the names of the stack's roles.
+    """Raises ConfigError unless IAM and Kubernetes allow the names that begin with the deployment's.
 
     Args:
         cloud: of the stack.
@@ -214,10 +265,13 @@ def require_account_names(cloud: CloudConfig, deployment_name: str, where: str) 
     Raises:
         ConfigError: a name is too long; names it, and what is allowed.
     """
-    longest = f"{deployment_name}-green-serving{cloud.name_suffix}"
-    if len(longest) > _LONGEST_ROLE:
-        allowed = len(deployment_name) - (len(longest) - _LONGEST_ROLE)
-        raise ConfigError(
-            f"{where}: {config_keys.DEPLOYMENT}.deployment_name: {deployment_name!r} is not allowed: the role "
-            f"{longest} has {len(longest)} letters, and IAM allows {_LONGEST_ROLE}; allowed: at most {allowed} letters"
-        )
+    names = [("role", f"{deployment_name}-green-serving{cloud.name_suffix}", "IAM", _LONGEST_ROLE)]
+    if cloud.backup_schedule:
+        names.append(("CronJob", f"{deployment_name}-backup", "Kubernetes", _LONGEST_CRON_JOB))
+    for kind, longest, who, most in names:
+        if len(longest) > most:
+            allowed = len(deployment_name) - (len(longest) - most)
+            raise ConfigError(
+                f"{where}: {config_keys.DEPLOYMENT}.deployment_name: {deployment_name!r} is not allowed: the {kind} "
+                f"{longest} has {len(longest)} letters, and {who} allows {most}; allowed: at most {allowed} letters"
+            )

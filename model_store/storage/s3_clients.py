@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Store
 
 _ADDRESS = re.compile(r"https?://[^/\s]+")
+_KEY_ARN = re.compile(r"arn:[^:]+:kms:([a-z0-9-]+):")
 _CONNECT_SECONDS = 10
 _SILENCE_SECONDS = 60
 """How long a connection may be silent; a large model takes as long as it takes."""
@@ -45,6 +46,9 @@ def object_store(bucket: str, kms_key: str = "") -> "S3Store":
     if kms_key:
         encryption = {"server_side_encryption": "aws:kms", "sse_kms_key_id": kms_key, "sse_bucket_key_enabled": True}
         settings = cast("S3Config", {**settings, **encryption})
+        # A key lies in the region of its bucket, which may be another one than the process's own.
+        if found := _KEY_ARN.match(kms_key):
+            settings = {**settings, "region": found[1]}
     options: ClientConfig = {
         "allow_http": endpoint is not None and endpoint.startswith("http://"),
         "connect_timeout": f"{_CONNECT_SECONDS}s",

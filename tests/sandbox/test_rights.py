@@ -1,18 +1,15 @@
 """The IAM policies that a stack made, run through a simulator that knows resources and conditions."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.sandbox.conftest import Cloud
-from toolchain import cache
+from tests.sandbox.simulator import installed, simulate
 
-_PACKAGE, _VERSION = "@cloud-copilot/iam-simulate", "0.1.173"
 _ACCOUNT = "123456789012"
-_SCRIPT = Path(__file__).parent / "simulator" / "simulate.mjs"
 _STACK = "production"
 
 
@@ -24,17 +21,7 @@ def _as_it_came_up(cloud: Cloud) -> None:
 @pytest.fixture(scope="session")
 def simulator() -> Path:
     """The simulator's package, installed once into the user's cache."""
-    target = cache.entry("iam-simulate", cache.digest(_VERSION.encode()))
-    with cache.exclusive(target, print):
-        if not target.exists():
-            cache.publish(target, _install)
-    return target
-
-
-def _install(directory: Path) -> None:
-    (directory / "package.json").write_text('{"private": true}')
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", f"{_PACKAGE}@{_VERSION}"]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=300)
+    return installed()
 
 
 class Rights:
@@ -57,17 +44,7 @@ class Rights:
         name = self._iam.list_role_policies(RoleName=role)["PolicyNames"][0]
         policy = self._iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
         simulations = [self._simulation(role, policy, *question) for question in questions]
-        answer = subprocess.run(
-            ["node", str(_SCRIPT), str(self._simulator)],
-            input=json.dumps(simulations),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        results: list[str] = json.loads(answer.stdout)
-        assert not [result for result in results if result.startswith("error")], results
-        return results
+        return simulate(self._simulator, simulations)
 
     def _simulation(
         self, role: str, policy: dict[str, Any], action: str, target: str, context: dict[str, str]

@@ -11,19 +11,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.checkout import SOURCE, TRANSACTIONS, Checkout
-from tests.sandbox.conftest import IMAGE, aws_client, committed, deployment_name
+from tests.sandbox.conftest import IMAGE, committed, deployment_name
 from tests.workflows.releases import write_holdout, write_release
+from tests.workflows.traffic import kubernetes, published, route, serves
 
 STACK = "staging"
 _NAMESPACE = f"fraud-detection-{STACK}"
@@ -128,13 +127,14 @@ def _git(*arguments: str, cwd: Path | None = None) -> str:
     return done.stdout.strip()
 
 
-def make_origin(root: Path, public_key: str) -> Path:
-    """The repository as a team has it: this one, with its own image and signer in the stacks' files."""
+def make_origin(root: Path, public_key: str, more: str = "") -> Path:
+    """The repository as a team has it: this one, with its own image, signer and more of staging in the stacks' files."""
     origin = root / "origin"
     _git("clone", "--quiet", str(SOURCE), str(origin))
     for stack in ("staging", "production"):
         text = committed(stack).replace('reference: ""', f"reference: {IMAGE}")
-        (origin / f"Pulumi.{stack}.yaml").write_text(text.replace("public_keys: []", f'public_keys: ["{public_key}"]'))
+        text = text.replace("public_keys: []", f'public_keys: ["{public_key}"]')
+        (origin / f"Pulumi.{stack}.yaml").write_text(text + (more if stack == "staging" else ""))
     _git("commit", "--quiet", "--all", "--message", "The stacks' own image and signer", cwd=origin)
     return origin
 
@@ -198,7 +198,7 @@ def _rehearse(rehearsal: Rehearsal) -> None:
     step("second", "a canary of model-v2; its runner is killed", lambda c: _killed_canary(rehearsal, c, two))
     step("first", "resumes and promotes it", lambda c: _resumed(rehearsal, c, one, two))
     step("second", "rolls back", lambda c: c.deploy_model("rollback", STACK, "--reason", "complaints"))
-    _require(_serves(rehearsal) == one, "the rollback serves model-v1")
+    _require(serves(rehearsal.variables, STACK) == one, "the rollback serves model-v1")
     step("first", "backs the registry up", lambda c: c.manage_models("backup", str(rehearsal.root / "backup")))
     step("second", "has no registry, is refused, restores it", lambda c: _lost(rehearsal, c, two))
     step("second", "model-v2 again", lambda c: c.deploy_model("deploy", two, STACK, "--strategy", "rolling"))
@@ -224,7 +224,11 @@ def _killed_canary(rehearsal: Rehearsal, clone: Checkout, model_id: str) -> None
 
     def wait(running: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + 120
-        while running.poll() is None and time.monotonic() < deadline and _route(rehearsal).get("-green") != 50:
+        while (
+            running.poll() is None
+            and time.monotonic() < deadline
+            and route(rehearsal.variables, STACK).get("-green") != 50
+        ):
             time.sleep(0.3)
         time.sleep(3)  # the engine writes its state after the route
         _require(running.poll() is None, "the canary is at 50 % when its runner is killed")
@@ -233,41 +237,9 @@ def _killed_canary(rehearsal: Rehearsal, clone: Checkout, model_id: str) -> None
 
 
 def _resumed(rehearsal: Rehearsal, clone: Checkout, stable: str, candidate: str) -> None:
-    over = threading.Event()
-    publisher = threading.Thread(target=_publish_until, args=(rehearsal, over, stable, candidate))
-    publisher.start()
-    try:
+    with published(rehearsal.variables, STACK, stable, candidate):
         clone.deploy_model("resume", STACK)
-    finally:
-        over.set()
-        publisher.join()
-    _require(_serves(rehearsal) == candidate, "the candidate is the stable version")
-
-
-def _publish_until(rehearsal: Rehearsal, over: threading.Event, stable: str, candidate: str) -> None:
-    while not over.wait(2):
-        for model_id, requests in ((stable, 1000), (candidate, 300)):
-            _publish(rehearsal, model_id, requests)
-
-
-def _publish(rehearsal: Rehearsal, model_id: str, requests: int) -> None:
-    """What the pods of a version would publish."""
-    dimensions = {"Environment": STACK, "Deployment": deployment_name(STACK), "ModelVersion": model_id}
-    counts = {"Requests": requests, "Errors": 0, "Decisions": requests, "Frauds": requests // 50}
-    latency = {"Values": [4.0, 8.0], "Counts": [requests * 9 // 100, requests // 100], "Unit": "Milliseconds"}
-    data = {name: {"Value": value} for name, value in counts.items()} | {"Latency": latency, "Drift": {"Value": 0.05}}
-    aws_client(rehearsal.variables, "cloudwatch").put_metric_data(
-        Namespace="FraudDetection",
-        MetricData=[
-            {
-                "MetricName": name,
-                "Timestamp": datetime.now(UTC),
-                "Dimensions": [{"Name": key, "Value": text} for key, text in dimensions.items()],
-                **values,
-            }
-            for name, values in data.items()
-        ],
-    )
+    _require(serves(rehearsal.variables, STACK) == candidate, "the candidate is the stable version")
 
 
 def _lost(rehearsal: Rehearsal, clone: Checkout, model_id: str) -> None:
@@ -282,33 +254,9 @@ def _lost(rehearsal: Rehearsal, clone: Checkout, model_id: str) -> None:
 def _drifted(rehearsal: Rehearsal, clone: Checkout) -> None:
     body = {"metadata": {"labels": {"app.kubernetes.io/part-of": "changed-by-hand"}}}
     name = deployment_name(STACK)
-    slot = "-green" if _route(rehearsal).get("-green") else ""
-    _kubernetes(rehearsal, "AppsV1Api").patch_namespaced_deployment(f"{name}{slot}", _NAMESPACE, body)
+    slot = "-green" if route(rehearsal.variables, STACK).get("-green") else ""
+    kubernetes(rehearsal.variables, "AppsV1Api").patch_namespaced_deployment(f"{name}{slot}", _NAMESPACE, body)
     _preview(clone, "Deployment", "--drift", code=26)
-
-
-def _serves(rehearsal: Rehearsal) -> str:
-    """The version that has all requests, as the API server has it."""
-    name = deployment_name(STACK)
-    slot = "-green" if _route(rehearsal).get("-green") == 100 else ""
-    found = _kubernetes(rehearsal, "AppsV1Api").read_namespaced_deployment(f"{name}{slot}", _NAMESPACE)
-    return next(str(item.value) for item in found.spec.template.spec.containers[0].env if item.name == "MODEL_ID")
-
-
-def _route(rehearsal: Rehearsal) -> dict[str, int]:
-    """Percent of the requests by slot."""
-    api, name = _kubernetes(rehearsal, "CustomObjectsApi"), deployment_name(STACK)
-    found = api.get_namespaced_custom_object("gateway.networking.k8s.io", "v1", _NAMESPACE, "httproutes", name)
-    (rule,) = [rule for rule in found["spec"]["rules"] if not rule["matches"][0].get("headers")]
-    return {each["name"].removeprefix(name) or "-blue": each["weight"] for each in rule["backendRefs"]}
-
-
-def _kubernetes(rehearsal: Rehearsal, api: str) -> Any:
-    from kubernetes import client, config
-
-    configuration = client.Configuration()
-    config.load_kube_config(rehearsal.variables["KUBECONFIG"], client_configuration=configuration)
-    return getattr(client, api)(client.ApiClient(configuration))
 
 
 def _require(held: bool, what: str) -> None:

@@ -1,7 +1,6 @@
-"""Workflows run in a fresh clone with what their headers list, against the sandbox."""
+"""Every workflow runs in a fresh clone with what its header lists and the rights of its role, against the sandbox."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,14 +11,26 @@ import pytest
 
 from tests.checkout import SOURCE, TRANSACTIONS
 from tests.sandbox.conftest import aws_client
+from tests.workflows.accounts import (
+    REGISTRY,
+    first_up_is_over,
+    grant_roles,
+    make_registry,
+    make_roles,
+    state_address,
+)
 from tests.workflows.act import Forge
 from tests.workflows.endpoint import Endpoint
 from tests.workflows.rehearsal import make_origin, sandbox
 from tests.workflows.releases import write_holdout, write_release
+from tests.workflows.traffic import published, route, serves
 
 pytestmark = pytest.mark.timeout(1500)
 _TAG = "model-v1"
 _KEY = "fd_of_the_integration_tests"
+_JOB_SECONDS = 75
+"""Enough to bring a candidate up on this machine; a hosted job has fifty minutes."""
+_CANARY = "  fraud-detection:rollout: {strategy: canary, steps: [50, 100], interval_seconds: 1}\n"
 
 
 @pytest.fixture(scope="session")
@@ -38,13 +49,12 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     releases = [write_release(root / "inbox" / tag, root / "models" / file, holdout) for tag, file in files.items()]
     with sandbox(root) as cloud:
         s3 = aws_client(cloud, "s3")
-        for bucket in ("inbox", "registry-of-all"):
-            s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": cloud["AWS_REGION"]})
+        s3.create_bucket(Bucket="inbox", CreateBucketConfiguration={"LocationConstraint": cloud["AWS_REGION"]})
+        make_roles(cloud, make_registry(cloud))
         for file in (each for release in releases for each in release.iterdir()):
             s3.put_object(Bucket="inbox", Key=f"{file.parent.name}/{file.name}", Body=file.read_bytes())
         kms = aws_client(cloud, "kms")
         kms.create_alias(AliasName="alias/state", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
-        (root / "state").mkdir()
         endpoint = Endpoint(root, cloud)
         variables = {
             "AWS_REGION": cloud["AWS_REGION"],
@@ -52,8 +62,8 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
             "EKS_CLUSTER": "sandbox",
             "ENDPOINT_URL": endpoint.url,
             "MODEL_INBOX": "s3://inbox",
-            "MODEL_REGISTRY_URL": "s3://registry-of-all",
-            "PULUMI_BACKEND_URL": f"file://{root / 'state'}",
+            "MODEL_REGISTRY_URL": f"s3://{REGISTRY}",
+            "PULUMI_BACKEND_URL": state_address(cloud, root),
             "PULUMI_SECRETS_PROVIDER": f"awskms://alias/state?region={cloud['AWS_REGION']}",
         }
         secrets = {
@@ -64,32 +74,31 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
             ),
             "API_KEY": _KEY,
         }
-        _grant_roles({**variables, **cloud, "MODEL_KEY_FILE": str(root / "model.key")})
-        origin = make_origin(root, (root / "signing.key.pub").read_text().strip())
+        grant_roles({**variables, **cloud, "MODEL_KEY_FILE": str(root / "model.key")})
+        origin = make_origin(root, (root / "signing.key.pub").read_text().strip(), _CANARY)
         try:
             yield Forge(root, origin, variables, secrets, cloud)
         finally:
             endpoint.close()
 
 
-def _grant_roles(variables: dict[str, str]) -> None:
-    """What the account's admin does once: each environment's role has its role in the registry."""
-    roles = {"register": "promoter", "sign": "publisher", "staging": "promoter", "approval": "promoter"}
-    for job, role in {**roles, "production": "promoter", "resume": "promoter", "rollback": "promoter"}.items():
-        actor = f"arn:aws:sts::123456789012:assumed-role/ci-{job}/*"
-        command = [sys.executable, str(SOURCE / "scripts" / "manage_models.py"), "access", "grant", actor, role]
-        environment = {"PATH": os.environ["PATH"], **variables}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-
-
-def _state(forge: Forge) -> dict[str, Any]:
-    """The state of the one version in the registry."""
-    s3 = aws_client(forge.sandbox, "s3")
-    listed = s3.list_objects_v2(Bucket="registry-of-all", Prefix="models/fraud_detector/")
-    (key,) = [item["Key"] for item in listed["Contents"] if item["Key"].endswith("/state.json")]
-    found: dict[str, Any] = json.loads(s3.get_object(Bucket="registry-of-all", Key=key)["Body"].read())
+def _versions(forge: Forge) -> dict[str, dict[str, Any]]:
+    """The states of the registry's versions, by id, the oldest first."""
+    s3, found = aws_client(forge.sandbox, "s3"), {}
+    for item in s3.list_objects_v2(Bucket=REGISTRY, Prefix="models/fraud_detector/")["Contents"]:
+        *_, model_id, name = item["Key"].split("/")
+        if name == "state.json":
+            found[model_id] = json.loads(s3.get_object(Bucket=REGISTRY, Key=item["Key"])["Body"].read())
     return found
+
+
+def _records(forge: Forge, action: str) -> list[dict[str, Any]]:
+    """The audit log's records of an action."""
+    s3, found = aws_client(forge.sandbox, "s3"), []
+    for item in s3.list_objects_v2(Bucket=REGISTRY, Prefix="audit/")["Contents"]:
+        if item["Key"].endswith(".json"):
+            found.append(json.loads(s3.get_object(Bucket=REGISTRY, Key=item["Key"])["Body"].read()))
+    return [record for record in found if record.get("action") == action]
 
 
 @pytest.fixture(scope="session")
@@ -97,11 +106,12 @@ def released(forge: Forge) -> Forge:
     """A release that has gone the whole way."""
     done = forge.run("deploy.yml", "push", {"ref": f"refs/tags/{_TAG}"})
     assert done.returncode == 0, done.stdout[-6000:]
+    first_up_is_over(dict(forge.sandbox))
     return forge
 
 
 def test_a_tag_goes_from_its_file_to_production(released: Forge) -> None:
-    state = _state(released)
+    (state,) = _versions(released).values()
     assert state["status"] == "deployed"
     purposes = {item["for"] for item in state["evidence"]}
     assert purposes == {"validated", "approved"}
@@ -119,3 +129,101 @@ def test_nothing_is_resumed_where_nothing_was_left(released: Forge) -> None:
     done = released.run("rollout.yml", "schedule", {})
     assert done.returncode == 0, done.stdout[-6000:]
     assert done.stdout.count("nothing to resume") == 2
+
+
+@pytest.fixture(scope="session")
+def tried(released: Forge) -> tuple[Forge, str, str]:
+    """A second tag, whose canary in staging is not decided when its job ends; with the ids of both versions."""
+    until = ("--job", "staging", "--env", f"JOB_SECONDS={_JOB_SECONDS}")
+    done = released.run("deploy.yml", "push", {"ref": "refs/tags/model-v2"}, *until)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "the rollout is not decided" in done.stdout
+    first, second = _versions(released)
+    return released, first, second
+
+
+@pytest.fixture(scope="session")
+def promoted(tried: tuple[Forge, str, str]) -> tuple[Forge, str, str]:
+    """The second version is the stable one in staging, by the scheduled workflow."""
+    forge, first, second = tried
+    assert serves(forge.sandbox, "staging") == first
+    assert route(forge.sandbox, "staging")["-green"] == 50
+    with published(forge.sandbox, "staging", first, second):
+        done = forge.run("rollout.yml", "schedule", {})
+    assert done.returncode == 0, done.stdout[-6000:]
+    return tried
+
+
+def test_a_canary_that_outlives_its_job_is_promoted_by_the_scheduled_workflow(
+    promoted: tuple[Forge, str, str],
+) -> None:
+    forge, first, second = promoted
+    assert serves(forge.sandbox, "staging") == second
+    assert serves(forge.sandbox, "production") == first
+
+
+def test_a_pull_request_has_one_comment_that_a_second_push_changes(promoted: tuple[Forge, str, str]) -> None:
+    forge, first, _ = promoted
+    for replicas in (6, 7):
+        head = _pushed(forge, f"max_replicas: {replicas}", first)
+        done = forge.run("preview.yml", "pull_request_target", _pull_request(head))
+        assert done.returncode == 0, done.stdout[-6000:]
+        text = _comment(forge)
+        assert "### Preview of `production`" in text
+        assert "### Preview of `staging`" in text
+        assert "HorizontalPodAutoscaler" in text
+        assert first in text, "the version that the pull request names"
+
+
+def test_a_refused_preview_is_told_in_the_same_comment(promoted: tuple[Forge, str, str]) -> None:
+    forge, first, _ = promoted
+    head = _pushed(forge, "max_replicas: 1", first)
+    done = forge.run("preview.yml", "pull_request_target", _pull_request(head))
+    assert done.returncode != 0, "a config that is refused fails the check"
+    text = _comment(forge)
+    assert "min_replicas at most as large as max_replicas" in text
+    assert "### Preview of `production`" in text
+
+
+@pytest.mark.parametrize("to", ["", "fraud_detector:2"], ids=["the version before", "a version"])
+def test_a_rollback_says_who_and_why(promoted: tuple[Forge, str, str], to: str) -> None:
+    forge, first, second = promoted
+    inputs = {"environment": "staging", "to": to, "at": "", "reason": "callers $(touch owned) complain"}
+    done = forge.run("rollback.yml", "workflow_dispatch", {"inputs": inputs})
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert not list(forge.root.rglob("owned"))
+    assert serves(forge.sandbox, "staging") == (second if to else first)
+    reasons = [(str(record.get("reason")), str(record.get("actor"))) for record in _records(forge, "rollback")]
+    said, who = reasons[-1]
+    assert said.startswith("callers $(touch owned) complain (")
+    assert who == "arn:aws:sts::123456789012:assumed-role/ci-rollback/job"
+
+
+def _pull_request(head: str) -> dict[str, Any]:
+    repository = {"full_name": "acme/fraud"}
+    return {
+        "number": 12,
+        "pull_request": {"number": 12, "head": {"sha": head, "repo": repository}, "base": {"repo": repository}},
+        "repository": {**repository, "name": "fraud", "owner": {"login": "acme"}},
+    }
+
+
+def _comment(forge: Forge) -> str:
+    """The text of the pull request's one comment."""
+    (comment,) = (forge.root / "forge" / "comments").iterdir()
+    return comment.read_text()
+
+
+def _pushed(forge: Forge, replicas: str, model_id: str) -> str:
+    """A commit of a pull request that changes a stack and a version; its program is changed too, and must not run."""
+    file, program = forge.origin / "Pulumi.staging.yaml", forge.origin / "infra" / "__main__.py"
+    git = ("git", "-C", str(forge.origin), "-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
+    main = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    text = file.read_text().replace("max_replicas: 4", replicas)
+    file.write_text(text.replace("config:\n", f"config:\n  fraud-detection:modelVersion: {model_id}\n", 1))
+    program.write_text("raise SystemExit('the code of the pull request ran')\n")
+    subprocess.run([*git, "commit", "--quiet", "--all", "--message", replicas], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run([*git, "branch", "--force", f"pull-{head[:8]}"], check=True)
+    subprocess.run([*git, "reset", "--quiet", "--hard", main], check=True)
+    return head
