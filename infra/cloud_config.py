@@ -209,6 +209,8 @@ class ImageConfig:
         return bool(_DIGEST.fullmatch(self.reference))
 
 
+_PARTS: dict[str, type[Any]] = {"alarm_subscribers": Subscriber, "pipelines": PipelinesConfig}
+"""Objects within an object."""
 _Config = TypeVar("_Config", CloudConfig, KubernetesConfig, ImageConfig)
 
 
@@ -246,7 +248,8 @@ def _sentence(path: str, problem: Any, kind: type[Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     where = f"{path}.{key}" if key else path
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{where}: unknown key; allowed: {', '.join(kind.__dataclass_fields__)}"
+        known = _PARTS.get(str(problem["loc"][0]), kind) if len(problem["loc"]) > 1 else kind
+        return f"{where}: unknown key; allowed: {', '.join(known.__dataclass_fields__)}"
     if problem["type"] == "missing":
         return f"{where}: this key is required"
     return (

@@ -3,15 +3,19 @@
     .venv/bin/python -m toolchain.environment requirements.txt
 
 Runs before any package is installed, so it uses the standard library only. uv installs from its cache in seconds; pip
-does it where uv cannot be installed. Both check every file against its pinned hash.
+does it where uv cannot be installed. Both check every file against its pinned hash. Bytecode takes longer than all the
+rest: it is kept in the user's cache, and the next checkout links it.
 """
 
 import argparse
 import importlib.util
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
@@ -29,15 +33,54 @@ def main() -> int:
     requirements = parser.parse_args().requirements
     if _uv_installed() or _install_uv(requirements):
         _log(f"installing {requirements}")
-        # A confined child cannot write bytecode: without it each one compiles the model libraries, for two seconds.
-        ways = ("--quiet", "--require-hashes", "--compile-bytecode")
-        if _run("uv", "pip", "sync", *ways, "--python", sys.executable, str(requirements)) == 0:
+        sync = ("uv", "pip", "sync", "--quiet", "--require-hashes", "--python", sys.executable, str(requirements))
+        if _run(*sync) == 0:
+            _compile_bytecode(sync, requirements)
             return _install_checkout("uv", "pip", "install", "--quiet", "--python", sys.executable)
         _log("uv could not install them; trying pip")
     if _run("pip", "install", "--quiet", "--require-hashes", "-r", str(requirements)) != 0:
         sys.stderr.write(f"error: {requirements} cannot be installed; the messages above say why\n")
         return 1
     return _install_checkout("pip", "install", "--quiet")
+
+
+def link_bytecode(source: Path, target: Path) -> None:
+    """Links the bytecode of one tree of packages into another one that has the packages and lacks the bytecode.
+
+    Python and the compiler compare each file with the time and size of its source, and replace what is of another one.
+
+    Args:
+        source: a directory with `__pycache__` directories in it; it may not exist.
+        target: the directory of the packages.
+    """
+    for file in source.rglob("*.pyc"):
+        here = target / file.relative_to(source)
+        if here.parent.parent.is_dir():
+            with suppress(OSError):  # there already, or on another file system: then it is compiled
+                here.parent.mkdir(exist_ok=True)
+                os.link(file, here)
+
+
+def _compile_bytecode(sync: tuple[str, ...], requirements: Path) -> None:
+    """A confined child cannot write bytecode: without it each one compiles the model libraries, for two seconds."""
+    importlib.invalidate_caches()
+    from toolchain import cache  # its own imports have been installed just now
+
+    kept = cache.entry("bytecode", cache.digest(requirements.read_bytes(), sys.version.encode()))
+    packages = Path(sysconfig.get_path("purelib"))
+    link_bytecode(kept, packages)
+    _run(*sync, "--compile-bytecode")
+    if kept.exists():
+        return
+
+    def fill(directory: Path) -> None:
+        for compiled in packages.rglob("__pycache__"):
+            (directory / compiled.relative_to(packages)).mkdir(parents=True, exist_ok=True)
+        link_bytecode(packages, directory)
+
+    with suppress(OSError), cache.exclusive(kept, _log):
+        if not kept.exists():
+            cache.publish(kept, fill)
 
 
 def _install_uv(requirements: Path) -> bool:

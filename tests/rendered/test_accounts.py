@@ -58,3 +58,89 @@ def test_a_queue_that_is_told_of_alarms_takes_them_where_the_stack_may_write_its
     (statement,) = json.loads(policy["policy"])["Statement"]
     assert statement["Resource"] == queue
     assert statement["Condition"]["ArnEquals"]["aws:SourceArn"].endswith(":fraud-detection-prod-alarms")
+
+
+_PIPELINES = {
+    "oidc_provider_arn": "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com",
+    "repository": "acme/fraud",
+    "state_bucket": "acme-state",
+    "state_key_arn": "arn:aws:kms:eu-central-1:123456789012:key/of-the-state",
+}
+
+
+def _roles_of_ci(**changes: Any) -> dict[str, dict[str, Any]]:
+    stack = _stack(permissions_boundary=_BOUNDARY, role_path="/ci/", pipelines={**_PIPELINES, **changes})
+    roles = [item for item in stack.all("iam/role:Role") if "-ci-" in item["name"]]
+    return {item["name"].split("-ci-")[1]: item for item in roles}
+
+
+def test_the_stack_makes_a_role_for_each_environment_of_ci_which_its_jobs_alone_take() -> None:
+    roles = _roles_of_ci()
+    assert set(roles) == {"registry", "signing", "approval", "preview", "deploy"}
+    for name, role in roles.items():
+        (statement,) = json.loads(role["assumeRolePolicy"])["Statement"]
+        assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
+        issuer = "token.actions.githubusercontent.com"
+        environment = "production" if name == "deploy" else name
+        assert statement["Condition"] == {
+            "StringEquals": {f"{issuer}:aud": "sts.amazonaws.com"},
+            "StringLike": {f"{issuer}:sub": [f"repo:acme/fraud:environment:{environment}"]},
+        }
+        assert role["permissionsBoundary"] == _BOUNDARY
+        assert role["path"] == "/ci/"
+
+
+def test_a_stack_that_does_not_own_the_registry_leaves_the_releases_roles_to_the_one_that_does() -> None:
+    key = "arn:aws:kms:eu-central-1:123456789012:key/of-the-registry"
+    assert set(_roles_of_ci(registry_bucket="acme-registry", registry_key_arn=key)) == {"preview", "deploy"}
+
+
+def test_roles_of_gitlab_are_taken_on_release_tags_and_the_default_branch() -> None:
+    roles = _roles_of_ci(
+        oidc_provider_arn="arn:aws:iam::123456789012:oidc-provider/gitlab.example.com", repository="acme/ml/fraud"
+    )
+    subjects = {
+        name: json.loads(role["assumeRolePolicy"])["Statement"][0]["Condition"]["StringLike"]["gitlab.example.com:sub"]
+        for name, role in roles.items()
+    }
+    tag = "project_path:acme/ml/fraud:ref_type:tag:ref:model-v*"
+    branch = "project_path:acme/ml/fraud:ref_type:branch:ref:main"
+    assert subjects["signing"] == [tag]
+    assert subjects["preview"] == [branch]
+    assert subjects["deploy"] == [tag, branch]
+
+
+def test_a_backup_in_another_account_and_region_lets_its_job_in_and_nobody_else() -> None:
+    elsewhere = "arn:aws:iam::210987654321:role/makes-backups"
+    stack = _stack(backup_role=elsewhere, backup_region="eu-west-1")
+    providers = {item["region"]: item for item in stack.all("pulumi:providers:aws")}
+    assert json.loads(providers["eu-west-1"]["assumeRoles"]) == [{"role_arn": elsewhere}]
+    job = "arn:aws:iam::123456789012:role/fraud-detection-prod-backup"
+    policies = [json.loads(item["policy"])["Statement"] for item in stack.all("s3/bucketPolicy:BucketPolicy")]
+    let_in = [each for policy in policies for each in policy if each["Sid"].startswith("Copier")]
+    assert len(let_in) == 2
+    keys = [json.loads(item["policy"])["Statement"] for item in stack.all("kms/key:Key")]
+    let_in += [each for policy in keys for each in policy if each["Sid"] == "CopierUsesTheKey"]
+    assert len(let_in) == 3
+    for statement in let_in:
+        assert statement["Principal"] == {"AWS": "arn:aws:iam::123456789012:root"}
+        assert statement["Condition"] == {"ArnEquals": {"aws:PrincipalArn": job}}
+        assert not [action for action in statement["Action"] if "Delete" in action or action.endswith("*")]
+    owners = [
+        statement["Principal"]["AWS"] for policy in keys for statement in policy if "AWS" in statement["Principal"]
+    ]
+    assert "arn:aws:iam::210987654321:root" in owners
+
+
+def test_a_backup_that_is_not_made_begins_an_alarm_of_its_own() -> None:
+    stack = _stack(backup_alarm_hours=50)
+    (alarm,) = [item for item in stack.all("metricAlarm:MetricAlarm") if item["name"].endswith("-no-backup")]
+    assert alarm["metricName"] == "Backups"
+    assert alarm["treatMissingData"] == "breaching"
+    assert (alarm["period"], alarm["evaluationPeriods"], alarm["threshold"]) == (3600, 50, 1)
+    assert alarm["alarmActions"]
+    env = stack.one("batch/v1:CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    told = {item["name"]: item["value"] for item in env}
+    assert told["METRICS_NAMESPACE"] == "FraudDetection"
+    dimensions = {"Environment": told["ENVIRONMENT"], "Deployment": told["DEPLOYMENT_NAME"]}
+    assert alarm["dimensions"] == dimensions

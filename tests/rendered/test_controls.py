@@ -333,7 +333,7 @@ def test_alarms_watch_what_the_service_publishes(rendered: Rendered) -> None:
     for alarm in rendered.all(":MetricAlarm"):
         queried = [query["metric"] for query in alarm.get("metricQueries", ()) if "metric" in query]
         for metric in queried or [alarm]:
-            assert metric["metricName"] in metric_names.PUBLISHED
+            assert metric["metricName"] in {*metric_names.PUBLISHED, metric_names.BACKUPS}
             assert metric["dimensions"] == wanted
             assert metric["namespace"] == "FraudDetection"
 

@@ -70,7 +70,7 @@ def first_up_is_over(cloud: dict[str, str]) -> None:
 
 def grant_roles(variables: Mapping[str, str]) -> None:
     """Each job's role has its role in the registry's own access policy."""
-    roles = {"sign": "publisher"} | {job: "promoter" for job in ("register", "approval", *_DEPLOYERS)}
+    roles = {"sign": "publisher"} | dict.fromkeys(("register", "approval", *_DEPLOYERS), "promoter")
     for job, role in roles.items():
         actor = f"arn:aws:sts::{ACCOUNT}:assumed-role/ci-{job}/*"
         command = [sys.executable, str(SOURCE / "scripts" / "manage_models.py"), "access", "grant", actor, role]

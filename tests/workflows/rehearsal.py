@@ -128,7 +128,7 @@ def _git(*arguments: str, cwd: Path | None = None) -> str:
 
 
 def make_origin(root: Path, public_key: str, more: str = "") -> Path:
-    """The repository as a team has it: this one, with its own image, signer and more of staging in the stacks' files."""
+    """The repository as a team has it: this one, with its own image, signer and more keys of staging in the files."""
     origin = root / "origin"
     _git("clone", "--quiet", str(SOURCE), str(origin))
     for stack in ("staging", "production"):
