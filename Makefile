@@ -32,7 +32,7 @@ down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 	@$(BIN)/python scripts/deploy_model.py down development
 
 # The engine and its providers live for seconds: they collect their garbage less often, and start a third cheaper.
-test test-rollouts test-docs test-scanners test-sandbox test-workflows: export GOGC ?= 400
+test test-rollouts test-docs test-scanners test-sandbox test-workflows ci-rehearsal: export GOGC ?= 400
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/guide tests/rendered tests/engine
@@ -40,7 +40,8 @@ test: setup lint  ## lint, types, import rules, unit and engine tests
 test-kinds: setup  ## every kind of model, served over HTTP and compared with its own answers; few rows each
 	@$(BIN)/python -m pytest -n 2 --durations=8 tests/kinds
 
-test-long: setup  ## kinds with many rows and a search for rows decided otherwise; every mechanism at every door; long lives of registries
+test-long: control-plane  ## workflows by act; kinds with many rows; every mechanism at every door; long lives of registries
+	@$(MAKE) --no-print-directory test-workflows
 	@KINDS_LONG=1 $(BIN)/python -m pytest -n 2 --timeout 1200 --durations=8 tests/kinds
 	@DOORS=all $(BIN)/python -m pytest -n 2 --durations=8 tests/unit/model_store/serialization/test_doors.py
 	@STATEFUL_EXAMPLES=$${STATEFUL_EXAMPLES:-60} STATEFUL_STEPS=40 $(BIN)/python -m pytest -rP tests/unit/model_store/stateful
@@ -101,7 +102,7 @@ snapshots: setup  ## rewrite tests/snapshots/ after an intended change
 test-sandbox: control-plane  ## staging and production on a cloud of this machine's own
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target sandbox-stacks sandbox-mistakes
 
-test-workflows: control-plane  ## release, rollout and drift, run by act in a fresh clone on a cloud of this machine
+test-workflows: control-plane  ## every workflow, run by act in fresh clones with the rights of its role; part of what takes long
 	@$(BIN)/python -m pytest --durations=6 tests/workflows
 
 sandbox-stacks:

@@ -30,9 +30,9 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.s3.models import s3_backends
 
 from sandbox.idempotency import IdempotentRequests, drain_request_body
-from sandbox.identities import refused_to_role
+from sandbox.identities import refused_to_role, role_of
 from sandbox.percentiles import answer_percentiles
-from sandbox.policies import asked_of_s3, denied
+from sandbox.policies import asked_of_s3, denied, lets_in
 
 _ACCOUNT = "123456789012"
 _THREADS = 16
@@ -142,10 +142,13 @@ def _denied(environ: Environ) -> str:
     if scope is not None and scope[1] != "s3":
         return ""
     bucket, key = _bucket_and_key(environ)
-    backend = get_backend("s3")[_ACCOUNT]["aws"]
-    if not bucket or not _owner(bucket):
+    owner, authorization = _owner(bucket), environ.get("HTTP_AUTHORIZATION", "")
+    if not bucket or not owner:
         return ""
-    if environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER", _ACCOUNT) != _owner(bucket):
+    backend = get_backend("s3")[owner]["aws"]
+    of_owner, role = role_of(authorization, owner), role_of(authorization, _ACCOUNT)
+    known = owner if of_owner or role else _ACCOUNT
+    if environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER", known) != owner:
         return "the bucket has another owner than the expected one"
     if bucket not in backend.buckets:
         return ""
@@ -157,7 +160,13 @@ def _denied(environ: Environ) -> str:
     asked = asked_of_s3(method, bucket, key, query, body)
     if reason := denied(backend.buckets[bucket].policy, asked, context):
         return reason
-    return refused_to_role(environ.get("HTTP_AUTHORIZATION", ""), _ACCOUNT, asked, context)
+    if reason := refused_to_role(authorization, _ACCOUNT, asked, context):
+        return reason
+    if not role or owner == _ACCOUNT:
+        return ""
+    # A bucket of another account has to let the role in, too.
+    context |= {"aws:PrincipalArn": role}
+    return "" if lets_in(backend.buckets[bucket].policy, asked, context) else f"the bucket does not let {role} in"
 
 
 def _of_upload(bucket: Any, environ: Environ) -> dict[str, str]:

@@ -43,6 +43,13 @@ def refused_to_role(
     return ""
 
 
+def role_of(authorization: str, account: str) -> str:
+    """The ARN of the role that a request comes from; empty for credentials that belong to no role of the account."""
+    found = _ACCESS_KEY.search(authorization)
+    session = get_backend("sts")[account]["aws"].get_assumed_role_from_access_key(found[1]) if found else None
+    return str(session.role_arn) if session else ""
+
+
 def _statements(policy: str | dict[str, Any]) -> list[dict[str, Any]]:
     document: dict[str, Any] = json.loads(policy) if isinstance(policy, str) else policy
     found: list[dict[str, Any]] = document["Statement"]

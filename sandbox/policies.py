@@ -65,6 +65,19 @@ def denied(policy: bytes | None, asked: Iterable[tuple[str, str]], context: Mapp
     return ""
 
 
+def lets_in(policy: bytes | None, asked: Iterable[tuple[str, str]], context: Mapping[str, str]) -> bool:
+    """Whether a bucket's policy allows each action that a request of another account asks for.
+
+    Args:
+        policy: the bucket's policy, JSON.
+        asked: actions with their resources.
+        context: the condition keys of the request, `aws:PrincipalArn` among them.
+    """
+    statements = json.loads(policy)["Statement"] if policy else []
+    allowing = [statement for statement in statements if statement["Effect"] == "Allow"]
+    return all(any(applies(statement, *each, context) for statement in allowing) for each in asked)
+
+
 def applies(statement: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str]) -> bool:
     """Whether a statement of a policy speaks of an action on a resource, and its conditions are met.
 
@@ -88,7 +101,7 @@ def _conditions_met(conditions: Mapping[str, Mapping[str, Any]], context: Mappin
 
 def _met(operator: str, wanted: Any, present: str | None) -> bool:
     values = [str(value) for value in _list(wanted)]
-    if operator in ("Bool", "StringEquals"):
+    if operator in ("Bool", "StringEquals", "ArnEquals"):
         return present in values
     if operator == "StringNotEquals":
         return present not in values
