@@ -81,6 +81,8 @@ class PipelineScope:
     permissions_boundary: str
     image_repository: str = ""
     """ECR repository that images are pushed to; empty: none."""
+    backup_role: str = ""
+    """Role of another account that the stack's backup bucket is made with; empty: none."""
     role_path: str = "/"
     name_suffix: str = ""
 
@@ -168,6 +170,7 @@ def _reads(scope: PipelineScope) -> list[dict[str, Any]]:
         _allow("ReadVersions", ["s3:GetObject", "s3:GetObjectVersion"], [f"{each}/*" for each in buckets]),
         _allow("DecryptVersions", ["kms:Decrypt"], keys),
         _allow("LookAtSettings", list(_DESCRIBE), ["*"]),
+        *([_allow("TakeTheBackupsRole", ["sts:AssumeRole"], [scope.backup_role])] if scope.backup_role else ()),
     ]
 
 

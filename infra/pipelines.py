@@ -47,6 +47,7 @@ def declare_pipeline_roles(
         state_key_arn=config.state_key_arn,
         permissions_boundary=cloud.permissions_boundary,
         image_repository=settings.image.repository if settings.image else "",
+        backup_role=cloud.backup_role,
         role_path=cloud.role_path,
         name_suffix=cloud.name_suffix,
     )

@@ -90,6 +90,14 @@ def test_the_stack_makes_a_role_for_each_environment_of_ci_which_its_jobs_alone_
         assert role["path"] == "/ci/"
 
 
+def test_roles_of_ci_that_run_the_program_may_take_the_role_of_a_backup_elsewhere() -> None:
+    elsewhere = "arn:aws:iam::210987654321:role/makes-backups"
+    stack = _stack(permissions_boundary=_BOUNDARY, pipelines=_PIPELINES, backup_role=elsewhere)
+    policies = [item for item in stack.all("iam/rolePolicy:RolePolicy") if item["name"] == "pipeline"]
+    taking = {item["role"] for item in policies if elsewhere in item["policy"]}
+    assert {role.split("-ci-")[1].split("_")[0] for role in taking} == {"preview", "deploy"}
+
+
 def test_a_stack_that_does_not_own_the_registry_leaves_the_releases_roles_to_the_one_that_does() -> None:
     key = "arn:aws:kms:eu-central-1:123456789012:key/of-the-registry"
     assert set(_roles_of_ci(registry_bucket="acme-registry", registry_key_arn=key)) == {"preview", "deploy"}
