@@ -27,6 +27,8 @@ from tests.workflows.traffic import published, route, serves
 
 pytestmark = pytest.mark.timeout(1500)
 _TAG = "model-v1"
+_HOSTED = "https://github.com/acme/fraud.git"
+"""Where the repository says that it is, which tells its name; nothing is asked of the address."""
 _KEY = "fd_of_the_integration_tests"
 _CANARY = """\
   fraud-detection:rollout:
@@ -78,6 +80,7 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
         }
         grant_roles({**variables, **cloud, "MODEL_KEY_FILE": str(root / "model.key")})
         origin = make_origin(root, (root / "signing.key.pub").read_text().strip(), _CANARY)
+        subprocess.run(["git", "-C", str(origin), "remote", "set-url", "origin", _HOSTED], check=True)
         try:
             yield Forge(root, origin, variables, secrets, cloud)
         finally:
