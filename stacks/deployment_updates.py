@@ -147,10 +147,8 @@ class DeploymentUpdates:
         with changing(self._checkout, environment):
             file = StackFile.read(self._checkout, environment)
             self._require_unlocked(file)
-            if stack_provider(self._checkout, environment.stack) is None:
-                return on_docker(file) and remove_containers(file, self._checkout) > 0
-            stack = select_stack(self._checkout, environment)
-            if not stack.outputs() and not _has_resources(stack):
+            stack = select_stack(self._checkout, environment) if self._is_made(environment) else None
+            if stack is None or (not stack.outputs() and not _has_resources(stack)):
                 return on_docker(file) and remove_containers(file, self._checkout) > 0
             registry, model_id = self._registry(), file.model_version
             registry.require_right("destroy", model_id, environment=str(environment))
@@ -198,6 +196,10 @@ class DeploymentUpdates:
         if on_docker(file) and engine_locks(self._checkout, file.environment):
             self.unlock(file.environment)
         require_unlocked(self._checkout, file.environment)
+
+    def _is_made(self, environment: DeploymentEnvironment) -> bool:
+        """Whether there is such a stack: selecting it would make it."""
+        return stack_provider(self._checkout, environment.stack) is not None
 
     def _serves_on(self, file: StackFile, model_id: str, rollout: RolloutConfig | None) -> str:
         """The stable version, where a rollout's step leaves it as it is: what it lacks since keeps no candidate there.

@@ -70,7 +70,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
     Args:
         registry: holds the version.
         model_id: which.
-        path: the file to write, as for `bundle_file`; an existing bundle is replaced, another file never.
+        path: the file to write, as for `bundle_file`; an existing bundle is replaced, no other file is.
 
     Returns:
         The SHA-256 of each member.
@@ -79,7 +79,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
         AccessDenied: the actor's role does not allow it.
         ModelNotFound: no model version has this id.
         IntegrityError: its artifact is not the registered one.
-        InvalidInput: there is a file at the path that is no bundle.
+        InvalidInput: another file than a bundle is at the path.
         StorageFailed: the file cannot be written.
     """
     registry.require_right("export", model_id)
@@ -100,7 +100,7 @@ def export_model(registry: ModelRegistry, model_id: str, path: Path) -> dict[str
 
 
 def _require_replaceable(path: Path) -> None:
-    """Raises InvalidInput when a file that is no bundle is in the way."""
+    """Raises InvalidInput when another file than a bundle is in the way."""
     if not path.is_file() or not path.stat().st_size:
         return
     try:
@@ -110,7 +110,7 @@ def _require_replaceable(path: Path) -> None:
                 return
     except (tarfile.TarError, OSError, EOFError):
         pass
-    raise InvalidInput(f"{path}: is there already and is no bundle; name another file, or remove it")
+    raise InvalidInput(f"{path}: is there already and holds something else than a bundle; name another file, or remove it")
 
 
 def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:

@@ -249,9 +249,7 @@ def _parse_entries(content: bytes) -> tuple[dict[str, _Known], _Shared]:
     return {}, _Shared([])
 
 
-def _known(
-    model_id: str, entry: _Entry, shared: _Shared, statuses: Mapping[str, ModelStatus] = _STATUSES
-) -> _Known:
+def _known(model_id: str, entry: _Entry, shared: _Shared, statuses: Mapping[str, ModelStatus] = _STATUSES) -> _Known:
     packed = entry.manifest
     fields = {
         "model_id": model_id,

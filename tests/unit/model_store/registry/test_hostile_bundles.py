@@ -344,6 +344,6 @@ def test_an_export_replaces_a_bundle_and_no_other_file(made: tuple[ModelRegistry
     export_model(registry, model_id, bundle)
     for content in (b"# Words\n", b"\0" * 2048):
         other.write_bytes(content)
-        with pytest.raises(InvalidInput, match="is there already and is no bundle"):
+        with pytest.raises(InvalidInput, match="holds something else than a bundle"):
             export_model(registry, model_id, other)
         assert other.read_bytes() == content
