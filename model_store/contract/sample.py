@@ -15,7 +15,9 @@ import numpy as np
 from model_store.contract.bins import category_bins, number_bins
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature, Kind
+from model_store.contract.labels import same_label
 from model_store.contract.own import RowRefused, gap_value, is_fraud, is_gap
+from model_store.contract.table_rows import GAPS
 from model_store.errors import FileMissing, InvalidInput
 
 MOST_ROWS = 200_000
@@ -55,7 +57,11 @@ def _read_csv(path: Path, features: Sequence[Feature]) -> Any:
     import pandas
 
     texts = {each.name: "str" for each in features if _is_text(each)}
-    return pandas.read_csv(path, nrows=MOST_ROWS, dtype=texts)
+    names = [str(each) for each in pandas.read_csv(path, nrows=0).columns]
+    # A text that the model knows as a category is one, though pandas reads it as a gap: NA is a country.
+    known = {each.name: {text for text in each.categories if isinstance(text, str)} for each in features}
+    gaps = {name: sorted(GAPS - known.get(name, set())) for name in names}
+    return pandas.read_csv(path, nrows=MOST_ROWS, dtype=texts, keep_default_na=False, na_values=gaps)
 
 
 def _is_text(feature: Feature) -> bool:
@@ -113,11 +119,7 @@ def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> d
     frame = read_table(path, contract.features)
     if label not in frame.columns:
         raise InvalidInput(f"{path}: has no column {label!r}; it has: {', '.join(map(str, frame.columns))}"[:300])
-    labels = frame[label]
-    positive = contract.positive_class if contract.output != "anomaly_score" else 1
-    truth = np.asarray(labels == positive) | np.asarray(labels.astype(str) == str(positive))
-    if truth.all() or not truth.any():
-        raise InvalidInput(f"{path}: {label} is {'always' if truth.all() else 'never'} {positive!r}; both are needed")
+    truth = _are_fraud(contract, frame[label], path)
     try:
         rows = read_rows(contract, _columns(contract, frame, path))
         scores = contract.own(model).decided_scores(rows)
@@ -132,6 +134,32 @@ def holdout_metrics(contract: Contract, model: Any, path: Path, label: str) -> d
         "average_precision": metrics.average_precision_score(truth, scores),
     }
     return {name: round(float(value), 6) for name, value in found.items()}
+
+
+def _are_fraud(contract: Contract, labels: Any, path: Path) -> "np.ndarray[Any, Any]":
+    """Whether each row is fraud, by its label.
+
+    Raises:
+        InvalidInput: a row has no label or one that is not a class of the model, or all rows are of one class.
+    """
+    missing = int(labels.isna().sum())
+    if missing:
+        raise InvalidInput(f"{path}: {missing} of {len(labels)} rows have no {labels.name}; label them or remove them")
+    detector = contract.output == "anomaly_score"
+    positive = 1 if detector else contract.positive_class
+    classes = (0, 1, -1) if detector else contract.classes
+    truth = np.zeros(len(labels), dtype=bool)
+    for found in labels.unique():
+        is_fraud_label = same_label(found, positive)
+        if not is_fraud_label and not any(same_label(found, each) for each in classes):
+            allowed = ", ".join(str(each) for each in (classes[:2] if detector else classes))
+            raise InvalidInput(f"{path}: {labels.name} is {found!s} in a row; the model's classes are {allowed}"[:300])
+        truth |= np.asarray(labels == found) & is_fraud_label
+    if truth.all() or not truth.any():
+        raise InvalidInput(
+            f"{path}: {labels.name} is {'always' if truth.all() else 'never'} {positive}; both are needed"
+        )
+    return truth
 
 
 def _with_own_names(contract: Contract, columns: Sequence[str]) -> Contract:

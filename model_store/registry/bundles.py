@@ -110,7 +110,7 @@ def _require_replaceable(path: Path) -> None:
                 return
     except (tarfile.TarError, OSError, EOFError):
         pass
-    raise InvalidInput(f"{path}: is there already and holds something else than a bundle; name another file, or remove it")
+    raise InvalidInput(f"{path}: holds something else than a bundle; name another file, or remove it")
 
 
 def import_model(registry: ModelRegistry, path: Path, reason: str = "") -> str:

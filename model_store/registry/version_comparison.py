@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_store.contract.labels import same_label
 from model_store.contract.table_rows import GAPS, TableRows
 from model_store.contract.tables import open_table
 from model_store.errors import InvalidInput
@@ -223,7 +224,7 @@ def _fraud_labels(before: Scorer, after: Scorer, positive_class: str | None) -> 
     if positive_class is not None:
         return (positive_class,)
     own = [1 if each.contract.output == "anomaly_score" else each.contract.positive_class for each in (before, after)]
-    if _same_label(own[0], own[1]):
+    if same_label(own[0], own[1]):
         return (own[0],)
     raise InvalidInput(
         f"{before.model_id} takes {own[0]!r} for fraud and {after.model_id} {own[1]!r}; name the file's label of fraud "
@@ -251,24 +252,9 @@ class _Labels:
                 raise InvalidInput(f"{self._file}: line {part.lines[position]}: {reason}")
             key = (type(value), value)
             if key not in self._known:
-                self._known[key] = _same_label(value, self.fraud)
+                self._known[key] = same_label(value, self.fraud)
             found.append(self._known[key])
         return found
-
-
-def _same_label(value: Any, other: Any) -> bool:
-    """Whether two labels are one: 1, `1`, `1.0` and true are, as a file may write a class in each of these ways."""
-    return bool(_canonical(value) == _canonical(other))
-
-
-def _canonical(value: Any) -> Any:
-    text = str(value).strip()
-    if text.lower() in ("true", "false"):
-        return float(text.lower() == "true")
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _require_both(truth: bytearray, file: Path, label: str, fraud: Any) -> None:
