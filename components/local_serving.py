@@ -154,9 +154,13 @@ def splitter_variables(
         directory: run directory of the splitter, relative to the checkout.
         behind: run directories of the stable and the other slot.
         slots: what the other slot holds.
-        service_variables: of the service; the splitter needs its largest body.
+        service_variables: of the service; its bounds hold for the splitter, too.
     """
-    told: dict[str, pulumi.Input[str]] = {variables.FRONT_DIRECTORY: directory, variables.FRONT_STABLE: behind[0]}
+    told: dict[str, pulumi.Input[str]] = {
+        **(service_variables or {}),
+        variables.FRONT_DIRECTORY: directory,
+        variables.FRONT_STABLE: behind[0],
+    }
     if slots.other is not None:
         told |= {
             variables.FRONT_CANDIDATE: behind[1],
@@ -164,8 +168,6 @@ def splitter_variables(
             variables.FRONT_WEIGHT: str(slots.weight),
             variables.FRONT_SHADOW: "1" if slots.shadow else "",
         }
-    if largest := (service_variables or {}).get(variables.MAX_BODY_BYTES):
-        told[variables.MAX_BODY_BYTES] = largest
     return told
 
 

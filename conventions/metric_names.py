@@ -27,6 +27,8 @@ HEARTBEAT = "Heartbeat"
 START_TIME = "StartTimeSeconds"
 BACKUPS = "Backups"
 """1 when the scheduled job has copied the whole registry; of the job, not of the service."""
+REFUSALS = "Refusals"
+CONNECTIONS_CLOSED = "ConnectionsClosed"
 
 PUBLISHED = {
     REQUESTS: "Requests that were answered, whatever the answer",
@@ -53,7 +55,13 @@ PUBLISHED = {
 SCRAPED = {START_TIME: "Unix time at which the process started; its changes are restarts and deployments"}
 """What only `/metrics` has; there it stands in place of `Starts`."""
 
-COUNTERS = frozenset((REQUESTS, ERRORS, DECISIONS, FRAUDS, DISK_READ, DISK_WRITTEN))
+BY_REASON = {
+    REFUSALS: "Requests that were answered with an error, by the code in the answer",
+    CONNECTIONS_CLOSED: "Connections that the service has closed on its own account, by reason",
+}
+"""Counters with the label `reason`; only `/metrics` and `/status` have them."""
+
+COUNTERS = frozenset((REQUESTS, ERRORS, DECISIONS, FRAUDS, DISK_READ, DISK_WRITTEN, *BY_REASON))
 """Those that `/metrics` has as counters since the start of the process."""
 
 

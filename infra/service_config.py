@@ -42,6 +42,18 @@ class ServiceConfig:
     """Maximum concurrent requests of one process; more are answered 503 (512)."""
     request_timeout_seconds: Annotated[_Number, Field(ge=0.1, le=3600)] | None = None
     """Seconds that a request's body may take to arrive (15)."""
+    max_header_bytes: Annotated[StrictInt, Field(ge=1024, le=1 << 20)] | None = None
+    """Bytes of a request's line and headers; more are answered 431 (32768)."""
+    max_headers: Annotated[StrictInt, Field(ge=10, le=10_000)] | None = None
+    """Headers of a request; more are answered 431 (100)."""
+    header_timeout_seconds: Annotated[_Number, Field(ge=0.1, le=3600)] | None = None
+    """Seconds that a request's headers may take to arrive (10)."""
+    idle_timeout_seconds: Annotated[_Number, Field(ge=5, le=3600)] | None = None
+    """Seconds that a connection may wait for its next request (65)."""
+    max_connections: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
+    """Open connections of one process; at the limit the one that waits longest for its client is closed (2048)."""
+    max_connections_per_address: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
+    """The same for the connections of one client address (1024)."""
     rate_limit_per_second: Annotated[_Number, Field(ge=0, le=1e9)] | None = None
     """Requests a second of one API key that has no rate of its own; 0 for no limit (1000)."""
     rate_limit_burst: Annotated[_Number, Field(ge=1, le=1e9)] | None = None
@@ -92,6 +104,12 @@ _VARIABLES = {
     "max_body_bytes": variables.MAX_BODY_BYTES,
     "max_in_flight": variables.MAX_IN_FLIGHT,
     "request_timeout_seconds": variables.REQUEST_TIMEOUT_SECONDS,
+    "max_header_bytes": variables.MAX_HEADER_BYTES,
+    "max_headers": variables.MAX_HEADERS,
+    "header_timeout_seconds": variables.HEADER_TIMEOUT_SECONDS,
+    "idle_timeout_seconds": variables.IDLE_TIMEOUT_SECONDS,
+    "max_connections": variables.MAX_CONNECTIONS,
+    "max_connections_per_address": variables.MAX_CONNECTIONS_PER_ADDRESS,
     "rate_limit_per_second": variables.RATE_LIMIT_PER_SECOND,
     "rate_limit_burst": variables.RATE_LIMIT_BURST,
     "rate_limit_url": variables.RATE_LIMIT_URL,

@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> None:
     api_keys = ApiKeys.from_file(settings.api_keys_file)
     model = load_served_model(settings)
     from serving.http.app import Service
-    from serving.http.direct import DirectProtocol
+    from serving.http.connection import ServiceConnection
     from serving.http.pages import create_pages
     from serving.http.state import ServiceState
     from serving.observability.drift import DriftWatch
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> None:
             listen_descriptor=options.listen_fd,
             ready_descriptor=options.ready_fd,
             watch_stdin=options.watch_stdin,
-            protocol=DirectProtocol,
+            protocol=ServiceConnection,
         )
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from conventions import variables
@@ -62,6 +63,18 @@ class ServingSettings:
     """Maximum of concurrent requests; more are answered 503."""
     request_timeout_seconds: float = 15.0
     """How long a request's body may take to arrive."""
+    max_header_bytes: int = 32_768
+    """Bytes of a request's line and headers; more are answered 431."""
+    max_headers: int = 100
+    """Headers of a request; more are answered 431."""
+    header_timeout_seconds: float = 10.0
+    """How long a request's headers may take to arrive; then the request is answered 408."""
+    idle_timeout_seconds: float = 65.0
+    """How long a connection may wait for its next request."""
+    max_connections: int = 2048
+    """Open connections; at the limit the connection that waits longest for its client is closed."""
+    max_connections_per_address: int = 1024
+    """The same for the connections of one client address; of IPv6 the first 64 bits count."""
     rate_limit_per_second: float = 1000.0
     """Requests per second of one API key, unless the key has its own rate; 0 for no limit."""
     rate_limit_burst: float = 2000.0
@@ -99,15 +112,45 @@ class ServingSettings:
             shutdown_drain_seconds=read.number(variables.SHUTDOWN_DRAIN_SECONDS, 2.0, 0, 3600),
             metrics_namespace=environment.get(variables.METRICS_NAMESPACE) or "",
             metrics_by_version=read.choice(variables.METRICS_BY_VERSION, ("0", "1"), "0") == "1",
-            max_body_bytes=int(read.number(variables.MAX_BODY_BYTES, 1 << 20, 1, 1 << 30)),
             max_batch=int(read.number(variables.MAX_BATCH, 1000, 1, 100_000)),
             max_in_flight=int(read.number(variables.MAX_IN_FLIGHT, 512, 1, 100_000)),
-            request_timeout_seconds=read.number(variables.REQUEST_TIMEOUT_SECONDS, 15.0, 0.1, 3600),
+            **body_bounds(environment),
+            **connection_bounds(environment),
             rate_limit_per_second=read.number(variables.RATE_LIMIT_PER_SECOND, 1000.0, 0, 1e9),
             rate_limit_burst=read.number(variables.RATE_LIMIT_BURST, 2000.0, 1, 1e9),
             rate_limit_url=_redis(environment.get(variables.RATE_LIMIT_URL) or ""),
             log_file=Path(environment["LOG_FILE"]) if environment.get("LOG_FILE") else None,
         )
+
+
+def connection_bounds(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The bounds of connections and headers, by the name of the field; the service and the traffic splitter share them.
+
+    Raises:
+        SettingsError: names the variable, its value and what is allowed.
+    """
+    read = _Variables(environment)
+    return {
+        "max_header_bytes": int(read.number(variables.MAX_HEADER_BYTES, 32_768, 1024, 1 << 20)),
+        "max_headers": int(read.number(variables.MAX_HEADERS, 100, 10, 10_000)),
+        "header_timeout_seconds": read.number(variables.HEADER_TIMEOUT_SECONDS, 10.0, 0.1, 3600),
+        "idle_timeout_seconds": read.number(variables.IDLE_TIMEOUT_SECONDS, 65.0, 5, 3600),
+        "max_connections": int(read.number(variables.MAX_CONNECTIONS, 2048, 1, 1_000_000)),
+        "max_connections_per_address": int(read.number(variables.MAX_CONNECTIONS_PER_ADDRESS, 1024, 1, 1_000_000)),
+    }
+
+
+def body_bounds(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The bounds of a request's body, by the name of the field.
+
+    Raises:
+        SettingsError: names the variable, its value and what is allowed.
+    """
+    read = _Variables(environment)
+    return {
+        "max_body_bytes": int(read.number(variables.MAX_BODY_BYTES, 1 << 20, 1, 1 << 30)),
+        "request_timeout_seconds": read.number(variables.REQUEST_TIMEOUT_SECONDS, 15.0, 0.1, 3600),
+    }
 
 
 class _Variables:

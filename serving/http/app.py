@@ -4,8 +4,6 @@ Around every request but those for health: the API key, its scope, its rate, the
 """
 
 import functools
-import itertools
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -33,8 +31,11 @@ DEVELOPMENT_PATHS = frozenset(("/openapi.json", *DOCUMENTATION_PATHS))
 """What outsiders need not see: only development shows it without a key."""
 _PUBLIC_PATHS = frozenset(("/",))
 """A page without data of its own: what it shows it asks for with a key."""
+PATHS = frozenset((*SCOPES, *OPEN_PATHS, *DEVELOPMENT_PATHS, *_PUBLIC_PATHS, "/model"))
+"""Every path of the service: a request is authorized and routed by the same text. Any other path is answered 404."""
 _MAX_REQUEST_ID = 128
 _ALLOW_POST = ((b"allow", b"POST"),)
+_ALLOW_GET = ((b"allow", b"GET, HEAD"),)
 _JSON = (b"content-type", b"application/json")
 _UNDECIDED = ((b"x-undecided", b"1"),)
 """On answers to transactions that are well formed and that this model does not decide: they count as errors of it."""
@@ -70,6 +71,8 @@ class _Request:
     scores: Sequence[float] = ()
     frauds: int | None = None
     undecided = False
+    code = ""
+    """Why it was refused."""
 
     def __init__(self, method: str, path: str, headers: Headers) -> None:
         self.started = time.perf_counter()
@@ -104,8 +107,7 @@ class Service:
             if settings.rate_limit_url
             else None
         )
-        prefix = secrets.token_hex(8)
-        self._ids = (f"{prefix}{number:016x}" for number in itertools.count())
+        self._ids, state.tracing = state.request_ids, tracing
         self._model_id, self._threshold = state.model.metadata.model_id, state.model.threshold
         self._model_decides = state.model.contract.decides == "model"
         self._bodies = BodyReader(settings.max_body_bytes, settings.request_timeout_seconds)
@@ -127,8 +129,11 @@ class Service:
         if self._tracing is None or request.path in OPEN_PATHS:
             await self._answer(scope, receive, send, request)
             return
-        with self._tracing.request(scope, request.request_id) as span:
+        route = request.path if request.path in PATHS else ""
+        with self._tracing.request(scope, route, request.request_id) as span:
             span["http.response.status_code"] = await self._answer(scope, receive, send, request)
+            if request.code:
+                span["error.type"] = request.code
 
     def answer_directly(self, path: str, headers: Headers, body: bytes) -> Answer | Application:
         """Answers a POST whose whole body is there; the same steps as those of `__call__`, without a task of its own.
@@ -168,13 +173,15 @@ class Service:
     def _end(self, request: _Request, answer: Answer | None) -> None:
         """Counts and logs a request that has this answer; None when its connection ended before."""
         self._state.in_flight -= 1
-        if answer is None or request.path in OPEN_PATHS:
+        if answer is None or (request.path in OPEN_PATHS and not request.code):
             return
         state, frauds = self._state, request.frauds
         milliseconds = (time.perf_counter() - request.started) * 1000
         state.metrics.request(
             answer.status, milliseconds, request.rows, request.scores, frauds or 0, undecided=request.undecided
         )
+        if request.code:
+            state.metrics.refused(request.code)
         if state.request_log.enabled:
             key = None if request.key is None else request.key.name
             state.request_log.add(
@@ -182,10 +189,11 @@ class Service:
                 key,
                 self._model_id,
                 request.method,
-                request.path,
+                request.path if request.path in PATHS else "other",
                 answer.status,
                 milliseconds,
                 frauds,
+                request.code,
             )
 
     def _failure(self, error: Exception, request: _Request) -> Answer:
@@ -194,6 +202,7 @@ class Service:
             fields = {"request_id": request.request_id}
             service_log.error("a request failed", exc_info=error, extra={"fields": fields})
             error = Refused(500, "internal", "the service failed; its log has the request id")
+        request.code = error.code
         return Answer(error.status, _encode(error.body(request.request_id)), request.request_id, error.headers)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
@@ -208,7 +217,7 @@ class Service:
                         _refuse_rate(request.key, wait)
                 action = self._actions.get(request.path)
                 if action is None:
-                    answer = Answer(await self._page(scope, receive, send, request), b"", request.request_id)
+                    answer = Answer(await _page(self._pages, scope, receive, send, request), b"", request.request_id)
                     return answer.status
                 _require_post(request)
                 explain = self._reasons.wanted(scope["query_string"]) if request.path == "/predict" else None
@@ -241,8 +250,11 @@ class Service:
         """Raises Refused unless the path is open, or a key may use it now and the service has room for the request."""
         state, path, headers = self._state, request.path, request.headers
         scope = SCOPES.get(path)
-        if scope is None and self._is_open(path):
-            return
+        if scope is None:
+            if self._is_open(path):
+                return
+            if path not in PATHS:
+                raise Refused(404, "not_found", "the service has no such path; GET /docs shows those that it has")
         key = state.api_keys.find(headers.get(b"x-api-key", b""), headers.get(b"authorization", b""))
         if key is None:
             message = "a known API key is needed in X-API-Key or as a bearer token"
@@ -316,18 +328,21 @@ class Service:
         self._state.metrics.feedback(outcomes)
         return _encode(FeedbackTaken(request.request_id, len(outcomes)))
 
-    async def _page(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
-        status = 500
 
-        async def framed(message: dict[str, Any]) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request.request_id.encode())]
-            await send(message)
+async def _page(pages: Application, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
+    if request.method not in ("GET", "HEAD"):
+        raise Refused(405, "method_not_allowed", f"{request.path} takes GET", headers=_ALLOW_GET)
+    status = 500
 
-        await self._pages(scope, receive, framed)
-        return status
+    async def framed(message: dict[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", request.request_id.encode())]
+        await send(message)
+
+    await pages(scope, receive, framed)
+    return status
 
 
 def _require_post(request: _Request) -> None:

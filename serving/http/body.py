@@ -57,7 +57,9 @@ class BodyReader:
             self._sweeper = asyncio.create_task(self._sweep())
         try:
             message = await receive()
-            body: bytes = message.get("body", b"")
+            body: bytes | None = message.get("body")
+            if body is None:
+                raise Refused(400, "disconnected", "the client went away")
             if message.get("more_body"):
                 body = await self._rest(body, receive)
         except asyncio.CancelledError:

@@ -8,14 +8,11 @@ from importlib import resources
 from typing import Any
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
 
 from serving.http.documentation import documentation_routes
-from serving.http.messages import Error, Health, Live, Model, Ready, Refusal
+from serving.http.messages import Health, Live, Model, Ready
 from serving.http.openapi import openapi
 from serving.http.state import ServiceState
 from serving.observability.exposition import exposition
@@ -27,8 +24,8 @@ _NO_STORE = {"Cache-Control": "no-store"}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def create_pages(state: ServiceState) -> Starlette:
-    """The application that answers all of them."""
+def create_pages(state: ServiceState) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """The application that answers all of them; a path is looked up as it is, and was authorized so."""
     routes: dict[str, Handler] = {
         "/": _status_page(),
         "/health": _health(state),
@@ -40,10 +37,12 @@ def create_pages(state: ServiceState) -> Starlette:
         "/openapi.json": _fixed(_json(openapi(state))),
         **documentation_routes(),
     }
-    handlers: Any = {HTTPException: _http_error}
-    return Starlette(
-        routes=[Route(path, handler, methods=["GET"]) for path, handler in routes.items()], exception_handlers=handlers
-    )
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        response = await routes[scope["path"]](Request(scope, receive))
+        await response(scope, receive, send)
+
+    return answer
 
 
 async def _live(_request: Request) -> Response:
@@ -128,13 +127,6 @@ def _fixed(response: Response) -> Handler:
         return Response(response.body, headers=dict(response.headers))
 
     return answer
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
-    message = f"{request.method} {request.url.path}: {error.detail}"
-    return _json(Error(Refusal(code, message)), error.status_code, error.headers)
 
 
 def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,14 +1,20 @@
 """What the running service knows of itself."""
 
+import itertools
+import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving.http.auth import ApiKeys
 from serving.inference.model import ServedModel
 from serving.observability.logs import RequestLog
 from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from serving.observability.tracing import Tracing
 
 
 @dataclass
@@ -25,6 +31,32 @@ class ServiceState:
     """Set while the service finishes before it ends."""
     in_flight: int = 0
 
+    request_ids: Iterator[str] = field(default_factory=lambda: _request_ids())
+    """An id for each request that brings none."""
+    tracing: "Tracing | None" = None
+    """Makes a span of each request; None for no traces."""
+
+    @property
+    def bounds(self) -> ServingSettings:
+        """What a client may send and hold."""
+        return self.settings
+
+    def refused_early(self, status: int, code: str, method: str, milliseconds: float) -> str:
+        """Counts an answer that is given before the application is asked; returns its request id."""
+        request_id = next(self.request_ids)
+        self.metrics.request(status, milliseconds)
+        self.metrics.refused(code)
+        if self.tracing is not None:
+            self.tracing.refused(status, code, method, request_id)
+        if self.request_log.enabled:
+            model_id = self.model.metadata.model_id
+            self.request_log.add(request_id, None, model_id, method, "", status, milliseconds, None, code)
+        return request_id
+
+    def connection_closed(self, reason: str) -> None:
+        """Counts a connection that the service has closed on its own account."""
+        self.metrics.closed(reason)
+
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to listen on."""
@@ -39,3 +71,8 @@ class ServiceState:
     def introduction(self) -> dict[str, Any]:
         """What is served."""
         return {"model_id": self.model.metadata.model_id, "digest": self.model.metadata.digest}
+
+
+def _request_ids() -> Iterator[str]:
+    prefix = secrets.token_hex(8)
+    return (f"{prefix}{number:016x}" for number in itertools.count())

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from conventions.latency import BUCKETS_MS
-from conventions.metric_names import LATENCY, PUBLISHED, SCRAPED, prometheus_name
+from conventions.metric_names import BY_REASON, LATENCY, PUBLISHED, SCRAPED, prometheus_name
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -63,6 +63,11 @@ class ServiceCollector:
         for name, count in snapshot.counters.items():
             counter = CounterMetricFamily(prometheus_name(name), PUBLISHED[name], labels=labels)
             counter.add_metric(values, count)
+            yield counter
+        for name, reasons in snapshot.by_reason.items():
+            counter = CounterMetricFamily(prometheus_name(name), BY_REASON[name], labels=(*labels, "reason"))
+            for reason, count in sorted(reasons.items()):
+                counter.add_metric([*values, reason], count)
             yield counter
         for name, value in snapshot.gauges.items():
             gauge = GaugeMetricFamily(prometheus_name(name), {**PUBLISHED, **SCRAPED}[name], labels=labels)

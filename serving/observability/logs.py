@@ -52,12 +52,14 @@ class _AnsweredRequest(msgspec.Struct, gc=False):
     status: int
     latency_ms: float
     frauds: int | None
+    code: str | msgspec.UnsetType = msgspec.UNSET
+    """Why the request was refused."""
     level: str = "INFO"
     logger: str = "serving.request"
     message: str = "request"
 
 
-_Waiting: TypeAlias = tuple[float, str, str | None, str, str, str, int, float, int | None]
+_Waiting: TypeAlias = tuple[float, str, str | None, str, str, str, int, float, int | None, str]
 """What `RequestLog.add` is given, after the time."""
 
 
@@ -88,6 +90,7 @@ class RequestLog:
         status: int,
         milliseconds: float,
         frauds: int | None,
+        code: str = "",
     ) -> None:
         """Adds an answered request.
 
@@ -100,8 +103,9 @@ class RequestLog:
             status: of HTTP.
             milliseconds: from the first byte to the answer.
             frauds: how many of its transactions are fraud; None when it asked for no prediction.
+            code: of the error in the answer; empty without one.
         """
-        self._waiting.append((time.time(), request_id, key, model_id, method, path, status, milliseconds, frauds))
+        self._waiting.append((time.time(), request_id, key, model_id, method, path, status, milliseconds, frauds, code))
 
     def flush(self) -> None:
         """Writes what waits."""
@@ -119,13 +123,14 @@ class RequestLog:
 def _answered(waiting: Sequence[_Waiting]) -> Iterator[_AnsweredRequest]:
     """The lines' fields; the text of a second is made once, since most lines that wait are of the same one."""
     second, text = -1, ""
-    for at, request_id, key, model_id, method, path, status, milliseconds, frauds in waiting:
+    for at, request_id, key, model_id, method, path, status, milliseconds, frauds, code in waiting:
         if int(at) != second:
             second = int(at)
             text = _moment(second)[: -len(_MILLISECONDS_AND_ZONE)]
         moment = f"{text}.{int((at - second) * 1000):03d}+00:00"
         latency = int(milliseconds * 1000) / 1000
-        yield _AnsweredRequest(moment, request_id, key, model_id, method, path, status, latency, frauds)
+        reason = code or msgspec.UNSET
+        yield _AnsweredRequest(moment, request_id, key, model_id, method, path, status, latency, frauds, reason)
 
 
 def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None]:

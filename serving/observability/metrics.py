@@ -94,6 +94,10 @@ class Status(msgspec.Struct):
     """Requests and errors since the process started."""
     feedback: int
     """Decisions with feedback since the process started."""
+    refusals: dict[str, int]
+    """Requests that were answered with an error since the process started, by the code in the answer."""
+    connections_closed: dict[str, int]
+    """Connections that the service has closed since the process started, by reason."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class Snapshot:
     buckets: tuple[int, ...]
     """Number of requests by bucket of `BUCKETS_MS`, the last above all limits."""
     latency_sum_ms: float
+    by_reason: dict[str, dict[str, int]]
+    """Counters by reason: refused requests, and connections that the service has closed."""
 
 
 class ServiceMetrics:
@@ -127,7 +133,16 @@ class ServiceMetrics:
         self._latency_sum_ms = 0.0
         self._buckets = [0] * (len(BUCKETS_MS) + 1)
         self._started = time.time()
+        self._by_reason: dict[str, Counter[str]] = {name: Counter() for name in names.BY_REASON}
         self._waiting: deque[tuple[int, float, Sequence[Sequence[Any]], Sequence[float], int, bool]] = deque()
+
+    def refused(self, reason: str) -> None:
+        """Counts why a request was answered with an error: the code in its answer."""
+        self._by_reason[names.REFUSALS][reason] += 1
+
+    def closed(self, reason: str) -> None:
+        """Counts why the service has closed a connection."""
+        self._by_reason[names.CONNECTIONS_CLOSED][reason] += 1
 
     def request(
         self,
@@ -211,6 +226,8 @@ class ServiceMetrics:
                 drift_by_feature=self._drift.by_feature(),
                 total={"requests": self._total.requests, "errors": self._total.errors},
                 feedback=sum(self._total.outcomes.values()),
+                refusals=dict(self._by_reason[names.REFUSALS]),
+                connections_closed=dict(self._by_reason[names.CONNECTIONS_CLOSED]),
             )
 
     def snapshot(self) -> Snapshot:
@@ -228,7 +245,10 @@ class ServiceMetrics:
             }
             gauges = {**self.gauges(total), names.HEARTBEAT: 1.0, names.START_TIME: self._started}
             labels = {"environment": self._settings.environment, "deployment": self._settings.deployment_name}
-            return Snapshot(labels, counters, gauges, tuple(self._buckets), self._latency_sum_ms)
+            return Snapshot(labels, counters, gauges, tuple(self._buckets), self._latency_sum_ms, self._reasons())
+
+    def _reasons(self) -> dict[str, dict[str, int]]:
+        return {name: dict(counts) for name, counts in self._by_reason.items()}
 
     def take_minute(self) -> list[dict[str, Any]]:
         """What CloudWatch is given for the time since the last call: each metric with its dimensions."""

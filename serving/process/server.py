@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -13,13 +14,16 @@ from typing import Any, Protocol
 
 import uvicorn
 
+from serving.process.connection import Connection
+from serving.process.connections import Accounts, Bounds, Connections
+
 _CLOSE_HEADER = (b"connection", b"close")
 _GRACE_SECONDS = 10
 _BACKLOG = 2048
 
 
-class Served(Protocol):
-    """What is served, as far as its beginning and its end go."""
+class Served(Accounts, Protocol):
+    """What is served, as far as its connections, its beginning and its end go."""
 
     draining: bool
     """Set while the service finishes before it ends."""
@@ -33,6 +37,10 @@ class Served(Protocol):
         """How long open connections are served after a stop was asked for."""
 
     @property
+    def bounds(self) -> Bounds:
+        """What a client may send and hold."""
+
+    @property
     def introduction(self) -> dict[str, Any]:
         """Message for the parent process, sent when ready."""
 
@@ -43,6 +51,7 @@ class DrainingServer(uvicorn.Server):
     Args:
         config: uvicorn's.
         served: the service's state.
+        connections: of this process.
         ready_descriptor: told in one line of JSON once connections are accepted.
         owns_socket: whether no other process serves from the same socket.
         watch_stdin: end when standard input is closed, which a supervisor's death does.
@@ -52,13 +61,14 @@ class DrainingServer(uvicorn.Server):
         self,
         config: uvicorn.Config,
         served: Served,
+        connections: Connections,
         *,
         ready_descriptor: int | None,
         owns_socket: bool,
         watch_stdin: bool,
     ) -> None:
         super().__init__(config)
-        self._served = served
+        self._served, self._connections = served, connections
         self._ready_descriptor = ready_descriptor
         self._owns_socket = owns_socket
         self._watch_stdin = watch_stdin
@@ -66,6 +76,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to accept, and says so."""
         await super().startup(sockets)
+        self._connections.begin()
         if self._watch_stdin:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._supervisor_gone)
         if self._ready_descriptor is not None:
@@ -104,7 +115,7 @@ def serve(
     ready_descriptor: int | None,
     watch_stdin: bool,
     lifespan: bool = False,
-    protocol: type[asyncio.Protocol] | None = None,
+    protocol: type[Connection] = Connection,
 ) -> None:
     """Serves until told to stop.
 
@@ -115,14 +126,17 @@ def serve(
         ready_descriptor: told in one line of JSON once connections are accepted.
         watch_stdin: end when standard input is closed.
         lifespan: whether the application wants to be told of its beginning and end.
-        protocol: of HTTP; uvicorn's own when None.
+        protocol: of HTTP.
     """
     host, port = served.address
+    connections = Connections(served.bounds, served)
+    bounded: Any = functools.partial(protocol, registry=connections)
     config = uvicorn.Config(
         app,
+        http=bounded,
+        ws="none",
         host=host,
         port=port,
-        http=protocol or "auto",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -134,6 +148,7 @@ def serve(
     server = DrainingServer(
         config,
         served,
+        connections,
         ready_descriptor=ready_descriptor,
         owns_socket=listen_descriptor is None,
         watch_stdin=watch_stdin,

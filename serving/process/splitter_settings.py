@@ -1,4 +1,4 @@
-"""What a traffic splitter is told by its environment."""
+"""What the traffic splitter is told by its environment."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conventions import variables
+from serving.settings import body_bounds, connection_bounds
+
+
+@dataclass(frozen=True)
+class SplitterBounds:
+    """What a client may send and hold; `ServingSettings` says what each means."""
+
+    max_header_bytes: int
+    max_headers: int
+    header_timeout_seconds: float
+    idle_timeout_seconds: float
+    max_connections: int
+    max_connections_per_address: int
+    max_body_bytes: int
+    request_timeout_seconds: float
 
 
 @dataclass(frozen=True)
@@ -25,8 +40,7 @@ class TrafficSplitterSettings:
     shadow: bool
     host: str
     port: int
-    max_body_bytes: int = 1 << 20
-    """Bytes in the body of a request; a larger one is answered 413."""
+    bounds: SplitterBounds
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "TrafficSplitterSettings":
@@ -34,6 +48,7 @@ class TrafficSplitterSettings:
 
         Raises:
             KeyError: a variable is missing.
+            SettingsError: a bound is not allowed.
         """
         candidate = environment.get(variables.FRONT_CANDIDATE)
         return cls(
@@ -46,5 +61,5 @@ class TrafficSplitterSettings:
             shadow=environment.get(variables.FRONT_SHADOW) == "1",
             host=environment[variables.API_HOST],
             port=int(environment[variables.API_PORT]),
-            max_body_bytes=int(environment.get(variables.MAX_BODY_BYTES) or 1 << 20),
+            bounds=SplitterBounds(**connection_bounds(environment), **body_bounds(environment)),
         )

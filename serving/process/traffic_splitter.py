@@ -15,8 +15,10 @@ On a cluster a Gateway's HTTPRoute divides the traffic instead.
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import os
+import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -30,14 +32,15 @@ from yarl import URL
 from conventions import variables
 from conventions.latency import latency_step
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
+from serving.errors import SettingsError
 from serving.observability.logs import configure_logs, service_log
 from serving.process.options import add_process_options
 from serving.process.server import report, serve
-from serving.process.splitter_settings import TrafficSplitterSettings
+from serving.process.splitter_answers import UNAVAILABLE, Refusal, Response, error_response, read_body
+from serving.process.splitter_settings import SplitterBounds, TrafficSplitterSettings
 
 _WRITE_SECONDS = 0.5
 _TIMEOUT_SECONDS = 60.0
-_BODY_SECONDS = 15.0
 _IDLE_SECONDS = 3.0
 _COPIES_AT_ONCE = 64
 _SERVER_ERROR = 500
@@ -111,13 +114,6 @@ class _Request:
     body: bytes
 
 
-@dataclass(frozen=True)
-class _Response:
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-
 class TrafficSplitter:
     """The application, and its state.
 
@@ -140,6 +136,10 @@ class TrafficSplitter:
         self._copies: set[asyncio.Task[None]] = set()
         self._compared = self._differing = self._left_out = 0
         self._writer: asyncio.Task[None] | None = None
+        self._refusals: Counter[str] = Counter()
+        self._closed: Counter[str] = Counter()
+        prefix = secrets.token_hex(8)
+        self._request_ids = (f"{prefix}{number:016x}" for number in itertools.count())
 
     @property
     def address(self) -> tuple[str, int]:
@@ -161,9 +161,12 @@ class TrafficSplitter:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            most = self._settings.max_body_bytes
-            body = await _read(receive, most)
-            response = _too_large(most) if body is None else await self._answer(_request(scope, body))
+            request_id = next(self._request_ids)
+            body = await read_body(receive, self.bounds)
+            if isinstance(body, Refusal):
+                response = self._refuse(body, request_id)
+            else:
+                response = await self._answer(_request(scope, body)) or self._refuse(UNAVAILABLE, request_id)
             await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
             await send({"type": "http.response.body", "body": response.body})
 
@@ -181,7 +184,32 @@ class TrafficSplitter:
             self._writer.cancel()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, request: _Request) -> _Response:
+    @property
+    def bounds(self) -> SplitterBounds:
+        """What a client may send and hold."""
+        return self._settings.bounds
+
+    def refused_early(self, status: int, code: str, method: str, milliseconds: float) -> str:
+        """Counts an answer that is given before a request is passed on; returns its request id."""
+        request_id = next(self._request_ids)
+        self._log_refusal(request_id, status, code, method=method, latency_ms=round(milliseconds, 3))
+        return request_id
+
+    def connection_closed(self, reason: str) -> None:
+        """Counts a connection that the splitter has closed on its own account."""
+        self._closed[reason] += 1
+
+    def _refuse(self, refusal: Refusal, request_id: str) -> Response:
+        """The splitter's own answer, counted and logged."""
+        self._log_refusal(request_id, refusal.status, refusal.code)
+        return error_response(refusal, request_id)
+
+    def _log_refusal(self, request_id: str, status: int, code: str, **more: Any) -> None:
+        self._refusals[code] += 1
+        fields = {"request_id": request_id, "status": status, "code": code, **more}
+        service_log.info("request refused", extra={"fields": fields})
+
+    async def _answer(self, request: _Request) -> Response | None:
         variant = self._choose_variant(request)
         predicting = request.path == "/predict" and request.method == "POST"
         response, answer = await self._ask(variant, request, predicting)
@@ -189,7 +217,7 @@ class TrafficSplitter:
             response, answer = await self._ask(self.stable, request, predicting)
         if predicting and variant is self.stable and self.candidate is not None and self._settings.shadow:
             self._copy(request, answer)
-        return response or _unavailable()
+        return response
 
     def _choose_variant(self, request: _Request) -> Variant:
         if self.candidate is None:
@@ -207,7 +235,7 @@ class TrafficSplitter:
 
     async def _ask(
         self, variant: Variant, request: _Request, predicting: bool
-    ) -> tuple[_Response | None, _Answer | None]:
+    ) -> tuple[Response | None, _Answer | None]:
         """A variant's answer; None when it gives none."""
         started = time.perf_counter()
         response = await self._send(variant, request)
@@ -222,7 +250,7 @@ class TrafficSplitter:
             variant.note(status, (time.perf_counter() - started) * 1000, answer, undecided=undecided)
         return response, answer
 
-    async def _send(self, variant: Variant, request: _Request) -> _Response | None:
+    async def _send(self, variant: Variant, request: _Request) -> Response | None:
         assert self._session is not None  # noqa: S101 - made before the first request
         url = URL(variant.origin + request.target, encoded=True)
         try:
@@ -232,7 +260,7 @@ class TrafficSplitter:
                 body = await answer.read()
                 headers = [pair for pair in answer.raw_headers if pair[0].lower() not in _OF_THE_CONNECTION]
                 headers.append((b"content-length", b"%d" % len(body)))
-                return _Response(answer.status, headers, body)
+                return Response(answer.status, headers, body)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             fields = {"side": variant.name, "model_id": variant.model_id, "error": f"{type(error).__name__}: {error}"}
             service_log.warning("no answer", extra={"fields": fields})
@@ -277,27 +305,13 @@ class TrafficSplitter:
             "compared": self._compared,
             "differing": self._differing,
             "left_out": self._left_out,
+            "refusals": dict(self._refusals),
+            "connections_closed": dict(self._closed),
         }
         staging = self._settings.directory / f".{TRAFFIC_SPLITTER_FILE}.{os.getpid()}"
         with contextlib.suppress(OSError):
             staging.write_text(json.dumps(content) + "\n", encoding="utf-8")
             staging.replace(self._settings.directory / TRAFFIC_SPLITTER_FILE)
-
-
-async def _read(receive: Any, most: int) -> bytes | None:
-    """The body; None when it is too large or does not arrive in time."""
-    pieces, size = [], 0
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            while size <= most:
-                message = await receive()
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if not message.get("more_body"):
-                    return b"".join(pieces) if size <= most else None
-    except TimeoutError:
-        pass
-    return None
 
 
 def _request(scope: Any, body: bytes) -> _Request:
@@ -311,25 +325,11 @@ def _request(scope: Any, body: bytes) -> _Request:
     return _Request(scope["method"], target, scope["path"], headers, body)
 
 
-def _decisions(response: _Response) -> _Answer | None:
+def _decisions(response: Response) -> _Answer | None:
     try:
         return _ANSWERS.decode(response.body) if response.status == 200 else None
     except msgspec.DecodeError:
         return None
-
-
-def _error(status: int, code: str, message: str) -> _Response:
-    body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"retry-after", b"1")]
-    return _Response(status, headers, body)
-
-
-def _unavailable() -> _Response:
-    return _error(503, "unavailable", "no process answers behind this address at the moment")
-
-
-def _too_large(most: int) -> _Response:
-    return _error(413, "body_too_large", f"the body has more than {most} bytes, or does not arrive in time")
 
 
 def main() -> int:
@@ -346,6 +346,8 @@ def main() -> int:
         splitter = TrafficSplitter(TrafficSplitterSettings.from_environment())
     except KeyError as error:
         parser.error(f"{error.args[0]} is not set; `deploy_model.py up` sets it and starts the splitter")
+    except SettingsError as error:
+        parser.error(str(error))
     if not splitter.stable.origin:
         message = f"no process serves {splitter.stable.model_id} in {splitter.stable.directory}"
         service_log.error(message)

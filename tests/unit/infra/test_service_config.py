@@ -75,6 +75,8 @@ def test_compose_hands_on_every_knob() -> None:
     told = parse_deployment_config(
         _with(
             decision_threshold=0.5, max_batch=1, max_body_bytes=1, max_in_flight=1, request_timeout_seconds=1,
+            max_header_bytes=1024, max_headers=10, header_timeout_seconds=1, idle_timeout_seconds=5,
+            max_connections=1, max_connections_per_address=1,
             rate_limit_per_second=1, rate_limit_burst=1, rate_limit_url="redis://r", traces_endpoint="http://c",
             log_level="INFO",
         ),

@@ -61,6 +61,7 @@ def test_names_types_and_limits_of_buckets_stay_what_dashboards_ask_for() -> Non
     text = exposition(used(), "")[0].decode()
     types = dict(line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE"))
     counters = ["requests", "errors", "decisions", "frauds", "disk_read_bytes", "disk_written_bytes"]
+    counters += ["refusals", "connections_closed"]
     gauges = "cpu_utilization memory_utilization disk_utilization fraud_rate accuracy precision recall drift"
     assert types == {
         **{f"fraud_detection_{name}_total": "counter" for name in counters},
