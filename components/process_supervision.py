@@ -42,6 +42,8 @@ ARGUMENTS = (
 )
 """The resource's inputs; its other properties are outputs."""
 
+_LIVENESS_ATTEMPTS = 2
+_LIVENESS_SECONDS = 3.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """A proxy is for other machines: the process is on this one."""
 _POLL_SECONDS = 0.02
@@ -88,8 +90,10 @@ def outputs(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_serving(arguments: Mapping[str, Any]) -> bool:
-    """Whether a live supervisor runs a process that serves the model version of these arguments."""
-    return _supervisor_lives(run_directory(arguments)) and _serving(arguments).get("model_id") == arguments["model_id"]
+    """Whether a live supervisor runs a process that serves the model version of these arguments, and that answers."""
+    if not _supervisor_lives(run_directory(arguments)) or _serving(arguments).get("model_id") != arguments["model_id"]:
+        return False
+    return any(_answers(arguments) for _ in range(_LIVENESS_ATTEMPTS))
 
 
 def find_address_conflict(arguments: Mapping[str, Any]) -> str | None:
@@ -227,6 +231,17 @@ def _start_supervisor(directory: Path, arguments: Mapping[str, Any]) -> subproce
             stderr=log,
             start_new_session=True,
         )
+
+
+def _answers(arguments: Mapping[str, Any]) -> bool:
+    """Whether the process answers; one that is stopped or hangs does not."""
+    try:
+        with _DIRECT.open(f"{base_url(arguments)}/health/live", timeout=_LIVENESS_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
 
 
 def _wait_for_answer(arguments: Mapping[str, Any]) -> None:

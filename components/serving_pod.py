@@ -34,8 +34,8 @@ def pod_template(
         role_arn: the IAM role that the account may take.
         secrets: the Secrets with the model's key and with the API keys.
     """
-    # Pods read the secrets once, so a changed secret restarts them.
-    fingerprint = pulumi.Output.all(args.model_key, args.api_keys).apply(lambda both: _fingerprint(*both))
+    # Pods read the model's key once, so another one restarts them; changed API keys they read again.
+    fingerprint = pulumi.Output.from_input(args.model_key).apply(_fingerprint)
     annotations = {"fraud-detection/model-id": slot.version.model_id, "fraud-detection/secrets": fingerprint}
     return {
         "metadata": {"labels": slot.labels, "annotations": annotations},
@@ -135,8 +135,5 @@ def _volumes(
     ]
 
 
-def _fingerprint(*secrets: str) -> str:
-    state = hashlib.sha256()
-    for secret in secrets:
-        state.update(len(secret).to_bytes(8, "big") + secret.encode())
-    return state.hexdigest()[:16]
+def _fingerprint(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]

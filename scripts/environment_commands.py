@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from scripts import completion
+from scripts.api_key_commands import add_api_key_command
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, show
 from scripts.monitoring_commands import add_monitoring_command
 from scripts.rollout_commands import reason_option
@@ -47,43 +46,9 @@ def add_environment_commands(commands: Program, program: str, make: Callable[[],
     add_command(commands, "up", up, summary, f"{program} up development", environment)
     summary = "stop the endpoint and destroy the stack"
     add_command(commands, "down", _down, summary, f"{program} down development", environment, reason_option())
-    add_command(
-        commands,
-        "api-key",
-        _api_key,
-        "make an API key for an environment and print it",
-        f"{program} api-key staging checkout-service --scope predict",
-        environment,
-        Argument("name", "who calls with it; shown in logs"),
-        Option(
-            "--scope",
-            multiple=True,
-            type=click.Choice(("predict", "feedback", "admin")),
-            help="may be repeated (predict, feedback)",
-        ),
-        Option(
-            "--requests-per-second",
-            type=float,
-            metavar="NUMBER",
-            help="a limit of its own; the service's when not given",
-        ),
-    )
+    add_api_key_command(commands, program, make, environment)
     summary = "remove the lock of a run that has died"
     dead_host = Option(
         "--dead-host", default="", metavar="HOST", help="a host whose run has ended: its lock is removed, however young"
     )
     add_command(commands, "unlock", _unlock, summary, f"{program} unlock development", environment, dead_host)
-
-
-def _api_key(options: Options) -> int:
-    from stacks.development.api_keys import add_recorded_api_key
-    from stacks.registry_access import open_registry
-
-    scopes = options.scope or ["predict", "feedback"]
-    key, path = add_recorded_api_key(
-        open_registry(CHECKOUT), CHECKOUT, options.environment, options.name, scopes, options.requests_per_second
-    )
-    answer = {"environment": options.environment, "name": options.name, "api_key": key, "file": str(path)}
-    text = f"{key}\n  of {options.name} in {options.environment}; it is shown this once, {path} keeps its hash alone"
-    show(options, answer, text)
-    return 0

@@ -51,6 +51,7 @@ def _run(options: argparse.Namespace) -> None:
     model = load_served_model(settings)
     from serving.http.app import Service
     from serving.http.connection import ServiceConnection
+    from serving.http.key_reload import reloaded_keys
     from serving.http.pages import create_pages
     from serving.http.state import ServiceState
     from serving.observability.drift import DriftWatch
@@ -78,7 +79,11 @@ def _run(options: argparse.Namespace) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
     traces = tracing(settings)
-    with published(metrics, settings.metrics_namespace), closing(traces) if traces else nullcontext():
+    with (
+        published(metrics, settings.metrics_namespace),
+        reloaded_keys(settings.api_keys_file, state.take_keys),
+        closing(traces) if traces else nullcontext(),
+    ):
         serve(
             state,
             Service(state, create_pages(state), traces),

@@ -182,6 +182,8 @@ class Service:
         )
         if request.code:
             state.metrics.refused(request.code)
+        if request.key is not None:
+            state.last_used[request.key.sha256] = request.started
         if state.request_log.enabled:
             key = None if request.key is None else request.key.name
             state.request_log.add(

@@ -4,7 +4,9 @@ import hashlib
 import hmac
 import re
 import secrets
+import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from conventions.regular_files import read_json
@@ -13,6 +15,7 @@ from serving.errors import ApiKeysError
 
 SCOPES = ("predict", "feedback", "admin")
 _PREFIX = "fd_"
+_OPTIONAL_FIELDS = {"requests_per_second", "expires", "created"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -25,6 +28,8 @@ class ApiKey:
     scopes: frozenset[str]
     requests_per_second: float | None = None
     """A limit of its own; the service's when not given."""
+    expires: float | None = None
+    """Unix time from which on the key is unknown; None for a key without an end."""
 
 
 class ApiKeys:
@@ -36,6 +41,11 @@ class ApiKeys:
 
     def __init__(self, keys: tuple[ApiKey, ...]) -> None:
         self._keys = keys
+
+    @property
+    def known(self) -> tuple[ApiKey, ...]:
+        """The keys, in their order."""
+        return self._keys
 
     @classmethod
     def from_file(cls, path: Path) -> "ApiKeys":
@@ -74,6 +84,8 @@ class ApiKeys:
         for key in self._keys:
             if hmac.compare_digest(key.sha256, hashed):
                 found = key
+        if found is not None and found.expires is not None and time.time() >= found.expires:
+            return None
         return found
 
 
@@ -93,7 +105,11 @@ def _bearer(header: bytes) -> bytes:
 
 
 def _api_key(path: Path, entry: object) -> ApiKey:
-    if not isinstance(entry, dict) or set(entry) - {"requests_per_second"} != {"name", "sha256", "scopes"}:
+    if not isinstance(entry, dict) or set(entry) - {"requests_per_second", "expires", "created"} != {
+        "name",
+        "sha256",
+        "scopes",
+    }:
         raise ApiKeysError(f"{path}: a key does not have the fields name, sha256 and scopes")
     rate = entry.get("requests_per_second")
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
@@ -105,4 +121,16 @@ def _api_key(path: Path, entry: object) -> ApiKey:
         raise ApiKeysError(f"{path}: the sha256 of key {name!r} is not 64 hexadecimal digits")
     if not isinstance(scopes, list) or not set(scopes) <= set(SCOPES):
         raise ApiKeysError(f"{path}: the scopes of key {name!r} are {scopes!r}; allowed: {', '.join(SCOPES)}")
-    return ApiKey(name, digest, frozenset(scopes), rate)
+    return ApiKey(name, digest, frozenset(scopes), rate, _moment(path, name, entry.get("expires")))
+
+
+def _moment(path: Path, name: str, text: object) -> float | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ApiKeysError(f"{path}: key {name!r} expires {text!r}; allowed: a time such as 2026-10-09T14:00:00+00:00")
+    return moment.timestamp()

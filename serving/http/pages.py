@@ -93,7 +93,10 @@ def _metrics(state: ServiceState) -> Handler:
 
 def _status(state: ServiceState) -> Handler:
     async def status(_request: Request) -> Response:
-        return _json(state.metrics.status())
+        found = state.metrics.status()
+        found.keys = state.keys_in_use()
+        found.log_lines_lost = state.request_log.lost
+        return _json(found)
 
     return status
 

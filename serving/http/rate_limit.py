@@ -1,5 +1,6 @@
 """How many requests a second an API key may make: a bucket of tokens for each, in this process or in Redis."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,8 @@ redis.call('EXPIRE', KEYS[1], math.ceil(burst / rate) + 1)
 return tostring(wait)
 """
 _TIMEOUT_SECONDS = 0.25
+_RETRY_SECONDS = 2.0
+"""How long Redis is not asked again after it has not answered; meanwhile no request waits for it."""
 
 
 class Buckets:
@@ -68,7 +71,8 @@ class RedisBuckets:
         self._rate, self._burst = rate, burst
         self._redis: Any = Redis.from_url(url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS)
         self._script: Any = self._redis.register_script(_SCRIPT)
-        self._warned = False
+        self._asked_again_at = 0.0
+        self._probe: asyncio.Task[None] | None = None
 
     async def take(self, key: ApiKey) -> float:
         """0 when the request may go on; else in how many seconds one may."""
@@ -78,15 +82,31 @@ class RedisBuckets:
         if not rate:
             return 0.0
         burst = self._burst if key.requests_per_second is None else max(1.0, 2 * rate)
+        if self._asked_again_at:
+            self._look_again()
+            return self._own.take(key)
         try:
             answer = await self._script(keys=[f"fraud-detection:rate:{key.sha256[:32]}"], args=[rate, burst])
         except (RedisError, OSError) as error:
-            if not self._warned:
-                service_log.warning(
-                    "Redis does not answer; each process counts for itself",
-                    extra={"fields": {"error": type(error).__name__}},
-                )
-            self._warned = True
+            if not self._asked_again_at:
+                fields = {"error": type(error).__name__}
+                service_log.warning("Redis does not answer; each process counts for itself", extra={"fields": fields})
+            self._asked_again_at = time.monotonic() + _RETRY_SECONDS
             return self._own.take(key)
-        self._warned = False
         return float(answer)
+
+    def _look_again(self) -> None:
+        """Asks Redis beside the requests whether it answers again, every two seconds."""
+        if time.monotonic() >= self._asked_again_at and (self._probe is None or self._probe.done()):
+            self._probe = asyncio.get_running_loop().create_task(self._ping())
+
+    async def _ping(self) -> None:
+        from redis.exceptions import RedisError
+
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError):
+            self._asked_again_at = time.monotonic() + _RETRY_SECONDS
+        else:
+            self._asked_again_at = 0.0
+            service_log.info("Redis answers again; all replicas count together")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from serving.http.auth import ApiKeys
 from serving.inference.model import ServedModel
 from serving.observability.logs import RequestLog
-from serving.observability.metrics import ServiceMetrics
+from serving.observability.metrics import KeyUse, ServiceMetrics
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
@@ -33,8 +33,20 @@ class ServiceState:
 
     request_ids: Iterator[str] = field(default_factory=lambda: _request_ids())
     """An id for each request that brings none."""
+    last_used: dict[str, float] = field(default_factory=dict)
+    """When each API key was last used since the process started, in seconds of `time.perf_counter`, by its hash."""
     tracing: "Tracing | None" = None
     """Makes a span of each request; None for no traces."""
+
+    def take_keys(self, keys: ApiKeys) -> None:
+        """Lets these API keys in from now on, and no others."""
+        self.api_keys = keys
+
+    def keys_in_use(self) -> list[KeyUse]:
+        """Every API key that is let in, with its last use since the process started."""
+        behind = time.time() - time.perf_counter()
+        used = {hashed: behind + at for hashed, at in self.last_used.items()}
+        return [KeyUse(key.name, key.sha256[:8], used.get(key.sha256), key.expires) for key in self.api_keys.known]
 
     @property
     def bounds(self) -> ServingSettings:

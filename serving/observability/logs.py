@@ -3,11 +3,13 @@
 import atexit
 import json
 import logging
+import os
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -20,6 +22,8 @@ service_log = logging.getLogger("serving")
 _ROTATE_BYTES = 50_000_000
 _ROTATED_FILES = 5
 _FLUSH_SECONDS = 0.02
+MAX_WAITING = 20_000
+"""Lines that wait to be written; what comes beyond is counted and lost."""
 _encode_lines = msgspec.json.Encoder().encode_lines
 _MILLISECONDS_AND_ZONE = ".000+00:00"
 
@@ -75,6 +79,9 @@ class RequestLog:
         self.enabled = enabled
         self._write = write
         self._waiting: deque[_Waiting] = deque()
+        self.lost = 0
+        """Lines that were not written since the process started: the queue was full, or no target took them."""
+        self._told = 0
         self._writing = threading.Lock()
         if enabled:
             atexit.register(self.flush)
@@ -105,19 +112,32 @@ class RequestLog:
             frauds: how many of its transactions are fraud; None when it asked for no prediction.
             code: of the error in the answer; empty without one.
         """
+        if len(self._waiting) >= MAX_WAITING:
+            self.lost += 1
+            return
         self._waiting.append((time.time(), request_id, key, model_id, method, path, status, milliseconds, frauds, code))
 
     def flush(self) -> None:
         """Writes what waits."""
         with self._writing:
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if waiting:
+            if not waiting:
+                return
+            try:
                 self._write(_encode_lines(list(_answered(waiting))).decode())
+            except (OSError, ValueError):
+                self.lost += len(waiting)
+                return
+            if self.lost != self._told:
+                lost, self._told = self.lost - self._told, self.lost
+                service_log.warning("lines of the log were lost", extra={"fields": {"lost": lost}})
 
     def _run(self) -> None:
         while True:
             time.sleep(_FLUSH_SECONDS)
-            self.flush()
+            with suppress(Exception):
+                # A thread that ends would end the log.
+                self.flush()
 
 
 def _answered(waiting: Sequence[_Waiting]) -> Iterator[_AnsweredRequest]:
@@ -150,6 +170,8 @@ def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(RotatingFileHandler(file, maxBytes=_ROTATE_BYTES, backupCount=_ROTATED_FILES, encoding="utf-8"))
+    # What a log cannot take is no reason to write a traceback to it.
+    logging.raiseExceptions = False
     for handler in handlers:
         handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
@@ -161,14 +183,49 @@ def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None
         logger.propagate = True
 
     def write(lines: str) -> None:
+        failed: OSError | None = None
         for handler in handlers:
             with handler.lock or threading.Lock():
-                if isinstance(handler, RotatingFileHandler) and _is_full(handler):
-                    handler.doRollover()
-                handler.stream.write(lines)
-                handler.flush()
+                try:
+                    if isinstance(handler, RotatingFileHandler):
+                        _open_again(handler)
+                        if _is_full(handler):
+                            handler.doRollover()
+                    _write_all(handler, lines)
+                except OSError as error:
+                    failed = error
+        if failed is not None:
+            raise failed
 
     return write
+
+
+def _write_all(handler: "logging.StreamHandler[Any]", lines: str) -> None:
+    """Writes lines past the stream's buffer, which would keep what a full disk does not take and fail ever after."""
+    handler.flush()
+    try:
+        descriptor = handler.stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        handler.stream.write(lines)
+        handler.flush()
+        return
+    rest = memoryview(lines.encode("utf-8", "backslashreplace"))
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _open_again(handler: RotatingFileHandler) -> None:
+    """Opens a log file again that was moved or removed."""
+    path = Path(handler.baseFilename)
+    try:
+        same = handler.stream is not None and os.path.samestat(path.stat(), os.fstat(handler.stream.fileno()))
+    except OSError:
+        same = False
+    if not same:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if handler.stream is not None:
+            handler.stream.close()
+        handler.stream = handler._open()
 
 
 def _is_full(handler: RotatingFileHandler) -> bool:

@@ -76,6 +76,18 @@ class _Counts:
         return None if step is None else step_midpoint(step)
 
 
+class KeyUse(msgspec.Struct):
+    """An API key that is let in."""
+
+    name: str
+    sha256: str
+    """The first eight digits of its hash."""
+    last_used: float | None
+    """Unix time of its last request to this process; null before its first."""
+    expires: float | None
+    """Unix time from which on it is unknown; null without an end."""
+
+
 class Status(msgspec.Struct):
     """The last minute and the whole time, for people."""
 
@@ -98,6 +110,10 @@ class Status(msgspec.Struct):
     """Requests that were answered with an error since the process started, by the code in the answer."""
     connections_closed: dict[str, int]
     """Connections that the service has closed since the process started, by reason."""
+    keys: list[KeyUse] = []
+    """The API keys that are let in."""
+    log_lines_lost: int = 0
+    """Lines of the request log that no target took, or that did not fit the queue, since the process started."""
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,18 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conventions.run_files import LOCK_FILE, PID_FILE, REQUESTED_FILE, STATUS_FILE
+from serving.process.run_directory import Request, RequestFailed, StatusFile, log_line, rotate_when_full
 
 _BIND_ATTEMPT_SECONDS = 3.0
 _LOCK_ATTEMPT_SECONDS = 1.0
@@ -39,43 +40,7 @@ _RESTARTS_ALLOWED = 3
 _RESTART_WINDOW_SECONDS = 60.0
 _STOP_TIMEOUT_SECONDS = 20.0
 _LOG_LOOK_SECONDS = 10.0
-_LOG_BYTES = 50_000_000
-_ROTATED_LOGS = 5
 _INHERITED_VARIABLES = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
-
-
-class RequestFailed(Exception):
-    """A request could not be carried out.
-
-    Args:
-        code: the kind of failure, such as `PortInUse` or the name of a model store error.
-        message: one sentence for the person who asked.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass(frozen=True)
-class Request:
-    """What should run, as `requested.json` holds it."""
-
-    generation: int
-    """Grows with every request; status answers refer to it."""
-    host: str
-    port: int
-    model_id: str
-    environment: dict[str, str]
-    """Variables of the serving process."""
-    ready_timeout_seconds: float
-    module: str = "serving"
-    """What runs: the service, or the traffic splitter in front of two services."""
-
-    @classmethod
-    def read(cls, path: Path) -> "Request":
-        """Reads `requested.json`."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
 @dataclass
@@ -86,6 +51,12 @@ class Server:
     request: Request
     lifeline: int
     """Write end of the pipe that is the process's standard input: closing it tells that the supervisor is gone."""
+
+    def close_lifeline(self) -> None:
+        """Closes the pipe, once."""
+        if self.lifeline >= 0:
+            os.close(self.lifeline)
+            self.lifeline = -1
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -125,6 +96,7 @@ class Supervisor:
         self._crashes: deque[float] = deque(maxlen=_RESTARTS_ALLOWED + 1)
         self._retiring: set[asyncio.Task[None]] = set()
         self._restarts = 0
+        self._status = StatusFile(directory / STATUS_FILE)
 
     async def run(self) -> int:
         """Serves until told to stop (0), or until nothing can be served (1)."""
@@ -143,12 +115,26 @@ class Supervisor:
         while not self._stopping.is_set():
             if self._asked.is_set():
                 self._asked.clear()
-                await self._carry_out_request()
+                await self._unless_stopped(self._carry_out_request())
+            if self._stopping.is_set():
+                break
             if self._server is None:
                 return 1
-            await self._wait_for_news()
+            await self._unless_stopped(self._wait_for_news())
         await self._stop_everything()
         return 0
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does something, and gives it up when the supervisor is told to stop."""
+        task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        else:
+            task.result()
 
     async def _rotate_log(self) -> None:
         while self._log is not None:
@@ -157,7 +143,11 @@ class Supervisor:
             await asyncio.sleep(_LOG_LOOK_SECONDS)
 
     async def _carry_out_request(self) -> None:
-        request = Request.read(self._directory / REQUESTED_FILE)
+        try:
+            request = Request.read(self._directory / REQUESTED_FILE)
+        except RequestFailed as failure:
+            log_line(str(failure))
+            return
         self._report("starting", request)
         try:
             await self._switch_to(request)
@@ -218,7 +208,7 @@ class Supervisor:
         server = Server(process, request, lifeline_write)
         try:
             await self._wait_until_ready(server, ready_read)
-        except RequestFailed:
+        except (RequestFailed, asyncio.CancelledError):
             await self._kill(server)
             raise
         return server
@@ -260,7 +250,7 @@ class Supervisor:
         """Starts the serving process again after a crash; gives up when crashes come too fast."""
         assert self._server is not None  # noqa: S101 - the caller has looked
         request, code = self._server.request, self._server.process.returncode
-        os.close(self._server.lifeline)
+        self._server.close_lifeline()
         self._crashes.append(time.monotonic())
         if len(self._crashes) > _RESTARTS_ALLOWED and self._crashes[-1] - self._crashes[0] < _RESTART_WINDOW_SECONDS:
             self._server = None
@@ -291,13 +281,13 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 server.process.kill()
             await server.process.wait()
-        os.close(server.lifeline)
+        server.close_lifeline()
 
     async def _kill(self, server: Server) -> None:
         with contextlib.suppress(ProcessLookupError):
             server.process.kill()
         await server.process.wait()
-        os.close(server.lifeline)
+        server.close_lifeline()
 
     async def _stop_everything(self) -> None:
         if self._server is not None:
@@ -328,29 +318,7 @@ class Supervisor:
             },
             **details,
         }
-        staging = self._directory / f".{STATUS_FILE}.new"
-        staging.write_text(json.dumps(status, indent=2) + "\n", encoding="utf-8")
-        staging.replace(self._directory / STATUS_FILE)
-
-
-def rotate_when_full(log: Path, most: int = _LOG_BYTES) -> bool:
-    """Moves a log's content into `<log>.1`, and what was there on, when it has grown too large.
-
-    Several processes append to it, which cannot all be told to open it again: so it is copied and emptied. Lines that
-    are written in between are lost; they are few.
-
-    Returns:
-        Whether it was.
-    """
-    if log.stat().st_size < most:
-        return False
-    rotated = [log.with_name(f"{log.name}.{number}") for number in range(1, _ROTATED_LOGS + 1)]
-    for older, newer in zip(reversed(rotated[1:]), reversed(rotated[:-1]), strict=True):
-        if newer.exists():
-            newer.replace(older)
-    shutil.copyfile(log, rotated[0])
-    os.truncate(log, 0)
-    return True
+        self._status.write(status)
 
 
 async def _read_line(descriptor: int) -> str:

@@ -6,8 +6,10 @@ import math
 import os
 import re
 import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conventions import variables
 from infra.errors import ConfigError
@@ -19,18 +21,27 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
+_MOST_DAYS = 365
+_Made = TypeVar("_Made")
+
 
 def add_api_key(
-    checkout: Path, environment: str, name: str, scopes: list[str], requests_per_second: float | None = None
+    checkout: Path,
+    environment: str,
+    name: str,
+    scopes: list[str],
+    requests_per_second: float | None = None,
+    expires: str | None = None,
 ) -> tuple[str, Path]:
     """Makes an API key; the file gets its hash, the caller the key itself.
 
     Args:
         checkout: the project's root.
-        environment: whose endpoint lets the key in once it is deployed again.
+        environment: whose endpoint lets the key in: on this machine within seconds, in pods once it is deployed.
         name: who calls with it; unique in the file.
         scopes: out of `predict`, `feedback` and `admin`.
         requests_per_second: a limit of its own; the service's when not given.
+        expires: a date or time from which on the key is unknown; UTC unless it says otherwise.
 
     Returns:
         The key, and the file.
@@ -47,10 +58,8 @@ def add_api_key(
     entries = _entries(path)
     if any(entry.get("name") == name for entry in entries):
         raise ConfigError(f"{path}: has a key of the name {name!r} already; choose another one")
-    key = f"fd_{secrets.token_urlsafe(32)}"
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    entry: dict[str, object] = {"name": name, "sha256": digest, "scopes": sorted(set(scopes))}
-    entries.append(entry if requests_per_second is None else {**entry, "requests_per_second": requests_per_second})
+    key, entry = _new_entry(name, sorted(set(scopes)), requests_per_second, expires)
+    entries.append(entry)
     _write(path, json.dumps({"keys": entries}, indent=2) + "\n")
     return key, path
 
@@ -62,6 +71,7 @@ def add_recorded_api_key(
     name: str,
     scopes: list[str],
     requests_per_second: float | None = None,
+    expires: str | None = None,
 ) -> tuple[str, Path]:
     """Makes an API key, as `add_api_key`, after a record of it with its name and scopes, never the key.
 
@@ -72,19 +82,158 @@ def add_recorded_api_key(
         name: who calls with it.
         scopes: out of `predict`, `feedback` and `admin`.
         requests_per_second: a limit of its own; None: the service's.
+        expires: when the key expires; None for a key without an end.
 
     Raises:
         AccessDenied: the actor's role does not allow it; nothing was read or written.
         UnknownEnvironment, ConfigError: as for `add_api_key`.
         StorageFailed: it cannot be recorded; no key was made.
     """
+    detail = f"{name}: {', '.join(sorted(set(scopes)))}"
+    return recorded_key_change(
+        registry,
+        environment,
+        name,
+        detail,
+        lambda: add_api_key(checkout, environment, name, scopes, requests_per_second, expires),
+    )
+
+
+def recorded_key_change(
+    registry: "ModelRegistry", environment: str, name: str, detail: str, change: Callable[[], _Made]
+) -> _Made:
+    """Changes the keys of an environment after a record of it.
+
+    Args:
+        registry: holds the rights and the audit log.
+        environment: whose keys change.
+        name: of the key.
+        detail: what changes, for the audit log; never the key.
+        change: does it.
+
+    Raises:
+        AccessDenied: the actor's role does not allow it; nothing was read or written.
+        UnknownEnvironment: there is no such environment.
+        StorageFailed: it cannot be recorded; nothing was changed.
+    """
     where = DeploymentEnvironment.named(environment)
     registry.require_right("api-key", name, environment=str(where))
-    record = DeploymentRecord(registry, "api-key", where, "", f"{name}: {', '.join(sorted(set(scopes)))}")
+    record = DeploymentRecord(registry, "api-key", where, "", detail)
     with record.recorded():
-        made = add_api_key(checkout, environment, name, scopes, requests_per_second)
+        made = change()
     record.done()
     return made
+
+
+def rotate_api_key(
+    checkout: Path, environment: str, name: str, overlap_days: float, expires: str | None = None
+) -> tuple[str, str, Path]:
+    """Makes a new key beside the one of that name; both are valid until the former one expires.
+
+    Args:
+        checkout: the project's root.
+        environment: of the key.
+        name: of the key.
+        overlap_days: how long the former key stays valid, 0 to 365.
+        expires: when the new key expires; None for a key without an end.
+
+    Returns:
+        The new key, when the former one expires, and the file.
+
+    Raises:
+        UnknownEnvironment: there is no such environment.
+        ConfigError: there is no such key, it is being rotated already, or a time is not allowed.
+    """
+    path = _file(checkout, DeploymentEnvironment.named(environment))
+    if not 0 <= overlap_days <= _MOST_DAYS:
+        raise ConfigError(f"{overlap_days:g} days are not allowed; allowed: 0 to {_MOST_DAYS}")
+    now = datetime.now(UTC)
+    entries = [entry for entry in _entries(path) if not _is_past(path, entry, now)]
+    found = _named(path, entries, name)
+    if len(found) > 1:
+        raise ConfigError(f"{path}: {name!r} is being rotated already; wait until the former key expires, or revoke it")
+    until = now + timedelta(days=overlap_days)
+    ends = [until, *([_moment(str(found[0]["expires"]))] if found[0].get("expires") else [])]
+    rate = found[0].get("requests_per_second")
+    key, entry = _new_entry(name, found[0]["scopes"], rate, expires)
+    found[0]["expires"] = min(ends).isoformat(timespec="seconds")
+    _write(path, json.dumps({"keys": [*entries, entry]}, indent=2) + "\n")
+    return key, str(found[0]["expires"]), path
+
+
+def revoke_api_key(checkout: Path, environment: str, name: str) -> tuple[int, Path]:
+    """Removes every key of a name; returns how many, and the file.
+
+    Raises:
+        UnknownEnvironment: there is no such environment.
+        ConfigError: there is no such key, or it is the last one, without which no service starts.
+    """
+    path = _file(checkout, DeploymentEnvironment.named(environment))
+    entries = _entries(path)
+    found = _named(path, entries, name)
+    left = [entry for entry in entries if entry.get("name") != name]
+    if not left:
+        raise ConfigError(f"{path}: {name!r} is the last key; make another one before: a service needs one")
+    _write(path, json.dumps({"keys": left}, indent=2) + "\n")
+    return len(found), path
+
+
+def list_api_keys(checkout: Path, environment: str) -> list[dict[str, Any]]:
+    """The keys of an environment: name, first digits of the hash, scopes, rate, when it was made and when it expires.
+
+    Raises:
+        UnknownEnvironment: there is no such environment.
+        ConfigError: the file cannot be read.
+    """
+    path = _file(checkout, DeploymentEnvironment.named(environment))
+    return [
+        {
+            "name": entry.get("name"),
+            "sha256": str(entry.get("sha256"))[:8],
+            "scopes": entry.get("scopes"),
+            "requests_per_second": entry.get("requests_per_second"),
+            "created": entry.get("created"),
+            "expires": entry.get("expires"),
+        }
+        for entry in _entries(path)
+    ]
+
+
+def _new_entry(name: str, scopes: object, rate: object, expires: str | None) -> tuple[str, dict[str, object]]:
+    """A new key, and what the file keeps of it."""
+    key = f"fd_{secrets.token_urlsafe(32)}"
+    entry: dict[str, object] = {"name": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "scopes": scopes}
+    if rate is not None:
+        entry["requests_per_second"] = rate
+    now = datetime.now(UTC)
+    if expires is not None:
+        moment = _moment(expires)
+        if moment <= now:
+            raise ConfigError(f"a key that expires at {expires} would never be valid; allowed: a time to come")
+        entry["expires"] = moment.isoformat(timespec="seconds")
+    return key, {**entry, "created": now.isoformat(timespec="seconds")}
+
+
+def _named(path: Path, entries: list[dict[str, object]], name: str) -> list[dict[str, object]]:
+    found = [entry for entry in entries if entry.get("name") == name]
+    if not found:
+        raise ConfigError(f"{path}: has no key of the name {name!r}; deploy_model.py api-key list shows those it has")
+    return found
+
+
+def _is_past(path: Path, entry: dict[str, object], now: datetime) -> bool:
+    try:
+        return bool(entry.get("expires")) and _moment(str(entry["expires"])) <= now
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a time. Example: 2027-06-30T14:00Z") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _file(checkout: Path, environment: DeploymentEnvironment) -> Path:

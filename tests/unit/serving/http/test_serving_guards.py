@@ -66,6 +66,21 @@ def test_redis_that_does_not_answer_does_not_stop_the_service(setting: Setting) 
         assert "Redis does not answer" in service.log.read_text()
 
 
+def test_a_redis_that_swallows_everything_delays_one_request_and_no_more(setting: Setting) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with listening() as listener, started(setting, listener, RATE_LIMIT_URL=url) as service:
+            took = []
+            headers = {"X-API-Key": setting.api_key}
+            with httpx.Client(trust_env=False, headers=headers) as client:
+                for _ in range(20):
+                    begun = time.perf_counter()
+                    answer = client.post(f"{service.url}/predict", json={"transaction": GOOD})
+                    assert answer.status_code == 200
+                    took.append(time.perf_counter() - begun)
+    assert sum(seconds > 0.24 for seconds in took) <= 1, took
+
+
 def test_a_body_that_does_not_arrive_is_a_408_and_delays_no_other_request(setting: Setting) -> None:
     with listening() as listener, started(setting, listener, REQUEST_TIMEOUT_SECONDS="0.6") as service:
         host, port = service.url.removeprefix("http://").split(":")

@@ -11,7 +11,13 @@ from model_store.errors import AccessDenied
 from model_store.registry.access import AccessPolicy, Rights, Role
 from serving.http.auth import ApiKeys
 from stacks.deployment import ModelDeployment
-from stacks.development.api_keys import add_api_key, add_recorded_api_key
+from stacks.development.api_keys import (
+    add_api_key,
+    add_recorded_api_key,
+    list_api_keys,
+    revoke_api_key,
+    rotate_api_key,
+)
 from stacks.errors import UnknownEnvironment
 
 
@@ -87,3 +93,45 @@ def test_unlocking_needs_the_role_promoter(tmp_path: Path) -> None:
         ModelDeployment(checkout=tmp_path, registry=_reader(tmp_path)).unlock("development")
     (record,) = _reader(tmp_path).audit.records()
     assert (record.action, record.details["environment"]) == ("refused", "development")
+
+
+def test_both_keys_are_valid_while_one_is_rotated(tmp_path: Path) -> None:
+    former, path = add_api_key(tmp_path, "staging", "a", ["predict"], 50)
+    new, until, _ = rotate_api_key(tmp_path, "staging", "a", 1)
+    keys = ApiKeys.from_file(path)
+    for key in (former, new):
+        found = keys.find(key.encode(), b"")
+        assert found is not None
+        assert (found.name, found.scopes, found.requests_per_second) == ("a", {"predict"}, 50)
+    assert [entry["expires"] for entry in list_api_keys(tmp_path, "staging")] == [until, None]
+    with pytest.raises(ConfigError, match="is being rotated already"):
+        rotate_api_key(tmp_path, "staging", "a", 1)
+
+
+def test_without_an_overlap_the_former_key_ends_at_once(tmp_path: Path) -> None:
+    former, path = add_api_key(tmp_path, "staging", "a", ["predict"])
+    new, _, _ = rotate_api_key(tmp_path, "staging", "a", 0)
+    assert ApiKeys.from_file(path).find(former.encode(), b"") is None
+    newest, _, _ = rotate_api_key(tmp_path, "staging", "a", 0)
+    assert len(list_api_keys(tmp_path, "staging")) == 2, "what has expired is removed by the next rotation"
+    assert ApiKeys.from_file(path).find(new.encode(), b"") is None
+    assert ApiKeys.from_file(path).find(newest.encode(), b"") is not None
+
+
+def test_a_revoked_key_is_gone_and_the_last_one_stays(tmp_path: Path) -> None:
+    key, path = add_api_key(tmp_path, "staging", "a", ["predict"])
+    with pytest.raises(ConfigError, match="is the last key"):
+        revoke_api_key(tmp_path, "staging", "a")
+    add_api_key(tmp_path, "staging", "b", ["admin"], expires="2999-01-01")
+    assert revoke_api_key(tmp_path, "staging", "a") == (1, path)
+    assert ApiKeys.from_file(path).find(key.encode(), b"") is None
+    assert [entry["name"] for entry in list_api_keys(tmp_path, "staging")] == ["b"]
+    with pytest.raises(ConfigError, match="has no key of the name 'a'"):
+        revoke_api_key(tmp_path, "staging", "a")
+
+
+@pytest.mark.parametrize(("expires", "message"), [("soon", "is not a time"), ("2001-01-01", "would never be valid")])
+def test_a_time_that_is_none_is_refused(tmp_path: Path, expires: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        add_api_key(tmp_path, "staging", "a", ["predict"], expires=expires)
+    assert not (tmp_path / ".secrets").exists()

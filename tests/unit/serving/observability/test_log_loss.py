@@ -1,0 +1,107 @@
+"""The log of requests on a bad day: full, gone, or slow; nothing of it stops the service or grows without end."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.observability.logs import MAX_WAITING, RequestLog, configure_logs
+from tests.service import GOOD, Service, Setting, listening, started
+
+
+def _ask(service: Service, setting: Setting, times: int) -> None:
+    headers = {"X-API-Key": setting.api_key}
+    with httpx.Client(trust_env=False, headers=headers) as client:
+        for _ in range(times):
+            assert client.post(f"{service.url}/predict", json={"transaction": GOOD}).status_code == 200
+
+
+def _lost(service: Service, setting: Setting) -> int:
+    time.sleep(0.2)
+    found = httpx.get(f"{service.url}/status", headers={"X-API-Key": setting.api_key}, trust_env=False).json()
+    return int(found["log_lines_lost"])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    directory = tmp_path / "small"
+    directory.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", directory]).returncode:
+        pytest.skip("a full disk is made with a small tmpfs, which cannot be mounted here")
+    yield directory
+    subprocess.run(["umount", "-l", directory], check=False)
+
+
+def test_a_full_disk_costs_lines_that_are_counted_and_no_more(setting: Setting, small_disk: Path) -> None:
+    file = small_disk / "requests.log"
+    with listening() as listener, started(setting, listener, LOG_FILE=str(file)) as service:
+        _ask(service, setting, 400)
+        lost = _lost(service, setting)
+        assert lost > 50
+        (small_disk / "requests.log").unlink()
+        time.sleep(0.1)
+        _ask(service, setting, 20)
+        assert _lost(service, setting) <= lost + 5
+        assert "lines of the log were lost" in service.log.read_text()
+        lines = file.read_text().splitlines()
+        assert sum(json.loads(line)["message"] == "request" for line in lines) >= 20
+
+
+def test_a_log_directory_that_is_gone_is_made_again(setting: Setting, tmp_path: Path) -> None:
+    file = tmp_path / "logs" / "requests.log"
+    with listening() as listener, started(setting, listener, LOG_FILE=str(file)) as service:
+        _ask(service, setting, 5)
+        time.sleep(0.1)
+        shutil.rmtree(file.parent)
+        _ask(service, setting, 5)
+        time.sleep(0.2)
+        assert sum("/predict" in line for line in file.read_text().splitlines()) == 5
+        assert _lost(service, setting) == 0
+
+
+def test_the_queue_is_bounded_and_counts_what_does_not_fit() -> None:
+    log = RequestLog(lambda _: None, enabled=False)
+    for _ in range(MAX_WAITING + 7):
+        log.add("id", None, "m", "GET", "/", 200, 1.0, None)
+    assert log.lost == 7
+    log.flush()
+    log.add("id", None, "m", "GET", "/", 200, 1.0, None)
+    assert log.lost == 7
+
+
+def test_a_target_that_comes_back_is_written_to_again() -> None:
+    taken, broken = [], [True]
+
+    def write(lines: str) -> None:
+        if broken[0]:
+            raise BrokenPipeError
+        taken.append(lines)
+
+    log = RequestLog(write, enabled=False)
+    log.add("one", None, "m", "GET", "/", 200, 1.0, None)
+    log.flush()
+    broken[0] = False
+    log.add("two", None, "m", "GET", "/", 200, 1.0, None)
+    log.flush()
+    assert log.lost == 1
+    assert [json.loads(line)["request_id"] for line in taken] == ["two"]
+
+
+def test_configured_logs_write_whole_lines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import logging
+
+    before = logging.getLogger().handlers[:], logging.getLogger().level, logging.raiseExceptions
+    try:
+        write = configure_logs("INFO", tmp_path / "a.log")
+        write('{"x": 1}\n')
+        assert (tmp_path / "a.log").read_text() == '{"x": 1}\n'
+    finally:
+        logging.getLogger().handlers[:], logging.raiseExceptions = before[0], before[2]
+        logging.getLogger().setLevel(before[1])
+    assert '{"x": 1}' in capfd.readouterr().out

@@ -1,0 +1,111 @@
+"""The supervisor on a bad day: signals while a successor loads, a full disk, a request by a newer program."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checkout import SOURCE
+from tests.service import Setting
+
+
+def _request(directory: Path, setting: Setting, **more: Any) -> None:
+    request = {
+        "generation": 1, "host": "127.0.0.1", "port": 0, "model_id": setting.model_id,
+        "environment": setting.environment(), "ready_timeout_seconds": 60, "module": "serving", **more,
+    }  # fmt: skip
+    (directory / "requested.json").write_text(json.dumps(request))
+
+
+@contextmanager
+def _supervisor(directory: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "serving.supervisor", str(directory), str(log)]
+    with log.open("ab") as file, subprocess.Popen(command, cwd=SOURCE, stdout=file, stderr=file) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _status(directory: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((directory / "status.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
+def _until(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_sigterm_is_obeyed_while_a_successor_loads(setting: Setting, tmp_path: Path) -> None:
+    _request(tmp_path, setting)
+    with _supervisor(tmp_path, tmp_path / "log") as process:
+        _until(lambda: _status(tmp_path).get("state") == "starting")
+        time.sleep(0.3)
+        begun = time.monotonic()
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+        assert time.monotonic() - begun < 2
+
+
+def test_fields_of_a_newer_program_are_left_aside(setting: Setting, tmp_path: Path) -> None:
+    _request(tmp_path, setting, colour="green")
+    with _supervisor(tmp_path, tmp_path / "log") as process:
+        _until(lambda: _status(tmp_path).get("state") == "ready")
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+    assert _status(tmp_path)["state"] == "stopped"
+
+
+def test_a_request_that_cannot_be_read_leaves_what_serves(setting: Setting, tmp_path: Path) -> None:
+    _request(tmp_path, setting)
+    with _supervisor(tmp_path, tmp_path / "log") as process:
+        _until(lambda: _status(tmp_path).get("state") == "ready")
+        (tmp_path / "requested.json").write_text("{")
+        process.send_signal(signal.SIGHUP)
+        _until(lambda: "not a request" in (tmp_path / "log").read_text())
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk is made with a small tmpfs, which takes root")
+def test_a_full_disk_and_a_crash_end_nothing(setting: Setting, tmp_path: Path) -> None:
+    directory = tmp_path / "full"
+    directory.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", directory], check=False)
+    if mounted.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        _request(directory, setting)
+        with _supervisor(directory, tmp_path / "log") as process:
+            _until(lambda: _status(directory).get("state") == "ready")
+            first = _status(directory)["serving"]["pid"]
+            with (directory / "filler").open("wb", buffering=0) as filler:
+                try:
+                    while filler.write(b"x" * 4096):
+                        pass
+                except OSError:
+                    pass
+            os.kill(first, signal.SIGKILL)
+            _until(lambda: "was not written" in (tmp_path / "log").read_text())
+            assert process.poll() is None
+            (directory / "filler").unlink()
+            _until(lambda: (_status(directory).get("serving") or {}).get("pid") not in (None, first))
+            process.terminate()
+            assert process.wait(timeout=20) == 0
+    finally:
+        subprocess.run(["umount", "-l", directory], check=False)
