@@ -170,7 +170,7 @@ def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(RotatingFileHandler(file, maxBytes=_ROTATE_BYTES, backupCount=_ROTATED_FILES, encoding="utf-8"))
-    # What a log cannot take is no reason to write a traceback to it.
+    # A failed write is counted, and not written to the log as a traceback.
     logging.raiseExceptions = False
     for handler in handlers:
         handler.setFormatter(JsonFormatter())

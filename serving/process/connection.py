@@ -84,7 +84,7 @@ class Connection(HttpToolsProtocol):
         self._since = self._begun = time.monotonic()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Takes a header; what comes after the body is no header of the request."""
+        """Takes a header; trailers after the body are left out."""
         if not self._in_head:
             return
         name = name.lower()
@@ -100,7 +100,7 @@ class Connection(HttpToolsProtocol):
             self._stop(431, "header_too_large", f"the headers have more than {self._max_bytes} bytes")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                self._stop(405, "method_not_allowed", "the service is no proxy")
+                self._stop(405, "method_not_allowed", "the service does not forward connections")
             self._upgrading = True
             return
         self._in_head = False

@@ -41,7 +41,7 @@ def add_api_key(
         name: who calls with it; unique in the file.
         scopes: out of `predict`, `feedback` and `admin`.
         requests_per_second: a limit of its own; the service's when not given.
-        expires: a date or time from which on the key is unknown; UTC unless it says otherwise.
+        expires: a date or time from which on the key is unknown; UTC where it has no zone.
 
     Returns:
         The key, and the file.
