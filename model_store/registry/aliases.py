@@ -52,7 +52,7 @@ class Aliases:
         if metadata.model_name != model_name:
             raise InvalidInput(f"{model_id} is a version of {metadata.model_name}, not of {model_name}")
         self._begin(model_name, alias)
-        told = {"alias": alias, "model_name": model_name}
+        told: dict[str, Any] = {"alias": alias, "model_name": model_name}
         self._registry.audit.append("alias", model_id, reason, **told)
         with recorded_failure(self._registry.audit, "alias", model_id, **told):
             before = self.of(model_name).get(alias)

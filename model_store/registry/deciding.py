@@ -104,7 +104,7 @@ class DecidingReader(ActingReader):
         self.require_right(action, model_id, environment=environment)
         self.get_metadata(model_id)
         serving.require_servable(model_id, self.state(model_id))
-        more = {name: value for name, value in {"intent": intent, **told}.items() if value}
+        more: dict[str, Any] = {name: value for name, value in {"intent": intent, **told}.items() if value}
         more = {**more, "environment": environment, "deployment_id": deployment_id}
         with ExitStack() as failure:
             if not begun:

@@ -6,7 +6,7 @@ The claim of its number stays, so that no later version gets its number or its i
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 from conventions.artifact_files import MANIFEST_FILE
@@ -38,16 +38,14 @@ def remove_version(registry: ModelRegistry, metadata: ModelMetadata, reason: str
     storage, model_id = registry.storage, metadata.model_id
     _require_no_alias(registry, metadata)  # also raises where nobody can read the aliases
     record_removal(registry.audit, storage, "delete", model_id, reason)
-    with ExitStack() as failure:
-        failure.enter_context(recorded_failure(registry.audit, "delete", model_id))
+    # A removal that the disk does not confirm is done all the same.
+    manifest = f"{version_prefix(model_id)}/{MANIFEST_FILE}"
+    with recorded_failure(registry.audit, "delete", model_id, is_done=lambda: not storage.exists(manifest)):
         with_room(storage, lambda: registry.change_state(model_id, _begin(registry.actor, model_id), removing=True))
         try:
             _require_no_alias(registry, metadata)
-            with_room(storage, lambda: storage.remove(version_prefix(model_id)))
+            storage.remove(version_prefix(model_id))
         except BaseException:
-            if not storage.exists(f"{version_prefix(model_id)}/{MANIFEST_FILE}"):
-                failure.pop_all()  # it is gone, though the disk does not confirm that
-                raise
             with suppress(ModelStoreError):
                 registry.change_state(model_id, end_removal, removing=True)
             raise
