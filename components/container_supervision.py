@@ -26,6 +26,8 @@ _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 5.0
 _SWITCH_SECONDS = 1.5
 """The traffic splitter reads `status.json` twice a second."""
+_DRAINED_SECONDS = 3.0
+"""A traffic splitter that was replaced finishes its connections within two seconds, and asks this container still."""
 _STOP_SECONDS = "20"
 _RESTART_POLICY = "unless-stopped"
 _LOWEST_PORT, _PORTS = 20_000, 12_000
@@ -89,6 +91,8 @@ def stop(arguments: Mapping[str, Any]) -> None:
         ServingFailed: Docker does not answer.
     """
     try:
+        if (container := _serving(arguments).get("container")) and _is_running(container):
+            time.sleep(_DRAINED_SECONDS)
         _remove_others(arguments, None)
     except DockerFailed as error:
         raise ServingFailed(f"Docker: {error}") from None

@@ -66,6 +66,7 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             del os.environ["DOCKER_HOST"]
             daemon.terminate()
             daemon.wait(timeout=60)
+            run("umount", str(root / "exec" / "netns" / "default"))
 
 
 def _wait_for_daemon(daemon: "subprocess.Popen[bytes]", log: Path) -> None:
