@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.checkout import Checkout, Deployed, after
+from tests.checkout import Checkout, Deployed, after, wait_until
 from tests.docker.conftest import containers, done, run
 from tests.engine.load import Answers, constant_load
 
@@ -251,5 +251,5 @@ def test_a_change_of_platform_fails_no_request_and_leaves_nothing(docker_deploye
             assert containers(checkout) == []
         checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
     assert containers(checkout)
-    assert len(checkout.processes()) == 2, "the traffic splitter and its supervisor"
+    wait_until(lambda: len(checkout.processes()) == 2)  # the traffic splitter and its supervisor
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
