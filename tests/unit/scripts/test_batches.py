@@ -185,7 +185,7 @@ def test_wrong_files_and_columns_are_named(scorers: Scorers, labelled: Path, tmp
 
 def test_a_killed_command_leaves_what_was_there(tool: Tool, tmp_path: Path) -> None:
     row = "1.5,2,3\n"
-    (tmp_path / "rows.csv").write_text("amount,hour,distance\n" + row * 400_000)
+    (tmp_path / "rows.csv").write_text("amount,hour,distance\n" + row * 4_000_000)
     out = tmp_path / "out.csv"
     out.write_text("mine")
     command = tool.command("score", tool.model_id, tmp_path / "rows.csv", "--out", out, "--overwrite")
