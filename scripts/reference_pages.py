@@ -44,7 +44,7 @@ def settings_page() -> str:
         Environment variables that `python -m serving` reads. A value that is not allowed ends the start with a
         message that names the variable, the value and what is allowed. A stack sets them: those with a key from
         `service` in its deployment object ([configuration](../configuration.md)), the others itself.
-        `docker-compose.yml` passes them on from the shell.
+        `docker-compose.yml` passes on from the shell those that it names.
         """,
         rows,
         """

@@ -100,10 +100,11 @@ class DeploymentChecks:
             if not override_reason:
                 registry.audit.append("refused", model_id, str(refusal)[:2000], **told, attempted="deploy")
                 raise
-            detail = "; ".join(line.strip() for line in str(refusal).splitlines()[1:-1])
+            failed = [line.strip() for line in str(refusal).splitlines()[1:-1]]
+            detail = "; ".join(failed)
             told = {**told, "gates": detail, "results": results}
             registry.audit.append("force", model_id, override_reason, **told)
-            self._log(f"deploying although {detail}: {override_reason}")
+            self._log("\n  ".join([f"deploying although {len(failed)} gate(s) failed: {override_reason}", *failed]))
 
     def _installed(self, file: StackFile) -> dict[str, str]:
         from model_store.persistence import library_versions

@@ -1,7 +1,7 @@
 """Gates: what a model version has to pass before it takes another one's place."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,9 @@ from stacks.errors import GatesFailed
 
 if TYPE_CHECKING:
     from model_store import ModelMetadata
+
+_SHOWN_NAMES = 8
+"""Maximum features that a gate names."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,15 @@ def _schema(candidate: "ModelMetadata", deployed: "ModelMetadata", gates: GatesC
         return
     before, after = set(deployed.feature_names), set(candidate.feature_names)
     if missing := sorted(before - after):
-        yield Gate("feature schema", f"callers send {', '.join(missing)}, which it does not take")
+        yield Gate("feature schema", f"callers send {_some(missing)}, which it does not take")
     if new := sorted(after - before):
-        yield Gate("feature schema", f"it takes {', '.join(new)}, which callers do not send")
+        yield Gate("feature schema", f"it takes {_some(new)}, which callers do not send")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The names, or the first of many and how many there are."""
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES} more"
 
 
 def _versions(candidate: "ModelMetadata", installed: Mapping[str, str]) -> Iterator[Gate]:
