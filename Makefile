@@ -84,7 +84,7 @@ release: setup  ## register the release described in RELEASE/release.yaml, signe
 validate: setup  ## measure MODEL_ID on the holdout of RELEASE/release.yaml; its report is the evidence of the status validated
 	@$(BIN)/python scripts/release_model.py validate "$$RELEASE" "$$MODEL_ID" $${REASON:+--reason "$$REASON"} --json
 
-deploy:  ## MODEL_ID to ENVIRONMENT; waits until it is healthy, goes back when it does not get so
+deploy:  ## MODEL_ID to ENVIRONMENT; waits until it is healthy; returns to the version before when it fails
 	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
 	@$(BIN)/python scripts/deploy_model.py deploy "$$MODEL_ID" "$$ENVIRONMENT" $${REASON:+--reason "$$REASON"}
 

@@ -89,7 +89,7 @@ def _add(options: Options) -> int:
     wanted = (options.environment, options.name, scopes, options.requests_per_second, options.expires)
     key, path = add_recorded_api_key(open_registry(CHECKOUT), CHECKOUT, *wanted)
     answer = {"environment": options.environment, "name": options.name, "api_key": key, "file": str(path)}
-    text = f"{key}\n  of {options.name} in {options.environment}; it is shown this once, {path} keeps its hash alone"
+    text = f"{key}\n  of {options.name} in {options.environment}; it is shown only now; {path} has its hash"
     show(options, answer, text)
     return 0
 

@@ -1,4 +1,4 @@
-"""`python -m serving.front`: the traffic splitter under its former name, which run directories of then ask for."""
+"""`python -m serving.front`: the traffic splitter under the name that run directories of earlier releases ask for."""
 
 import sys
 

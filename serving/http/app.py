@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OPEN_PATHS = frozenset(("/health", "/health/live", "/health/ready"))
 SCOPES = {"/predict": "predict", "/feedback": "feedback", "/metrics": "admin", "/status": "admin"}
 DEVELOPMENT_PATHS = frozenset(("/openapi.json", *DOCUMENTATION_PATHS))
-"""What outsiders need not see: only development shows it without a key."""
+"""Shown without a key in development only."""
 _PUBLIC_PATHS = frozenset(("/",))
 """A page without data of its own: what it shows it asks for with a key."""
 PATHS = frozenset((*SCOPES, *OPEN_PATHS, *DEVELOPMENT_PATHS, *_PUBLIC_PATHS, "/model"))

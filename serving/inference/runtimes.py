@@ -94,7 +94,7 @@ class Runtime:
     async def predict_async(self, rows: Rows) -> list[float]:
         """The scores, calculated beside the event loop together with those of other requests that wait.
 
-        Nobody waits for others to come; everybody waits for at most one batch before the own.
+        A request waits for no other to come; it waits for at most one batch that began before it.
 
         Raises:
             RowRefused: as `compute`.

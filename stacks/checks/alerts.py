@@ -51,9 +51,9 @@ def measured(url: str, api_key_file: Path) -> dict[str, Any]:
         ) from None
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
-        raise EndpointSilent(
-            f"{url}/status answers {status}; it needs an API key with the scope admin, named with --api-key-file"
-        ) from None
+        refused = status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+        advice = "it needs an API key with the scope admin, named with --api-key-file" if refused else "see its log"
+        raise EndpointSilent(f"{url}/status answers {status}; {advice}") from None
     except (httpx.HTTPError, ValueError) as error:
         raise EndpointSilent(f"{url} does not answer ({type(error).__name__}: {error})") from None
     return found

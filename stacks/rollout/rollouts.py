@@ -5,8 +5,8 @@
     config = deployments.create_deployment_config("fraud_detector:7", "production")
     rollouts.deploy(config, RolloutConfig(strategy="canary"))
 
-Where a rollout is, its stack's config says, and nothing else: a command that was killed has left the config and the
-history, and `resume` goes on from there.
+The stack's state alone holds how far a rollout is. After a command was killed, `resume` continues from that state and
+the history.
 """
 
 import time
