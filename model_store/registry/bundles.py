@@ -57,6 +57,8 @@ from model_store.storage.atomic_file import atomic_write
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
 _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
+_MOST_SKIPPED = 1_000_000
+"""So many numbers an import may skip: the next registration needs a number after it, and there are 999,999,999."""
 
 
 def bundle_file(model_id: str, path: Path) -> Path:
@@ -263,18 +265,25 @@ def _is_there(registry: ModelRegistry, metadata: ModelMetadata) -> bool:
 
 
 def require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> None:
-    """Raises VersionConflict unless no other version of the name has this number.
+    """Raises VersionConflict unless no other version of the name has this number, and numbers are left after it.
 
     Args:
         registry: to look in.
         metadata: of the version that is to come.
     """
+    highest = 0
     for model in registry.list_models(name=metadata.model_name):
+        highest = max(highest, model.version)
         if model.version == metadata.version:
             raise VersionConflict(
                 f"{metadata.model_name}:{metadata.version} is {model.model_id} in this registry; {metadata.model_id} "
                 "cannot have the same number; import it into another registry"
             )
+    if metadata.version > highest + _MOST_SKIPPED:
+        raise VersionConflict(
+            f"{metadata.model_id} has the number {metadata.version}, the newest {metadata.model_name} of this registry "
+            f"{highest}; at most {_MOST_SKIPPED} numbers may be left out"
+        )
 
 
 def _unpack(bundle: Mapping[str, BinaryIO], name: str, digest: str, target: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from model_store import Keyring, ModelRegistry
-from model_store.errors import IntegrityError
+from model_store.errors import IntegrityError, VersionConflict
 from model_store.registry.bundles import export_model, import_model
 from tests.unit.model_store.making import KEY, register
 from tests.unit.model_store.registry.test_hostile_bundles import write_bundle
@@ -45,3 +45,18 @@ def test_what_the_artifact_contradicts_is_refused(
         import_model(other, write_bundle(members, tmp_path / "false.bundle"))
     assert other.list_models() == []
     assert import_model(other, tmp_path / "honest.bundle") == model_id
+
+
+@pytest.mark.parametrize("number", [1_000_002, 999_999_999])
+def test_a_number_that_leaves_none_for_others_is_refused(registry: ModelRegistry, tmp_path: Path, number: int) -> None:
+    model_id = register(registry, [1.0])
+    export_model(registry, model_id, tmp_path / "honest.bundle")
+    with tarfile.open(tmp_path / "honest.bundle") as bundle:
+        members = {each.name: bundle.extractfile(each).read() for each in bundle}  # type: ignore[union-attr]
+    members["manifest.json"] = json.dumps({**json.loads(members["manifest.json"]), "version": number}).encode()
+    other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY))
+    with pytest.raises(VersionConflict, match="at most 1000000 numbers may be left out"):
+        import_model(other, write_bundle(members, tmp_path / "far.bundle"))
+    assert other.list_models() == []
+    register(other, [1.0])
+    assert other.list_models()[0].version == 1
