@@ -71,7 +71,8 @@ def _of_slots(outputs: Mapping[str, Any]) -> dict[str, Any]:
     if "slot" not in outputs:
         return {}
     found = {
-        "strategy": "canary",
+        # No output names it: steps are a canary's, a switch is like the deploy that left the kept version.
+        "strategy": "canary" if outputs.get("candidate") else "blue_green",
         "slot": outputs["slot"],
         "candidate": outputs.get("candidate") or "",
         "weight": int(outputs.get("candidateWeight") or 0),

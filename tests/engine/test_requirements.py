@@ -113,7 +113,7 @@ def test_a_withdrawn_approval_of_the_stable_version_keeps_no_candidate_there(
     _leave_a_candidate(checkout, candidate, where)
     checkout.manage_models("approve", stable, "--withdraw", "--reason", "the labels were wrong")
     aborted = checkout.deploy_model("abort", "development")
-    assert "candidate: ''" in checkout.stack_file.read_text() or "candidate:" not in checkout.stack_file.read_text()
+    assert not _status(checkout, code=25)["rollout"].get("candidate")
     assert checkout.served_model() == stable, "what served before serves on"
     told = [line for line in f"{aborted.stdout}{aborted.stderr}".splitlines() if "serves on in development" in line]
     assert len(told) == 1, aborted
@@ -132,8 +132,11 @@ def _leave_a_candidate(checkout: Checkout, version: str, where: tuple[str, ...])
     command = [sys.executable, "scripts/deploy_model.py", "deploy", version, *where]
     command += ["--strategy", "canary", "--steps", "30,100", "--interval", "1h"]
 
+    def stands() -> bool:
+        status = _status(checkout)
+        return status["rollout"].get("weight") == 30 and not status["held_by"]
+
     def wait(_running: object) -> None:
-        wait_until(lambda: "weight: 30" in checkout.stack_file.read_text(), 240)
-        wait_until(lambda: not _status(checkout)["held_by"], 240)
+        wait_until(stands, 240)
 
     checkout.kill(command, wait)
