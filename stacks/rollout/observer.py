@@ -12,9 +12,8 @@ from stacks.engine.locks import lock_holder
 from stacks.engine.pending import STATE
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import UnknownDeployment
 from stacks.requirements import missing_without_glass
-from stacks.rollout.checks import Limits, Verdict, judge
+from stacks.rollout.checks import Limits, VariantMetrics, Verdict, judge
 from stacks.rollout.deployer import Deployer
 from stacks.rollout.metrics import CloudMetrics, RolloutMetrics, TrafficSplitterMetrics
 from stacks.rollout.state import RolloutStatus
@@ -35,15 +34,9 @@ class RolloutObserver:
         self._deployments, self._api_key_file = deployments, api_key_file
 
     def status(self, file: StackFile) -> RolloutStatus:
-        """The status since the last change, with what a killed command left undone.
-
-        Raises:
-            UnknownDeployment: nothing is deployed.
-        """
+        """The status since the last change, with what a killed command left undone."""
         from model_store.errors import ModelStoreError
 
-        if not (file.model_version or file.rollout().candidate):
-            raise UnknownDeployment(f"nothing is deployed in {file.environment}")
         try:
             glass, missing = missing_without_glass(self._deployments.registry, file)
         except ModelStoreError as error:
@@ -102,6 +95,8 @@ class RolloutObserver:
     ) -> tuple[RolloutMetrics, tuple[str, ...]]:
         """Both versions' numbers, and the alarms that are on."""
         stable = file.model_version
+        if not (stable or rollout.candidate):
+            return RolloutMetrics(VariantMetrics(""), VariantMetrics("")), ()
         if not file.in_cluster:
             splitter = TrafficSplitterMetrics(self._deployments.checkout, config.deployment_name, self._api_key_file)
             found = splitter.read(stable, rollout)

@@ -222,11 +222,7 @@ class Rollouts:
         return self._steps.converge(file, target, config, message, rollout=switched, action="rollback")
 
     def status(self, environment: DeploymentEnvironment | str) -> RolloutStatus:
-        """Returns the status of the rollout: weights, metrics of both versions, results of the checks.
-
-        Raises:
-            UnknownDeployment: nothing is deployed.
-        """
+        """Returns the status of the rollout: weights, metrics of both versions, results of the checks."""
         return self._observer.status(self._deployments.stack_file(environment))
 
     def _drive(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> DeployOutcome:

@@ -240,7 +240,7 @@ def test_a_rollbacks_story_names_what_was_rolled_back_from_and_the_past_is_told(
     past = json.loads(checkout.deploy_model("why", "development", "--at", then, "--json").stdout)
     assert (past["model_id"], past["until"]) == (deployed.second, story["deployed"]["from"])
     none = checkout.deploy_model("why", "development", "--at", "2001-01-01T00:00Z", code=18).stderr
-    assert "nothing was deployed in development at 2001-01-01T00:00:00+00:00" in none
+    assert "nothing was deployed in development at 2001-01-01T00:00:00Z" in none
 
 
 def test_another_actor_in_the_message_than_in_the_audit_log_is_told(deployed: Deployed) -> None:

@@ -40,11 +40,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "rotate-key": ("rotate-key", "NAME", "--new-key", "new.key"),
     "export": ("export", "NAME", "out.bundle"),
     "promote-version": ("promote-version", "NAME", "--to", "elsewhere"),
+    "score": ("score", "NAME", "rows.csv", "--out", "out.csv"),
     "delete": ("delete", "NAME"),
 }
 """The commands of manage_models.py that take a version; `deploy` and `rollback --to` are tried on a real stack."""
-EXPECTED = {"prove": (exit_codes.NOT_INTACT, "out"), "delete": (exit_codes.CONFLICT, "err")}
-"""What ends otherwise here: a plain value answers no golden rows, and an alias keeps its version."""
+EXPECTED = {
+    "prove": (exit_codes.NOT_INTACT, "out"),
+    "score": (exit_codes.INVALID_INPUT, "err"),
+    "delete": (exit_codes.CONFLICT, "err"),
+}
+"""What ends otherwise here: a plain value answers no golden rows nor files, and an alias keeps its version."""
 ON_A_STACK = {"deploy", "rollback"}
 TAKES_ANY_OTHER = {"import"}
 
@@ -57,6 +62,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
     write_key_file(tmp_path / "new.key")
     write_signing_key(tmp_path / "signing.key")
     (tmp_path / "report.txt").write_text("recall 0.93")
+    (tmp_path / "rows.csv").write_text("amount\n1\n")
     monkeypatch.setenv("MODEL_REGISTRY_URL", str(tmp_path / "registry"))
     monkeypatch.setenv("MODEL_KEY_FILE", str(tmp_path / "model.key"))
     registry = ModelRegistry(tmp_path / "registry", keys=Keyring.from_files(tmp_path / "model.key"), actor="someone")

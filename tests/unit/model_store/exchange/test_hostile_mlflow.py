@@ -164,7 +164,7 @@ def _zip(path: Path, *members: tuple[str, bytes]) -> Path:
 def test_archives_from_outside(registry: ModelRegistry, directory: Path, sound: bytes) -> None:
     mlmodel = (directory / "MLmodel").read_bytes()
     place = directory.parent
-    assert "no MLflow model" in refused(registry, _zip(place / "empty.zip", ("a", b"b")))
+    assert "not an MLflow model" in refused(registry, _zip(place / "empty.zip", ("a", b"b")))
     assert "links are not read" in refused(registry, _zip(place / "lacks.zip", ("MLmodel", mlmodel)))
     for name in ("../MLmodel", "/MLmodel"):
         assert "lies outside" in refused(registry, _zip(place / "up.zip", (name, mlmodel), ("model.pkl", sound)))

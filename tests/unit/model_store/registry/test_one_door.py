@@ -107,6 +107,8 @@ def test_a_directory_or_a_dead_link_in_the_place_of_the_hint(registry: ModelRegi
     last = ModelRegistry(tmp_path / "r", encrypt=False, actor="ann")
     last.update_model_status(model_id, "deprecated")
     assert [record.sequence for record in last.audit.records()] == [1, 2, 3]
+    assert [line.partition(":")[0] for line in _broken(last)] == ["audit/zz.json"]
+    (tmp_path / "r" / "audit" / "zz.json").unlink()
     assert not _broken(last)
 
 
