@@ -126,7 +126,10 @@ def _number(feature: Feature, value: Any, where: str) -> Any:
     zero_and_one = (feature.minimum, feature.maximum) == (0, 1) or set(feature.categories) == {0, 1}
     if isinstance(value, bool) and zero_and_one:
         return float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool):
+        way_out = "send 1 or 0, or register the version with --sample, which tells true and false"
+        raise InvalidTransaction("not_a_number", f"{where} is not a number; {way_out}", where)
+    if not isinstance(value, int | float):
         raise InvalidTransaction("not_a_number", f"{where} is not a number", where)
     try:
         number = float(value)
