@@ -113,7 +113,7 @@ def test_an_artifact_that_is_not_intact(deployed: Deployed, damage: str) -> None
             checkout.pulumi("config", "set", "--stack", "dev", "modelVersion", deployed.second)
             assert "nothing" in line or "artifact" in line
             assert deployed.second in checkout.fails("pulumi", "preview", "--stack", "dev", "--non-interactive")
-            checkout.pulumi("config", "set", "--stack", "dev", "modelVersion", deployed.first)
+            checkout.pulumi("config", "rm", "--stack", "dev", "modelVersion")
     finally:
         artifact.write_bytes(intact)
 
