@@ -9,7 +9,7 @@ import pytest
 
 from tests.sandbox.conftest import ENVIRONMENTS, Cloud, deployment_name, timed
 
-RESOURCES = {"staging": 72, "production": 98}
+RESOURCES = {"staging": 72, "production": 99}
 
 
 @pytest.mark.parametrize("stack", ENVIRONMENTS)
