@@ -12,6 +12,8 @@ from model_store.storage.s3_clients import account_client, bucket_client
 _SERVICES = ("s3", "kms", "sns", "cloudwatch", "logs", "ecr", "sts")
 _TIMEOUT_SECONDS = 10
 
+CREDENTIALS_ADVICE = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in (aws sso login)"
+
 
 @dataclass(frozen=True)
 class Account:
@@ -36,10 +38,7 @@ def inspect_account(cloud: CloudConfig, where: str) -> Account:
     try:
         answer = account_client("sts", cloud.region).get_caller_identity()
     except NoCredentialsError:
-        raise ConfigError(
-            "there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in "
-            "(aws sso login); nothing was changed"
-        ) from None
+        raise ConfigError(f"there are no AWS credentials: {CREDENTIALS_ADVICE}; nothing was changed") from None
     except ClientError as error:
         raise ConfigError(f"AWS refuses the credentials ({_code(error)}); nothing was changed") from None
     except BotoCoreError as error:

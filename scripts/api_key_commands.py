@@ -82,12 +82,18 @@ def _run(options: Options, make: Callable[[], "ModelDeployment"]) -> int:
 
 
 def _add(options: Options) -> int:
-    from stacks.development.api_keys import add_recorded_api_key
+    from stacks.development.api_keys import add_api_key, recorded_key_change
     from stacks.registry_access import open_registry
 
     scopes = options.scope or ["predict", "feedback"]
     wanted = (options.environment, options.name, scopes, options.requests_per_second, options.expires)
-    key, path = add_recorded_api_key(open_registry(CHECKOUT), CHECKOUT, *wanted)
+    key, path = recorded_key_change(
+        open_registry(CHECKOUT),
+        options.environment,
+        options.name,
+        f"{options.name}: {', '.join(sorted(set(scopes)))}",
+        lambda: add_api_key(CHECKOUT, *wanted),
+    )
     answer = {"environment": options.environment, "name": options.name, "api_key": key, "file": str(path)}
     text = f"{key}\n  of {options.name} in {options.environment}; it is shown only now; {path} has its hash"
     show(options, answer, text)
@@ -107,7 +113,7 @@ def _rotate(options: Options, environment: str, name: str) -> int:
         lambda: rotate_api_key(CHECKOUT, environment, name, days, options.expires),
     )
     answer = {"environment": environment, "name": name, "api_key": key, "former_until": until, "file": str(path)}
-    text = f"{key}\n  of {name} in {environment}; it is shown this once. The key of before is valid until {until}"
+    text = f"{key}\n  of {name} in {environment}; it is shown only now. The key of before is valid until {until}"
     show(options, answer, text)
     return 0
 

@@ -111,10 +111,6 @@ class DriftWatch:
         }
         return {name: index for name, index in indexes.items() if index is not None}
 
-    def index(self) -> float | None:
-        """The largest index among the features; None while too few transactions came, or nothing is watched."""
-        return max(self.by_feature().values(), default=None)
-
 
 class ScoreWatch:
     """The latest scores against the first ones since the process started."""

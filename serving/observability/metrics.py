@@ -5,7 +5,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -220,10 +220,15 @@ class ServiceMetrics:
         with self._counted():
             self._recent.append((time.monotonic(), self._total.copy()))
 
-    def gauges(self, counts: _Counts) -> dict[str, float]:
-        """The metrics that are shares or indexes; those about which nothing is known are left out."""
+    def gauges(self, counts: _Counts, drift: Mapping[str, float]) -> dict[str, float]:
+        """The metrics that are shares or indexes; those about which nothing is known are left out.
+
+        Args:
+            counts: of the time that is asked about.
+            drift: the index of each feature, as `DriftWatch.by_feature` has it.
+        """
         found = {**utilization(), **counts.shares()}
-        indexes = {names.DRIFT: self._drift.index(), names.SCORE_DRIFT: self._scores.index()}
+        indexes = {names.DRIFT: max(drift.values(), default=None), names.SCORE_DRIFT: self._scores.index()}
         return {**found, **{name: index for name, index in indexes.items() if index is not None}}
 
     def status(self) -> Status:
@@ -231,6 +236,7 @@ class ServiceMetrics:
         with self._counted():
             at, before = self._recent[0]
             minute, seconds = self._total.since(before), max(time.monotonic() - at, 1e-9)
+            drift = self._drift.by_feature()
             return Status(
                 seconds=round(seconds, 1),
                 requests=minute.requests,
@@ -238,8 +244,8 @@ class ServiceMetrics:
                 errors=minute.errors,
                 error_rate=error_rate(minute.errors, minute.requests),
                 latency_ms={f"p{share}": minute.percentile(share / 100) for share in (50, 95, 99)},
-                gauges=self.gauges(self._total),
-                drift_by_feature=self._drift.by_feature(),
+                gauges=self.gauges(self._total, drift),
+                drift_by_feature=drift,
                 total={"requests": self._total.requests, "errors": self._total.errors},
                 feedback=sum(self._total.outcomes.values()),
                 refusals=dict(self._by_reason[names.REFUSALS]),
@@ -259,7 +265,11 @@ class ServiceMetrics:
                 names.DISK_READ: read,
                 names.DISK_WRITTEN: written,
             }
-            gauges = {**self.gauges(total), names.HEARTBEAT: 1.0, names.START_TIME: self._started}
+            gauges = {
+                **self.gauges(total, self._drift.by_feature()),
+                names.HEARTBEAT: 1.0,
+                names.START_TIME: self._started,
+            }
             labels = {"environment": self._settings.environment, "deployment": self._settings.deployment_name}
             return Snapshot(labels, counters, gauges, tuple(self._buckets), self._latency_sum_ms, self._reasons())
 
@@ -273,7 +283,7 @@ class ServiceMetrics:
             first = self._pushed is None
             minute = self._total.since(self._pushed or _Counts())
             self._pushed = self._total.copy()
-            gauges = self.gauges(minute)
+            gauges = self.gauges(minute, self._drift.by_feature())
         read, written = (now - before for now, before in zip(disk, self._pushed_disk, strict=True))
         self._pushed_disk = disk
         counted = {

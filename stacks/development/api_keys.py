@@ -64,41 +64,6 @@ def add_api_key(
     return key, path
 
 
-def add_recorded_api_key(
-    registry: "ModelRegistry",
-    checkout: Path,
-    environment: str,
-    name: str,
-    scopes: list[str],
-    requests_per_second: float | None = None,
-    expires: str | None = None,
-) -> tuple[str, Path]:
-    """Makes an API key, as `add_api_key`, after a record of it with its name and scopes, never the key.
-
-    Args:
-        registry: holds the rights and the audit log.
-        checkout: the project's root.
-        environment: whose endpoint lets the key in.
-        name: who calls with it.
-        scopes: out of `predict`, `feedback` and `admin`.
-        requests_per_second: a limit of its own; None: the service's.
-        expires: when the key expires; None for a key without an end.
-
-    Raises:
-        AccessDenied: the actor's role does not allow it; nothing was read or written.
-        UnknownEnvironment, ConfigError: as for `add_api_key`.
-        StorageFailed: it cannot be recorded; no key was made.
-    """
-    detail = f"{name}: {', '.join(sorted(set(scopes)))}"
-    return recorded_key_change(
-        registry,
-        environment,
-        name,
-        detail,
-        lambda: add_api_key(checkout, environment, name, scopes, requests_per_second, expires),
-    )
-
-
 def recorded_key_change(
     registry: "ModelRegistry", environment: str, name: str, detail: str, change: Callable[[], _Made]
 ) -> _Made:

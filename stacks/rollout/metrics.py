@@ -13,6 +13,7 @@ from conventions import metric_names
 from conventions.latency import latency_step
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from infra.cloud_config import CloudConfig
+from infra.preflight import CREDENTIALS_ADVICE
 from infra.rollout_config import RolloutConfig
 from stacks.checks.alerts import measured
 from stacks.errors import EndpointSilent
@@ -100,10 +101,7 @@ def _cloudwatch() -> Iterator[None]:
     try:
         yield
     except (NoCredentialsError, TokenRetrievalError):
-        raise EndpointSilent(
-            "CloudWatch cannot be asked without AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or sign in (aws sso login)"
-        ) from None
+        raise EndpointSilent(f"CloudWatch cannot be asked without AWS credentials: {CREDENTIALS_ADVICE}") from None
     except ClientError as error:
         raise EndpointSilent(f"CloudWatch refuses ({error.response.get('Error', {}).get('Code', error)})") from None
     except BotoCoreError as error:

@@ -13,8 +13,8 @@ from serving.http.auth import ApiKeys
 from stacks.deployment import ModelDeployment
 from stacks.development.api_keys import (
     add_api_key,
-    add_recorded_api_key,
     list_api_keys,
+    recorded_key_change,
     revoke_api_key,
     rotate_api_key,
 )
@@ -71,14 +71,20 @@ def _reader(tmp_path: Path) -> ModelRegistry:
     return ModelRegistry(tmp_path / "registry", actor="eve", policy=AccessPolicy(default=Rights(Role.READER)))
 
 
+def _add_recorded(registry: ModelRegistry, checkout: Path) -> tuple[str, Path]:
+    return recorded_key_change(
+        registry, "staging", "a", "a: predict", lambda: add_api_key(checkout, "staging", "a", ["predict"])
+    )
+
+
 def test_a_key_needs_the_role_promoter_and_is_recorded_without_the_key(tmp_path: Path) -> None:
     with pytest.raises(AccessDenied, match="api-key needs the role promoter"):
-        add_recorded_api_key(_reader(tmp_path), tmp_path, "staging", "a", ["predict"])
+        _add_recorded(_reader(tmp_path), tmp_path)
     assert not (tmp_path / ".secrets").exists()
     registry = ModelRegistry(tmp_path / "registry", actor="tester")
-    key, _ = add_recorded_api_key(registry, tmp_path, "staging", "a", ["predict"])
+    key, _ = _add_recorded(registry, tmp_path)
     with pytest.raises(ConfigError, match="already"):
-        add_recorded_api_key(registry, tmp_path, "staging", "a", ["predict"])
+        _add_recorded(registry, tmp_path)
     refused, *records = registry.audit.records()
     assert (refused.action, refused.details["attempted"]) == ("refused", "api-key")
     assert [record.action for record in records] == ["api-key"] * 4
