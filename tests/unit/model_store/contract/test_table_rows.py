@@ -1,6 +1,7 @@
 """Rows of files: read in parts, and checked as the service checks the same values in JSON."""
 
 import bz2
+import csv
 import gzip
 import json
 import lzma
@@ -14,7 +15,7 @@ import pytest
 
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
-from model_store.contract.table_rows import TableRows
+from model_store.contract.table_rows import GAPS, TableRows
 from model_store.contract.tables import PART_ROWS, open_table
 from model_store.errors import FileMissing, InvalidInput
 from serving.inference.transactions import InvalidRequest, TransactionReader
@@ -211,3 +212,12 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "directory.csv").mkdir()
     with pytest.raises(InvalidInput, match="cannot be read"):
         _read(tmp_path / "directory.csv")
+
+
+def test_gaps_are_the_texts_that_pandas_itself_reads_as_one(tmp_path: Path) -> None:
+    file = tmp_path / "gaps.csv"
+    others = ["none", "NAN", "-", "missing", "Null", "0", " "]
+    with file.open("w", newline="") as target:
+        csv.writer(target).writerows([["text", "number"], *([each, 1] for each in [*sorted(GAPS), *others])])
+    read = pandas.read_csv(file)["text"].isna().tolist()
+    assert read == [True] * len(GAPS) + [False] * len(others)
