@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> None:
     api_keys = ApiKeys.from_file(settings.api_keys_file)
     model = load_served_model(settings)
     from serving.http.app import Service
-    from serving.http.connection import ServiceConnection
+    from serving.http.direct import ServiceConnection
     from serving.http.key_reload import reloaded_keys
     from serving.http.pages import create_pages
     from serving.http.state import ServiceState

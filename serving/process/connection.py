@@ -5,7 +5,6 @@ another protocol, so the request is parsed again without the wish, and its body 
 """
 
 import json
-import sys
 import time
 from typing import Any
 
@@ -41,7 +40,6 @@ class Connection(HttpToolsProtocol):
         self._registry = registry
         self._max_bytes, self._max_headers = registry.bounds.max_header_bytes, registry.bounds.max_headers
         self._since = self._begun = time.monotonic()
-        self._data = b""
         self._unparsed = 0
         """Bytes since the parser last got on: a head, trailers or a chunk's extension may not grow without end."""
         self._has_begun = self._in_head = self._in_message = self._upgrading = self._ended = False
@@ -71,17 +69,30 @@ class Connection(HttpToolsProtocol):
         if self._ended:
             return
         self._unparsed += len(data)
-        self._data = data
-        super().data_received(data)
-        self._data = b""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._feed_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse_broken()
+            return
         if self._unparsed > self._max_bytes and not self._ended:
             self._refuse(431, "header_too_large", f"the headers have more than {self._max_bytes} bytes")
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._begin_reading()
+
+    def _begin_reading(self) -> None:
         self._has_begun = self._in_head = self._in_message = True
         self._since = self._begun = time.monotonic()
+
+    def _is_within_bounds(self) -> bool:
+        """Whether nothing speaks against the request whose head is whole."""
+        if len(self.headers) > self._max_headers or self.only_health:
+            return False
+        return self._unparsed <= self._max_bytes or self._head_bytes() <= self._max_bytes
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a header; trailers after the body are left out."""
@@ -193,23 +204,13 @@ class Connection(HttpToolsProtocol):
         self._ended = True
         self._close("turned_away")
 
-    def send_400_response(self, msg: str) -> None:
-        """Answers a request that uvicorn cannot read."""
-        self._refuse_broken(msg)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Goes on in HTTP/1.1; uvicorn calls it while it handles the parser's error."""
-        error = sys.exception()
-        assert isinstance(error, httptools.HttpParserUpgrade)  # noqa: S101 - raised for nothing else
-        self._feed_without_upgrade(self._data[error.args[0] :])
-
     def _stop(self, status: int, code: str, message: str) -> None:
         """Keeps the parser from going on, from within one of its callbacks."""
         self._refusal = status, code, message
         raise ValueError(code)
 
-    def _refuse_broken(self, message: str = "Invalid HTTP request received.") -> None:
-        self._refuse(*(self._refusal or (400, "bad_request", message)))
+    def _refuse_broken(self) -> None:
+        self._refuse(*(self._refusal or (400, "bad_request", "Invalid HTTP request received.")))
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         """Answers, and reads for a moment what else arrives: a close with unread bytes can cost the answer."""
