@@ -100,10 +100,8 @@ class _Reader:
         return reached
 
     def _column_transformer(self, part: Any) -> list[int] | None:
-        found: list[int] = []
-        complete = True
-        used: set[int] = set()
-        dropped: set[int] = set()
+        found, complete = list[int](), True
+        used, dropped = set[int](), set[int]()
         for name, transformer, _ in part.transformers_:
             (dropped if transformer == "drop" else used).update(part._transformer_to_input_indices[name])
         for column in dropped - used if self._as_sent else ():
@@ -122,22 +120,32 @@ class _Reader:
     def _encoder(self, part: Any, columns: list[int]) -> list[int] | None:
         for column, categories in zip(columns, part.categories_, strict=True):
             known = [each for each in categories.tolist() if each is not None and not _is_missing(each)]
-            gap = next((each for each in categories.tolist() if each is None or _is_missing(each)), 0)
             self._categories(column, known)
-            if gap is None:
-                self._change(column, dtype="object")
+            if len(known) < len(categories) and not self.features[column].is_numeric:
+                gap = next(each for each in categories.tolist() if each is None or _is_missing(each))
+                self._gap(column, gap, learned=isinstance(part.categories, str))
         return columns if type(part).__name__ == "OrdinalEncoder" else None
+
+    def _gap(self, column: int, gap: Any, *, learned: bool) -> None:
+        """Takes the gap of an encoder: a learned one was in the training rows, a given one need not have been."""
+        if not learned:
+            self._change(column, given_gap="None" if gap is None else "NaN")
+        elif gap is None:
+            self._change(column, dtype="object")
+        elif not self.features[column].dtype and self.features[column].kind != "boolean":
+            self._change(column, dtype="str")
 
     def _categories(self, column: int, known: list[Any], dtype: str = "") -> None:
         if known and all(isinstance(each, bool) for each in known):
             self._change(column, kind="boolean", **({"categories": tuple(known), "dtype": dtype} if dtype else {}))
         elif known:
             usual = tuple(float(each) for each in known if isinstance(each, int | float))
+            dtype = dtype or self.features[column].dtype
             self._change(column, kind="category", categories=tuple(known), dtype=dtype, usual=usual)
 
     def _imputer(self, part: Any, columns: list[int]) -> list[int] | None:
-        missing = part.missing_values
-        for column, value in zip(columns, np.asarray(part.statistics_).tolist(), strict=True):
+        missing, statistics = part.missing_values, np.asarray(part.statistics_).tolist()
+        for column, value in zip(columns, statistics, strict=True):
             if isinstance(value, str):
                 self._change(column, kind="text")
             elif isinstance(value, int | float) and value == value:
@@ -148,12 +156,11 @@ class _Reader:
                 self._change(column, dtype="object")
             elif type(missing).__name__ == "NAType":
                 self._change(column, dtype="string" if isinstance(value, str) else self.features[column].dtype)
+            elif _is_missing(missing):
+                self._change(column, given_gap="NaN")
             elif isinstance(missing, str) or missing == missing:
                 self._change(column, written=missing if isinstance(missing, str) else float(missing))
-        kept = np.asarray(part.statistics_).tolist()
-        dropped = {
-            column for column, value in zip(columns, kept, strict=True) if value is not None and _is_missing(value)
-        }
+        dropped = {column for column, value in zip(columns, statistics, strict=True) if _is_missing(value)}
         if part.add_indicator:
             return None
         return columns if part.keep_empty_features else [column for column in columns if column not in dropped]

@@ -43,6 +43,8 @@ class Feature:
     """Values that the estimator knows of; for making rows, not part of the contract."""
     texts: tuple[str, ...] = field(default=(), compare=False)
     """Texts of words that the estimator knows; not part of the contract."""
+    given_gap: Literal["", "None", "NaN"] = field(default="", compare=False)
+    """The gap among categories that an encoder was given, or in a sample; not part of the contract."""
 
     def to_dict(self) -> dict[str, Any]:
         """As the manifest's feature schema has it."""

@@ -155,6 +155,12 @@ class OwnModel:
             (feature.is_numeric or feature.kind == "boolean") and not _beyond_64_bit_floats(feature)
             for feature in self.features
         )
+        self._nan_texts = [
+            number
+            for number, feature in enumerate(self.features)
+            if not framed and feature.dtype == "str" and feature.written is None
+        ]
+        """Columns of an array whose gaps the model takes as NaN, although they hold texts."""
         self._wide = [
             number
             for number, feature in enumerate(self.features)
@@ -272,7 +278,11 @@ class OwnModel:
         if self._texts:
             return np.array([row[0] for row in rows], dtype=object)
         if not self.framed:
-            return np.array(rows, dtype=np.float64 if self._plain else object).reshape(len(rows), len(self.features))
+            dtype: Any = np.float64 if self._plain else object
+            array = np.array(rows, dtype=dtype).reshape(len(rows), len(self.features))
+            for number in self._nan_texts:
+                array[:, number] = [math.nan if is_gap(each) else each for each in array[:, number]]
+            return array
         import pandas
 
         columns = zip(*rows, strict=True) if rows else [()] * len(self.features)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from model_store.contract.asking import base_row, with_known_gaps
+from model_store.contract.asking import base_row, with_gap_types, with_known_gaps
 from model_store.contract.contract import Contract, build_contract, with_ranks
 from model_store.contract.form import Form, FormRunner, build_form
 from model_store.contract.golden import GoldenRows, difference, golden_rows
@@ -112,6 +112,7 @@ def prove(model: Any, claims: Claims, *, form: bool = True) -> Proven:
     if contract.output == "anomaly_score":
         reference = sample_rows(contract, claims.sample, _REFERENCE_ROWS) if claims.sample else None
         contract = with_ranks(contract, model, reference or made_rows(contract, structure, base))
+    contract = with_gap_types(contract, model, made_rows(contract, structure, base))
     contract = with_known_gaps(contract, model, base)
     golden = golden_rows(contract, model, structure, base)
     _require_independent(contract, model, golden)

@@ -200,8 +200,18 @@ def _with_column(feature: Feature, column: Any, path: Path) -> Feature:
             changes |= _counted(finite, len(column))
     if kind in ("category", "boolean") and (bins := _category_bins(feature, kind, column)):
         changes["bins"] = bins
+    if gaps and kind in ("text", "category") and not feature.is_numeric:
+        changes |= _gap_of_sample(feature, column)
     # A sample without a gap proves nothing, so the model is asked.
     return replace(feature, kind=kind, gaps=True if gaps and feature.gaps is None else feature.gaps, **changes)
+
+
+def _gap_of_sample(feature: Feature, column: Any) -> dict[str, str]:
+    """What the gaps of a column of texts tell: None only stands in a frame where somebody has put it."""
+    is_none = column[column.isna()].iloc[0] is None
+    if is_none and feature.given_gap != "NaN" and not feature.dtype:
+        return {"dtype": "object"}
+    return {} if feature.given_gap else {"given_gap": "None" if is_none else "NaN"}
 
 
 def _detect_kind(feature: Feature, column: Any, path: Path) -> tuple[Kind, str]:
