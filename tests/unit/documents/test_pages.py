@@ -105,3 +105,57 @@ def _anchors(file: Path) -> set[str]:
     tokens = _MARKDOWN.parse(file.read_text(encoding="utf-8"))
     headings = [following.content for token, following in itertools.pairwise(tokens) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading).lower()).replace(" ", "-") for heading in headings}
+
+
+_GUIDE = {
+    "overview": ("registry", "save with compression", "deploy", "`manage_models.py`", "`deploy_model.py`"),
+    "registry": ("versioning", "metadata and performance", "statuses of a lifecycle", "checksum", "export and import"),
+    "registry, calls": ("without arguments", "register a trained model", "list versions by status", "load a version"),
+    "persistence": (
+        "joblib and pickle",
+        "gzip, bz2, lzma",
+        "AES",
+        "SHA-256",
+        "convert between formats",
+        "encryption key",
+    ),
+    "persistence, calls": ("save with compression and encryption", "load with the checksum verified"),
+    "deployment": ("development, staging, production", "templates of each environment", "check health", "roll back"),
+    "deployment, calls": ("deployment config", "containers on one machine", "limits of CPU, memory, GPU; scaling"),
+    "model command line": ("register, list, info, update-status, export, stats, cleanup",),
+    "deployment command line": ("deploy, list-models, list-deployments, health, rollback",),
+    "set-up": ("config/deployment_config.yaml", "`ENVIRONMENT`, `MODEL_ID`, `LOG_LEVEL`, `API_HOST`, `API_PORT`"),
+    "docker": ("image", "compose file", "port 8000"),
+    "health": ("health of the container", "`/health`", "loads, and predicts", "CPU, memory, disk"),
+    "metrics": ("response times, throughput, errors", "accuracy, fraud rate, restarts", "deployment success rates"),
+    "alerting": ("alert thresholds", "errors, p95, CPU and memory, quality of the model"),
+    "model security": ("roles", "audit log"),
+    "deployment security": (
+        "small image",
+        "scanned",
+        "HTTPS only in production",
+        "API keys",
+        "rate limits",
+        "credentials",
+    ),
+    "troubleshooting": ("by symptom", "`docker stats`", "curl-format.txt"),
+    "logs": ("application log", "deployment logs", "`docker logs`"),
+    "practice, models": (
+        "numbered automatically",
+        "in staging before production",
+        "back up the registry",
+        "old versions",
+    ),
+    "practice, deployment": ("blue-green, canary, gradual", "rollback that is tested"),
+    "practice, security": ("dependencies kept current",),
+    "pipeline": ("from a tag to production", "tests between"),
+}
+"""What each section of the guide asks for, in the words of the table."""
+
+
+def test_no_sentence_of_the_guide_is_missing_in_the_table() -> None:
+    text = (SOURCE / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("## From the guide to the code")[2].partition("\n## ")[0]
+    asked = " ".join(re.findall(r"^\| (.+?) \| \[", table, re.MULTILINE))
+    missing = {section: [each for each in items if each not in asked] for section, items in _GUIDE.items()}
+    assert not {section: items for section, items in missing.items() if items}
