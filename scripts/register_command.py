@@ -25,8 +25,6 @@ def register(options: Options) -> int:
     registry.require_right("register", options.name)
     metrics = _metrics(options.metrics)
     signing_key = read_signing_key(options.sign_key) if options.sign_key else None
-    if options.label and not options.holdout:
-        raise InvalidInput("--label names a column of --holdout FILE, which is missing")
     beside = described(options.file)
     model_id, warnings = register_file(
         registry,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from model_store import ModelRegistry
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+_OTHER_FILES = (".onnx", ".ubj", ".json", ".txt", ".skops")
+"""Endings of files that other libraries read."""
 _LISTED = ("model_id", "version", "status", "serving", "ran", "created_at", "performance_metrics", "description")
 
 
@@ -293,6 +295,11 @@ def convert(options: Options) -> int:
     """Saves a model file or artifact again."""
     from model_store import SecureModelPersistence
 
+    if options.target.suffix.lower() in _OTHER_FILES:
+        raise InvalidInput(
+            f"{options.target}: convert writes an artifact of this project, whatever it holds; name it "
+            f"{options.target.stem}.artifact"
+        )
     persistence = SecureModelPersistence(keys=open_registry().keys)
     report = persistence.convert_model_format(options.source, options.target, options.to, options.compression)
     show(options, report, facts(report))

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_store.serialization.formats import SerializationFormat
+from model_store.contract.decision import require_threshold
+from model_store.errors import InvalidInput
+from model_store.serialization.formats import SerializationFormat, serializer_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +42,17 @@ class PreparationOptions:
     label: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     registry_only: bool = False
+
+    def require_consistent(self) -> None:
+        """Raises InvalidInput unless the options are allowed together, for every model.
+
+        Raises:
+            InvalidInput: the format or the threshold is none, or only one of holdout and label is given.
+        """
+        serializer_named(self.format_type)
+        if self.threshold is not None:
+            require_threshold(self.threshold)
+        if self.label and not self.holdout:
+            raise InvalidInput("--label names a column of --holdout FILE, which is missing")
+        if self.holdout is not None and not self.label:
+            raise InvalidInput("a holdout needs the name of the column that holds the class: --label COLUMN")

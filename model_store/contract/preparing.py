@@ -12,7 +12,6 @@ from model_store.contract.conversion import require_same, through
 from model_store.contract.options import PreparationOptions
 from model_store.contract.proving import Claims, Proven, prove, servable
 from model_store.contract.sample import holdout_metrics, training_table
-from model_store.errors import InvalidInput
 from model_store.serialization.formats import SerializationFormat, native_format, serializer_named
 from model_store.serialization.lineage import detect_model_type, read_feature_schema, read_parameters
 
@@ -49,6 +48,7 @@ def prepare(model: Any, options: PreparationOptions) -> Prepared:
         InvalidInput: a claim contradicts the model, or it cannot be served or written in that format.
         FileMissing: there is no such sample or holdout.
     """
+    options.require_consistent()
     asked_format = serializer_named(options.format_type)
     model_type, model = options.model_type or detect_model_type(model), servable(model)
     claims = Claims(
@@ -58,13 +58,9 @@ def prepare(model: Any, options: PreparationOptions) -> Prepared:
         options.sample or training_table(options.training_data),
         options.versions,
     )
-    if options.label and not options.holdout:
-        raise InvalidInput("--label names a column of --holdout FILE, which is missing")
     proven = None if options.registry_only else prove(model, claims, form=options.runtime)
     metrics: dict[str, float] = {}
-    if options.holdout is not None and proven is not None:
-        if options.label is None:
-            raise InvalidInput("a holdout needs the name of the column that holds the class: --label COLUMN")
+    if options.holdout is not None and options.label is not None and proven is not None:
         metrics = holdout_metrics(proven.contract, model, options.holdout, options.label)
     serializer = native_format(model) or asked_format
     if proven is not None and serializer not in (SerializationFormat.JOBLIB, SerializationFormat.PICKLE):

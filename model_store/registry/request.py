@@ -9,7 +9,7 @@ from model_store.contract.options import PreparationOptions
 from model_store.errors import InvalidInput
 from model_store.registry.manifest import require_metrics, require_names, require_text
 from model_store.serialization.compression import CompressionType
-from model_store.serialization.formats import SerializationFormat, serializer_named
+from model_store.serialization.formats import SerializationFormat
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -58,8 +58,9 @@ class RegistrationRequest(PreparationOptions):
         """Raises InvalidInput unless the fields are allowed for every model.
 
         Raises:
-            InvalidInput: the name, the type, a tag, a metric or the format is not allowed.
+            InvalidInput: the name, the type, a tag or a metric is not allowed, or as for `require_consistent`.
         """
+        self.require_consistent()
         if isinstance(self.tags, str) or not isinstance(self.tags, Sequence):
             raise InvalidInput(f"tags is {self.tags!r}; allowed: a list of texts, such as ['monthly']")
         require_names(self.model_name, self.model_type or "Model", self.tags)
@@ -72,7 +73,6 @@ class RegistrationRequest(PreparationOptions):
             raise InvalidInput(
                 f"origin has {', '.join(reserved)}, which the registration itself finds out; leave it out"
             )
-        serializer_named(self.format_type)
 
 
 class RegistrationKeywords(TypedDict, total=False):

@@ -34,7 +34,8 @@ def onnx_session(content: bytes, what: str, operators: Collection[str] | None = 
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise UnreadableModel(f"not {what} ({type(error).__name__})") from None
+        reason = " ".join(str(error).split())[:200]
+        raise UnreadableModel(f"not {what} that ONNX Runtime reads: {reason}") from None
 
 
 def require_graph(content: bytes, what: str, operators: Collection[str] | None = None) -> None:

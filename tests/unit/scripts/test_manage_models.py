@@ -163,6 +163,9 @@ def test_cleanup_of_a_directory_of_files_keeps_the_latest(tool: Tool) -> None:
     ("arguments", "code", "words"),
     [
         (["register", "nowhere.joblib", "fraud", "XGBoost"], 16, "nowhere.joblib"),
+        (["register", "model.joblib", "fraud", "XGBoost", "--threshold", "5"], 2, "0 to 1"),
+        (["register", "model.joblib", "fraud", "XGBoost", "--holdout", "model.joblib"], 2, "--label COLUMN"),
+        (["convert", "model.joblib", "x.ubj"], 2, "x.artifact"),
         (["register", "model.joblib", "fr/aud", "XGBoost"], 2, "fr/aud"),
         (["register", "model.joblib", "fraud", "XGBoost", "--metrics", "{"], 2, "--metrics"),
         (["register", "model.key", "fraud", "XGBoost"], 2, "allowed: .joblib"),
