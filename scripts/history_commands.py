@@ -4,21 +4,26 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from scripts import completion
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, progress, show, table
 from scripts.rollout_commands import describe_break_glass
-from scripts.times import When
+from scripts.times import Since, When
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
     from stacks.history import Deployment
+    from stacks.outcomes import Attempt
 
 _HISTORY = ("from", "until", "intent", "model_id", "actor", "reason", "commit", "run", "deployment_id", "update")
 _DEPLOYMENTS = ("deployment_id", "model_id", "started_at", "intent", "actor", "reason", "commit", "run", "current")
 
+_PERIODS = ("day", "month")
+
 
 def add_history_commands(commands: Program, program: str, make: "Callable[[], ModelDeployment]") -> None:
-    """Adds history, list-deployments and why.
+    """Adds history, list-deployments, why and stats.
 
     Args:
         commands: the program.
@@ -44,7 +49,11 @@ def add_history_commands(commands: Program, program: str, make: "Callable[[], Mo
         show(options, story, story_page(story))
         return 0
 
+    def _stats(options: Options) -> int:
+        return _show_stats(make(), options)
+
     _declare(commands, program, _history, _list_deployments, _why)
+    _declare_stats(commands, program, _stats)
 
 
 def _declare(commands: Program, program: str, history: Run, list_deployments: Run, why: Run) -> None:
@@ -80,6 +89,61 @@ def _declare(commands: Program, program: str, history: Run, list_deployments: Ru
         Argument("environment", environment, shell_complete=completion.environments),
         _at("of"),
     )
+
+
+def _declare_stats(commands: Program, program: str, stats: Run) -> None:
+    add_command(
+        commands,
+        "stats",
+        stats,
+        "count deployments by how they ended, by environment and period: succeeded, failed, rolled back",
+        f"{program} stats\n  {program} stats --environment production --by day --since 2026-10-01 --json",
+        Option(
+            "--environment",
+            metavar="ENVIRONMENT",
+            shell_complete=completion.environments,
+            help="only this environment's",
+        ),
+        Option(
+            "--by", type=click.Choice(_PERIODS), default="month", help="the period that a row counts, in UTC (month)"
+        ),
+        Option(
+            "--since", default="", type=Since(), metavar="TIME", help="only what was started from a date or time on"
+        ),
+    )
+
+
+def _show_stats(deployments: "ModelDeployment", options: Options) -> int:
+    from stacks.outcomes import counts
+
+    found = [each for each in _attempts_of(deployments, options.environment) if each.started_at >= options.since]
+    rows = [each.to_dict() for each in counts(found, options.by)]
+    shown = [{**row, "success_rate": _percent(row["success_rate"])} for row in rows]
+    show(options, rows, table(list(rows[0]) if rows else (), shown, empty="nothing was deployed"))
+    return 0
+
+
+def _attempts_of(deployments: "ModelDeployment", environment: str | None) -> "list[Attempt]":
+    """What was started in an environment, or in all; without what the audit log tells where it cannot be read."""
+    from model_store.errors import ModelStoreError
+    from stacks.deployment_history import DeploymentHistory
+    from stacks.environments import DeploymentEnvironment
+    from stacks.outcomes import read_audit
+
+    history, found = DeploymentHistory(deployments.checkout), []
+    wanted = [DeploymentEnvironment.named(environment)] if environment else list(DeploymentEnvironment)
+    for each in wanted:
+        attempts = history.attempts(each)
+        try:
+            attempts = read_audit(attempts, str(each), deployments.registry)
+        except ModelStoreError as error:
+            progress(f"{each}: runs that were killed are not counted: the audit log cannot be read ({error})")
+        found += attempts
+    return found
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.0%}"
 
 
 def _at(word: str) -> Option:

@@ -12,6 +12,7 @@ from stacks.engine.workspace import existing_environments, select_stack
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import NoPriorVersion, UnknownDeployment
 from stacks.history import Deployment, current_deployment, deployments, parse_config, prior_versions
+from stacks.outcomes import Attempt, attempts
 from stacks.periods import require_served, several_deployments
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class DeploymentHistory:
             deployment for each in wanted if each in there for deployment in deployments(each, self._updates(each))
         ]
         return sorted(found, key=lambda deployment: deployment.started_at, reverse=True)
+
+    def attempts(self, environment: DeploymentEnvironment) -> list[Attempt]:
+        """The deployments and rollbacks of an environment that were started, oldest first, the failed ones too."""
+        there = existing_environments(self._checkout)
+        return attempts(environment, self._updates(environment)) if environment in there else []
 
     def deployment(self, deployment_id: str) -> tuple[Deployment, dict[str, Any]]:
         """A deployment, and the config that it was made with.

@@ -15,6 +15,8 @@ from stacks.errors import UnknownDeployment
 from stacks.provenance import Provenance, commit_of, read_message, read_run
 
 _STATE = (MODEL_VERSION, ROLLOUT, BREAK_GLASS)
+_SUCCEEDED = "succeeded"
+_ENDED = (_SUCCEEDED, "failed")
 _MESSAGE = re.compile(r"^(?P<intent>deploy|rollback|rollout) (?P<model_id>\S+)")
 
 
@@ -74,6 +76,44 @@ class Deployment:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ToldUpdate:
+    """An update of a stack that ended, whether it succeeded or failed."""
+
+    environment: str
+    kind: str
+    """In the engine's words: `update`, `destroy` and so on."""
+    model_id: str
+    """The stable model version that it is for; empty where it is for none."""
+    candidate: str
+    """The model version beside it; empty when there is none."""
+    intent: Intent
+    succeeded: bool
+    changed: bool
+    """Whether it changed a resource."""
+    started_at: str
+    """RFC 3339, UTC."""
+    finished_at: str
+
+
+def told_updates(environment: DeploymentEnvironment, updates: Iterable[Any]) -> list[ToldUpdate]:
+    """The updates of a stack that ended, oldest first.
+
+    Args:
+        environment: whose stack it is.
+        updates: the stack's history as the engine lists it, newest first.
+    """
+    found: list[ToldUpdate] = []
+    state: dict[str, Any] = {}
+    for each in reversed(list(updates)):
+        update = _with_state(each, state)
+        if update.result in _ENDED:
+            found.append(_told_update(environment, update))
+        if update.result == _SUCCEEDED and update.kind == "update":
+            state = _state_of(update)
+    return found
+
+
 def message_for(intent: Intent, model_id: str, detail: str = "") -> str:
     """The message that an update is recorded with, so that the history can be read back."""
     return f"{intent} {model_id}{f' ({detail})' if detail else ''}"
@@ -91,7 +131,7 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
     state: dict[str, Any] = {}
     for number, each in enumerate(reversed(list(updates)), start=1):
         update = _with_state(each, state)
-        if update.result != "succeeded":
+        if update.result != _SUCCEEDED:
             continue
         if update.kind == "destroy":
             if running:
@@ -104,7 +144,7 @@ def deployments(environment: DeploymentEnvironment, updates: Iterable[Any]) -> l
             found.append(following)
             running = True
         if update.kind == "update":
-            state = {key: update.config[key] for key in _STATE if key in update.config}
+            state = _state_of(update)
     if running:
         found[-1] = replace(found[-1], current=True)
     return found[::-1]
@@ -136,16 +176,27 @@ def prior_versions(history: Iterable[Deployment]) -> list[str]:
     """
     version_stack: list[str] = []
     for deployment in reversed(list(history)):
-        model_id = deployment.model_id
-        if version_stack and version_stack[-1] == model_id:
-            continue
-        went_back = deployment.intent is Intent.ROLLBACK and model_id in version_stack
-        stepped_back = deployment.intent is Intent.UP and version_stack[-2:-1] == [model_id]
-        if went_back or stepped_back:
-            del version_stack[_last_index(version_stack, model_id) + 1 :]
-        else:
-            version_stack.append(model_id)
+        push_version(version_stack, deployment.model_id, deployment.intent)
     return version_stack[-2::-1]
+
+
+def push_version(version_stack: list[str], model_id: str, intent: Intent) -> bool:
+    """Changes a version stack by a deployment; returns whether it went back to a version in it.
+
+    Args:
+        version_stack: model versions, the one that serves at the end.
+        model_id: the version that serves now.
+        intent: what the deployment was for.
+    """
+    if version_stack and version_stack[-1] == model_id:
+        return False
+    went_back = intent is Intent.ROLLBACK and model_id in version_stack
+    stepped_back = intent is Intent.UP and version_stack[-2:-1] == [model_id]
+    if went_back or stepped_back:
+        del version_stack[_last_index(version_stack, model_id) + 1 :]
+        return True
+    version_stack.append(model_id)
+    return False
 
 
 def _last_index(version_stack: list[str], model_id: str) -> int:
@@ -156,8 +207,7 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
     started = _utc(update.start_time)
     model_id = _value(update, MODEL_VERSION)
     config = _parsed(_value(update, DEPLOYMENT))
-    marked = _MESSAGE.match(update.message or "")
-    intent = Intent(marked["intent"]) if marked and marked["model_id"] == model_id else Intent.UP
+    intent = _intent_of(update)
     message, told = _told(update, intent)
     rollout = _parsed(_value(update, ROLLOUT))
     name = config.get("deployment_name", "unnamed")
@@ -180,6 +230,26 @@ def _deployment(environment: DeploymentEnvironment, update: Any, number: int) ->
         run=told.run,
         break_glass=_parsed(_value(update, BREAK_GLASS)),
     )
+
+
+def _told_update(environment: DeploymentEnvironment, update: Any) -> ToldUpdate:
+    return ToldUpdate(
+        environment=str(environment),
+        kind=update.kind,
+        model_id=_value(update, MODEL_VERSION),
+        candidate=str(_parsed(_value(update, ROLLOUT)).get("candidate", "")),
+        intent=_intent_of(update),
+        succeeded=update.result == _SUCCEEDED,
+        changed=_changes(update),
+        started_at=_rfc3339(_utc(update.start_time)),
+        finished_at=_rfc3339(_utc(update.end_time or update.start_time)),
+    )
+
+
+def _intent_of(update: Any) -> Intent:
+    """What an update is for, by its message; one whose message names another version is a plain update."""
+    marked = _MESSAGE.match(update.message or "")
+    return Intent(marked["intent"]) if marked and marked["model_id"] == _value(update, MODEL_VERSION) else Intent.UP
 
 
 def _told(update: Any, intent: Intent) -> tuple[str, Provenance]:
@@ -206,6 +276,10 @@ def _with_state(update: Any, state: Mapping[str, Any]) -> Any:
     found = copy.copy(update)
     found.config = {**state, **update.config}
     return found
+
+
+def _state_of(update: Any) -> dict[str, Any]:
+    return {key: update.config[key] for key in _STATE if key in update.config}
 
 
 def _changes(update: Any) -> bool:

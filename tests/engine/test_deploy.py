@@ -4,8 +4,9 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
-from tests.checkout import Deployed, wait_until
+from tests.checkout import Checkout, Deployed, wait_until
 from tests.engine.load import constant_load
 
 
@@ -171,6 +172,7 @@ def test_the_state_names_the_provider_and_holds_no_code(deployed: Deployed) -> N
 def test_a_deploy_that_fails_keeps_the_old_endpoint_under_load(deployed: Deployed) -> None:
     checkout = deployed.checkout
     checkout.ensure(deployed.first)
+    before = _counts(checkout)
     config, serving = checkout.stack_file.read_bytes(), checkout.status()["serving"]
     api_keys = checkout.root / ".secrets" / "api_keys.json"
     right = api_keys.read_bytes()
@@ -186,3 +188,14 @@ def test_a_deploy_that_fails_keeps_the_old_endpoint_under_load(deployed: Deploye
     assert checkout.status()["serving"] == serving
     assert checkout.stack_file.read_bytes() == config
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+    after = _counts(checkout)
+    assert (after["started"], after["failed"]) == (before["started"] + 1, before["failed"] + 1)
+    assert after["success_rate"] == after["succeeded"] / after["started"] < 1
+    assert f"  {after['success_rate']:.0%}" in checkout.deploy_model("stats").stdout
+
+
+def _counts(checkout: Checkout) -> dict[str, Any]:
+    """How the deployments of this test's stack ended."""
+    command = ("stats", "--environment", "development", "--since", "2026-01-01", "--json")
+    rows: list[dict[str, Any]] = json.loads(checkout.deploy_model(*command).stdout)
+    return rows[0]

@@ -1,5 +1,6 @@
 """Killing `up` at any moment leaves a state from which `up` recovers."""
 
+import json
 import os
 import random
 import signal
@@ -52,3 +53,6 @@ def test_the_engine_killed_alone_leaves_a_lock_that_up_removes(fresh_checkout: C
     fresh_checkout.deploy_model("deploy", fresh_checkout.register("xgboost_model.joblib"), "development", code=11)
     fresh_checkout.deploy_model("up", "development")
     assert fresh_checkout.predict().status_code == 200
+    (counts,) = json.loads(fresh_checkout.deploy_model("stats", "--json").stdout)
+    told = {name: counts[name] for name in ("started", "succeeded", "interrupted", "failed")}
+    assert told == {"started": 3, "succeeded": 2, "interrupted": 1, "failed": 0}

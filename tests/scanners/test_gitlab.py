@@ -8,24 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import SOURCE
-from toolchain import cache
-
-_PACKAGE = "gitlab-ci-local@4.63.0"
-"""The newest that the long-term Node 20 runs."""
+from tests.workflows.gitlab import gitlab_ci_local
 
 
 @pytest.fixture(scope="session")
 def program() -> Path:
-    target = cache.entry("gitlab-ci-local", cache.digest(_PACKAGE.encode()))
-    with cache.exclusive(target, print):
-        if not target.exists():
-            cache.publish(target, _install)
-    return target / "node_modules" / ".bin" / "gitlab-ci-local"
-
-
-def _install(directory: Path) -> None:
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", _PACKAGE]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=600)
+    return gitlab_ci_local()
 
 
 @pytest.fixture(scope="session")

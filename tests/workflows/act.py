@@ -62,13 +62,8 @@ class Forge:
 
     def _environment(self) -> dict[str, str]:
         """Of the machine that stands for the runner, and of the programs that stand for others'."""
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        machine = {name: value for name, value in os.environ.items() if _OF_THE_MACHINE.fullmatch(name)}
         return {
-            **machine,
-            "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(caches / "uv"),
-            "PATH": f"{_HERE / 'programs'}{os.pathsep}{os.environ['PATH']}",
-            "FRAUD_DETECTION_CACHE": os.environ.get("FRAUD_DETECTION_CACHE") or str(caches / "fraud-detection"),
+            **machine_variables(),
             "TEST_ORIGIN": str(self.origin),
             "TEST_ROOT": str(_HERE),
             "TEST_STATE": str(self.root / "forge"),
@@ -77,6 +72,23 @@ class Forge:
             "TEST_SANDBOX": str(self.root / "act" / "sandbox.json"),
             "TEST_KUBECONFIG": self.sandbox["KUBECONFIG"],
         }
+
+
+def machine_variables() -> dict[str, str]:
+    """Variables that a runner's machine has, with the programs that stand for others'."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return {
+        **{name: value for name, value in os.environ.items() if _OF_THE_MACHINE.fullmatch(name)},
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(caches / "uv"),
+        "PATH": f"{_HERE / 'programs'}{os.pathsep}{os.environ['PATH']}",
+        "FRAUD_DETECTION_CACHE": os.environ.get("FRAUD_DETECTION_CACHE") or str(caches / "fraud-detection"),
+    }
+
+
+def printed(done: subprocess.CompletedProcess[str]) -> str:
+    """What the jobs of a run printed, without act's own lines; the last of it."""
+    own = [line for line in done.stdout.splitlines() if "   | " in line or "❌" in line or "🏁" in line]
+    return "\n".join(own)[-6000:] or done.stdout[-6000:]
 
 
 def _replaced() -> list[str]:

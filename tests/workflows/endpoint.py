@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from tests.checkout import SOURCE, Checkout, free_port
@@ -31,26 +32,35 @@ class Endpoint:
         self._stop()
 
     def _follow(self) -> None:
-        for stack in ("staging", "production"):
-            while not self._there(stack):
-                if self._over.wait(0.5):
-                    return
-            self._stop()
-            root = self._root / f"pod-{stack}"
-            root.mkdir(parents=True)
-            environment = pod_environment(self._cloud, stack, mounted(self._cloud, stack, root), self._port)
-            with (root / "log").open("wb") as log:
-                command = [sys.executable, "-m", "serving"]
-                self._serving = subprocess.Popen(command, cwd=SOURCE, env=environment, stdout=log, stderr=log)
+        """Serves production's version where there is one, else staging's, and follows its changes."""
+        served = ""
+        while not self._over.wait(0.5):
+            stack = next((each for each in ("production", "staging") if self._version(each)), "")
+            version = f"{stack} {self._version(stack)}" if stack else ""
+            if version not in ("", served):
+                self._serve(stack)
+                served = version
 
-    def _there(self, stack: str) -> bool:
-        """Whether the stack's Deployment exists and its pods are ready, so that its files do."""
+    def _serve(self, stack: str) -> None:
+        self._stop()
+        root = self._root / f"pod-{stack}-{time.monotonic_ns()}"
+        root.mkdir(parents=True)
+        environment = pod_environment(self._cloud, stack, mounted(self._cloud, stack, root), self._port)
+        with (root / "log").open("wb") as log:
+            command = [sys.executable, "-m", "serving"]
+            self._serving = subprocess.Popen(command, cwd=SOURCE, env=environment, stdout=log, stderr=log)
+
+    def _version(self, stack: str) -> str:
+        """The version of a stack's Deployment whose pods are ready, so that its files are there; empty when none is."""
         from kubernetes.client import ApiException
 
         try:
-            return bool(self._cloud.deployment(stack).status.ready_replicas)
+            found = self._cloud.deployment(stack)
         except ApiException:
-            return False
+            return ""
+        if not found.status.ready_replicas:
+            return ""
+        return next(str(each.value) for each in found.spec.template.spec.containers[0].env if each.name == "MODEL_ID")
 
     def _stop(self) -> None:
         if self._serving is not None:
