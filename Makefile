@@ -21,7 +21,7 @@ setup: $(STAMP)  ## environment and engine only
 	@$(BIN)/python -m toolchain $(TOLD)
 
 $(STAMP): $(REQUIREMENTS) pyproject.toml
-	@{ test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } >&2
+	@{ test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV); } >&2
 	@$(BIN)/python -m toolchain.environment $(REQUIREMENTS) >&2
 	@touch $(STAMP)
 
