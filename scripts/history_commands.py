@@ -127,18 +127,15 @@ def _attempts_of(deployments: "ModelDeployment", environment: str | None) -> "li
     """What was started in an environment, or in all; without what the audit log tells where it cannot be read."""
     from model_store.errors import ModelStoreError
     from stacks.deployment_history import DeploymentHistory
-    from stacks.environments import DeploymentEnvironment
     from stacks.outcomes import read_audit
 
-    history, found = DeploymentHistory(deployments.checkout), []
-    wanted = [DeploymentEnvironment.named(environment)] if environment else list(DeploymentEnvironment)
-    for each in wanted:
-        attempts = history.attempts(each)
+    found: list[Attempt] = []
+    for name, attempts in DeploymentHistory(deployments.checkout).attempts(environment).items():
         try:
-            attempts = read_audit(attempts, str(each), deployments.registry)
+            found += read_audit(attempts, name, deployments.registry)
         except ModelStoreError as error:
-            progress(f"{each}: runs that were killed are not counted: the audit log cannot be read ({error})")
-        found += attempts
+            progress(f"{name}: runs that were killed are not counted: the audit log cannot be read ({error})")
+            found += attempts
     return found
 
 

@@ -39,17 +39,16 @@ class DeploymentHistory:
         Raises:
             UnknownEnvironment: there is no such environment.
         """
-        there = existing_environments(self._checkout)
-        wanted = there if environment is None else [DeploymentEnvironment.named(environment)]
-        found = [
-            deployment for each in wanted if each in there for deployment in deployments(each, self._updates(each))
-        ]
+        found = [each for there in self._there(environment) for each in deployments(there, self._updates(there))]
         return sorted(found, key=lambda deployment: deployment.started_at, reverse=True)
 
-    def attempts(self, environment: DeploymentEnvironment) -> list[Attempt]:
-        """The deployments and rollbacks of an environment that were started, oldest first, the failed ones too."""
-        there = existing_environments(self._checkout)
-        return attempts(environment, self._updates(environment)) if environment in there else []
+    def attempts(self, environment: DeploymentEnvironment | str | None = None) -> dict[str, list[Attempt]]:
+        """The deployments and rollbacks that were started, the failed ones too, by environment, oldest first.
+
+        Raises:
+            UnknownEnvironment: there is no such environment.
+        """
+        return {str(each): attempts(each, self._updates(each)) for each in self._there(environment)}
 
     def deployment(self, deployment_id: str) -> tuple[Deployment, dict[str, Any]]:
         """A deployment, and the config that it was made with.
@@ -65,6 +64,11 @@ class DeploymentHistory:
         raise UnknownDeployment(
             f"there is no deployment {deployment_id!r}; see: python scripts/deploy_model.py list-deployments"
         )
+
+    def _there(self, environment: DeploymentEnvironment | str | None) -> list[DeploymentEnvironment]:
+        """The environment, or all of them, as far as their stacks were made."""
+        wanted = None if environment is None else DeploymentEnvironment.named(environment)
+        return [each for each in existing_environments(self._checkout) if wanted in (None, each)]
 
     def _updates(self, environment: DeploymentEnvironment) -> list[Any]:
         stack = select_stack(self._checkout, environment)

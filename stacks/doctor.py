@@ -192,7 +192,7 @@ class Doctor:
         try:
             account = inspect_account(file.cloud(), file.name)
         except ConfigError as error:
-            return Finding("account", there=False, detail=str(error), mend="aws sso login, or set AWS_PROFILE")
+            return Finding("account", there=False, detail=_looked(error), mend="aws sso login, or set AWS_PROFILE")
         return Finding("account", there=True, detail=account.account_id)
 
     def _cluster(self, file: StackFile) -> Iterator[Finding]:
@@ -203,7 +203,8 @@ class Doctor:
             inspect_cluster(kubernetes, file.name)
             yield Finding("cluster", there=True, detail="it answers")
         except ConfigError as error:
-            yield Finding("cluster", there=False, detail=str(error), mend="aws eks update-kubeconfig --name CLUSTER")
+            mend = "aws eks update-kubeconfig --name CLUSTER"
+            yield Finding("cluster", there=False, detail=_looked(error), mend=mend)
             return
         from kubernetes import client
 
@@ -216,3 +217,8 @@ class Doctor:
             detail = f"the cluster has no Gateway {wanted} ({error.status} {error.reason})"
             mend = "kubectl apply the Gateway API and a Gateway with listeners https and http"
             yield Finding("gateway", there=False, detail=detail, mend=mend)
+
+
+def _looked(error: ConfigError) -> str:
+    """An error's message without what it says of a change: this program changes nothing anyway."""
+    return str(error).removesuffix("; nothing was changed")

@@ -97,7 +97,7 @@ def main() -> int:
     try:
         with sandbox(root) as variables:
             rehearsal = Rehearsal(root, variables)
-            _prepare(rehearsal)
+            prepare(rehearsal)
             _rehearse(rehearsal)
             _report(rehearsal)
     finally:
@@ -118,6 +118,8 @@ def sandbox(root: Path) -> Iterator[dict[str, str]]:
             raise RuntimeError(started.stderr)
         yield json.loads(started.stdout)
     finally:
+        for log in (root / "sandbox").glob("*.log"):  # stopping removes them
+            shutil.copyfile(log, root / f"sandbox-{log.name}")
         subprocess.run([*command, "stop"], cwd=SOURCE, env=environment, check=False, capture_output=True, timeout=60)
 
 
@@ -148,7 +150,7 @@ def _run(*command: str, cwd: Path = SOURCE, **environment: str) -> str:
     return done.stdout
 
 
-def _prepare(rehearsal: Rehearsal) -> None:
+def prepare(rehearsal: Rehearsal) -> None:
     """What is there before the first release: keys, trained models, an inbox, and two clones."""
     root, python = rehearsal.root, sys.executable
     secrets = root / "secrets"
@@ -171,7 +173,7 @@ def _prepare(rehearsal: Rehearsal) -> None:
         write_release(root / "inbox" / tag, root / "models" / file, root / "holdout.csv")
 
 
-def _release(rehearsal: Rehearsal, clone: Checkout, tag: str) -> str:
+def release(rehearsal: Rehearsal, clone: Checkout, tag: str) -> str:
     """A release's way into the registry: fetched, registered, measured, signed, approved by somebody else."""
     release = ("scripts/release_model.py",)
     python = sys.executable
@@ -189,11 +191,11 @@ def _release(rehearsal: Rehearsal, clone: Checkout, tag: str) -> str:
 def _rehearse(rehearsal: Rehearsal) -> None:
     step = rehearsal.step
     one = step(
-        "first", "model-v1: registered, validated, signed, approved", lambda c: _release(rehearsal, c, "model-v1")
+        "first", "model-v1: registered, validated, signed, approved", lambda c: release(rehearsal, c, "model-v1")
     )
     step("first", "previews the first deployment", lambda c: _preview(c, "create", "--model", one))
     step("first", f"model-v1 to {STACK}", lambda c: c.deploy_model("deploy", one, STACK, "--reason", "model-v1"))
-    two = step("second", "model-v2: the same", lambda c: _release(rehearsal, c, "model-v2"))
+    two = step("second", "model-v2: the same", lambda c: release(rehearsal, c, "model-v2"))
     step("second", "previews model-v2", lambda c: _preview(c, "Model version", "--model", two))
     step("second", "a canary of model-v2; its runner is killed", lambda c: _killed_canary(rehearsal, c, two))
     step("first", "resumes and promotes it", lambda c: _resumed(rehearsal, c, one, two))
