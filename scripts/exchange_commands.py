@@ -50,14 +50,16 @@ def promote_version(options: Options) -> int:
     from model_store import ModelRegistry
     from model_store.keys.defaults import default_keys
     from model_store.registry.promotion import LEFT, promote_version
+    from stacks.registry_access import named_registry
 
     def opened(location: str) -> ModelRegistry:
         return ModelRegistry(location, keys=lambda: default_keys(CHECKOUT))
 
-    source = opened(options.source) if options.source else open_registry()
+    source = opened(named_registry(CHECKOUT, options.source, is_source=True)) if options.source else open_registry()
+    target = opened(named_registry(CHECKOUT, options.target))
     model_id = resolved(source, options.model_id)
     options.status_line.step(0, 1, model_id)
-    told = promote_version(source, opened(options.target), model_id, options.reason, follow_keys=options.follow_keys)
+    told = promote_version(source, target, model_id, options.reason, follow_keys=options.follow_keys)
     copied = f"{len(told.copied)} files copied" if told.copied else "it was there already"
     lines = [f"{told.target}: {model_id} ({told.status}), {copied}"]
     if told.state == LEFT:

@@ -314,10 +314,16 @@ def _add_promote_version(commands: Program) -> None:
         "promote-version",
         exchange_commands.promote_version,
         "move a version into another registry, with its signatures, golden rows, evidence and approvals",
-        f"{_PROGRAM} promote-version {_ID} --from s3://registry-staging --to s3://registry-production",
+        f"{_PROGRAM} promote-version {_ID} --from staging --to production\n"
+        f"  {_PROGRAM} promote-version {_ID} --from s3://registry-staging --to s3://registry-production",
         _model_id(),
-        Option("--from", "source", metavar="REGISTRY", help="a directory or s3://bucket; this registry if not given"),
-        Option("--to", "target", required=True, metavar="REGISTRY", help="a directory or s3://bucket"),
+        Option(
+            "--from",
+            "source",
+            metavar="REGISTRY",
+            help="a directory, s3://bucket or an environment; this registry if not given",
+        ),
+        Option("--to", "target", required=True, metavar="REGISTRY", help="a directory, s3://bucket or an environment"),
         Option("--follow-keys", is_flag=True, help="replace files in the target whose keys were rotated in the source"),
         _reason(),
     )

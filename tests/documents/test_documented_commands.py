@@ -24,8 +24,11 @@ _ELSEWHERE = {
     "pulumi up --stack staging": "tests/sandbox/test_stacks.py",
     "python scripts/deploy_model.py api-key staging checkout-service": "tests/sandbox/conftest.py",
     "python scripts/deploy_model.py deploy MODEL_ID staging": "tests/sandbox/conftest.py",
+    'python scripts/manage_models.py promote-version MODEL_ID --from staging --to production --reason "release 7"': (
+        "tests/unit/sandbox/test_registry_in_a_bucket.py"
+    ),
     "python scripts/manage_models.py promote-version MODEL_ID --from s3://registry-staging --to "
-    's3://registry-production --reason "release 7"': "tests/unit/sandbox/test_registry_in_a_bucket.py",
+    "s3://registry-production": "tests/unit/sandbox/test_registry_in_a_bucket.py",
     "python scripts/deploy_model.py deploy MODEL_ID ENV --strategy canary --shadow": "tests/rollouts/test_by_hand.py",
     "python scripts/deploy_model.py deploy MODEL_ID ENV --strategy canary --steps 5,25,50,100 --interval 5m": (
         "tests/rollouts/test_by_hand.py"

@@ -13,6 +13,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sklearn.linear_model import LogisticRegression
 
 from components.registry_rights import ROLES, registry_policy, role_policy
 from model_store import Keyring, ModelRegistry
@@ -22,6 +24,7 @@ from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
 from model_store.registry.maintenance import cleanup, verify_everything
 from model_store.registry.promotion import promote_version
+from model_store.registry.proofs import prove_version
 from sandbox.certificates import make_certificates
 from sandbox.processes import free_ports, wait_for_port
 from tests.checkout import SOURCE
@@ -29,6 +32,7 @@ from tests.checkout import SOURCE
 _ACCOUNT = "123456789012"
 _REGION = "eu-central-1"
 _KEY = generate_key()
+_SIGNER = Ed25519PrivateKey.generate()
 
 
 @dataclass
@@ -196,6 +200,21 @@ def test_a_version_is_promoted_into_a_bucket_in_two_parts_and_again(bucket: Buck
     assert all(each.intact for each in verify_everything(reader))
     assert [each["status"] for each in reader.state(model_id)["history"]][-1] == "validated"
     assert [record.action for record in reader.audit.records()] == ["import", "status"]
+
+
+def test_a_version_goes_from_bucket_to_bucket_with_its_golden_rows(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LogisticRegression().fit([[0.0], [1.0], [0.2], [0.9]], [0, 1, 0, 1])
+    model_id = bucket.become("publisher").register_model(model=model, model_name="m", signing_key=_SIGNER)
+    target = Bucket(f"registry-{time.monotonic_ns()}", "", monkeypatch)
+    bucket.leave()
+    make_bucket(target)
+    source, admin = (ModelRegistry(f"s3://{each.name}", keys=Keyring.of(_KEY)) for each in (bucket, target))
+    assert "golden" in " ".join(promote_version(source, admin, model_id, "release 7").copied)
+    proof = prove_version(admin, model_id)
+    assert (proof.proven, proof.rows > 0) == (True, True)
+    assert target.become("reader").verify_signature(model_id, [_SIGNER.public_key()])
 
 
 def test_a_promotion_that_was_killed_is_finished(
