@@ -12,23 +12,19 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from benchmarks.command import make_parser, write_result
+from benchmarks.store.copies import build_model, copied_registry
 from benchmarks.store.counted_s3 import BUCKET, COUNTED
 from benchmarks.store.timing import timed
-from conventions.artifact_files import MANIFEST_FILE
+from model_store.registry.index import CACHE_KEY
 
 _FIRST_LIST = """
 import json, pathlib, sys, time
@@ -42,19 +38,18 @@ print(json.dumps({"listed": listed, "seconds": time.perf_counter() - started, "c
                   "megabytes": peak() - before}))
 """
 _BURST = 100
-_MOST_LINKS = 50_000
 
 
 def main() -> int:
     """Measures and writes `benchmarks/results/scale.md`."""
     options = _parser().parse_args()
     lines = _heading()
-    for size in options.directory:
-        with _registry(size, options.work) as (root, _):
-            lines += _in_directory(root, size, options.repeat)
+    for size, names in ((size, names) for size in options.directory for names in options.names):
+        with copied_registry(size, options.work, names) as root:
+            lines += _in_directory(root, size, names, options.repeat)
     lines += ["", "| S3 | requests | seconds |", "|---|---|---|"]
     for size in options.s3:
-        with _registry(size, options.work) as (root, _), _served(root) as address:
+        with copied_registry(size, options.work) as root, _served(root) as address:
             lines += _in_s3(address, size)
     write_result("scale.md", "\n".join(lines) + "\n")
     sys.stdout.write("\n".join(lines) + "\n")
@@ -67,24 +62,25 @@ def _heading() -> list[str]:
         "",
         f"`python -m benchmarks.store.scale` on {platform.machine()}, {os.cpu_count()} cores, Python",
         f"{platform.python_version()}; the load of the machine was {os.getloadavg()[0]:.1f} at the start: where it",
-        "exceeds 0.5 other programs took part of the time. Versions of one model name, five files each (manifest,",
-        "artifact, state, golden rows, optimized form), and a claim of each number. A first list runs in a new",
-        "process; imports are not counted. S3 is moto on the loopback, which answers one request at a time.",
+        "exceeds 0.5 other programs took part of the time. Versions have five files each (manifest, artifact, state,",
+        "golden rows, optimized form) and a claim of their number; each has 30 features, and a digest, metrics,",
+        "parameters and ranges of its own. A first list runs in a new process; imports are not counted. S3 is moto on",
+        "the loopback, which answers one request at a time; the versions there are of one model name.",
         "",
-        "| directory | seconds | of the processor | memory |",
-        "|---|---|---|---|",
+        "| directory | seconds | of the processor | memory | index |",
+        "|---|---|---|---|---|",
     ]
 
 
-def _in_directory(root: Path, size: int, repeat: int) -> list[str]:
+def _in_directory(root: Path, size: int, names: int, repeat: int) -> list[str]:
     built = _first_list(str(root))
     runs = [_first_list(str(root)) for _ in range(repeat)]
-    rows = [(f"first list of {size:,}, without an index", built)]
     middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    rows.append((f"first list of {size:,}", middle))
+    index = f"{(root / CACHE_KEY).stat().st_size / 1_000_000:.1f} MB"
+    what = f"first list of {size:,} of {names} model name{'s' if names > 1 else ''}"
     return [
-        f"| {name} | {run['seconds']:.2f} | {run['cpu']:.2f} | {run['megabytes']:.0f} MB |"
-        for name, run in rows
+        f"| {name} | {run['seconds']:.3f} | {run['cpu']:.3f} | {run['megabytes']:.0f} MB | {index} |"
+        for name, run in ((f"{what}, without an index", built), (what, middle))
         if run["listed"] == size
     ]
 
@@ -107,7 +103,7 @@ def _burst(location: str, address: str, size: int) -> list[str]:
     os.environ.update(_settings(address))
     registry = ModelRegistry(location, encrypt=False)
     request = RegistrationRequest(model_name="m")
-    prepared = prepare(_model(), request)
+    prepared = prepare(build_model(), request)
     registry.register_prepared(prepared, request)
     _count_requests(address)
     requests, seconds = [], []
@@ -149,55 +145,10 @@ def _served(root: Path) -> Iterator[str]:
             server.terminate()
 
 
-def _model() -> Any:
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression().fit(np.random.default_rng(0).normal(size=(100, 30)), [0, 1] * 50)
-
-
-@contextmanager
-def _registry(size: int, work: Path | None) -> Iterator[tuple[Path, str]]:
-    """A registry with so many versions: copies of one, whose artifacts are links."""
-    from model_store import ModelRegistry
-
-    with tempfile.TemporaryDirectory(dir=work) as directory:
-        root = Path(directory) / "registry"
-        model_id = ModelRegistry(root, encrypt=False).register_model(_model(), "m", performance_metrics={"auc": 0.9})
-        first = root / "models" / "m" / model_id
-        manifest = json.loads((first / MANIFEST_FILE).read_text())
-        for number in range(2, size + 1):
-            _copy(first, manifest, number)
-        time.sleep(0.3)
-        yield root, model_id
-
-
-def _copy(first: Path, manifest: dict[str, Any], number: int) -> None:
-    target = _directory(first, number)
-    target.mkdir()
-    # A file system allows a file some 65,000 names.
-    linked = _directory(first, number // _MOST_LINKS * _MOST_LINKS) if number >= _MOST_LINKS else first
-    for file in (each for each in first.iterdir() if each.name != MANIFEST_FILE):
-        if number % _MOST_LINKS:
-            (target / file.name).hardlink_to(linked / file.name)
-        else:
-            shutil.copyfile(file, target / file.name)
-    own = {"model_id": target.name, "version": number, "created_at": f"{_moment(number):%Y-%m-%dT%H:%M:%SZ}"}
-    (target / MANIFEST_FILE).write_text(json.dumps({**manifest, **own}))
-    (first.parent / ".versions" / str(number)).write_text("claimed")
-
-
-def _directory(first: Path, number: int) -> Path:
-    return first.parent / f"m_LogisticRegression_{_moment(number):%Y%m%d_%H%M%S}"
-
-
-def _moment(number: int) -> datetime:
-    return datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("benchmarks.store.scale", __doc__)
     parser.add_argument("--directory", type=int, nargs="*", default=[1_000, 10_000, 100_000], help="versions")
+    parser.add_argument("--names", type=int, nargs="*", default=[1, 50], help="model names in a directory")
     parser.add_argument("--s3", type=int, nargs="*", default=[1_000, 10_000], help="versions")
     parser.add_argument("--repeat", type=int, default=7, help="first lists of a directory (7)")
     parser.add_argument("--work", type=Path, help="directory for the registries (a temporary one)")

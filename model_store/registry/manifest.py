@@ -218,27 +218,29 @@ class ModelMetadata:
 
     @classmethod
     def deferred(
-        cls, known: dict[str, Any], manifest: tuple[Callable[[bytes], Mapping[str, Any]], bytes]
+        cls, known: dict[str, Any], read: Callable[[str, Any], Mapping[str, Any]], place: object
     ) -> "ModelMetadata":
         """Metadata whose manifest is read when a field is asked for that is not known yet.
 
         Args:
-            known: some of the fields, `status`, `key_ids`, `serving` and `ran` among them; the metadata takes the
-                dictionary over.
-            manifest: what reads the manifest, and what it reads; `from_manifest` could read the result.
+            known: some of the fields, `model_id`, `status`, `key_ids`, `serving` and `ran` among them; the metadata
+                takes the dictionary over.
+            read: reads the manifest of a version by its id and place; `from_manifest` could read the result.
+            place: of the manifest.
         """
         made = object.__new__(cls)
         # A frozen class takes its fields at once this way, and a list of ten thousand in a third of the time.
-        known[_DEFERRED] = manifest
+        known[_DEFERRED] = (read, place)
         object.__setattr__(made, "__dict__", known)
         return made
 
     def __getattr__(self, name: str) -> Any:
         """A field of a deferred manifest; no field has a default in the class, so that each missing one comes here."""
-        read = None if name.startswith("__") else self.__dict__.get(_DEFERRED)
-        if read is None:
+        deferred = None if name.startswith("__") else self.__dict__.get(_DEFERRED)
+        if deferred is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        whole = self.from_manifest(read[0](read[1]), self.status, self.key_ids, self.serving, self.ran)
+        read, place = deferred
+        whole = self.from_manifest(read(self.model_id, place), self.status, self.key_ids, self.serving, self.ran)
         self.__dict__.update(whole.__dict__)
         self.__dict__.pop(_DEFERRED, None)
         return getattr(self, name)

@@ -1,15 +1,22 @@
 """The index of a registry is a cache: whatever happens to it, a list says what the files say."""
 
+import gc
 import json
 import random
 import shutil
 import time
+import weakref
+import zlib
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import zstandard
 
 from model_store import ModelRegistry
+from model_store.registry import index, index_file
 from model_store.registry.index import CACHE_KEY
 from model_store.registry.maintenance import delete_model
 from model_store.registry.statistics import statistics
@@ -58,9 +65,48 @@ def test_damage_that_leaves_an_index_readable_changes_no_list(location: Path) ->
         changed[position] ^= 1 << chosen.randrange(8)
         index.write_bytes(changed)
         assert _listed(location) == expected
-    assert b"0.05" in content
-    index.write_bytes(content.replace(b"0.05", b"0.99"))
+    assert b"\xa7trained" in content
+    index.write_bytes(content.replace(b"\xa7trained", b"\xa6staged"))
     assert _listed(location) == expected
+
+
+@pytest.mark.parametrize("block", [b"", b"rubbish", zstandard.compress(b"\x90"), zstandard.compress(b"\x91\x91\xa1x")])
+def test_a_block_that_no_program_wrote_is_read_from_the_versions(location: Path, block: bytes) -> None:
+    expected, index = _listed(location), location / CACHE_KEY
+    columns = msgspec.msgpack.decode(index.read_bytes()[4:])
+    content = msgspec.msgpack.encode({**columns, "blocks": [block] * len(columns["blocks"])})
+    index.write_bytes(zlib.crc32(content).to_bytes(4, "big") + content)
+    assert _listed(location) == expected
+    assert msgspec.msgpack.decode(index.read_bytes()[4:])["blocks"][0] == block, "the index was used"
+    index.unlink()
+
+
+def test_blocks_of_an_index_are_kept_joined_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_file, "_ROWS", 16)
+    monkeypatch.setattr(index_file, "_FEWEST_ROWS", 8)
+    monkeypatch.setattr(index, "_MANY_LOCAL", 0)
+    monkeypatch.setattr(index, "_PART_LOCAL", 1000)
+    registry = ModelRegistry(tmp_path / "registry", encrypt=False)
+    ids = _register_many(registry, "m")
+    chosen = random.Random(20)
+    for round_number in range(4):
+        listed = _listed(tmp_path / "registry")
+        assert sorted(listed, key=itemgetter("model_id")) == [
+            registry.get_metadata(each).to_dict() for each in sorted(ids)
+        ]
+        for model_id in chosen.sample(ids, 5 * round_number):
+            delete_model(registry, model_id)
+            ids.remove(model_id)
+        ids.append(registry.register_model(round_number, "m", model_type="T", registry_only=True))
+        time.sleep(0.2)
+
+
+def test_an_index_leaves_no_memory_behind(location: Path) -> None:
+    registry = ModelRegistry(location, encrypt=False)
+    kept = weakref.ref(registry.list_models()[0])
+    del registry
+    gc.collect()
+    assert kept() is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00", b"{}"])
@@ -68,7 +114,7 @@ def test_a_lost_index_is_written_again(location: Path, damage: bytes) -> None:
     index = location / CACHE_KEY
     index.write_bytes(damage)
     _listed(location)
-    assert len(index.read_bytes()) > _VERSIONS * 100
+    assert len(index.read_bytes()) > _VERSIONS * 40
 
 
 def test_an_index_of_another_registry_is_not_believed(location: Path, tmp_path: Path) -> None:
