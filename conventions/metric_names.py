@@ -29,6 +29,10 @@ BACKUPS = "Backups"
 """1 when the scheduled job has copied the whole registry; of the job, not of the service."""
 REFUSALS = "Refusals"
 CONNECTIONS_CLOSED = "ConnectionsClosed"
+FEEDBACK = "Feedback"
+VERIFIED, OVERRIDDEN_ITEMS, REPEATED, UNVERIFIED = "verified", "overridden", "repeated", "unverified"
+"""What becomes of an item of feedback that is taken; one that is refused has the code of its refusal."""
+OUTCOMES = "Outcomes"
 
 PUBLISHED = {
     REQUESTS: "Requests that were answered, whatever the answer",
@@ -58,10 +62,16 @@ SCRAPED = {START_TIME: "Unix time at which the process started; its changes are 
 BY_REASON = {
     REFUSALS: "Requests that were answered with an error, by the code in the answer",
     CONNECTIONS_CLOSED: "Connections that the service has closed on its own account, by reason",
+    FEEDBACK: "Items of feedback, by what became of them: verified, unverified, repeated, or why they were refused",
 }
 """Counters with the label `reason`; only `/metrics` and `/status` have them."""
 
-COUNTERS = frozenset((REQUESTS, ERRORS, DECISIONS, FRAUDS, DISK_READ, DISK_WRITTEN, *BY_REASON))
+BY_VERSION = {
+    OUTCOMES: "Decisions with feedback, by the version that decided, what it decided and what it turned out to be",
+}
+"""Counters with the labels `model_id`, `decided` and `turned_out`; only `/metrics` has them."""
+
+COUNTERS = frozenset((REQUESTS, ERRORS, DECISIONS, FRAUDS, DISK_READ, DISK_WRITTEN, *BY_REASON, *BY_VERSION))
 """Those that `/metrics` has as counters since the start of the process."""
 
 

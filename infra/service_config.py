@@ -60,6 +60,10 @@ class ServiceConfig:
     """Burst of one API key: requests at once (2000)."""
     rate_limit_url: Annotated[str, AfterValidator(_require_redis_url)] | None = None
     """Redis that counts requests over all replicas; each process counts for itself when left out."""
+    unverified_feedback: Literal["refuse", "apart", "count"] | None = None
+    """Feedback without a receipt: refused, taken apart from accuracy, or counted as if it were genuine (apart)."""
+    feedback_days: Annotated[_Number, Field(ge=1, le=3660)] | None = None
+    """Days after a decision during which feedback on it is taken (400)."""
     traces_endpoint: Annotated[str, AfterValidator(_require_collector_url)] | None = None
     """OpenTelemetry collector that spans are sent to over OTLP and HTTP; no traces when left out."""
     traces_share: Annotated[_Number, Field(ge=0, le=1)] | None = None
@@ -113,6 +117,8 @@ _VARIABLES = {
     "rate_limit_per_second": variables.RATE_LIMIT_PER_SECOND,
     "rate_limit_burst": variables.RATE_LIMIT_BURST,
     "rate_limit_url": variables.RATE_LIMIT_URL,
+    "unverified_feedback": variables.UNVERIFIED_FEEDBACK,
+    "feedback_days": variables.FEEDBACK_DAYS,
     "traces_endpoint": variables.TRACES_ENDPOINT,
     "traces_share": variables.TRACES_SAMPLER_ARGUMENT,
     "log_level": variables.LOG_LEVEL,

@@ -225,3 +225,18 @@ class AccessDenied(ModelStoreError):
     """The actor's role does not allow it."""
 
     exit_code = exit_codes.REFUSED
+
+
+class ReceiptRefused(ModelStoreError):
+    """A receipt is not one, another deployment's, altered or invented, or too old.
+
+    Args:
+        code: which of them, such as `receipt_foreign`.
+        message: one sentence for the person who reads it.
+    """
+
+    exit_code = exit_codes.NOT_INTACT
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

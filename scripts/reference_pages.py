@@ -61,7 +61,7 @@ def metrics_page() -> str:
     for name, meaning in metric_names.PUBLISHED.items():
         scraped = "" if name == metric_names.STARTS else f"`{metric_names.prometheus_name(name)}`"
         rows.append(_row(f"`{name}`", scraped, meaning))
-    for name, meaning in {**metric_names.SCRAPED, **metric_names.BY_REASON}.items():
+    for name, meaning in {**metric_names.SCRAPED, **metric_names.BY_REASON, **metric_names.BY_VERSION}.items():
         rows.append(_row("", f"`{metric_names.prometheus_name(name)}`", meaning))
     return _page(
         "Metrics of the service",

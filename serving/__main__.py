@@ -45,9 +45,11 @@ def _run(options: argparse.Namespace) -> None:
     except OSError as error:
         raise SettingsError(f"LOG_FILE: {settings.log_file} cannot be written ({error.strerror})") from None
     from serving.http.auth import ApiKeys
+    from serving.http.receipts import Receipts
     from serving.inference.model import load_served_model
 
     api_keys = ApiKeys.from_file(settings.api_keys_file)
+    receipts = Receipts(settings, api_keys.receipt_keys)
     model = load_served_model(settings)
     from serving.http.app import Service
     from serving.http.direct import ServiceConnection
@@ -62,7 +64,7 @@ def _run(options: argparse.Namespace) -> None:
 
     metrics = ServiceMetrics(settings, DriftWatch(model.metadata.feature_schema))
     request_log = RequestLog(write, enabled=settings.log_level in ("DEBUG", "INFO"))
-    state = ServiceState(settings, model, api_keys, metrics, request_log)
+    state = ServiceState(settings, model, api_keys, metrics, request_log, receipts)
     service_log.info(
         "model loaded",
         extra={

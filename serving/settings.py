@@ -81,6 +81,10 @@ class ServingSettings:
     """How many requests of one API key may come at once."""
     rate_limit_url: str = ""
     """Redis that counts requests over all replicas; without one each process counts for itself."""
+    unverified_feedback: str = "apart"
+    """Feedback without a receipt: `refuse` it, take it `apart` from accuracy, or `count` it as if it were genuine."""
+    feedback_days: float = 400.0
+    """How long after a decision feedback on it is taken; also how long Redis remembers what has feedback."""
     log_file: Path | None = None
     """A file that gets the log in addition to standard output; it is rotated."""
 
@@ -119,6 +123,8 @@ class ServingSettings:
             rate_limit_per_second=read.number(variables.RATE_LIMIT_PER_SECOND, 1000.0, 0, 1e9),
             rate_limit_burst=read.number(variables.RATE_LIMIT_BURST, 2000.0, 1, 1e9),
             rate_limit_url=_redis(environment.get(variables.RATE_LIMIT_URL) or ""),
+            unverified_feedback=read.choice(variables.UNVERIFIED_FEEDBACK, ("refuse", "apart", "count"), "apart"),
+            feedback_days=read.number(variables.FEEDBACK_DAYS, 400.0, 1, 3660),
             log_file=Path(environment["LOG_FILE"]) if environment.get("LOG_FILE") else None,
         )
 

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
 
-from model_store.contract.own import RowRefused, is_fraud
+from model_store.contract.own import RowRefused
 from serving.http.auth import ApiKey
 from serving.http.body import BodyReader, Receive
+from serving.http.decisions import Decider
 from serving.http.documentation import DOCUMENTATION_PATHS
-from serving.http.messages import FeedbackTaken, Prediction, Predictions
+from serving.http.feedback import FeedbackTaker
 from serving.http.rate_limit import Buckets, RedisBuckets
 from serving.http.reasons import Reasons
 from serving.http.refused import Refused
+from serving.http.repeats import shared_repeats
 from serving.http.state import ServiceState
-from serving.inference.transactions import InvalidRequest, TransactionReader, parse_feedback
+from serving.inference.transactions import InvalidRequest, TransactionReader
 from serving.observability.logs import service_log
 
 if TYPE_CHECKING:
@@ -108,8 +110,9 @@ class Service:
             else None
         )
         self._ids, state.tracing = state.request_ids, tracing
-        self._model_id, self._threshold = state.model.metadata.model_id, state.model.threshold
-        self._model_decides = state.model.contract.decides == "model"
+        self._model_id = state.model.metadata.model_id
+        self._answer_with = Decider(state).answer
+        self._take_feedback = FeedbackTaker(state, shared_repeats(settings)).take
         self._bodies = BodyReader(settings.max_body_bytes, settings.request_timeout_seconds)
         self._read_body = self._bodies.read
         self._reasons = Reasons(state.model)
@@ -299,15 +302,9 @@ class Service:
         return self._decided(scores, request)
 
     def _decided(self, scores: list[float], request: _Request) -> bytes:
-        threshold = self._threshold
-        if self._model_decides:
-            # Such scores are more than floats: they hold the decision.
-            predictions = [Prediction(float(score), is_fraud(score, threshold)) for score in scores]
-        else:
-            predictions = [Prediction(score, score >= threshold) for score in scores]
         request.scores = scores
-        request.frauds = sum([each.is_fraud for each in predictions])
-        return _encode(Predictions(self._model_id, threshold, request.request_id, predictions))
+        content, request.frauds = self._answer_with(scores, request.request_id)
+        return content
 
     async def _not_answered(self, body: bytes, rows: Sequence[Any], refusal: RowRefused) -> Refused:
         """What a caller is told whose transaction the model's own library does not answer."""
@@ -322,13 +319,8 @@ class Service:
             422, "not_answered", f"{where}: the model does not answer: {refusal}", where=where, headers=_UNDECIDED
         )
 
-    def _feedback(self, body: bytes, request: _Request) -> bytes:
-        try:
-            outcomes = parse_feedback(body, self._state.settings.max_batch)
-        except InvalidRequest as error:
-            raise Refused(422, error.code, str(error), where=error.field) from None
-        self._state.metrics.feedback(outcomes)
-        return _encode(FeedbackTaken(request.request_id, len(outcomes)))
+    def _feedback(self, body: bytes, request: _Request) -> bytes | Awaitable[bytes]:
+        return self._take_feedback(body, request.request_id)
 
 
 async def _page(pages: Application, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:

@@ -37,10 +37,11 @@ class ApiKeys:
 
     Args:
         keys: the keys.
+        receipt_keys: former keys of receipts, sealed, which the same file has.
     """
 
-    def __init__(self, keys: tuple[ApiKey, ...]) -> None:
-        self._keys = keys
+    def __init__(self, keys: tuple[ApiKey, ...], receipt_keys: tuple[dict[str, object], ...] = ()) -> None:
+        self._keys, self.receipt_keys = keys, receipt_keys
 
     @property
     def known(self) -> tuple[ApiKey, ...]:
@@ -65,7 +66,10 @@ class ApiKeys:
         entries = content.get("keys") if isinstance(content, dict) else None
         if not isinstance(entries, list) or not entries:
             raise ApiKeysError(f'{path}: not a list of at least one key under "keys"')
-        return cls(tuple(_api_key(path, entry) for entry in entries))
+        former = content.get("receipt_keys", [])
+        if not isinstance(former, list) or not all(isinstance(each, dict) for each in former):
+            raise ApiKeysError(f"{path}: receipt_keys is not a list of objects")
+        return cls(tuple(_api_key(path, entry) for entry in entries), tuple(former))
 
     def find(self, given: bytes, authorization: bytes) -> ApiKey | None:
         """The key of a request; None when it is unknown or missing.

@@ -19,6 +19,8 @@ class Prediction(msgspec.Struct, gc=False):
 
     fraud_probability: Probability
     is_fraud: bool
+    receipt: str | msgspec.UnsetType = msgspec.UNSET
+    """Names the decision, signed; feedback names it again. Left out where the service has no key."""
 
 
 class Predictions(msgspec.Struct, gc=False):
@@ -30,11 +32,16 @@ class Predictions(msgspec.Struct, gc=False):
     predictions: list[Prediction]
 
 
-class FeedbackTaken(msgspec.Struct):
-    """How many items of feedback were counted."""
+class FeedbackTaken(msgspec.Struct, omit_defaults=True):
+    """How many items of feedback were taken."""
 
     request_id: str
     taken: int
+    """Items that were counted."""
+    repeated: int = 0
+    """Items that name a decision with feedback already; they count no more."""
+    unverified: int = 0
+    """Items without receipts, among those that were taken."""
 
 
 class Refusal(msgspec.Struct):

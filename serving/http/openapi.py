@@ -10,7 +10,7 @@ from serving.http.app import DEVELOPMENT_PATHS, OPEN_PATHS
 from serving.http.messages import Error, FeedbackTaken, Health, Live, Model, Predictions, Ready, Transaction
 from serving.http.reasons import MOST_REASONS, MOST_ROWS, PARAMETER, ExplainedPredictions
 from serving.http.state import ServiceState
-from serving.inference.transactions import FEEDBACK_FIELDS, Outcome
+from serving.inference.transactions import Outcome
 from serving.observability.metrics import Status
 
 _REASONS = {
@@ -61,7 +61,7 @@ def _paths(state: ServiceState) -> dict[str, Any]:
     found: dict[str, Any] = {path: {"get": _page(path, *what)} for path, what in pages.items()}
     example = _example(state)
     found["/predict"] = {"post": _prediction(example)}
-    feedback = {"items": [dict.fromkeys(FEEDBACK_FIELDS, True)]}
+    feedback = {"items": [{"receipt": "r1.…", "was_fraud": True}]}
     found["/feedback"] = {"post": _action("What became of decisions", "Feedback", "FeedbackTaken", feedback)}
     return found
 

@@ -43,7 +43,7 @@ class Reason(msgspec.Struct):
     """Of the contributions of all features, without their signs."""
 
 
-class ExplainedPrediction(Prediction):
+class ExplainedPrediction(Prediction, kw_only=True):
     """The decision on one transaction, and the features that moved it most."""
 
     reasons: list[Reason]
@@ -113,7 +113,10 @@ class Reasons:
                 answer.request_id,
                 [
                     ExplainedPrediction(
-                        each.fraud_probability, each.is_fraud, largest(self._names, contributions, count)
+                        each.fraud_probability,
+                        each.is_fraud,
+                        each.receipt,
+                        reasons=largest(self._names, contributions, count),
                     )
                     for each, contributions in zip(answer.predictions, found.contributions.tolist(), strict=True)
                 ],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from serving.http.auth import ApiKeys
+from serving.http.receipts import Receipts
 from serving.inference.model import ServedModel
 from serving.observability.logs import RequestLog
 from serving.observability.metrics import KeyUse, ServiceMetrics
@@ -26,6 +27,8 @@ class ServiceState:
     api_keys: ApiKeys
     metrics: ServiceMetrics
     request_log: RequestLog
+    receipts: Receipts
+    """Signs the receipts of answers, and reads those of feedback."""
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     """Set while the service finishes before it ends."""
@@ -39,8 +42,9 @@ class ServiceState:
     """Makes a span of each request; None for no traces."""
 
     def take_keys(self, keys: ApiKeys) -> None:
-        """Lets these API keys in from now on, and no others."""
+        """Lets these API keys in from now on, and no others; former keys of receipts are among them."""
         self.api_keys = keys
+        self.receipts.take_former(keys.receipt_keys)
 
     def keys_in_use(self) -> list[KeyUse]:
         """Every API key that is let in, with its last use since the process started."""

@@ -20,13 +20,13 @@ _Finish = Callable[[tuple[Any, ...]], tuple[Any, ...] | None]
 
 
 class Outcome(msgspec.Struct, forbid_unknown_fields=True):
-    """One item of feedback: what the service decided, and what it turned out to be."""
+    """One item of feedback: the decision, by its receipt, and what it turned out to be."""
 
-    predicted_fraud: bool
     was_fraud: bool
-
-
-FEEDBACK_FIELDS = Outcome.__struct_fields__
+    receipt: str | msgspec.UnsetType = msgspec.UNSET
+    """Of the decision; the item then counts for the version that decided."""
+    predicted_fraud: bool | msgspec.UnsetType = msgspec.UNSET
+    """What the service decided; needed without a receipt."""
 
 
 class InvalidRequest(InvalidTransaction):
@@ -201,11 +201,12 @@ def parse_rows(body: bytes, features: Sequence[Feature], max_batch: int) -> list
     return [_row(item, f"transactions[{number}]", features) for number, item in enumerate(transactions)]
 
 
-def parse_feedback(body: bytes, max_batch: int) -> list[tuple[bool, bool]]:
-    """What was decided and what it turned out to be, for each item of a body.
+def parse_feedback(body: bytes, max_batch: int) -> list[Outcome]:
+    """The items of a body, each a decision and what it turned out to be.
 
     Args:
-        body: `{"items": [{"predicted_fraud": true, "was_fraud": false}, …]}`, JSON.
+        body: `{"items": [{"receipt": "r1.…", "was_fraud": false}, …]}`, JSON; in place of the receipt an item may have
+            `predicted_fraud`, or both.
         max_batch: how many items are allowed.
 
     Raises:
@@ -218,13 +219,13 @@ def parse_feedback(body: bytes, max_batch: int) -> list[tuple[bool, bool]]:
     return [_outcome(item, f"items[{number}]") for number, item in enumerate(items)]
 
 
-def _outcome(item: Any, path: str) -> tuple[bool, bool]:
-    if not isinstance(item, dict) or set(item) != set(FEEDBACK_FIELDS):
-        raise InvalidRequest("invalid_item", f"{path} has to have the fields {' and '.join(FEEDBACK_FIELDS)}", path)
-    for name in FEEDBACK_FIELDS:
-        if not isinstance(item[name], bool):
+def _outcome(item: Any, path: str) -> Outcome:
+    if not isinstance(item, dict) or not {"was_fraud"} < set(item) <= set(Outcome.__struct_fields__):
+        raise InvalidRequest("invalid_item", f"{path} has to have the fields receipt and was_fraud", path)
+    for name in ("predicted_fraud", "was_fraud"):
+        if name in item and not isinstance(item[name], bool):
             raise InvalidRequest("not_a_boolean", f"{path}.{name} is neither true nor false", f"{path}.{name}")
-    return item[FEEDBACK_FIELDS[0]], item[FEEDBACK_FIELDS[1]]
+    return Outcome(**item)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

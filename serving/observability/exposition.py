@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from conventions.latency import BUCKETS_MS
-from conventions.metric_names import BY_REASON, LATENCY, PUBLISHED, SCRAPED, prometheus_name
+from conventions.metric_names import BY_REASON, BY_VERSION, LATENCY, OUTCOMES, PUBLISHED, SCRAPED, prometheus_name
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -69,6 +69,11 @@ class ServiceCollector:
             for reason, count in sorted(reasons.items()):
                 counter.add_metric([*values, reason], count)
             yield counter
+        decided = (*labels, "model_id", "decided", "turned_out")
+        outcomes = CounterMetricFamily(prometheus_name(OUTCOMES), BY_VERSION[OUTCOMES], labels=decided)
+        for what, count in sorted(snapshot.outcomes.items()):
+            outcomes.add_metric([*values, *what], count)
+        yield outcomes
         for name, value in snapshot.gauges.items():
             gauge = GaugeMetricFamily(prometheus_name(name), {**PUBLISHED, **SCRAPED}[name], labels=labels)
             gauge.add_metric(values, value)

@@ -17,6 +17,7 @@ from conventions.alert_rules import error_rate
 from conventions.latency import BUCKETS_MS, latency_steps, percentile_step, step_lower_bound
 from serving.observability.drift import DriftWatch, ScoreWatch
 from serving.observability.logs import service_log
+from serving.observability.outcomes import OtherVersions, Outcomes, labelled, outcome_shares, right_and_wrong
 from serving.observability.resources import disk_bytes, note_cpu_time, utilization
 
 if TYPE_CHECKING:
@@ -59,16 +60,7 @@ class _Counts:
     def shares(self) -> dict[str, float]:
         """What is known of decisions and feedback; what nothing is known about is left out."""
         found = {names.FRAUD_RATE: self.frauds / self.decisions} if self.decisions else {}
-        caught, missed = self.outcomes[True, True], self.outcomes[False, True]
-        false_alarms, right = self.outcomes[True, False], self.outcomes[False, False]
-        for name, part, whole in (
-            (names.ACCURACY, caught + right, caught + right + missed + false_alarms),
-            (names.PRECISION, caught, caught + false_alarms),
-            (names.RECALL, caught, caught + missed),
-        ):
-            if whole:
-                found[name] = part / whole
-        return found
+        return {**found, **outcome_shares(self.outcomes)}
 
     def percentile(self, share: float) -> float | None:
         """Milliseconds that so large a share of the requests took at most."""
@@ -110,6 +102,10 @@ class Status(msgspec.Struct):
     """Requests that were answered with an error since the process started, by the code in the answer."""
     connections_closed: dict[str, int]
     """Connections that the service has closed since the process started, by reason."""
+    feedback_items: dict[str, int]
+    """Items of feedback since the process started, by what became of them, such as `verified` or `receipt_altered`."""
+    feedback_by_version: dict[str, dict[str, int]]
+    """Decisions with feedback since the process started that were `right` and `wrong`, by the version that decided."""
     keys: list[KeyUse] = []
     """The API keys that are let in."""
     log_lines_lost: int = 0
@@ -127,7 +123,9 @@ class Snapshot:
     """Number of requests by bucket of `BUCKETS_MS`, the last above all limits."""
     latency_sum_ms: float
     by_reason: dict[str, dict[str, int]]
-    """Counters by reason: refused requests, and connections that the service has closed."""
+    """Counters by reason: refused requests, connections that the service has closed, and feedback."""
+    outcomes: dict[tuple[str, str, str], int]
+    """Decisions with feedback, by version, what it decided and what it turned out to be."""
 
 
 class ServiceMetrics:
@@ -150,6 +148,7 @@ class ServiceMetrics:
         self._buckets = [0] * (len(BUCKETS_MS) + 1)
         self._started = time.time()
         self._by_reason: dict[str, Counter[str]] = {name: Counter() for name in names.BY_REASON}
+        self._others = OtherVersions()
         self._waiting: deque[tuple[int, float, Sequence[Sequence[Any]], Sequence[float], int, bool]] = deque()
 
     def refused(self, reason: str) -> None:
@@ -209,10 +208,28 @@ class ServiceMetrics:
                 self._scores.add([score for each in scores for score in each])
             yield total
 
-    def feedback(self, outcomes: Sequence[tuple[bool, bool]]) -> None:
-        """Counts what was decided and what it turned out to be, for each decision."""
+    def feedback(self, outcomes: Sequence[tuple[bool, bool]], model_id: str = "") -> None:
+        """Counts what was decided and what it turned out to be, for each decision.
+
+        Args:
+            outcomes: of decisions of one version.
+            model_id: the version; the served one when empty.
+        """
         with self._counted():
-            self._total.outcomes.update(outcomes)
+            if model_id in ("", self._settings.model_id):
+                self._total.outcomes.update(outcomes)
+            else:
+                self._others.add(model_id, outcomes)
+
+    def feedback_items(self, what: str, count: int = 1) -> None:
+        """Counts items of feedback by what became of them."""
+        if count:
+            self._by_reason[names.FEEDBACK][what] += count
+
+    def _outcomes(self) -> dict[str, Outcomes]:
+        """Decisions with feedback, by the version that decided."""
+        own = {self._settings.model_id: self._total.outcomes} if self._total.outcomes else {}
+        return {**own, **self._others.by_version}
 
     def tick(self) -> None:
         """Remembers the counts of now, and the CPU time; called every five seconds."""
@@ -250,6 +267,8 @@ class ServiceMetrics:
                 feedback=sum(self._total.outcomes.values()),
                 refusals=dict(self._by_reason[names.REFUSALS]),
                 connections_closed=dict(self._by_reason[names.CONNECTIONS_CLOSED]),
+                feedback_items=dict(self._by_reason[names.FEEDBACK]),
+                feedback_by_version={version: right_and_wrong(found) for version, found in self._outcomes().items()},
             )
 
     def snapshot(self) -> Snapshot:
@@ -271,7 +290,10 @@ class ServiceMetrics:
                 names.START_TIME: self._started,
             }
             labels = {"environment": self._settings.environment, "deployment": self._settings.deployment_name}
-            return Snapshot(labels, counters, gauges, tuple(self._buckets), self._latency_sum_ms, self._reasons())
+            outcomes = labelled(self._outcomes())
+            return Snapshot(
+                labels, counters, gauges, tuple(self._buckets), self._latency_sum_ms, self._reasons(), outcomes
+            )
 
     def _reasons(self) -> dict[str, dict[str, int]]:
         return {name: dict(counts) for name, counts in self._by_reason.items()}
@@ -284,6 +306,7 @@ class ServiceMetrics:
             minute = self._total.since(self._pushed or _Counts())
             self._pushed = self._total.copy()
             gauges = self.gauges(minute, self._drift.by_feature())
+            others = self._others.take_minute(self._dimensions) if self._settings.metrics_by_version else []
         read, written = (now - before for now, before in zip(disk, self._pushed_disk, strict=True))
         self._pushed_disk = disk
         counted = {
@@ -316,9 +339,12 @@ class ServiceMetrics:
         return [
             {**item, "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions]}
             for version in versions
-            for dimensions in (names.dimensions(settings.environment, settings.deployment_name, version),)
+            for dimensions in (self._dimensions(version),)
             for item in data
-        ]
+        ] + others
+
+    def _dimensions(self, version: str) -> tuple[tuple[str, str], ...]:
+        return names.dimensions(self._settings.environment, self._settings.deployment_name, version)
 
 
 @contextmanager

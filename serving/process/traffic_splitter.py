@@ -3,8 +3,9 @@
     python -m serving.traffic_splitter      # started by the supervisor, which sets FRONT_* and API_* in its environment
 
 Each prediction goes to the candidate or to the stable version, divided by the weight; other requests go to the stable
-version. A request that names a version in `X-Model-Id` goes to it. A shadow candidate gets a copy of every prediction;
-its answer is compared and thrown away. The stable version answers when the candidate does not.
+version, feedback too: its receipts say which version decided. A request that names a version in `X-Model-Id` goes to
+it. A shadow candidate gets a copy of every prediction; its answer is compared and thrown away. The stable version
+answers when the candidate does not.
 
 The splitter writes the counts of both to `front.json` in the run directory, twice a second. The supervisor starts a new
 splitter on the same socket for a new weight, so the counts belong to one weight.
@@ -225,7 +226,7 @@ class TrafficSplitter:
         named = next((value for name, value in request.headers if name == "x-model-id"), None)
         if named is not None:
             return self.candidate if named == self.candidate.model_id else self.stable
-        if request.path not in ("/predict", "/feedback"):
+        if request.path != "/predict":
             return self.stable
         self._turn += self._settings.weight
         if self._turn < _ALL:

@@ -65,9 +65,10 @@ class TrafficSplitterMetrics:
             or variants.get("candidate", {}).get("model_id") != rollout.candidate
         ):
             return nothing
+        told = {slot: self._measured(slot) for slot in (rollout.slot, rollout.other_slot)}
         return RolloutMetrics(
-            self._add_drift_and_accuracy(_variant(variants["stable"]), rollout.slot),
-            self._add_drift_and_accuracy(_variant(variants["candidate"]), rollout.other_slot),
+            _with_told(_variant(variants["stable"]), rollout.slot, told),
+            _with_told(_variant(variants["candidate"]), rollout.other_slot, told),
             seconds=float(content["seconds"]),
             weight=int(content["weight"]),
         )
@@ -83,14 +84,13 @@ class TrafficSplitterMetrics:
         found: dict[str, Any] = json.loads((self._run / self._name / TRAFFIC_SPLITTER_FILE).read_text(encoding="utf-8"))
         return found
 
-    def _add_drift_and_accuracy(self, variant: VariantMetrics, slot: str) -> VariantMetrics:
-        """The metrics with drift and accuracy, where the process tells."""
+    def _measured(self, slot: str) -> dict[str, Any]:
+        """The metrics of a slot's process; empty where it does not tell."""
         try:
             status = json.loads((self._run / f"{self._name}-{slot}" / STATUS_FILE).read_text(encoding="utf-8"))
-            numbers = measured(f"http://127.0.0.1:{int(status['serving']['port'])}", self._key)
+            return measured(f"http://127.0.0.1:{int(status['serving']['port'])}", self._key)
         except (OSError, ValueError, KeyError, TypeError, EndpointSilent):
-            return variant
-        return _with_gauges(variant, numbers["gauges"], int(numbers["feedback"]))
+            return {}
 
 
 @contextmanager
@@ -222,12 +222,16 @@ def _variant(content: Mapping[str, Any]) -> VariantMetrics:
     return VariantMetrics(str(content["model_id"]), **counts, latencies=latencies)
 
 
-def _with_gauges(variant: VariantMetrics, gauges: Mapping[str, float], feedback: int) -> VariantMetrics:
-    accuracy = gauges.get(metric_names.ACCURACY)
-    right = round(accuracy * feedback) if accuracy is not None else 0
+def _with_told(variant: VariantMetrics, slot: str, told: Mapping[Any, Mapping[str, Any]]) -> VariantMetrics:
+    """The metrics with drift and outcomes; feedback on a version's decisions may have come to either process."""
+    outcomes = [
+        of_version
+        for numbers in told.values()
+        if (of_version := numbers.get("feedback_by_version", {}).get(variant.model_id)) is not None
+    ]
     return replace(
         variant,
-        drift=gauges.get(metric_names.DRIFT),
-        right=right,
-        wrong=feedback - right if accuracy is not None else 0,
+        drift=told[slot].get("gauges", {}).get(metric_names.DRIFT),
+        right=sum(int(each["right"]) for each in outcomes),
+        wrong=sum(int(each["wrong"]) for each in outcomes),
     )

@@ -24,6 +24,7 @@ from model_store.serialization.model_files import load_model_file
 from serving.http.app import Service
 from serving.http.auth import ApiKeys, hash_api_key, new_api_key
 from serving.http.pages import create_pages
+from serving.http.receipts import Receipts
 from serving.http.state import ServiceState
 from serving.inference.model import load_served_model
 from serving.observability.drift import DriftWatch
@@ -136,7 +137,9 @@ def served(trained: Trained, directory: Path, **more: Any) -> Iterator[ServedKin
     model = load_served_model(settings)
     metrics = ServiceMetrics(settings, DriftWatch(model.metadata.feature_schema))
     request_log = RequestLog(lambda _lines: None, enabled=False)
-    service = ServedKind(ServiceState(settings, model, ApiKeys.from_file(keys_file), metrics, request_log), api_key)
+    service = ServedKind(
+        ServiceState(settings, model, ApiKeys.from_file(keys_file), metrics, request_log, Receipts(settings)), api_key
+    )
     try:
         yield service
     finally:

@@ -1,6 +1,7 @@
 """A request gets the same answer whether it comes in one piece, in many, or with others behind it."""
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -70,7 +71,8 @@ class _Answers:
         answer = HTTPResponse(self, method="POST")  # type: ignore[arg-type]
         answer.begin()
         headers = {name.lower(): value for name, value in answer.getheaders() if name.lower() != "date"}
-        return answer.status, headers, answer.read()
+        # Receipts differ, since each names one answer.
+        return answer.status, headers, re.sub(rb"[0-9a-f]{84}", b"", answer.read())
 
 
 class _Unclosed:

