@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from conventions import variables
+from conventions.run_files import OVERRIDE_DIRECTORY, OVERRIDE_FILE
 
 ARGUMENTS = (
     "deployment_name",
@@ -39,6 +40,7 @@ PORT = 8000
 """In the container; on the machine it is a free port of the loopback."""
 _SECRETS = "/var/run/secrets/fraud-detection"
 _MODEL = "/var/lib/fraud-detection/model"
+_OVERRIDE = "/var/lib/fraud-detection/override"
 _TEMPORARY = "/tmp:rw,noexec,nosuid,size=512m"  # noqa: S108 - a directory of the container's own
 _LOG_BYTES, _LOG_FILES = "10m", "5"
 
@@ -48,6 +50,11 @@ def arguments_digest(arguments: Mapping[str, Any]) -> str:
     # Numbers come back from the engine as floats.
     plain = {key: _plain(arguments.get(key)) for key in ARGUMENTS}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def override_directory(arguments: Mapping[str, Any]) -> Path:
+    """The directory whose file says which override gives the decisions; the container sees the file as it changes."""
+    return Path(arguments["checkout"]) / ".run" / str(arguments["deployment_name"]) / OVERRIDE_DIRECTORY
 
 
 def container_arguments(arguments: Mapping[str, Any], name: str, port: int) -> list[str]:
@@ -104,6 +111,7 @@ def _environment(arguments: Mapping[str, Any]) -> Iterator[str]:
         variables.MODEL_RUNTIME_SHA256: arguments.get("model_runtime_digest") or "",
         variables.MODEL_KEY_FILE: f"{_SECRETS}/key/{Path(arguments['model_key_file']).name}",
         variables.API_KEYS_FILE: f"{_SECRETS}/api/{Path(arguments['api_keys_file']).name}",
+        variables.OVERRIDE_URI: f"{_OVERRIDE}/{OVERRIDE_FILE}",
         variables.API_HOST: "0.0.0.0",  # noqa: S104 - the container's own network
         variables.API_PORT: str(PORT),
         variables.LOG_LEVEL: "INFO",
@@ -116,6 +124,7 @@ def _environment(arguments: Mapping[str, Any]) -> Iterator[str]:
 def _mounts(arguments: Mapping[str, Any]) -> Iterator[str]:
     model_key, api_keys = Path(arguments["model_key_file"]), Path(arguments["api_keys_file"])
     yield from _mount(Path(arguments["model_directory"]), _MODEL)
+    yield from _mount(override_directory(arguments), _OVERRIDE)
     yield from _mount(model_key, f"{_SECRETS}/key/{model_key.name}")
     own = api_keys.parent.resolve() in _secret_directories(Path(arguments["checkout"]))
     if not own or api_keys.is_symlink():

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.container_arguments import ARGUMENTS, arguments_digest, container_arguments
+from components.container_arguments import ARGUMENTS, arguments_digest, container_arguments, override_directory
 from components.docker_engine import DockerFailed, docker, inspect, labelled
 from components.process_supervision import ServingFailed
 from conventions.run_files import STATUS_FILE
@@ -67,6 +67,7 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
         ServingFailed: the new container did not become ready; the one before goes on serving.
     """
     run_directory(arguments).mkdir(parents=True, exist_ok=True)
+    override_directory(arguments).mkdir(parents=True, exist_ok=True)
     try:
         serving = _serving(arguments)
         if find_problem(arguments):

@@ -113,7 +113,14 @@ class KubernetesServing(pulumi.ComponentResource):
         policy = pulumi.Output.all(
             model_uri=slot.version.uri, bucket_arn=args.bucket_arn, key_arn=args.key_arn, partition=args.partition
         ).apply(
-            lambda known: json.dumps(pod_policy(**known, region=args.region, metrics_namespace=args.metrics_namespace))
+            lambda known: json.dumps(
+                pod_policy(
+                    **known,
+                    region=args.region,
+                    metrics_namespace=args.metrics_namespace,
+                    deployment_name=args.deployment_name,
+                )
+            )
         )
         aws.iam.RolePolicy(
             f"{slot.resource}-role-policy", name="serving", role=role.name, policy=policy, opts=self._child()

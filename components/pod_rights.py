@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conventions.artifact_files import SERVED_FILES
+from conventions.artifact_files import SERVED_FILES, override_key
 
 TOKEN_AUDIENCE = "sts.amazonaws.com"  # noqa: S105 - an audience, no secret
 """Audience of the tokens that pods exchange for their role."""
@@ -25,9 +25,15 @@ def pod_trust_policy(oidc_provider_arn: str, subject: str) -> dict[str, Any]:
 
 
 def pod_policy(
-    model_uri: str, bucket_arn: str, key_arn: str, partition: str, region: str, metrics_namespace: str
+    model_uri: str,
+    bucket_arn: str,
+    key_arn: str,
+    partition: str,
+    region: str,
+    metrics_namespace: str,
+    deployment_name: str,
 ) -> dict[str, Any]:
-    """The rights of the pods: read one model version, decrypt with its key only, publish their metrics."""
+    """The rights of the pods: read one model version and the override, decrypt with one key, publish their metrics."""
     _, _, path = model_uri.removeprefix("s3://").partition("/")
     model = f"{bucket_arn}/{path}"
     statements: list[dict[str, Any]] = [
@@ -35,7 +41,10 @@ def pod_policy(
             "Sid": "ReadOneModelVersion",
             "Effect": "Allow",
             "Action": "s3:GetObject",
-            "Resource": [f"{model}/{name}" for name in SERVED_FILES],
+            "Resource": [
+                *(f"{model}/{name}" for name in SERVED_FILES),
+                f"{bucket_arn}/{override_key(deployment_name)}",
+            ],
             "Condition": {"Bool": {"aws:SecureTransport": "true"}},
         },
         {

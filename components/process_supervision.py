@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from conventions import variables
-from conventions.run_files import LOCK_FILE, PID_FILE, REQUESTED_FILE, STATUS_FILE
+from conventions.run_files import (
+    LOCK_FILE,
+    OVERRIDE_DIRECTORY,
+    OVERRIDE_FILE,
+    PID_FILE,
+    REQUESTED_FILE,
+    STATUS_FILE,
+)
 
 ARGUMENTS = (
     "deployment_name",
@@ -72,6 +79,11 @@ def run_directory(arguments: Mapping[str, Any]) -> Path:
 def log_file(arguments: Mapping[str, Any]) -> Path:
     """The log of the supervisor and its serving processes."""
     return Path(arguments["checkout"]) / "logs" / f"{run_name(arguments)}.log"
+
+
+def override_file(arguments: Mapping[str, Any]) -> Path:
+    """The file that says which override gives the decisions; all processes of a deployment read the same one."""
+    return Path(arguments["checkout"]) / ".run" / str(arguments["deployment_name"]) / OVERRIDE_DIRECTORY / OVERRIDE_FILE
 
 
 def base_url(arguments: Mapping[str, Any]) -> str:
@@ -184,6 +196,7 @@ def _service_environment(arguments: Mapping[str, Any]) -> dict[str, str]:
         variables.MODEL_RUNTIME_SHA256: str(arguments.get("model_runtime_digest") or ""),
         variables.MODEL_KEY_FILE: str(arguments["model_key_file"]),
         variables.API_KEYS_FILE: str(arguments["api_keys_file"]),
+        variables.OVERRIDE_URI: str(override_file(arguments)),
         variables.API_HOST: str(arguments["host"]),
         variables.API_PORT: str(int(arguments["port"])),
         variables.LOG_LEVEL: str(arguments["log_level"]),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conventions.artifact_files import ACCESS_FILE, EVIDENCE_DIRECTORY, KEPT_FILES, MANIFEST_FILE, STATE_FILE
+from conventions.artifact_files import ACCESS_FILE, EVIDENCE_DIRECTORY, KEPT_FILES, MANIFEST_FILE, OVERRIDES, STATE_FILE
 
 ROLES = ("reader", "publisher", "promoter", "admin")
 ROLE_TAG = "fraud-detection-registry"
@@ -13,8 +13,8 @@ _WRITES: dict[str, tuple[str, ...]] = {
     "reader": (),
     # Each file by its name: a state is a promoter's. `.versions` holds the claims of numbers and ids.
     "publisher": (*(f"models/*/{name}" for name in KEPT_FILES), "models/*/.versions/*"),
-    "promoter": (f"models/*/{STATE_FILE}", f"models/*/{EVIDENCE_DIRECTORY}/*", "aliases/*", _INDEX),
-    "admin": ("models/*", "aliases/*", ACCESS_FILE, _INDEX),
+    "promoter": (f"models/*/{STATE_FILE}", f"models/*/{EVIDENCE_DIRECTORY}/*", "aliases/*", f"{OVERRIDES}/*", _INDEX),
+    "admin": ("models/*", "aliases/*", f"{OVERRIDES}/*", ACCESS_FILE, _INDEX),
 }
 """What each role may write beside the audit log; a role with nothing here writes nothing at all."""
 
@@ -123,8 +123,8 @@ def role_policy(role: str, bucket_arn: str, key_arn: str) -> dict[str, Any]:
     """What a role may do.
 
     A reader reads, and writes nothing. The others also append to the audit log. A publisher adds model versions
-    without their states, a promoter changes statuses and aliases and adds evidence, an admin does all of it, deletes,
-    and writes the access policy.
+    without their states, a promoter changes statuses, aliases and overrides and adds evidence, an admin does all of it,
+    deletes, and writes the access policy.
     """
     statements: list[dict[str, Any]] = [
         {

@@ -9,6 +9,7 @@ import pulumi_kubernetes as kubernetes
 from components.pod_rules import aws_token, container_security_context, pod_security_context
 from components.serving_workload import KubernetesServingArgs, Slot
 from conventions import variables
+from conventions.artifact_files import override_key
 
 PORT = 8000
 """The TCP port that a pod listens on."""
@@ -103,6 +104,9 @@ def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input
         variables.MODEL_RUNTIME_SHA256: version.runtime_digest,
         variables.MODEL_KEY_FILE: f"{_SECRETS}/model/model.key",
         variables.API_KEYS_FILE: f"{_SECRETS}/api/api_keys.json",
+        variables.OVERRIDE_URI: pulumi.Output.from_input(args.bucket_arn).apply(
+            lambda arn: f"s3://{arn.rpartition(':')[2]}/{override_key(args.deployment_name)}"
+        ),
         variables.API_HOST: "0.0.0.0",  # noqa: S104 - the pod's own network
         variables.API_PORT: str(PORT),
         variables.LOG_LEVEL: "INFO",

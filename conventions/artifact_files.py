@@ -17,7 +17,15 @@ EVIDENCE_DIRECTORY = "evidence"
 ACCESS_FILE = "access.json"
 """The access policy, at a registry's root."""
 
+OVERRIDES = "overrides"
+"""Holds, in a bucket, what each endpoint's pods read to know whether an override gives the decisions."""
+
 SERVED_FILES = (MANIFEST_FILE, ARTIFACT_FILE, RUNTIME_FILE, GOLDEN_FILE)
 """What a service reads."""
 KEPT_FILES = (*SERVED_FILES, SIGNATURE_FILE)
 """What is written once, and goes with a version wherever it goes."""
+
+
+def override_key(deployment_name: str) -> str:
+    """Key in the registry's bucket of the file that says which override gives the decisions of an endpoint."""
+    return f"{OVERRIDES}/{deployment_name}.json"

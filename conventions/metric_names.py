@@ -29,6 +29,8 @@ BACKUPS = "Backups"
 """1 when the scheduled job has copied the whole registry; of the job, not of the service."""
 REFUSALS = "Refusals"
 CONNECTIONS_CLOSED = "ConnectionsClosed"
+PAUSED = "Paused"
+OVERRIDDEN = "Overridden"
 FEEDBACK = "Feedback"
 VERIFIED, OVERRIDDEN_ITEMS, REPEATED, UNVERIFIED = "verified", "overridden", "repeated", "unverified"
 """What becomes of an item of feedback that is taken; one that is refused has the code of its refusal."""
@@ -51,6 +53,7 @@ PUBLISHED = {
     SCORE_DRIFT: "Population stability index of the latest scores against the first ones since the process started",
     DISK_READ: "Bytes that the process read from disks",
     DISK_WRITTEN: "Bytes that the process wrote to disks",
+    PAUSED: "1 while an override gives the decisions in place of the model, else 0",
     STARTS: "1 when a process has started, so that restarts and deployments show",
     HEARTBEAT: "1 a minute from each replica with a model that is ready",
 }
@@ -62,6 +65,7 @@ SCRAPED = {START_TIME: "Unix time at which the process started; its changes are 
 BY_REASON = {
     REFUSALS: "Requests that were answered with an error, by the code in the answer",
     CONNECTIONS_CLOSED: "Connections that the service has closed on its own account, by reason",
+    OVERRIDDEN: "Transactions whose decision an override gave, by its answer",
     FEEDBACK: "Items of feedback, by what became of them: verified, unverified, repeated, or why they were refused",
 }
 """Counters with the label `reason`; only `/metrics` and `/status` have them."""

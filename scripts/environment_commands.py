@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scripts import completion
 from scripts.api_key_commands import add_api_key_command
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, show
+from scripts.endpoint_commands import add_endpoint_commands
 from scripts.monitoring_commands import add_monitoring_command
 from scripts.rollout_commands import reason_option
 from scripts.setup_commands import add_setup_commands
@@ -18,7 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def add_environment_commands(commands: Program, program: str, make: Callable[[], "ModelDeployment"], up: Run) -> None:
-    """Adds init, doctor, monitoring, up, down, api-key and unlock.
+    """Adds init, doctor, monitoring, up, down, api-key, pause, unpause, receipt-key and unlock.
 
     Args:
         commands: the program.
@@ -47,6 +48,7 @@ def add_environment_commands(commands: Program, program: str, make: Callable[[],
     summary = "stop the endpoint and destroy the stack"
     add_command(commands, "down", _down, summary, f"{program} down development", environment, reason_option())
     add_api_key_command(commands, program, make, environment)
+    add_endpoint_commands(commands, program, make, environment)
     summary = "remove the lock of a run that has died"
     dead_host = Option(
         "--dead-host", default="", metavar="HOST", help="a host whose run has ended: its lock is removed, however young"

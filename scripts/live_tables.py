@@ -77,6 +77,9 @@ def _captions(status: "RolloutStatus") -> list[str]:
         found.append(f"in force: {status.in_force} %, asked for {rollout.weight} %")
     if rollout.kept:
         found.append(f"kept: {rollout.kept} until {rollout.kept_until}")
+    if override := status.override:
+        paused = f"PAUSED until {override['until']}: every decision is {override['answer']}"
+        found.append(f"{paused}; {override['by']}: {override['reason']}")
     if glass := status.break_glass:
         state = "ended" if status.lacking else "until"
         what = ", ".join(glass["missing"])

@@ -54,6 +54,7 @@ def _run(options: argparse.Namespace) -> None:
     from serving.http.app import Service
     from serving.http.direct import ServiceConnection
     from serving.http.key_reload import reloaded_keys
+    from serving.http.override import watched_override
     from serving.http.pages import create_pages
     from serving.http.state import ServiceState
     from serving.observability.drift import DriftWatch
@@ -84,6 +85,7 @@ def _run(options: argparse.Namespace) -> None:
     with (
         published(metrics, settings.metrics_namespace),
         reloaded_keys(settings.api_keys_file, state.take_keys),
+        watched_override(settings.override_uri, state.take_override),
         closing(traces) if traces else nullcontext(),
     ):
         serve(

@@ -85,6 +85,8 @@ class ServingSettings:
     """Feedback without a receipt: `refuse` it, take it `apart` from accuracy, or `count` it as if it were genuine."""
     feedback_days: float = 400.0
     """How long after a decision feedback on it is taken; also how long Redis remembers what has feedback."""
+    override_uri: str = ""
+    """File that says which override gives the decisions: a path, or `s3://bucket/key`; the platform names it."""
     log_file: Path | None = None
     """A file that gets the log in addition to standard output; it is rotated."""
 
@@ -125,6 +127,7 @@ class ServingSettings:
             rate_limit_url=_redis(environment.get(variables.RATE_LIMIT_URL) or ""),
             unverified_feedback=read.choice(variables.UNVERIFIED_FEEDBACK, ("refuse", "apart", "count"), "apart"),
             feedback_days=read.number(variables.FEEDBACK_DAYS, 400.0, 1, 3660),
+            override_uri=environment.get(variables.OVERRIDE_URI) or "",
             log_file=Path(environment["LOG_FILE"]) if environment.get("LOG_FILE") else None,
         )
 

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from model_store.contract.own import is_fraud
-from serving.http.messages import Prediction, Predictions
+from model_store.decisions.override import Override
+from model_store.decisions.receipts import FRAUD, OVERRIDDEN
+from serving.http.messages import OverrideShown, Prediction, Predictions
 
 if TYPE_CHECKING:
     from serving.http.state import ServiceState
@@ -24,6 +26,7 @@ class Decider:
     """
 
     def __init__(self, state: "ServiceState") -> None:
+        self._state = state
         self._model_id, self._threshold = state.model.metadata.model_id, state.model.threshold
         self._model_decides = state.model.contract.decides == "model"
         signer = state.receipts.signer
@@ -36,7 +39,10 @@ class Decider:
             scores: of the transactions, in their order.
             request_id: of the request.
         """
-        threshold = self._threshold
+        threshold, now = self._threshold, _now()
+        override = self._state.override
+        if override is not None and now < override.until:
+            return self._overridden(override, now, scores, request_id)
         if self._model_decides:
             # Such scores are more than floats: they hold the decision.
             decided = [is_fraud(score, threshold) for score in scores]
@@ -47,6 +53,21 @@ class Decider:
             predictions = list(map(Prediction, scores, decided))
         else:
             # A decision for fraud is true, which is the flag 1 of a receipt.
-            _, receipts = self._sign(_now(), scores, decided)
+            _, receipts = self._sign(now, scores, decided)
             predictions = list(map(Prediction, scores, decided, receipts))
         return _encode(Predictions(self._model_id, threshold, request_id, predictions)), sum(decided)
+
+    def _overridden(
+        self, override: Override, now: float, scores: Sequence[float], request_id: str
+    ) -> tuple[bytes, int]:
+        """The answer with the decision of an override; the probabilities are the model's."""
+        scores = [float(score) for score in scores]
+        count, fraud = len(scores), override.is_fraud
+        receipts: Sequence[Any] = [msgspec.UNSET] * count
+        if self._sign is not None:
+            _, receipts = self._sign(now, scores, [OVERRIDDEN | (FRAUD if fraud else 0)] * count)
+        predictions = list(map(Prediction, scores, [fraud] * count, receipts))
+        self._state.metrics.overridden(override.answer, count)
+        shown = OverrideShown(override.answer, override.ends)
+        answer = Predictions(self._model_id, self._threshold, request_id, predictions, shown)
+        return _encode(answer), count if fraud else 0

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from model_store.decisions.override import OverrideAnswer
+
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -23,6 +25,15 @@ class Prediction(msgspec.Struct, gc=False):
     """Names the decision, signed; feedback names it again. Left out where the service has no key."""
 
 
+class OverrideShown(msgspec.Struct):
+    """People give the decisions until a time, and not the model, whose probability an answer has all the same."""
+
+    answer: OverrideAnswer
+    """Every `is_fraud` is false, or true."""
+    until: str
+    """RFC 3339."""
+
+
 class Predictions(msgspec.Struct, gc=False):
     """The decisions on the transactions of a request, in their order."""
 
@@ -30,6 +41,7 @@ class Predictions(msgspec.Struct, gc=False):
     threshold: Probability
     request_id: str
     predictions: list[Prediction]
+    override: OverrideShown | msgspec.UnsetType = msgspec.UNSET
 
 
 class FeedbackTaken(msgspec.Struct, omit_defaults=True):
@@ -90,6 +102,8 @@ class Health(msgspec.Struct):
     uptime_seconds: float
     resources: dict[str, float]
     versions: dict[str, str]
+    override: OverrideShown | None = None
+    """What gives the decisions in place of the model; null where the model decides."""
 
 
 class Model(msgspec.Struct):

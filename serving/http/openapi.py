@@ -11,7 +11,7 @@ from serving.http.messages import Error, FeedbackTaken, Health, Live, Model, Pre
 from serving.http.reasons import MOST_REASONS, MOST_ROWS, PARAMETER, ExplainedPredictions
 from serving.http.state import ServiceState
 from serving.inference.transactions import Outcome
-from serving.observability.metrics import Status
+from serving.observability.status import Status
 
 _REASONS = {
     "400": "the client went away before its body had arrived",

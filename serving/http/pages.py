@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from serving.http.documentation import documentation_routes
-from serving.http.messages import Health, Live, Model, Ready
+from serving.http.messages import Health, Live, Model, OverrideShown, Ready
 from serving.http.openapi import openapi
 from serving.http.state import ServiceState
 from serving.observability.exposition import exposition
@@ -75,6 +75,7 @@ def _health(state: ServiceState) -> Handler:
                 uptime_seconds=round(time.monotonic() - state.started, 3),
                 resources=resources_in_use(),
                 versions=dict(model.metadata.library_versions),
+                override=_shown(state),
             )
         )
 
@@ -96,6 +97,8 @@ def _status(state: ServiceState) -> Handler:
         found = state.metrics.status()
         found.keys = state.keys_in_use()
         found.log_lines_lost = state.request_log.lost
+        override = state.override_in_force()
+        found.override = override.to_dict() if override else None
         return _json(found)
 
     return status
@@ -117,6 +120,11 @@ def _model(state: ServiceState) -> Handler:
         )
 
     return model
+
+
+def _shown(state: ServiceState) -> OverrideShown | None:
+    override = state.override_in_force()
+    return OverrideShown(override.answer, override.ends) if override else None
 
 
 def _status_page() -> Handler:

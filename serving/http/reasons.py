@@ -15,7 +15,7 @@ import msgspec
 from model_store.contract.contributions import Contributions, Explained
 from model_store.contract.own import RowRefused
 from model_store.errors import InvalidInput
-from serving.http.messages import Prediction, Predictions, Probability
+from serving.http.messages import OverrideShown, Prediction, Predictions, Probability
 from serving.http.refused import Refused
 from serving.inference.model import ServedModel
 
@@ -56,6 +56,7 @@ class ExplainedPredictions(msgspec.Struct):
     threshold: Probability
     request_id: str
     predictions: list[ExplainedPrediction]
+    override: OverrideShown | msgspec.UnsetType = msgspec.UNSET
 
 
 class Reasons:
@@ -120,6 +121,7 @@ class Reasons:
                     )
                     for each, contributions in zip(answer.predictions, found.contributions.tolist(), strict=True)
                 ],
+                answer.override,
             )
         )
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from model_store.decisions.override import Override
 from serving.http.auth import ApiKeys
 from serving.http.receipts import Receipts
 from serving.inference.model import ServedModel
 from serving.observability.logs import RequestLog
-from serving.observability.metrics import KeyUse, ServiceMetrics
+from serving.observability.metrics import ServiceMetrics
+from serving.observability.status import KeyUse
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class ServiceState:
     """An id for each request that brings none."""
     last_used: dict[str, float] = field(default_factory=dict)
     """When each API key was last used since the process started, in seconds of `time.perf_counter`, by its hash."""
+    override: Override | None = None
+    """What gives the decisions until its time; None: the model does."""
     tracing: "Tracing | None" = None
     """Makes a span of each request; None for no traces."""
 
@@ -45,6 +49,16 @@ class ServiceState:
         """Lets these API keys in from now on, and no others; former keys of receipts are among them."""
         self.api_keys = keys
         self.receipts.take_former(keys.receipt_keys)
+
+    def take_override(self, override: Override | None) -> None:
+        """Lets an override give the decisions from now on, or the model where it is None."""
+        self.override = override
+        self.metrics.paused_until = 0.0 if override is None else override.until
+
+    def override_in_force(self) -> Override | None:
+        """The override that gives the decisions now; None: the model does."""
+        override = self.override
+        return override if override is not None and time.time() < override.until else None
 
     def keys_in_use(self) -> list[KeyUse]:
         """Every API key that is let in, with its last use since the process started."""

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from conventions import metric_names as names
 from conventions.alert_rules import error_rate
 from conventions.latency import BUCKETS_MS, latency_steps, percentile_step, step_lower_bound
@@ -19,6 +17,7 @@ from serving.observability.drift import DriftWatch, ScoreWatch
 from serving.observability.logs import service_log
 from serving.observability.outcomes import OtherVersions, Outcomes, labelled, outcome_shares, right_and_wrong
 from serving.observability.resources import disk_bytes, note_cpu_time, utilization
+from serving.observability.status import Status
 
 if TYPE_CHECKING:
     from serving.settings import ServingSettings
@@ -68,50 +67,6 @@ class _Counts:
         return None if step is None else step_midpoint(step)
 
 
-class KeyUse(msgspec.Struct):
-    """An API key that is let in."""
-
-    name: str
-    sha256: str
-    """The first eight digits of its hash."""
-    last_used: float | None
-    """Unix time of its last request to this process; null before its first."""
-    expires: float | None
-    """Unix time from which on it is unknown; null without an end."""
-
-
-class Status(msgspec.Struct):
-    """The last minute and the whole time, for people."""
-
-    seconds: float
-    """How much of the last minute is covered."""
-    requests: int
-    requests_per_second: float
-    errors: int
-    error_rate: float
-    latency_ms: dict[str, float | None]
-    """Percentiles; null without requests."""
-    gauges: dict[str, float]
-    """Latest values by the name of the metric; those that are not known are left out."""
-    drift_by_feature: dict[str, float]
-    total: dict[str, int]
-    """Requests and errors since the process started."""
-    feedback: int
-    """Decisions with feedback since the process started."""
-    refusals: dict[str, int]
-    """Requests that were answered with an error since the process started, by the code in the answer."""
-    connections_closed: dict[str, int]
-    """Connections that the service has closed since the process started, by reason."""
-    feedback_items: dict[str, int]
-    """Items of feedback since the process started, by what became of them, such as `verified` or `receipt_altered`."""
-    feedback_by_version: dict[str, dict[str, int]]
-    """Decisions with feedback since the process started that were `right` and `wrong`, by the version that decided."""
-    keys: list[KeyUse] = []
-    """The API keys that are let in."""
-    log_lines_lost: int = 0
-    """Lines of the request log that no target took, or that did not fit the queue, since the process started."""
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """The state of every metric at one moment."""
@@ -149,6 +104,8 @@ class ServiceMetrics:
         self._started = time.time()
         self._by_reason: dict[str, Counter[str]] = {name: Counter() for name in names.BY_REASON}
         self._others = OtherVersions()
+        self.paused_until = 0.0
+        """Unix time until which an override gives the decisions."""
         self._waiting: deque[tuple[int, float, Sequence[Sequence[Any]], Sequence[float], int, bool]] = deque()
 
     def refused(self, reason: str) -> None:
@@ -226,6 +183,10 @@ class ServiceMetrics:
         if count:
             self._by_reason[names.FEEDBACK][what] += count
 
+    def overridden(self, answer: str, count: int) -> None:
+        """Counts decisions that an override gave."""
+        self._by_reason[names.OVERRIDDEN][answer] += count
+
     def _outcomes(self) -> dict[str, Outcomes]:
         """Decisions with feedback, by the version that decided."""
         own = {self._settings.model_id: self._total.outcomes} if self._total.outcomes else {}
@@ -244,7 +205,7 @@ class ServiceMetrics:
             counts: of the time that is asked about.
             drift: the index of each feature, as `DriftWatch.by_feature` has it.
         """
-        found = {**utilization(), **counts.shares()}
+        found = {**utilization(), **counts.shares(), names.PAUSED: float(time.time() < self.paused_until)}
         indexes = {names.DRIFT: max(drift.values(), default=None), names.SCORE_DRIFT: self._scores.index()}
         return {**found, **{name: index for name, index in indexes.items() if index is not None}}
 

@@ -94,6 +94,9 @@ class _Search:
             return
         path = self._home / ".secrets" / "model.key"
         if not self._encrypted:
+            # The receipts of answers are signed with it.
+            if os.access(path, os.R_OK):
+                self._environment[variables.MODEL_KEY_FILE] = str(path)
             return
         if self._is_readable(path, f"{variables.MODEL_KEY_FILE} (the key of the registry's artifacts"):
             self._environment[variables.MODEL_KEY_FILE] = str(path)

@@ -60,12 +60,18 @@ def add_api_key(
         raise ConfigError(f"{path}: has a key of the name {name!r} already; choose another one")
     key, entry = _new_entry(name, sorted(set(scopes)), requests_per_second, expires)
     entries.append(entry)
-    _write(path, json.dumps({"keys": entries}, indent=2) + "\n")
+    _write_keys(path, entries)
     return key, path
 
 
 def recorded_key_change(
-    registry: "ModelRegistry", environment: str, name: str, detail: str, change: Callable[[], _Made]
+    registry: "ModelRegistry",
+    environment: str,
+    name: str,
+    detail: str,
+    change: Callable[[], _Made],
+    *,
+    action: str = "api-key",
 ) -> _Made:
     """Changes the keys of an environment after a record of it.
 
@@ -75,6 +81,7 @@ def recorded_key_change(
         name: of the key.
         detail: what changes, for the audit log; never the key.
         change: does it.
+        action: of the audit log.
 
     Raises:
         AccessDenied: the actor's role does not allow it; nothing was read or written.
@@ -82,8 +89,8 @@ def recorded_key_change(
         StorageFailed: it cannot be recorded; nothing was changed.
     """
     where = DeploymentEnvironment.named(environment)
-    registry.require_right("api-key", name, environment=str(where))
-    record = DeploymentRecord(registry, "api-key", where, "", detail)
+    registry.require_right(action, name, environment=str(where))
+    record = DeploymentRecord(registry, action, where, "", detail)
     with record.recorded():
         made = change()
     record.done()
@@ -122,7 +129,7 @@ def rotate_api_key(
     rate = found[0].get("requests_per_second")
     key, entry = _new_entry(name, found[0]["scopes"], rate, expires)
     found[0]["expires"] = min(ends).isoformat(timespec="seconds")
-    _write(path, json.dumps({"keys": [*entries, entry]}, indent=2) + "\n")
+    _write_keys(path, [*entries, entry])
     return key, str(found[0]["expires"]), path
 
 
@@ -139,7 +146,7 @@ def revoke_api_key(checkout: Path, environment: str, name: str) -> tuple[int, Pa
     left = [entry for entry in entries if entry.get("name") != name]
     if not left:
         raise ConfigError(f"{path}: {name!r} is the last key; make another one before: a service needs one")
-    _write(path, json.dumps({"keys": left}, indent=2) + "\n")
+    _write_keys(path, left)
     return len(found), path
 
 
@@ -162,6 +169,48 @@ def list_api_keys(checkout: Path, environment: str) -> list[dict[str, Any]]:
         }
         for entry in _entries(path)
     ]
+
+
+def keep_receipt_key(checkout: Path, environment: str, model_key: Path, former: Path) -> tuple[str, Path]:
+    """Lets the environment's endpoint verify receipts of a former key of the model; the file gets the key sealed.
+
+    Args:
+        checkout: the project's root.
+        environment: of the endpoint.
+        model_key: file with the key that encrypts artifacts now.
+        former: file with the key that did before.
+
+    Returns:
+        The name of the receipts' former key, and the file of API keys.
+
+    Raises:
+        UnknownEnvironment: there is no such environment.
+        ConfigError: the file of API keys cannot be read, the stack's config is not valid, or both keys are the same.
+        KeyFileUnsafe: a key cannot be read, or others can.
+    """
+    from model_store.decisions.receipt_keys import ReceiptKey, reseal_key, seal_former_key
+    from model_store.errors import KeyUnwrap
+    from model_store.keys.keyring import read_key_file
+    from stacks.engine.stack_file import StackFile
+
+    named = DeploymentEnvironment.named(environment)
+    path = _file(checkout, named)
+    deployment = (str(named), StackFile.read(checkout, named).deployment().deployment_name)
+    present, before = read_key_file(model_key), read_key_file(former)
+    if present == before:
+        raise ConfigError(f"{former} is the key that {model_key} has; name the one of before")
+    content = _content(path)
+    kept = {}
+    for entry in content.get("receipt_keys", []):
+        try:
+            kept[entry["id"]] = reseal_key(entry, before, present, *deployment)
+        except KeyUnwrap:
+            kept[entry["id"]] = entry
+    sealed = seal_former_key(present, before, *deployment)
+    own = ReceiptKey.derive(present, *deployment)
+    kept = {name: entry for name, entry in {**kept, sealed["id"]: sealed}.items() if name != own.key_id}
+    _write(path, json.dumps({**content, "receipt_keys": list(kept.values())}, indent=2) + "\n")
+    return sealed["id"], path
 
 
 def _new_entry(name: str, scopes: object, rate: object, expires: str | None) -> tuple[str, dict[str, object]]:
@@ -209,12 +258,22 @@ def _file(checkout: Path, environment: DeploymentEnvironment) -> Path:
 
 
 def _entries(path: Path) -> list[dict[str, object]]:
+    return list(_content(path)["keys"])
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """All that the file holds; beside the keys it may have former keys of receipts."""
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["keys"])
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {**found, "keys": list(found["keys"])}
     except FileNotFoundError:
-        return []
+        return {"keys": []}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: not a file of API keys ({error})") from None
+
+
+def _write_keys(path: Path, entries: list[dict[str, object]]) -> None:
+    _write(path, json.dumps({**_content(path), "keys": entries}, indent=2) + "\n")
 
 
 def _write(path: Path, content: str) -> None:

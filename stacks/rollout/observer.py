@@ -12,6 +12,7 @@ from stacks.engine.locks import lock_holder
 from stacks.engine.pending import STATE
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
+from stacks.overrides import Overrides
 from stacks.requirements import missing_without_glass
 from stacks.rollout.checks import Limits, VariantMetrics, Verdict, judge
 from stacks.rollout.deployer import Deployer
@@ -44,7 +45,23 @@ class RolloutObserver:
             self._deployments.log(f"what {file.environment} requires was not asked: {error}")
             glass, missing = file.break_glass(), []
         found = self.look(file, self.since(file.environment), self.interrupted(file))
-        return replace(found, break_glass=glass.to_dict() if glass else {}, lacking=tuple(map(str, missing)))
+        return replace(
+            found,
+            break_glass=glass.to_dict() if glass else {},
+            lacking=tuple(map(str, missing)),
+            override=self._override(file),
+        )
+
+    def _override(self, file: StackFile) -> dict[str, str]:
+        """What gives the decisions in place of the model; empty where the model does, or where nobody can tell."""
+        from model_store.errors import ModelStoreError
+
+        try:
+            found = Overrides(self._deployments.checkout, lambda: self._deployments.registry).of_stack(file)
+        except ModelStoreError as error:
+            self._deployments.log(f"whether {file.environment} is paused is not known: {error}")
+            return {}
+        return found.to_dict() if found else {}
 
     def look(self, file: StackFile, since: datetime, interrupted: str = "") -> RolloutStatus:
         """The status since a moment, without asking the engine.

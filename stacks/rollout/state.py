@@ -36,6 +36,8 @@ class RolloutStatus:
     """Who is changing the stack at the moment; empty when nobody is."""
     break_glass: Mapping[str, Any] = field(default_factory=dict)
     """Why the stable version is deployed although it lacks something: `missing`, `reason`, `by`, `until`."""
+    override: Mapping[str, str] = field(default_factory=dict)
+    """What gives the decisions in place of the model: `answer`, `until`, `reason`, `by`, `since`; empty: the model."""
     lacking: tuple[str, ...] = ()
     """What the stable version lacks that its environment requires, while no break-glass lasts."""
 

@@ -89,6 +89,9 @@ CALLS = (
     Call("write a state (validate, approve)", "s3:PutObject", f"{_MODEL}/state.json", _NAMED),
     Call("write evidence", "s3:PutObject", f"{_MODEL}/evidence/report", _NAMED),
     Call("move an alias", "s3:PutObject", f"{_BUCKET}/aliases/m.json", _NAMED),
+    Call("read whether the endpoint is paused", "s3:GetObject", f"{_BUCKET}/overrides/fraud-detection-prod.json", {}),
+    Call("read whether another is paused", "s3:GetObject", f"{_BUCKET}/overrides/another.json", {}),
+    Call("pause the endpoint", "s3:PutObject", f"{_BUCKET}/overrides/fraud-detection-prod.json", _NAMED),
     Call("change the access policy", "s3:PutObject", f"{_BUCKET}/access.json", _NAMED),
     Call("add an audit record", "s3:PutObject", f"{_BUCKET}/audit/000000/000000001.json", _NEW),
     Call("put over an audit record", "s3:PutObject", f"{_BUCKET}/audit/000000/000000001.json", _NAMED),
@@ -138,7 +141,13 @@ def policies() -> dict[str, dict[str, Any]]:
     found = {role: role_policy(role, _BUCKET, _KEY) for role in ROLES}
     found |= {f"ci-{role}": pipeline_policy(role, SCOPE) for role in (*RELEASE_ROLES, *STACK_ROLES)}
     found["pods"] = pod_policy(
-        _MODEL.replace("arn:aws:s3:::", "s3://"), _BUCKET, _KEY, "aws", _REGION, "FraudDetection"
+        _MODEL.replace("arn:aws:s3:::", "s3://"),
+        _BUCKET,
+        _KEY,
+        "aws",
+        _REGION,
+        "FraudDetection",
+        "fraud-detection-prod",
     )
     found["backup"] = backup_policy(_BUCKET, _KEY, _BACKUP, _BACKUP_KEY, "FraudDetection")
     return found

@@ -9,7 +9,7 @@ from conventions import metric_names
 from conventions.alert_rules import ALERT_RULES, ERROR_RATE, THRESHOLD_RULES, AlertRule, Comparison, error_rate
 from infra.alarms import alarm_specs
 from infra.deployment_config import AlertThresholds, read_template
-from serving.observability.metrics import Status
+from serving.observability.status import Status
 from stacks.checks.alerts import evaluate
 from tests.stack_file import CHECKOUT
 
