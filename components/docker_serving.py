@@ -7,7 +7,15 @@ from typing import Any
 import pulumi
 
 from components.local_process import LocalProcess
-from components.local_serving import DOCKER_TYPE, LOCAL_TYPE, LocalSlots, LocalVersion, directory_of, splitter_variables
+from components.local_serving import (
+    DOCKER_TYPE,
+    LOCAL_TYPE,
+    LocalSlots,
+    LocalVersion,
+    directory_of,
+    secured_arguments,
+    splitter_variables,
+)
 from components.serving_container import DeploymentContainers, ServingContainer
 
 
@@ -52,6 +60,10 @@ class DockerServingArgs:
     """Seconds that a container may take to load its model; then the update fails, and the old one keeps serving."""
     service_variables: Mapping[str, str] = field(default_factory=dict)
     """Further environment variables of the service: limits, rates, threshold, traces."""
+    tls_variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that name the endpoint's certificate, for the traffic splitter in front of containers."""
+    development_host: str = ""
+    """Host for which a certificate of development is made; empty for none."""
 
 
 class DockerServing(pulumi.ComponentResource):
@@ -118,6 +130,7 @@ class DockerServing(pulumi.ComponentResource):
     def _traffic_splitter(self, stable: str, other: str, behind: list[ServingContainer]) -> LocalProcess:
         args = self._args
         directories = [f".run/{container_run_name(args.deployment_name, slot)}" for slot in (stable, other)]
+        told = splitter_variables(f".run/{args.deployment_name}", directories, args.slots, args.service_variables)
         arguments = {
             "deployment_name": args.deployment_name,
             "environment": args.environment,
@@ -133,9 +146,7 @@ class DockerServing(pulumi.ComponentResource):
             "log_level": "INFO",
             "ready_timeout_seconds": args.ready_timeout_seconds,
             "module": "serving.traffic_splitter",
-            "variables": splitter_variables(
-                f".run/{args.deployment_name}", directories, args.slots, args.service_variables
-            ),
+            **secured_arguments(told, args.tls_variables, args.development_host),
         }
         # On platform local the same process has another parent: a change of platform moves it, and it goes on.
         before = pulumi.Alias(parent=pulumi.create_urn(self._name, LOCAL_TYPE))

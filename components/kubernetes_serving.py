@@ -10,7 +10,7 @@ import pulumi_kubernetes as kubernetes
 from components.namespace_rules import allow_deployers, deny_all_traffic, limit_pods
 from components.pod_rights import pod_policy, pod_trust_policy
 from components.pod_rules import egress_to
-from components.serving_pod import PORT, pod_template
+from components.serving_pod import PORT, pod_template, port_name
 from components.serving_workload import KubernetesServingArgs, Slot
 
 
@@ -70,7 +70,7 @@ class KubernetesServing(pulumi.ComponentResource):
             metadata=self._metadata(slot),
             spec={
                 "selector": slot.selector,
-                "ports": [{"name": "http", "port": 80, "target_port": "http", "protocol": "TCP"}],
+                "ports": [_service_port(self._args)],
             },
             opts=self._child(),
         )
@@ -220,3 +220,9 @@ class KubernetesServing(pulumi.ComponentResource):
             },
             opts=self._child(),
         )
+
+
+def _service_port(args: KubernetesServingArgs) -> dict[str, Any]:
+    name = port_name(args)
+    found: dict[str, Any] = {"name": name, "port": 80, "target_port": name, "protocol": "TCP"}
+    return {**found, "port": 443, "app_protocol": "https"} if args.tls_secret else found

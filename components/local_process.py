@@ -48,7 +48,7 @@ class LocalProcessProvider(ResourceProvider):
         changed = [key for key in supervision.ARGUMENTS if _olds.get(key) != _news.get(key)]
         replaces = [key for key in _IDENTITY if key in changed]
         return DiffResult(
-            changes=bool(changed) or not supervision.is_serving(_olds),
+            changes=bool(changed) or not supervision.is_serving(_olds) or supervision.needs_certificate(_news),
             replaces=replaces,
             delete_before_replace=True,
         )

@@ -69,6 +69,10 @@ class LocalServingArgs:
     """None: one process without a traffic splitter."""
     service_variables: Mapping[str, str] = field(default_factory=dict)
     """Further environment variables of the service: limits, rates, threshold, traces."""
+    tls_variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that name the endpoint's certificate; with slots, those of the traffic splitter alone."""
+    development_host: str = ""
+    """Host for which a certificate of development is made; empty for none."""
 
 
 class LocalServing(pulumi.ComponentResource):
@@ -90,7 +94,7 @@ class LocalServing(pulumi.ComponentResource):
         super().__init__(LOCAL_TYPE, name, {}, opts)
         self._name, self._args = name, args
         if args.slots is None:
-            process = self._process("", args.version, {"port": args.port})
+            process = self._process("", args.version, {"port": args.port, **self._secured(args.service_variables)})
         else:
             process = self._traffic_splitter(args.slots)
         self.id_ = process.id
@@ -105,8 +109,11 @@ class LocalServing(pulumi.ComponentResource):
             behind.append(self._slot(other_slot, slots.other))
         directories = [self._run_directory(slot) for slot in (stable_slot, other_slot)]
         told = splitter_variables(self._run_directory(""), directories, slots, self._args.service_variables)
-        more = {"port": self._args.port, "module": "serving.traffic_splitter", "variables": told}
+        more = {"port": self._args.port, "module": "serving.traffic_splitter", **self._secured(told)}
         return self._process("", self._args.version, more, behind)
+
+    def _secured(self, told: Mapping[str, pulumi.Input[str]]) -> dict[str, Any]:
+        return secured_arguments(told, self._args.tls_variables, self._args.development_host)
 
     def _slot(self, slot: str, version: LocalVersion) -> LocalProcess:
         # On any free port of the loopback: the traffic splitter reads it from the slot's run directory.
@@ -143,6 +150,23 @@ class LocalServing(pulumi.ComponentResource):
     def _run_directory(self, slot: str) -> str:
         """The run directory, relative to the checkout: processes run in the checkout."""
         return f".run/{self._run_name(slot)}"
+
+
+def secured_arguments(
+    told: Mapping[str, pulumi.Input[str]], tls_variables: Mapping[str, str], development_host: str
+) -> dict[str, Any]:
+    """Inputs of the process that clients connect to: its variables, and whom a certificate is made for.
+
+    Args:
+        told: variables beside those of the certificate.
+        tls_variables: name the certificate's files; empty for plain HTTP.
+        development_host: a certificate of development is made for it; empty for none.
+    """
+    variables_of_process = {**told, **tls_variables}
+    return {
+        **({"variables": variables_of_process} if variables_of_process else {}),
+        **({"development_host": development_host} if development_host else {}),
+    }
 
 
 def splitter_variables(

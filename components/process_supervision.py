@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from conventions import variables
+from conventions.endpoint_tls import own_verification
 from conventions.run_files import (
     LOCK_FILE,
     OVERRIDE_DIRECTORY,
@@ -46,13 +48,12 @@ ARGUMENTS = (
     "run_name",
     "module",
     "variables",
+    "development_host",
 )
 """The resource's inputs; its other properties are outputs."""
 
 _LIVENESS_ATTEMPTS = 2
 _LIVENESS_SECONDS = 3.0
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""A proxy is for other machines: the process is on this one."""
 _POLL_SECONDS = 0.02
 _SUPERVISOR_ANSWER_SECONDS = 30.0
 _STOP_SECONDS = 40.0
@@ -92,7 +93,8 @@ def base_url(arguments: Mapping[str, Any]) -> str:
     port = int(arguments["port"]) or int(
         ((_status(run_directory(arguments)) or {}).get("serving") or {}).get("port", 0)
     )
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "https" if _certificate(arguments) else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def outputs(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +108,15 @@ def is_serving(arguments: Mapping[str, Any]) -> bool:
     if not _supervisor_lives(run_directory(arguments)) or _serving(arguments).get("model_id") != arguments["model_id"]:
         return False
     return any(_answers(arguments) for _ in range(_LIVENESS_ATTEMPTS))
+
+
+def needs_certificate(arguments: Mapping[str, Any]) -> bool:
+    """Whether a certificate of development is missing or ends soon."""
+    if not arguments.get("development_host"):
+        return False
+    from components.development_certificate import is_due
+
+    return is_due(Path(arguments["checkout"]))
 
 
 def find_address_conflict(arguments: Mapping[str, Any]) -> str | None:
@@ -137,6 +148,8 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
     directory = run_directory(arguments)
     directory.mkdir(parents=True, exist_ok=True)
     log_file(arguments).parent.mkdir(parents=True, exist_ok=True)
+    if host := arguments.get("development_host"):
+        _make_certificate(Path(arguments["checkout"]), str(host))
     generation = _write_request(directory, arguments)
     status = _ask(directory, arguments, generation)
     if status["state"] != "ready":
@@ -148,6 +161,28 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
         )
     _wait_for_answer(arguments)
     return {**{key: arguments.get(key) for key in ARGUMENTS}, **outputs(arguments)}
+
+
+def _make_certificate(checkout: Path, host: str) -> None:
+    from components.development_certificate import ensure_development_certificate
+
+    try:
+        ensure_development_certificate(checkout, host)
+    except OSError as error:
+        raise ServingFailed(f"the certificate of development was not written ({error})") from None
+
+
+def _certificate(arguments: Mapping[str, Any]) -> str:
+    """The file with the endpoint's certificate; empty for plain HTTP."""
+    return str((arguments.get("variables") or {}).get(variables.TLS_CERTIFICATE_FILE) or "")
+
+
+def _opener(arguments: Mapping[str, Any]) -> urllib.request.OpenerDirector:
+    """Asks the process directly: a proxy is for other machines, and the process is on this one."""
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if certificate := _certificate(arguments):
+        handlers.append(urllib.request.HTTPSHandler(context=own_verification(Path(certificate))))
+    return urllib.request.build_opener(*handlers)
 
 
 def stop(arguments: Mapping[str, Any]) -> None:
@@ -249,11 +284,14 @@ def _start_supervisor(directory: Path, arguments: Mapping[str, Any]) -> subproce
 def _answers(arguments: Mapping[str, Any]) -> bool:
     """Whether the process answers; one that is stopped or hangs does not."""
     try:
-        with _DIRECT.open(f"{base_url(arguments)}/health/live", timeout=_LIVENESS_SECONDS):
+        with _opener(arguments).open(f"{base_url(arguments)}/health/live", timeout=_LIVENESS_SECONDS):
             return True
     except urllib.error.HTTPError:
         return True
-    except (urllib.error.URLError, OSError, ValueError):
+    except urllib.error.URLError as error:
+        # Another certificate than the file's is an answer, too: a new one may not be read yet.
+        return isinstance(error.reason, ssl.SSLCertVerificationError)
+    except (OSError, ValueError):
         return False
 
 
@@ -263,7 +301,7 @@ def _wait_for_answer(arguments: Mapping[str, Any]) -> None:
     answer: object = None
     while time.monotonic() < deadline:
         with contextlib.suppress(urllib.error.URLError, OSError, ValueError):
-            with _DIRECT.open(f"{base_url(arguments)}/health/ready", timeout=5) as response:
+            with _opener(arguments).open(f"{base_url(arguments)}/health/ready", timeout=5) as response:
                 answer = json.load(response)
             if isinstance(answer, dict) and answer.get("model_id") == arguments["model_id"]:
                 return

@@ -57,7 +57,7 @@ def pod_template(
             ],
             "affinity": {"pod_anti_affinity": _away_from_each_other(slot)},
             "containers": [_container(args, slot, role_arn)],
-            "volumes": _volumes(*secrets, args.memory),
+            "volumes": [*_volumes(*secrets, args.memory), *_tls_volumes(args)],
         },
     }
 
@@ -75,20 +75,24 @@ def _container(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input[s
         "name": "serving",
         "image": args.image,
         "image_pull_policy": "Always",
-        "ports": [{"name": "http", "container_port": PORT, "protocol": "TCP"}],
+        "ports": [{"name": port_name(args), "container_port": PORT, "protocol": "TCP"}],
         "env": [{"name": name, "value": value} for name, value in _environment(args, slot, role_arn).items()],
         "resources": {"requests": {**limits, **devices}, "limits": {**limits, **devices}},
         "security_context": container_security_context(),
         # Startup: the model is loaded. Readiness: it may get traffic. Liveness: it still answers.
-        "startup_probe": _probe("/health/ready", period_seconds=5, timeout_seconds=3, failure_threshold=60),
-        "readiness_probe": _probe("/health/ready", period_seconds=min(interval, 10), timeout_seconds=3),
-        "liveness_probe": _probe("/health/live", period_seconds=interval, timeout_seconds=5),
+        "startup_probe": _probe(args, "/health/ready", period_seconds=5, timeout_seconds=3, failure_threshold=60),
+        "readiness_probe": _probe(args, "/health/ready", period_seconds=min(interval, 10), timeout_seconds=3),
+        "liveness_probe": _probe(args, "/health/live", period_seconds=interval, timeout_seconds=5),
         "lifecycle": {"pre_stop": {"sleep": {"seconds": _PRE_STOP_SECONDS}}},
         "volume_mounts": [
             {"name": "model-key", "mount_path": f"{_SECRETS}/model", "read_only": True},
             {"name": "api-keys", "mount_path": f"{_SECRETS}/api", "read_only": True},
             {"name": "aws-token", "mount_path": f"{_SECRETS}/aws", "read_only": True},
             {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a directory of the pod's own
+            *(
+                {"name": each["name"], "mount_path": f"{_SECRETS}/{each['name']}", "read_only": True}
+                for each in _tls_volumes(args)
+            ),
         ],
     }
 
@@ -114,6 +118,7 @@ def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input
         # Rollouts compare the metrics of each version. Always on, so the first rollout does not restart stable's pods.
         variables.METRICS_BY_VERSION: "1",
         **args.service_variables,
+        **_tls_variables(args),
         variables.SHUTDOWN_DRAIN_SECONDS: str(_DRAIN_SECONDS),
         "AWS_REGION": args.region,
         "AWS_ROLE_ARN": role_arn,
@@ -123,8 +128,42 @@ def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input
     }
 
 
-def _probe(path: str, **settings: int) -> dict[str, Any]:
-    return {"http_get": {"path": path, "port": "http"}, **settings}
+def port_name(args: KubernetesServingArgs) -> str:
+    """Name of the pods' port: what they speak there."""
+    return "https" if args.tls_secret else "http"
+
+
+def _probe(args: KubernetesServingArgs, path: str, **settings: int) -> dict[str, Any]:
+    # The cluster's probes take any certificate and show none; health needs none.
+    scheme = {"scheme": "HTTPS"} if args.tls_secret else {}
+    return {"http_get": {"path": path, "port": port_name(args), **scheme}, **settings}
+
+
+def _tls_variables(args: KubernetesServingArgs) -> dict[str, str]:
+    found = {}
+    if args.tls_secret:
+        found[variables.TLS_CERTIFICATE_FILE] = f"{_SECRETS}/tls/tls.crt"
+        found[variables.TLS_KEY_FILE] = f"{_SECRETS}/tls/tls.key"
+    if args.tls_client_ca_secret:
+        found[variables.TLS_CLIENT_CA_FILE] = f"{_SECRETS}/client-ca/ca.crt"
+    return found
+
+
+def _tls_volumes(args: KubernetesServingArgs) -> list[dict[str, Any]]:
+    """Whole directories: a file that is mounted alone stays the old one when the Secret changes."""
+    named = (("tls", args.tls_secret, ("tls.crt", "tls.key")), ("client-ca", args.tls_client_ca_secret, ("ca.crt",)))
+    return [
+        {
+            "name": name,
+            "secret": {
+                "secret_name": secret,
+                "default_mode": 0o440,
+                "items": [{"key": key, "path": key} for key in keys],
+            },
+        }
+        for name, secret, keys in named
+        if secret
+    ]
 
 
 def _volumes(

@@ -28,12 +28,17 @@ class ServingRouteArgs:
     https_listener: str = "https"
     http_listener: str = "http"
     request_timeout: str = "30s"
+    pods_serve_https: bool = False
+    """Whether the gateway speaks TLS to the pods, and verifies their certificate by the endpoint's host name."""
+    authority: str = ""
+    """ConfigMap with `ca.crt` that the pods' certificate is verified by; empty: the authorities of the system."""
 
 
 class ServingRoute(pulumi.ComponentResource):
-    """Two HTTPRoutes of the Gateway API.
+    """Two HTTPRoutes of the Gateway API, and a BackendTLSPolicy where pods serve HTTPS.
 
-    Guarantees: requests reach the endpoint over HTTPS only; a request over HTTP is redirected to HTTPS.
+    Guarantees: requests reach the endpoint over HTTPS only; a request over HTTP is redirected to HTTPS. Where pods
+    serve HTTPS, the gateway verifies their certificate by the endpoint's host name.
     """
 
     hostname: str
@@ -43,6 +48,8 @@ class ServingRoute(pulumi.ComponentResource):
         self.hostname = args.hostname
         _route(f"{name}-https", args, args.deployment_name, args.https_listener, _rules(args), self)
         _route(f"{name}-redirect", args, f"{args.deployment_name}-redirect", args.http_listener, [_redirect()], self)
+        if args.pods_serve_https:
+            _verify_pods(f"{name}-pods", args, self)
         self.register_outputs({"hostname": args.hostname})
 
 
@@ -72,14 +79,39 @@ def _route(
     )
 
 
+def _verify_pods(name: str, args: ServingRouteArgs, parent: pulumi.Resource) -> None:
+    services = [args.stable_service, *([args.candidate_service] if args.candidate_service is not None else [])]
+    authority: dict[str, Any] = (
+        {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": args.authority}]}
+        if args.authority
+        else {"wellKnownCACertificates": "System"}
+    )
+    kubernetes.apiextensions.CustomResource(
+        name,
+        api_version=_API,
+        kind="BackendTLSPolicy",
+        metadata={
+            "name": f"{args.deployment_name}-pods",
+            "namespace": args.namespace,
+            "labels": {"app.kubernetes.io/name": args.deployment_name, "app.kubernetes.io/managed-by": "pulumi"},
+        },
+        spec={
+            "targetRefs": [{"group": "", "kind": "Service", "name": each} for each in services],
+            "validation": {"hostname": args.hostname, **authority},
+        },
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+
+
 def _rules(args: ServingRouteArgs) -> list[dict[str, Any]]:
     """Divides requests by weight; one whose `X-Model-Id` names the candidate goes to it."""
-    stable: dict[str, Any] = {"name": args.stable_service, "port": 80, "weight": 100 - args.candidate_weight}
+    port = 443 if args.pods_serve_https else 80
+    stable: dict[str, Any] = {"name": args.stable_service, "port": port, "weight": 100 - args.candidate_weight}
     path = {"path": {"type": "PathPrefix", "value": "/"}}
     timeouts = {"request": args.request_timeout}
     if args.candidate_service is None:
         return [{"matches": [path], "backendRefs": [stable], "timeouts": timeouts}]
-    candidate = {"name": args.candidate_service, "port": 80, "weight": args.candidate_weight}
+    candidate = {"name": args.candidate_service, "port": port, "weight": args.candidate_weight}
     named = {**path, "headers": [{"name": "X-Model-Id", "type": "Exact", "value": args.candidate_model_id}]}
     return [
         {"matches": [named], "backendRefs": [{**candidate, "weight": 1}], "timeouts": timeouts},

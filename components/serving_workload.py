@@ -73,6 +73,10 @@ class KubernetesServingArgs:
     """Of the pods' roles."""
     destinations: tuple[tuple[str, int], ...] = ()
     """Host and TCP port of further destinations of the pods, such as a Redis."""
+    tls_secret: str = ""
+    """Secret of the namespace with `tls.crt` and `tls.key`: pods serve HTTPS; empty: HTTP behind the gateway."""
+    tls_client_ca_secret: str = ""
+    """Secret with `ca.crt`, authorities of client certificates; empty: no certificate is asked for."""
 
 
 class Slot:

@@ -227,6 +227,8 @@ class _CloudStack:
             service_variables=self.settings.service_variables,
             rules=self.role_rules,
             destinations=deployment.service.destinations(),
+            tls_secret=deployment.service.tls_secret or "",
+            tls_client_ca_secret=deployment.service.tls_client_ca_secret or "",
         )
         return KubernetesServing(self.name, arguments, self.in_both)
 
@@ -259,7 +261,7 @@ class _CloudStack:
 
     def route(self, serving: KubernetesServing) -> ServingRoute:
         """The route from the Gateway to the pods, with the weights of the slots."""
-        rollout = self.settings.rollout
+        rollout, service = self.settings.rollout, self.settings.deployment.service
         arguments = ServingRouteArgs(
             deployment_name=self.name,
             namespace=serving.namespace,
@@ -270,6 +272,8 @@ class _CloudStack:
             candidate_service=serving.other_service if rollout.candidate else None,
             candidate_weight=rollout.weight,
             candidate_model_id=rollout.candidate,
+            pods_serve_https=service.tls_secret is not None,
+            authority=service.tls_authority or "",
         )
         return ServingRoute(f"{self.name}-route", arguments, self.in_cluster)
 

@@ -55,6 +55,8 @@ def declare_container(settings: StackSettings, versions: Versions) -> dict[str, 
             gpus=limits.gpu,
             health_check_interval=deployment.monitoring_config.health_check_interval,
             service_variables=settings.service_variables,
+            tls_variables=settings.tls.variables,
+            development_host=settings.tls.development_host,
         ),
     )
     return {

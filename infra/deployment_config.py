@@ -31,7 +31,7 @@ from pydantic.dataclasses import dataclass
 from conventions.environments import Environment
 from conventions.regular_files import read_text
 from infra.errors import ConfigError, describe_yaml_error, show_value
-from infra.service_config import ServiceConfig
+from infra.service_config import OBJECT_NAME, ServiceConfig
 
 _STRICT = ConfigDict(extra="forbid")
 Share = Annotated[StrictFloat, Field(gt=0, le=1)]
@@ -56,6 +56,7 @@ _NAME = r"^[a-z]([a-z0-9-]{0,48}[a-z0-9])?$"
 _ALLOWED = {
     _CPU: "cores, such as 2 or 0.5, or thousandths of a core, such as 500m",
     _MEMORY: "a whole number with Ki, Mi, Gi or Ti, such as 4Gi",
+    OBJECT_NAME: "the name of an object in the cluster: lower-case letters, digits, hyphens and dots",
     _NAME: "at most 50 lower-case letters, digits and hyphens, beginning with a letter",
 }
 

@@ -90,6 +90,8 @@ def declare_on_this_machine(settings: StackSettings, versions: Versions) -> dict
             api_keys_file=str(settings.api_keys_file),
             checkout=str(CHECKOUT),
             service_variables=settings.service_variables,
+            tls_variables=settings.tls.variables,
+            development_host=settings.tls.development_host,
             slots=LocalSlots(rollout.slot, _local(other) if other else None, rollout.weight, rollout.shadow)
             if rollout.has_two_slots
             else None,

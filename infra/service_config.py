@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from conventions import variables
 
 _Number = StrictFloat | StrictInt
+OBJECT_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 
 
 def _require_redis_url(value: str) -> str:
@@ -30,7 +31,7 @@ def _require_collector_url(value: str) -> str:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ServiceConfig:
-    """Limits, rates, timeouts, threshold and traces; the service's default applies to a missing value."""
+    """Limits, rates, timeouts, threshold, traces and TLS; the service's default applies to a missing value."""
 
     decision_threshold: Annotated[_Number, Field(ge=0, le=1)] | None = None
     """Probability from which on a transaction is fraud; the model version's own threshold when left out."""
@@ -68,6 +69,18 @@ class ServiceConfig:
     """OpenTelemetry collector that spans are sent to over OTLP and HTTP; no traces when left out."""
     traces_share: Annotated[_Number, Field(ge=0, le=1)] | None = None
     """Share of the requests that begin a trace; a caller's trace is joined anyway (1)."""
+    tls_certificate_file: Annotated[str, Field(min_length=1)] | None = None
+    """PEM file with the endpoint's certificate and those up to its authority; on platforms local and docker."""
+    tls_key_file: Annotated[str, Field(min_length=1)] | None = None
+    """PEM file with the certificate's key, without a passphrase, mode 600; on platforms local and docker."""
+    tls_client_ca_file: Annotated[str, Field(min_length=1)] | None = None
+    """PEM file with authorities of client certificates, without which only health is answered; local and docker."""
+    tls_secret: Annotated[str, Field(pattern=OBJECT_NAME)] | None = None
+    """Secret of the namespace with `tls.crt` and `tls.key`, with which pods serve HTTPS; on platform kubernetes."""
+    tls_client_ca_secret: Annotated[str, Field(pattern=OBJECT_NAME)] | None = None
+    """Secret with `ca.crt`, authorities of client certificates, without which only health is answered; kubernetes."""
+    tls_authority: Annotated[str, Field(pattern=OBJECT_NAME)] | None = None
+    """ConfigMap with `ca.crt`, by which the gateway verifies pods; the system's authorities when left out."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = None
     """Lowest level that is logged (INFO)."""
 
@@ -77,13 +90,24 @@ class ServiceConfig:
             raise ValueError("traces_share only together with traces_endpoint")
         return self
 
+    @model_validator(mode="after")
+    def _require_both_files(self) -> Self:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file together")
+        if self.tls_client_ca_file is not None and self.tls_secret is not None:
+            raise ValueError("tls_client_ca_file with tls_certificate_file, tls_client_ca_secret with tls_secret")
+        for name in ("tls_client_ca_secret", "tls_authority"):
+            if getattr(self, name) is not None and self.tls_secret is None:
+                raise ValueError(f"{name} only together with tls_secret")
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """The values that are given."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def variables(self) -> dict[str, str]:
         """The service's environment variables for the values that are given."""
-        found = {_VARIABLES[name]: _text(value) for name, value in self.to_dict().items()}
+        found = {_VARIABLES[name]: _text(value) for name, value in self.to_dict().items() if name in _VARIABLES}
         if self.traces_share is not None:
             found[variables.TRACES_SAMPLER] = "parentbased_traceidratio"
         return found

@@ -12,6 +12,7 @@ from conventions.environments import STACKS
 from infra.break_glass import BreakGlass, parse_break_glass
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_object
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
+from infra.endpoint_tls import EndpointTls, endpoint_tls, require_address
 from infra.errors import ConfigError, show_value
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from infra.stack_state import StackState, has_rollout_state
@@ -57,6 +58,8 @@ class StackSettings:
     """Set on the platform kubernetes only; so are the next two."""
     kubernetes: KubernetesConfig | None = None
     image: ImageConfig | None = None
+    tls: EndpointTls = field(default_factory=EndpointTls)
+    """How the endpoint is secured."""
     trusted_types: tuple[str, ...] = ()
     """Full names that the service trusts beside the rules when it loads this stack's models."""
 
@@ -98,6 +101,7 @@ def load_settings() -> StackSettings:
         cloud=read_object(config, config_keys.CLOUD, CloudConfig, where) if in_cluster else None,
         kubernetes=read_object(config, config_keys.KUBERNETES, KubernetesConfig, where) if in_cluster else None,
         image=read_object(config, config_keys.IMAGE, ImageConfig, where) if platform != "local" else None,
+        tls=endpoint_tls(deployment, platform, CHECKOUT),
         trusted_types=_trusted_types(config, where),
     )
 
@@ -110,19 +114,6 @@ def require_platform(environment: str, platform: str, where: str) -> None:
     """
     if environment == "production" and platform != "kubernetes":
         raise ConfigError(f"{where}: {config_keys.PLATFORM}: {platform!r} is not allowed; allowed: 'kubernetes'")
-
-
-def require_address(deployment: DeploymentConfig, platform: str, where: str) -> None:
-    """Raises ConfigError unless the platform answers at the address of a deployment.
-
-    Raises:
-        ConfigError: the address is https where the service itself speaks plain HTTP.
-    """
-    if platform != "kubernetes" and deployment.api_endpoint.startswith("https:"):
-        raise ConfigError(
-            f"{where}: {config_keys.DEPLOYMENT}.api_endpoint: {deployment.api_endpoint!r} is not allowed; allowed on "
-            f"platform {platform}: http://, such as http://127.0.0.1:8000 (the service speaks plain HTTP)"
-        )
 
 
 def _stack_state(config: pulumi.Config) -> StackState:

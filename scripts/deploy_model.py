@@ -26,6 +26,7 @@ from scripts.command_line import (  # noqa: E402
     show,
     table,
 )
+from scripts.endpoint_trust import curl_option, trust_lines  # noqa: E402
 from scripts.environment_commands import add_environment_commands  # noqa: E402
 from scripts.history_commands import add_history_commands  # noqa: E402
 from scripts.rollout_commands import (  # noqa: E402
@@ -184,6 +185,7 @@ def _print_outcome(outcome: "DeployOutcome", options: Options, *, with_call: boo
     ]
     if with_call:
         lines += [f"  try            {_curl(url)}"]
+    lines += trust_lines(CHECKOUT, url)
     answer = {**deployment.to_dict(), "changed": outcome.changed, "url": url, "outputs": outcome.outputs}
     show(options, answer, "\n".join(lines))
     return 0
@@ -191,7 +193,7 @@ def _print_outcome(outcome: "DeployOutcome", options: Options, *, with_call: boo
 
 def _curl(url: str) -> str:
     return (
-        f'curl -s {url}/predict -H "X-API-Key: $(cat .secrets/api_key)" '
+        f'curl -s {curl_option(CHECKOUT, url)}{url}/predict -H "X-API-Key: $(cat .secrets/api_key)" '
         "-H 'Content-Type: application/json' -d @models/example_transaction.json"
     )
 

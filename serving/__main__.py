@@ -47,9 +47,11 @@ def _run(options: argparse.Namespace) -> None:
     from serving.http.auth import ApiKeys
     from serving.http.receipts import Receipts
     from serving.inference.model import load_served_model
+    from serving.process.tls import Tls
 
     api_keys = ApiKeys.from_file(settings.api_keys_file)
     receipts = Receipts(settings, api_keys.receipt_keys)
+    tls = Tls.of(settings)
     model = load_served_model(settings)
     from serving.http.app import Service
     from serving.http.direct import ServiceConnection
@@ -95,6 +97,7 @@ def _run(options: argparse.Namespace) -> None:
             ready_descriptor=options.ready_fd,
             watch_stdin=options.watch_stdin,
             protocol=ServiceConnection,
+            tls=tls,
         )
 
 

@@ -47,6 +47,12 @@ class ServingSettings:
     """Address to listen on."""
     api_port: int = 8000
     """Port to listen on."""
+    tls_certificate_file: Path | None = None
+    """PEM file with the service's certificate, and those between it and its authority; without one HTTP is plain."""
+    tls_key_file: Path | None = None
+    """PEM file with the certificate's key, without a passphrase, readable by nobody else."""
+    tls_client_ca_file: Path | None = None
+    """PEM file with authorities; a client without a certificate of theirs is answered on health only."""
     decision_threshold: float | None = None
     """Transactions are fraud from this score on; the contract's threshold when not given."""
     shutdown_drain_seconds: float = 2.0
@@ -114,6 +120,7 @@ class ServingSettings:
             log_level=read.choice(variables.LOG_LEVEL, LOG_LEVELS, "INFO"),
             api_host=environment.get(variables.API_HOST) or "127.0.0.1",
             api_port=int(read.number(variables.API_PORT, 8000, 0, 65535)),
+            **tls_files(environment),
             decision_threshold=read.optional_number(variables.DECISION_THRESHOLD, 0, 1),
             shutdown_drain_seconds=read.number(variables.SHUTDOWN_DRAIN_SECONDS, 2.0, 0, 3600),
             metrics_namespace=environment.get(variables.METRICS_NAMESPACE) or "",
@@ -147,6 +154,20 @@ def connection_bounds(environment: Mapping[str, str]) -> dict[str, Any]:
         "max_connections": int(read.number(variables.MAX_CONNECTIONS, 2048, 1, 1_000_000)),
         "max_connections_per_address": int(read.number(variables.MAX_CONNECTIONS_PER_ADDRESS, 1024, 1, 1_000_000)),
     }
+
+
+def tls_files(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The files of the certificate, by the name of the field; the service and the traffic splitter share them.
+
+    Raises:
+        SettingsError: only one of certificate and key is named.
+    """
+    names = (variables.TLS_CERTIFICATE_FILE, variables.TLS_KEY_FILE, variables.TLS_CLIENT_CA_FILE)
+    given = [name for name in names if environment.get(name)]
+    for missing in names[:2]:
+        if given and missing not in given:
+            raise SettingsError(f"{missing} is not set; allowed with {given[0]}: certificate and key together")
+    return {name.lower(): Path(environment[name]) if name in given else None for name in names}
 
 
 def body_bounds(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.deployment_config import DeploymentConfig
 from stacks.checks.alerts import Alert, evaluate, measured
+from stacks.checks.endpoint import endpoint_verification
 from stacks.checks.gates import gate_results, image_versions, require_gates, with_proofs
 from stacks.checks.golden import NAME as GOLDEN_ROWS
 from stacks.checks.golden import ask_golden_rows, choose_rows
@@ -123,7 +124,8 @@ class DeploymentChecks:
         """
         file = StackFile.read(self._checkout, DeploymentEnvironment.named(deployment.environment))
         further = (*pod_checks(file, deployment), *container_checks(file, self._checkout, deployment))
-        report = check_health(deployment, file.deployment(), further)
+        verify = endpoint_verification(deployment.api_endpoint or file.deployment().api_endpoint, self._checkout)
+        report = check_health(deployment, file.deployment(), further, verify=verify)
         if deployment.current:
             report = report.with_check(self._requirements(file))
         return report.with_check(self._golden_rows(deployment, report.url, file, api_key_file))
@@ -139,7 +141,9 @@ class DeploymentChecks:
             EndpointSilent: the endpoint does not answer, or refuses the key.
         """
         config = file.deployment()
-        numbers = measured(config.api_endpoint, api_key_file)
+        numbers = measured(
+            config.api_endpoint, api_key_file, endpoint_verification(config.api_endpoint, self._checkout)
+        )
         return numbers, evaluate(numbers, config)
 
     def _requirements(self, file: StackFile) -> Check:
@@ -174,4 +178,5 @@ class DeploymentChecks:
         contract, golden = found
         if file.deployment().service.decision_threshold is not None:
             golden = golden.decided_by_threshold()
-        return ask_golden_rows(url, api_key_file, choose_rows(contract, golden))
+        verify = endpoint_verification(url, self._checkout)
+        return ask_golden_rows(url, api_key_file, choose_rows(contract, golden), verify)

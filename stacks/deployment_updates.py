@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.deployment_config import DeploymentConfig
+from infra.endpoint_tls import require_address
 from infra.rollout_config import RolloutConfig
-from infra.settings import require_address, require_platform
+from infra.settings import require_platform
 from stacks.deployment_history import list_updates
 from stacks.engine.cluster_state import pod_problems, require_live_objects_match
 from stacks.engine.docker_state import on_docker, remove_containers

@@ -19,6 +19,7 @@ _LINGER_SECONDS = 2.0
 _CLOSING_SECONDS = 5.0
 _UPGRADES = frozenset((b"upgrade", b"http2-settings"))
 _TOO_MANY = "the service has as many connections as it takes"
+_NO_CERTIFICATE = (403, "client_certificate_required", "only health is answered to a client without a certificate")
 
 
 class Connection(HttpToolsProtocol):
@@ -37,6 +38,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.address, self.only_health = "", False
+        self.only_health_because: tuple[int, str, str] = (503, "too_many_connections", _TOO_MANY)
         self._registry = registry
         self._max_bytes, self._max_headers = registry.bounds.max_header_bytes, registry.bounds.max_headers
         self._since = self._begun = time.monotonic()
@@ -58,6 +60,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.address = address_of(self.client)
         self._registry.admit(self)
+        if self._registry.wants_certificates and not transport.get_extra_info("peercert"):
+            self.only_health, self.only_health_because = True, _NO_CERTIFICATE
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
@@ -118,7 +122,7 @@ class Connection(HttpToolsProtocol):
         self._unparsed = 0
         self._since = time.monotonic()
         if self.only_health and httptools.parse_url(self.url).path not in HEALTH_PATHS:
-            self._stop(503, "too_many_connections", _TOO_MANY)
+            self._stop(*self.only_health_because)
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._stop(400, "too_many_pipelined", f"more than {_MAX_PIPELINED} requests wait on the connection")
         super().on_headers_complete()

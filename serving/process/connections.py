@@ -78,10 +78,12 @@ class Connections:
     Args:
         bounds: the settings.
         accounts: counts refusals and closed connections.
+        wants_certificates: whether a client without a certificate is answered on health only.
     """
 
-    def __init__(self, bounds: Bounds, accounts: Accounts) -> None:
+    def __init__(self, bounds: Bounds, accounts: Accounts, *, wants_certificates: bool = False) -> None:
         self.bounds, self.accounts = bounds, accounts
+        self.wants_certificates = wants_certificates
         self._open: set[Bounded] = set()
         self._by_address: Counter[str] = Counter()
         self._candidates: dict[str, deque[tuple[float, Bounded]]] = {}

@@ -16,6 +16,8 @@ import uvicorn
 
 from serving.process.connection import Connection
 from serving.process.connections import Accounts, Bounds, Connections
+from serving.process.handshake import SecuredListener
+from serving.process.tls import Tls
 
 _CLOSE_HEADER = (b"connection", b"close")
 _GRACE_SECONDS = 10
@@ -55,6 +57,7 @@ class DrainingServer(uvicorn.Server):
         ready_descriptor: told in one line of JSON once connections are accepted.
         owns_socket: whether no other process serves from the same socket.
         watch_stdin: end when standard input is closed, which a supervisor's death does.
+        tls: secures connections; None for plain HTTP.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class DrainingServer(uvicorn.Server):
         ready_descriptor: int | None,
         owns_socket: bool,
         watch_stdin: bool,
+        tls: Tls | None = None,
     ) -> None:
         super().__init__(config)
+        self._tls = tls
         self._served, self._connections = served, connections
         self._ready_descriptor = ready_descriptor
         self._owns_socket = owns_socket
@@ -75,12 +80,24 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to accept, and says so."""
-        await super().startup(sockets)
+        if self._tls is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            self._accept_secured(sockets or [self.config.bind_socket()], self._tls)
         self._connections.begin()
         if self._watch_stdin:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._supervisor_gone)
         if self._ready_descriptor is not None:
             report(self._ready_descriptor, {"status": "ready", **self._served.introduction, "pid": os.getpid()})
+
+    def _accept_secured(self, sockets: list[socket.socket], tls: Tls) -> None:
+        protocol: Any = self.config.http_protocol_class
+        make_http = functools.partial(protocol, config=self.config, server_state=self.server_state, app_state={})
+        for listener in sockets:
+            listener.listen(_BACKLOG)
+        secured: list[Any] = [SecuredListener(each, self._connections, tls, make_http) for each in sockets]
+        self.servers = secured
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drains, then closes."""
@@ -90,7 +107,11 @@ class DrainingServer(uvicorn.Server):
             server.close()
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE_HEADER]
         deadline = time.monotonic() + self._served.drain_seconds
-        while self.server_state.connections and time.monotonic() < deadline and not self.force_exit:
+        while (
+            (self.server_state.connections or len(self._connections))
+            and time.monotonic() < deadline
+            and not self.force_exit
+        ):
             await asyncio.sleep(0.05)
         await super().shutdown(sockets)
         # A stop that was asked for is a success; uvicorn would raise the signal again.
@@ -116,6 +137,7 @@ def serve(
     watch_stdin: bool,
     lifespan: bool = False,
     protocol: type[Connection] = Connection,
+    tls: Tls | None = None,
 ) -> None:
     """Serves until told to stop.
 
@@ -127,9 +149,10 @@ def serve(
         watch_stdin: end when standard input is closed.
         lifespan: whether the application wants to be told of its beginning and end.
         protocol: of HTTP.
+        tls: secures the connections; None for plain HTTP.
     """
     host, port = served.address
-    connections = Connections(served.bounds, served)
+    connections = Connections(served.bounds, served, wants_certificates=tls is not None and tls.asks_for_certificates)
     bounded: Any = functools.partial(protocol, registry=connections)
     config = uvicorn.Config(
         app,
@@ -152,9 +175,11 @@ def serve(
         ready_descriptor=ready_descriptor,
         owns_socket=listen_descriptor is None,
         watch_stdin=watch_stdin,
+        tls=tls,
     )
     sockets = None if listen_descriptor is None else [socket.socket(fileno=listen_descriptor)]
-    server.run(sockets)
+    with tls.reloaded() if tls is not None else contextlib.nullcontext():
+        server.run(sockets)
 
 
 def report(descriptor: int, message: dict[str, Any]) -> None:

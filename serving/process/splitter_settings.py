@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conventions import variables
-from serving.settings import body_bounds, connection_bounds
+from serving.settings import body_bounds, connection_bounds, tls_files
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class TrafficSplitterSettings:
     host: str
     port: int
     bounds: SplitterBounds
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "TrafficSplitterSettings":
@@ -62,4 +65,5 @@ class TrafficSplitterSettings:
             host=environment[variables.API_HOST],
             port=int(environment[variables.API_PORT]),
             bounds=SplitterBounds(**connection_bounds(environment), **body_bounds(environment)),
+            **tls_files(environment),
         )

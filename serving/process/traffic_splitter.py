@@ -39,6 +39,7 @@ from serving.process.options import add_process_options
 from serving.process.server import report, serve
 from serving.process.splitter_answers import UNAVAILABLE, Refusal, Response, error_response, read_body
 from serving.process.splitter_settings import SplitterBounds, TrafficSplitterSettings
+from serving.process.tls import Tls
 
 _WRITE_SECONDS = 0.5
 _TIMEOUT_SECONDS = 60.0
@@ -344,10 +345,14 @@ def main() -> int:
     options = parser.parse_args()
     configure_logs(os.environ.get(variables.LOG_LEVEL) or "INFO")
     try:
-        splitter = TrafficSplitter(TrafficSplitterSettings.from_environment())
+        settings = TrafficSplitterSettings.from_environment()
+        splitter, tls = TrafficSplitter(settings), Tls.of(settings)
     except KeyError as error:
         parser.error(f"{error.args[0]} is not set; `deploy_model.py up` sets it and starts the splitter")
     except SettingsError as error:
+        service_log.error(str(error))
+        if options.ready_fd is not None:
+            report(options.ready_fd, {"status": "failed", "code": "SettingsError", "error": str(error)})
         parser.error(str(error))
     if not splitter.stable.origin:
         message = f"no process serves {splitter.stable.model_id} in {splitter.stable.directory}"
@@ -362,5 +367,6 @@ def main() -> int:
         ready_descriptor=options.ready_fd,
         watch_stdin=options.watch_stdin,
         lifespan=True,
+        tls=tls,
     )
     return 0

@@ -1,5 +1,6 @@
 """What an endpoint measures of itself, against the thresholds in its config: alarms where there is no CloudWatch."""
 
+import ssl
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,19 +31,21 @@ class Alert:
         return asdict(self)
 
 
-def measured(url: str, api_key_file: Path) -> dict[str, Any]:
+def measured(url: str, api_key_file: Path, verify: ssl.SSLContext | bool = True) -> dict[str, Any]:
     """Returns the endpoint's metrics of its last minute.
 
     Args:
         url: of the endpoint.
         api_key_file: file with an API key that has the scope `admin`.
+        verify: how an endpoint with TLS is verified.
 
     Raises:
         EndpointSilent: the key cannot be read or is refused, or the endpoint does not answer.
     """
     try:
         key = read_text(api_key_file).strip()
-        answer = httpx.get(f"{url}/status", headers={"X-API-Key": key}, timeout=_TIMEOUT_SECONDS, trust_env=False)
+        headers = {"X-API-Key": key}
+        answer = httpx.get(f"{url}/status", headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
     except OSError as error:

@@ -1,6 +1,7 @@
 """Whether an endpoint answers as the model did: some golden rows, asked over the wire."""
 
 import json
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,13 +62,14 @@ def _spread(numbers: Sequence[int], count: int) -> list[int]:
     return list(numbers[:: max(1, len(numbers) // count)])[:count]
 
 
-def ask_golden_rows(url: str, api_key_file: Path, rows: Sequence[Asked]) -> Check:
+def ask_golden_rows(url: str, api_key_file: Path, rows: Sequence[Asked], verify: ssl.SSLContext | bool = True) -> Check:
     """Asks an endpoint rows of the model version that it should serve: in one request, and some of them alone.
 
     Args:
         url: of the endpoint.
         api_key_file: file with an API key that has the scope `predict`.
         rows: as `choose_rows` chooses them.
+        verify: how an endpoint with TLS is verified.
     """
     try:
         headers = {"X-API-Key": read_text(api_key_file).strip()}
@@ -75,7 +77,9 @@ def ask_golden_rows(url: str, api_key_file: Path, rows: Sequence[Asked]) -> Chec
         return Check(NAME, healthy=False, detail=f"{api_key_file}: cannot be read ({error.strerror})")
     answered = [row for row in rows if row.score is not None]
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
+        with httpx.Client(
+            base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify
+        ) as client:
             wrong = _ask_together(client, answered) if answered else ""
             for row in [*answered[:_ALONE], *(each for each in rows if each.score is None)]:
                 wrong = wrong or _ask_alone(client, row)

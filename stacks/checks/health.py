@@ -1,6 +1,7 @@
 """Is a deployment healthy: its process, its API, its model, its resources."""
 
 import re
+import ssl
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -58,16 +59,23 @@ class HealthReport:
         return {**asdict(self), "healthy": self.healthy}
 
 
-def check_health(deployment: Deployment, config: DeploymentConfig, further: tuple[Check, ...] = ()) -> HealthReport:
+def check_health(
+    deployment: Deployment,
+    config: DeploymentConfig,
+    further: tuple[Check, ...] = (),
+    *,
+    verify: ssl.SSLContext | bool = True,
+) -> HealthReport:
     """Asks the endpoint of a deployment how it is.
 
     Args:
         deployment: what should be running.
         config: the environment's deployment config, for limits and thresholds.
         further: what the platform itself says.
+        verify: how an endpoint with TLS is verified.
     """
     url = deployment.api_endpoint or config.api_endpoint
-    with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify) as client:
         ready = _ask(client, "/health/ready")
         health = _ask(client, "/health")
     checks = (

@@ -5,6 +5,7 @@ golden rows come from the registry that MODEL_REGISTRY_URL names, with the keys 
 """
 
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from model_store.registry.proofs import read_golden_rows
+from stacks.checks.endpoint import endpoint_verification
 from stacks.checks.golden import Asked, ask_golden_rows, choose_rows
 from stacks.registry_access import open_registry
 from tests.checkout import SOURCE
@@ -24,9 +26,13 @@ def _variable(name: str) -> str:
     return value
 
 
+def _verification() -> ssl.SSLContext | bool:
+    return endpoint_verification(_variable("ENDPOINT_URL"), SOURCE)
+
+
 @pytest.fixture(scope="module")
 def endpoint() -> httpx.Client:
-    return httpx.Client(base_url=_variable("ENDPOINT_URL"), timeout=30)
+    return httpx.Client(base_url=_variable("ENDPOINT_URL"), timeout=30, verify=_verification())
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ def test_a_transaction_is_decided(endpoint: httpx.Client, key: dict[str, str], t
 
 
 def test_golden_rows_are_answered_as_the_model_answers_them(golden: list[Asked]) -> None:
-    check = ask_golden_rows(_variable("ENDPOINT_URL"), Path(_variable("API_KEY_FILE")), golden)
+    check = ask_golden_rows(_variable("ENDPOINT_URL"), Path(_variable("API_KEY_FILE")), golden, _verification())
     assert check.healthy, check.detail
 
 

@@ -184,3 +184,91 @@ def test_pods_may_connect_to_what_the_service_is_told() -> None:
         6380: {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "cache"}}},
         4318: {"ipBlock": {"cidr": "192.0.2.7/32"}},
     }
+
+
+def _deployment(stack: str, **changes: object) -> str:
+    import yaml
+
+    config = yaml.safe_load((CHECKOUT / f"Pulumi.{stack}.yaml").read_text())["config"]["fraud-detection:deployment"]
+    return json.dumps({**config, **changes})
+
+
+_FILES = {"tls_certificate_file": "tls/cert.pem", "tls_key_file": "/etc/tls/key.pem", "tls_client_ca_file": "ca.pem"}
+_TLS_VARIABLES = ("TLS_CERTIFICATE_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE")
+
+
+@pytest.mark.parametrize("platform", ["local", "docker"])
+def test_the_process_that_clients_reach_on_this_machine_has_the_certificate(platform: str) -> None:
+    image = {"platform": "docker", "image": json.dumps({"reference": IMAGE})} if platform == "docker" else {}
+    stack = rendered_stack(
+        "dev", deployment=_deployment("dev", api_endpoint="https://127.0.0.1:8443", service=_FILES), **image
+    )
+    process = stack.one("LocalProcess")
+    told = [process["variables"][name] for name in _TLS_VARIABLES]
+    # The checkout's path is rendered as a dot.
+    assert told == ["./tls/cert.pem", "/etc/tls/key.pem", "./ca.pem"]
+    assert not process.get("development_host")
+    if platform == "docker":
+        behind = stack.one("ServingContainer")["variables"]
+        assert not set(_TLS_VARIABLES) & set(behind), "what is behind the traffic splitter is on the loopback"
+
+
+def test_an_https_address_without_files_has_a_certificate_of_development() -> None:
+    rollout = json.dumps({"strategy": "canary", "candidate": OTHER_ID, "weight": 5})
+    deployment = _deployment("dev", api_endpoint="https://127.0.0.1:8443")
+    for process in (
+        rendered_stack("dev", deployment=deployment).one("LocalProcess"),
+        *(
+            each
+            for each in rendered_stack("dev", deployment=deployment, rollout=rollout).all("LocalProcess")
+            if not each.get("run_name")
+        ),
+    ):
+        assert process["development_host"] == "127.0.0.1"
+        assert process["variables"]["TLS_CERTIFICATE_FILE"] == "./.secrets/tls/endpoint.pem"
+    slots = rendered_stack("dev", deployment=deployment, rollout=rollout).all("LocalProcess")
+    assert [bool(each.get("variables")) for each in slots if each.get("run_name")] == [False, False]
+
+
+def test_pods_serve_https_from_a_secret_and_the_gateway_verifies_them() -> None:
+    service = {"tls_secret": "endpoint-tls", "tls_client_ca_secret": "callers", "tls_authority": "own-ca"}
+    stack = rendered_stack("staging", deployment=_deployment("staging", service=service))
+    container = stack.container
+    told = {item["name"]: item["value"] for item in container["env"]}
+    mounts = {each["name"]: each for each in container["volumeMounts"]}
+    for variable, volume in zip(_TLS_VARIABLES, ("tls", "tls", "client-ca"), strict=True):
+        assert Path(told[variable]).parent == Path(mounts[volume]["mountPath"])
+    assert "subPath" not in mounts["tls"], "a file that is mounted alone would stay the old one"
+    probes = [container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert {(each["scheme"], each["port"]) for each in probes} == {("HTTPS", "https")}
+    assert stack.one("Service")["spec"]["ports"][0]["port"] == 443
+    (policy,) = [each for each in stack.all("BackendTLSPolicy") if each.get("spec")]
+    assert policy["spec"]["validation"] == {
+        "hostname": "staging.api.fraud-detection.com",
+        "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "own-ca"}],
+    }
+    route = next(each for each in stack.all("HTTPRoute") if "backendRefs" in json.dumps(each))
+    assert {each["port"] for rule in route["spec"]["rules"] for each in rule["backendRefs"]} == {443}
+
+
+@pytest.mark.parametrize(
+    ("environment", "platform", "changes", "said"),
+    [
+        ("dev", "local", {"service": {"tls_secret": "x"}}, "service.tls_secret: is not allowed on platform local"),
+        ("dev", "local", {"service": _FILES}, "is not allowed with service.tls_certificate_file"),
+        ("staging", "local", {}, "is not allowed without a certificate; allowed: service.tls_certificate_file"),
+        ("staging", "kubernetes", {"service": _FILES}, "service.tls_key_file: is not allowed on platform kubernetes"),
+    ],
+)
+def test_tls_that_the_platform_does_not_have_is_refused_with_its_key(
+    environment: str, platform: str, changes: dict[str, object], said: str
+) -> None:
+    from infra.deployment_config import parse_deployment_config
+    from infra.endpoint_tls import require_address
+    from infra.errors import ConfigError
+
+    config = parse_deployment_config(json.loads(_deployment(environment, **changes)), "Pulumi.x.yaml")
+    with pytest.raises(ConfigError) as caught:
+        require_address(config, platform, "Pulumi.x.yaml")
+    assert said in str(caught.value)
+    assert all(line.startswith("Pulumi.x.yaml: fraud-detection:deployment.") for line in str(caught.value).splitlines())

@@ -82,7 +82,8 @@ def test_compose_hands_on_every_knob() -> None:
         ),
         "t.yaml",
     ).service  # fmt: skip
-    assert {*told.to_dict(), "traces_share"} == set(ServiceConfig.__dataclass_fields__)
-    assert set(told.variables()) <= set(handed_on)
+    of_tls = {name for name in ServiceConfig.__dataclass_fields__ if name.startswith("tls_")}
+    assert {*told.to_dict(), "traces_share", *of_tls} == set(ServiceConfig.__dataclass_fields__)
+    assert {*told.variables(), "TLS_CERTIFICATE_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"} <= set(handed_on)
     assert all(value == "${" + name + ":-}" for name, value in handed_on.items() if name in told.variables()
                and name != "LOG_LEVEL")  # fmt: skip
