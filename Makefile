@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
 CACHE := $(or $(FRAUD_DETECTION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fraud-detection)
-PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions model_store serving infra components stacks scripts toolchain sandbox examples benchmarks
+PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions model_store serving infra components console stacks scripts toolchain sandbox examples benchmarks
 IMAGE ?= fraud-detection:latest
 
 .DEFAULT_GOAL := help

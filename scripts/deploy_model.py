@@ -26,6 +26,7 @@ from scripts.command_line import (  # noqa: E402
     show,
     table,
 )
+from scripts.console_commands import add_console_command  # noqa: E402
 from scripts.endpoint_trust import curl_option, trust_lines  # noqa: E402
 from scripts.environment_commands import add_environment_commands  # noqa: E402
 from scripts.history_commands import add_history_commands  # noqa: E402
@@ -184,7 +185,7 @@ def _print_outcome(outcome: "DeployOutcome", options: Options, *, with_call: boo
         f"  url            {url}",
     ]
     if with_call:
-        lines += [f"  try            {_curl(url)}"]
+        lines += [f"  try            {_curl(url)}", f"  console        {_PROGRAM} console"]
     lines += trust_lines(CHECKOUT, url)
     answer = {**deployment.to_dict(), "changed": outcome.changed, "url": url, "outputs": outcome.outputs}
     show(options, answer, "\n".join(lines))
@@ -220,6 +221,7 @@ def program() -> Program:
     _add_checks(commands)
     _add_lists(commands)
     add_environment_commands(commands, _PROGRAM, _deployments, _up)
+    add_console_command(commands, _PROGRAM)
     return commands
 
 

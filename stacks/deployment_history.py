@@ -50,6 +50,12 @@ class DeploymentHistory:
         """
         return {str(each): attempts(each, self._updates(each)) for each in self._there(environment)}
 
+    def with_configs(self, environment: DeploymentEnvironment) -> list[tuple[Deployment, dict[str, Any]]]:
+        """The deployments of an environment whose stack is there, newest first, each with its config."""
+        updates = self._updates(environment)
+        found = deployments(environment, updates)
+        return [(each, parse_config(updates[len(updates) - each.update])) for each in found]
+
     def deployment(self, deployment_id: str) -> tuple[Deployment, dict[str, Any]]:
         """A deployment, and the config that it was made with.
 

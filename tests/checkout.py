@@ -24,6 +24,7 @@ TRANSACTIONS = "8000"
 _PARTS = (
     "components",
     "config",
+    "console",
     "conventions",
     "examples",
     "infra",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from model_store.errors import AccessDenied, IntegrityError, StorageFailed, UntrustedType
@@ -38,6 +39,10 @@ class ActingReader(RegistryReader):
         if self._identity is None:
             self._identity = find_identity(self.storage.location, self._given_actor)
         return self._identity
+
+    def act_through(self, process: str) -> None:
+        """Names the process that acts for the actor; every record has it beside the actor from now on."""
+        self._identity = replace(self.identity(), through=process)
 
     def _system_actor(self) -> str:
         """Who the system says acts, whatever a Python program says."""

@@ -30,10 +30,12 @@ class Identity:
     """What the caller says; empty when it says nothing."""
     note: str = ""
     """Why the actor is of a weaker kind than expected; empty when it is not."""
+    through: str = ""
+    """The process that acts for the actor, such as a web console; empty when the actor runs the process."""
 
     def beside(self) -> dict[str, str]:
         """The fields of a record that stand beside the actor."""
-        found = {"claimed": self.claimed, "identity": self.note}
+        found = {"claimed": self.claimed, "identity": self.note, "through": self.through}
         return {name: value for name, value in found.items() if value}
 
 

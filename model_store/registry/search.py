@@ -2,7 +2,8 @@
 
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from model_store.errors import InvalidInput
@@ -20,6 +21,32 @@ _COMPARE: dict[str, Any] = {
     "!=": operator.ne,
 }
 _FIELDS = ("created_at", "model_id", "model_name", "size_bytes", "status", "version")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on one metric, such as `accuracy>0.95`."""
+
+    metric: str
+    comparison: str
+    number: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Condition":
+        """Reads a condition.
+
+        Raises:
+            InvalidInput: it is not one; says what is allowed.
+        """
+        parts = _CONDITION.fullmatch(text)
+        if parts is None:
+            raise InvalidInput(f"condition {text!r} is not allowed; allowed: a metric, one of > >= < <= = !=, a number")
+        return cls(parts[1], parts[2], float(parts[3]))
+
+    def is_met(self, metrics: Mapping[str, float]) -> bool:
+        """Whether metrics meet it; those without the metric do not."""
+        value = metrics.get(self.metric)
+        return value is not None and bool(_COMPARE[self.comparison](value, self.number))
 
 
 def search(
@@ -42,25 +69,13 @@ def search(
     Raises:
         InvalidInput: a condition or a sort order is not allowed; says what is allowed.
     """
-    conditions = [_condition(text) for text in metrics]
+    conditions = [Condition.parse(text) for text in metrics]
     found = [
         model
         for model in models
-        if set(tags) <= set(model.tags) and all(_meets(model, *condition) for condition in conditions)
+        if set(tags) <= set(model.tags) and all(each.is_met(model.performance_metrics) for each in conditions)
     ]
     return _sorted(found, sort)[:limit]
-
-
-def _condition(text: str) -> tuple[str, str, float]:
-    parts = _CONDITION.fullmatch(text)
-    if parts is None:
-        raise InvalidInput(f"condition {text!r} is not allowed; allowed: a metric, one of > >= < <= = !=, a number")
-    return parts[1], parts[2], float(parts[3])
-
-
-def _meets(model: ModelMetadata, metric: str, comparison: str, number: float) -> bool:
-    value = model.performance_metrics.get(metric)
-    return value is not None and bool(_COMPARE[comparison](value, number))
 
 
 def _sorted(models: list[ModelMetadata], order: str) -> list[ModelMetadata]:

@@ -59,6 +59,20 @@ def verify_signature(storage: Storage, metadata: ModelMetadata, public_keys: Seq
         raise SignatureInvalid(f"{model_id}: {error}") from None
 
 
+def signers_of(storage: Storage, model_id: str) -> list[str]:
+    """The names of the keys that a version's signature file names; `verify_signature` proves one of them.
+
+    Raises:
+        SignatureInvalid: the file is not a signature.
+        UnreadableModel: the file cannot be read.
+    """
+    try:
+        envelope = parse_envelope(storage.read(f"{version_prefix(model_id)}/{SIGNATURE_FILE}"))
+    except ModelNotFound:
+        return []
+    return [str(each.get("keyid", "")) for each in envelope["signatures"] if isinstance(each, dict)]
+
+
 def require_own_signature(storage: Storage, metadata: ModelMetadata) -> None:
     """Raises unless a version's signature file, where it has one, holds signatures of this very manifest, by any key.
 

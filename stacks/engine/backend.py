@@ -139,6 +139,18 @@ def damaged_files(checkout: Path, stack: str = "") -> list[StateDamaged]:
     return found
 
 
+def history_mark(checkout: Path, stack: str) -> str | None:
+    """A text that differs when a stack's history in a directory does; None where the state is elsewhere."""
+    directory = state_directory(checkout)
+    if directory is None:
+        return None
+    history = directory / ".pulumi" / "history" / PROJECT / stack
+    try:
+        return str(history.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return ""
+
+
 def _stacks_in(directory: Path) -> list[str]:
     found = (path.name.partition(".json") for path in (directory / ".pulumi" / "stacks" / PROJECT).glob("*.json*"))
     return sorted(stack for stack, _, ending in found if ending in ("", ".gz"))

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from conventions.alert_rules import error_rate
 from conventions.latency import percentile_step, step_lower_bound
 from infra.rollout_config import RolloutChecks
-from stacks.rollout.sequential_test import Finding, SequentialTest
+from stacks.rollout.sequential_test import Finding, SequentialTest, Walk
 
 _NEEDED_OF_STABLE = 500
 """Of stable's requests: with fewer, its own shares are too uncertain to compare with."""
@@ -94,6 +94,12 @@ class CheckFinding:
     name: str
     finding: Finding
     detail: str
+    walks: Mapping[str, Walk] = field(default_factory=dict)
+    """How far its sequential tests have come, by what each counts; empty for a check that counts nothing."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,7 @@ def _by_thresholds(candidate: VariantMetrics, limits: Limits) -> Iterator[CheckF
     checks = limits.checks
     errors = SequentialTest(_NEVER_ZERO, limits.error_rate, checks.wrong_decision)
     detail = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against the alarm's {limits.error_rate:.2%}"
-    yield CheckFinding("errors", errors.finding(candidate.errors, candidate.requests), detail)
+    yield _counted("errors", detail, {"errors": errors}, (candidate.errors, candidate.requests))
     yield _slow(candidate, limits, limits.latency_p95_ms, f"the alarm's {limits.latency_p95_ms:g} ms")
 
 
@@ -176,7 +182,7 @@ def _errors(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -
     checks = limits.checks
     test = SequentialTest(_rate(stable.errors, stable.requests), checks.error_rate, checks.wrong_decision)
     detail = f"{candidate.error_rate:.2%} of {candidate.requests} requests, against stable's {stable.error_rate:.2%}"
-    yield CheckFinding("errors", test.finding(candidate.errors, candidate.requests), detail)
+    yield _counted("errors", detail, {"errors": test}, (candidate.errors, candidate.requests))
 
 
 def _latency(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
@@ -191,7 +197,7 @@ def _slow(candidate: VariantMetrics, limits: Limits, milliseconds: float, agains
     test = SequentialTest(_SLOW_SHARE, _SLOW_MARGIN, limits.checks.wrong_decision)
     beyond, measured = candidate.slower_than(milliseconds), sum(candidate.latencies.values())
     detail = f"{beyond} of {measured} requests slower than {against}"
-    return CheckFinding("latency", test.finding(beyond, measured), detail)
+    return _counted("latency", detail, {"slow answers": test}, (beyond, measured))
 
 
 def _decisions(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
@@ -199,14 +205,14 @@ def _decisions(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits
         return  # it answers errors: the check of those decides
     margin, wrong = limits.checks.decision_rate, limits.checks.wrong_decision / 2
     expected = _rate(stable.frauds, stable.decisions)
-    more = SequentialTest(expected, margin, wrong).finding(candidate.frauds, candidate.decisions)
+    tests, passed = {"more frauds": SequentialTest(expected, margin, wrong)}, candidate.decisions - candidate.frauds
     # Fewer frauds are more transactions that are let through; fewer by more than there are cannot be.
-    passed, fewer = candidate.decisions - candidate.frauds, Finding.AS_GOOD
     if stable.fraud_rate > margin:
         usual = _rate(stable.decisions - stable.frauds, stable.decisions)
-        fewer = SequentialTest(usual, margin, wrong).finding(passed, candidate.decisions)
+        tests["fewer frauds"] = SequentialTest(usual, margin, wrong)
+    counts = (candidate.frauds, candidate.decisions), (passed, candidate.decisions)
     detail = f"{candidate.fraud_rate:.2%} decided as fraud of {candidate.decisions}, stable's {stable.fraud_rate:.2%}"
-    yield CheckFinding("decisions", _worst(more, fewer), detail)
+    yield _counted("decisions", detail, tests, *counts[: len(tests)])
 
 
 def _accuracy(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
@@ -233,6 +239,13 @@ def _drift(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) ->
     worse = candidate.drift > usual + limits.drift
     detail = f"index {candidate.drift:.2f}, stable's {usual:.2f}; at most {limits.drift:g} more is allowed"
     yield CheckFinding("drift", Finding.WORSE if worse else Finding.AS_GOOD, detail)
+
+
+def _counted(name: str, detail: str, tests: Mapping[str, SequentialTest], *counts: tuple[int, int]) -> CheckFinding:
+    """The result of a check by its sequential tests, each with its number of bad outcomes and of all."""
+    pairs = list(zip(tests.items(), counts, strict=True))
+    finding = _worst(*(test.finding(*count) for (_, test), count in pairs))
+    return CheckFinding(name, finding, detail, {what: test.walk(*count) for (what, test), count in pairs})
 
 
 def _worst(*findings: Finding) -> Finding:

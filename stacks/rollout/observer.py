@@ -34,8 +34,13 @@ class RolloutObserver:
     def __init__(self, deployments: Deployer, api_key_file: Path) -> None:
         self._deployments, self._api_key_file = deployments, api_key_file
 
-    def status(self, file: StackFile) -> RolloutStatus:
-        """The status since the last change, with what a killed command left undone."""
+    def status(self, file: StackFile, since: datetime | None = None) -> RolloutStatus:
+        """The status since the last change, with what a killed command left undone.
+
+        Args:
+            file: the stack's config, read now.
+            since: when the last change was made, where the caller knows; the engine is asked when not given.
+        """
         from model_store.errors import ModelStoreError
 
         try:
@@ -44,7 +49,7 @@ class RolloutObserver:
             # Numbers and weights are of use without the registry.
             self._deployments.log(f"what {file.environment} requires was not asked: {error}")
             glass, missing = file.break_glass(), []
-        found = self.look(file, self.since(file.environment), self.interrupted(file))
+        found = self.look(file, since or self.since(file.environment), self.interrupted(file))
         return replace(
             found,
             break_glass=glass.to_dict() if glass else {},
@@ -86,6 +91,7 @@ class RolloutObserver:
             candidate_share=numbers.candidate_share,
             verdict=str(verdict.decision) if verdict else "",
             reason=verdict.reason if verdict else "",
+            checks=verdict.findings if verdict else (),
             held_by=lock_holder(self._deployments.checkout, file.environment),
         )
 

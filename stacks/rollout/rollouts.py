@@ -221,9 +221,9 @@ class Rollouts:
         switched = _switched(rollout, stable)
         return self._steps.converge(file, target, config, message, rollout=switched, action="rollback")
 
-    def status(self, environment: DeploymentEnvironment | str) -> RolloutStatus:
-        """Returns the status of the rollout: weights, metrics of both versions, results of the checks."""
-        return self._observer.status(self._deployments.stack_file(environment))
+    def status(self, environment: DeploymentEnvironment | str, since: datetime | None = None) -> RolloutStatus:
+        """Returns the status of the rollout; arguments are those of `RolloutObserver.status`."""
+        return self._observer.status(self._deployments.stack_file(environment), since)
 
     def _drive(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> DeployOutcome:
         """Takes the candidate from where it is to the end."""

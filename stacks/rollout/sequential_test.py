@@ -30,6 +30,20 @@ class Finding(StrEnum):
 
 
 @dataclass(frozen=True)
+class Walk:
+    """Where a test stands between its two bounds."""
+
+    ratio: float
+    """The log likelihood ratio: at `-bound` the candidate is as good, at `bound` it is worse."""
+    bound: float
+    bad: int
+    among: int
+    left: int | None
+    """How many requests more it takes, about, where the candidate is as good as stable; 0 when it is decided, None
+    where no number decides."""
+
+
+@dataclass(frozen=True)
 class SequentialTest:
     """One check's two hypotheses.
 
@@ -45,11 +59,24 @@ class SequentialTest:
 
     def finding(self, bad: int, among: int) -> Finding:
         """Returns the result for a number of bad outcomes among a number of requests."""
-        ratio = bad * self._per_bad + (among - bad) * self._per_good
-        bound = math.log((1 - self.wrong) / self.wrong)
+        ratio, bound = self._ratio(bad, among), self._bound
         if ratio >= bound:
             return Finding.WORSE
         return Finding.AS_GOOD if ratio <= -bound else Finding.UNDECIDED
+
+    def walk(self, bad: int, among: int) -> Walk:
+        """Returns how far the test has come after a number of bad outcomes among a number of requests."""
+        ratio, bound = self._ratio(bad, among), self._bound
+        per_request = self.expected * self._per_bad + (1 - self.expected) * self._per_good
+        left = 0 if abs(ratio) >= bound else None if per_request >= 0 else math.ceil((ratio + bound) / -per_request)
+        return Walk(ratio, bound, bad, among, left)
+
+    def _ratio(self, bad: int, among: int) -> float:
+        return bad * self._per_bad + (among - bad) * self._per_good
+
+    @property
+    def _bound(self) -> float:
+        return math.log((1 - self.wrong) / self.wrong)
 
     @property
     def _worse(self) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from infra.rollout_config import RolloutConfig
 from stacks.engine.stack_file import StackFile
 from stacks.errors import NoRollout, RolloutInProgress
+from stacks.rollout.checks import CheckFinding
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class RolloutStatus:
     """Who is changing the stack at the moment; empty when nobody is."""
     break_glass: Mapping[str, Any] = field(default_factory=dict)
     """Why the stable version is deployed although it lacks something: `missing`, `reason`, `by`, `until`."""
+    checks: tuple[CheckFinding, ...] = ()
+    """The result of each check on the candidate, and how far its sequential tests have come."""
     override: Mapping[str, str] = field(default_factory=dict)
     """What gives the decisions in place of the model: `answer`, `until`, `reason`, `by`, `since`; empty: the model."""
     lacking: tuple[str, ...] = ()

@@ -1,0 +1,65 @@
+"""Signing in by a one-time token, and out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+
+from console.guard import own_path, session_of
+from console.state import Console, console_of
+from console.templating import environment, page
+
+
+def sign_in_page(request: Request) -> Response:
+    """Asks for the token; the script takes it from the address after `#`, which no server and no log gets."""
+    return _page(request, "", 200)
+
+
+def sign_in(request: Request, form: Mapping[str, Any]) -> Response:
+    """Exchanges a token for a new session; a session that the browser had before ends."""
+    console = console_of(request)
+    person = console.sessions.redeem(str(form.get("token", "")))
+    if person is None:
+        return _page(request, "this token is not known: it was used, or is older than ten minutes", 403)
+    console.sessions.end(request.cookies.get(console.settings.cookie, ""))
+    answer = RedirectResponse(own_path(str(form.get("next", "/"))), 303)
+    _set_cookie(console, answer, console.sessions.start(person))
+    request.app.state.signed_in(person)
+    return answer
+
+
+def _set_cookie(console: Console, answer: Response, value: str) -> None:
+    settings = console.settings
+    answer.set_cookie(
+        settings.cookie, value, httponly=True, samesite="strict", secure=settings.scheme == "https", path="/"
+    )
+
+
+def _page(request: Request, problem: str, status: int) -> Response:
+    from starlette.responses import HTMLResponse
+
+    wanted = own_path(request.query_params.get("next", "/"))
+    html = environment().get_template("sign_in.html").render(next=wanted, problem=problem, title="Sign in")
+    return HTMLResponse(html, status)
+
+
+def has_session(request: Request) -> Response:
+    """Tells the sign-in page whether the browser has a session: a link from another site comes without its cookie."""
+    return JSONResponse({"signed_in": session_of(request) is not None})
+
+
+def sign_out(request: Request, _form: Mapping[str, Any]) -> Response:
+    """Ends the session."""
+    console = console_of(request)
+    console.sessions.end(request.cookies.get(console.settings.cookie, ""))
+    answer = PlainTextResponse("signed out; the console prints a new address on its terminal\n")
+    answer.delete_cookie(console.settings.cookie, path="/")
+    return answer
+
+
+def another_browser(request: Request, _form: Mapping[str, Any]) -> Response:
+    """A one-time address for another browser of the same person."""
+    console = console_of(request)
+    token = console.sessions.new_token(session_of(request).person)
+    return page(request, "part_address.html", address=f"{console.settings.url}/sign-in#{token}")

@@ -1,0 +1,59 @@
+"""The command of `deploy_model.py` that opens the console."""
+
+import json
+from pathlib import Path
+
+import click
+
+from scripts.command_line import Option, Options, Program, add_command, path_type, progress
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def add_console_command(commands: Program, program: str) -> None:
+    """Adds console.
+
+    Args:
+        commands: the program.
+        program: its name, for examples.
+    """
+
+    def _console(options: Options) -> int:
+        from console.server import serve
+        from console.settings import ConsoleSettings
+
+        options.status_line.stop()
+        settings = ConsoleSettings(CHECKOUT, options.port, api_key_file=options.api_key_file)
+
+        def ready(url: str, sign_in: str) -> None:
+            if options.json:
+                click.echo(json.dumps({"url": url, "sign_in": sign_in}))
+            else:
+                click.echo(f"the console listens on {url}; Ctrl-C ends it\nopen once, within ten minutes:\n  {sign_in}")
+
+        def again(sign_in: str) -> None:
+            progress(f"signed in; for another browser, once, within ten minutes: {sign_in}")
+
+        serve(settings, ready, again)
+        return 0
+
+    add_command(
+        commands,
+        "console",
+        _console,
+        "open the console: versions, environments, rollouts, decisions and the audit log in a browser",
+        f"{program} console\n  {program} console --port 0 --json",
+        Option(
+            "--port",
+            type=click.IntRange(min=0, max=65535),
+            default=8765,
+            metavar="PORT",
+            help="on 127.0.0.1; 0 takes a free one (8765)",
+        ),
+        Option(
+            "--api-key-file",
+            type=path_type(),
+            metavar="FILE",
+            help="file with an API key that has the scope admin, for the numbers of endpoints (.secrets/api_key)",
+        ),
+    )
