@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.api_keys_copy import copy_of
 from conventions import variables
 from conventions.run_files import OVERRIDE_DIRECTORY, OVERRIDE_FILE
 
@@ -126,20 +127,17 @@ def _mounts(arguments: Mapping[str, Any]) -> Iterator[str]:
     yield from _mount(Path(arguments["model_directory"]), _MODEL)
     yield from _mount(override_directory(arguments), _OVERRIDE)
     yield from _mount(model_key, f"{_SECRETS}/key/{model_key.name}")
-    own = api_keys.parent.resolve() in _secret_directories(Path(arguments["checkout"]))
-    if not own or api_keys.is_symlink():
+    if has_keys_of_its_own(arguments):
+        # A directory: a file that is mounted alone stays the old one when the file is replaced.
+        yield from _mount(copy_of(api_keys).parent, f"{_SECRETS}/api")
+    else:
         yield from _mount(api_keys, f"{_SECRETS}/api/{api_keys.name}")
-        return
-    # A directory: a file that is mounted alone stays the old one when the file is replaced.
-    yield from _mount(api_keys.parent, f"{_SECRETS}/api")
-    for other in sorted(api_keys.parent.iterdir()):
-        if other.is_symlink():
-            continue  # what it points at is not in the container, or is covered itself
-        if other.is_dir():
-            target = _quoted(f"destination={_SECRETS}/api/{other.name}")
-            yield from ("--mount", f"type=tmpfs,{target},tmpfs-size=4096,tmpfs-mode=0500")
-        elif other.name != api_keys.name:
-            yield from _mount(Path("/dev/null"), f"{_SECRETS}/api/{other.name}")
+
+
+def has_keys_of_its_own(arguments: Mapping[str, Any]) -> bool:
+    """Whether the API keys are a file of this checkout's secrets, of which there is a copy for containers."""
+    api_keys = Path(arguments["api_keys_file"])
+    return api_keys.parent.resolve() in _secret_directories(Path(arguments["checkout"])) and not api_keys.is_symlink()
 
 
 def _mount(source: Path, target: str) -> tuple[str, str]:

@@ -16,7 +16,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.container_arguments import ARGUMENTS, arguments_digest, container_arguments, override_directory
+from components.api_keys_copy import refreshed_copy
+from components.container_arguments import (
+    ARGUMENTS,
+    arguments_digest,
+    container_arguments,
+    has_keys_of_its_own,
+    override_directory,
+)
 from components.docker_engine import DockerFailed, docker, inspect, labelled
 from components.process_supervision import ServingFailed
 from conventions.run_files import STATUS_FILE
@@ -33,6 +40,7 @@ _RESTART_POLICY = "unless-stopped"
 _LOWEST_PORT, _PORTS = 20_000, 12_000
 """Below the ports that Linux gives to outgoing connections: a container that starts again finds its port free."""
 _PORT_TRIES = 5
+_LONGEST_LINE = 300
 
 
 def run_directory(arguments: Mapping[str, Any]) -> Path:
@@ -68,21 +76,29 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     run_directory(arguments).mkdir(parents=True, exist_ok=True)
     override_directory(arguments).mkdir(parents=True, exist_ok=True)
+    own = has_keys_of_its_own(arguments)
     try:
-        serving = _serving(arguments)
-        if find_problem(arguments):
-            before = serving.get("container")
-            _remove_others(arguments, before)
-            serving = _start_ready(arguments, _goes_on(serving))
-            _write_status(arguments, serving)
-            if before is not None and _is_running(before):
-                time.sleep(_SWITCH_SECONDS)
-        _remove_others(arguments, serving["container"])
-        with contextlib.suppress(DockerFailed):
-            docker("rename", serving["container"], str(arguments["run_name"]))
+        with refreshed_copy(Path(arguments["api_keys_file"])) if own else contextlib.nullcontext():
+            _replace(arguments)
     except DockerFailed as error:
         raise ServingFailed(f"Docker: {error}") from None
+    except OSError as error:
+        raise ServingFailed(f"the API keys cannot be given to the container: {error}") from None
     return {**{key: arguments.get(key) for key in ARGUMENTS}, **outputs(arguments)}
+
+
+def _replace(arguments: Mapping[str, Any]) -> None:
+    serving = _serving(arguments)
+    if find_problem(arguments):
+        before = serving.get("container")
+        _remove_others(arguments, before)
+        serving = _start_ready(arguments, _goes_on(serving))
+        _write_status(arguments, serving)
+        if before is not None and _is_running(before):
+            time.sleep(_SWITCH_SECONDS)
+    _remove_others(arguments, serving["container"])
+    with contextlib.suppress(DockerFailed):
+        docker("rename", serving["container"], str(arguments["run_name"]))
 
 
 def stop(arguments: Mapping[str, Any]) -> None:
@@ -123,6 +139,7 @@ def _start_ready(arguments: Mapping[str, Any], goes_on: str) -> dict[str, Any]:
         _wait_until_ready(arguments, container, port)
         docker("update", "--restart", _RESTART_POLICY, container)
     except (ServingFailed, DockerFailed) as error:
+        _keep_log(arguments, container)
         _remove(container)
         raise ServingFailed(f"{arguments['model_id']} does not serve: {error}{goes_on}") from None
     except BaseException:
@@ -200,18 +217,31 @@ def _answer_problem(serving: Mapping[str, Any], timeout: float = _ANSWER_SECONDS
 
 
 def _last_error(container: str) -> str:
-    """The last error of a container's log, for a message; empty when the log has none."""
-    with contextlib.suppress(DockerFailed):
-        for line in reversed(_log_lines(container)):
-            with contextlib.suppress(ValueError, AttributeError):
-                entry = json.loads(line)
-                if str(entry.get("level", "")).lower() in ("error", "critical"):
-                    return f": {entry.get('message')}"
-    return ""
+    """The last error of a container's log, or else its last line, for a message; empty when the log is."""
+    try:
+        lines = [line for line in _log_lines(container) if line.strip()]
+    except DockerFailed:
+        return ""
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError, AttributeError):
+            entry = json.loads(line)
+            if str(entry.get("level", "")).lower() in ("error", "critical"):
+                return f": {entry.get('message')}"
+    return f": {lines[-1].strip()[:_LONGEST_LINE]}" if lines else ""
 
 
 def _log_lines(container: str) -> list[str]:
-    return docker("logs", "--tail", "50", container).splitlines()
+    return docker("logs", "--tail", "200", container, with_errors=True).splitlines()
+
+
+def _keep_log(arguments: Mapping[str, Any], container: str) -> None:
+    """Adds the end of a container's log to `logs/` of the checkout, before the container is removed."""
+    with contextlib.suppress(DockerFailed, OSError):
+        lines = _log_lines(container)
+        directory = Path(arguments["checkout"]) / "logs"
+        directory.mkdir(exist_ok=True)
+        with (directory / f"{arguments['run_name']}.log").open("a", encoding="utf-8") as log:
+            log.writelines(f"{line}\n" for line in lines)
 
 
 def _goes_on(serving: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 _TIMEOUT_SECONDS = 60.0
 _NOISE = re.compile(r"^(docker: |Error response from daemon: |Error: |failed to create task for container: )")
+_REASON = "Error response from daemon: "
 _ADVICE = re.compile(r"^(See|Run) 'docker")
 
 
@@ -21,12 +22,13 @@ class DockerFailed(Exception):
 DockerFailed.__module__ = "builtins"
 
 
-def docker(*arguments: str, timeout: float = _TIMEOUT_SECONDS) -> str:
+def docker(*arguments: str, timeout: float = _TIMEOUT_SECONDS, with_errors: bool = False) -> str:
     """Runs `docker` with arguments and returns its standard output.
 
     Args:
         *arguments: of the command line.
         timeout: seconds.
+        with_errors: whether standard error is returned with it, in the order of the lines.
 
     Raises:
         DockerFailed: there is no `docker` on PATH, the daemon does not answer, or it refuses.
@@ -37,8 +39,10 @@ def docker(*arguments: str, timeout: float = _TIMEOUT_SECONDS) -> str:
     try:
         done = subprocess.run(
             [program, *arguments],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if with_errors else subprocess.PIPE,
             text=True,
+            errors="replace",
             timeout=timeout,
             check=False,
             stdin=subprocess.DEVNULL,
@@ -105,7 +109,9 @@ def labelled(**labels: str) -> list[str]:
 
 def _sentence(text: str) -> str:
     lines = [line.strip() for line in text.strip().splitlines() if line.strip() and not _ADVICE.match(line)]
-    sentence = lines[-1] if lines else "docker failed and said nothing"
+    # `docker start` tells the daemon's reason first, and last the container that did not start.
+    reasons = [line for line in lines if line.startswith(_REASON)]
+    sentence = next(iter([*reasons, *lines[-1:]]), "docker failed and said nothing")
     before = ""
     while before != sentence:
         before, sentence = sentence, _NOISE.sub("", sentence)

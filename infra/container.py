@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pulumi
+
 from components.docker_serving import DockerServing, DockerServingArgs
 from components.local_serving import LocalSlots, LocalVersion, directory_of
 from components.model_artifact import ModelArtifact
@@ -15,6 +17,8 @@ from infra.errors import ConfigError
 from infra.rollout_config import rollout_outputs, slot_name
 from infra.settings import CHECKOUT, StackSettings
 
+_LEAST_MEMORY_MIB = 6
+"""Docker takes no less."""
 _MEBIBYTES = {"Ki": 1 / 1024, "Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
 
 
@@ -85,6 +89,14 @@ def _inspect(settings: StackSettings, versions: Versions, where: str) -> DockerH
             f"{where}: {config_keys.DEPLOYMENT}.resource_limits.cpu: {deployment.resource_limits.cpu!r} is not "
             f"allowed; allowed: at most {host.cpus:g}, the cores that Docker has"
         )
+    memory, at_least = _mebibytes(deployment.resource_limits.memory), _LEAST_MEMORY_MIB
+    if not at_least <= memory <= host.memory_mib:
+        raise ConfigError(
+            f"{where}: {config_keys.DEPLOYMENT}.resource_limits.memory: {deployment.resource_limits.memory!r} is not "
+            f"allowed; allowed: {at_least}Mi to {host.memory_mib}Mi, the memory that the machine has"
+        )
+    if host.unenforced:
+        pulumi.log.warn(f"{where}: resource_limits: {host.unenforced}")
     for version in filter(None, (versions.stable, versions.other)):
         require_readable(host.user, Path(directory_of(version.uri)), where)
     listening = {"checkout": str(CHECKOUT), "deployment_name": deployment.deployment_name}

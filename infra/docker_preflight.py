@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from components.docker_engine import DockerFailed, image_id, info
 from conventions import config_keys, variables
@@ -24,6 +26,10 @@ class DockerHost:
     """`host` where the daemon maps users, else empty."""
     cpus: float
     """Cores that containers may use."""
+    memory_mib: int
+    """Memory that the machine has for containers."""
+    unenforced: str
+    """Which limits Docker takes and does not enforce, as a sentence; empty when it enforces them."""
 
 
 def inspect_docker(reference: str, model_key_file: Path, api_keys_file: Path, where: str) -> DockerHost:
@@ -55,7 +61,26 @@ def inspect_docker(reference: str, model_key_file: Path, api_keys_file: Path, wh
     owner = _owner(model_key_file, api_keys_file)
     # Root of a rootless Docker is the user who runs it.
     user = "0:0" if "name=rootless" in security else owner
-    return DockerHost(image, user, "host" if "name=userns" in security else "", float(answer["NCPU"]))
+    return DockerHost(
+        image,
+        user,
+        "host" if "name=userns" in security else "",
+        cpus=float(answer["NCPU"]),
+        memory_mib=int(answer["MemTotal"]) >> 20,
+        unenforced=unenforced_limits(answer),
+    )
+
+
+def unenforced_limits(answer: Mapping[str, Any]) -> str:
+    """Which limits a daemon takes and does not enforce, by what it tells of itself; empty when it enforces them."""
+    kinds = (("memory", "MemoryLimit"), ("cores", "CpuCfsQuota"), ("cores", "CPUCfsQuota"))
+    lacking = [what for what, key in kinds if answer.get(key) is False]
+    if not lacking:
+        return ""
+    return (
+        f"this Docker does not enforce limits of {' and '.join(lacking)}: delegate these cgroup controllers to the "
+        "user (a rootless Docker has none without systemd)"
+    )
 
 
 def missing_image(reference: str, where: str) -> str:

@@ -34,7 +34,7 @@ def main() -> int:
         "",
         f"`python -m benchmarks.store.bookkeeping` on {platform.machine()}, {os.cpu_count()} cores, Python",
         f"{platform.python_version()}, {options.repeat} times each; load {os.getloadavg()[0]:.1f} at the start. Every",
-        "file is synced to the disk. The model's own part (writing model, golden rows and optimized form, before it proof",
+        "file is synced to the disk. The model's own part (writing model, golden rows and form, before it proof",
         "and opening) is not counted.",
         "",
         "| versions in the registry | what | median | 95 of 100 |",

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from components.api_keys_copy import copy_of, refresh_copy
 from conventions import variables
 from infra.errors import ConfigError
 from stacks.environments import DeploymentEnvironment
@@ -285,3 +286,5 @@ def _write(path: Path, content: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     staging.replace(path)
+    if copy_of(path).exists() or path.parent.name in (".secrets", "staging", "production"):
+        refresh_copy(path)

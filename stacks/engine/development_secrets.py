@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.api_keys_copy import refresh_copy
 from model_store.keys.defaults import key_file
 from model_store.keys.keyring import ensure_key_file
 from stacks.engine.backend import passphrase_stacks
@@ -82,6 +83,7 @@ def _ensure_api_key(files: DevelopmentSecrets) -> None:
     digest = hashlib.sha256(files.api_key.read_text(encoding="utf-8").strip().encode()).hexdigest()
     entry = {"name": "development", "sha256": digest, "scopes": ["predict", "feedback", "admin"]}
     _ensure(files.api_keys, json.dumps({"keys": [entry]}, indent=2))
+    refresh_copy(files.api_keys)
 
 
 def _ensure(path: Path, content: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from components.docker_engine import DockerFailed, image_id, info
 from conventions.config_keys import IMAGE
+from infra.docker_preflight import unenforced_limits
 from infra.docker_provider import docker_provider_version, find_docker_provider, install_command
 from stacks.engine.stack_file import StackFile
 
@@ -36,6 +37,10 @@ def docker_findings(file: StackFile) -> Iterator[Finding]:
         yield Finding("docker", there=False, detail=str(error), mend="start Docker, then: docker info")
         return
     yield Finding("docker", there=True, detail=f"engine {daemon.get('ServerVersion')} answers")
+    if lacking := unenforced_limits(daemon):
+        yield Finding(
+            "docker limits", there=False, detail=lacking, mend="docker info shows: WARNING: No … limit support"
+        )
     reference = str((file.config.get(IMAGE) or {}).get("reference", ""))
     if not reference:
         detail = f"{file.name}: {IMAGE}.reference is empty"

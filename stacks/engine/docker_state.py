@@ -76,7 +76,7 @@ def image_library_versions(file: StackFile) -> dict[str, str]:
 def _container_check(checkout: Path, deployment_name: str, slot: str) -> Check:
     name = f"{deployment_name}-{slot}-container"
     try:
-        found = inspect(name) or _by_label(checkout, name)
+        found = _labelled(checkout, name)
     except DockerFailed as error:
         return Check("container", healthy=False, detail=f"{name}: {error}")
     if found is None:
@@ -84,12 +84,14 @@ def _container_check(checkout: Path, deployment_name: str, slot: str) -> Check:
     state: dict[str, Any] = found["State"]
     health = (state.get("Health") or {}).get("Status", "none")
     problem = state_problem(found) or ("Docker's health check fails" if health == "unhealthy" else "")
+    name = str(found["Name"]).removeprefix("/")
     told = f"{name} {state['Status']}, health {health}, restarts {found['RestartCount']}, exit code {state['ExitCode']}"
     memory = ", killed for memory" if state.get("OOMKilled") else ""
     return Check("container", not problem, f"{problem + ': ' if problem else ''}{told}{memory}")
 
 
-def _by_label(checkout: Path, run_name: str) -> dict[str, Any] | None:
-    """The container under another name: a run that was killed had no time to rename it."""
-    found = labelled(checkout=str(checkout), run=run_name)
-    return inspect(found[0]) if found else None
+def _labelled(checkout: Path, run_name: str) -> dict[str, Any] | None:
+    """The container of this checkout's slot: another checkout's may have the name, a killed run's may lack it."""
+    found = [inspect(container) for container in labelled(checkout=str(checkout), run=run_name)]
+    there = [each for each in found if each is not None]
+    return next((each for each in there if each["State"]["Running"]), there[0] if there else None)

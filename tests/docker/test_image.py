@@ -149,5 +149,5 @@ def test_compose_of_the_documents_brings_it_up_and_takes_it_down(latest: str, do
         assert answer.status_code == httpx.codes.OK, answer.text
         assert answer.json()["model_id"] == docker_deployed.first
     finally:
-        down = f"MODEL_ID=x {program} down"
+        down = f"{program} down"
         assert run("bash", "-c", down, cwd=root, env=variables).returncode == 0, run(*logs, cwd=root, env=variables)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from tests.docker.conftest import containers, done, run
 from tests.engine.load import Answers, constant_load
 
 _NAME = "fraud-detection-dev-blue-container"
+_SECRETS = "/var/run/secrets/fraud-detection"
 
 
 @contextmanager
@@ -67,8 +70,52 @@ def test_it_serves_with_the_products_own_keys_as_their_owner(docker_deployed: De
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "5", "max-size": "10m"}}
     assert host["Memory"] == host["MemorySwap"] == 1 << 30
-    kept_out = "cat /var/run/secrets/fraud-detection/api/passphrase /var/run/secrets/fraud-detection/api/api_key"
-    assert done("docker", "exec", _NAME, "sh", "-c", kept_out) == "", "the engine's secrets stay out"
+    assert _secrets_inside() == {"/api/api_keys.json", "/key/model.key"}
+
+
+def _secrets_inside() -> set[str]:
+    """Every file of secrets that the container has."""
+    found = done("docker", "exec", _NAME, "find", _SECRETS, "-type", "f").split()
+    return {each.removeprefix(_SECRETS) for each in found}
+
+
+def test_secrets_that_come_or_go_later_are_none_of_the_containers(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    later = checkout.root / ".secrets" / "signing.key"
+    checkout.manage_models("keygen", str(later), "--signing")
+    passphrase = checkout.root / ".secrets" / "passphrase"
+    shutil.copy2(passphrase, passphrase.with_name("copy")).replace(passphrase)
+    assert _secrets_inside() == {"/api/api_keys.json", "/key/model.key"}
+    checkout.deploy(docker_deployed.first)
+    later.unlink()
+    later.with_name("signing.key.pub").unlink()
+    (found,) = containers(checkout)
+    os.kill(found["State"]["Pid"], signal.SIGKILL)
+    wait_until(lambda: containers(checkout)[0]["RestartCount"] == 1)
+    wait_until(lambda: checkout.predict().status_code == httpx.codes.OK)
+    assert "nothing to change" in _up(checkout)
+
+
+def test_the_last_words_of_a_container_that_ends_are_told_and_kept(docker_deployed: Deployed, image: str) -> None:
+    checkout = docker_deployed.checkout
+    broken = f'FROM {image}\nENTRYPOINT ["python3", "-c", "raise ImportError(\'libgomp.so.1 is missing\')"]\n'
+    done("docker", "build", "--quiet", "--tag", "broken:test", "-", input=broken)
+    with _changed(checkout, lambda config: config["fraud-detection:image"].update(reference="broken:test")):
+        said = _up(checkout, code=12)
+    assert "libgomp.so.1 is missing" in said
+    (log,) = (checkout.root / "logs").glob("*container*.log")
+    assert "Traceback" in log.read_text()
+
+
+def test_the_daemons_own_reason_is_told(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    with _changed(checkout, lambda config: config["fraud-detection:deployment"]["resource_limits"].update(gpu=1)):
+        said = _up(checkout, code=12)
+    assert "failed to start containers" not in said
+    assert re.search(r"could not select device driver|gpu", said, re.IGNORECASE), said
+    with _changed(checkout, _limits("9Ti")):
+        assert "the memory that the machine has" in _up(checkout, code=9)
+    assert checkout.predict().status_code == httpx.codes.OK
 
 
 def test_it_listens_on_the_loopback_alone(docker_deployed: Deployed) -> None:
