@@ -49,11 +49,13 @@ class ServiceConnection(Connection):
 
     def on_headers_complete(self) -> None:
         """Takes the direct way where it can."""
-        path, parser = self._direct_paths.get(self.url), self.parser
+        path, parser, cycle = self._direct_paths.get(self.url), self.parser, self.cycle
         if (
             path is not None
-            and self._is_within_bounds()
-            and self._waits_for_nothing()
+            and len(self.headers) <= self._max_headers
+            and (self._unparsed <= self._max_bytes or self._head_bytes() <= self._max_bytes)
+            and (cycle is None or cycle.response_complete)
+            and not (self.only_health or self.expect_100_continue or self.flow.write_paused)
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and not parser.should_upgrade()
@@ -90,10 +92,6 @@ class ServiceConnection(Connection):
         finally:
             self.app = app
         super().on_message_complete()
-
-    def _waits_for_nothing(self) -> bool:
-        cycle = self.cycle
-        return (cycle is None or cycle.response_complete) and not (self.expect_100_continue or self.flow.write_paused)
 
     def _begin_task(self, pieces: Sequence[bytes] = ()) -> None:
         """Goes uvicorn's way, with what has come of the body."""

@@ -25,7 +25,7 @@ _FLUSH_SECONDS = 0.02
 MAX_WAITING = 20_000
 """Lines that wait to be written; what comes beyond is counted and lost."""
 _encode_lines = msgspec.json.Encoder().encode_lines
-_MILLISECONDS_AND_ZONE = ".000+00:00"
+_MILLISECONDS_AND_ZONE = tuple(f".{number:03d}+00:00" for number in range(1000))
 
 
 class JsonFormatter(logging.Formatter):
@@ -146,8 +146,8 @@ def _answered(waiting: Sequence[_Waiting]) -> Iterator[_AnsweredRequest]:
     for at, request_id, key, model_id, method, path, status, milliseconds, frauds, code in waiting:
         if int(at) != second:
             second = int(at)
-            text = _moment(second)[: -len(_MILLISECONDS_AND_ZONE)]
-        moment = f"{text}.{int((at - second) * 1000):03d}+00:00"
+            text = _moment(second)[: -len(_MILLISECONDS_AND_ZONE[0])]
+        moment = text + _MILLISECONDS_AND_ZONE[int((at - second) * 1000)]
         latency = int(milliseconds * 1000) / 1000
         reason = code or msgspec.UNSET
         yield _AnsweredRequest(moment, request_id, key, model_id, method, path, status, latency, frauds, reason)

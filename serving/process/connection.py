@@ -92,12 +92,6 @@ class Connection(HttpToolsProtocol):
         self._has_begun = self._in_head = self._in_message = True
         self._since = self._begun = time.monotonic()
 
-    def _is_within_bounds(self) -> bool:
-        """Whether nothing speaks against the request whose head is whole."""
-        if len(self.headers) > self._max_headers or self.only_health:
-            return False
-        return self._unparsed <= self._max_bytes or self._head_bytes() <= self._max_bytes
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a header; trailers after the body are left out."""
         if not self._in_head:
