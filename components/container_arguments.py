@@ -53,6 +53,11 @@ def arguments_digest(arguments: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
+def container_run_name(deployment_name: str, slot: str) -> str:
+    """The name of a slot's container, and of its run directory."""
+    return f"{deployment_name}-{slot}-container"
+
+
 def override_directory(arguments: Mapping[str, Any]) -> Path:
     """The directory whose file says which override gives the decisions; the container sees the file as it changes."""
     return Path(arguments["checkout"]) / ".run" / str(arguments["deployment_name"]) / OVERRIDE_DIRECTORY

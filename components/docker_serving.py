@@ -6,6 +6,7 @@ from typing import Any
 
 import pulumi
 
+from components.container_arguments import container_run_name
 from components.local_process import LocalProcess
 from components.local_serving import (
     DOCKER_TYPE,
@@ -152,8 +153,3 @@ class DockerServing(pulumi.ComponentResource):
         before = pulumi.Alias(parent=pulumi.create_urn(self._name, LOCAL_TYPE))
         opts = pulumi.ResourceOptions(parent=self, depends_on=behind, aliases=[before])
         return LocalProcess(f"{self._name}-process", arguments, opts)
-
-
-def container_run_name(deployment_name: str, slot: str) -> str:
-    """The name of a slot's container, and of its run directory."""
-    return f"{deployment_name}-{slot}-container"

@@ -171,6 +171,11 @@ def _require_expected(metadata: ModelMetadata, settings: ServingSettings) -> Non
             f"the manifest's optimized form is {metadata.runtime_digest or 'none'}, MODEL_RUNTIME_SHA256 says "
             f"{settings.model_runtime_sha256}"
         )
+    if metadata.runtime_digest and not settings.model_runtime_sha256:
+        service_log.warning(
+            "MODEL_RUNTIME_SHA256 is not set, so the model's own library answers: the manifest has a faster form",
+            extra={"fields": {"model_id": metadata.model_id, "runtime_digest": metadata.runtime_digest}},
+        )
 
 
 def _persistence(settings: ServingSettings) -> SecureModelPersistence:

@@ -56,7 +56,10 @@ class _Search:
     def how(self) -> str:
         """The command that gives what is missing."""
         if self._owner is not None:
-            return f". Run it as the owner of the files: docker run --user {self._owner[0]}:{self._owner[1]} …"
+            return (
+                f". Run it as the owner of the files: docker run --user {self._owner[0]}:{self._owner[1]} …, "
+                f"with compose CONTAINER_USER={self._owner[0]}:{self._owner[1]}"
+            )
         return (
             f'. From the checkout: docker run --user "$(id -u):$(id -g)" -v "$PWD:{self._home}:ro" -e ENVIRONMENT=… '
             "-e MODEL_ID=… IMAGE"

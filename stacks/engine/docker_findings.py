@@ -10,7 +10,10 @@ from infra.docker_preflight import unenforced_limits
 from infra.docker_provider import docker_provider_version, find_docker_provider, install_command
 from stacks.engine.stack_file import StackFile
 
-_BUILD = "docker build -t fraud-detection:latest ."
+
+def build_command(reference: str = "fraud-detection:latest") -> str:
+    """The command that gives an image; one that is named by digest is pulled."""
+    return f"docker pull {reference}" if "@" in reference else f"docker build -t {reference} ."
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,11 @@ def docker_findings(file: StackFile) -> Iterator[Finding]:
     reference = str((file.config.get(IMAGE) or {}).get("reference", ""))
     if not reference:
         detail = f"{file.name}: {IMAGE}.reference is empty"
-        yield Finding("image", there=False, detail=detail, mend=f"{_BUILD}, its name into {file.name}")
+        yield Finding("image", there=False, detail=detail, mend=f"{build_command()}, its name into {file.name}")
     elif found := image_id(reference):
         yield Finding("image", there=True, detail=f"{reference} is {found[:19]}")
     else:
-        yield Finding("image", there=False, detail=f"{reference} is not on this machine", mend=_BUILD)
+        yield Finding("image", there=False, detail=f"{reference} is not on this machine", mend=build_command(reference))
 
 
 def docker_provider_finding() -> Finding:

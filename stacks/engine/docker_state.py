@@ -11,6 +11,7 @@ from components.process_supervision import ServingFailed
 from conventions.config_keys import IMAGE
 from infra.docker_preflight import missing_image
 from stacks.checks.health import Check
+from stacks.engine.docker_findings import build_command
 from stacks.engine.stack_file import StackFile
 from stacks.errors import DeploymentFailed
 from stacks.history import Deployment
@@ -65,10 +66,14 @@ def image_library_versions(file: StackFile) -> dict[str, str]:
         if not image_id(reference):
             raise DeploymentFailed(missing_image(reference, file.name))
         found: dict[str, str] = json.loads(docker(*command, "-c", _LIBRARIES))
-    except (DockerFailed, ValueError) as error:
+    except DockerFailed as error:
         raise DeploymentFailed(
-            f"{file.name}: {IMAGE}.reference: the libraries of {reference!r} cannot be read ({error}); nothing was "
-            "changed: docker build -t fraud-detection:latest ."
+            f"{file.name}: the libraries of {reference!r} cannot be read: {error}; nothing was changed"
+        ) from None
+    except ValueError:
+        raise DeploymentFailed(
+            f"{file.name}: {IMAGE}.reference: {reference!r} does not tell its libraries, so it is no image of the "
+            f"service: {build_command(reference)}; nothing was changed"
         ) from None
     return found
 

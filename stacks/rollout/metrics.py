@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from components.container_arguments import container_run_name
 from conventions import metric_names
 from conventions.latency import latency_step
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
@@ -47,10 +48,14 @@ class TrafficSplitterMetrics:
         checkout: the project's root.
         deployment_name: of the deployment.
         api_key_file: file with an API key that has the scope `admin`, for drift and accuracy.
+        in_containers: whether the slots are containers, whose run directories have names of their own.
     """
 
-    def __init__(self, checkout: Path, deployment_name: str, api_key_file: Path) -> None:
+    def __init__(
+        self, checkout: Path, deployment_name: str, api_key_file: Path, *, in_containers: bool = False
+    ) -> None:
         self._run, self._name, self._key = checkout / ".run", deployment_name, api_key_file
+        self._in_containers = in_containers
 
     def read(self, stable_id: str, rollout: RolloutConfig) -> RolloutMetrics:
         """The numbers as they are now; nothing has happened where there is no traffic splitter, or another weight's."""
@@ -86,8 +91,9 @@ class TrafficSplitterMetrics:
 
     def _measured(self, slot: str) -> dict[str, Any]:
         """The metrics of a slot's process; empty where it does not tell."""
+        directory = container_run_name(self._name, slot) if self._in_containers else f"{self._name}-{slot}"
         try:
-            status = json.loads((self._run / f"{self._name}-{slot}" / STATUS_FILE).read_text(encoding="utf-8"))
+            status = json.loads((self._run / directory / STATUS_FILE).read_text(encoding="utf-8"))
             return measured(f"http://127.0.0.1:{int(status['serving']['port'])}", self._key)
         except (OSError, ValueError, KeyError, TypeError, EndpointSilent):
             return {}

@@ -121,7 +121,12 @@ class RolloutObserver:
         if not (stable or rollout.candidate):
             return RolloutMetrics(VariantMetrics(""), VariantMetrics("")), ()
         if not file.in_cluster:
-            splitter = TrafficSplitterMetrics(self._deployments.checkout, config.deployment_name, self._api_key_file)
+            splitter = TrafficSplitterMetrics(
+                self._deployments.checkout,
+                config.deployment_name,
+                self._api_key_file,
+                in_containers=file.platform == "docker",
+            )
             found = splitter.read(stable, rollout)
             return replace(found, weight=splitter.weight()), ()
         watch = CloudMetrics(file.cloud(), config.environment, config.deployment_name)

@@ -26,11 +26,11 @@ _SECRETS = "/var/run/secrets/fraud-detection"
 
 
 @contextmanager
-def _load(deployed: Deployed, what: str) -> Iterator[Answers]:
+def _load(deployed: Deployed, what: str, per_second: int = 50) -> Iterator[Answers]:
     """A constant load, of which no request fails."""
     checkout = deployed.checkout
     body = json.loads((checkout.root / "models" / "example_transaction.json").read_text())
-    with constant_load(checkout.url, checkout.api_key(), body) as answers:
+    with constant_load(checkout.url, checkout.api_key(), body, per_second) as answers:
         yield answers
     print(f"{what}: {answers.total} requests, {answers.failed} failed")
     assert answers.failed == 0, answers.statuses
@@ -252,6 +252,16 @@ def test_blue_green_in_containers_fails_no_request(docker_deployed: Deployed) ->
         assert {each["Name"] for each in containers(checkout)} == {f"/{_NAME}", f"/{_NAME.replace('blue', 'green')}"}
         checkout.rollback()
         assert checkout.served_model() == docker_deployed.first
+    assert answers.models == [docker_deployed.first, docker_deployed.second]
+
+
+def test_a_canary_in_containers_is_measured_and_promoted(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    steps = ("--strategy", "canary", "--steps", "50,100", "--interval", "1s")
+    with _load(docker_deployed, "canary", per_second=200) as answers:
+        checkout.deploy_model("deploy", docker_deployed.second, "development", *steps)
+        assert checkout.served_model() == docker_deployed.second
+        checkout.rollback()
     assert answers.models == [docker_deployed.first, docker_deployed.second]
 
 
