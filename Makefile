@@ -102,7 +102,7 @@ snapshots: setup  ## rewrite tests/snapshots/ after an intended change
 test-sandbox: control-plane  ## staging and production on a cloud of this machine's own
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target sandbox-stacks sandbox-mistakes
 
-test-workflows: control-plane  ## every workflow, run by act in fresh clones with the rights of its role; part of what takes long
+test-workflows: control-plane  ## every workflow by act, GitLab's jobs by gitlab-ci-local, in fresh clones with the rights of their roles; two regions
 	@$(BIN)/python -m pytest --durations=6 tests/workflows
 
 sandbox-stacks:

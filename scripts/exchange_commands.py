@@ -50,7 +50,7 @@ def promote_version(options: Options) -> int:
     from model_store import ModelRegistry
     from model_store.keys.defaults import default_keys
     from model_store.registry.promotion import LEFT, promote_version
-    from stacks.registry_access import named_registry
+    from stacks.registry_names import named_registry
 
     def opened(location: str) -> ModelRegistry:
         return ModelRegistry(location, keys=lambda: default_keys(CHECKOUT))

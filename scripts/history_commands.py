@@ -117,8 +117,9 @@ def _show_stats(deployments: "ModelDeployment", options: Options) -> int:
     from stacks.outcomes import counts
 
     found = [each for each in _attempts_of(deployments, options.environment) if each.started_at >= options.since]
-    rows = [each.to_dict() for each in counts(found, options.by)]
-    shown = [{**row, "success_rate": _percent(row["success_rate"])} for row in rows]
+    counted = counts(found, options.by)
+    rows = [each.to_dict() for each in counted]
+    shown = [{**each.to_dict(), "success_rate": _percent(each.success_rate)} for each in counted]
     show(options, rows, table(list(rows[0]) if rows else (), shown, empty="nothing was deployed"))
     return 0
 

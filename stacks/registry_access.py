@@ -13,35 +13,3 @@ def open_registry(checkout: Path) -> "ModelRegistry":
     from model_store.keys.defaults import default_keys, registry_location
 
     return ModelRegistry(registry_location(checkout), keys=lambda: default_keys(checkout))
-
-
-def named_registry(checkout: Path, name: str, *, is_source: bool = False) -> str:
-    """The location of a registry that a person names: a directory, `s3://bucket`, or an environment.
-
-    An environment's registry is the bucket that its stack's file names; on this machine it is the checkout's own. A
-    directory of the name comes before the environment.
-
-    Args:
-        checkout: the project's root.
-        name: what the person wrote.
-        is_source: whether the registry has to be there; another one is made by the first write.
-
-    Raises:
-        ConfigError: the environment's file does not fit.
-        ModelNotFound: there is no such directory, and no environment has the name.
-    """
-    from infra.stack_state import StackState
-    from model_store.errors import ModelNotFound
-    from model_store.keys.defaults import registry_location
-    from stacks.engine.stack_file import StackFile
-    from stacks.environments import DeploymentEnvironment
-
-    if "://" in name or Path(name).is_dir():
-        return name
-    names = {each for environment in DeploymentEnvironment for each in (environment.value, environment.stack)}
-    if name in names:
-        file = StackFile.read(checkout, DeploymentEnvironment.named(name), StackState())
-        return f"s3://{file.cloud().registry_bucket}" if file.in_cluster else str(registry_location(checkout))
-    if is_source:
-        raise ModelNotFound(f"{name}: no such directory, bucket (s3://…) or environment ({', '.join(sorted(names))})")
-    return name

@@ -122,7 +122,7 @@ def link_bytecode(source: Path, target: Path) -> bool:
         target: the directory of the packages.
 
     Returns:
-        Whether every package has the bytecode of its source now; False where nothing is kept.
+        Whether every package has the bytecode of its source now; False without a tree to link from.
     """
     complete = source.is_dir()
     for place in source.rglob(_BYTECODE_DIRECTORY):

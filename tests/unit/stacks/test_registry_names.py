@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from model_store.errors import ModelNotFound
-from stacks.registry_access import named_registry
+from stacks.registry_names import named_registry
 from tests.checkout import SOURCE
 
 
