@@ -5,8 +5,9 @@ The config is the stack's file. Model version and rollout are the state's, unles
 are not needed: a preview takes the keys that the stack has.
 With --drift it compares what runs with the stack.
 
-exit codes: 0 the preview went through, 9 it was refused or the stack has nothing to preview, 14 there is no engine,
-17 there is no such stack, 26 with --drift: something differs
+exit codes: 0 the preview went through, 4 the state is damaged, 6 the passphrase is missing, 9 it was refused or the
+stack has nothing to preview, 12 the state cannot be read, 14 there is no engine, 17 there is no such stack, 26 with
+--drift: something differs
 """
 
 import argparse
@@ -31,6 +32,7 @@ from infra.errors import ConfigError, describe_yaml_error, require_stack_config 
 from model_store.errors import ModelStoreError  # noqa: E402
 from scripts.command_line import complain, progress  # noqa: E402
 from scripts.preview_comment import Preview  # noqa: E402
+from stacks.engine.reading import cannot_be_opened  # noqa: E402
 from stacks.environments import DeploymentEnvironment  # noqa: E402
 from stacks.errors import EngineMissing, StacksError  # noqa: E402
 
@@ -40,7 +42,6 @@ _EXAMPLES = """examples:
   python scripts/preview_stack.py production --config-file changed.yaml
   python scripts/preview_stack.py production --drift"""
 _OWN = f"{config_keys.PROJECT}:"
-_ENGINE_FAILED = "the engine ended before it printed a preview"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,70 +75,73 @@ def _write(stack: str, text: str) -> None:
 
 
 def _previewed(stack: str, options: argparse.Namespace) -> Preview:
+    from stacks.engine.workspace import exported_state
+
     directory = CHECKOUT / ".run"
     directory.mkdir(exist_ok=True)
-    document = _document(stack, options)
+    state = exported_state(CHECKOUT, stack)
+    document = _document(stack, options, state)
     with TemporaryDirectory(prefix="preview-", dir=directory) as name:
         scratch = Path(name)
-        variables, secrets = _backend_of(stack, scratch)
+        variables, secrets = _backend_of(stack, state, scratch)
         file = scratch / f"Pulumi.{stack}.yaml"
         file.write_text(yaml.safe_dump({**secrets, **document}, sort_keys=False), encoding="utf-8")
         command = ["preview", "--json", "--stack", stack, "--non-interactive", "--config-file", str(file)]
         if options.drift:
             command += ["--refresh", "--expect-no-changes"]
-        printed = _pulumi(*command, variables=variables)
-    (directory / f"preview-{stack}.json").write_text(printed, encoding="utf-8")
+        progress(f"previewing stack {stack}")
+        done = _pulumi(*command, variables=variables)
+    (directory / f"preview-{stack}.json").write_text(done.stdout, encoding="utf-8")
     try:
-        return Preview.of(printed)
+        found = Preview.of(done.stdout)
     except ValueError:
-        raise ConfigError(f"stack {stack}: {_ENGINE_FAILED}; its message is above") from None
+        raise ConfigError(cannot_be_opened(CHECKOUT, stack, f"{done.stderr}\n{done.stdout}")) from None
+    sys.stderr.write(done.stderr)
+    return found
 
 
-def _backend_of(stack: str, scratch: Path) -> tuple[dict[str, str], dict[str, Any]]:
+def _backend_of(stack: str, state: Mapping[str, Any] | None, scratch: Path) -> tuple[dict[str, str], dict[str, str]]:
     """The engine's variables for a preview, and what encrypts the stack's secrets.
 
     A stack that the backend does not have yet is previewed on an empty state of its own, which is removed afterwards.
     """
-    from stacks.engine.workspace import engine_environment, existing_environments
+    from stacks.engine.backend import SecretsProvider
+    from stacks.engine.secrets_provider import require_secrets_provider
+    from stacks.engine.workspace import engine_environment
 
-    if DeploymentEnvironment.named(stack) in existing_environments(CHECKOUT):
-        variables = engine_environment(CHECKOUT)
-        state = json.loads(_pulumi("stack", "export", "--stack", stack, variables=variables) or "{}")
-        return variables, _secrets_of((state.get("deployment") or {}).get("secrets_providers") or {})
+    if state is not None:
+        provider = SecretsProvider.of(state)
+        require_secrets_provider(CHECKOUT, stack, provider)
+        return engine_environment(CHECKOUT), provider.in_file if provider else {}
     progress(f"the backend has no stack {stack} yet: the preview shows what its first deployment would make")
     (scratch / "Pulumi.yaml").write_text(f"name: {config_keys.PROJECT}\nruntime: python\n", encoding="utf-8")
     (scratch / "state").mkdir()
     own = {"PULUMI_BACKEND_URL": f"file://{scratch / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "of an empty state"}
     variables = {**engine_environment(CHECKOUT), **own}
-    _pulumi("stack", "init", stack, "--no-select", "--non-interactive", variables=variables, directory=scratch)
+    made = _pulumi("stack", "init", stack, "--no-select", "--non-interactive", variables=variables, directory=scratch)
+    if made.returncode != 0:
+        raise ConfigError(cannot_be_opened(CHECKOUT, stack, made.stderr))
     found = _read(scratch / f"Pulumi.{stack}.yaml")
     return variables, {"encryptionsalt": found["encryptionsalt"]}
 
 
-def _secrets_of(provider: Mapping[str, Any]) -> dict[str, Any]:
-    """What encrypts the stack's secrets, as its file would say it."""
-    state = provider.get("state") or {}
-    if provider.get("type") == "cloud":
-        return {"secretsprovider": state.get("url"), "encryptedkey": state.get("encryptedkey")}
-    return {"encryptionsalt": state["salt"]} if state.get("salt") else {}
-
-
-def _pulumi(*arguments: str, variables: Mapping[str, str], directory: Path = CHECKOUT) -> str:
-    """What the engine prints on standard output; its messages go to this program's standard error."""
+def _pulumi(
+    *arguments: str, variables: Mapping[str, str], directory: Path = CHECKOUT
+) -> subprocess.CompletedProcess[str]:
+    """Runs the engine."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, **variables, "PATH": programs}
     try:
-        done = subprocess.run(
-            ["pulumi", *arguments], cwd=directory, env=environment, stdout=subprocess.PIPE, text=True, check=False
+        return subprocess.run(
+            ["pulumi", *arguments], cwd=directory, env=environment, capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
         raise EngineMissing("there is no `pulumi` to run; run: python -m toolchain") from None
-    return done.stdout
 
 
-def _document(stack: str, options: argparse.Namespace) -> dict[str, Any]:
+def _document(stack: str, options: argparse.Namespace, state: Mapping[str, Any] | None) -> dict[str, Any]:
     """The stack's file, with the version or the values that the options give."""
-    from stacks.engine.workspace import stack_outputs
+    from stacks.engine.workspace import outputs_of
 
     path = CHECKOUT / f"Pulumi.{stack}.yaml"
     document = _read(path)
@@ -155,7 +159,7 @@ def _document(stack: str, options: argparse.Namespace) -> dict[str, Any]:
 
         values[config_keys.MODEL_VERSION] = Aliases(open_registry(CHECKOUT)).resolve(options.model)
     # The program reads the version of the state by itself; it cannot tell a person of `make preview`.
-    if not values.get(config_keys.MODEL_VERSION) and not stack_outputs(CHECKOUT, stack).get("modelVersion"):
+    if not values.get(config_keys.MODEL_VERSION) and not outputs_of(state).get("modelVersion"):
         raise ConfigError(
             f"{path.name}: {config_keys.MODEL_VERSION} is not set, and nothing is deployed in {environment} yet. "
             f"Name a version to preview: make preview STACK={stack} MODEL_ID=NAME:NUMBER "

@@ -44,7 +44,7 @@ def read_engine(checkout: Path, stack: str, read: Callable[[], _Found]) -> _Foun
             if damaged := damaged_files(checkout, stack):
                 raise StateDamaged("\n".join(map(str, damaged))) from None
             if not _HALF_WRITTEN.search(text) or _NO_BACKEND.search(text):
-                raise DeploymentFailed(_sentence(checkout, stack, text)) from None
+                raise DeploymentFailed(cannot_be_opened(checkout, stack, text)) from None
             if not left:
                 whose = f"the state of stack {stack}" if stack else f"the state in {backend_url(checkout)}"
                 raise StackBusy(f"{whose} is being written: {_reason(text)}; try again") from None
@@ -62,7 +62,14 @@ def passphrase_advice(reason: str, stack: str) -> str:
     )
 
 
-def _sentence(checkout: Path, stack: str, text: str) -> str:
+def cannot_be_opened(checkout: Path, stack: str, text: str) -> str:
+    """The message for a person, from what the engine printed.
+
+    Args:
+        checkout: the project's root.
+        stack: whose state is read; empty for no stack's in particular.
+        text: what the engine printed.
+    """
     what = f"stack {stack}" if stack else f"the state in {backend_url(checkout)}"
     return f"{what} cannot be opened: {passphrase_advice(_reason(text), stack)}; nothing was changed"
 

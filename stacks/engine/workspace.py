@@ -70,7 +70,7 @@ def stack_provider(checkout: Path, stack: str) -> SecretsProvider | None:
         StateDamaged: the state is cut short or altered.
         DeploymentFailed: the state cannot be read.
     """
-    return SecretsProvider.of(_exported(checkout, stack))
+    return SecretsProvider.of(exported_state(checkout, stack))
 
 
 def stack_outputs(checkout: Path, stack: str) -> dict[str, Any]:
@@ -80,14 +80,24 @@ def stack_outputs(checkout: Path, stack: str) -> dict[str, Any]:
         StateDamaged: the state is cut short or altered.
         DeploymentFailed: the state cannot be read.
     """
-    for resource in (_exported(checkout, stack) or {}).get("resources") or ():
+    return outputs_of(exported_state(checkout, stack))
+
+
+def outputs_of(state: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The outputs in a stack's exported state, without secrets; empty where there are none."""
+    for resource in (state or {}).get("resources") or ():
         if resource.get("type") == "pulumi:pulumi:Stack":
             return dict(resource.get("outputs") or {})
     return {}
 
 
-def _exported(checkout: Path, stack: str) -> Mapping[str, Any] | None:
-    """The state of a stack; None where there is no such stack."""
+def exported_state(checkout: Path, stack: str) -> Mapping[str, Any] | None:
+    """The state of a stack; None where there is no such stack.
+
+    Raises:
+        StateDamaged: the state is cut short or altered.
+        DeploymentFailed: the state cannot be read.
+    """
     if state_directory(checkout) is not None:
         return stored_deployment(checkout, stack)
     from pulumi import automation

@@ -88,6 +88,10 @@ def test_a_state_or_history_that_is_cut_short_is_named_without_a_traceback(deplo
                 output = checkout.deploy_model(*command, code=4).stderr
                 assert f"{path} is not whole JSON" in output
                 assert "Traceback" not in output
+            if path == state:
+                printed = checkout.run(sys.executable, "scripts/preview_stack.py", "dev", code=4)
+                assert f"{path} is not whole JSON" in printed.stderr
+                assert "the newest whole copy is" in printed.stderr
         finally:
             path.write_bytes(whole)
 
