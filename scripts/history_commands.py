@@ -116,7 +116,7 @@ def _declare_stats(commands: Program, program: str, stats: Run) -> None:
 def _show_stats(deployments: "ModelDeployment", options: Options) -> int:
     from stacks.outcomes import counts
 
-    found = [each for each in _attempts_of(deployments, options.environment) if each.started_at >= options.since]
+    found = [each for each in _attempts_of(deployments, options) if each.started_at >= options.since]
     counted = counts(found, options.by)
     rows = [each.to_dict() for each in counted]
     shown = [{**each.to_dict(), "success_rate": _percent(each.success_rate)} for each in counted]
@@ -124,20 +124,18 @@ def _show_stats(deployments: "ModelDeployment", options: Options) -> int:
     return 0
 
 
-def _attempts_of(deployments: "ModelDeployment", environment: str | None) -> "list[Attempt]":
+def _attempts_of(deployments: "ModelDeployment", options: Options) -> "list[Attempt]":
     """What was started in an environment, or in all; without what the audit log tells where it cannot be read."""
     from model_store.errors import ModelStoreError
     from stacks.deployment_history import DeploymentHistory
     from stacks.outcomes import read_audit
 
-    found: list[Attempt] = []
-    for name, attempts in DeploymentHistory(deployments.checkout).attempts(environment).items():
-        try:
-            found += read_audit(attempts, name, deployments.registry)
-        except ModelStoreError as error:
-            progress(f"{name}: runs that were killed are not counted: the audit log cannot be read ({error})")
-            found += attempts
-    return found
+    found = DeploymentHistory(deployments.checkout).attempts(options.environment)
+    try:
+        return read_audit(found, deployments.registry, options.since)
+    except ModelStoreError as error:
+        progress(f"runs that were killed are not counted: the audit log cannot be read ({error})")
+    return [each for attempts in found.values() for each in attempts]
 
 
 def _percent(rate: float | None) -> str:

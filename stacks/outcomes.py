@@ -4,7 +4,7 @@ The engine's history of a stack has every update that ended, the failed ones too
 killed, and an update that succeeded while the cluster's live objects differed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -132,16 +132,21 @@ def with_audit(found: Sequence[Attempt], environment: str, records: "Iterable[Au
     return sorted([*known, *_killed(own, known)], key=lambda each: each.started_at)
 
 
-def read_audit(found: Sequence[Attempt], environment: str, registry: "ModelRegistry") -> list[Attempt]:
-    """As `with_audit`, with the records since the first attempt.
+def read_audit(found: Mapping[str, Sequence[Attempt]], registry: "ModelRegistry", since: str = "") -> list[Attempt]:
+    """As `with_audit`, for several environments and the records since a time.
+
+    Args:
+        found: attempts by environment.
+        registry: holds the audit log.
+        since: RFC 3339, UTC; empty: all records.
 
     Raises:
         ModelStoreError: the registry or its log cannot be read.
     """
     from model_store.registry.log_window import LogWindows
 
-    first = found[0].started_at if found else _BEGIN
-    return with_audit(found, environment, LogWindows(registry.audit).between(first, _rfc3339(datetime.now(UTC))))
+    records = LogWindows(registry.audit).read_between(since or _BEGIN, _rfc3339(datetime.now(UTC)))
+    return [each for name, attempts in found.items() for each in with_audit(attempts, name, records)]
 
 
 def counts(found: Iterable[Attempt], by: str = "month") -> list[DeploymentCounts]:

@@ -158,6 +158,11 @@ class AuditLog:
         """
         return parse_record(_key(sequence), self._storage.read(_key(sequence)))
 
+    @property
+    def parallel_reads(self) -> int:
+        """How many records are read at once where a caller needs many."""
+        return self._storage.parallel_reads
+
     def hinted(self) -> int:
         """The number of the last record by the hint `audit/head`; 0 when there is no hint, or none that can be read."""
         return self._hint().sequence

@@ -40,6 +40,7 @@ def test_a_window_has_the_records_of_its_time(
     registry: ModelRegistry, first: str, last: str, numbers: list[int]
 ) -> None:
     assert [record.sequence for record in LogWindows(registry.audit).between(first, last)] == numbers
+    assert [record.sequence for record in LogWindows(registry.audit).read_between(first, last)] == numbers
 
 
 def test_few_records_are_read(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
