@@ -153,7 +153,7 @@ def _rollout(
     except pulumi.ConfigTypeError:
         raise ConfigError(f"{where}: {config_keys.ROLLOUT}: not an object") from None
     if before.model_version and (value is None or isinstance(value, dict)):
-        value = {**before.rollout, **(value or {})} or None
+        value = {**before.rollout_under(model_version), **(value or {})} or None
     return parse_rollout_config(value, f"{where}: {config_keys.ROLLOUT}", model_version, platform)
 
 

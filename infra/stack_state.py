@@ -53,6 +53,17 @@ class StackState:
             values[BREAK_GLASS] = dict(self.break_glass)
         return values
 
+    def rollout_under(self, model_version: str) -> dict[str, Any]:
+        """The rollout object where a config names the stable version, as a plain `pulumi up` to a prior version does.
+
+        The version that is kept for a rollback is kept no longer once it is the stable one itself.
+
+        Args:
+            model_version: the stable version of the next update.
+        """
+        gone = ("kept", "kept_until") if self.rollout.get("kept") == model_version else ()
+        return {key: value for key, value in self.rollout.items() if key not in gone}
+
 
 def rollout_settings(rollout: Any) -> dict[str, Any]:
     """The part of a rollout object that is configuration: strategy, steps, times and checks."""
