@@ -1,7 +1,8 @@
 """Runs a job of GitLab's pipeline with gitlab-ci-local: on this machine, in a fresh clone, with what its header lists.
 
 gitlab-ci-local runs a job's scripts in a shell and knows rules, variables by environment and `!reference`. What GitLab
-and its runner do is replaced by its effect: the clone, the id token, reports of variables, notes of a merge request.
+and its runner do is replaced by its effect: the clone, the id token, which gives the credentials of the environment's
+role, reports of variables, and notes of a merge request.
 """
 
 import json
@@ -19,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from tests.sandbox.conftest import aws_client
 from tests.workflows.act import Forge, machine_variables
 from toolchain import cache
 
@@ -135,7 +137,13 @@ class GitLab:
         command += [each for name, value in told.items() for each in ("--variable", f"{name}={value}")]
         with (home / "log").open("w+") as log:
             done = subprocess.run(
-                command, cwd=clone, env=self._environment(home), stdout=log, stderr=log, timeout=1200, check=False
+                command,
+                cwd=clone,
+                env=self._environment(home, self._role(job, definition, event)),
+                stdout=log,
+                stderr=log,
+                timeout=1200,
+                check=False,
             )
             log.seek(0)
             printed = log.read()
@@ -174,8 +182,7 @@ class GitLab:
         home = self.forge.root / "gitlab"
         (home / ".gitlab-ci-local").mkdir(parents=True, exist_ok=True)
         (home / ".gitconfig").write_text("[user]\n name = A Reviewer\n email = reviewer@example.com\n")
-        account = self.forge.variables["AWS_ROLE"].rsplit("/", 1)[0]
-        roles = {environment: f"{account}/ci-{job}" for environment, job in _ROLES.items()}
+        roles = {environment: self._account_role(environment) for environment in _ROLES}
         values: dict[str, Mapping[str, str]] = {"AWS_ROLE": roles, "AWS_TOKEN": {"*": "of-the-job"}}
         known = {**self.forge.variables, **self.forge.secrets, "COMMENT_TOKEN": _TOKEN, "PYTHON_IMAGE": "python:3.11"}
         for name, environments in listed_by_environment(self.forge.origin / ".gitlab-ci.yml").items():
@@ -184,15 +191,30 @@ class GitLab:
         (home / ".gitlab-ci-local" / "variables.yml").write_text(json.dumps({"global": variables}))
         return home
 
-    def _environment(self, home: Path) -> dict[str, str]:
+    def _role(self, job: str, definition: Mapping[str, Any], event: Mapping[str, str]) -> str:
+        """The role of the job's environment."""
+        environment = definition["environment"]
+        name = environment if isinstance(environment, str) else str(environment["name"])
+        if name == "$TARGET":
+            matrix = re.search(r"\[(\w+)\]", job)
+            name = matrix[1] if matrix else event["TARGET"]
+        return self._account_role(name)
+
+    def _account_role(self, environment: str) -> str:
+        return f"{self.forge.variables['AWS_ROLE']}-{_ROLES[environment]}"
+
+    def _environment(self, home: Path, role: str) -> dict[str, str]:
         """Of the runner's machine, and where the sandbox stands for AWS."""
         sandbox = {name: self.forge.sandbox[name] for name in ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")}
-        return {
-            **machine_variables(),
-            **sandbox,
-            "HOME": str(home),
-            "TEST_KUBECONFIG": self.forge.sandbox["KUBECONFIG"],
+        sts = aws_client(dict(self.forge.sandbox), "sts")
+        found = sts.assume_role(RoleArn=role, RoleSessionName="job")["Credentials"]
+        credentials = {
+            "AWS_ACCESS_KEY_ID": found["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": found["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": found["SessionToken"],
         }
+        own = {"HOME": str(home), "TEST_KUBECONFIG": self.forge.sandbox["KUBECONFIG"]}
+        return {**machine_variables(), **sandbox, **credentials, **own}
 
 
 class _Loader(yaml.SafeLoader):
