@@ -42,6 +42,7 @@ PORT = 8000
 _SECRETS = "/var/run/secrets/fraud-detection"
 _MODEL = "/var/lib/fraud-detection/model"
 _OVERRIDE = "/var/lib/fraud-detection/override"
+_DECISION_LOG = "/var/lib/fraud-detection/decisions"
 _TEMPORARY = "/tmp:rw,noexec,nosuid,size=512m"  # noqa: S108 - a directory of the container's own
 _LOG_BYTES, _LOG_FILES = "10m", "5"
 
@@ -61,6 +62,12 @@ def container_run_name(deployment_name: str, slot: str) -> str:
 def override_directory(arguments: Mapping[str, Any]) -> Path:
     """The directory whose file says which override gives the decisions; the container sees the file as it changes."""
     return Path(arguments["checkout"]) / ".run" / str(arguments["deployment_name"]) / OVERRIDE_DIRECTORY
+
+
+def decision_log_directory(arguments: Mapping[str, Any]) -> Path | None:
+    """The directory that gets the decision log, the only one that a container writes; None without a log."""
+    log = (arguments.get("variables") or {}).get(variables.DECISION_LOG)
+    return Path(arguments["checkout"]) / str(log) if log else None
 
 
 def container_arguments(arguments: Mapping[str, Any], name: str, port: int) -> list[str]:
@@ -122,6 +129,7 @@ def _environment(arguments: Mapping[str, Any]) -> Iterator[str]:
         variables.API_PORT: str(PORT),
         variables.LOG_LEVEL: "INFO",
         **(arguments.get("variables") or {}),
+        **({variables.DECISION_LOG: _DECISION_LOG} if decision_log_directory(arguments) else {}),
     }
     for key, value in environment.items():
         yield from ("--env", f"{key}={value}")
@@ -131,6 +139,8 @@ def _mounts(arguments: Mapping[str, Any]) -> Iterator[str]:
     model_key, api_keys = Path(arguments["model_key_file"]), Path(arguments["api_keys_file"])
     yield from _mount(Path(arguments["model_directory"]), _MODEL)
     yield from _mount(override_directory(arguments), _OVERRIDE)
+    if (log := decision_log_directory(arguments)) is not None:
+        yield from _mount(log, _DECISION_LOG, access="")
     yield from _mount(model_key, f"{_SECRETS}/key/{model_key.name}")
     if has_keys_of_its_own(arguments):
         # A directory: a file that is mounted alone stays the old one when the file is replaced.
@@ -145,8 +155,8 @@ def has_keys_of_its_own(arguments: Mapping[str, Any]) -> bool:
     return api_keys.parent.resolve() in _secret_directories(Path(arguments["checkout"])) and not api_keys.is_symlink()
 
 
-def _mount(source: Path, target: str) -> tuple[str, str]:
-    return "--mount", f"type=bind,{_quoted(f'source={source}')},{_quoted(f'destination={target}')},readonly"
+def _mount(source: Path, target: str, access: str = ",readonly") -> tuple[str, str]:
+    return "--mount", f"type=bind,{_quoted(f'source={source}')},{_quoted(f'destination={target}')}{access}"
 
 
 def _quoted(field: str) -> str:

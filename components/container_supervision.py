@@ -7,6 +7,7 @@ is removed, and the one before it goes on. Standard library only, without Pulumi
 
 import contextlib
 import json
+import os
 import secrets
 import socket
 import time
@@ -21,6 +22,7 @@ from components.container_arguments import (
     ARGUMENTS,
     arguments_digest,
     container_arguments,
+    decision_log_directory,
     has_keys_of_its_own,
     override_directory,
 )
@@ -76,6 +78,7 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     run_directory(arguments).mkdir(parents=True, exist_ok=True)
     override_directory(arguments).mkdir(parents=True, exist_ok=True)
+    _make_log_directory(arguments)
     own = has_keys_of_its_own(arguments)
     try:
         with refreshed_copy(Path(arguments["api_keys_file"])) if own else contextlib.nullcontext():
@@ -99,6 +102,17 @@ def _replace(arguments: Mapping[str, Any]) -> None:
     _remove_others(arguments, serving["container"])
     with contextlib.suppress(DockerFailed):
         docker("rename", serving["container"], str(arguments["run_name"]))
+
+
+def _make_log_directory(arguments: Mapping[str, Any]) -> None:
+    """Makes the directory of the decision log, as the user who writes it."""
+    log = decision_log_directory(arguments)
+    if log is None or log.is_dir():
+        return
+    log.mkdir(mode=0o750, parents=True)
+    owner, _, group = str(arguments["user"]).partition(":")
+    if os.geteuid() == 0 and owner.isdigit() and group.isdigit():
+        os.chown(log, int(owner), int(group))
 
 
 def stop(arguments: Mapping[str, Any]) -> None:

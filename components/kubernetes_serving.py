@@ -12,6 +12,7 @@ from components.pod_rights import pod_policy, pod_trust_policy
 from components.pod_rules import egress_to
 from components.serving_pod import PORT, pod_template, port_name
 from components.serving_workload import KubernetesServingArgs, Slot
+from conventions import variables
 
 
 class KubernetesServing(pulumi.ComponentResource):
@@ -119,6 +120,8 @@ class KubernetesServing(pulumi.ComponentResource):
                     region=args.region,
                     metrics_namespace=args.metrics_namespace,
                     deployment_name=args.deployment_name,
+                    decision_log=args.service_variables.get(variables.DECISION_LOG, ""),
+                    decision_log_kms_key=args.service_variables.get(variables.DECISION_LOG_KMS_KEY, ""),
                 )
             )
         )

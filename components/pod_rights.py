@@ -32,6 +32,8 @@ def pod_policy(
     region: str,
     metrics_namespace: str,
     deployment_name: str,
+    decision_log: str = "",
+    decision_log_kms_key: str = "",
 ) -> dict[str, Any]:
     """The rights of the pods: read one model version and the override, decrypt with one key, publish their metrics."""
     _, _, path = model_uri.removeprefix("s3://").partition("/")
@@ -66,7 +68,38 @@ def pod_policy(
                 "Condition": {"StringEquals": {"cloudwatch:namespace": metrics_namespace}},
             }
         )
+    if decision_log:
+        via = f"s3.{region}.{_domain(partition)}"
+        statements += _log_statements(decision_log.removeprefix("s3://"), decision_log_kms_key, partition, via)
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _log_statements(path: str, kms_key: str, partition: str, via: str) -> list[dict[str, Any]]:
+    """Adds to the decision log, and reads the keys of features; reads no decision, and removes nothing."""
+    log = f"arn:{partition}:s3:::{path}"
+    tls = {"Condition": {"Bool": {"aws:SecureTransport": "true"}}}
+    parts = [f"{log}/day=*", f"{log}/feedback/*", f"{log}/keys/*"]
+    found: list[dict[str, Any]] = [
+        {"Sid": "AddDecisions", "Effect": "Allow", "Action": "s3:PutObject", "Resource": parts, **tls},
+        {
+            "Sid": "ReadKeysOfFeatures",
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": f"{log}/keys/*",
+            **tls,
+        },
+    ]
+    if kms_key:
+        found.append(
+            {
+                "Sid": "UseTheLogsKey",
+                "Effect": "Allow",
+                "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+                "Resource": kms_key,
+                "Condition": {"StringEquals": {"kms:ViaService": via}},
+            }
+        )
+    return found
 
 
 def _domain(partition: str) -> str:

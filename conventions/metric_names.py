@@ -31,6 +31,7 @@ REFUSALS = "Refusals"
 CONNECTIONS_CLOSED = "ConnectionsClosed"
 PAUSED = "Paused"
 OVERRIDDEN = "Overridden"
+DECISION_LOG = "DecisionLog"
 FEEDBACK = "Feedback"
 VERIFIED, OVERRIDDEN_ITEMS, REPEATED, UNVERIFIED = "verified", "overridden", "repeated", "unverified"
 """What becomes of an item of feedback that is taken; one that is refused has the code of its refusal."""
@@ -66,6 +67,7 @@ BY_REASON = {
     REFUSALS: "Requests that were answered with an error, by the code in the answer",
     CONNECTIONS_CLOSED: "Connections that the service has closed on its own account, by reason",
     OVERRIDDEN: "Transactions whose decision an override gave, by its answer",
+    DECISION_LOG: "Decisions that were written to the decision log, or lost since it took nothing for too long",
     FEEDBACK: "Items of feedback, by what became of them: verified, unverified, repeated, or why they were refused",
 }
 """Counters with the label `reason`; only `/metrics` and `/status` have them."""

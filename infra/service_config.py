@@ -1,10 +1,11 @@
 """The `service` object of a deployment: settings of the HTTP service, the same on every platform."""
 
+import re
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictFloat, StrictInt, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from conventions import variables
@@ -26,6 +27,14 @@ def _require_collector_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.password:
         raise ValueError("an http or https address without a password, such as http://collector.traces.svc:4318")
+    return value.rstrip("/")
+
+
+def _require_log_location(value: str) -> str:
+    if "://" in value and not re.fullmatch(r"s3://[a-z0-9.-]{3,63}/[A-Za-z0-9!_.'()/-]+", value):
+        raise ValueError("a directory such as logs/decisions, or s3://bucket/prefix")
+    if not value.strip() or "," in value or "\n" in value:
+        raise ValueError("a directory such as logs/decisions, or s3://bucket/prefix")
     return value.rstrip("/")
 
 
@@ -65,6 +74,16 @@ class ServiceConfig:
     """Feedback without a receipt: refused, taken apart from accuracy, or counted as if it were genuine (apart)."""
     feedback_days: Annotated[_Number, Field(ge=1, le=3660)] | None = None
     """Days after a decision during which feedback on it is taken (400)."""
+    decision_log: Annotated[str, AfterValidator(_require_log_location)] | None = None
+    """Where each decision is logged: a directory, from the checkout on; on platform kubernetes s3://bucket/prefix."""
+    decision_log_features: StrictBool | None = None
+    """Whether the log has the features of each transaction, encrypted with a key of the day (false)."""
+    decision_log_days: Annotated[_Number, Field(ge=0, le=36_600)] | None = None
+    """Days that a log in a directory is kept; 0 for as long as nobody removes it (0)."""
+    decision_log_kms_key: (
+        Annotated[str, Field(pattern=r"^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$")] | None
+    ) = None
+    """ARN of the KMS key of a log's bucket; pods may then use it for the log."""
     traces_endpoint: Annotated[str, AfterValidator(_require_collector_url)] | None = None
     """OpenTelemetry collector that spans are sent to over OTLP and HTTP; no traces when left out."""
     traces_share: Annotated[_Number, Field(ge=0, le=1)] | None = None
@@ -88,6 +107,9 @@ class ServiceConfig:
     def _require_an_endpoint(self) -> Self:
         if self.traces_share is not None and self.traces_endpoint is None:
             raise ValueError("traces_share only together with traces_endpoint")
+        of_log = [name for name in self.to_dict() if name.startswith("decision_log_")]
+        if of_log and self.decision_log is None:
+            raise ValueError(f"{of_log[0]} only together with decision_log")
         return self
 
     @model_validator(mode="after")
@@ -123,7 +145,7 @@ class ServiceConfig:
 
 
 def _text(value: object) -> str:
-    return str(value)
+    return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 _VARIABLES = {
@@ -143,6 +165,10 @@ _VARIABLES = {
     "rate_limit_url": variables.RATE_LIMIT_URL,
     "unverified_feedback": variables.UNVERIFIED_FEEDBACK,
     "feedback_days": variables.FEEDBACK_DAYS,
+    "decision_log": variables.DECISION_LOG,
+    "decision_log_features": variables.DECISION_LOG_FEATURES,
+    "decision_log_days": variables.DECISION_LOG_DAYS,
+    "decision_log_kms_key": variables.DECISION_LOG_KMS_KEY,
     "traces_endpoint": variables.TRACES_ENDPOINT,
     "traces_share": variables.TRACES_SAMPLER_ARGUMENT,
     "log_level": variables.LOG_LEVEL,

@@ -83,6 +83,7 @@ def load_settings() -> StackSettings:
     deployment = _deployment(config, where, stack)
     require_platform(deployment.environment, platform, where)
     require_address(deployment, platform, where)
+    require_decision_log(deployment, platform, where)
     secrets = CHECKOUT / ".secrets" / ("" if deployment.environment == "development" else stack)
     in_cluster = platform == "kubernetes"
     before = _stack_state(config)
@@ -114,6 +115,21 @@ def require_platform(environment: str, platform: str, where: str) -> None:
     """
     if environment == "production" and platform != "kubernetes":
         raise ConfigError(f"{where}: {config_keys.PLATFORM}: {platform!r} is not allowed; allowed: 'kubernetes'")
+
+
+def require_decision_log(deployment: DeploymentConfig, platform: str, where: str) -> None:
+    """Raises ConfigError unless the platform's processes can write the decision log.
+
+    Raises:
+        ConfigError: pods have no disk that stays, and the processes of this machine have no credentials of a cloud.
+    """
+    log = deployment.service.decision_log
+    if log is not None and log.startswith("s3://") != (platform == "kubernetes"):
+        allowed = "s3://bucket/prefix" if platform == "kubernetes" else "a directory, such as logs/decisions"
+        raise ConfigError(
+            f"{where}: {config_keys.DEPLOYMENT}.service.decision_log: {log!r} is not allowed; allowed on platform "
+            f"{platform}: {allowed}"
+        )
 
 
 def _stack_state(config: pulumi.Config) -> StackState:

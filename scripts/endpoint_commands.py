@@ -68,6 +68,10 @@ def add_endpoint_commands(
     )
     example = f"{program} unpause production --reason 'the feed is repaired'"
     add_command(commands, "unpause", _unpause, "let the model decide again", example, environment, reason_option())
+    _add_receipt_key(commands, program, environment)
+
+
+def _add_receipt_key(commands: Program, program: str, environment: Argument) -> None:
     add_command(
         commands,
         "receipt-key",

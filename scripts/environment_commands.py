@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scripts import completion
 from scripts.api_key_commands import add_api_key_command
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, show
+from scripts.decision_log_commands import add_decision_log_commands
 from scripts.endpoint_commands import add_endpoint_commands
 from scripts.monitoring_commands import add_monitoring_command
 from scripts.rollout_commands import reason_option
@@ -19,7 +20,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def add_environment_commands(commands: Program, program: str, make: Callable[[], "ModelDeployment"], up: Run) -> None:
-    """Adds init, doctor, monitoring, up, down, api-key, pause, unpause, receipt-key and unlock.
+    """Adds the commands for setting up, monitoring, keys, pauses and decisions, and up, down and unlock.
 
     Args:
         commands: the program.
@@ -49,6 +50,7 @@ def add_environment_commands(commands: Program, program: str, make: Callable[[],
     add_command(commands, "down", _down, summary, f"{program} down development", environment, reason_option())
     add_api_key_command(commands, program, make, environment)
     add_endpoint_commands(commands, program, make, environment)
+    add_decision_log_commands(commands, program, make, environment)
     summary = "remove the lock of a run that has died"
     dead_host = Option(
         "--dead-host", default="", metavar="HOST", help="a host whose run has ended: its lock is removed, however young"

@@ -15,6 +15,7 @@ import gc
 import os
 import sys
 from contextlib import closing, nullcontext, suppress
+from typing import TYPE_CHECKING
 
 from model_store.errors import ModelStoreError
 from serving.errors import ServingError, SettingsError
@@ -22,6 +23,12 @@ from serving.observability.logs import configure_logs, service_log
 from serving.process.discovery import complete_environment
 from serving.process.options import add_process_options
 from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from serving.http.receipts import Receipts
+    from serving.inference.model import ServedModel
+    from serving.observability.decision_log import DecisionLog
+    from serving.observability.metrics import ServiceMetrics
 
 
 def main() -> int:
@@ -67,17 +74,15 @@ def _run(options: argparse.Namespace) -> None:
 
     metrics = ServiceMetrics(settings, DriftWatch(model.metadata.feature_schema))
     request_log = RequestLog(write, enabled=settings.log_level in ("DEBUG", "INFO"))
-    state = ServiceState(settings, model, api_keys, metrics, request_log, receipts)
-    service_log.info(
-        "model loaded",
-        extra={
-            "fields": {
-                "model_id": model.metadata.model_id,
-                "load_seconds": round(model.load_seconds, 3),
-                "runtime": model.runtime.name,
-            }
-        },
+    state = ServiceState(
+        settings, model, api_keys, metrics, request_log, receipts, _decision_log(settings, model, receipts, metrics)
     )
+    fields = {
+        "model_id": model.metadata.model_id,
+        "load_seconds": round(model.load_seconds, 3),
+        "runtime": model.runtime.name,
+    }
+    service_log.info("model loaded", extra={"fields": fields})
     # What was loaded stays: the collector need not look through it again, nor after every few hundred requests.
     gc.collect()
     _give_back_memory()
@@ -88,6 +93,7 @@ def _run(options: argparse.Namespace) -> None:
         published(metrics, settings.metrics_namespace),
         reloaded_keys(settings.api_keys_file, state.take_keys),
         watched_override(settings.override_uri, state.take_override),
+        state.decision_log.written_often() if state.decision_log else nullcontext(),
         closing(traces) if traces else nullcontext(),
     ):
         serve(
@@ -99,6 +105,21 @@ def _run(options: argparse.Namespace) -> None:
             protocol=ServiceConnection,
             tls=tls,
         )
+
+
+def _decision_log(
+    settings: ServingSettings, model: "ServedModel", receipts: "Receipts", metrics: "ServiceMetrics"
+) -> "DecisionLog | None":
+    from serving.http.receipts import model_key
+    from serving.observability.decision_log import DecisionLog
+
+    if not settings.decision_log:
+        return None
+    key = model_key(settings)
+    if key is None or receipts.signer is None:
+        raise SettingsError("DECISION_LOG: decisions are named by receipts, which need the key in MODEL_KEY_FILE")
+    names = [feature.name for feature in model.contract.features]
+    return DecisionLog(settings, key, receipts.signer.process, model.threshold, names, metrics.logged)
 
 
 def _give_back_memory() -> None:

@@ -91,6 +91,16 @@ class ServingSettings:
     """Feedback without a receipt: `refuse` it, take it `apart` from accuracy, or `count` it as if it were genuine."""
     feedback_days: float = 400.0
     """How long after a decision feedback on it is taken; also how long Redis remembers what has feedback."""
+    decision_log: str = ""
+    """Where each decision is logged: a directory, or `s3://bucket/prefix`; nowhere when empty."""
+    decision_log_features: bool = False
+    """Whether the log has the features of each transaction, encrypted with a key of the day."""
+    decision_log_days: float = 0.0
+    """Days that a log in a directory is kept; 0 for as long as nobody removes it."""
+    decision_log_seconds: float = 10.0
+    """How often what waits is written; a process that is killed loses the decisions since then."""
+    decision_log_kms_key: str = ""
+    """Of S3: ARN of the KMS key that every write names; without one the bucket decides."""
     override_uri: str = ""
     """File that says which override gives the decisions: a path, or `s3://bucket/key`; the platform names it."""
     log_file: Path | None = None
@@ -134,6 +144,7 @@ class ServingSettings:
             rate_limit_url=_redis(environment.get(variables.RATE_LIMIT_URL) or ""),
             unverified_feedback=read.choice(variables.UNVERIFIED_FEEDBACK, ("refuse", "apart", "count"), "apart"),
             feedback_days=read.number(variables.FEEDBACK_DAYS, 400.0, 1, 3660),
+            **decision_log_settings(environment),
             override_uri=environment.get(variables.OVERRIDE_URI) or "",
             log_file=Path(environment["LOG_FILE"]) if environment.get("LOG_FILE") else None,
         )
@@ -168,6 +179,24 @@ def tls_files(environment: Mapping[str, str]) -> dict[str, Any]:
         if given and missing not in given:
             raise SettingsError(f"{missing} is not set; allowed with {given[0]}: certificate and key together")
     return {name.lower(): Path(environment[name]) if name in given else None for name in names}
+
+
+def decision_log_settings(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Where and how decisions are logged, by the name of the field.
+
+    Raises:
+        SettingsError: names the variable, its value and what is allowed.
+    """
+    read, location = _Variables(environment), environment.get(variables.DECISION_LOG) or ""
+    if "://" in location and not re.fullmatch(r"s3://[a-z0-9.-]{3,63}(/[^?#]*)?", location):
+        raise SettingsError(f"DECISION_LOG: {location!r} is not allowed; allowed: a directory, or s3://bucket/prefix")
+    return {
+        "decision_log": location,
+        "decision_log_features": read.choice(variables.DECISION_LOG_FEATURES, ("0", "1"), "0") == "1",
+        "decision_log_days": read.number(variables.DECISION_LOG_DAYS, 0.0, 0, 36_600),
+        "decision_log_seconds": read.number(variables.DECISION_LOG_SECONDS, 10.0, 0.1, 3600),
+        "decision_log_kms_key": environment.get(variables.DECISION_LOG_KMS_KEY) or "",
+    }
 
 
 def body_bounds(environment: Mapping[str, str]) -> dict[str, Any]:

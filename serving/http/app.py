@@ -112,7 +112,7 @@ class Service:
         self._ids, state.tracing = state.request_ids, tracing
         self._model_id = state.model.metadata.model_id
         self._answer_with = Decider(state).answer
-        self._take_feedback = FeedbackTaker(state, shared_repeats(settings)).take
+        self._take_feedback = FeedbackTaker(state, shared_repeats(state)).take
         self._bodies = BodyReader(settings.max_body_bytes, settings.request_timeout_seconds)
         self._read_body = self._bodies.read
         self._reasons = Reasons(state.model)
@@ -303,7 +303,7 @@ class Service:
 
     def _decided(self, scores: list[float], request: _Request) -> bytes:
         request.scores = scores
-        content, request.frauds = self._answer_with(scores, request.request_id)
+        content, request.frauds = self._answer_with(scores, request.request_id, request.key, request.rows)
         return content
 
     async def _not_answered(self, body: bytes, rows: Sequence[Any], refusal: RowRefused) -> Refused:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from model_store.contract.own import is_fraud
+from model_store.decisions.log_parts import LoggedAnswer
 from model_store.decisions.override import Override
 from model_store.decisions.receipts import FRAUD, OVERRIDDEN
 from serving.http.messages import OverrideShown, Prediction, Predictions
 
 if TYPE_CHECKING:
+    from serving.http.auth import ApiKey
     from serving.http.state import ServiceState
 
 _encode = msgspec.json.Encoder().encode
@@ -30,19 +32,24 @@ class Decider:
         self._model_id, self._threshold = state.model.metadata.model_id, state.model.threshold
         self._model_decides = state.model.contract.decides == "model"
         signer = state.receipts.signer
+        self._log = state.decision_log
         self._sign = None if signer is None else signer.sign
 
-    def answer(self, scores: Sequence[float], request_id: str) -> tuple[bytes, int]:
+    def answer(
+        self, scores: Sequence[float], request_id: str, key: "ApiKey | None", rows: Sequence[Any]
+    ) -> tuple[bytes, int]:
         """The body of the answer, and how many of the transactions are fraud.
 
         Args:
             scores: of the transactions, in their order.
             request_id: of the request.
+            key: that asked.
+            rows: the transactions.
         """
         threshold, now = self._threshold, _now()
         override = self._state.override
         if override is not None and now < override.until:
-            return self._overridden(override, now, scores, request_id)
+            return self._overridden(override, now, scores, request_id, key, rows)
         if self._model_decides:
             # Such scores are more than floats: they hold the decision.
             decided = [is_fraud(score, threshold) for score in scores]
@@ -53,19 +60,49 @@ class Decider:
             predictions = list(map(Prediction, scores, decided))
         else:
             # A decision for fraud is true, which is the flag 1 of a receipt.
-            _, receipts = self._sign(now, scores, decided)
+            number, receipts = self._sign(now, scores, decided)
+            if self._log is not None:
+                self._log_answer(now, number, request_id, key, scores, decided, receipts, rows)
             predictions = list(map(Prediction, scores, decided, receipts))
         return _encode(Predictions(self._model_id, threshold, request_id, predictions)), sum(decided)
 
+    def _log_answer(
+        self,
+        now: float,
+        number: int,
+        request_id: str,
+        key: "ApiKey | None",
+        scores: Sequence[float],
+        decided: Sequence[bool],
+        receipts: Sequence[str],
+        rows: Sequence[Any],
+        *,
+        overridden: bool = False,
+    ) -> None:
+        log = self._log
+        assert log is not None  # noqa: S101 - the caller has looked
+        name = "" if key is None else key.name
+        kept = rows if log.keeps_features else ()
+        log.add(LoggedAnswer(now, number, request_id, name, scores, decided, overridden, receipts, kept))
+
     def _overridden(
-        self, override: Override, now: float, scores: Sequence[float], request_id: str
+        self,
+        override: Override,
+        now: float,
+        scores: Sequence[float],
+        request_id: str,
+        key: "ApiKey | None",
+        rows: Sequence[Any],
     ) -> tuple[bytes, int]:
         """The answer with the decision of an override; the probabilities are the model's."""
         scores = [float(score) for score in scores]
         count, fraud = len(scores), override.is_fraud
         receipts: Sequence[Any] = [msgspec.UNSET] * count
         if self._sign is not None:
-            _, receipts = self._sign(now, scores, [OVERRIDDEN | (FRAUD if fraud else 0)] * count)
+            number, receipts = self._sign(now, scores, [OVERRIDDEN | (FRAUD if fraud else 0)] * count)
+            if self._log is not None:
+                decided = [fraud] * count
+                self._log_answer(now, number, request_id, key, scores, decided, receipts, rows, overridden=True)
         predictions = list(map(Prediction, scores, [fraud] * count, receipts))
         self._state.metrics.overridden(override.answer, count)
         shown = OverrideShown(override.answer, override.ends)

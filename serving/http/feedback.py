@@ -60,8 +60,8 @@ class FeedbackTaker:
     ) -> bytes:
         ids = [each.receipt.decision_id for each in named]
         new = self._own.claim(ids)
-        asked = [each for each, is_new in zip(ids, new, strict=True) if is_new]
-        told = await shared.claim(asked)
+        asked = [(each.receipt, each.was_fraud) for each, is_new in zip(named, new, strict=True) if is_new]
+        told = await shared.claim(asked) if asked else []
         if told is not None:
             among_all = iter(told)
             new = [is_new and next(among_all) for is_new in new]

@@ -97,6 +97,7 @@ def _status(state: ServiceState) -> Handler:
         found = state.metrics.status()
         found.keys = state.keys_in_use()
         found.log_lines_lost = state.request_log.lost
+        found.decisions_lost = 0 if state.decision_log is None else state.decision_log.lost
         override = state.override_in_force()
         found.override = override.to_dict() if override else None
         return _json(found)

@@ -1,10 +1,13 @@
-"""Finds feedback that names a decision again: in this process, or over all replicas in Redis."""
+"""Finds feedback that names a decision again: in this process; over all replicas in Redis or the decision log."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from model_store.decisions.receipts import Receipt
 from serving.observability.logs import service_log
-from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from serving.http.state import ServiceState
 
 _REMEMBERED = 200_000
 _TIMEOUT_SECONDS = 0.25
@@ -14,8 +17,12 @@ _CLAIM_TIMEOUT_SECONDS = 2.0
 class SharedRepeats(Protocol):
     """Remembers the decisions that have feedback, for all processes of a deployment."""
 
-    async def claim(self, ids: Sequence[str]) -> list[bool] | None:
-        """Whether each decision has no feedback yet, which it has from now on; None when nobody can tell."""
+    async def claim(self, receipts: Sequence[tuple[Receipt, bool]]) -> list[bool] | None:
+        """Whether each decision has no feedback yet, which it has from now on; None when nobody can tell.
+
+        Args:
+            receipts: of the decisions, with whether each was fraud.
+        """
 
 
 class ProcessRepeats:
@@ -52,14 +59,15 @@ class RedisRepeats:
             url, socket_timeout=_CLAIM_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
         )
 
-    async def claim(self, ids: Sequence[str]) -> list[bool] | None:
+    async def claim(self, receipts: Sequence[tuple[Receipt, bool]]) -> list[bool] | None:
         """Whether each decision has no feedback yet, which it has from now on; None when Redis does not answer."""
         from redis.exceptions import RedisError
 
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
-                for each in ids:
-                    pipeline.set(f"fraud-detection:feedback:{self._scope}:{each}", 1, nx=True, ex=self._seconds)
+                for receipt, was_fraud in receipts:
+                    key = f"fraud-detection:feedback:{self._scope}:{receipt.decision_id}"
+                    pipeline.set(key, int(was_fraud), nx=True, ex=self._seconds)
                 return [bool(answer) for answer in await pipeline.execute()]
         except (RedisError, OSError) as error:
             fields = {"error": type(error).__name__}
@@ -68,8 +76,11 @@ class RedisRepeats:
             return None
 
 
-def shared_repeats(settings: ServingSettings) -> SharedRepeats | None:
-    """What finds repeats over all replicas, where the settings name it."""
+def shared_repeats(state: "ServiceState") -> SharedRepeats | None:
+    """What finds repeats over all replicas: the decision log, else Redis, where the settings name one."""
+    settings = state.settings
+    if state.decision_log is not None:
+        return state.decision_log
     if not settings.rate_limit_url:
         return None
     scope = f"{settings.environment}:{settings.deployment_name}"

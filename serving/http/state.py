@@ -11,6 +11,7 @@ from model_store.decisions.override import Override
 from serving.http.auth import ApiKeys
 from serving.http.receipts import Receipts
 from serving.inference.model import ServedModel
+from serving.observability.decision_log import DecisionLog
 from serving.observability.logs import RequestLog
 from serving.observability.metrics import ServiceMetrics
 from serving.observability.status import KeyUse
@@ -31,6 +32,8 @@ class ServiceState:
     request_log: RequestLog
     receipts: Receipts
     """Signs the receipts of answers, and reads those of feedback."""
+    decision_log: DecisionLog | None = None
+    """Where each decision is logged; None: nowhere."""
     started: float = field(default_factory=time.monotonic)
     draining: bool = False
     """Set while the service finishes before it ends."""

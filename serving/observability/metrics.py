@@ -183,6 +183,10 @@ class ServiceMetrics:
         if count:
             self._by_reason[names.FEEDBACK][what] += count
 
+    def logged(self, what: str, count: int) -> None:
+        """Counts decisions by what became of them in the decision log: `written` or `lost`."""
+        self._by_reason[names.DECISION_LOG][what] += count
+
     def overridden(self, answer: str, count: int) -> None:
         """Counts decisions that an override gave."""
         self._by_reason[names.OVERRIDDEN][answer] += count

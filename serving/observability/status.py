@@ -45,5 +45,7 @@ class Status(msgspec.Struct):
     """The API keys that are let in."""
     override: dict[str, str] | None = None
     """What gives the decisions in place of the model, why, by whom and until when; null where the model decides."""
+    decisions_lost: int = 0
+    """Decisions that are not in the decision log since the process started: its target took nothing for too long."""
     log_lines_lost: int = 0
     """Lines of the request log that no target took, or that did not fit the queue, since the process started."""
