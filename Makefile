@@ -44,6 +44,7 @@ test-long: control-plane  ## workflows by act; kinds with many rows; every mecha
 	@$(MAKE) --no-print-directory test-workflows
 	@KINDS_LONG=1 $(BIN)/python -m pytest -n 2 --timeout 1200 --durations=8 tests/kinds
 	@DOORS=all $(BIN)/python -m pytest -n 2 --durations=8 tests/unit/model_store/serialization/test_doors.py
+	@SUMS_ROUNDS=5 SUMS_EACH=200 $(BIN)/python -m pytest --timeout 1200 tests/unit/serving/http/test_sums.py
 	@STATEFUL_EXAMPLES=$${STATEFUL_EXAMPLES:-60} STATEFUL_STEPS=40 $(BIN)/python -m pytest -rP tests/unit/model_store/stateful
 
 models-table: setup  ## rewrite docs/models.md: how each kind of model is served

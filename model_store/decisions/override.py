@@ -57,7 +57,7 @@ class Override:
         """
         try:
             found: dict[str, Any] = json.loads(content)
-            if not found:
+            if found == {}:
                 return None
             moment = datetime.fromisoformat(found["until"])
             override = cls(

@@ -1,16 +1,14 @@
-"""An endpoint is paused and goes on, and receipts outlive a new model key: on a real stack."""
+"""An endpoint is paused and goes on, and its decisions are looked up: on a real stack."""
 
+import csv
+import io
 import json
 import sys
 import time
 from typing import Any
 
-import httpx
-import pytest
+import yaml
 
-from model_store.decisions.receipt_keys import ReceiptKey
-from model_store.decisions.receipts import ReceiptSigner
-from model_store.keys.keyring import read_key_file
 from tests.checkout import Deployed
 
 _PAUSE = ("pause", "development", "--answer", "review")
@@ -41,7 +39,6 @@ def test_a_pause_reaches_every_answer_is_recorded_and_ends_when_told(deployed: D
     ended = json.loads(checkout.deploy_model("unpause", "development", "--reason", "repaired", "--json").stdout)
     assert ended["ended"]["answer"] == "review"
     assert "override" not in _predict(deployed)
-    assert "nothing was paused" in checkout.deploy_model("unpause", "development").stdout
     output = checkout.run(sys.executable, "scripts/manage_models.py", "audit", "--json").stdout
     records = [record for record in json.loads(output) if record["action"] in ("pause", "unpause")]
     assert [(record["action"], record.get("reason")) for record in records][-4:] == [
@@ -52,35 +49,42 @@ def test_a_pause_reaches_every_answer_is_recorded_and_ends_when_told(deployed: D
     ]
 
 
-@pytest.mark.parametrize(
-    ("until", "reason", "message"),
-    [("2001-01-01", "a", "a time to come"), ("8d", "a", "at most 7 days"), ("1h", " ", "needs a reason")],
-)
-def test_a_pause_without_end_or_reason_is_refused(deployed: Deployed, until: str, reason: str, message: str) -> None:
-    deployed.checkout.ensure(deployed.first)
-    command = (sys.executable, "scripts/deploy_model.py", *_PAUSE, "--until", until, "--reason", reason)
-    assert message in deployed.checkout.fails(*command)
-    assert "override" not in _predict(deployed)
-
-
-def test_nothing_is_paused_where_nothing_is_deployed(deployed: Deployed) -> None:
-    command = ("pause", "staging", "--answer", "legit", "--until", "1h", "--reason", "a")
-    assert "nothing is deployed" in deployed.checkout.fails(sys.executable, "scripts/deploy_model.py", *command)
-
-
-def test_feedback_on_receipts_of_before_is_taken_after_the_models_key_has_changed(deployed: Deployed) -> None:
+def test_decisions_are_looked_up_and_features_only_with_a_reason(deployed: Deployed) -> None:
     checkout = deployed.checkout
-    checkout.ensure(deployed.first)
-    former = checkout.root / ".secrets" / "former.key"
-    checkout.run(sys.executable, "scripts/manage_models.py", "keygen", str(former))
-    told = json.loads(checkout.deploy_model("receipt-key", "development", "--former", str(former), "--json").stdout)
-    key = ReceiptKey.derive(read_key_file(former), "development", "fraud-detection-dev")
-    assert told["key"] == key.key_id
-    receipt = ReceiptSigner(key, deployed.second).sign(time.time(), [0.1], [0])[1][0]
-    body = {"items": [{"receipt": receipt, "was_fraud": False}]}
-    headers = {"X-API-Key": checkout.api_key()}
-    deadline = time.monotonic() + 10
-    while (answer := httpx.post(f"{checkout.url}/feedback", json=body, headers=headers, trust_env=False)).is_error:
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.2)
-    assert answer.json()["taken"] == 1
+    template = yaml.safe_load(checkout.template.read_text())
+    template["service"] = {"decision_log": "logs/decisions", "decision_log_features": True}
+    changed = checkout.root / "logged.yaml"
+    changed.write_text(yaml.safe_dump(template))
+    checkout.deploy_model("deploy", deployed.first, "development", "--config", str(changed))
+    answer = _predict(deployed)
+    receipt = answer["predictions"][1]["receipt"]
+    deadline = time.monotonic() + 30
+
+    def looked_up(*more: str) -> dict[str, Any]:
+        command = ("decisions", "development", "--receipt", receipt, *more, "--json")
+        found: dict[str, Any] = json.loads(checkout.deploy_model(*command).stdout)
+        return found
+
+    while (found := looked_up())["logged"] is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert found["signature"] == "genuine"
+    assert found["logged"]["fraud_probability"] == answer["predictions"][1]["fraud_probability"]
+    assert (found["logged"]["model_id"], found["logged"]["request_id"]) == (deployed.first, answer["request_id"])
+    assert "features" not in found["logged"]
+    example = json.loads((checkout.root / "models" / "example_transaction.json").read_text())
+    features = looked_up("--features", "--reason", "a complaint")["logged"]["features"]
+    assert features == example["transactions"][1]
+    printed = checkout.deploy_model("decisions", "development", "--since", "2001-01-01", "--csv").stdout
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert receipt in {row["receipt"] for row in rows}
+    listed = json.loads(checkout.deploy_model("decisions", "development", "--since", "2001-01-01", "--json").stdout)
+    assert len(listed) == len(rows) >= 2
+    output = checkout.run(sys.executable, "scripts/manage_models.py", "audit", "--json").stdout
+    looked_at = [record for record in json.loads(output) if record["action"] == "decision-features"]
+    assert [record["reason"] for record in looked_at] == ["a complaint"]
+    erase = ("erase-features", "development", "2001-01-01", "--reason", "asked for", "--json")
+    assert json.loads(checkout.deploy_model(*erase).stdout)["erased"] == []
+    altered = f"{receipt[:-1]}{'0' if receipt[-1] != '0' else '1'}"
+    told = json.loads(checkout.deploy_model("decisions", "development", "--receipt", altered, "--json").stdout)
+    assert (told["signature"], told["logged"]) == ("not genuine", None)

@@ -7,18 +7,22 @@ import pytest
 
 from infra.errors import ConfigError
 from model_store import ModelRegistry
+from model_store.decisions.receipt_keys import ReceiptKey, ReceiptKeys
 from model_store.errors import AccessDenied
+from model_store.keys.keyring import ensure_key_file, read_key_file
 from model_store.registry.access import AccessPolicy, Rights, Role
 from serving.http.auth import ApiKeys
 from stacks.deployment import ModelDeployment
 from stacks.development.api_keys import (
     add_api_key,
+    keep_receipt_key,
     list_api_keys,
     recorded_key_change,
     revoke_api_key,
     rotate_api_key,
 )
 from stacks.errors import UnknownEnvironment
+from tests.stack_file import CHECKOUT
 
 
 def test_the_service_knows_the_key_and_the_file_does_not(tmp_path: Path) -> None:
@@ -141,3 +145,21 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, expires: str, message: s
     with pytest.raises(ConfigError, match=message):
         add_api_key(tmp_path, "staging", "a", ["predict"], expires=expires)
     assert not (tmp_path / ".secrets").exists()
+
+
+def test_a_former_key_of_receipts_is_kept_sealed_and_the_api_keys_stay(tmp_path: Path) -> None:
+    _, path = add_api_key(tmp_path, "development", "a", ["predict"])
+    (tmp_path / "Pulumi.dev.yaml").write_text((CHECKOUT / "Pulumi.dev.yaml").read_text())
+    first, second, third = (ensure_key_file(tmp_path / name) for name in ("first.key", "second.key", "third.key"))
+    with pytest.raises(ConfigError, match="name the one of before"):
+        keep_receipt_key(tmp_path, "development", first, first)
+    named = [keep_receipt_key(tmp_path, "development", *keys)[0] for keys in ((second, first), (third, second))]
+    add_api_key(tmp_path, "development", "b", ["predict"])
+    found = ApiKeys.from_file(path)
+    assert [key.name for key in found.known] == ["a", "b"]
+    deployment = ("development", "fraud-detection-dev")
+    keys = ReceiptKeys.of_deployment(read_key_file(third), *deployment, found.receipt_keys)
+    own = [ReceiptKey.derive(read_key_file(each), *deployment).key_id for each in (third, first, second)]
+    assert [key.key_id for key in keys.known] == own
+    assert named == own[1:]
+    assert ReceiptKeys.of_deployment(read_key_file(first), *deployment, found.receipt_keys).known[1:] == ()
