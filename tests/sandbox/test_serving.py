@@ -54,10 +54,11 @@ def _make_every_metric_known(url: str, key: str, transaction: dict[str, Any]) ->
     """Drift needs some hundred transactions, accuracy needs feedback."""
     headers = {"X-API-Key": key}
     batch = {"transactions": [transaction] * 600}
-    outcomes = {"items": [{"predicted_fraud": True, "was_fraud": True}]}
-    for path, body in (("predict", batch), ("feedback", outcomes)):
-        answer = httpx.post(f"{url}/{path}", json=body, headers=headers, trust_env=False)
-        assert answer.status_code == httpx.codes.OK, answer.text
+    answer = httpx.post(f"{url}/predict", json=batch, headers=headers, trust_env=False)
+    assert answer.status_code == httpx.codes.OK, answer.text
+    outcomes = {"items": [{"receipt": answer.json()["predictions"][0]["receipt"], "was_fraud": True}]}
+    answer = httpx.post(f"{url}/feedback", json=outcomes, headers=headers, trust_env=False)
+    assert answer.status_code == httpx.codes.OK, answer.text
 
 
 def _require_that_alarms_have_their_metrics(cloud: Cloud) -> None:

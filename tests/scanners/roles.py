@@ -19,8 +19,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "roles.md"
 _ACCOUNT, _REGION = "123456789012", "eu-central-1"
 _BUCKET, _BACKUP = "arn:aws:s3:::registry", "arn:aws:s3:::registry-backup"
 _STATE, _INBOX = "arn:aws:s3:::state", "arn:aws:s3:::inbox"
-_KEY, _STATE_KEY, _OTHER_KEY, _BACKUP_KEY = (
-    f"arn:aws:kms:{_REGION}:{_ACCOUNT}:key/{number:08}-0000-0000-0000-000000000000" for number in range(4)
+_LOG = "arn:aws:s3:::decisions/prod"
+_KEY, _STATE_KEY, _OTHER_KEY, _BACKUP_KEY, _LOG_KEY = (
+    f"arn:aws:kms:{_REGION}:{_ACCOUNT}:key/{number:08}-0000-0000-0000-000000000000" for number in range(5)
 )
 _BOUNDARY = f"arn:aws:iam::{_ACCOUNT}:policy/boundary"
 _MODEL = f"{_BUCKET}/models/m/m_T_20260101_000000"
@@ -31,6 +32,7 @@ _NAMED = {
 }
 _NEW = {**_NAMED, "s3:if-none-match": "*"}
 _S3 = {"kms:ViaService": f"s3.{_REGION}.amazonaws.com"}
+_NO_TLS = {"aws:SecureTransport": "false"}
 _LIMITED = {"iam:PermissionsBoundary": _BOUNDARY}
 SCOPE = PipelineScope(
     project="fraud-detection",
@@ -103,6 +105,14 @@ CALLS = (
     Call("decrypt through S3", "kms:Decrypt", _KEY, _S3),
     Call("encrypt with the registry's key", "kms:GenerateDataKey", _KEY, _S3),
     Call("change the key's policy", "kms:PutKeyPolicy", _KEY, {}),
+    Call("add to the decision log", "s3:PutObject", f"{_LOG}/day=2026-01-02/a.parquet", {}),
+    Call("record feedback in the decision log", "s3:PutObject", f"{_LOG}/feedback/day=2026-01-02/a.json", {}),
+    Call("add to the decision log without TLS", "s3:PutObject", f"{_LOG}/day=2026-01-02/a.parquet", _NO_TLS),
+    Call("read what opens logged features", "s3:GetObject", f"{_LOG}/keys/2026-01-02.json", {}),
+    Call("encrypt the decision log", "kms:GenerateDataKey", _LOG_KEY, _S3),
+    Call("read logged decisions", "s3:GetObject", f"{_LOG}/day=2026-01-02/a.parquet", {}),
+    Call("remove logged decisions", "s3:DeleteObject", f"{_LOG}/day=2026-01-02/a.parquet", {}),
+    Call("add beside the decision log", "s3:PutObject", "arn:aws:s3:::decisions/other/a.parquet", {}),
     Call("read a copy in the backup", "s3:GetObject", f"{_BACKUP}/models/m/manifest.json", {}),
     Call(
         "add to the backup",
@@ -148,6 +158,8 @@ def policies() -> dict[str, dict[str, Any]]:
         _REGION,
         "FraudDetection",
         "fraud-detection-prod",
+        decision_log=_LOG.replace("arn:aws:s3:::", "s3://"),
+        decision_log_kms_key=_LOG_KEY,
     )
     found["backup"] = backup_policy(_BUCKET, _KEY, _BACKUP, _BACKUP_KEY, "FraudDetection")
     return found
