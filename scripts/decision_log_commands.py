@@ -94,7 +94,7 @@ def _declare(
         commands,
         "erase-features",
         erase,
-        "destroy the keys of days, so that nobody can read the features of their decisions; decisions stay",
+        "destroy the keys of days: the features of their decisions can no longer be read; the decisions stay",
         f"{program} erase-features production 2026-11-01 --reason 'request of a customer'",
         environment,
         Argument("first", "the day", type=_DAY),

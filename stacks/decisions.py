@@ -87,7 +87,7 @@ class Decisions:
         return reader.between(since, until or datetime.now(UTC) + timedelta(seconds=1))
 
     def erase_features(self, environment: str, first: date, last: date, reason: str) -> list[str]:
-        """Destroys the keys of days, so that nobody can read their features; returns the days that had one.
+        """Destroys the keys of days: their features can no longer be read. Returns the days that had one.
 
         Raises:
             ConfigError: a day is today or to come, when services still use its key, or the reason is missing.

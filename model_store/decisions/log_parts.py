@@ -81,7 +81,7 @@ def holds(key: str, receipt: Receipt) -> bool:
 
 
 class FeatureKeys:
-    """The keys of the features, one a day; whoever destroys a day's key has erased the features of that day.
+    """The keys of the features, one a day; to destroy a day's key is to erase the features of that day.
 
     Args:
         store: of the log.

@@ -17,7 +17,7 @@ _NONCE_BYTES = 12
 
 @dataclass(frozen=True)
 class ReceiptKey:
-    """One key that signs receipts; its name is no secret, and appears in each receipt."""
+    """One key that signs receipts; each receipt has its name, which tells nothing of the key."""
 
     key_id: str
     """Eight hexadecimal digits."""
