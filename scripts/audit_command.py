@@ -31,11 +31,11 @@ def audit(options: Options) -> int:
 def _verify(options: Options) -> int:
     from model_store.registry.audit import AuditHead
     from model_store.registry.log_proof import prove_audit_log
-    from model_store.registry.signing import parse_public_key
+    from model_store.registry.signing import read_public_key
 
     proof = prove_audit_log(
         open_registry(),
-        public_keys=[parse_public_key(text) for text in options.public_key],
+        public_keys=[read_public_key(given) for given in options.public_key],
         heads=[AuditHead.parse(options.head)] if options.head not in (None, _PRINT) else [],
         backups=options.backup,
     )
@@ -102,7 +102,12 @@ def add_audit_command(commands: Program, program: str) -> None:
             help="print the head, to keep elsewhere; with --verify, a head that you kept",
         ),
         Option("--backup", multiple=True, metavar="PLACE", help="with --verify, a backup to compare with"),
-        Option("--public-key", multiple=True, metavar="KEY", help="with --verify, count only signatures by this key"),
+        Option(
+            "--public-key",
+            multiple=True,
+            metavar="KEY",
+            help="with --verify, count only signatures by this key (its text or file)",
+        ),
         Option(
             "--since", default="", type=Since(), metavar="TIME", help="a date or time, such as 2026-10-01T12:00:00Z"
         ),

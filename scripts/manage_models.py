@@ -181,7 +181,12 @@ def _add_proof(commands: Program) -> None:
         "compare artifacts, manifests, aliases and audit log: of the versions named, or of everything",
         f"{_PROGRAM} verify",
         _model_id(nargs=-1),
-        Option("--public-key", multiple=True, metavar="KEY", help="also look for a signature by this key"),
+        Option(
+            "--public-key",
+            multiple=True,
+            metavar="KEY",
+            help="also look for a signature by this key: its text or FILE.pub",
+        ),
         Option(
             "--policy",
             type=click.Choice(("require", "warn", "off")),

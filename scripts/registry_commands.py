@@ -208,8 +208,10 @@ def verify(options: Options) -> int:
 def _repaired(registry: "ModelRegistry", options: Options) -> dict[str, Any]:
     from model_store.registry.layout import storage_at
     from model_store.registry.repair import repair
+    from model_store.registry.signing import read_public_key
 
-    return repair(registry, storage_at(options.repair), options.status_line.step).to_dict()
+    keys = [read_public_key(given) for given in options.public_key]
+    return repair(registry, storage_at(options.repair), options.status_line.step, keys).to_dict()
 
 
 def _describe_damage(repaired: dict[str, Any]) -> list[str]:
@@ -218,10 +220,10 @@ def _describe_damage(repaired: dict[str, Any]) -> list[str]:
 
 
 def _signature_finding(registry: "ModelRegistry", model_id: str, options: Options, finding: Any) -> Any:
-    from model_store.registry.signing import SignaturePolicy, parse_public_key
+    from model_store.registry.signing import SignaturePolicy, read_public_key
 
     try:
-        signer = registry.verify_signature(model_id, [parse_public_key(text) for text in options.public_key])
+        signer = registry.verify_signature(model_id, [read_public_key(given) for given in options.public_key])
     except SignatureInvalid as error:
         refused = options.policy == SignaturePolicy.REQUIRE
         return finding(f"{model_id} signature", not refused, str(error), error.exit_code if refused else 0)

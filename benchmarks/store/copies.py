@@ -67,7 +67,7 @@ def _copy(first: Path, manifest: dict[str, Any], number: int, names: int) -> Non
     (target / MANIFEST_FILE).write_text(json.dumps({**manifest, **_own(manifest, target.name, name, version, number)}))
     claims = models / name / ".versions"
     claims.mkdir(exist_ok=True)
-    (claims / str(version)).write_text("claimed")
+    (claims / str(version)).write_text(f"{_moment(number):%Y-%m-%dT%H:%M:%SZ} {target.name}")
 
 
 def _linked(first: Path, number: int) -> Path:

@@ -27,7 +27,7 @@ from model_store.registry.repair import (
     require_registry,
     unrecorded_versions,
 )
-from model_store.registry.signing import parse_envelope
+from model_store.registry.signature_repair import lost_signatures
 from model_store.registry.unfinished import is_unfinished
 from model_store.storage.base import Storage
 
@@ -162,23 +162,13 @@ def _copy_changing(source: Storage, target: Storage, outcome: Outcome) -> None:
         elif alias_damage(source, key):
             continue
         path = source.path(key)
-        if parts[-1] == SIGNATURE_FILE and (lost := _lost_signatures(source, target, key)):
+        if parts[-1] == SIGNATURE_FILE and (lost := lost_signatures(source, target, key)):
             outcome.damaged[key] = f"{lost} of the copy in {target.location}; the copy stays"
             continue
         if file_sha256(path) != file_sha256(target.path(key)):
             replace(target, key, path)
             outcome.copied.append(key)
             outcome.present -= 1
-
-
-def _lost_signatures(source: Storage, target: Storage, key: str) -> str:
-    """Which signatures of the copy a version's signatures lack or have otherwise, in words; empty when none."""
-    ours, theirs = (
-        {entry.get("keyid", ""): entry.get("sig") for entry in parse_envelope(each.read(key))["signatures"]}
-        for each in (source, target)
-    )
-    lost = sorted(name for name, signature in theirs.items() if ours.get(name) != signature)
-    return f"it has not the signature by {', '.join(lost)}" if lost else ""
 
 
 def _copy_log(source: Storage, target: Storage, outcome: Outcome) -> None:

@@ -50,15 +50,13 @@ from model_store.registry.registration import enter_status, first_state
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_bundle, require_manifest
 from model_store.registry.signing import require_envelope
-from model_store.registry.taken import claim_imported
+from model_store.registry.taken import MOST_SKIPPED, claim_imported
 from model_store.serialization.reading import reading
 from model_store.storage.atomic_file import atomic_write
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
 _MAX_JSON_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 20
-_MOST_SKIPPED = 1_000_000
-"""So many numbers an import may skip: the next registration needs a number after it, and there are 999,999,999."""
 
 
 def bundle_file(model_id: str, path: Path) -> Path:
@@ -279,10 +277,10 @@ def require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> Non
                 f"{metadata.model_name}:{metadata.version} is {model.model_id} in this registry; {metadata.model_id} "
                 "cannot have the same number; import it into another registry"
             )
-    if metadata.version > highest + _MOST_SKIPPED:
+    if metadata.version > highest + MOST_SKIPPED:
         raise VersionConflict(
             f"{metadata.model_id} has the number {metadata.version}, the newest {metadata.model_name} of this registry "
-            f"{highest}; at most {_MOST_SKIPPED} numbers may be left out"
+            f"{highest}; at most {MOST_SKIPPED} numbers may be left out"
         )
 
 

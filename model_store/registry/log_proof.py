@@ -15,6 +15,8 @@ from model_store.registry.anchors import Anchor, backup_anchors, signature_ancho
 from model_store.registry.audit import AuditHead
 from model_store.registry.layout import digest_of, storage_at, version_prefix
 from model_store.registry.registry import ModelRegistry
+from model_store.registry.reserve import RESERVE_KEY
+from model_store.storage.base import Storage
 from model_store.storage.s3_versions import require_single_versions
 
 if TYPE_CHECKING:
@@ -117,11 +119,21 @@ def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> Lo
     hinted = registry.audit.hinted()
     if hinted > last:
         raise ChecksumMismatch(f"the audit log ends at record {last}; audit/head names record {hinted}: {_CUT}")
-    names = registry.storage.names("models") if last == 0 else []
-    if any(registry.storage.names(f"models/{name}") for name in names):
-        raise ChecksumMismatch("the registry holds model versions and its audit log has no records: it was removed")
+    if last == 0 and (what := _what_a_record_told_of(registry.storage)):
+        raise ChecksumMismatch(f"the registry holds {what} and its audit log has no records: it was removed")
     _require_manifests(registry, manifests)
     return LogProof(last, _latest(own), len(anchors) - len(own), note)
+
+
+def _what_a_record_told_of(storage: Storage) -> str:
+    """What a registry holds that is written after a record; empty when there is nothing."""
+    names = storage.names("models")
+    if any(storage.names(f"models/{name}") for name in names):
+        return "model versions"
+    if storage.keys("aliases"):
+        return "aliases"
+    is_numbered = any(storage.count(f"models/{name}/.versions") for name in names)
+    return "numbers of deleted versions" if is_numbered and storage.exists(RESERVE_KEY) else ""
 
 
 def _require_manifests(registry: ModelRegistry, manifests: Mapping[str, tuple[int, str]]) -> None:

@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from conventions.artifact_files import GOLDEN_FILE, RUNTIME_FILE
-from model_store.errors import InvalidInput, UnsupportedFormat
+from model_store.errors import InvalidInput, StorageFailed, StorageForbidden, UnsupportedFormat
 from model_store.persistence import SecureModelPersistence, library_versions
 from model_store.registry.layout import now, version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.registry.registry import ModelRegistry
+from model_store.registry.reserve import is_unwritable
 from model_store.serialization.formats import SerializationFormat
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Proof:
 def prove_version(registry: ModelRegistry, model_id: str) -> Proof:
     """Answers a version's golden rows, and records in its state under which libraries.
 
+    Where this process may not write the registry, the answer is the same, and a warning says that it is not recorded.
+
     Raises:
         ModelNotFound, IntegrityError, KeyNotFound, UntrustedType: as for `ModelRegistry.load_model`.
     """
@@ -57,8 +60,8 @@ def prove_version(registry: ModelRegistry, model_id: str) -> Proof:
     def record(state: dict[str, Any]) -> None:
         state.setdefault("proofs", []).append({"at": now(), "versions": versions, **proof.to_dict()})
 
-    registry.audit.append("prove", model_id, proof.detail, proven=proof.proven)
-    registry.change_state(model_id, record)
+    if registry.record_reading("prove", model_id, proof.detail, proven=proof.proven) is not None:
+        registry.change_state(model_id, record)
     return proof
 
 
@@ -88,8 +91,9 @@ def _proven(registry: ModelRegistry, metadata: ModelMetadata, model: Any) -> tup
     known = read_golden_rows(registry, metadata.model_id)
     if known is None:
         proven = prove(model, Claims(features=metadata.feature_schema), form=False)
-        _keep(registry, metadata, proven.contract, proven.golden)
-        return len(proven.golden.rows), 0.0, "golden rows made now and kept: the next proof answers these"
+        is_kept = _keep(registry, metadata, proven.contract, proven.golden)
+        told = "kept: the next proof answers these" if is_kept else "not kept: this process may not write the registry"
+        return len(proven.golden.rows), 0.0, f"golden rows made now and {told}"
     contract, golden = known
     largest = check_model(contract, golden, model)
     if metadata.contract is None:
@@ -99,8 +103,15 @@ def _proven(registry: ModelRegistry, metadata: ModelMetadata, model: Any) -> tup
     return len(golden.rows), largest, "its golden rows, as they were registered"
 
 
-def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract", golden: "GoldenRows") -> None:
-    """Stores golden rows beside an artifact that has none; encrypted when the artifact is."""
+def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract", golden: "GoldenRows") -> bool:
+    """Stores golden rows beside an artifact that has none; encrypted when the artifact is.
+
+    Returns:
+        Whether they are stored; false where this process may not write the registry.
+
+    Raises:
+        StorageFailed: they cannot be written, although this process may write the registry.
+    """
     model_id = metadata.model_id
     with TemporaryDirectory() as directory:
         file = Path(directory) / GOLDEN_FILE
@@ -111,7 +122,12 @@ def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract"
             encrypt=metadata.encrypted,
             context=_context(metadata, GOLDEN_FILE),
         )
-        registry.storage.replace_file(f"{version_prefix(model_id)}/{GOLDEN_FILE}", file)
+        try:
+            registry.storage.replace_file(f"{version_prefix(model_id)}/{GOLDEN_FILE}", file)
+        except StorageFailed as error:
+            if isinstance(error, StorageForbidden) or is_unwritable(registry.storage):
+                return False
+            raise
 
     def record(state: dict[str, Any]) -> None:
         state["golden"] = {
@@ -121,6 +137,7 @@ def _keep(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract"
         }
 
     registry.change_state(model_id, record)
+    return True
 
 
 def _read_golden(registry: ModelRegistry, metadata: ModelMetadata, contract: "Contract", digest: str) -> "GoldenRows":

@@ -5,31 +5,34 @@ call finishes what is left.
 """
 
 import os
-import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conventions.artifact_files import EVIDENCE_DIRECTORY, KEPT_FILES, MANIFEST_FILE, STATE_FILE
+from conventions.artifact_files import EVIDENCE_DIRECTORY, KEPT_FILES, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
 from model_store.registry.damage import file_damage, read_manifest, version_ids
 from model_store.registry.evidence import require_evidence
 from model_store.registry.layout import json_bytes, now, version_prefix, write_json
 from model_store.registry.log_repair import record_key, repair_log
-from model_store.registry.manifest import ModelStatus
+from model_store.registry.manifest import ModelStatus, is_model_id, parse_model_name
 from model_store.registry.placing import clear, replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.recorded import Recorded, read_recorded
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases, require_state
+from model_store.registry.signature_repair import repair_signature
+from model_store.registry.taken import copy_claims
 from model_store.storage.base import Storage
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 _FILES = (*KEPT_FILES, STATE_FILE)
-_CLAIM = re.compile(r"models/[A-Za-z][A-Za-z0-9_.-]{0,62}/\.versions/[1-9][0-9]{0,8}")
 _EVIDENCE_PARTS = 5
 """Of the key of an evidence file."""
 WITHOUT_STATE = "copied from where it has no state"
@@ -71,7 +74,9 @@ class Outcome:
         return {"copied": self.copied, "present": self.present, "damaged": dict(sorted(self.damaged.items()))}
 
 
-def repair(registry: ModelRegistry, source: Storage, step: Step = no_step) -> Outcome:
+def repair(
+    registry: ModelRegistry, source: Storage, step: Step = no_step, public_keys: Sequence["Ed25519PublicKey"] = ()
+) -> Outcome:
     """Brings back what is damaged or missing in a registry from a backup or another registry.
 
     A version that the registry's audit log says was deleted stays deleted.
@@ -80,6 +85,7 @@ def repair(registry: ModelRegistry, source: Storage, step: Step = no_step) -> Ou
         registry: to repair.
         source: a backup or another registry.
         step: gets the progress.
+        public_keys: tell which of two signatures is right.
 
     Raises:
         AccessDenied: the actor's role does not allow it.
@@ -92,6 +98,7 @@ def repair(registry: ModelRegistry, source: Storage, step: Step = no_step) -> Ou
     repair_log(source, registry.storage, outcome.copied, outcome.damaged)
     registry.audit.append("repair", reason=source.location)
     bring_back(source, registry.storage, outcome, outcome.recorded(registry.storage).deleted, step)
+    _bring_signatures(source, registry.storage, outcome, public_keys)
     brought = unrecorded_versions(source, registry.storage, outcome)
     told: dict[str, Any] = {"copied": len(outcome.copied), "outcome": "succeeded", "versions": brought}
     registry.audit.append("repair", reason=source.location, **told)
@@ -155,7 +162,9 @@ def bring_back(
         else:
             _bring_files(source, target, model_id, outcome)
     _bring_evidence(source, target, outcome)
-    _bring_numbers(source, target, outcome)
+    numbers, odd = copy_claims(source, target)
+    outcome.copied += numbers
+    outcome.damaged.update(odd)
     _bring_aliases(source, target, outcome)
     return outcome
 
@@ -302,17 +311,19 @@ def _in_both(prefix: str, damage: dict[str, str]) -> dict[str, str]:
     return {f"{prefix}/{name}": f"damaged in the source, too: {reason}" for name, reason in damage.items()}
 
 
-def _bring_numbers(source: Storage, target: Storage, outcome: Outcome) -> None:
-    """Version numbers and ids that are taken stay taken."""
-    for name in source.names("models"):
-        claims = f"models/{name}/.versions"
-        taken = set(target.keys(claims))
-        for key in source.keys(claims):
-            if not _CLAIM.fullmatch(key) or source.path(key).is_symlink():
-                continue
-            with suppress(UnreadableModel):
-                if key not in taken and target.put_if_absent(key, source.read(key)):
-                    outcome.copied.append(key)
+def _bring_signatures(
+    source: Storage, target: Storage, outcome: Outcome, public_keys: Sequence["Ed25519PublicKey"]
+) -> None:
+    """Signatures of another signer's bytes than the source's, where a public key tells which are right."""
+    for model_id in version_ids(target):
+        key = f"models/{parse_model_name(model_id)}/{model_id}/{SIGNATURE_FILE}" if is_model_id(model_id) else ""
+        if not key or key in outcome.damaged or key in outcome.copied:
+            continue
+        is_replaced, reason = repair_signature(source, target, model_id, public_keys)
+        if is_replaced:
+            outcome.copied.append(key)
+        elif reason:
+            outcome.damaged[key] = reason
 
 
 def _bring_aliases(source: Storage, target: Storage, outcome: Outcome) -> None:

@@ -21,6 +21,7 @@ COMPUTED_METRICS = "computed_metrics"
 """In the lineage: the metrics that the registration computed itself, on a labelled holdout."""
 _RESERVED = frozenset((REGISTERED_BY, COMPUTED_METRICS))
 """What no caller says for the registration."""
+_PATHS = ("source", "training_data", "sample", "holdout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,12 @@ class RegistrationRequest(PreparationOptions):
     origin: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        """Takes a text for the path that it names."""
+        for name in _PATHS:
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
+
     def require_valid(self) -> None:
         """Raises InvalidInput unless the fields are allowed for every model.
 
@@ -68,6 +75,9 @@ class RegistrationRequest(PreparationOptions):
             require_text(name, text)
         for tag in self.tags:
             require_text("tag", tag)
+        for name in _PATHS:
+            if not isinstance(path := getattr(self, name), Path | None):
+                raise InvalidInput(f"{name} is {path!r}; allowed: a path")
         require_metrics(self.performance_metrics)
         if reserved := sorted(_RESERVED & set(self.origin)):
             raise InvalidInput(

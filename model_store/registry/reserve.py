@@ -19,8 +19,11 @@ _GIVEN_UP = (*_FILES_KEYS, RESERVE_KEY, ".index", ".index.json")
 
 
 def keep_reserve(storage: Storage) -> None:
-    """Makes the reserve where there is none; a failure is ignored. A bucket needs none."""
-    if not _is_local(storage):
+    """Makes the reserve where there is none; a failure is ignored. A bucket needs none, nor does an empty registry.
+
+    It is there only where the audit log has had a record: where the log is gone, `audit --verify` says so.
+    """
+    if not _is_local(storage) or not storage.exists("audit"):
         return
     if not storage.path(RESERVE_KEY).exists():
         # Not zeros: some file systems keep no blocks for those.

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,8 @@ PREDICATE_TYPE = "urn:fraud-detection:model-manifest:v1"
 AUDIT_SUBJECT = "audit"
 _OPEN_TO_OTHERS = 0o077
 _LONGEST_NAME = 200
+_LONGEST_KEY_FILE = 1024
+_KIND = "ed25519:"
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -144,8 +147,22 @@ def parse_public_key(text: str) -> "Ed25519PublicKey":
         raw = b""
     if kind != "ed25519" or len(raw) != 32:
         # The text is not shown: it may be the private key, given by mistake.
-        raise InvalidInput("that is not a public key; one looks like ed25519: and 44 characters of base64")
+        raise InvalidInput(
+            "that is not a public key; one looks like ed25519: and 44 characters of base64, or is a file with that"
+        )
     return Ed25519PublicKey.from_public_bytes(raw)
+
+
+def read_public_key(given: str) -> "Ed25519PublicKey":
+    """A public key that is given as its text, or as the file that `keygen --signing` wrote beside the private one.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    if not given.startswith(_KIND):
+        with suppress(OSError, ValueError):
+            given = read_text(Path(given), most_bytes=_LONGEST_KEY_FILE)
+    return parse_public_key(given)
 
 
 def key_id(key: "Ed25519PublicKey") -> str:

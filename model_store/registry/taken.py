@@ -15,7 +15,14 @@ from conventions.artifact_files import MANIFEST_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, VersionConflict
 from model_store.registry.layout import rfc3339
-from model_store.registry.manifest import ModelMetadata, moment_of, new_model_id, type_of
+from model_store.registry.manifest import (
+    ModelMetadata,
+    is_model_name,
+    moment_of,
+    new_model_id,
+    parse_model_name,
+    type_of,
+)
 from model_store.registry.recorded import read_recorded
 from model_store.registry.schema import MOST_VERSIONS
 from model_store.storage.base import Storage
@@ -24,6 +31,8 @@ _IMPORTED = "imported"
 _LAST = ".last"
 _ANY = "*"
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+MOST_SKIPPED = 1_000_000
+"""So many numbers a version or claim from elsewhere may skip: the next registration needs a number after it."""
 _AT_WORK = timedelta(hours=1)
 """No registration takes so long."""
 
@@ -172,6 +181,44 @@ def _told(claim: bytes) -> tuple[str, str]:
         return (rfc3339(moment_of(model_id)) if time == _IMPORTED else time), type_of(model_id)
     except (InvalidInput, ValueError):
         return (time if time != _IMPORTED else ""), _ANY
+
+
+def copy_claims(source: Storage, target: Storage) -> tuple[list[str], dict[str, str]]:
+    """Copies claims that another storage lacks: version numbers and ids that are taken stay taken.
+
+    Returns:
+        The keys that were written, and those of the source that are not claims, each with the reason.
+
+    Raises:
+        StorageFailed: one of the two cannot be read or written.
+    """
+    copied, odd = [], {}
+    for name in (each for each in source.names("models") if is_model_name(each)):
+        claims = f"models/{name}/.versions"
+        taken, theirs = set(target.keys(claims)), source.keys(claims)
+        most = len(theirs) + MOST_SKIPPED
+        for key in (each for each in theirs if each not in taken):
+            number = key.removeprefix(f"{claims}/")
+            if not _NUMBER.fullmatch(number):
+                continue
+            if int(number) > most or not _is_claim(source, key):
+                odd[key] = f"{source.location}/{key}: not the claim of a number; it was not copied"
+            elif target.put_if_absent(key, source.read(key)):
+                copied.append(key)
+    return copied, odd
+
+
+def _is_claim(storage: Storage, key: str) -> bool:
+    """Whether a file is the claim of a number: a time or `imported`, and in claims of this program the id."""
+    if storage.path(key).is_symlink():
+        return False
+    try:
+        time, _, model_id = storage.read(key).decode().strip().partition(" ")
+        if time != _IMPORTED:
+            datetime.fromisoformat(time)
+        return model_id == "" or parse_model_name(model_id) == key.split("/")[1]
+    except (ModelStoreError, ValueError):
+        return False
 
 
 def claim_imported(storage: Storage, metadata: ModelMetadata) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Store
 
 _ADDRESS = re.compile(r"https?://[^/\s]+")
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _KEY_ARN = re.compile(r"arn:[^:]+:kms:([a-z0-9-]+):")
 _CONNECT_SECONDS = 10
 _SILENCE_SECONDS = 60
@@ -36,9 +37,7 @@ def object_store(bucket: str, kms_key: str = "") -> "S3Store":
     """
     from obstore.store import S3Store
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and not _ADDRESS.match(endpoint):
-        raise InvalidInput(f"AWS_ENDPOINT_URL is {endpoint!r}; allowed: an address such as https://s3.example.com:9000")
+    endpoint = _endpoint()
     # A bucket with an object lock takes nothing without a checksum.
     settings: S3Config = {"conditional_put": "etag", "checksum_algorithm": "SHA256"}
     if endpoint:
@@ -58,6 +57,21 @@ def object_store(bucket: str, kms_key: str = "") -> "S3Store":
     if bundle := os.environ.get("AWS_CA_BUNDLE"):
         options = {**options, "root_certificate": _certificates(Path(bundle))}
     return S3Store(bucket, config=settings, client_options=options, credential_provider=_credentials())
+
+
+def _endpoint() -> str | None:
+    """The address that the environment names; obstore reads these variables too, and takes an empty one for an address.
+
+    Raises:
+        InvalidInput: one is not an address.
+    """
+    for name in _ENDPOINTS:
+        value = os.environ.get(name)
+        if value == "":
+            del os.environ[name]
+        elif value and not _ADDRESS.match(value):
+            raise InvalidInput(f"{name} is {value!r}; allowed: an address such as https://s3.example.com:9000")
+    return next((os.environ[name] for name in _ENDPOINTS if name in os.environ), None)
 
 
 def bucket_client(region: str) -> Any:

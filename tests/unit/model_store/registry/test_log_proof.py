@@ -13,7 +13,7 @@ from model_store.registry.audit import AuditHead
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.log_proof import prove_audit_log
-from model_store.registry.maintenance import verify_everything
+from model_store.registry.maintenance import cleanup, delete_model, verify_everything
 from model_store.registry.signing import parse_envelope, read_anchor, require_envelope, sign_manifest, verify_envelope
 from tests.unit.model_store.making import KEY, intact, register
 
@@ -77,6 +77,22 @@ def test_a_log_that_was_removed_is_missed_where_versions_are(registry: ModelRegi
     with pytest.raises(ChecksumMismatch, match="it was removed"):
         prove_audit_log(registry)
     assert not intact(registry)
+
+
+def test_a_log_that_was_removed_is_missed_where_every_version_was_deleted(registry: ModelRegistry) -> None:
+    delete_model(registry, register(registry))
+    assert intact(registry)
+    shutil.rmtree(_root(registry) / "audit")
+    with pytest.raises(ChecksumMismatch, match="holds numbers of deleted versions and its audit log has no records"):
+        prove_audit_log(registry)
+    assert not intact(registry)
+
+
+def test_an_empty_registry_needs_no_log(registry: ModelRegistry) -> None:
+    cleanup(registry, 1, dry_run=False)
+    with pytest.raises(InvalidInput):
+        register(registry, author="x" * 5000)
+    assert intact(registry)
 
 
 def test_the_signatures_reveal_a_rewritten_log(registry: ModelRegistry, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import rich.console
 from sklearn.linear_model import LogisticRegression
 
 from model_store import ModelRegistry
-from model_store.errors import InvalidInput
+from model_store.errors import InvalidInput, StorageFailed
 from model_store.registry.aliases import Aliases
 from model_store.registry.audit import HINT_FILE
 from model_store.registry.maintenance import verify_everything
@@ -140,6 +140,29 @@ def test_an_endpoint_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     with pytest.raises(InvalidInput, match="AWS_ENDPOINT_URL is"):
         ModelRegistry("s3://bucket/registry", encrypt=False, actor="ann").list_models()
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"])
+def test_an_empty_endpoint_is_none(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv(variable, "")
+    if variable == "AWS_ENDPOINT_URL_S3":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StorageFailed):
+        ModelRegistry("s3://bucket/registry", encrypt=False, actor="ann").list_models()
+
+
+def test_paths_may_be_texts(registry: ModelRegistry, tmp_path: Path) -> None:
+    file = tmp_path / "model.bin"
+    file.write_bytes(b"model")
+    model_id = registry.register_model(1, "m", model_type="T", registry_only=True, source=str(file))  # type: ignore[arg-type]
+    source = registry.get_metadata(model_id).source
+    assert source is not None
+    assert source.name == "model.bin"
+    with pytest.raises(InvalidInput, match="training_data is 5; allowed: a path"):
+        registry.register_model(1, "m", model_type="T", registry_only=True, training_data=5)  # type: ignore[arg-type]
 
 
 def test_a_line_break_in_a_table_is_shown_as_such() -> None:

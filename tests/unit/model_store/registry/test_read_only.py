@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
@@ -33,6 +35,33 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
     monkeypatch.setenv("MODEL_KEY", KEY.decode())
     yield directory / "registry", model_id
     shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("registry_only", [False, True], ids=["golden rows", "none yet"])
+def test_a_proof_on_a_read_only_disk_is_answered_and_not_recorded(
+    place: tuple[Path, str], capfd: pytest.CaptureFixture[str], registry_only: bool
+) -> None:
+    root, _ = place
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    model = LogisticRegression().fit(rows, [0, 1] * 30)
+    registry = ModelRegistry(root, keys=Keyring.of(KEY))
+    model_id = registry.register_model(model, "fraud", registry_only=registry_only)
+    before = sorted(str(path) for path in root.rglob("*"))
+
+    def work() -> None:
+        capfd.readouterr()
+        assert main(["prove", model_id, "--json"]) == 0
+        said = capfd.readouterr()
+        assert json.loads(said.out)[0]["proven"] is True
+        assert ("not kept: this process may not write" in said.out) == registry_only
+        assert [line.rpartition(": ")[2] for line in said.err.splitlines() if not line.startswith("prove: ")] == [
+            f"load {model_id}",
+            f"prove {model_id}",
+        ]
+
+    in_a_child(work, read_only_disk(root))
+    assert sorted(str(path) for path in root.rglob("*")) == before
+    assert "proofs" not in registry.state(model_id)
 
 
 def _read(root: Path, model_id: str) -> None:

@@ -133,6 +133,50 @@ def test_a_damaged_signature_replaces_no_good_copy(tmp_path: Path) -> None:
     _open(copy).verify_signature(model_id, [key.public_key()])
 
 
+def test_a_public_key_tells_which_signature_is_right(tmp_path: Path) -> None:
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    registry, copy = _open(tmp_path / "r"), tmp_path / "copy"
+    model_id = _register(registry, signing_key=key)
+    backup(registry, copy)
+    intact, file = _open(copy), _file(registry, model_id, "signature.json")
+    right = file.read_bytes()
+    signature = json.loads(right)["signatures"][0]["sig"]
+    _replace(file, signature, ("B" if signature[0] == "A" else "A") + signature[1:])
+    source, place = DirectoryStorage(copy), f"models/fraud/{model_id}/signature.json"
+    for keys, way_out in (((), "--public-key KEY tells"), ([other.public_key()], "no key that you named")):
+        outcome = repair(registry, source, public_keys=keys)
+        assert way_out in outcome.damaged[place]
+        assert file.read_bytes() != right
+    assert repair(registry, source, public_keys=[key.public_key()]).copied == [place]
+    registry.verify_signature(model_id, [key.public_key()])
+    assert not repair(registry, source).damaged
+    # A copy that is damaged itself replaces nothing.
+    _replace(_file(intact, model_id, "signature.json"), signature, "A" * 86 + "==")
+    assert repair(registry, source, public_keys=[key.public_key()]).copied == []
+    assert file.read_bytes() == right
+
+
+def test_what_is_not_the_claim_of_a_number_is_not_brought_back(tmp_path: Path) -> None:
+    registry, copy = _open(tmp_path / "r"), tmp_path / "copy"
+    model_id = _register(registry)
+    backup(registry, copy)
+    claims = copy / "models" / "fraud" / ".versions"
+    odd = {
+        "2": b"rubbish",
+        "3": b"\xff",
+        "4": b"2026-11-27T10:00:00Z other_T_20261127_100000",
+        "999999998": b"imported",
+    }
+    for number, content in odd.items():
+        (claims / number).write_bytes(content)
+    (claims / "5").write_text("2026-11-27T10:00:00Z")
+    (claims / "6").write_text(f"imported {model_id}")
+    outcome = repair(registry, DirectoryStorage(copy))
+    assert outcome.copied == [f"models/fraud/.versions/{number}" for number in (5, 6)]
+    assert list(outcome.damaged) == [f"models/fraud/.versions/{number}" for number in sorted(odd)]
+    assert registry.get_metadata(_register(registry)).version < 10
+
+
 def test_a_restore_excuses_no_signature_of_a_log_that_it_did_not_bring(tmp_path: Path) -> None:
     registry, key = _open(tmp_path / "r"), Ed25519PrivateKey.generate()
     _register(registry, signing_key=key)
