@@ -103,14 +103,14 @@ def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> Lo
             digests[last] = digest
         if record.action in _JOINING:
             subject = record.model_id if record.action == "import" else ""
-            joined.setdefault(subject, set()).update(record.details.get("logs", [""]))
+            joined.setdefault(subject, set()).update(record.details.get("logs", []))
         if record.action in _REGISTERING and "manifest" in record.details:
             manifests[record.model_id] = last, record.details["manifest"]
     own = [anchor for anchor in anchors if last == 0 or anchor.log in ("", first)]
     for anchor in anchors:
         if anchor in own:
             _require_fitting(anchor, last, digests)
-        elif not {anchor.log, ""} & (joined.get(anchor.model_id, set()) | joined.get("", set())):
+        elif anchor.log not in joined.get(anchor.model_id, set()) | joined.get("", set()):
             raise ChecksumMismatch(
                 f"the audit log is another one than {anchor.keeper} proves (record {anchor.head.sequence} of a log "
                 f"that begins with {anchor.log[:12]}…), and no record tells of an import or restore: the log was "

@@ -332,11 +332,22 @@ def _bring_aliases(source: Storage, target: Storage, outcome: Outcome) -> None:
         if not ours:
             outcome.present += 1
             continue
-        if theirs := alias_damage(source, key):
+        if theirs := alias_damage(source, key) or (outcome.brings_back and _foreign_aliases(source, target, key)):
             outcome.damaged[key] = ours if not source.exists(key) else f"damaged in the source, too: {theirs}"
             continue
         replace(target, key, source.path(key))
         outcome.copied.append(key)
+
+
+def _foreign_aliases(source: Storage, target: Storage, key: str) -> str:
+    """Why a source's aliases are none of the target's, in words; empty when they name versions that it has."""
+    name = Path(key).stem
+    named = [entry["model_id"] for entry in require_aliases(parse_json(source.read(key))).values() if entry["model_id"]]
+    if odd := [each for each in named if not is_model_id(each) or parse_model_name(each) != name]:
+        return f"{key}: {odd[0]} is not a version of {name}"
+    if named and not any(target.exists(f"models/{name}/{each}/{MANIFEST_FILE}") for each in named):
+        return f"{key}: {target.location} has no version that they name"
+    return ""
 
 
 def alias_damage(storage: Storage, key: str) -> str:

@@ -32,9 +32,10 @@ def object_store(bucket: str, kms_key: str = "") -> "S3Store":
         kms_key: the KMS key that every write names; empty: writes name no encryption, and the bucket decides.
 
     Raises:
-        InvalidInput: the endpoint is not an http or https address.
+        InvalidInput: the endpoint is not an http or https address, or a key has no secret.
         StorageFailed: the file of `AWS_CA_BUNDLE` cannot be read.
     """
+    from obstore.exceptions import BaseError
     from obstore.store import S3Store
 
     endpoint = _endpoint()
@@ -56,7 +57,11 @@ def object_store(bucket: str, kms_key: str = "") -> "S3Store":
     }
     if bundle := os.environ.get("AWS_CA_BUNDLE"):
         options = {**options, "root_certificate": _certificates(Path(bundle))}
-    return S3Store(bucket, config=settings, client_options=options, credential_provider=_credentials())
+    try:
+        return S3Store(bucket, config=settings, client_options=options, credential_provider=_credentials())
+    except BaseError as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"s3://{bucket} cannot be opened with the variables AWS_… ({reason})") from None
 
 
 def _endpoint() -> str | None:

@@ -154,6 +154,13 @@ def test_an_empty_endpoint_is_none(monkeypatch: pytest.MonkeyPatch, variable: st
         ModelRegistry("s3://bucket/registry", encrypt=False, actor="ann").list_models()
 
 
+def test_a_key_without_its_secret_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    with pytest.raises(InvalidInput, match="Missing SecretAccessKey"):
+        ModelRegistry("s3://bucket/registry", encrypt=False, actor="ann").list_models()
+
+
 def test_paths_may_be_texts(registry: ModelRegistry, tmp_path: Path) -> None:
     file = tmp_path / "model.bin"
     file.write_bytes(b"model")

@@ -177,12 +177,27 @@ def test_what_is_not_the_claim_of_a_number_is_not_brought_back(tmp_path: Path) -
     assert registry.get_metadata(_register(registry)).version < 10
 
 
-def test_a_restore_excuses_no_signature_of_a_log_that_it_did_not_bring(tmp_path: Path) -> None:
+def test_aliases_of_versions_that_are_not_there_are_not_brought_back(tmp_path: Path) -> None:
+    registry, other = _open(tmp_path / "r"), _open(tmp_path / "other")
+    fraud, elsewhere = _register(registry), _register(other, "zebra")
+    Aliases(registry).set("fraud", "champion", fraud)
+    Aliases(other).set("zebra", "champion", elsewhere)
+    place = tmp_path / "other" / "aliases"
+    (place / "fraud.json").write_text((place / "zebra.json").read_text())
+    (tmp_path / "r" / "aliases" / "fraud.json").unlink()
+    (tmp_path / "other" / "models" / "zebra" / elsewhere / "manifest.json").write_text("damaged")
+    outcome = repair(registry, DirectoryStorage(tmp_path / "other"))
+    assert {"aliases/fraud.json", "aliases/zebra.json"} <= set(outcome.damaged)
+    assert not list((tmp_path / "r" / "aliases").iterdir())
+
+
+@pytest.mark.parametrize("told", [{}, {"logs": []}])
+def test_a_restore_excuses_no_signature_of_a_log_that_it_did_not_bring(tmp_path: Path, told: dict[str, Any]) -> None:
     registry, key = _open(tmp_path / "r"), Ed25519PrivateKey.generate()
     _register(registry, signing_key=key)
     stranger = _open(tmp_path / "stranger")
     _register(stranger, "unsigned")
-    stranger.audit.append("restore", reason="a forged one", logs=[])
+    stranger.audit.append("restore", reason="a forged one", **told)
     source, target = tmp_path / "r" / "models" / "fraud", tmp_path / "stranger" / "models" / "fraud"
     source.rename(target)
     with pytest.raises(ChecksumMismatch, match="removed or rewritten"):
