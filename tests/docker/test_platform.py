@@ -114,7 +114,7 @@ def test_the_daemons_own_reason_is_told(docker_deployed: Deployed) -> None:
     assert "failed to start containers" not in said
     assert re.search(r"could not select device driver|gpu", said, re.IGNORECASE), said
     with _changed(checkout, _limits("9Ti")):
-        assert "the memory that the machine has" in _up(checkout, code=9)
+        assert "the memory that the machine has" in _up(checkout, code=12)
     assert checkout.predict().status_code == httpx.codes.OK
 
 
