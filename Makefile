@@ -9,7 +9,7 @@ PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions mod
 IMAGE ?= fraud-detection:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
+.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service test-console snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -161,6 +161,9 @@ soak: setup  ## ten minutes at half the top rate with restarts and reloads: no r
 test-service: setup  ## the status page in Chromium, where there is one; ten seconds of load with restarts and reloads
 	@$(BIN)/python -m pytest -rs tests/browser
 	@SOAK_SECONDS=10 $(BIN)/python -m pytest -s tests/soak
+
+test-console: setup  ## the console in Chromium on a real stack, where there is one: every page and action, a canary watched to its end
+	@$(BIN)/python -m pytest -rP --timeout 900 --durations=6 tests/console
 
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(notdir $(wildcard tests/fuzz/corpus/*))

@@ -16,14 +16,14 @@ _LANE_LINE = Markup('<line class="lane" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}">
 _STEP = Markup('<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"></line>')
 _NAME = Markup('<text class="label" x="{}" y="{:.1f}">{}</text>')
 _PERIOD = Markup(
-    '<a href="#{id}"><rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="8" rx="3">'
-    "<title>{model}: {intent}, {begin} to {until}</title></rect></a>"
+    '<a href="#{id}" aria-label="{model}: {intent}, {begin} to {until}"><rect class="{kind}" x="{x:.1f}" y="{y:.1f}" '
+    'width="{width:.1f}" height="8" rx="3"><title>{model}: {intent}, {begin} to {until}</title></rect></a>'
 )
 _MARK = Markup('<polygon class="{}" points="{}"><title>{} {} {}</title></polygon>')
 _BAR = Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>')
 _DOT = Markup('<circle class="series-{}" cx="{:.1f}" cy="14" r="6"><title>{}: {}</title></circle>')
 _CHART = Markup(
-    '<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {} {:.0f}" preserveAspectRatio="xMinYMin meet">{}</svg>'
+    '<svg class="chart" role="{}" aria-label="{}" viewBox="0 0 {} {:.0f}" preserveAspectRatio="xMinYMin meet">{}</svg>'
 )
 
 
@@ -57,7 +57,8 @@ def timeline(deployments: Sequence[Mapping[str, Any]], until: str) -> Markup:
         for each in deployments
     ]
     parts += [_NAME.format(_EDGE + 4, down(name) - 8, name) for name in lanes]
-    return _chart("deployments over time, one lane a version", len(lanes) * _LANE + 2 * _EDGE, parts)
+    title, height = "deployments over time, one lane a version", len(lanes) * _LANE + 2 * _EDGE
+    return _CHART.format("group", title, _WIDTH, height, Markup("").join(parts))
 
 
 def _period(each: Mapping[str, Any], begin: float, end: float, y: float) -> Markup:
@@ -116,8 +117,8 @@ def dots(names: Sequence[str], values: Sequence[float | None], title: str) -> Ma
     return _chart(title, 28, parts, width=width)
 
 
-def _chart(title: str, height: float, parts: Sequence[Markup], width: int = _WIDTH) -> Markup:
-    return _CHART.format(title, width, height, Markup("").join(parts))
+def _chart(title: str, height: float, parts: Sequence[Markup], width: int) -> Markup:
+    return _CHART.format("img", title, width, height, Markup("").join(parts))
 
 
 def _seconds(moment: str) -> float:

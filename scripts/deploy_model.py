@@ -30,6 +30,7 @@ from scripts.console_commands import add_console_command  # noqa: E402
 from scripts.endpoint_trust import curl_option, trust_lines  # noqa: E402
 from scripts.environment_commands import add_environment_commands  # noqa: E402
 from scripts.history_commands import add_history_commands  # noqa: E402
+from scripts.report_command import add_report_command  # noqa: E402
 from scripts.rollout_commands import (  # noqa: E402
     add_rollout_commands,
     break_glass_options,
@@ -222,6 +223,7 @@ def program() -> Program:
     _add_lists(commands)
     add_environment_commands(commands, _PROGRAM, _deployments, _up)
     add_console_command(commands, _PROGRAM)
+    add_report_command(commands, _PROGRAM, _deployments)
     return commands
 
 

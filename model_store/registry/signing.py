@@ -214,6 +214,32 @@ def verify_envelope(
     Raises:
         SignatureInvalid: none did, or the envelope is of something else.
     """
+    name, payload = _verified(envelope, public_keys)
+    _require_statement(payload, manifest, "the signature is valid, but for another manifest")
+    return name
+
+
+def sign_statement(statement: Mapping[str, Any], key: "Ed25519PrivateKey") -> dict[str, Any]:
+    """A DSSE envelope with one signature over an in-toto statement about something else than a manifest."""
+    return _envelope(canonical_json(statement), key)
+
+
+def verify_statement(
+    envelope: Mapping[str, Any], public_keys: Sequence["Ed25519PublicKey"]
+) -> tuple[str, Mapping[str, Any]]:
+    """The name of the key that signed a statement, and the statement.
+
+    Raises:
+        SignatureInvalid: none of the keys did, or the payload is not a statement.
+    """
+    name, payload = _verified(envelope, public_keys)
+    statement = parse_json(payload)
+    if not isinstance(statement, dict):
+        raise SignatureInvalid("the signed payload is not a statement")
+    return name, statement
+
+
+def _verified(envelope: Mapping[str, Any], public_keys: Sequence["Ed25519PublicKey"]) -> tuple[str, bytes]:
     from cryptography.exceptions import InvalidSignature
 
     payload, signatures = _opened(envelope)
@@ -226,8 +252,7 @@ def verify_envelope(
                 key.verify(signature, message)
             except InvalidSignature:
                 continue
-            _require_statement(payload, manifest, "the signature is valid, but for another manifest")
-            return name
+            return name, payload
     signers = ", ".join(name for name, _ in signatures) or "nobody"
     raise SignatureInvalid(f"signed by {signers}, by none of the {len(public_keys)} trusted keys")
 

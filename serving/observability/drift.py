@@ -8,6 +8,7 @@ their own where the sample's share of them is known. Below 0.1 a shift is usuall
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,15 @@ _FLOOR = 1e-4
 
 _OF_A_BATCH = 10
 """To keep every row of long batches takes an eighth of the time that they take to answer."""
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """How far one feature has moved."""
+
+    index: float
+    shares: list[float]
+    """Of the latest values, by the bins of the manifest; the last one is that of gaps where it has their share."""
 
 
 class _Bins:
@@ -48,14 +58,15 @@ class _Bins:
         self._counts_gaps = gaps is not None
         self._then = shares if gaps is None else np.append(shares * (1 - gaps), gaps)
 
-    def index(self, values: Sequence[Any]) -> float | None:
-        """The index of these values; None when too few of them say something."""
+    def look(self, values: Sequence[Any]) -> "FeatureDrift | None":
+        """The index of these values, and the share of each bin; None when too few of them say something."""
         bins = self._numbered(values) if self._categories is None else self._categorized(values, self._categories)
         if len(values if self._counts_gaps else bins) < _MIN_ROWS:
             return None
         if self._counts_gaps:
             bins = np.append(bins, np.full(len(values) - len(bins), len(self._then) - 1))
-        return _stability_index(bins, self._then)
+        shares = _shares(bins, len(self._then))
+        return FeatureDrift(_index(shares, self._then), shares.round(6).tolist())
 
     def _numbered(self, values: Sequence[Any]) -> "np.ndarray[Any, Any]":
         """The bins of the values that are not gaps."""
@@ -104,12 +115,16 @@ class DriftWatch:
 
     def by_feature(self) -> dict[str, float]:
         """The index of each watched feature; without those of which too few values came."""
+        return {name: each.index for name, each in self.look().items()}
+
+    def look(self) -> dict[str, FeatureDrift]:
+        """The index and the shares of each watched feature; without those of which too few values came."""
         if len(self._rows) < _MIN_ROWS:
             return {}
-        indexes = {
-            name: self._bins[number].index([row[number] for row in self._rows]) for number, name in self._names.items()
+        found = {
+            name: self._bins[number].look([row[number] for row in self._rows]) for number, name in self._names.items()
         }
-        return {name: index for name, index in indexes.items() if index is not None}
+        return {name: each for name, each in found.items() if each is not None}
 
 
 class ScoreWatch:
@@ -137,6 +152,14 @@ class ScoreWatch:
 
 
 def _stability_index(bins: "np.ndarray[Any, Any]", then: "np.ndarray[Any, Any]") -> float:
-    now = np.maximum(np.bincount(bins, minlength=len(then)) / len(bins), _FLOOR)
-    past = np.maximum(then, _FLOOR)
+    return _index(_shares(bins, len(then)), then)
+
+
+def _shares(bins: "np.ndarray[Any, Any]", count: int) -> "np.ndarray[Any, Any]":
+    found: np.ndarray[Any, Any] = np.bincount(bins, minlength=count) / len(bins)
+    return found
+
+
+def _index(shares: "np.ndarray[Any, Any]", then: "np.ndarray[Any, Any]") -> float:
+    now, past = np.maximum(shares, _FLOOR), np.maximum(then, _FLOOR)
     return float(np.sum((now - past) * np.log(now / past)))

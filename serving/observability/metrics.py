@@ -218,7 +218,8 @@ class ServiceMetrics:
         with self._counted():
             at, before = self._recent[0]
             minute, seconds = self._total.since(before), max(time.monotonic() - at, 1e-9)
-            drift = self._drift.by_feature()
+            looked = self._drift.look()
+            drift = {name: each.index for name, each in looked.items()}
             return Status(
                 seconds=round(seconds, 1),
                 requests=minute.requests,
@@ -228,6 +229,7 @@ class ServiceMetrics:
                 latency_ms={f"p{share}": minute.percentile(share / 100) for share in (50, 95, 99)},
                 gauges=self.gauges(self._total, drift),
                 drift_by_feature=drift,
+                drift_shares={name: each.shares for name, each in looked.items()},
                 total={"requests": self._total.requests, "errors": self._total.errors},
                 feedback=sum(self._total.outcomes.values()),
                 refusals=dict(self._by_reason[names.REFUSALS]),

@@ -12,17 +12,22 @@ from selenium import webdriver
 from tests.service import GOOD, Service, Setting, listening, started
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def open_browser(*more: str) -> Any:
+    """Opens a browser without a window; skips the test where there is none."""
     program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.skip("there is no Chromium with its driver here; on Debian: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server", *more):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    opened = open_browser()
     yield opened
     opened.quit()
 
