@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from console import oidc
 from console.guard import CSRF_FIELD, CSRF_HEADER, Guard, require_csrf, session_of
+from console.oidc import OidcSignIn
 from console.pages import acting, audit, decisions, endpoint, environments, overview, registry, rollout, sign_in, try_it
 from console.sessions import Person
 from console.state import Console
@@ -41,21 +43,25 @@ _Changing = Callable[[Request, _Form], Response]
 _LARGEST_PART = 17 << 20
 
 
-def make_app(console: Console, signed_in: Callable[[Person], None] = lambda _person: None) -> Guard:
+def make_app(
+    console: Console, signed_in: Callable[[Person], None] = lambda _person: None, issuer: OidcSignIn | None = None
+) -> Guard:
     """The console as an ASGI application.
 
     Args:
         console: what the pages show.
         signed_in: told when somebody has signed in.
+        issuer: whom people sign in with; None: by one-time tokens.
     """
-    app = Starlette(routes=_routes(), exception_handlers=_handlers())
+    app = Starlette(routes=_routes(by_tokens=issuer is None), exception_handlers=_handlers())
+    app.state.oidc = issuer
     settings = console.settings
     guarded = Guard(app, console.sessions, settings.hosts, settings.cookie, settings.scheme)
     app.state.console, app.state.signed_in, app.state.ended = console, signed_in, guarded.ended
     return guarded
 
 
-def _routes() -> list[Route]:
+def _routes(*, by_tokens: bool) -> list[Route]:
     of = "/environments/{environment}"
     return [
         Route("/", overview.overview),
@@ -82,11 +88,17 @@ def _routes() -> list[Route]:
         Route("/jobs/{job}", acting.job),
         Route("/jobs/{job}/events", acting.job_events),
         Route("/sign-in", sign_in.sign_in_page),
-        Route("/sign-in", changing(sign_in.sign_in, signed_in=False), methods=["POST"]),
         Route("/session", sign_in.has_session),
         Route("/sign-out", changing(sign_in.sign_out), methods=["POST"]),
-        Route("/another-browser", changing(sign_in.another_browser), methods=["POST"]),
+        *(_by_tokens() if by_tokens else (Route(oidc.START, oidc.start), Route(oidc.CALLBACK, oidc.callback))),
         *_static_routes(),
+    ]
+
+
+def _by_tokens() -> list[Route]:
+    return [
+        Route("/sign-in", changing(sign_in.sign_in, signed_in=False), methods=["POST"]),
+        Route("/another-browser", changing(sign_in.another_browser), methods=["POST"]),
     ]
 
 

@@ -1,7 +1,7 @@
 """Looks at environments beside the pages: one look serves every browser, so that an endpoint has one more caller.
 
-An environment is looked at every two seconds while somebody watches it or a candidate is being tried, and every fifteen
-otherwise.
+An environment is looked at every two seconds while somebody watches it or a candidate is being tried (in a cluster,
+whose numbers CloudWatch has by the minute, every fifteen), and its state alone every fifteen otherwise.
 """
 
 import threading
@@ -135,37 +135,39 @@ class Looking:
         deployments = ModelDeployment(self._settings.checkout, registry)
         while not self._ended.is_set():
             is_watched = self._clock() - watched.asked <= _WATCHED_FOR
-            watched.look = self._look(deployments, environment, with_numbers=is_watched)
+            look = watched.look = self._look(deployments, environment, is_watched=is_watched)
             watched.looked.set()
             self._remember(watched)
-            tries = watched.look.rollout is not None and bool(watched.look.rollout.rollout.candidate)
-            watched.wake.wait(_WATCHED_SECONDS if is_watched or tries else _IDLE_SECONDS)
+            tries = look.rollout is not None and bool(look.rollout.rollout.candidate)
+            often = (is_watched or tries) and look.platform != "kubernetes"
+            watched.wake.wait(_WATCHED_SECONDS if often else _IDLE_SECONDS)
             watched.wake.clear()
 
-    def _look(self, deployments: "ModelDeployment", environment: DeploymentEnvironment, *, with_numbers: bool) -> Look:
+    def _look(self, deployments: "ModelDeployment", environment: DeploymentEnvironment, *, is_watched: bool) -> Look:
         from stacks.errors import EndpointSilent
         from stacks.rollout.rollouts import Rollouts
 
         try:
             self._histories.refresh()
             file = deployments.stack_file(environment)
-            if not file.model_version:
+            if not file.deployed:
                 return Look(self._clock(), platform=file.platform)
+            config = file.deployment()
+            if not is_watched and not file.rollout().candidate:
+                return Look(self._clock(), file.model_version, config, file.platform)
             known = self._histories.of(environment).deployments
             since = datetime.fromisoformat(known[0].finished_at) if known else None
             rollout = Rollouts(deployments, self._settings.key_file).status(environment, since)
             numbers: Mapping[str, Any] = {}
             alerts: tuple[Mapping[str, Any], ...] = ()
             silent = ""
-            if with_numbers:
+            if is_watched:
                 try:
                     numbers, found = deployments.measure(environment, self._settings.key_file)
                     alerts = tuple(alert.to_dict() for alert in found)
                 except EndpointSilent as error:
                     silent = str(error)
-            return Look(
-                self._clock(), file.model_version, file.deployment(), file.platform, numbers, alerts, silent, rollout
-            )
+            return Look(self._clock(), file.model_version, config, file.platform, numbers, alerts, silent, rollout)
         except Exception as error:
             return Look(self._clock(), problem=f"{error}" or type(error).__name__)
 

@@ -9,6 +9,7 @@ import uvicorn
 from console.acting import system_person
 from console.app import make_app
 from console.guard import Guard
+from console.oidc import OidcSettings, OidcSignIn
 from console.sessions import Person
 from console.settings import ConsoleSettings
 from console.state import Console
@@ -17,13 +18,19 @@ from stacks.errors import AddressTaken
 _END_SECONDS = 3
 
 
-def serve(settings: ConsoleSettings, ready: Callable[[str, str], None], again: Callable[[str], None]) -> None:
+def serve(
+    settings: ConsoleSettings,
+    ready: Callable[[str, str], None],
+    again: Callable[[str], None],
+    oidc: OidcSettings | None = None,
+) -> None:
     """Serves the console until Ctrl-C.
 
     Args:
         settings: of the console; port 0 takes any free one.
         ready: told the address and the one-time address that signs in, once the console listens.
         again: told another one-time address each time one was used.
+        oidc: whom people sign in with; None: by one-time addresses.
 
     Raises:
         AddressTaken: another program listens there.
@@ -37,13 +44,16 @@ def serve(settings: ConsoleSettings, ready: Callable[[str, str], None], again: C
     person = system_person(console.versions.registry)
 
     def sign_in_address() -> str:
+        if oidc is not None:
+            return settings.url
         return f"{settings.url}/sign-in#{console.sessions.new_token(person)}"
 
     def signed_in(_person: Person) -> None:
-        again(sign_in_address())
+        if oidc is None:
+            again(sign_in_address())
 
     console.looking.start()
-    app = make_app(console, signed_in)
+    app = make_app(console, signed_in, OidcSignIn(oidc) if oidc is not None else None)
     config = uvicorn.Config(
         app,
         access_log=False,  # an address tells what a person looks at

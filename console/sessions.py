@@ -1,7 +1,7 @@
 """Who is signed in: one-time tokens, and the sessions that they are exchanged for.
 
-A token is good for one sign-in within ten minutes. A session lives in this process's memory: whoever stops the console
-ends every session. The cookie holds a random name and nothing else.
+A token is good for one sign-in within ten minutes. A session lives in this process's memory, and ends with the
+console. The cookie holds a random name and nothing else.
 """
 
 import hashlib

@@ -53,6 +53,7 @@ def page(request: Request, template: str, code: int = 200, **context: Any) -> HT
     shown = {
         "person": session.person if session else None,
         "csrf": session.csrf if session else "",
+        "by_tokens": request.app.state.oidc is None,
         "path": request.url.path,
         "with_query": lambda **changes: with_query(request, changes),
         "is_part": request.headers.get("hx-request") == "true",

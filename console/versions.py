@@ -84,7 +84,7 @@ class Versions:
         return self._registry
 
     def all(self) -> tuple[Version, ...]:
-        """Every version, oldest first, as it was two seconds ago at most.
+        """Every version, oldest first; read two seconds ago at most.
 
         Raises:
             ModelStoreError: the registry cannot be read.
@@ -95,7 +95,7 @@ class Versions:
             return self._known
 
     def damaged(self) -> Mapping[str, str]:
-        """The versions that cannot be read, each with the reason, as it was half a minute ago at most."""
+        """The versions that cannot be read, each with the reason; read half a minute ago at most."""
         with self._lock:
             if time.monotonic() - self._damaged_at > _DAMAGE_SECONDS:
                 self._damaged = self.registry.damaged_models()

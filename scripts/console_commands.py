@@ -19,22 +19,33 @@ def add_console_command(commands: Program, program: str) -> None:
     """
 
     def _console(options: Options) -> int:
+        from console.oidc import OidcSettings
         from console.server import serve
         from console.settings import ConsoleSettings
 
         options.status_line.stop()
-        settings = ConsoleSettings(CHECKOUT, options.port, api_key_file=options.api_key_file)
+        if options.host is not None and options.oidc is None:
+            raise click.UsageError("--host needs --oidc FILE: one-time addresses are for this machine alone")
+        oidc = OidcSettings.from_file(options.oidc) if options.oidc is not None else None
+        settings = ConsoleSettings(
+            CHECKOUT,
+            options.port,
+            options.host or "127.0.0.1",
+            oidc.public_url if oidc is not None else "",
+            options.api_key_file,
+        )
 
         def ready(url: str, sign_in: str) -> None:
             if options.json:
                 click.echo(json.dumps({"url": url, "sign_in": sign_in}))
             else:
-                click.echo(f"the console listens on {url}; Ctrl-C ends it\nopen once, within ten minutes:\n  {sign_in}")
+                once = "open" if oidc is not None else "open once, within ten minutes"
+                click.echo(f"the console listens on {url}; Ctrl-C ends it\n{once}:\n  {sign_in}")
 
         def again(sign_in: str) -> None:
             progress(f"signed in; for another browser, once, within ten minutes: {sign_in}")
 
-        serve(settings, ready, again)
+        serve(settings, ready, again, oidc)
         return 0
 
     add_command(
@@ -50,6 +61,13 @@ def add_console_command(commands: Program, program: str) -> None:
             metavar="PORT",
             help="on 127.0.0.1; 0 takes a free one (8765)",
         ),
+        Option(
+            "--oidc",
+            type=path_type(),
+            metavar="FILE",
+            help="for a team: JSON with issuer, client_id, client_secret_file and public_url; people sign in there",
+        ),
+        Option("--host", metavar="ADDRESS", help="with --oidc, the address to listen on (127.0.0.1)"),
         Option(
             "--api-key-file",
             type=path_type(),

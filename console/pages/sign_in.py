@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from console.guard import own_path, session_of
+from console.sessions import Person
 from console.state import Console, console_of
 from console.templating import environment, page
 
@@ -22,15 +23,17 @@ def sign_in(request: Request, form: Mapping[str, Any]) -> Response:
     person = console.sessions.redeem(str(form.get("token", "")))
     if person is None:
         return _page(request, "this token is not known: it was used, or is older than ten minutes", 403)
-    console.sessions.end(request.cookies.get(console.settings.cookie, ""))
     answer = RedirectResponse(own_path(str(form.get("next", "/"))), 303)
-    _set_cookie(console, answer, console.sessions.start(person))
-    request.app.state.signed_in(person)
+    start_session(request, console, answer, person)
     return answer
 
 
-def _set_cookie(console: Console, answer: Response, value: str) -> None:
+def start_session(request: Request, console: Console, answer: Response, person: Person) -> None:
+    """Ends the session that the browser had, and gives it a new one of a person."""
     settings = console.settings
+    console.sessions.end(request.cookies.get(settings.cookie, ""))
+    request.app.state.signed_in(person)
+    value = console.sessions.start(person)
     answer.set_cookie(
         settings.cookie, value, httponly=True, samesite="strict", secure=settings.scheme == "https", path="/"
     )
@@ -39,8 +42,12 @@ def _set_cookie(console: Console, answer: Response, value: str) -> None:
 def _page(request: Request, problem: str, status: int) -> Response:
     from starlette.responses import HTMLResponse
 
-    wanted = own_path(request.query_params.get("next", "/"))
-    html = environment().get_template("sign_in.html").render(next=wanted, problem=problem, title="Sign in")
+    wanted, oidc = own_path(request.query_params.get("next", "/")), request.app.state.oidc
+    html = (
+        environment()
+        .get_template("sign_in.html")
+        .render(next=wanted, problem=problem, issuer=oidc.settings.issuer if oidc else "", title="Sign in")
+    )
     return HTMLResponse(html, status)
 
 

@@ -122,6 +122,19 @@
   }
   document.body.addEventListener("htmx:afterSettle", (event) => prepare(event.target));
   document.body.addEventListener("htmx:sseMessage", (event) => prepare(event.target));
+  // A hidden tab holds no connection: a browser opens six to one address at most.
+  const sources = [];
+  const typed = () => [...document.querySelectorAll("main input:not([type=hidden])")].some((each) => each.value !== each.defaultValue);
+  htmx.createEventSource = (url) => {
+    const source = new EventSource(url, { withCredentials: true });
+    sources.push(source);
+    return source;
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) sources.forEach((each) => each.close());
+    else if (sources.length && !typed()) location.reload();
+  });
+
   prepare(document);
   const again = document.querySelector("[data-again]");
   if (again) setTimeout(() => location.reload(), 1000 * Number(again.dataset.again));

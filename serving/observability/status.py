@@ -37,12 +37,12 @@ class Status(msgspec.Struct):
     """Requests that were answered with an error since the process started, by the code in the answer."""
     connections_closed: dict[str, int]
     """Connections that the service has closed since the process started, by reason."""
-    drift_shares: dict[str, list[float]] = {}
-    """Of each feature the share of the latest values in each bin of the manifest; the last is of gaps where known."""
     feedback_items: dict[str, int]
     """Items of feedback since the process started, by what became of them, such as `verified` or `receipt_altered`."""
     feedback_by_version: dict[str, dict[str, int]]
     """Decisions with feedback since the process started that were `right` and `wrong`, by the version that decided."""
+    drift_shares: dict[str, list[float]] = {}
+    """Of each feature the share of the latest values in each bin of the manifest; the last is of gaps where known."""
     keys: list[KeyUse] = []
     """The API keys that are let in."""
     override: dict[str, str] | None = None
