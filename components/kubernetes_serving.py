@@ -9,7 +9,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.namespace_rules import allow_deployers, deny_all_traffic, limit_pods
 from components.pod_rights import pod_policy, pod_trust_policy
-from components.pod_rules import egress_to
+from components.pod_rules import egress_to, ingress_from
 from components.serving_pod import PORT, pod_template, port_name
 from components.serving_workload import KubernetesServingArgs, Slot
 from conventions import variables
@@ -206,20 +206,16 @@ class KubernetesServing(pulumi.ComponentResource):
 
     def _allow_policy(self, slot: Slot) -> None:
         """Allows traffic from the gateway, and to DNS, HTTPS and the destinations of the service's config."""
-        gateway = {"match_labels": {"kubernetes.io/metadata.name": self._args.route_namespace}}
+        args = self._args
+        namespaces = (args.route_namespace, *args.gateway_pod_namespaces)
         kubernetes.networking.v1.NetworkPolicy(
             f"{slot.resource}-allow",
             metadata=self._metadata(slot),
             spec={
                 "pod_selector": {"match_labels": slot.selector},
                 "policy_types": ["Ingress", "Egress"],
-                "ingress": [
-                    {
-                        "from_": [{"namespace_selector": gateway}],
-                        "ports": [{"protocol": "TCP", "port": PORT}],
-                    }
-                ],
-                "egress": egress_to(self._args.destinations),
+                "ingress": ingress_from(namespaces, args.gateway_addresses, PORT),
+                "egress": egress_to(args.destinations),
             },
             opts=self._child(),
         )

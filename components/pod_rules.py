@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import pulumi
+
 from components.pod_rights import TOKEN_AUDIENCE
 
 _USER = 10_001
@@ -40,6 +42,37 @@ def aws_token() -> dict[str, Any]:
         "service_account_token": {"audience": TOKEN_AUDIENCE, "expiration_seconds": _TOKEN_SECONDS, "path": "token"}
     }
     return {"name": "aws-token", "projected": {"default_mode": 0o440, "sources": [token]}}
+
+
+def aws_variables(region: str, role_arn: pulumi.Input[str], token_directory: str) -> dict[str, pulumi.Input[str]]:
+    """The environment variables that a pod takes its IAM role with, in the region's own endpoints.
+
+    Args:
+        region: such as `eu-central-1`.
+        role_arn: the role's.
+        token_directory: where the volume of `aws_token` is mounted.
+    """
+    return {
+        "AWS_REGION": region,
+        # boto3 reads this name alone, and calls the global STS and S3 without it.
+        "AWS_DEFAULT_REGION": region,
+        "AWS_ROLE_ARN": role_arn,
+        "AWS_WEB_IDENTITY_TOKEN_FILE": f"{token_directory}/token",
+        "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+    }
+
+
+def ingress_from(namespaces: Sequence[str], addresses: Sequence[str], port: int) -> list[dict[str, Any]]:
+    """The ingress rule of a network policy for those who carry a Gateway's traffic.
+
+    Args:
+        namespaces: whose pods may connect.
+        addresses: blocks in CIDR notation that may connect, such as the subnets of a load balancer.
+        port: TCP port of the pods.
+    """
+    pods = [{"namespace_selector": {"match_labels": {_NAMESPACE_LABEL: name}}} for name in dict.fromkeys(namespaces)]
+    blocks = [{"ip_block": {"cidr": block}} for block in dict.fromkeys(addresses)]
+    return [{"from_": [*pods, *blocks], "ports": [{"protocol": "TCP", "port": port}]}]
 
 
 def dns_and_https_egress() -> list[dict[str, Any]]:

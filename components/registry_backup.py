@@ -10,7 +10,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.iam_roles import RoleRules
 from components.pod_rights import pod_trust_policy
-from components.pod_rules import aws_token, container_security_context, dns_and_https_egress, pod_security_context
+from components.pod_rules import aws_token, aws_variables, container_security_context, dns_and_https_egress, pod_security_context
 from conventions import metric_names, variables
 
 _HOUR_SECONDS = 3600
@@ -159,10 +159,7 @@ class RegistryBackup(pulumi.ComponentResource):
         limits = {"cpu": "500m", "memory": args.memory, "ephemeral-storage": "2Gi"}
         told: dict[str, pulumi.Input[str]] = {
             variables.MODEL_REGISTRY_URL: pulumi.Output.concat("s3://", args.registry.name),
-            "AWS_REGION": args.region,
-            "AWS_ROLE_ARN": role_arn,
-            "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN}/token",
-            "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+            **aws_variables(args.region, role_arn, _TOKEN),
             variables.METRICS_NAMESPACE: args.metrics_namespace,
             variables.ENVIRONMENT: args.environment,
             variables.DEPLOYMENT_NAME: args.deployment_name,
@@ -172,7 +169,7 @@ class RegistryBackup(pulumi.ComponentResource):
             "name": "backup",
             "image": args.image,
             "image_pull_policy": "Always",
-            "command": ["python", "-m", "model_store.backup"],
+            "command": ["python3", "-m", "model_store.backup"],
             "args": [pulumi.Output.concat("s3://", args.backup.name)],
             "env": [{"name": name, "value": value} for name, value in told.items()],
             "resources": {"requests": limits, "limits": limits},

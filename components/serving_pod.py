@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.pod_rules import aws_token, container_security_context, pod_security_context
+from components.pod_rules import aws_token, aws_variables, container_security_context, pod_security_context
 from components.serving_workload import KubernetesServingArgs, Slot
 from conventions import variables
 from conventions.artifact_files import override_key
@@ -120,10 +120,7 @@ def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input
         **args.service_variables,
         **_tls_variables(args),
         variables.SHUTDOWN_DRAIN_SECONDS: str(_DRAIN_SECONDS),
-        "AWS_REGION": args.region,
-        "AWS_ROLE_ARN": role_arn,
-        "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_SECRETS}/aws/token",
-        "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+        **aws_variables(args.region, role_arn, f"{_SECRETS}/aws"),
         "TMPDIR": "/tmp",  # noqa: S108 - a directory of the pod's own
     }
 

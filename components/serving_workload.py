@@ -52,7 +52,7 @@ class KubernetesServingArgs:
     target_cpu_utilization: int
     probe_interval_seconds: int
     route_namespace: str
-    """Namespace of the gateway: its pods may connect."""
+    """Namespace of the Gateway: its pods may connect."""
     deployers_group: str
     """Group of the cluster's users who may look after this deployment; empty for none."""
     slot: str = "blue"
@@ -71,6 +71,10 @@ class KubernetesServingArgs:
     """Further environment variables of the service: limits, rates, threshold, traces."""
     rules: RoleRules = field(default_factory=RoleRules)
     """Of the pods' roles."""
+    gateway_pod_namespaces: tuple[str, ...] = ()
+    """Further namespaces whose pods may connect: those of the pods that carry the Gateway's traffic."""
+    gateway_addresses: tuple[str, ...] = ()
+    """Blocks in CIDR notation that may connect: of a load balancer outside the cluster."""
     destinations: tuple[tuple[str, int], ...] = ()
     """Host and TCP port of further destinations of the pods, such as a Redis."""
     tls_secret: str = ""

@@ -219,6 +219,8 @@ class _CloudStack:
             target_cpu_utilization=deployment.scaling_config.target_cpu_utilization,
             probe_interval_seconds=deployment.monitoring_config.health_check_interval,
             route_namespace=cluster.gateway_namespace,
+            gateway_pod_namespaces=cluster.gateway_pod_namespaces,
+            gateway_addresses=cluster.gateway_addresses,
             deployers_group=cluster.deployers_group,
             metrics_namespace=cloud.metrics_namespace if deployment.monitoring_config.metrics_collection else "",
             quota=cluster.quota,

@@ -34,6 +34,7 @@ _KEY = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+$"
 _BOUNDARY = r"^(|arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+)$"
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _TAG, _TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
+_BLOCK = r"^(\d{1,3}(\.\d{1,3}){3}/\d{1,2}|[0-9a-f:]+/\d{1,3})$"
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 _ADDRESSES = {
@@ -184,6 +185,10 @@ class KubernetesConfig:
     gateway: Label
     """Name of the Gateway in front of the endpoint."""
     gateway_namespace: Label
+    gateway_pod_namespaces: tuple[Label, ...] = ()
+    """Namespaces of the pods that carry the Gateway's traffic, where they are not in the Gateway's own."""
+    gateway_addresses: tuple[Annotated[str, Field(pattern=_BLOCK)], ...] = ()
+    """Blocks in CIDR notation that carry the Gateway's traffic: the subnets of a load balancer outside the cluster."""
     context: str = ""
     """Context of the kubeconfig; its current one when empty."""
     deployers_group: str = ""

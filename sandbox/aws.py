@@ -29,6 +29,7 @@ from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 
+from sandbox.hosts import use_one_address
 from sandbox.idempotency import IdempotentRequests, drain_request_body
 from sandbox.identities import refused_to_role, role_of
 from sandbox.percentiles import answer_percentiles
@@ -58,6 +59,7 @@ class AwsGateway:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one request."""
+        use_one_address(environ)
         _set_werkzeug_keys(environ)
         if found := _CBOR_PATH.fullmatch(environ.get("PATH_INFO", "")):
             return self._cbor(found[1], environ, start_response)

@@ -17,7 +17,7 @@ from toolchain.go_build import GoBuild
 PROVIDERS_SITE_VARIABLE = "FRAUD_DETECTION_PROVIDERS_SITE"
 _GITHUB = "https://github.com/pulumi"
 _KUBERNETES_MODULE = "github.com/pulumi/pulumi-kubernetes/provider/v4"
-_KUBERNETES_VERSION = "v1.34.0"
+KUBERNETES_VERSION = "v1.34.0"
 
 
 def _aws_schema(_build: GoBuild, directory: Path) -> None:
@@ -115,7 +115,7 @@ PROVIDERS = (KUBERNETES_PROVIDER, AWS_PROVIDER)
 CONTROL_PLANE = (
     Tool(
         "control-plane",
-        _KUBERNETES_VERSION,
+        KUBERNETES_VERSION,
         GoBuild(
             title="some four minutes on two cores",
             module="control-plane",
@@ -123,7 +123,7 @@ CONTROL_PLANE = (
                 (name, f"k8s.io/kubernetes/cmd/{name}")
                 for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
             ),
-            linker_flags=f"-X k8s.io/component-base/version.gitVersion={_KUBERNETES_VERSION}",
+            linker_flags=f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
         ),
     ),
     Tool(
