@@ -9,7 +9,7 @@ PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions mod
 IMAGE ?= fraud-detection:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service test-console snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
+.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-cluster test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service test-console snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,14 +25,18 @@ $(STAMP): $(REQUIREMENTS) pyproject.toml
 	@$(BIN)/python -m toolchain.environment $(REQUIREMENTS) >&2
 	@touch $(STAMP)
 
-up: setup  ## everything: environment, engine, example model, registry, stack dev, endpoint
-	@$(BIN)/python scripts/deploy_model.py up development
+up: setup  ## everything: environment, engine, example model, registry, stack dev, endpoint; ENVIRONMENT=staging: in real pods
+	@if [ "$${ENVIRONMENT:-development}" = development ]; then \
+	  $(BIN)/python scripts/deploy_model.py up development; \
+	else \
+	  $(MAKE) --no-print-directory control-plane && $(BIN)/python -m sandbox up "$$ENVIRONMENT"; \
+	fi
 
 down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 	@$(BIN)/python scripts/deploy_model.py down development
 
 # The engine and its providers live for seconds: they collect their garbage less often, and start a third cheaper.
-test test-rollouts test-docs test-scanners test-sandbox test-workflows ci-rehearsal: export GOGC ?= 400
+test test-rollouts test-docs test-scanners test-sandbox test-cluster test-workflows ci-rehearsal: export GOGC ?= 400
 
 test: setup lint  ## lint, types, import rules, unit and engine tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/guide tests/rendered tests/engine
@@ -106,6 +110,9 @@ test-sandbox: control-plane  ## staging and production on a cloud of this machin
 test-workflows: control-plane  ## every workflow by act, GitLab's jobs by gitlab-ci-local, in fresh clones with the rights of their roles; two regions
 	@$(BIN)/python -m pytest --durations=6 tests/workflows
 
+test-cluster: control-plane  ## staging in real pods, under load through the gateway; one line where this machine cannot
+	@$(BIN)/python -m pytest -s -rs --timeout 3000 --durations=12 tests/cluster
+
 sandbox-stacks:
 	@$(BIN)/python -m pytest --durations=12 --ignore tests/sandbox/test_wrong_input.py tests/sandbox
 
@@ -121,8 +128,8 @@ control-plane: setup  # the providers too, and the sandbox's control plane
 ci-rehearsal: control-plane  ## a release's way by two clones: preview, release, canary, kill, promote, rollback, loss and restore, drift
 	@$(BIN)/python -m tests.workflows.rehearsal
 
-sandbox: control-plane  ## start a cloud on this machine; prints what points pulumi at it
-	@$(BIN)/python -m sandbox start
+sandbox: control-plane  ## start a cloud on this machine; prints what points pulumi at it; NODES=real: pods that run
+	@$(BIN)/python -m sandbox start --nodes "$${NODES:-simulated}"
 
 prove-aws: setup  ## on an AWS account of your own: policies and roles of the registry; tells the cost and asks first
 	@$(BIN)/python scripts/prove_aws.py

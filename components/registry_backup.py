@@ -10,7 +10,13 @@ import pulumi_kubernetes as kubernetes
 
 from components.iam_roles import RoleRules
 from components.pod_rights import pod_trust_policy
-from components.pod_rules import aws_token, aws_variables, container_security_context, dns_and_https_egress, pod_security_context
+from components.pod_rules import (
+    aws_token,
+    aws_variables,
+    container_security_context,
+    dns_and_https_egress,
+    pod_security_context,
+)
 from conventions import metric_names, variables
 
 _HOUR_SECONDS = 3600

@@ -234,7 +234,7 @@ def _up(environment: str, as_json: bool) -> int:
     if (here / "nodes").read_text() != REAL:
         raise RuntimeError("the sandbox that runs has simulated nodes; stop it first: make sandbox-down")
     variables = json.loads((here / "environment.json").read_text())
-    image = service_image(ensure_cluster(_tell)["debian"], _tell)
+    image = service_image(_tell)
     found = SandboxEnvironment(environment, here, variables, _tell).bring_up(image)
     if as_json:
         print(json.dumps({"url": found.url, "answer": found.answer, "curl": found.call}))

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from sandbox.images import MANIFEST, Image, digest_of
 from toolchain import cache
+from toolchain.cluster import debian_packages
 from toolchain.errors import ToolchainError
 from toolchain.progress import Progress
 
@@ -35,11 +36,10 @@ _DAEMON_SECONDS = 60.0
 _BLOCK_BYTES = 1 << 20
 
 
-def service_image(packages: Path, log: Callable[[str], None]) -> Image:
+def service_image(log: Callable[[str], None]) -> Image:
     """Returns the service's image of this checkout; builds it unless the cache has it.
 
     Args:
-        packages: the unpacked packages of Debian.
         log: told each step.
 
     Raises:
@@ -48,6 +48,7 @@ def service_image(packages: Path, log: Callable[[str], None]) -> Image:
     target = cache.entry("service-image", cache.digest(*_inputs()))
     with cache.exclusive(target, log):
         if not target.exists():
+            packages = debian_packages(log)
             cache.publish(target, lambda directory: _build(directory, packages))
     return _read(target)
 

@@ -45,7 +45,7 @@ def make_image(directory: Path, files: Mapping[str, Path], config: dict[str, Any
         _add_directory(archive, "tmp", 0o1777)
         for name, file in sorted(files.items()):
             entry = archive.gettarinfo(file, name.lstrip("/")).replace(
-                mode=0o755, mtime=0, uid=0, gid=0, uname="", gname=""
+                mode=0o755, mtime=0, uid=0, gid=0, uname="", gname="", deep=False
             )
             with file.open("rb") as content:
                 archive.addfile(entry, content)

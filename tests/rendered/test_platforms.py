@@ -272,3 +272,30 @@ def test_tls_that_the_platform_does_not_have_is_refused_with_its_key(
         require_address(config, platform, "Pulumi.x.yaml")
     assert said in str(caught.value)
     assert all(line.startswith("Pulumi.x.yaml: fraud-detection:deployment.") for line in str(caught.value).splitlines())
+
+
+def test_the_pods_that_carry_the_gateways_traffic_may_connect_and_so_may_a_load_balancers_addresses() -> None:
+    committed = {
+        "namespace": "fraud-detection-staging",
+        "oidc_provider_arn": "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/A",
+        "gateway": "public",
+        "gateway_namespace": "gateways",
+    }
+    carried = {"gateway_pod_namespaces": ["projectcontour"], "gateway_addresses": ["10.0.64.0/18"]}
+    stack = rendered_stack("staging", kubernetes=json.dumps({**committed, **carried}))
+    (policy,) = (each for each in stack.all(":NetworkPolicy") if "ingress" in each["spec"])
+    (way_in,) = policy["spec"]["ingress"]
+    names = [each["namespaceSelector"]["matchLabels"] for each in way_in["from"] if "namespaceSelector" in each]
+    assert names == [{"kubernetes.io/metadata.name": name} for name in ("gateways", "projectcontour")]
+    assert [each["ipBlock"] for each in way_in["from"] if "ipBlock" in each] == [{"cidr": "10.0.64.0/18"}]
+
+
+def test_every_pod_that_takes_a_role_is_told_its_region_by_the_name_that_boto3_reads() -> None:
+    stack = rendered_stack("production")
+    (job,) = stack.all(":CronJob")
+    (backup,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    for container in (stack.container, backup):
+        told = {each["name"]: each["value"] for each in container["env"]}
+        assert told["AWS_DEFAULT_REGION"] == told["AWS_REGION"] == "eu-central-1"
+        assert told["AWS_WEB_IDENTITY_TOKEN_FILE"].endswith("/token")
+    assert backup["command"][0] == "python3", "the image's base may have no other name"
