@@ -118,9 +118,6 @@ class ReceiptSigner:
             self._begin_second(int(now))
         answer = self._next_answer()
         begins, beginning, encrypt = answer << _ANSWER_BITS, self._beginning, self._encrypt
-        if len(scores) == 1:
-            decision = _pack(begins | flags[0], scores[0])
-            return answer, [beginning + (decision + encrypt(decision)).hex()]
         if len(scores) <= _FEW:
             decisions = [
                 _pack(begins | row << _ROW_BITS | flag, score)
@@ -129,6 +126,14 @@ class ReceiptSigner:
             return answer, [beginning + (each + encrypt(each)).hex() for each in decisions]
         text = _signed(begins, scores, flags, encrypt)
         return answer, [beginning + text[start : start + 64] for start in range(0, len(text), 64)]
+
+    def sign_one(self, now: float, score: float, flags: int) -> str:
+        """The receipt of an answer of one row."""
+        if not self._second <= now < self._second + 1:
+            self._begin_second(int(now))
+        decision = _pack(self._next_answer() << _ANSWER_BITS | flags, score)
+        signed: str = (decision + self._encrypt(decision)).hex()
+        return self._beginning + signed
 
     def _begin_second(self, second: int) -> None:
         head = f"{second:08x}{self.process}"

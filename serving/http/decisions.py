@@ -34,6 +34,9 @@ class Decider:
         signer = state.receipts.signer
         self._log = state.decision_log
         self._sign = None if signer is None else signer.sign
+        plain = signer is not None and self._log is None and not self._model_decides
+        self._sign_one = signer.sign_one if signer is not None and plain else None
+        """For answers of one row that nothing else is done with."""
 
     def answer(
         self, scores: Sequence[float], request_id: str, key: "ApiKey | None", rows: Sequence[Any]
@@ -50,6 +53,11 @@ class Decider:
         override = self._state.override
         if override is not None and now < override.until:
             return self._overridden(override, now, scores, request_id, key, rows)
+        if self._sign_one is not None and len(scores) == 1:
+            score = scores[0]
+            fraud = score >= threshold
+            prediction = Prediction(score, fraud, self._sign_one(now, score, fraud))
+            return _encode(Predictions(self._model_id, threshold, request_id, [prediction])), int(fraud)
         if self._model_decides:
             # Such scores are more than floats: they hold the decision.
             decided = [is_fraud(score, threshold) for score in scores]
