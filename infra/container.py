@@ -1,6 +1,5 @@
 """Declares a stack whose endpoint is a container, or two, of this machine's Docker."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from infra.settings import CHECKOUT, StackSettings
 
 _LEAST_MEMORY_MIB = 6
 """Docker takes no less."""
-_MEBIBYTES = {"Ki": 1 / 1024, "Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
 
 
 def declare_container(settings: StackSettings, versions: Versions) -> dict[str, Any]:
@@ -54,8 +52,8 @@ def declare_container(settings: StackSettings, versions: Versions) -> dict[str, 
             user=host.user,
             user_namespace=host.user_namespace,
             checkout=str(CHECKOUT),
-            memory_mib=_mebibytes(limits.memory),
-            cpus=_cores(limits.cpu),
+            memory_mib=limits.memory_mebibytes,
+            cpus=limits.cores,
             gpus=limits.gpu,
             health_check_interval=deployment.monitoring_config.health_check_interval,
             service_variables=settings.service_variables,
@@ -83,13 +81,13 @@ def _inspect(settings: StackSettings, versions: Versions, where: str) -> DockerH
             "fraud-detection:latest (docker build -t fraud-detection:latest .)"
         )
     host = inspect_docker(image.reference, settings.model_key_file, settings.api_keys_file, where)
-    cores = _cores(deployment.resource_limits.cpu)
+    cores = deployment.resource_limits.cores
     if cores > host.cpus:
         raise ConfigError(
             f"{where}: {config_keys.DEPLOYMENT}.resource_limits.cpu: {deployment.resource_limits.cpu!r} is not "
             f"allowed; allowed: at most {host.cpus:g}, the cores that Docker has"
         )
-    memory, at_least = _mebibytes(deployment.resource_limits.memory), _LEAST_MEMORY_MIB
+    memory, at_least = deployment.resource_limits.memory_mebibytes, _LEAST_MEMORY_MIB
     if not at_least <= memory <= host.memory_mib:
         raise ConfigError(
             f"{where}: {config_keys.DEPLOYMENT}.resource_limits.memory: {deployment.resource_limits.memory!r} is not "
@@ -107,13 +105,3 @@ def _inspect(settings: StackSettings, versions: Versions, where: str) -> DockerH
 
 def _version(artifact: ModelArtifact) -> LocalVersion:
     return LocalVersion(artifact.model_id, artifact.uri, artifact.digest, artifact.runtime_digest)
-
-
-def _mebibytes(quantity: str) -> int:
-    parts = re.fullmatch(r"(\d+)(\w+)", quantity)
-    assert parts is not None  # noqa: S101 - the config's schema has looked
-    return max(1, round(int(parts[1]) * _MEBIBYTES[parts[2]]))
-
-
-def _cores(cpu: str) -> float:
-    return int(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)

@@ -53,6 +53,7 @@ _CPU = r"^([1-9][0-9]*m|[1-9][0-9]*(\.[0-9]+)?|0\.[0-9]+)$"
 _MEMORY = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$"
 _NAME = r"^[a-z]([a-z0-9-]{0,48}[a-z0-9])?$"
 
+_MEBIBYTES = {"Ki": 1 / 1024, "Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
 _ALLOWED = {
     _CPU: "cores, such as 2 or 0.5, or thousandths of a core, such as 500m",
     _MEMORY: "a whole number with Ki, Mi, Gi or Ti, such as 4Gi",
@@ -80,6 +81,16 @@ class ResourceLimits:
     """Bytes with a binary suffix (`4Gi`)."""
     gpu: Annotated[StrictInt, Field(ge=0, le=16)] = 0
     """Whole devices."""
+
+    @property
+    def cores(self) -> float:
+        """The limit in cores."""
+        return int(self.cpu[:-1]) / 1000 if self.cpu.endswith("m") else float(self.cpu)
+
+    @property
+    def memory_mebibytes(self) -> int:
+        """The limit in MiB, at least 1."""
+        return max(1, round(int(self.memory[:-2]) * _MEBIBYTES[self.memory[-2:]]))
 
 
 @dataclass(frozen=True, config=_STRICT)

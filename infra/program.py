@@ -6,7 +6,9 @@ import pulumi
 
 from components.local_serving import LocalServing, LocalServingArgs, LocalSlots, LocalVersion
 from components.model_artifact import ModelArtifact
+from conventions import variables
 from infra.artifact import Versions, resolve_versions
+from infra.deployment_config import ResourceLimits
 from infra.environment_policy import require_environment_policy
 from infra.errors import ConfigError
 from infra.rollout_config import rollout_outputs, slot_name
@@ -89,7 +91,7 @@ def declare_on_this_machine(settings: StackSettings, versions: Versions) -> dict
             model_key_file=str(settings.model_key_file),
             api_keys_file=str(settings.api_keys_file),
             checkout=str(CHECKOUT),
-            service_variables=settings.service_variables,
+            service_variables={**_limits(deployment.resource_limits), **settings.service_variables},
             tls_variables=settings.tls.variables,
             development_host=settings.tls.development_host,
             slots=LocalSlots(rollout.slot, _local(other) if other else None, rollout.weight, rollout.shadow)
@@ -105,6 +107,16 @@ def declare_on_this_machine(settings: StackSettings, versions: Versions) -> dict
         "servingId": serving.id_,
         "url": serving.url,
         **rollout_outputs(rollout),
+    }
+
+
+def _limits(limits: ResourceLimits) -> dict[str, str]:
+    """What a process of this machine is told of its limits, where they allow more than one; nothing enforces them."""
+    if limits.cores < 2:
+        return {}
+    return {
+        variables.CPU_LIMIT: f"{limits.cores:g}",
+        variables.MEMORY_LIMIT: str(limits.memory_mebibytes << 20),
     }
 
 

@@ -49,7 +49,7 @@ class ServiceConfig:
     max_body_bytes: Annotated[StrictInt, Field(ge=1, le=1 << 30)] | None = None
     """Bytes of a request's body (1 MiB)."""
     max_in_flight: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
-    """Maximum concurrent requests of one process; more are answered 503 (512)."""
+    """Maximum concurrent requests of one replica; more are answered 503 (512)."""
     request_timeout_seconds: Annotated[_Number, Field(ge=0.1, le=3600)] | None = None
     """Seconds that a request's body may take to arrive (15)."""
     max_header_bytes: Annotated[StrictInt, Field(ge=1024, le=1 << 20)] | None = None
@@ -61,7 +61,7 @@ class ServiceConfig:
     idle_timeout_seconds: Annotated[_Number, Field(ge=5, le=3600)] | None = None
     """Seconds that a connection may wait for its next request (65)."""
     max_connections: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
-    """Open connections of one process; at the limit the one that waits longest for its client is closed (2048)."""
+    """Open connections of one replica; at the limit the one that waits longest for its client is closed (2048)."""
     max_connections_per_address: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
     """The same for the connections of one client address (1024)."""
     rate_limit_per_second: Annotated[_Number, Field(ge=0, le=1e9)] | None = None
@@ -69,7 +69,7 @@ class ServiceConfig:
     rate_limit_burst: Annotated[_Number, Field(ge=1, le=1e9)] | None = None
     """Burst of one API key: requests at once (2000)."""
     rate_limit_url: Annotated[str, AfterValidator(_require_redis_url)] | None = None
-    """Redis that counts requests over all replicas; each process counts for itself when left out."""
+    """Redis that counts requests over all replicas; each replica counts for itself when left out."""
     unverified_feedback: Literal["refuse", "apart", "count"] | None = None
     """Feedback without a receipt: refused, taken apart from accuracy, or counted as if it were genuine (apart)."""
     feedback_days: Annotated[_Number, Field(ge=1, le=3660)] | None = None
@@ -88,6 +88,8 @@ class ServiceConfig:
     """OpenTelemetry collector that spans are sent to over OTLP and HTTP; no traces when left out."""
     traces_share: Annotated[_Number, Field(ge=0, le=1)] | None = None
     """Share of the requests that begin a trace; a caller's trace is joined anyway (1)."""
+    processes: Annotated[StrictInt, Field(ge=1, le=256)] | None = None
+    """Processes of one replica; as many as its CPU limit has whole cores when left out, one with a GPU."""
     tls_certificate_file: Annotated[str, Field(min_length=1)] | None = None
     """PEM file with the endpoint's certificate and those up to its authority; on platforms local and docker."""
     tls_key_file: Annotated[str, Field(min_length=1)] | None = None
@@ -172,4 +174,5 @@ _VARIABLES = {
     "traces_endpoint": variables.TRACES_ENDPOINT,
     "traces_share": variables.TRACES_SAMPLER_ARGUMENT,
     "log_level": variables.LOG_LEVEL,
+    "processes": variables.PROCESSES,
 }

@@ -67,7 +67,9 @@ class StackSettings:
     def service_variables(self) -> dict[str, str]:
         """Environment variables of the service, without defaults; the same on every platform."""
         trusted = {variables.MODEL_TRUSTED_TYPES: ",".join(self.trusted_types)} if self.trusted_types else {}
-        return {**self.deployment.service.variables(), **trusted}
+        # Processes would have to share the device's memory.
+        alone = {variables.PROCESSES: "1"} if self.deployment.resource_limits.gpu else {}
+        return {**alone, **self.deployment.service.variables(), **trusted}
 
 
 def load_settings() -> StackSettings:

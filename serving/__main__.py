@@ -13,15 +13,21 @@ import argparse
 import errno
 import gc
 import os
+import socket
 import sys
+from collections.abc import Callable
 from contextlib import closing, nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from conventions import exit_codes
 from model_store.errors import ModelStoreError
 from serving.errors import ServingError, SettingsError
 from serving.observability.logs import configure_logs, service_log
+from serving.process.board import Board
 from serving.process.discovery import complete_environment
-from serving.process.options import add_process_options
+from serving.process.options import ProcessOptions, add_process_options, process_options
+from serving.process.processes import group_memory_limit, process_count
+from serving.process.run_directory import RequestFailed
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
@@ -36,21 +42,58 @@ def main() -> int:
     options = _parser().parse_args()
     configure_logs("INFO")
     try:
-        _run(options)
+        return _run(process_options(options))
     except (ModelStoreError, ServingError) as error:
         return _failed(options.ready_fd, type(error).__name__, str(error), error.exit_code)
     except SystemExit as error:
         # uvicorn ends so when it cannot listen; it has logged why.
         return errno.EADDRINUSE if error.code else 0
-    return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: ProcessOptions) -> int:
     settings = ServingSettings.from_environment(complete_environment(os.environ))
     try:
         write = configure_logs(settings.log_level, settings.log_file)
     except OSError as error:
         raise SettingsError(f"LOG_FILE: {settings.log_file} cannot be written ({error.strerror})") from None
+    if options.board_descriptor is None and (count := process_count(settings)) > 1:
+        return _run_group(settings, options, count)
+    _serve(settings.divided(options.slots), options, write)
+    return 0
+
+
+def _run_group(settings: ServingSettings, options: ProcessOptions, count: int) -> int:
+    """Starts the processes, and looks after them."""
+    import asyncio
+
+    from serving.process.group import Group
+    from serving.process.server import report
+    from serving.process.supervisor import bind
+
+    inherited = options.listen_descriptor
+    try:
+        listener = bind(settings.api_host, settings.api_port) if inherited is None else socket.socket(fileno=inherited)
+    except RequestFailed as failure:
+        service_log.error(str(failure), extra={"fields": {"code": failure.code}})
+        return errno.EADDRINUSE
+
+    def ready(introduction: dict[str, Any]) -> None:
+        if options.ready_descriptor is not None:
+            report(options.ready_descriptor, {**introduction, "pid": os.getpid()})
+
+    async def run() -> int:
+        return await Group(listener, options, count, group_memory_limit(settings)).run(ready)
+
+    try:
+        return asyncio.run(run())
+    except RequestFailed as failure:
+        # The process itself has logged why.
+        if options.ready_descriptor is not None:
+            report(options.ready_descriptor, {"status": "failed", "code": failure.code, "error": str(failure)})
+        return failure.exit_code or exit_codes.FAILED
+
+
+def _serve(settings: ServingSettings, options: ProcessOptions, write: Callable[[str], None]) -> None:
     from serving.http.auth import ApiKeys
     from serving.http.receipts import Receipts
     from serving.inference.model import load_served_model
@@ -63,6 +106,7 @@ def _run(options: argparse.Namespace) -> None:
     from serving.http.app import Service
     from serving.http.direct import ServiceConnection
     from serving.http.key_reload import reloaded_keys
+    from serving.http.member import Member
     from serving.http.override import watched_override
     from serving.http.pages import create_pages
     from serving.http.state import ServiceState
@@ -74,23 +118,17 @@ def _run(options: argparse.Namespace) -> None:
 
     metrics = ServiceMetrics(settings, DriftWatch(model.metadata.feature_schema))
     request_log = RequestLog(write, enabled=settings.log_level in ("DEBUG", "INFO"))
-    state = ServiceState(
-        settings, model, api_keys, metrics, request_log, receipts, _decision_log(settings, model, receipts, metrics)
-    )
-    fields = {
-        "model_id": model.metadata.model_id,
-        "load_seconds": round(model.load_seconds, 3),
-        "runtime": model.runtime.name,
-    }
-    service_log.info("model loaded", extra={"fields": fields})
-    # What was loaded stays: the collector need not look through it again, nor after every few hundred requests.
-    gc.collect()
-    _give_back_memory()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    board = None if options.board_descriptor is None else Board(options.board_descriptor, options.slots, options.slot)
+    member = None if board is None else Member(board, metrics, request_log)
+    decision_log = _decision_log(settings, model, receipts, metrics)
+    state = ServiceState(settings, model, api_keys, metrics, request_log, receipts, decision_log, member=member)
+    fields = {"model_id": model.metadata.model_id, "load_seconds": round(model.load_seconds, 3)}
+    service_log.info("model loaded", extra={"fields": {**fields, "runtime": model.runtime.name}})
+    _keep_what_was_loaded()
     traces = tracing(settings)
     with (
-        published(metrics, settings.metrics_namespace),
+        published(metrics, settings.metrics_namespace if options.slot == 0 else "", member),
+        member.accounted() if member else nullcontext(),
         reloaded_keys(settings.api_keys_file, state.take_keys),
         watched_override(settings.override_uri, state.take_override),
         state.decision_log.written_often() if state.decision_log else nullcontext(),
@@ -99,11 +137,10 @@ def _run(options: argparse.Namespace) -> None:
         serve(
             state,
             Service(state, create_pages(state), traces),
-            listen_descriptor=options.listen_fd,
-            ready_descriptor=options.ready_fd,
-            watch_stdin=options.watch_stdin,
+            options,
             protocol=ServiceConnection,
             tls=tls,
+            board=board,
         )
 
 
@@ -120,6 +157,14 @@ def _decision_log(
         raise SettingsError("DECISION_LOG: decisions are named by receipts, which need the key in MODEL_KEY_FILE")
     names = [feature.name for feature in model.contract.features]
     return DecisionLog(settings, key, receipts.signer.process, model.threshold, names, metrics.logged)
+
+
+def _keep_what_was_loaded() -> None:
+    """What was loaded stays: the collector need not look through it again, nor after every few hundred requests."""
+    gc.collect()
+    _give_back_memory()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
 
 
 def _give_back_memory() -> None:

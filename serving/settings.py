@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from model_store.serialization.full_names import require_full_names
 from serving.errors import SettingsError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_DIVIDED = ("max_connections", "max_connections_per_address", "max_in_flight")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST_WORDS = "sha256: and 64 hexadecimal digits"
 
@@ -47,6 +48,12 @@ class ServingSettings:
     """Address to listen on."""
     api_port: int = 8000
     """Port to listen on."""
+    processes: int = 0
+    """Processes that serve from one socket; 0: as many as the CPU limit has whole cores and memory has room for."""
+    cpu_limit: float | None = None
+    """Cores that the service may use; a container's own limit holds beside it."""
+    memory_limit: int | None = None
+    """Bytes that the service may use; a container's own limit holds beside it."""
     tls_certificate_file: Path | None = None
     """PEM file with the service's certificate, and those between it and its authority; without one HTTP is plain."""
     tls_key_file: Path | None = None
@@ -106,6 +113,11 @@ class ServingSettings:
     log_file: Path | None = None
     """A file that gets the log in addition to standard output; it is rotated."""
 
+    def divided(self, processes: int) -> "ServingSettings":
+        """The settings of one process of a group: each takes its part of the connections and requests in work."""
+        parts = {name: -(-getattr(self, name) // processes) for name in _DIVIDED}
+        return replace(self, **parts)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ServingSettings":
         """Reads the settings.
@@ -130,6 +142,9 @@ class ServingSettings:
             log_level=read.choice(variables.LOG_LEVEL, LOG_LEVELS, "INFO"),
             api_host=environment.get(variables.API_HOST) or "127.0.0.1",
             api_port=int(read.number(variables.API_PORT, 8000, 0, 65535)),
+            processes=int(read.number(variables.PROCESSES, 0, 0, 256)),
+            cpu_limit=read.optional_number(variables.CPU_LIMIT, 0, 100_000),
+            memory_limit=int(read.number(variables.MEMORY_LIMIT, 0, 0, 1 << 60)) or None,
             **tls_files(environment),
             decision_threshold=read.optional_number(variables.DECISION_THRESHOLD, 0, 1),
             shutdown_drain_seconds=read.number(variables.SHUTDOWN_DRAIN_SECONDS, 2.0, 0, 3600),

@@ -103,11 +103,10 @@ class Service:
         self._state, self._pages, self._tracing = state, pages, tracing
         self._read_rows = TransactionReader(state.model.contract.features, settings.max_batch).rows
         self._predict_inline = state.model.runtime.predict_inline
-        self._buckets = Buckets(settings.rate_limit_per_second, settings.rate_limit_burst)
+        rate, burst = settings.rate_limit_per_second, settings.rate_limit_burst
+        self._buckets = Buckets(rate, burst) if state.member is None else state.member.buckets(rate, burst)
         self._shared = (
-            RedisBuckets(settings.rate_limit_url, settings.rate_limit_per_second, settings.rate_limit_burst)
-            if settings.rate_limit_url
-            else None
+            RedisBuckets(settings.rate_limit_url, rate, burst, self._buckets) if settings.rate_limit_url else None
         )
         self._ids, state.tracing = state.request_ids, tracing
         self._model_id = state.model.metadata.model_id

@@ -73,7 +73,7 @@ def _health(state: ServiceState) -> Handler:
                 loaded_at=model.loaded_at,
                 load_seconds=round(model.load_seconds, 3),
                 uptime_seconds=round(time.monotonic() - state.started, 3),
-                resources=resources_in_use(),
+                resources=_resources(state),
                 versions=dict(model.metadata.library_versions),
                 override=_shown(state),
             )
@@ -82,11 +82,20 @@ def _health(state: ServiceState) -> Handler:
     return health
 
 
+def _resources(state: ServiceState) -> dict[str, Any]:
+    found = resources_in_use()
+    if state.member is not None:
+        together = state.member.written()
+        found |= {"memory_bytes": together.memory, "processes": together.processes}
+    return found
+
+
 def _metrics(state: ServiceState) -> Handler:
     async def metrics(request: Request) -> Response:
         accept = ",".join(request.headers.getlist("accept"))
         # The first call imports a library: predictions go on meanwhile.
-        content, content_type = await asyncio.to_thread(exposition, state.metrics, accept)
+        found = state.metrics if state.member is None else await asyncio.to_thread(state.member.gathered)
+        content, content_type = await asyncio.to_thread(exposition, found, accept)
         return Response(content, headers={"Content-Type": content_type, **_NO_STORE})
 
     return metrics
@@ -94,10 +103,16 @@ def _metrics(state: ServiceState) -> Handler:
 
 def _status(state: ServiceState) -> Handler:
     async def status(_request: Request) -> Response:
-        found = state.metrics.status()
+        if state.member is None:
+            found = state.metrics.status()
+            found.log_lines_lost = state.request_log.lost
+            found.decisions_lost = 0 if state.decision_log is None else state.decision_log.lost
+        else:
+            together = await asyncio.to_thread(state.member.gathered)
+            found = await asyncio.to_thread(together.status)
+            found.log_lines_lost, found.decisions_lost = together.lines_lost, together.decisions_lost
+            found.processes = together.processes
         found.keys = state.keys_in_use()
-        found.log_lines_lost = state.request_log.lost
-        found.decisions_lost = 0 if state.decision_log is None else state.decision_log.lost
         override = state.override_in_force()
         found.override = override.to_dict() if override else None
         return _json(found)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from serving.http.auth import ApiKey
 from serving.observability.logs import service_log
@@ -55,19 +55,27 @@ class Buckets:
         return (1 - tokens) / rate
 
 
+class OwnBuckets(Protocol):
+    """Counts without Redis."""
+
+    def take(self, key: ApiKey) -> float:
+        """0 when the request may go on; else in how many seconds one may."""
+
+
 class RedisBuckets:
-    """Token buckets that all replicas share; when Redis does not answer in time, this process counts for itself.
+    """Token buckets that all replicas share; when Redis does not answer in time, this replica counts for itself.
 
     Args:
         url: `redis://…` or `rediss://…`.
         rate: tokens a second, unless a key has its own; 0 for no limit.
         burst: tokens that a full bucket holds.
+        own: counts where Redis does not answer; buckets of this process when None.
     """
 
-    def __init__(self, url: str, rate: float, burst: float) -> None:
+    def __init__(self, url: str, rate: float, burst: float, own: OwnBuckets | None = None) -> None:
         from redis.asyncio import Redis
 
-        self._own = Buckets(rate, burst)
+        self._own = own or Buckets(rate, burst)
         self._rate, self._burst = rate, burst
         self._redis: Any = Redis.from_url(url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS)
         self._script: Any = self._redis.register_script(_SCRIPT)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from model_store.decisions.override import Override
 from serving.http.auth import ApiKeys
+from serving.http.member import Member
 from serving.http.receipts import Receipts
 from serving.inference.model import ServedModel
 from serving.observability.decision_log import DecisionLog
 from serving.observability.logs import RequestLog
 from serving.observability.metrics import ServiceMetrics
+from serving.observability.resources import resident_bytes
 from serving.observability.status import KeyUse
 from serving.settings import ServingSettings
 
@@ -47,6 +49,12 @@ class ServiceState:
     """What gives the decisions until its time; None: the model does."""
     tracing: "Tracing | None" = None
     """Makes a span of each request; None for no traces."""
+    member: Member | None = None
+    """This process in its group; None when it serves alone."""
+
+    def __post_init__(self) -> None:
+        if self.member is not None:
+            self.member.last_used = self.keys_last_used
 
     def take_keys(self, keys: ApiKeys) -> None:
         """Lets these API keys in from now on, and no others; former keys of receipts are among them."""
@@ -65,9 +73,13 @@ class ServiceState:
 
     def keys_in_use(self) -> list[KeyUse]:
         """Every API key that is let in, with its last use since the process started."""
-        behind = time.time() - time.perf_counter()
-        used = {hashed: behind + at for hashed, at in self.last_used.items()}
+        used = self.keys_last_used() if self.member is None else self.member.keys_last_used()
         return [KeyUse(key.name, key.sha256[:8], used.get(key.sha256), key.expires) for key in self.api_keys.known]
+
+    def keys_last_used(self) -> dict[str, float]:
+        """Unix time of the last use of each API key in this process, by its hash."""
+        behind = time.time() - time.perf_counter()
+        return {hashed: behind + at for hashed, at in self.last_used.items()}
 
     @property
     def bounds(self) -> ServingSettings:
@@ -103,7 +115,8 @@ class ServiceState:
     @property
     def introduction(self) -> dict[str, Any]:
         """What is served."""
-        return {"model_id": self.model.metadata.model_id, "digest": self.model.metadata.digest}
+        metadata = self.model.metadata
+        return {"model_id": metadata.model_id, "digest": metadata.digest, "memory_bytes": resident_bytes()}
 
 
 def _request_ids() -> Iterator[str]:

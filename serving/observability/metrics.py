@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from conventions import metric_names as names
 from conventions.alert_rules import error_rate
@@ -314,14 +314,23 @@ class ServiceMetrics:
         return names.dimensions(self._settings.environment, self._settings.deployment_name, version)
 
 
+class Source(Protocol):
+    """What CloudWatch is given."""
+
+    def take_minute(self) -> list[dict[str, Any]]:
+        """What came since the last time."""
+
+
 @contextmanager
-def published(metrics: ServiceMetrics, namespace: str) -> Iterator[None]:
+def published(metrics: ServiceMetrics, namespace: str, source: "Source | None" = None) -> Iterator[None]:
     """Keeps the last minute in a thread, and gives CloudWatch the metrics each minute and once more at the end.
 
     Args:
         metrics: of the service.
         namespace: of CloudWatch; nothing is pushed when empty.
+        source: of what is pushed; the metrics themselves when None.
     """
+    pushed = source or metrics
     ended = threading.Event()
 
     def run() -> None:
@@ -331,7 +340,7 @@ def published(metrics: ServiceMetrics, namespace: str) -> Iterator[None]:
             try:
                 metrics.tick()
                 if namespace and ticks % _PUSH_TICKS == 0:
-                    push(metrics, namespace)
+                    push(pushed, namespace)
             except Exception:
                 # The next minute is tried all the same: a thread that ends would be missed by nobody.
                 service_log.exception("metrics could not be counted")
@@ -342,10 +351,10 @@ def published(metrics: ServiceMetrics, namespace: str) -> Iterator[None]:
     finally:
         ended.set()
         if namespace:
-            push(metrics, namespace)
+            push(pushed, namespace)
 
 
-def push(metrics: ServiceMetrics, namespace: str) -> None:
+def push(metrics: "Source", namespace: str) -> None:
     """Gives CloudWatch what came since the last time; numbers that it does not accept are lost, and logged as such."""
     import boto3
     from botocore.config import Config

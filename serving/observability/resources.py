@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections import deque
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def resources_in_use() -> dict[str, Any]:
     with process.oneshot():
         return {
             "memory_bytes": process.memory_info().rss,
-            "cpu_share": round(_cores_in_use(), 4),
+            "cpu_share": round(cores_in_use(), 4),
             "threads": process.num_threads(),
             "open_files": process.num_fds(),
         }
@@ -32,7 +33,7 @@ def note_cpu_time() -> None:
     _cpu_times.append((time.monotonic(), _cpu_seconds()))
 
 
-def _cores_in_use() -> float:
+def cores_in_use() -> float:
     """Cores in use on the average of the last minute; until it is noted first, of the process's whole life."""
     if not _cpu_times:
         alive: float = time.time() - _process().create_time()
@@ -54,6 +55,35 @@ def _process() -> Any:
     return psutil.Process()
 
 
+def memory_bytes() -> int:
+    """Memory of this process; of what it shares with other processes, its part."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return resident_bytes()
+
+
+def resident_bytes() -> int:
+    """Memory of this process, with all of what it shares with other processes."""
+    return int(_process().memory_info().rss)
+
+
+def shares_of_limits(cores: float, memory: int) -> dict[str, float]:
+    """Shares of the limits, 0 to 1, of several processes together.
+
+    Args:
+        cores: in use.
+        memory: bytes in use.
+    """
+    from conventions import metric_names as names
+
+    return {
+        names.CPU_UTILIZATION: min(1.0, cores / _cores_allowed()),
+        names.MEMORY_UTILIZATION: min(1.0, memory / _memory_allowed()),
+    }
+
+
 def utilization() -> dict[str, float]:
     """Shares of what this process may use, 0 to 1: of its container where it is in one, else of the machine."""
     import psutil
@@ -62,7 +92,7 @@ def utilization() -> dict[str, float]:
 
     process, disk = _process(), psutil.disk_usage(tempfile.gettempdir())
     return {
-        names.CPU_UTILIZATION: min(1.0, _cores_in_use() / _cores_allowed()),
+        names.CPU_UTILIZATION: min(1.0, cores_in_use() / _cores_allowed()),
         names.MEMORY_UTILIZATION: min(1.0, process.memory_info().rss / _memory_allowed()),
         names.DISK_UTILIZATION: disk.used / disk.total,
     }
@@ -77,16 +107,26 @@ def disk_bytes() -> tuple[int, int]:
     return counters.read_bytes, counters.write_bytes
 
 
-def _cores_allowed() -> float:
+def cpu_limit() -> float | None:
+    """Cores that this process's container may use; None without a limit."""
     quota, _, period = _control_group("cpu.max").partition(" ")
-    return int(quota) / int(period) if quota.isdecimal() and period else float(os.cpu_count() or 1)
+    return int(quota) / int(period) if quota.isdecimal() and period else None
+
+
+def memory_limit() -> int | None:
+    """Bytes that this process's container may use; None without a limit."""
+    limit = _control_group("memory.max")
+    return int(limit) if limit.isdecimal() else None
+
+
+def _cores_allowed() -> float:
+    return cpu_limit() or float(os.cpu_count() or 1)
 
 
 def _memory_allowed() -> int:
     import psutil
 
-    limit = _control_group("memory.max")
-    return int(limit) if limit.isdecimal() else int(psutil.virtual_memory().total)
+    return memory_limit() or int(psutil.virtual_memory().total)
 
 
 def _control_group(name: str) -> str:

@@ -1,5 +1,7 @@
 """What `GET /status` tells: the last minute and the whole time of a process, for people and tools."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -51,3 +53,5 @@ class Status(msgspec.Struct):
     """Decisions that are not in the decision log since the process started: its target took nothing for too long."""
     log_lines_lost: int = 0
     """Lines of the request log that no target took, or that did not fit the queue, since the process started."""
+    processes: list[dict[str, Any]] = []
+    """Each process that serves here, with its memory; empty where one serves alone."""

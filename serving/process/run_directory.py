@@ -24,11 +24,12 @@ class RequestFailed(Exception):
     Args:
         code: the kind of failure, such as `PortInUse` or the name of a model store error.
         message: one sentence for the person who asked.
+        exit_code: of the process that failed; None where none has ended.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, exit_code: int | None = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.exit_code = code, exit_code
 
 
 @dataclass(frozen=True)

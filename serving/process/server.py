@@ -14,14 +14,17 @@ from typing import Any, Protocol
 
 import uvicorn
 
+from serving.process.board import Board
 from serving.process.connection import Connection
 from serving.process.connections import Accounts, Bounds, Connections
-from serving.process.handshake import SecuredListener
+from serving.process.listener import Listener, secured, unsecured
+from serving.process.options import ProcessOptions
 from serving.process.tls import Tls
 
 _CLOSE_HEADER = (b"connection", b"close")
 _GRACE_SECONDS = 10
 _BACKLOG = 2048
+_BEAT_SECONDS = 0.5
 
 
 class Served(Accounts, Protocol):
@@ -54,10 +57,9 @@ class DrainingServer(uvicorn.Server):
         config: uvicorn's.
         served: the service's state.
         connections: of this process.
-        ready_descriptor: told in one line of JSON once connections are accepted.
-        owns_socket: whether no other process serves from the same socket.
-        watch_stdin: end when standard input is closed, which a supervisor's death does.
+        options: of the process.
         tls: secures connections; None for plain HTTP.
+        board: shared with the other processes of a group; None for a process that serves alone.
     """
 
     def __init__(
@@ -65,44 +67,67 @@ class DrainingServer(uvicorn.Server):
         config: uvicorn.Config,
         served: Served,
         connections: Connections,
+        options: ProcessOptions,
         *,
-        ready_descriptor: int | None,
-        owns_socket: bool,
-        watch_stdin: bool,
         tls: Tls | None = None,
+        board: Board | None = None,
     ) -> None:
         super().__init__(config)
-        self._tls = tls
+        self._tls, self._board = tls, board
         self._served, self._connections = served, connections
-        self._ready_descriptor = ready_descriptor
-        self._owns_socket = owns_socket
-        self._watch_stdin = watch_stdin
+        self._options = options
+        self._beating: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to accept, and says so."""
-        if self._tls is None:
+        options = self._options
+        if self._tls is None and self._board is None:
             await super().startup(sockets)
         else:
             await super().startup([])
-            self._accept_secured(sockets or [self.config.bind_socket()], self._tls)
+            self._listen(sockets or [self.config.bind_socket()])
         self._connections.begin()
-        if self._watch_stdin:
+        self._beating = asyncio.get_running_loop().create_task(self._beat())
+        if options.watch_stdin:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._supervisor_gone)
-        if self._ready_descriptor is not None:
-            report(self._ready_descriptor, {"status": "ready", **self._served.introduction, "pid": os.getpid()})
+        if options.ready_descriptor is not None:
+            report(options.ready_descriptor, {"status": "ready", **self._served.introduction, "pid": os.getpid()})
 
-    def _accept_secured(self, sockets: list[socket.socket], tls: Tls) -> None:
+    def _listen(self, sockets: list[socket.socket]) -> None:
         protocol: Any = self.config.http_protocol_class
         make_http = functools.partial(protocol, config=self.config, server_state=self.server_state, app_state={})
+        take = unsecured(make_http) if self._tls is None else secured(make_http, self._connections, self._tls)
         for listener in sockets:
             listener.listen(_BACKLOG)
-        secured: list[Any] = [SecuredListener(each, self._connections, tls, make_http) for each in sockets]
-        self.servers = secured
+        listeners: list[Any] = [Listener(each, take, self._is_turn) for each in sockets]
+        self.servers = listeners
+
+    def _is_turn(self) -> bool:
+        """Whether no other process of the group has fewer connections."""
+        if self._board is None:
+            return True
+        own = len(self._connections)
+        self._board.beat(own)
+        fewest = self._board.fewest_connections()
+        return fewest is None or own <= fewest
+
+    async def _beat(self) -> None:
+        """Shows each half second that the event loop runs."""
+        descriptor = self._options.heartbeat_descriptor
+        if descriptor is not None:
+            os.set_blocking(descriptor, False)
+        while True:
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.write(descriptor, b".")
+            if self._board is not None:
+                self._board.beat(len(self._connections))
+            await asyncio.sleep(_BEAT_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drains, then closes."""
         # A successor on the same socket is ready already; 503 here would only send callers of a shared address away.
-        self._served.draining = self._owns_socket
+        self._served.draining = self._options.owns_socket
         for server in self.servers:
             server.close()
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE_HEADER]
@@ -131,25 +156,23 @@ class DrainingServer(uvicorn.Server):
 def serve(
     served: Served,
     app: Any,
+    options: ProcessOptions,
     *,
-    listen_descriptor: int | None,
-    ready_descriptor: int | None,
-    watch_stdin: bool,
     lifespan: bool = False,
     protocol: type[Connection] = Connection,
     tls: Tls | None = None,
+    board: Board | None = None,
 ) -> None:
     """Serves until told to stop.
 
     Args:
         served: the service's state.
         app: the ASGI application.
-        listen_descriptor: a listening socket that is inherited; one of its own at the address when None.
-        ready_descriptor: told in one line of JSON once connections are accepted.
-        watch_stdin: end when standard input is closed.
+        options: of the process.
         lifespan: whether the application wants to be told of its beginning and end.
         protocol: of HTTP.
         tls: secures the connections; None for plain HTTP.
+        board: shared with the other processes of a group; None for a process that serves alone.
     """
     host, port = served.address
     connections = Connections(served.bounds, served, wants_certificates=tls is not None and tls.asks_for_certificates)
@@ -168,16 +191,9 @@ def serve(
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="on" if lifespan else "off",
     )
-    server = DrainingServer(
-        config,
-        served,
-        connections,
-        ready_descriptor=ready_descriptor,
-        owns_socket=listen_descriptor is None,
-        watch_stdin=watch_stdin,
-        tls=tls,
-    )
-    sockets = None if listen_descriptor is None else [socket.socket(fileno=listen_descriptor)]
+    server = DrainingServer(config, served, connections, options, tls=tls, board=board)
+    inherited = options.listen_descriptor
+    sockets = None if inherited is None else [socket.socket(fileno=inherited)]
     with tls.reloaded() if tls is not None else contextlib.nullcontext():
         server.run(sockets)
 

@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -32,13 +31,13 @@ from pathlib import Path
 from typing import Any
 
 from conventions.run_files import LOCK_FILE, PID_FILE, REQUESTED_FILE, STATUS_FILE
+from serving.process.child import Child, start_child
 from serving.process.run_directory import Request, RequestFailed, StatusFile, log_line, rotate_when_full
 
 _BIND_ATTEMPT_SECONDS = 3.0
 _LOCK_ATTEMPT_SECONDS = 1.0
 _RESTARTS_ALLOWED = 3
 _RESTART_WINDOW_SECONDS = 60.0
-_STOP_TIMEOUT_SECONDS = 20.0
 _LOG_LOOK_SECONDS = 10.0
 _INHERITED_VARIABLES = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
 
@@ -47,16 +46,13 @@ _INHERITED_VARIABLES = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR"
 class Server:
     """A serving process that is ready."""
 
-    process: asyncio.subprocess.Process
+    child: Child
     request: Request
-    lifeline: int
-    """Write end of the pipe that is the process's standard input: closing it tells that the supervisor is gone."""
 
-    def close_lifeline(self) -> None:
-        """Closes the pipe, once."""
-        if self.lifeline >= 0:
-            os.close(self.lifeline)
-            self.lifeline = -1
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The process."""
+        return self.child.process
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -139,7 +135,8 @@ class Supervisor:
     async def _rotate_log(self) -> None:
         while self._log is not None:
             with contextlib.suppress(OSError):
-                rotate_when_full(self._log)
+                # A copy of 50 MB: signals are heard meanwhile.
+                await asyncio.to_thread(rotate_when_full, self._log)
             await asyncio.sleep(_LOG_LOOK_SECONDS)
 
     async def _carry_out_request(self) -> None:
@@ -150,11 +147,38 @@ class Supervisor:
             return
         self._report("starting", request)
         try:
-            await self._switch_to(request)
+            await self._unless_superseded(request)
         except RequestFailed as failure:
             self._report("failed", request, error=str(failure), code=failure.code)
         else:
             self._report("ready", request)
+
+    async def _unless_superseded(self, request: Request) -> None:
+        """Switches to a request, and gives it up for a newer one: that need not wait until this one is ready."""
+        switching = asyncio.ensure_future(self._switch_to(request))
+        try:
+            while not switching.done():
+                asked = asyncio.ensure_future(self._asked.wait())
+                await asyncio.wait((switching, asked), return_when=asyncio.FIRST_COMPLETED)
+                asked.cancel()
+                if switching.done() or not self._asked.is_set():
+                    continue
+                if self._newest_generation() == request.generation:
+                    self._asked.clear()
+                    continue
+                raise RequestFailed("Superseded", "a newer request came before the serving process was ready")
+            switching.result()
+        finally:
+            if not switching.done():
+                switching.cancel()
+                with contextlib.suppress(asyncio.CancelledError, RequestFailed):
+                    await switching
+
+    def _newest_generation(self) -> int:
+        try:
+            return Request.read(self._directory / REQUESTED_FILE).generation
+        except RequestFailed:
+            return -1
 
     async def _switch_to(self, request: Request) -> None:
         listener, listener_is_new = await self._listener_for(request)
@@ -189,60 +213,31 @@ class Supervisor:
             await asyncio.sleep(0.1)
 
     async def _start(self, request: Request, listener: socket.socket) -> Server:
-        lifeline_read, lifeline_write = os.pipe()
-        ready_read, ready_write = os.pipe()
         inherited = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                request.module,
-                *("--listen-fd", str(listener.fileno()), "--ready-fd", str(ready_write), "--watch-stdin"),
-                stdin=lifeline_read,
-                pass_fds=(listener.fileno(), ready_write),
-                env={**inherited, **request.environment},
-            )
-        finally:
-            os.close(lifeline_read)
-            os.close(ready_write)
-        server = Server(process, request, lifeline_write)
-        try:
-            await self._wait_until_ready(server, ready_read)
-        except (RequestFailed, asyncio.CancelledError):
-            await self._kill(server)
-            raise
-        return server
-
-    async def _wait_until_ready(self, server: Server, ready: int) -> None:
-        request = server.request
-        try:
-            async with asyncio.timeout(request.ready_timeout_seconds):
-                line = await _read_line(ready)
-        except TimeoutError:
-            raise RequestFailed(
-                "NotReady", f"the serving process was not ready after {request.ready_timeout_seconds:g} s"
-            ) from None
-        if not line:
-            code = await server.process.wait()
-            raise RequestFailed("Exited", f"the serving process ended with code {code} before it was ready")
-        answer = json.loads(line)
-        if answer["status"] != "ready":
-            raise RequestFailed(answer["code"], answer["error"])
+        environment = {**inherited, **request.environment}
+        child, answer = await start_child(request.module, environment, listener.fileno(), request.ready_timeout_seconds)
         if answer["model_id"] != request.model_id:
+            await child.kill()
             raise RequestFailed(
                 "WrongModel", f"the serving process loaded {answer['model_id']}, asked for {request.model_id}"
             )
+        return Server(child, request)
 
     async def _wait_for_news(self) -> None:
         assert self._server is not None  # noqa: S101 - the caller has looked
-        tasks = [
+        hung = asyncio.ensure_future(self._server.child.hung())
+        tasks: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(self._asked.wait()),
             asyncio.ensure_future(self._stopping.wait()),
             asyncio.ensure_future(self._server.process.wait()),
+            hung,
         ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
+        if hung.done() and not hung.cancelled() and self._server.process.returncode is None:
+            log_line(f"the serving process {self._server.process.pid} does not answer and is replaced")
+            await self._server.child.kill()
         if self._server.process.returncode is not None and not self._stopping.is_set():
             await self._restart()
 
@@ -250,7 +245,7 @@ class Supervisor:
         """Starts the serving process again after a crash; gives up when crashes come too fast."""
         assert self._server is not None  # noqa: S101 - the caller has looked
         request, code = self._server.request, self._server.process.returncode
-        self._server.close_lifeline()
+        self._server.child.close()
         self._crashes.append(time.monotonic())
         if len(self._crashes) > _RESTARTS_ALLOWED and self._crashes[-1] - self._crashes[0] < _RESTART_WINDOW_SECONDS:
             self._server = None
@@ -267,27 +262,9 @@ class Supervisor:
             self._report("ready", request)
 
     def _retire(self, server: Server) -> None:
-        task = asyncio.ensure_future(self._stop(server))
+        task = asyncio.ensure_future(server.child.stop())
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-
-    async def _stop(self, server: Server) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            server.process.terminate()
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):
-                await server.process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                server.process.kill()
-            await server.process.wait()
-        server.close_lifeline()
-
-    async def _kill(self, server: Server) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            server.process.kill()
-        await server.process.wait()
-        server.close_lifeline()
 
     async def _stop_everything(self) -> None:
         if self._server is not None:
@@ -321,18 +298,6 @@ class Supervisor:
         self._status.write(status)
 
 
-async def _read_line(descriptor: int) -> str:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
-    )
-    try:
-        return (await reader.readline()).decode("utf-8")
-    finally:
-        transport.close()
-
-
 def _take(lock: int) -> bool:
     """Takes the lock. Retries: a checker holds it only briefly."""
     deadline = time.monotonic() + _LOCK_ATTEMPT_SECONDS
@@ -354,9 +319,12 @@ def main() -> int:
     lock = (directory / LOCK_FILE).open("w")
     if not _take(lock.fileno()):
         return os.EX_TEMPFAIL
-    (directory / PID_FILE).write_text(f"{os.getpid()}\n")
-    with contextlib.suppress(FileNotFoundError):
-        (directory / STATUS_FILE).unlink()
+    try:
+        (directory / PID_FILE).write_text(f"{os.getpid()}\n")
+        (directory / STATUS_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        log_line(f"{directory}: the supervisor cannot write there ({error.strerror}); make room, then deploy again")
+        return os.EX_IOERR
 
     async def supervise() -> int:
         return await Supervisor(directory, log).run()

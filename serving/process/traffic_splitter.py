@@ -35,7 +35,7 @@ from conventions.latency import latency_step
 from conventions.run_files import STATUS_FILE, TRAFFIC_SPLITTER_FILE
 from serving.errors import SettingsError
 from serving.observability.logs import configure_logs, service_log
-from serving.process.options import add_process_options
+from serving.process.options import add_process_options, process_options
 from serving.process.server import report, serve
 from serving.process.splitter_answers import UNAVAILABLE, Refusal, Response, error_response, read_body
 from serving.process.splitter_settings import SplitterBounds, TrafficSplitterSettings
@@ -363,9 +363,7 @@ def main() -> int:
     serve(
         splitter,
         splitter,
-        listen_descriptor=options.listen_fd,
-        ready_descriptor=options.ready_fd,
-        watch_stdin=options.watch_stdin,
+        process_options(options),
         lifespan=True,
         tls=tls,
     )

@@ -78,7 +78,7 @@ def test_compose_hands_on_every_knob() -> None:
             max_header_bytes=1024, max_headers=10, header_timeout_seconds=1, idle_timeout_seconds=5,
             max_connections=1, max_connections_per_address=1,
             rate_limit_per_second=1, rate_limit_burst=1, rate_limit_url="redis://r", traces_endpoint="http://c",
-            log_level="INFO",
+            log_level="INFO", processes=1,
         ),
         "t.yaml",
     ).service  # fmt: skip

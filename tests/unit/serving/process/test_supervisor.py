@@ -109,3 +109,37 @@ def test_a_full_disk_and_a_crash_end_nothing(setting: Setting, tmp_path: Path) -
             assert process.wait(timeout=20) == 0
     finally:
         subprocess.run(["umount", "-l", directory], check=False)
+
+
+def test_a_stopped_server_is_replaced(setting: Setting, tmp_path: Path) -> None:
+    _request(tmp_path, setting)
+    with _supervisor(tmp_path, tmp_path / "log") as process:
+        _until(lambda: _status(tmp_path).get("state") == "ready")
+        first = _status(tmp_path)["serving"]["pid"]
+        os.kill(first, signal.SIGSTOP)
+        _until(lambda: (_status(tmp_path).get("serving") or {}).get("pid") not in (None, first), 90)
+        assert f"the serving process {first} does not answer and is replaced" in (tmp_path / "log").read_text()
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+
+
+def test_a_newer_request_need_not_wait_until_the_one_before_is_ready(setting: Setting, tmp_path: Path) -> None:
+    _request(tmp_path, setting)
+    with _supervisor(tmp_path, tmp_path / "log") as process:
+        _until(lambda: _status(tmp_path).get("state") == "ready")
+        first = _status(tmp_path)["serving"]["pid"]
+        _request(tmp_path, setting, generation=2, module="tests.unit.serving.process.never_ready")
+        process.send_signal(signal.SIGHUP)
+        _until(lambda: _status(tmp_path).get("generation") == 2)
+        # The same request once more changes nothing.
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert _status(tmp_path)["state"] == "starting"
+        begun = time.monotonic()
+        _request(tmp_path, setting, generation=3)
+        process.send_signal(signal.SIGHUP)
+        _until(lambda: _status(tmp_path).get("generation") == 3 and _status(tmp_path)["state"] == "ready")
+        assert time.monotonic() - begun < 45
+        assert _status(tmp_path)["serving"]["pid"] != first
+        process.terminate()
+        assert process.wait(timeout=20) == 0

@@ -1,7 +1,10 @@
-"""Accepts connections that are secured by TLS, and hands them to the protocol of HTTP.
+"""Accepts connections where the event loop's own server does not do: with TLS, and in a group of processes.
 
-The event loop's own server tells of a connection only after its handshake. Here it counts among the connections from
-the moment at which it is accepted, so a client that never ends its handshake is bounded as one that sends no request.
+That server tells of a connection only after its handshake. Here it counts among the connections from the moment at
+which it is accepted, so a client that never ends its handshake is bounded as one that sends no request.
+
+Processes of a group accept from one socket. The one that wakes first would get most connections: here each of them
+leaves a connection to the others for a moment while one of them has fewer.
 """
 
 import asyncio
@@ -9,7 +12,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from serving.observability.logs import service_log
 from serving.process.connections import Connections, address_of
@@ -18,29 +21,32 @@ from serving.process.tls import Tls
 _ACCEPTED_AT_ONCE = 32
 _PAUSE_SECONDS = 0.5
 """How long nothing is accepted when the process has no descriptor left."""
+_LEFT_TO_OTHERS, _LEFT_SECONDS = 3, 0.002
+"""How often, and for how long, a connection is left to the other processes of a group."""
 
 
-class SecuredListener:
-    """Accepts connections from a listening socket; of what uvicorn asks of a server it has `close` and `wait_closed`.
+Take: TypeAlias = Callable[[socket.socket, Any], None]
+"""Takes an accepted connection, and the address of its client."""
+
+
+class Listener:
+    """Accepts connections; of what uvicorn asks of a server it has `close` and `wait_closed`.
 
     Args:
         listener: accepts connections.
-        registry: all connections of the process.
-        tls: secures them.
-        make_http: makes the protocol of HTTP for a connection.
+        take: takes each connection.
+        is_turn: whether this process should accept the next one.
     """
 
-    def __init__(
-        self, listener: socket.socket, registry: Connections, tls: Tls, make_http: Callable[[], asyncio.Protocol]
-    ) -> None:
-        self._listener, self._registry, self._tls, self._make_http = listener, registry, tls, make_http
+    def __init__(self, listener: socket.socket, take: Take, is_turn: Callable[[], bool]) -> None:
+        self._listener, self._take, self._is_turn = listener, take, is_turn
         self._loop = asyncio.get_running_loop()
-        self._open = True
+        self._open, self._left = True, 0
         listener.setblocking(False)
         self._watch()
 
     def close(self) -> None:
-        """Accepts nothing more; handshakes that have begun go on."""
+        """Accepts nothing more; what was accepted goes on."""
         if self._open:
             self._open = False
             self._loop.remove_reader(self._listener)
@@ -52,21 +58,63 @@ class SecuredListener:
         if self._open:
             self._loop.add_reader(self._listener, self._accept)
 
+    def _pause(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listener)
+        self._loop.call_later(seconds, self._watch)
+
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
+            if not self._is_turn() and self._left < _LEFT_TO_OTHERS:
+                self._left += 1
+                self._pause(_LEFT_SECONDS)
+                return
             try:
                 accepted, client = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                self._left = 0
                 return
             except OSError as error:
                 service_log.error("no connection was accepted", extra={"fields": {"error": str(error)}})
-                self._loop.remove_reader(self._listener)
-                self._loop.call_later(_PAUSE_SECONDS, self._watch)
+                self._pause(_PAUSE_SECONDS)
                 return
+            self._left = 0
             accepted.setblocking(False)
             with contextlib.suppress(OSError):
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            Handshake(accepted, address_of(client), self._registry, self._tls).begin(self._make_http)
+            self._take(accepted, client)
+
+
+def unsecured(make_http: Callable[[], asyncio.Protocol]) -> Take:
+    """Takes connections of plain HTTP."""
+    beginning: set[asyncio.Task[None]] = set()
+
+    async def begin(accepted: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(make_http, accepted)
+        except OSError:
+            accepted.close()
+
+    def take(accepted: socket.socket, _client: Any) -> None:
+        task = asyncio.get_running_loop().create_task(begin(accepted))
+        beginning.add(task)
+        task.add_done_callback(beginning.discard)
+
+    return take
+
+
+def secured(make_http: Callable[[], asyncio.Protocol], registry: Connections, tls: Tls) -> Take:
+    """Takes connections that are secured by TLS.
+
+    Args:
+        make_http: makes the protocol of HTTP for a connection.
+        registry: all connections of the process.
+        tls: secures them.
+    """
+
+    def take(accepted: socket.socket, client: Any) -> None:
+        Handshake(accepted, address_of(client), registry, tls).begin(make_http)
+
+    return take
 
 
 class Handshake:
