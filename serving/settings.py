@@ -93,7 +93,7 @@ class ServingSettings:
     rate_limit_burst: float = 2000.0
     """How many requests of one API key may come at once."""
     rate_limit_url: str = ""
-    """Redis that counts requests over all replicas; without one each process counts for itself."""
+    """Redis that counts requests over all replicas; without one each replica counts for itself."""
     unverified_feedback: str = "apart"
     """Feedback without a receipt: `refuse` it, take it `apart` from accuracy, or `count` it as if it were genuine."""
     feedback_days: float = 400.0

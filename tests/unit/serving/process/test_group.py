@@ -52,7 +52,7 @@ def _counters(service: Service, setting: Setting) -> dict[str, float]:
 
 
 def test_any_process_answers_for_all_and_counters_survive_a_killed_one(setting: Setting) -> None:
-    with _group(setting) as service:
+    with _group(setting, UNVERIFIED_FEEDBACK="count") as service:
         assert service.ready["processes"] == 2
         pids = _processes(service, setting)
         assert len(set(pids)) == 2
