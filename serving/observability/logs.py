@@ -24,6 +24,9 @@ _ROTATED_FILES = 5
 _FLUSH_SECONDS = 0.02
 MAX_WAITING = 20_000
 """Lines that wait to be written; what comes beyond is counted and lost."""
+MAX_RECORDS = 2000
+"""The same for lines that are not of requests, of which the oldest is lost."""
+_END_SECONDS = 1.0
 _encode_lines = msgspec.json.Encoder().encode_lines
 _MILLISECONDS_AND_ZONE = tuple(f".{number:03d}+00:00" for number in range(1000))
 
@@ -84,7 +87,7 @@ class RequestLog:
         self._told = 0
         self._writing = threading.Lock()
         if enabled:
-            atexit.register(self.flush)
+            atexit.register(_wait_until, lambda: not self._waiting and not self._writing.locked())
             threading.Thread(target=self._run, name="request-log", daemon=True).start()
 
     def add(
@@ -153,6 +156,45 @@ def _answered(waiting: Sequence[_Waiting]) -> Iterator[_AnsweredRequest]:
         yield _AnsweredRequest(moment, request_id, key, model_id, method, path, status, latency, frauds, reason)
 
 
+class LineQueue(logging.Handler):
+    """Hands records to a thread that writes them: a target that takes nothing stops no event loop.
+
+    Args:
+        write: takes whole lines.
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self._write = write
+        self._lines: deque[str] = deque(maxlen=MAX_RECORDS)
+        self._wanted, self._busy = threading.Event(), False
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+        atexit.register(_wait_until, lambda: not self._lines and not self._busy)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes a record; where too many wait, the oldest one is lost."""
+        self._lines.append(self.format(record) + "\n")
+        self._wanted.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            self._busy = True
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            with suppress(OSError, ValueError):
+                self._write("".join(lines))
+            self._busy = False
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    """Waits for the log's thread at the end of the process, for no longer than a second: its target may be stuck."""
+    deadline = time.monotonic() + _END_SECONDS
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
 def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None]:
     """Sends every log of this process to standard output as JSON, and to a file that is rotated at 50 MB, five times.
 
@@ -172,20 +214,19 @@ def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None
         handlers.append(RotatingFileHandler(file, maxBytes=_ROTATE_BYTES, backupCount=_ROTATED_FILES, encoding="utf-8"))
     # A failed write is counted, and not written to the log as a traceback.
     logging.raiseExceptions = False
-    for handler in handlers:
-        handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
-    root.handlers[:] = handlers
-    root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
 
+    # Not the handlers' own locks: at its end the interpreter waits for these, and a target may be stuck.
+    locks = [threading.Lock() for _ in handlers]
+
     def write(lines: str) -> None:
         failed: OSError | None = None
-        for handler in handlers:
-            with handler.lock or threading.Lock():
+        for handler, lock in zip(handlers, locks, strict=True):
+            with lock:
                 try:
                     if isinstance(handler, RotatingFileHandler):
                         _open_again(handler)
@@ -197,6 +238,8 @@ def configure_logs(level: str, file: Path | None = None) -> Callable[[str], None
         if failed is not None:
             raise failed
 
+    root.handlers[:] = [LineQueue(write)]
+    root.setLevel(level)
     return write
 
 

@@ -1,6 +1,6 @@
 """A process that serves, as the one sees it that started it: until it is ready, and whether it still lives.
 
-Standard library only: whoever supervises stays small and starts at once.
+Standard library only: the process that supervises stays small and starts at once.
 """
 
 import asyncio

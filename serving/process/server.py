@@ -139,6 +139,8 @@ class DrainingServer(uvicorn.Server):
         ):
             await asyncio.sleep(0.05)
         await super().shutdown(sockets)
+        if self._beating is not None:
+            self._beating.cancel()
         # A stop that was asked for is a success; uvicorn would raise the signal again.
         self._captured_signals.clear()
 

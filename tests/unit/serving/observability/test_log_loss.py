@@ -1,9 +1,11 @@
 """The log of requests on a bad day: full, gone, or slow; nothing of it stops the service or grows without end."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import httpx
 import pytest
 
 from serving.observability.logs import MAX_WAITING, RequestLog, configure_logs
+from tests.checkout import SOURCE
 from tests.service import GOOD, Service, Setting, listening, started
 
 
@@ -105,3 +108,44 @@ def test_configured_logs_write_whole_lines(tmp_path: Path, capfd: pytest.Capture
         logging.getLogger().handlers[:], logging.raiseExceptions = before[0], before[2]
         logging.getLogger().setLevel(before[1])
     assert '{"x": 1}' in capfd.readouterr().out
+
+
+def test_a_target_that_takes_nothing_stops_neither_answers_nor_the_end(setting: Setting) -> None:
+    reader, writer = os.pipe()
+    environment = {**setting.environment(), "API_PORT": "0", "API_HOST": "127.0.0.1", "LOG_LEVEL": "DEBUG"}
+    ready_read, ready_write = os.pipe()
+    with listening() as listener:
+        command = [
+            sys.executable,
+            "-m",
+            "serving",
+            "--listen-fd",
+            str(listener.fileno()),
+            "--ready-fd",
+            str(ready_write),
+        ]
+        inherited = (listener.fileno(), ready_write)
+        with subprocess.Popen(command, cwd=SOURCE, env=environment, pass_fds=inherited, stdout=writer) as process:
+            try:
+                os.close(ready_write)
+                with os.fdopen(ready_read) as pipe:
+                    assert json.loads(pipe.readline())["status"] == "ready"
+                # The pipe is full from now on: nobody reads it.
+                os.set_blocking(writer, False)
+                with contextlib.suppress(BlockingIOError):
+                    while os.write(writer, b"x" * 4096):
+                        pass
+                os.set_blocking(writer, True)
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+                headers = {"X-API-Key": setting.api_key}
+                with httpx.Client(trust_env=False, headers=headers, timeout=10) as client:
+                    for _ in range(300):
+                        assert client.post(f"{url}/predict", json={"transaction": GOOD}).status_code == 200
+                        assert client.get(f"{url}/nothing").status_code == 404
+                    assert client.post(f"{url}/predict", content=b"\\ud800").status_code == 422
+                process.terminate()
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
+                for descriptor in (reader, writer):
+                    os.close(descriptor)
