@@ -20,12 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.run_requests import request_of, write_file, write_request
 from conventions import variables
 from conventions.endpoint_tls import own_verification
 from conventions.run_files import (
     LOCK_FILE,
-    OVERRIDE_DIRECTORY,
-    OVERRIDE_FILE,
     PID_FILE,
     REQUESTED_FILE,
     STATUS_FILE,
@@ -57,6 +56,7 @@ _LIVENESS_SECONDS = 3.0
 _POLL_SECONDS = 0.02
 _SUPERVISOR_ANSWER_SECONDS = 30.0
 _STOP_SECONDS = 40.0
+_NO_ANSWER = "NoAnswer"
 
 
 class ServingFailed(Exception):
@@ -80,11 +80,6 @@ def run_directory(arguments: Mapping[str, Any]) -> Path:
 def log_file(arguments: Mapping[str, Any]) -> Path:
     """The log of the supervisor and its serving processes."""
     return Path(arguments["checkout"]) / "logs" / f"{run_name(arguments)}.log"
-
-
-def override_file(arguments: Mapping[str, Any]) -> Path:
-    """The file that says which override gives the decisions; all processes of a deployment read the same one."""
-    return Path(arguments["checkout"]) / ".run" / str(arguments["deployment_name"]) / OVERRIDE_DIRECTORY / OVERRIDE_FILE
 
 
 def base_url(arguments: Mapping[str, Any]) -> str:
@@ -143,24 +138,78 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Starts a process with these arguments and returns the resource's properties.
 
     Raises:
-        ServingFailed: the new process did not become ready; the old one keeps serving.
+        ServingFailed: the new process did not become ready, or its address did not answer; the old one serves.
     """
     directory = run_directory(arguments)
-    directory.mkdir(parents=True, exist_ok=True)
-    log_file(arguments).parent.mkdir(parents=True, exist_ok=True)
-    if host := arguments.get("development_host"):
-        _make_certificate(Path(arguments["checkout"]), str(host))
-    generation = _write_request(directory, arguments)
-    status = _ask(directory, arguments, generation)
-    if status["state"] != "ready":
-        goes_on = status.get("serving")
-        before = f"; {goes_on['model_id']} goes on serving" if goes_on else ""
-        raise ServingFailed(
-            f"{arguments['model_id']} does not serve ({status['code']}): {status['error']}{before}. "
-            f"Log: {log_file(arguments)}"
-        )
-    _wait_for_answer(arguments)
+    before = _request_that_serves(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        log_file(arguments).parent.mkdir(parents=True, exist_ok=True)
+        if host := arguments.get("development_host"):
+            _make_certificate(Path(arguments["checkout"]), str(host))
+        generation = write_request(directory, request_of(arguments))
+        status = _ask(directory, arguments, generation)
+    except OSError as error:
+        problem, back = f": {error.filename or directory}: {error.strerror}", _restore(directory, before)
+    else:
+        problem, back = _check_switch(directory, arguments, before, status)
+    if problem:
+        raise ServingFailed(f"{arguments['model_id']} does not serve{problem}{back}. Log: {log_file(arguments)}")
     return {**{key: arguments.get(key) for key in ARGUMENTS}, **outputs(arguments)}
+
+
+def _check_switch(
+    directory: Path, arguments: Mapping[str, Any], before: Mapping[str, Any] | None, status: Mapping[str, Any]
+) -> tuple[str, str]:
+    """Returns what is wrong with the process that was asked for, and what serves in its place; empty when all is well.
+
+    Whatever fails once the new process may serve, the one before is asked for again: what serves is what is recorded.
+    """
+    if status["state"] == "ready":
+        try:
+            _wait_for_answer(arguments)
+        except ServingFailed as failure:
+            return f": {failure}", _switch_back(directory, arguments, before)
+        return "", ""
+    problem = f" ({status['code']}): {status['error']}"
+    if status["code"] == _NO_ANSWER:
+        return problem, _switch_back(directory, arguments, before)
+    return problem, _restore(directory, before)
+
+
+def _request_that_serves(directory: Path) -> dict[str, Any] | None:
+    """The request whose process serves; None where none does."""
+    serving = (_status(directory) or {}).get("serving") or {}
+    try:
+        request = json.loads((directory / REQUESTED_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    lives = _supervisor_lives(directory) and request.get("model_id") == serving.get("model_id")
+    return dict(request) if lives else None
+
+
+def _restore(directory: Path, before: Mapping[str, Any] | None) -> str:
+    """Writes the request that serves in place of one that failed; tells that it serves on."""
+    if before is None:
+        return ""
+    with contextlib.suppress(OSError):
+        write_file(directory, before)
+    return f"; {before['model_id']} goes on serving"
+
+
+def _switch_back(directory: Path, arguments: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
+    """Asks for what served before, or for nothing; tells what came of it."""
+    try:
+        if before is None:
+            stop(arguments)
+            return "; it was stopped"
+        generation = write_request(directory, before)
+        status = _ask(directory, {**arguments, **before}, generation)
+    except (OSError, ServingFailed) as error:
+        return f"; and what served before was not brought back ({error})"
+    if status["state"] != "ready":
+        return f"; and {before['model_id']} was not brought back ({status['error']})"
+    return f"; {before['model_id']} serves again"
 
 
 def _make_certificate(checkout: Path, host: str) -> None:
@@ -204,40 +253,6 @@ def stop(arguments: Mapping[str, Any]) -> None:
             (directory / name).unlink()
 
 
-def _write_request(directory: Path, arguments: Mapping[str, Any]) -> int:
-    generation = time.time_ns()
-    request = {
-        "generation": generation,
-        "host": str(arguments["host"]),
-        "port": int(arguments["port"]),
-        "model_id": str(arguments["model_id"]),
-        "environment": {**_service_environment(arguments), **(arguments.get("variables") or {})},
-        "module": str(arguments.get("module") or "serving"),
-        "ready_timeout_seconds": float(arguments["ready_timeout_seconds"]),
-    }
-    staging = directory / f".{REQUESTED_FILE}.new"
-    staging.write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
-    staging.replace(directory / REQUESTED_FILE)
-    return generation
-
-
-def _service_environment(arguments: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        variables.ENVIRONMENT: str(arguments["environment"]),
-        variables.DEPLOYMENT_NAME: str(arguments["deployment_name"]),
-        variables.MODEL_ID: str(arguments["model_id"]),
-        variables.MODEL_URI: str(arguments["model_uri"]),
-        variables.MODEL_SHA256: str(arguments["model_digest"]),
-        variables.MODEL_RUNTIME_SHA256: str(arguments.get("model_runtime_digest") or ""),
-        variables.MODEL_KEY_FILE: str(arguments["model_key_file"]),
-        variables.API_KEYS_FILE: str(arguments["api_keys_file"]),
-        variables.OVERRIDE_URI: str(override_file(arguments)),
-        variables.API_HOST: str(arguments["host"]),
-        variables.API_PORT: str(int(arguments["port"])),
-        variables.LOG_LEVEL: str(arguments["log_level"]),
-    }
-
-
 def _ask(directory: Path, arguments: Mapping[str, Any], generation: int) -> dict[str, Any]:
     """Sends the request to the live supervisor, or starts one; returns the final status of the request."""
     started: subprocess.Popen[bytes] | None = None
@@ -255,7 +270,7 @@ def _ask(directory: Path, arguments: Mapping[str, Any], generation: int) -> dict
         time.sleep(_POLL_SECONDS)
     return {
         "state": "failed",
-        "code": "NoAnswer",
+        "code": _NO_ANSWER,
         "error": f"the supervisor in {directory} did not answer in time",
     }
 
@@ -312,7 +327,7 @@ def _wait_for_answer(arguments: Mapping[str, Any]) -> None:
 def _status(directory: Path) -> dict[str, Any] | None:
     try:
         status: dict[str, Any] = json.loads((directory / STATUS_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return status
 
