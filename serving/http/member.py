@@ -80,7 +80,7 @@ class Member:
         return self._sum()
 
     def written(self) -> MetricsOfAll:
-        """The metrics of all processes as they were last written: at most half a second ago."""
+        """The metrics of all processes by their last accounts, at most half a second old."""
         return self._sum()
 
     def keys_last_used(self) -> dict[str, float]:

@@ -21,7 +21,7 @@ from serving.process.options import ProcessOptions
 from serving.process.run_directory import RequestFailed
 
 _READY_SECONDS = 3600.0
-"""Whoever has started the group has a limit of its own."""
+"""The one that has started the group has a limit of its own."""
 _MEMORY_SHARE = 0.8
 """Of the memory limit, that processes may need when they have loaded the model."""
 _RESTARTS_ALLOWED = 3
