@@ -56,7 +56,7 @@ _LIVENESS_SECONDS = 3.0
 _POLL_SECONDS = 0.02
 _SUPERVISOR_ANSWER_SECONDS = 30.0
 _STOP_SECONDS = 40.0
-_NO_ANSWER = "NoAnswer"
+_NO_ANSWER, _SUPERSEDED = "NoAnswer", "Superseded"
 
 
 class ServingFailed(Exception):
@@ -150,7 +150,8 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
         generation = write_request(directory, request_of(arguments))
         status = _ask(directory, arguments, generation)
     except OSError as error:
-        problem, back = f": {error.filename or directory}: {error.strerror}", _restore(directory, before)
+        # The request stands aside until it is whole: what served before is still asked for.
+        problem, back = f": {error.filename or directory}: {error.strerror}", _goes_on(before)
     else:
         problem, back = _check_switch(directory, arguments, before, status)
     if problem:
@@ -174,7 +175,10 @@ def _check_switch(
     problem = f" ({status['code']}): {status['error']}"
     if status["code"] == _NO_ANSWER:
         return problem, _switch_back(directory, arguments, before)
-    return problem, _restore(directory, before)
+    if status["code"] != _SUPERSEDED and before is not None:
+        with contextlib.suppress(OSError):
+            write_file(directory, before)
+    return problem, _goes_on(before)
 
 
 def _request_that_serves(directory: Path) -> dict[str, Any] | None:
@@ -188,13 +192,8 @@ def _request_that_serves(directory: Path) -> dict[str, Any] | None:
     return dict(request) if lives else None
 
 
-def _restore(directory: Path, before: Mapping[str, Any] | None) -> str:
-    """Writes the request that serves in place of one that failed; tells that it serves on."""
-    if before is None:
-        return ""
-    with contextlib.suppress(OSError):
-        write_file(directory, before)
-    return f"; {before['model_id']} goes on serving"
+def _goes_on(before: Mapping[str, Any] | None) -> str:
+    return f"; {before['model_id']} goes on serving" if before is not None else ""
 
 
 def _switch_back(directory: Path, arguments: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
@@ -265,6 +264,8 @@ def _ask(directory: Path, arguments: Mapping[str, Any], generation: int) -> dict
         status = _status(directory)
         if status and status["generation"] == generation and status["state"] in ("ready", "failed"):
             return status
+        if status and status["generation"] > generation:
+            return {"state": "failed", "code": _SUPERSEDED, "error": "another update has asked for another process"}
         if started is not None and started.poll() is not None:
             return _last_words(directory, generation, started.returncode)
         time.sleep(_POLL_SECONDS)

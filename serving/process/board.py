@@ -59,10 +59,6 @@ class Board:
         beat: float = struct.unpack_from("<d", self._memory, self._slot(slot))[0]
         return time.monotonic() - beat
 
-    def begin(self, slot: int) -> None:
-        """Counts a process as alive from now on, before it says so itself."""
-        struct.pack_into("<d", self._memory, self._slot(slot), time.monotonic())
-
     def fewest_connections(self) -> int | None:
         """Connections of the live process that has the fewest of the others; None without a live one."""
         now, found = time.monotonic(), []

@@ -50,6 +50,7 @@ class Listener:
         if self._open:
             self._open = False
             self._loop.remove_reader(self._listener)
+            self._listener.close()
 
     async def wait_closed(self) -> None:
         """There is nothing to wait for."""
