@@ -15,7 +15,9 @@ from typing import Any
 from conventions.artifact_files import MANIFEST_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
+from model_store.registry import index_file
 from model_store.registry.index_file import (
+    LISTED,
     NOT_A_BLOCK,
     Blocks,
     Known,
@@ -72,17 +74,37 @@ class Index:
         found, changed = self._unchanged(listed, name is None)
         entries = self._entries
         is_many = len(changed) > self._many(len(found))
+        pending: list[Known] = []
         for (model_id, final), metadata in zip(changed, self._read_all(changed, read), strict=True):
             if metadata is None:
                 continue
             if final is None:
                 found.append(metadata)
                 continue
-            known = entries[model_id] = self._known(final, metadata, is_many)
-            found.append(known.metadata)
+            known = entries[model_id] = Known(final, metadata, own=True)
+            if not is_many:
+                found.append(metadata)
+                continue
+            pending.append(known)
+            if len(pending) == index_file.ROWS:
+                found += self._pack(pending)
+        found += self._pack(pending)
         if is_many:
             self._save()
         return found
+
+    def _pack(self, pending: list[Known]) -> list[ModelMetadata]:
+        """Keeps versions that were read as the index has them, in a fifth of the memory; empties the list."""
+        if not pending:
+            return []
+        first = self._blocks.add([self._values.pack(each.metadata.manifest()) for each in pending])
+        read = _reader(self._storage, self._values, self._blocks)
+        for place, known in enumerate(pending, first):
+            known.metadata = ModelMetadata.deferred({n: getattr(known.metadata, n) for n in LISTED}, read, place)
+            known.place, known.blocks = place, self._blocks
+        packed = [known.metadata for known in pending]
+        pending.clear()
+        return packed
 
     def _unchanged(
         self, listed: list[tuple[str, int, bool]], is_whole: bool
@@ -107,23 +129,6 @@ class Index:
             if known is None or known.mark != mark:
                 changed.append((model_id, mark if settled else None))
         return found, changed
-
-    def _known(self, mark: int, metadata: ModelMetadata, is_many: bool) -> Known:
-        """A version that was read; many are kept as the index has them, in a fifth of the memory."""
-        if not is_many:
-            return Known(mark, metadata, own=True)
-        row = self._values.pack(metadata.manifest())
-        fields = {
-            "model_id": metadata.model_id,
-            "model_name": metadata.model_name,
-            "version": metadata.version,
-            "created_at": metadata.created_at,
-            "status": metadata.status,
-            "key_ids": metadata.key_ids,
-            "serving": metadata.serving,
-            "ran": metadata.ran,
-        }
-        return Known(mark, ModelMetadata.deferred(fields, self._values.unpack, row), row, own=True)
 
     def _many(self, count: int) -> int:
         """Of so many changed versions the index is written: that takes as long as reading some hundred local ones."""

@@ -17,7 +17,7 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus
 
 _VERSION = 6
 _CHECKSUM_BYTES = 4
-_ROWS = 256
+ROWS = 256
 """Manifests of a block."""
 _FEWEST_ROWS = 128
 """A block with fewer is made anew with the next ones."""
@@ -30,6 +30,8 @@ NOT_A_BLOCK = (ValueError, IndexError, KeyError, TypeError, MemoryError, Recursi
 """What a block raises that has a checksum, and is not as this program writes one."""
 _STATUSES = {str(status): status for status in ModelStatus}
 
+LISTED = ("model_id", "model_name", "version", "created_at", "status", "key_ids", "serving", "ran")
+"""The fields that a list is ordered and filtered by; those of a manifest beside them are read when needed."""
 Row = tuple[bytes, ...]
 """A manifest in parts: its own fields, then each of `_REPEATED`, then its contract without the golden rows."""
 ReadManifest = Callable[[str, int], Mapping[str, Any]]
@@ -54,7 +56,7 @@ class _Columns(msgspec.Struct):
     counts: list[int]
     blocks: list[bytes]
     place: list[int]
-    """The position of a version's manifest among those of all blocks, as if each block had `_ROWS`."""
+    """The position of a version's manifest among those of all blocks, as if each block had `ROWS`."""
     model_id: list[str]
     name: list[int]
     number: list[int]
@@ -72,17 +74,15 @@ class Known(msgspec.Struct, gc=False):
 
     mark: int
     metadata: ModelMetadata
-    row: Row | None = None
-    """The manifest as a block holds it, where this process packed it."""
     place: int = -1
-    """Its position in `blocks`, where it was stored."""
+    """The position of the manifest in `blocks`, where it is packed."""
     blocks: "Blocks | None" = None
     own: bool = False
     """Whether this process read it from the version's files."""
 
 
 class Blocks:
-    """The manifests of a stored index."""
+    """Packed manifests, in compressed blocks."""
 
     def __init__(self, compressed: list[bytes], counts: list[int]) -> None:
         self.compressed = compressed
@@ -90,13 +90,19 @@ class Blocks:
         # A method of its own would be a cycle, which a structure without collection keeps for ever.
         self._rows = lru_cache(_OPEN_BLOCKS)(partial(_rows, compressed))
 
+    def add(self, rows: list[Row]) -> int:
+        """Compresses some manifests, at most `ROWS`; returns the place of the first."""
+        self.compressed.append(_compressed(rows))
+        self.counts.append(len(rows))
+        return (len(self.counts) - 1) * ROWS
+
     def row(self, place: int) -> Row:
         """The manifest at a place.
 
         Raises:
             ValueError, IndexError, MemoryError: no program wrote such an index; all are among `NOT_A_BLOCK`.
         """
-        block, position = divmod(place, _ROWS)
+        block, position = divmod(place, ROWS)
         return self._rows(block)[position]
 
 
@@ -202,7 +208,7 @@ def _known(columns: _Columns, blocks: Blocks, read: ReadManifest) -> dict[str, K
             "serving": serving,
             "ran": ran,
         }
-        found[model_id] = Known(mark, deferred(fields, read, place), None, place, blocks)
+        found[model_id] = Known(mark, deferred(fields, read, place), place, blocks)
     return found
 
 
@@ -216,19 +222,21 @@ def encode_index(entries: Mapping[str, Known], blocks: Blocks, values: Values) -
     """
     known = sorted(entries.values(), key=_order)
     kept = _whole_blocks(known, blocks)
-    loose = [each for each in known if each.blocks is not blocks or each.place // _ROWS not in kept]
+    loose = [each for each in known if each.blocks is not blocks or each.place // ROWS not in kept]
     loose.sort(key=lambda each: each.metadata.created_at)
-    rows = [_row(each, blocks, values) for each in loose]
-    first = len(kept) * _ROWS
+    first = len(kept) * ROWS
     places = {each.metadata.model_id: first + at for at, each in enumerate(loose)}
     for each in known:
         if each.metadata.model_id not in places:
-            block, position = divmod(each.place, _ROWS)
-            places[each.metadata.model_id] = kept[block] * _ROWS + position
-    new = [rows[at : at + _ROWS] for at in range(0, len(rows), _ROWS)]
+            block, position = divmod(each.place, ROWS)
+            places[each.metadata.model_id] = kept[block] * ROWS + position
     columns = _columns(known, places)
-    columns.blocks = [blocks.compressed[block] for block in kept] + _compressed(new)
-    columns.counts = [blocks.counts[block] for block in kept] + [len(each) for each in new]
+    columns.blocks = [blocks.compressed[block] for block in kept]
+    columns.counts = [blocks.counts[block] for block in kept]
+    for at in range(0, len(loose), ROWS):
+        rows = [_row(each, values) for each in loose[at : at + ROWS]]
+        columns.blocks.append(_compressed(rows))
+        columns.counts.append(len(rows))
     content = msgspec.msgpack.encode(columns)
     return _checksum(content) + content
 
@@ -239,17 +247,15 @@ def _order(known: Known) -> tuple[str, int, str]:
 
 def _whole_blocks(known: list[Known], blocks: Blocks) -> dict[int, int]:
     """The blocks whose manifests are all still wanted, each with its new position."""
-    wanted = Counter(each.place // _ROWS for each in known if each.blocks is blocks)
+    wanted = Counter(each.place // ROWS for each in known if each.blocks is blocks)
     whole = [block for block in sorted(wanted) if wanted[block] == blocks.counts[block] >= _FEWEST_ROWS]
     return {block: position for position, block in enumerate(whole)}
 
 
-def _row(known: Known, blocks: Blocks, values: Values) -> Row:
-    if known.row is not None:
-        return known.row
-    if known.blocks is blocks:
+def _row(known: Known, values: Values) -> Row:
+    if known.blocks is not None:
         with suppress(*NOT_A_BLOCK):
-            return blocks.row(known.place)
+            return known.blocks.row(known.place)
     return values.pack(known.metadata.manifest())
 
 
@@ -275,11 +281,10 @@ def _columns(known: list[Known], places: Mapping[str, int]) -> _Columns:
     return found
 
 
-def _compressed(blocks: list[list[Row]]) -> list[bytes]:
+def _compressed(rows: list[Row]) -> bytes:
     import zstandard
 
-    compress = zstandard.ZstdCompressor(level=1).compress
-    return [compress(msgspec.msgpack.encode(rows)) for rows in blocks]
+    return zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(rows))
 
 
 def _checksum(content: bytes | memoryview) -> bytes:

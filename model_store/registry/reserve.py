@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from model_store.errors import StorageFailed, StorageForbidden
@@ -11,7 +12,8 @@ from model_store.registry.audit import AuditHead, AuditLog
 from model_store.storage.base import Storage
 
 RESERVE_KEY = ".reserve"
-_RESERVE_BYTES = 64 << 10
+_RESERVE_BYTES = 256 << 10
+"""A record takes a few kilobytes; a file system with quotas, such as btrfs, counts some hundred for a new file."""
 _FILES_KEYS = tuple(f"{RESERVE_KEY}-{number}" for number in range(1, 5))
 """Empty files: where a disk has no room for the names of new ones, each makes room for one."""
 _GIVEN_UP = (*_FILES_KEYS, RESERVE_KEY, ".index", ".index.json")
@@ -25,8 +27,8 @@ def keep_reserve(storage: Storage) -> None:
     """
     if not _is_local(storage) or not storage.exists("audit"):
         return
-    if not storage.path(RESERVE_KEY).exists():
-        # Not zeros: some file systems keep no blocks for those.
+    if _bytes_of(storage.path(RESERVE_KEY)) < _RESERVE_BYTES:
+        # Earlier programs kept less. Not zeros: some file systems keep no blocks for those.
         storage.put_best_effort(RESERVE_KEY, os.urandom(_RESERVE_BYTES))
     for key in _FILES_KEYS:
         if not storage.path(key).exists():
@@ -110,6 +112,13 @@ def is_unwritable(storage: Storage) -> bool:
     except OSError:
         return True
     return not all(os.access(path, os.W_OK) for path in (log, *latest))
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _is_local(storage: Storage) -> bool:

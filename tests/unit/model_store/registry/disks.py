@@ -68,6 +68,19 @@ def small_disk(place: Path, size_bytes: int, files: int = 0) -> Callable[[], Non
     return prepare
 
 
+def quota(place: Path, size_bytes: int, files: int = 0) -> Callable[[], None]:
+    """Mounts a disk with room, and becomes a user who may fill only some bytes of it, or some files."""
+    most = f",usrquota_inode_hardlimit={files}" if files else ""
+
+    def prepare() -> None:
+        _enter_namespace()
+        limits = f"usrquota,usrquota_block_hardlimit={size_bytes}{most}"
+        _mount("tmpfs", place, "tmpfs", 0, f"size={8 * size_bytes},mode=0777,{limits}")
+        another_user()
+
+    return prepare
+
+
 def read_only_disk(place: Path) -> Callable[[], None]:
     """Mounts a directory over itself, read-only."""
 

@@ -1,6 +1,8 @@
 """A registry on a disk that is full: nothing is half-written, and deleting frees it."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from model_store.registry.maintenance import cleanup, delete_model, verify_every
 from model_store.registry.reserve import RESERVE_KEY
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, intact, register
-from tests.unit.model_store.registry.disks import fill, fill_with_files, in_a_child, small_disk
+from tests.unit.model_store.registry.disks import fill, fill_with_files, in_a_child, quota, small_disk
 
 _DISK_BYTES = 3 << 20
 _MODEL_BYTES = 200_000
@@ -128,6 +130,38 @@ def test_the_commands_free_a_full_disk(
         assert [model.model_id for model in registry.list_models()] == ids[-1:]
 
     in_a_child(work, small_disk(tmp_path, _DISK_BYTES))
+
+
+@pytest.mark.parametrize("files", [0, 120], ids=["bytes", "files"])
+def test_a_quota_is_as_a_full_disk(files: int) -> None:
+    place = Path(tempfile.mkdtemp(prefix="quota-"))
+    place.chmod(0o755)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        # Everything is imported before the user changes, who may not read this checkout.
+        registry = ModelRegistry(elsewhere, keys=Keyring.of(KEY))
+        register(registry, 1)
+        delete_model(registry, register(registry, 2))
+        assert intact(registry)
+
+    def work() -> None:
+        registry = ModelRegistry(place / "registry", keys=Keyring.of(KEY), actor="tester")
+        ids = [register(registry, os.urandom(_MODEL_BYTES)) for _ in range(4)]
+        fill_with_files(place) if files else fill(place)
+        before = _files(registry)
+        fresh = ModelRegistry(place / "registry", keys=Keyring.of(KEY), actor="tester")
+        for deed in (lambda: register(fresh, 5), lambda: fresh.update_model_status(ids[0], "staged")):
+            with pytest.raises(StorageFailed, match="Disk quota exceeded"):
+                deed()
+        assert _files(registry) == before
+        delete_model(fresh, ids[0], "the quota is used up")
+        assert [record.action for record in fresh.audit.records()][-1] == "delete"
+        assert intact(fresh)
+        register(fresh, 1)
+
+    try:
+        in_a_child(work, quota(place, _DISK_BYTES, files))
+    finally:
+        shutil.rmtree(place)
 
 
 def test_a_cache_that_does_not_fit_takes_no_room(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_block_that_no_program_wrote_is_read_from_the_versions(location: Path,
 
 
 def test_blocks_of_an_index_are_kept_joined_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_file, "_ROWS", 16)
+    monkeypatch.setattr(index_file, "ROWS", 16)
     monkeypatch.setattr(index_file, "_FEWEST_ROWS", 8)
     monkeypatch.setattr(index, "_MANY_LOCAL", 0)
     monkeypatch.setattr(index, "_PART_LOCAL", 1000)
