@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import closing, nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conventions import exit_codes
 from model_store.errors import ModelStoreError
@@ -29,12 +29,6 @@ from serving.process.options import ProcessOptions, add_process_options, process
 from serving.process.processes import group_memory_limit, process_count
 from serving.process.run_directory import RequestFailed
 from serving.settings import ServingSettings
-
-if TYPE_CHECKING:
-    from serving.http.receipts import Receipts
-    from serving.inference.model import ServedModel
-    from serving.observability.decision_log import DecisionLog
-    from serving.observability.metrics import ServiceMetrics
 
 
 def main() -> int:
@@ -104,6 +98,7 @@ def _serve(settings: ServingSettings, options: ProcessOptions, write: Callable[[
     tls = Tls.of(settings)
     model = load_served_model(settings)
     from serving.http.app import Service
+    from serving.http.decisions import open_decision_log
     from serving.http.direct import ServiceConnection
     from serving.http.key_reload import reloaded_keys
     from serving.http.member import Member
@@ -120,8 +115,8 @@ def _serve(settings: ServingSettings, options: ProcessOptions, write: Callable[[
     request_log = RequestLog(write, enabled=settings.log_level in ("DEBUG", "INFO"))
     board = None if options.board_descriptor is None else Board(options.board_descriptor, options.slots, options.slot)
     member = None if board is None else Member(board, metrics, request_log)
-    decision_log = _decision_log(settings, model, receipts, metrics)
-    state = ServiceState(settings, model, api_keys, metrics, request_log, receipts, decision_log, member=member)
+    state = ServiceState(settings, model, api_keys, metrics, request_log, receipts, member=member)
+    state.decision_log = open_decision_log(state)
     fields = {"model_id": model.metadata.model_id, "load_seconds": round(model.load_seconds, 3)}
     service_log.info("model loaded", extra={"fields": {**fields, "runtime": model.runtime.name}})
     _keep_what_was_loaded()
@@ -142,21 +137,6 @@ def _serve(settings: ServingSettings, options: ProcessOptions, write: Callable[[
             tls=tls,
             board=board,
         )
-
-
-def _decision_log(
-    settings: ServingSettings, model: "ServedModel", receipts: "Receipts", metrics: "ServiceMetrics"
-) -> "DecisionLog | None":
-    from serving.http.receipts import model_key
-    from serving.observability.decision_log import DecisionLog
-
-    if not settings.decision_log:
-        return None
-    key = model_key(settings)
-    if key is None or receipts.signer is None:
-        raise SettingsError("DECISION_LOG: decisions are named by receipts, which need the key in MODEL_KEY_FILE")
-    names = [feature.name for feature in model.contract.features]
-    return DecisionLog(settings, key, receipts.signer.process, model.threshold, names, metrics.logged)
 
 
 def _keep_what_was_loaded() -> None:

@@ -14,6 +14,7 @@ from infra.errors import ConfigError
 from model_store.decisions.override import ANSWERS, Override
 from model_store.errors import ModelNotFound
 from model_store.storage.atomic_file import atomic_write
+from stacks.checks.endpoint import endpoint_verification
 from stacks.engine.run import Log
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
@@ -151,11 +152,12 @@ class Overrides:
         url = file.deployment().api_endpoint.rstrip("/")
         seconds = _SHOWN_SECONDS_CLUSTER if file.in_cluster else _SHOWN_SECONDS
         expected = None if override is None else {"answer": override.answer, "until": override.ends}
+        verify = endpoint_verification(url, self._checkout)
         self._log(f"waiting until {url}/health shows it")
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                answer = httpx.get(f"{url}/health", timeout=5, trust_env=file.in_cluster).json()
+                answer = httpx.get(f"{url}/health", timeout=5, trust_env=False, verify=verify).json()
                 if answer["override"] == expected:
                     return
             except (httpx.HTTPError, ValueError, KeyError, TypeError):

@@ -38,7 +38,7 @@ _pack = struct.Struct(">Qd").pack
 _unpack = struct.Struct(">Qd").unpack
 _ANSWER_BITS = 24
 _ROW_BITS = 4
-_FEW = 12
+_FEW = 20
 """So many rows are packed one by one in less time than numpy takes."""
 
 
@@ -100,7 +100,8 @@ class ReceiptSigner:
         self.process = secrets.token_hex(6)
         """Of this process, in each of its receipts."""
         self._next_answer = itertools.count().__next__
-        self._second, self._beginning = -1, ""
+        self._since = self._until = 0.0
+        self._beginning = ""
         self._encrypt: Any = None
 
     def sign(self, now: float, scores: Sequence[float], flags: Sequence[int]) -> tuple[int, list[str]]:
@@ -114,7 +115,7 @@ class ReceiptSigner:
         Returns:
             The number of the answer, and the receipts.
         """
-        if not self._second <= now < self._second + 1:
+        if not self._since <= now < self._until:
             self._begin_second(int(now))
         answer = self._next_answer()
         begins, beginning, encrypt = answer << _ANSWER_BITS, self._beginning, self._encrypt
@@ -137,7 +138,8 @@ class ReceiptSigner:
 
     def _begin_second(self, second: int) -> None:
         head = f"{second:08x}{self.process}"
-        self._second, self._beginning = second, f"r1.{self._key.key_id}.{self._model_id}.{head}"
+        self._since, self._until = second, second + 1
+        self._beginning = f"r1.{self._key.key_id}.{self._model_id}.{head}"
         self._encrypt = _encryption(self._key.session_key(self._model_id, head))
 
 

@@ -10,7 +10,10 @@ from model_store.contract.own import is_fraud
 from model_store.decisions.log_parts import LoggedAnswer
 from model_store.decisions.override import Override
 from model_store.decisions.receipts import FRAUD, OVERRIDDEN
+from serving.errors import SettingsError
 from serving.http.messages import OverrideShown, Prediction, Predictions
+from serving.http.receipts import model_key
+from serving.observability.decision_log import DecisionLog
 
 if TYPE_CHECKING:
     from serving.http.auth import ApiKey
@@ -116,3 +119,19 @@ class Decider:
         shown = OverrideShown(override.answer, override.ends)
         answer = Predictions(self._model_id, self._threshold, request_id, predictions, shown)
         return _encode(answer), count if fraud else 0
+
+
+def open_decision_log(state: "ServiceState") -> DecisionLog | None:
+    """The decision log that the settings name; None where they name none.
+
+    Raises:
+        SettingsError: the service has no key, so its decisions have no names.
+    """
+    settings, model = state.settings, state.model
+    if not settings.decision_log:
+        return None
+    key, signer = model_key(settings), state.receipts.signer
+    if key is None or signer is None:
+        raise SettingsError("DECISION_LOG: decisions are named by receipts, which need the key in MODEL_KEY_FILE")
+    names = [feature.name for feature in model.contract.features]
+    return DecisionLog(settings, key, signer.process, model.threshold, names, state.metrics.logged)

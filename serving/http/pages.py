@@ -106,7 +106,6 @@ def _status(state: ServiceState) -> Handler:
         if state.member is None:
             found = state.metrics.status()
             found.log_lines_lost = state.request_log.lost
-            found.decisions_lost = 0 if state.decision_log is None else state.decision_log.lost
         else:
             together = await asyncio.to_thread(state.member.gathered)
             found = await asyncio.to_thread(together.status)

@@ -235,6 +235,7 @@ class ServiceMetrics:
                 refusals=dict(self._by_reason[names.REFUSALS]),
                 connections_closed=dict(self._by_reason[names.CONNECTIONS_CLOSED]),
                 feedback_items=dict(self._by_reason[names.FEEDBACK]),
+                decisions_lost=self._by_reason[names.DECISION_LOG].get("lost", 0),
                 feedback_by_version={version: right_and_wrong(found) for version, found in self._outcomes().items()},
             )
 

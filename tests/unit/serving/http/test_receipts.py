@@ -63,7 +63,7 @@ def altered(receipt: str) -> Iterator[str]:
             yield f"{receipt[:place]}{(int(digit, 16) + 1) % 16:x}{receipt[place + 1 :]}"
 
 
-@pytest.mark.parametrize("rows", [1, 2, 12, 13, 50])
+@pytest.mark.parametrize("rows", [1, 2, 20, 21, 50])
 def test_each_row_of_an_answer_has_a_receipt_that_says_what_was_decided(
     service: Service, setting: Setting, rows: int
 ) -> None:
