@@ -130,7 +130,7 @@ class ReceiptSigner:
 
     def sign_one(self, now: float, score: float, flags: int) -> str:
         """The receipt of an answer of one row."""
-        if not self._second <= now < self._second + 1:
+        if not self._since <= now < self._until:
             self._begin_second(int(now))
         decision = _pack(self._next_answer() << _ANSWER_BITS | flags, score)
         signed: str = (decision + self._encrypt(decision)).hex()
