@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FIRST = "0" * 64
 _ATTEMPTS = 1000
+_CHECK_DIGITS = 16
 HINT_FILE = "audit/head"
 """A cache: the end of the log for the next process."""
 _RECORD = re.compile(r"audit/[0-9]{6}/[0-9]{9}\.json")
@@ -103,6 +104,7 @@ class AuditLog:
         self._storage = storage
         self._identity = identity
         self._known: AuditHead | None = None
+        self._first = ""
 
     def append(self, action: str, model_id: str = "", reason: str = "", **details: Any) -> AuditHead:
         """Adds a record.
@@ -165,17 +167,21 @@ class AuditLog:
 
     def hinted(self) -> int:
         """The number of the last record by the hint `audit/head`; 0 when there is no hint, or none that can be read."""
-        return self._hint().sequence
+        return self._hint()[0].sequence
 
-    def _hint(self) -> AuditHead:
-        """The hint; record 0 without one. The hint of an older program has no digest."""
+    def _hint(self) -> tuple[AuditHead, bool]:
+        """The hint, and whether its check shows that it is of this log and as it was written; record 0 without one.
+
+        The hint of an older program has no check, and before that no digest.
+        """
         try:
-            number, _, digest = self._storage.read(HINT_FILE).decode().strip().partition(":")
+            number, digest, check, *_ = [*self._storage.read(HINT_FILE).decode().strip().split(":"), "", ""]
         except (ModelNotFound, UnreadableModel, UnicodeDecodeError):
-            return AuditHead(0, _FIRST)
+            return AuditHead(0, _FIRST), False
         if not _HINTED.fullmatch(number):
-            return AuditHead(0, _FIRST)
-        return AuditHead(int(number), digest if _DIGEST.fullmatch(digest) else _FIRST)
+            return AuditHead(0, _FIRST), False
+        head = AuditHead(int(number), digest if _DIGEST.fullmatch(digest) else _FIRST)
+        return head, check == self._check(head)
 
     def records(self, after: int = 0) -> Iterator[AuditRecord]:
         """Records, oldest first, each compared with the one before.
@@ -232,19 +238,21 @@ class AuditLog:
     def _find_head(self) -> AuditHead:
         """The last known record; later records are found one by one.
 
-        The hint says where to look, and the digest is that of the record which is there. Where that record is gone,
-        the log goes on after it: a cut stays visible as a gap.
+        The hint says where to look. Where its check fits, its digest counts: a record that was damaged since then can
+        be brought back, and the log goes on after one that is gone, so that a cut stays visible as a gap.
         """
-        hint = self._hint()
+        hint, is_sure = self._hint()
         if hint.sequence:
             with suppress(ModelNotFound, UnreadableModel):
-                return AuditHead(hint.sequence, _digest(self._storage.read(_key(hint.sequence))))
+                found = AuditHead(hint.sequence, _digest(self._storage.read(_key(hint.sequence))))
+                return hint if is_sure else found
         keys = self._keys()
         if not keys:
             return hint
-        last = AuditHead(int(Path(keys[-1]).stem), _digest(self._storage.read(keys[-1])))
-        # The hint of this very record has a wrong number; one of another record tells of a cut.
-        return last if hint.digest in (last.digest, _FIRST) else max(hint, last, key=lambda each: each.sequence)
+        number = int(Path(keys[-1]).stem)
+        if is_sure and hint.sequence >= number:
+            return hint
+        return AuditHead(number, _digest(self._storage.read(keys[-1])))
 
     def _later_than(self, last: AuditHead) -> AuditHead:
         """A record after one that is no longer the last: the one that the hint names, else the next."""
@@ -255,11 +263,18 @@ class AuditLog:
 
     def _remember(self, head: AuditHead) -> None:
         """Writes the hint; in S3 beside the caller, who does not wait for it."""
-        content = str(head).encode()
+        content = f"{head}:{self._check(head)}".encode()
         if self._storage.location.startswith("s3://"):
             threading.Thread(target=self._storage.put_best_effort, args=(HINT_FILE, content)).start()
         else:
             self._storage.put_best_effort(HINT_FILE, content)
+
+    def _check(self, head: AuditHead) -> str:
+        """Shows whether a hint is whole, and in a directory, where reading costs nothing, also whose log it is of."""
+        if not self._first and not self._storage.location.startswith("s3://"):
+            with suppress(UnreadableModel):
+                self._first = head.digest if head.sequence == 1 else self.first_digest()
+        return hashlib.sha256(f"{head}:{self._first}".encode()).hexdigest()[:_CHECK_DIGITS]
 
     def _keys(self, after: int = 0) -> list[str]:
         first = _key(after + 1)

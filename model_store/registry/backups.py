@@ -6,7 +6,7 @@ Damage never spreads: a damaged file is named and not copied, and a good copy in
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import ACCESS_FILE, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
+from conventions.artifact_files import ACCESS_FILE, KEPT_FILES, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from model_store.errors import ChecksumMismatch, InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.anchors import keep_in_backup, signature_anchors
 from model_store.registry.audit import is_record
@@ -151,6 +151,8 @@ def _copy_changing(source: Storage, target: Storage, outcome: Outcome) -> None:
         if key in outcome.copied or not target.exists(key):
             continue
         parts = key.split("/")
+        if parts[0] == "models" and parts[3] not in (*KEPT_FILES, STATE_FILE):
+            continue  # none of a version's files, such as a pipe in the place of the evidence
         if "/".join([*parts[:3], MANIFEST_FILE]) in outcome.damaged:
             continue  # of another version in its place
         if parts[0] == "models":

@@ -23,6 +23,7 @@ from model_store.registry.manifest import (
     parse_model_name,
     type_of,
 )
+from model_store.registry.placing import clear
 from model_store.registry.recorded import read_recorded
 from model_store.registry.schema import MOST_VERSIONS
 from model_store.storage.base import Storage
@@ -108,7 +109,7 @@ class Claims:
         """
         parts = self._read(f"{claims}/{_LAST}").decode(errors="replace").split()
         hinted = int(parts[0]) if parts and _NUMBER.fullmatch(parts[0]) else 0
-        claim = self._read(f"{claims}/{hinted}") if hinted else b""
+        claim = self._read(f"{claims}/{hinted}") if 0 < hinted <= MOST_SKIPPED else b""
         if claim and len(parts) == 3:
             return Claimed(hinted, parts[1], set(parts[2].split(",")))
         restore_claims(self._storage, claims.split("/")[1], self._recorded)
@@ -169,9 +170,12 @@ def _present_numbers(storage: Storage, model_name: str) -> dict[int, str]:
 
 
 def _last_number(storage: Storage, claims: str) -> int:
-    """The highest number that is claimed."""
+    """The highest number that is claimed, past files that are not claims."""
     names = (key.rpartition("/")[2] for key in storage.keys(claims))
-    return max((int(name) for name in names if _NUMBER.fullmatch(name)), default=0)
+    numbers = sorted(int(name) for name in names if _NUMBER.fullmatch(name))
+    while numbers and (numbers[-1] > len(numbers) + MOST_SKIPPED or not _is_claim(storage, f"{claims}/{numbers[-1]}")):
+        numbers.pop()
+    return numbers[-1] if numbers else 0
 
 
 def _told(claim: bytes) -> tuple[str, str]:
@@ -195,6 +199,7 @@ def copy_claims(source: Storage, target: Storage) -> tuple[list[str], dict[str, 
     copied, odd = [], {}
     for name in (each for each in source.names("models") if is_model_name(each)):
         claims = f"models/{name}/.versions"
+        clear(target, claims, for_directory=True)
         taken, theirs = set(target.keys(claims)), source.keys(claims)
         most = len(theirs) + MOST_SKIPPED
         for key in (each for each in theirs if each not in taken):
@@ -210,7 +215,7 @@ def copy_claims(source: Storage, target: Storage) -> tuple[list[str], dict[str, 
 
 def _is_claim(storage: Storage, key: str) -> bool:
     """Whether a file is the claim of a number: a time or `imported`, and in claims of this program the id."""
-    if storage.path(key).is_symlink():
+    if not storage.location.startswith("s3://") and storage.path(key).is_symlink():
         return False
     try:
         time, _, model_id = storage.read(key).decode().strip().partition(" ")

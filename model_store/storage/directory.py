@@ -285,6 +285,8 @@ def _locked(root: Path, key: str) -> Iterator[None]:
         make_directory(root, locks)
         lock.acquire()
         share(root, Path(lock.lock_file))
+    except IsADirectoryError:
+        raise StorageFailed(f"{lock.lock_file}: a directory where the registry needs a file; remove it") from None
     except OSError as error:
         raise StorageFailed(f"{root}: the registry cannot be written ({error.strerror})") from None
     try:
