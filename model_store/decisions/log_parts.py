@@ -20,7 +20,7 @@ from model_store.decisions.receipts import Receipt
 from model_store.errors import KeyUnwrap, ModelNotFound
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
-_ROWS_AT_ONCE = 2000
+_ROWS_AT_ONCE = 500
 """Rows that are put together without a pause: other threads of the process go on in between."""
 COLUMNS = (
     "receipt",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -133,5 +134,7 @@ def open_decision_log(state: "ServiceState") -> DecisionLog | None:
     key, signer = model_key(settings), state.receipts.signer
     if key is None or signer is None:
         raise SettingsError("DECISION_LOG: decisions are named by receipts, which need the key in MODEL_KEY_FILE")
+    if find_spec("pyarrow") is None:
+        raise SettingsError("DECISION_LOG: the package pyarrow is not installed; it writes the log")
     names = [feature.name for feature in model.contract.features]
     return DecisionLog(settings, key, signer.process, model.threshold, names, state.metrics.logged)

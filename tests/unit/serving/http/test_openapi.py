@@ -52,7 +52,8 @@ def test_every_path_names_an_answer_that_the_service_has_as_a_type(service: Serv
     assert schemas["Live"]["properties"]["status"]["enum"] == ["alive"]
     assert schemas["Prediction"]["properties"]["fraud_probability"] == {"type": "number", "minimum": 0, "maximum": 1}
     assert schemas["Feedback"]["properties"]["items"]["maxItems"] == 50, "the setting MAX_BATCH"
-    assert set(schemas["Outcome"]["required"]) == {"predicted_fraud", "was_fraud"}
+    assert set(schemas["Outcome"]["required"]) == {"was_fraud"}
+    assert set(schemas["Outcome"]["properties"]) == {"receipt", "predicted_fraud", "was_fraud"}
     closed = ("Transaction", "OneTransaction", "SeveralTransactions", "Feedback", "Outcome")
     assert {name for name, schema in schemas.items() if schema.get("additionalProperties") is False} == set(closed)
     assert schemas["Refusal"]["required"] == ["code", "message"]

@@ -40,6 +40,8 @@ def test_the_answer_is_the_one_without_reasons(client: httpx.Client, setting: Se
     plain = client.post("/predict", json={"transactions": ROWS}).json()
     answer = _answer(client, 1, ROWS)
     assert all(len(each.pop("reasons")) == 1 for each in answer["predictions"])
+    receipts = [each.pop("receipt") for found in (plain, answer) for each in found["predictions"]]
+    assert len(set(receipts)) == 2 * len(ROWS)
     assert {**answer, "request_id": ""} == {**plain, "request_id": ""}
 
 
@@ -61,7 +63,7 @@ def test_another_number_of_reasons_is_refused(client: httpx.Client, number: str)
 
 def test_another_parameter_changes_nothing(client: httpx.Client) -> None:
     answered = client.post("/predict?no_reasons=3", json={"transaction": GOOD})
-    assert set(answered.json()["predictions"][0]) == {"fraud_probability", "is_fraud"}
+    assert set(answered.json()["predictions"][0]) == {"fraud_probability", "is_fraud", "receipt"}
 
 
 def test_a_transaction_that_is_refused_is_refused_with_reasons_too(client: httpx.Client) -> None:

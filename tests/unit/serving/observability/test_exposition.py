@@ -35,6 +35,8 @@ def _samples(parse: Callable[[str], Iterable[Any]], content: bytes) -> dict[tupl
     found = {}
     for family in parse(content.decode()):
         for sample in family.samples:
+            if sample.name == "fraud_detection_outcomes_total":
+                continue  # by version and outcome, in a test of its own
             key = sample.name, sample.labels.get("le", "")
             assert key not in found
             found[key] = sample
@@ -61,11 +63,14 @@ def test_names_types_and_limits_of_buckets_stay_what_dashboards_ask_for() -> Non
     text = exposition(used(), "")[0].decode()
     types = dict(line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE"))
     counters = ["requests", "errors", "decisions", "frauds", "disk_read_bytes", "disk_written_bytes"]
-    counters += ["refusals", "connections_closed"]
+    counters += ["refusals", "connections_closed", "feedback", "outcomes", "overridden", "decision_log"]
     gauges = "cpu_utilization memory_utilization disk_utilization fraud_rate accuracy precision recall drift"
     assert types == {
         **{f"fraud_detection_{name}_total": "counter" for name in counters},
-        **{f"fraud_detection_{name}": "gauge" for name in f"{gauges} score_drift heartbeat start_time_seconds".split()},
+        **{
+            f"fraud_detection_{name}": "gauge"
+            for name in f"{gauges} score_drift paused heartbeat start_time_seconds".split()
+        },
         "fraud_detection_latency_milliseconds": "histogram",
     }
     limits = [limit for name, limit in _samples(parse_text, text.encode()) if name.endswith("_bucket")]
@@ -127,6 +132,24 @@ def test_the_format_is_the_one_that_the_client_prefers(accept: str, openmetrics:
     else:
         assert content_type == "text/plain; version=0.0.4; charset=utf-8"
         assert b"# EOF" not in content
+
+
+@pytest.mark.parametrize(("accept", "parse"), [("", parse_text), (OPENMETRICS, parse_openmetrics)])
+def test_outcomes_are_told_by_the_version_that_decided(accept: str, parse: Any) -> None:
+    metrics = _metrics()
+    metrics.feedback([(True, True)] * 2 + [(True, False)])
+    metrics.feedback([(False, True)] * 4, "m_XGBoost_20250101_000000")
+    told = {
+        (sample.labels["model_id"], sample.labels["decided"], sample.labels["turned_out"]): sample.value
+        for family in parse(exposition(metrics, accept)[0].decode())
+        for sample in family.samples
+        if sample.name == "fraud_detection_outcomes_total"
+    }
+    assert told == {
+        (ENVIRONMENT["MODEL_ID"], "fraud", "fraud"): 2,
+        (ENVIRONMENT["MODEL_ID"], "fraud", "legit"): 1,
+        ("m_XGBoost_20250101_000000", "legit", "fraud"): 4,
+    }
 
 
 def test_a_directory_of_the_librarys_own_processes_changes_nothing(tmp_path: Any, monkeypatch: Any) -> None:

@@ -81,3 +81,21 @@ def test_the_values_are_right_and_a_minute_counts_once() -> None:
 
 def test_a_moved_feature_is_seen_as_drift() -> None:
     assert _minute(used(shift=4.0))["Drift"]["Value"] > 0.25
+
+
+@pytest.mark.parametrize("by_version", ["0", "1"])
+def test_feedback_on_another_version_is_pushed_under_its_name_alone(by_version: str) -> None:
+    settings = ServingSettings.from_environment({**ENVIRONMENT, "METRICS_BY_VERSION": by_version})
+    metrics = ServiceMetrics(settings, DriftWatch([]))
+    metrics.feedback([(True, True)])
+    metrics.feedback([(True, False)], "another")
+
+    def accuracy() -> dict[str, float]:
+        return {
+            {each["Name"]: each["Value"] for each in item["Dimensions"]}.get("ModelVersion", ""): item["Value"]
+            for item in metrics.take_minute()
+            if item["MetricName"] == "Accuracy"
+        }
+
+    assert accuracy() == ({"": 1, ENVIRONMENT["MODEL_ID"]: 1, "another": 0} if by_version == "1" else {"": 1})
+    assert accuracy() == {}, "a minute counts once"
