@@ -14,6 +14,7 @@ from conventions import variables
 from conventions.artifact_files import MANIFEST_FILE
 from conventions.environments import STACKS
 from model_store.errors import ModelNotFound, ModelStoreError
+from model_store.keys.permissions import open_to_others
 from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from serving.errors import SettingsError
@@ -98,7 +99,7 @@ class _Search:
         path = self._home / ".secrets" / "model.key"
         if not self._encrypted:
             # The receipts of answers are signed with it.
-            if os.access(path, os.R_OK):
+            if os.access(path, os.R_OK) and not open_to_others(path):
                 self._environment[variables.MODEL_KEY_FILE] = str(path)
             return
         if self._is_readable(path, f"{variables.MODEL_KEY_FILE} (the key of the registry's artifacts"):

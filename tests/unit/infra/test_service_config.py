@@ -61,6 +61,13 @@ def test_traces_share_needs_a_traces_endpoint() -> None:
         parse_deployment_config(_with(traces_share=0.5), "t.yaml")
 
 
+def test_settings_of_the_decision_log_need_one() -> None:
+    with pytest.raises(ConfigError, match="decision_log_days only together with decision_log"):
+        parse_deployment_config(_with(decision_log_days=3), "t.yaml")
+    told = parse_deployment_config(_with(decision_log="logs/decisions/", decision_log_features=False), "t.yaml").service
+    assert told.variables() == {"DECISION_LOG": "logs/decisions", "DECISION_LOG_FEATURES": "0"}
+
+
 def test_an_object_in_a_message_is_json() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_deployment_config(_with(traces_share=0.5), "t.yaml")
@@ -78,7 +85,9 @@ def test_compose_hands_on_every_knob() -> None:
             max_header_bytes=1024, max_headers=10, header_timeout_seconds=1, idle_timeout_seconds=5,
             max_connections=1, max_connections_per_address=1,
             rate_limit_per_second=1, rate_limit_burst=1, rate_limit_url="redis://r", traces_endpoint="http://c",
-            log_level="INFO", processes=1,
+            log_level="INFO", processes=1, unverified_feedback="apart", feedback_days=400, decision_log="s3://bucket/log",
+            decision_log_features=True, decision_log_days=30,
+            decision_log_kms_key="arn:aws:kms:eu-central-1:123456789012:key/0",
         ),
         "t.yaml",
     ).service  # fmt: skip

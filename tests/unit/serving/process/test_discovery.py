@@ -58,3 +58,19 @@ def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
 
 def test_outside_of_an_image_nothing_is_looked_for() -> None:
     assert complete_environment({"MODEL_ID": "m"}) == {"MODEL_ID": "m"}
+
+
+def test_the_key_signs_receipts_of_an_artifact_that_needs_none_where_it_is_safe(tmp_path: Path) -> None:
+    key = ensure_key_file(tmp_path / ".secrets" / "model.key")
+    (tmp_path / ".secrets" / "api_keys.json").write_text('{"keys": []}')
+    registry = ModelRegistry(tmp_path / "registry", encrypt=False)
+    data = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    model = XGBClassifier(n_estimators=2).fit(data, (data[:, 0] > 0).astype(int))
+    schema = [{"name": name, "type": "number"} for name in "ab"]
+    model_id = registry.register_model(model, "plain", feature_schema=schema, runtime=True)
+    told = {"FRAUD_DETECTION_HOME": str(tmp_path), "MODEL_ID": model_id}
+    assert complete_environment(told)["MODEL_KEY_FILE"] == str(key)
+    key.chmod(0o644)
+    assert "MODEL_KEY_FILE" not in complete_environment(told), "a key that others can read is not used"
+    key.unlink()
+    assert "MODEL_KEY_FILE" not in complete_environment(told)
