@@ -10,11 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from model_store.decisions.log_parts import FeatureKeys, LoggedAnswer, day_of
 from model_store.decisions.log_reader import DecisionLogReader
 from model_store.decisions.log_store import open_log
+from model_store.decisions.override import Override
 from model_store.decisions.receipt_keys import ReceiptKey, derive_for_deployment
 from model_store.decisions.receipts import ReceiptSigner, parse_receipt
 from model_store.errors import KeyUnwrap
@@ -245,3 +247,34 @@ def test_days_go_on_over_midnight(tmp_path: Path) -> None:
             _add(log, signer, [0.5], (midnight + timedelta(seconds=seconds)).timestamp())
     assert open_log(str(tmp_path)).days() == ["2026-02-28", "2026-03-01"]
     assert len(_between(tmp_path, midnight.timestamp())) == 2
+
+
+def test_the_processes_of_a_replica_sign_log_and_pause_together(setting: Setting) -> None:
+    place, paused = setting.directory / "of-two", setting.directory / "of-two.json"
+    changes = {"PROCESSES": "2", "DECISION_LOG": str(place), "DECISION_LOG_SECONDS": "0.2", "OVERRIDE_URI": str(paused)}
+    with opened(setting, **changes) as client:
+
+        def ask() -> dict[str, Any]:
+            # A connection of its own: each process takes some.
+            with httpx.Client(base_url=client.base_url, headers=client.headers, trust_env=False) as own:
+                answer: dict[str, Any] = own.post("/predict", json={"transaction": GOOD}).json()
+                return answer
+
+        texts: list[str] = []
+        deadline = time.monotonic() + 30
+        while len({parse_receipt(text).process for text in texts}) < 2 or len(texts) < 20:
+            assert time.monotonic() < deadline
+            texts.append(ask()["predictions"][0]["receipt"])
+        assert len({parse_receipt(text).decision_id for text in texts}) == len(texts)
+        items = [{"receipt": text, "was_fraud": True} for text in texts[:10]]
+        assert [give(client, *items).json()["taken"], give(client, *items).json()["repeated"]] == [10, 10]
+        told = client.get("/status").json()
+        assert sum(told["feedback_by_version"][setting.model_id].values()) == 10
+        while len(_between(place)) < len(texts):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert {row["receipt"] for row in _between(place)} == set(texts)
+        paused.write_bytes(Override("legit", time.time() + 600).to_json())
+        time.sleep(2.5)
+        assert all("override" in ask() for _ in range(20))
+        assert client.get("/status").json()["gauges"]["Paused"] == 1
