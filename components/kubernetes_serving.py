@@ -207,7 +207,7 @@ class KubernetesServing(pulumi.ComponentResource):
     def _allow_policy(self, slot: Slot) -> None:
         """Allows traffic from the gateway, and to DNS, HTTPS and the destinations of the service's config."""
         args = self._args
-        namespaces = (args.route_namespace, *args.gateway_pod_namespaces)
+        namespaces = (args.route_namespace, *args.gateway_pod_namespaces, *args.monitoring_namespaces)
         kubernetes.networking.v1.NetworkPolicy(
             f"{slot.resource}-allow",
             metadata=self._metadata(slot),
@@ -215,7 +215,7 @@ class KubernetesServing(pulumi.ComponentResource):
                 "pod_selector": {"match_labels": slot.selector},
                 "policy_types": ["Ingress", "Egress"],
                 "ingress": ingress_from(namespaces, args.gateway_addresses, PORT),
-                "egress": egress_to(args.destinations),
+                "egress": egress_to(args.destinations, args.dns_addresses),
             },
             opts=self._child(),
         )

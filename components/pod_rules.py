@@ -71,23 +71,29 @@ def ingress_from(namespaces: Sequence[str], addresses: Sequence[str], port: int)
         port: TCP port of the pods.
     """
     pods = [{"namespace_selector": {"match_labels": {_NAMESPACE_LABEL: name}}} for name in dict.fromkeys(namespaces)]
-    blocks = [{"ip_block": {"cidr": block}} for block in dict.fromkeys(addresses)]
-    return [{"from_": [*pods, *blocks], "ports": [{"protocol": "TCP", "port": port}]}]
+    return [{"from_": [*pods, *_blocks(addresses)], "ports": [{"protocol": "TCP", "port": port}]}]
 
 
-def dns_and_https_egress() -> list[dict[str, Any]]:
-    """Egress rules of a network policy: the cluster's DNS, and HTTPS to every address except the metadata service."""
+def dns_and_https_egress(dns_addresses: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Egress rules of a network policy: the cluster's DNS, and HTTPS to every address except the metadata service.
+
+    Args:
+        dns_addresses: blocks in CIDR notation that answer DNS beside the cluster's pods, such as a cache on each node.
+    """
     cluster_dns = {
         "namespace_selector": {"match_labels": {_NAMESPACE_LABEL: "kube-system"}},
         "pod_selector": {"match_labels": {"k8s-app": "kube-dns"}},
     }
     return [
-        {"to": [cluster_dns], "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
+        {
+            "to": [cluster_dns, *_blocks(dns_addresses)],
+            "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
+        },
         {"to": [_anywhere()], "ports": [{"protocol": "TCP", "port": 443}]},
     ]
 
 
-def egress_to(destinations: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+def egress_to(destinations: Sequence[tuple[str, int]], dns_addresses: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Egress rules for DNS, HTTPS and further destinations.
 
     A network policy knows addresses, not names. So a Service's name (`redis.cache.svc`) allows its namespace, an IPv4
@@ -95,13 +101,14 @@ def egress_to(destinations: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
 
     Args:
         destinations: host and TCP port of each.
+        dns_addresses: as for `dns_and_https_egress`.
     """
     further = [
         {"to": [_peer(host)], "ports": [{"protocol": "TCP", "port": port}]}
         for host, port in destinations
         if port != 443 or _SERVICE.fullmatch(host)
     ]
-    return [*dns_and_https_egress(), *further]
+    return [*dns_and_https_egress(dns_addresses), *further]
 
 
 def _peer(host: str) -> dict[str, Any]:
@@ -111,6 +118,10 @@ def _peer(host: str) -> dict[str, Any]:
         return {"ip_block": {"cidr": f"{ipaddress.IPv4Address(host)}/32"}}
     except ValueError:
         return _anywhere()
+
+
+def _blocks(addresses: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"ip_block": {"cidr": block}} for block in dict.fromkeys(addresses)]
 
 
 def _anywhere() -> dict[str, Any]:

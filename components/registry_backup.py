@@ -57,6 +57,8 @@ class RegistryBackupArgs:
     """Hours without a successful copy that begin the alarm; 1 to 168."""
     metrics_namespace: str
     memory: str = "1Gi"
+    dns_addresses: tuple[str, ...] = ()
+    """Blocks in CIDR notation that answer DNS beside the cluster's pods."""
     rules: RoleRules = field(default_factory=RoleRules)
     """Of the job's role."""
 
@@ -95,7 +97,7 @@ class RegistryBackup(pulumi.ComponentResource):
             spec={
                 "pod_selector": {"match_labels": {"app.kubernetes.io/name": self._object}},
                 "policy_types": ["Ingress", "Egress"],
-                "egress": dns_and_https_egress(),
+                "egress": dns_and_https_egress(args.dns_addresses),
             },
             opts=child,
         )

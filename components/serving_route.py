@@ -20,11 +20,12 @@ class ServingRouteArgs:
     """Name of a Gateway with a listener for HTTPS and one for HTTP."""
     gateway_namespace: str
     stable_service: pulumi.Input[str]
-    candidate_service: pulumi.Input[str] | None = None
-    candidate_weight: int = 0
+    other_service: pulumi.Input[str] | None = None
+    """The Service of the other slot: a candidate's, or that of a version that is kept for a rollback."""
+    other_weight: int = 0
     """Percent of the requests, 0 to 100."""
     candidate_model_id: pulumi.Input[str] = ""
-    """A request with this `X-Model-Id` goes to the candidate."""
+    """A request with this `X-Model-Id` goes to the candidate; empty where the other slot has none."""
     https_listener: str = "https"
     http_listener: str = "http"
     request_timeout: str = "30s"
@@ -80,7 +81,7 @@ def _route(
 
 
 def _verify_pods(name: str, args: ServingRouteArgs, parent: pulumi.Resource) -> None:
-    services = [args.stable_service, *([args.candidate_service] if args.candidate_service is not None else [])]
+    services = [args.stable_service, *([args.other_service] if args.other_service is not None else [])]
     authority: dict[str, Any] = (
         {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": args.authority}]}
         if args.authority
@@ -104,19 +105,23 @@ def _verify_pods(name: str, args: ServingRouteArgs, parent: pulumi.Resource) -> 
 
 
 def _rules(args: ServingRouteArgs) -> list[dict[str, Any]]:
-    """Divides requests by weight; one whose `X-Model-Id` names the candidate goes to it."""
+    """Divides requests by weight; one whose `X-Model-Id` names the candidate goes to it.
+
+    Both slots stay in the route, one of them with weight 0: a gateway that hears of a service by the very update that
+    sends it all requests may answer 503 until it has asked for the service's addresses.
+    """
     port = 443 if args.pods_serve_https else 80
-    stable: dict[str, Any] = {"name": args.stable_service, "port": port, "weight": 100 - args.candidate_weight}
+    stable: dict[str, Any] = {"name": args.stable_service, "port": port, "weight": 100 - args.other_weight}
     path = {"path": {"type": "PathPrefix", "value": "/"}}
     timeouts = {"request": args.request_timeout}
-    if args.candidate_service is None:
+    if args.other_service is None:
         return [{"matches": [path], "backendRefs": [stable], "timeouts": timeouts}]
-    candidate = {"name": args.candidate_service, "port": port, "weight": args.candidate_weight}
+    other = {"name": args.other_service, "port": port, "weight": args.other_weight}
+    divided = {"matches": [path], "backendRefs": [stable, other], "timeouts": timeouts}
+    if not args.candidate_model_id:
+        return [divided]
     named = {**path, "headers": [{"name": "X-Model-Id", "type": "Exact", "value": args.candidate_model_id}]}
-    return [
-        {"matches": [named], "backendRefs": [{**candidate, "weight": 1}], "timeouts": timeouts},
-        {"matches": [path], "backendRefs": [stable, candidate], "timeouts": timeouts},
-    ]
+    return [{"matches": [named], "backendRefs": [{**other, "weight": 1}], "timeouts": timeouts}, divided]
 
 
 def _redirect() -> dict[str, Any]:

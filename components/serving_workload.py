@@ -73,6 +73,10 @@ class KubernetesServingArgs:
     """Of the pods' roles."""
     gateway_pod_namespaces: tuple[str, ...] = ()
     """Further namespaces whose pods may connect: those of the pods that carry the Gateway's traffic."""
+    monitoring_namespaces: tuple[str, ...] = ()
+    """Namespaces whose pods may connect to read the metrics."""
+    dns_addresses: tuple[str, ...] = ()
+    """Blocks in CIDR notation that answer DNS beside the cluster's pods."""
     gateway_addresses: tuple[str, ...] = ()
     """Blocks in CIDR notation that may connect: of a load balancer outside the cluster."""
     destinations: tuple[tuple[str, int], ...] = ()

@@ -221,6 +221,8 @@ class _CloudStack:
             route_namespace=cluster.gateway_namespace,
             gateway_pod_namespaces=cluster.gateway_pod_namespaces,
             gateway_addresses=cluster.gateway_addresses,
+            monitoring_namespaces=cluster.monitoring_namespaces,
+            dns_addresses=cluster.dns_addresses,
             deployers_group=cluster.deployers_group,
             metrics_namespace=cloud.metrics_namespace if deployment.monitoring_config.metrics_collection else "",
             quota=cluster.quota,
@@ -257,6 +259,7 @@ class _CloudStack:
             alarm_topic=alarms.topic_arn,
             alarm_hours=self.cloud.backup_alarm_hours,
             metrics_namespace=self.cloud.metrics_namespace,
+            dns_addresses=self.cluster.dns_addresses,
             rules=self.role_rules,
         )
         return RegistryBackup(f"{self.name}-backup-job", arguments, self.in_both)
@@ -271,8 +274,8 @@ class _CloudStack:
             gateway=self.cluster.gateway,
             gateway_namespace=self.cluster.gateway_namespace,
             stable_service=serving.service,
-            candidate_service=serving.other_service if rollout.candidate else None,
-            candidate_weight=rollout.weight,
+            other_service=serving.other_service,
+            other_weight=rollout.weight if rollout.candidate else 0,
             candidate_model_id=rollout.candidate,
             pods_serve_https=service.tls_secret is not None,
             authority=service.tls_authority or "",

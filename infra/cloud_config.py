@@ -187,6 +187,10 @@ class KubernetesConfig:
     gateway_namespace: Label
     gateway_pod_namespaces: tuple[Label, ...] = ()
     """Namespaces of the pods that carry the Gateway's traffic, where they are not in the Gateway's own."""
+    monitoring_namespaces: tuple[Label, ...] = ()
+    """Namespaces of the pods that read the metrics of the service's pods, such as Prometheus."""
+    dns_addresses: tuple[Annotated[str, Field(pattern=_BLOCK)], ...] = ()
+    """Blocks in CIDR notation that answer DNS beside the cluster's pods, such as a cache on each node."""
     gateway_addresses: tuple[Annotated[str, Field(pattern=_BLOCK)], ...] = ()
     """Blocks in CIDR notation that carry the Gateway's traffic: the subnets of a load balancer outside the cluster."""
     context: str = ""

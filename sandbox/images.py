@@ -80,7 +80,7 @@ def push(image: Image, url: str, authority: Path, repository: str, tag: str) -> 
         tag: what names it.
 
     Returns:
-        The digest that names this image for ever.
+        The digest that names this image forever.
 
     Raises:
         httpx.HTTPError: the registry cannot be reached, or refuses a part.

@@ -7,13 +7,16 @@ from infra.deployment_config import DeploymentConfig
 from infra.errors import ConfigError
 from stacks.checks.health import Check
 from stacks.engine.cluster import Cluster
+from stacks.engine.route_state import require_routes_accepted
 from stacks.engine.stack_file import StackFile
 from stacks.errors import DeploymentFailed
 from stacks.history import Deployment
 
 
 def require_live_objects_match(file: StackFile, config: DeploymentConfig, outputs: dict[str, Any]) -> None:
-    """Raises unless the live objects match the update. A stack without a cluster always passes.
+    """Raises unless the live objects match the update and the Gateway takes the routes.
+
+    A stack without a cluster always passes.
 
     Args:
         file: the stack's config.
@@ -21,7 +24,8 @@ def require_live_objects_match(file: StackFile, config: DeploymentConfig, output
         outputs: the update's outputs.
 
     Raises:
-        DeploymentFailed: a live object differs from the update; another program has changed it.
+        DeploymentFailed: a live object differs from the update, since another program has changed it; or the Gateway
+            refuses a route.
     """
     if not file.in_cluster:
         return
@@ -34,6 +38,7 @@ def require_live_objects_match(file: StackFile, config: DeploymentConfig, output
     }
     if found := _cluster(file, slot_object(file, config.deployment_name)).differences(asked):
         raise DeploymentFailed(f"the update succeeded, but the live objects differ: {'; '.join(found)}")
+    require_routes_accepted(file, config)
 
 
 def slot_object(file: StackFile, deployment_name: str, *, other: bool = False) -> str:

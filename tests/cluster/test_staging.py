@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,12 @@ def test_staging_comes_up_and_answers_as_the_estimator_does(cloud: RealCloud) ->
     differences = np.abs(np.array([each["fraud_probability"] for each in answers]) - own)
     assert differences.max() <= _SAME
     assert {pod.status.phase for pod in pods(cloud)} == {"Running"}
+    _wait(lambda: _measures(cloud), 90, "the autoscaler has measurements")
+
+
+def _measures(cloud: RealCloud) -> bool:
+    found = cloud.kubernetes("AutoscalingV2Api").read_namespaced_horizontal_pod_autoscaler(_NAME, _NAMESPACE)
+    return any(each.type == "ScalingActive" and each.status == "True" for each in found.status.conditions or [])
 
 
 def _answers(cloud: RealCloud) -> bool:
@@ -192,6 +200,35 @@ def test_a_deploy_that_fails_returns_and_fails_no_request(cloud: RealCloud) -> N
     assert "exceeded quota" in said or "full" in said, said
     assert set(traffic.answered) == {cloud.second}
     assert not traffic.failures
+
+
+def test_a_gateway_that_refuses_the_routes_fails_the_deploy_with_its_reason(cloud: RealCloud) -> None:
+    objects = cloud.kubernetes("CustomObjectsApi")
+    gateway = ("gateway.networking.k8s.io", "v1", "gateways", "gateways", "public")
+    listeners = objects.get_namespaced_custom_object(*gateway)["spec"]["listeners"]
+    own = {"namespaces": {"from": "Same"}}
+    refusing = {"spec": {"listeners": [{**each, "allowedRoutes": own} for each in listeners]}}
+    objects.patch_namespaced_custom_object(*gateway, refusing)
+    try:
+        command = ("deploy", cloud.second, STACK, "--json")
+        said = cloud.checkout.fails(sys.executable, "scripts/deploy_model.py", *command)
+    finally:
+        objects.patch_namespaced_custom_object(*gateway, {"spec": {"listeners": listeners}})
+    assert "the Gateway gateways/public refuses the route fraud-detection-staging (NotAllowedByListeners" in said, said
+    assert "set allowedRoutes of its listeners" in said
+
+
+def test_the_network_policy_admits_the_gateways_pods_and_nobody_else(cloud: RealCloud) -> None:
+    here = Path(cloud.variables["KUBECONFIG"]).parent
+    pod = next(each for slot in ("", "-green") for each in pods(cloud, slot))
+    assert _connects(here / "control-plane.pid", pod.status.pod_ip) is False, "the machine beside the nodes"
+    # That the gateway's own pods may connect is what every other test here shows.
+
+
+def _connects(pid_file: Path, address: str) -> bool:
+    script = f"import socket; socket.create_connection(('{address}', 8000), timeout=4)"
+    command = ["nsenter", "--target", pid_file.read_text(), "--net", sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_the_end_leaves_nothing_in_the_cluster(cloud: RealCloud) -> None:

@@ -380,3 +380,12 @@ def test_two_slots_have_a_workload_each_and_the_route_divides_between_them() -> 
     assert {item["name"]: item["weight"] for item in divided["backendRefs"]} == {name: 75, f"{name}-green": 25}
     assert named["matches"][0]["headers"] == [{"name": "X-Model-Id", "type": "Exact", "value": OTHER_ID}]
     assert [item["name"] for item in named["backendRefs"]] == [f"{name}-green"]
+
+
+def test_a_kept_version_stays_in_the_route_without_requests_so_that_a_switch_back_is_a_change_of_weights() -> None:
+    rollout = {"strategy": "blue_green", "slot": "green", "kept": OTHER_ID, "kept_until": "2030-01-01T00:00:00Z"}
+    stack = rendered_stack("production", rollout=json.dumps(rollout))
+    name = "fraud-detection-prod"
+    https = next(item for item in stack.all(":HTTPRoute") if item["metadata"]["name"] == name)
+    (divided,) = https["spec"]["rules"]
+    assert {item["name"]: item["weight"] for item in divided["backendRefs"]} == {f"{name}-green": 100, name: 0}

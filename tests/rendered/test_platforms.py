@@ -281,13 +281,21 @@ def test_the_pods_that_carry_the_gateways_traffic_may_connect_and_so_may_a_load_
         "gateway": "public",
         "gateway_namespace": "gateways",
     }
-    carried = {"gateway_pod_namespaces": ["projectcontour"], "gateway_addresses": ["10.0.64.0/18"]}
+    carried = {
+        "gateway_pod_namespaces": ["projectcontour"],
+        "gateway_addresses": ["10.0.64.0/18"],
+        "monitoring_namespaces": ["monitoring"],
+        "dns_addresses": ["169.254.20.10/32"],
+    }
     stack = rendered_stack("staging", kubernetes=json.dumps({**committed, **carried}))
     (policy,) = (each for each in stack.all(":NetworkPolicy") if "ingress" in each["spec"])
     (way_in,) = policy["spec"]["ingress"]
     names = [each["namespaceSelector"]["matchLabels"] for each in way_in["from"] if "namespaceSelector" in each]
-    assert names == [{"kubernetes.io/metadata.name": name} for name in ("gateways", "projectcontour")]
+    assert names == [{"kubernetes.io/metadata.name": name} for name in ("gateways", "projectcontour", "monitoring")]
     assert [each["ipBlock"] for each in way_in["from"] if "ipBlock" in each] == [{"cidr": "10.0.64.0/18"}]
+    names_of_hosts, _ = policy["spec"]["egress"]
+    assert names_of_hosts["to"][1] == {"ipBlock": {"cidr": "169.254.20.10/32"}}
+    assert {port["port"] for port in names_of_hosts["ports"]} == {53}
 
 
 def test_every_pod_that_takes_a_role_is_told_its_region_by_the_name_that_boto3_reads() -> None:
