@@ -76,7 +76,7 @@ def main() -> int:
 
 def _multiply_versions(registry: Path, count: int) -> list[str]:
     """Copies of one version with other texts and metrics; their artifacts are links, since pages do not read them."""
-    directory = min((registry / "models" / "fraud_detector").iterdir())
+    directory = min(each.parent for each in (registry / "models" / "fraud_detector").glob("*/manifest.json"))
     manifest = json.loads((directory / "manifest.json").read_text())
     state = json.loads((directory / "state.json").read_text())
     for key in ("manifest", "serving"):
@@ -133,25 +133,33 @@ def _measure(root: Path, versions: list[str]) -> dict[str, Any]:
         [sys.executable, "-c", _RUN, str(root)], stdout=subprocess.PIPE, text=True, env=environment, cwd=_CODE
     ) as process:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        with httpx.Client(base_url=told["url"], trust_env=False, timeout=120) as client:
-            token = told["sign_in"].partition("#")[2]
-            client.post("/sign-in", data={"token": token}, headers={"Origin": told["url"]}).raise_for_status()
-            began = time.perf_counter()
-            client.get("/registry")
-            first = time.perf_counter() - began
-            rows = _wait_for_history(client)
-            names = {
-                "version": versions[len(versions) // 2],
-                "other": versions[0],
-                "newest": rows[0]["deployment_id"],
-                "oldest": rows[-1]["deployment_id"],
-            }
-            pages = [(title, *_timed(client, path.format(**names))) for title, path in _PAGES]
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        process.terminate()
+        try:
+            told = json.loads(process.stdout.readline())
+            with httpx.Client(base_url=told["url"], trust_env=False, timeout=120) as client:
+                found = _visit(client, told, versions)
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        finally:
+            process.terminate()
     memory = {line.split(":")[0]: int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("Vm")}
-    return {"pages": pages, "first": first, "rss": memory["VmRSS"], "peak": memory["VmHWM"], "deployments": len(rows)}
+    return {**found, "rss": memory["VmRSS"], "peak": memory["VmHWM"]}
+
+
+def _visit(client: httpx.Client, told: dict[str, str], versions: list[str]) -> dict[str, Any]:
+    token = told["sign_in"].partition("#")[2]
+    signed_in = client.post("/sign-in", data={"token": token}, headers={"Origin": told["url"]})
+    assert signed_in.is_redirect, signed_in.text
+    began = time.perf_counter()
+    client.get("/registry")
+    first = time.perf_counter() - began
+    rows = _wait_for_history(client)
+    names = {
+        "version": versions[len(versions) // 2],
+        "other": versions[0],
+        "newest": rows[0]["deployment_id"],
+        "oldest": rows[-1]["deployment_id"],
+    }
+    pages = [(title, *_timed(client, path.format(**names))) for title, path in _PAGES]
+    return {"pages": pages, "first": first, "deployments": len(rows)}
 
 
 def _wait_for_history(client: httpx.Client) -> list[dict[str, Any]]:
