@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _PREDICATE = "urn:fraud-detection:report:v1"
 _BEGIN, _END = b"<!-- signature: ", b" -->\n"
 _LONGEST_REASON = 400
+_NOTHING: dict[str, Any] = {"silent": "nothing is deployed", "alerts": [], "drift": []}
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def make_report(deployments: "ModelDeployment", environment: str, period: Period
             served=[row(each) for each in served],
             versions=[_version(registry, each) for each in versions],
             checks=_checks(registry, environment, period),
-            measured=_measured(deployments, environment, api_key_file),
+            measured=_measured(deployments, environment, api_key_file) if history and history[0].current else _NOTHING,
             chain=_chain(registry),
             style=STYLE,
             policy=f"default-src 'none'; style-src 'sha256-{_digest(STYLE)}'; base-uri 'none'; form-action 'none'",

@@ -1,7 +1,9 @@
 """Runs the console on this machine: binds the address, prints how to sign in, serves until it is told to end."""
 
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -13,6 +15,7 @@ from console.oidc import OidcSettings, OidcSignIn
 from console.sessions import Person
 from console.settings import ConsoleSettings
 from console.state import Console
+from model_store.errors import ModelStoreError
 from stacks.errors import AddressTaken
 
 _END_SECONDS = 3
@@ -53,6 +56,7 @@ def serve(
             again(sign_in_address())
 
     console.looking.start()
+    threading.Thread(target=_read_versions, args=(console,), daemon=True).start()
     app = make_app(console, signed_in, OidcSignIn(oidc) if oidc is not None else None)
     config = uvicorn.Config(
         app,
@@ -69,6 +73,12 @@ def serve(
         _Server(config, app).run(sockets=[listener])
     finally:
         console.looking.stop()
+
+
+def _read_versions(console: Console) -> None:
+    """Reads the registry before the first page asks; a page tells what is wrong with it."""
+    with suppress(ModelStoreError):
+        console.versions.all()
 
 
 class _Server(uvicorn.Server):

@@ -12,7 +12,7 @@ from model_store.errors import InvalidInput
 _SCORE_NAMES = ("fraud_probability", "score", "probability")
 _LABEL_NAMES = ("was_fraud", "label", "is_fraud")
 _TRUE, _FALSE = ("1", "true", "yes", "fraud"), ("0", "false", "no", "")
-_MOST_ROWS = 200_000
+MOST_ROWS = 200_000
 _STEPS = 100
 
 
@@ -24,6 +24,17 @@ class LabelledScores:
     labels: Sequence[bool]
     days: float
     """How many days of traffic they are."""
+
+    @classmethod
+    def of(cls, scores: Sequence[float], labels: Sequence[bool], days: float) -> "LabelledScores":
+        """Scores and outcomes.
+
+        Raises:
+            InvalidInput: there are none.
+        """
+        if not scores:
+            raise InvalidInput("no decision of this time has feedback; without rows there is nothing to simulate")
+        return cls(scores, labels, days)
 
     @classmethod
     def read_csv(cls, file: TextIO, days: float) -> "LabelledScores":
@@ -46,13 +57,11 @@ class LabelledScores:
             )
         scores, labels = [], []
         for number, row in enumerate(reader, start=2):
-            if number > _MOST_ROWS:
-                raise InvalidInput(f"the file has more than {_MOST_ROWS} rows; take a sample")
+            if number > MOST_ROWS:
+                raise InvalidInput(f"the file has more than {MOST_ROWS} rows; take a sample")
             scores.append(_score(row[score], number))
             labels.append(_label(row[label], number))
-        if not scores:
-            raise InvalidInput("the file has no rows")
-        return cls(scores, labels, days)
+        return cls.of(scores, labels, days)
 
 
 def simulated(given: LabelledScores, threshold: float | None) -> dict[str, Any]:

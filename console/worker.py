@@ -7,11 +7,14 @@ JSON object on standard output: `result`, or `error` with its kind and exit code
 import json
 import sys
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.acting import open_registry_as
 from conventions import exit_codes
+from stacks.decisions import Decisions
 from stacks.environments import DeploymentEnvironment
 
 if TYPE_CHECKING:
@@ -87,6 +90,36 @@ def _rollout(deployments: "ModelDeployment", request: Mapping[str, Any]) -> dict
     return _told(outcome)
 
 
+def _decisions(deployments: "ModelDeployment", request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a receipt names, or the decisions of a period: `most` of them, and whether there are more."""
+    decisions = Decisions(deployments.checkout, lambda: deployments.registry)
+    environment, reason = request["environment"], request["features_reason"]
+    if request["receipt"]:
+        found = decisions.explain(environment, request["receipt"], reason)
+        return {**found, "logged": found["logged"] and _plain(found["logged"])}
+    since, until = (datetime.fromisoformat(request[name]) for name in ("since", "until"))
+    rows = decisions.between(environment, since, until, reason)
+    shown = [_plain(each) for each in islice(rows, request["most"])]
+    return {"rows": shown, "more": next(rows, None) is not None}
+
+
+def _labelled(deployments: "ModelDeployment", request: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores and outcomes of the decisions of a period that feedback has named; `most` of them."""
+    decisions = Decisions(deployments.checkout, lambda: deployments.registry)
+    since, until = (datetime.fromisoformat(request[name]) for name in ("since", "until"))
+    known = (
+        (each["fraud_probability"], bool(each["was_fraud"]))
+        for each in decisions.between(request["environment"], since, until)
+        if each.get("was_fraud") is not None
+    )
+    pairs = list(islice(known, request["most"]))
+    return {"scores": [score for score, _ in pairs], "labels": [label for _, label in pairs]}
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "time": row["time"].isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+
+
 def _told(outcome: "DeployOutcome") -> dict[str, Any]:
     return {**outcome.deployment.to_dict(), "changed": outcome.changed, "url": outcome.outputs.get("url", "")}
 
@@ -95,6 +128,8 @@ _TASKS: dict[str, _Task] = {
     "histories": _histories,
     "promote": _rollout,
     "abort": _rollout,
+    "decisions": _decisions,
+    "labelled": _labelled,
     "rollback": _rollout,
 }
 

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -10,9 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.guard import session_of
 from console.pages.environments import environment_of
 from console.pages.live import event, live_response, ticks
-from console.simulation import LabelledScores, simulated
+from console.processes import WorkerFailed, run_worker
+from console.simulation import MOST_ROWS, LabelledScores, simulated
 from console.state import Console, console_of
 from console.tables import Column, Table, as_file
 from console.templating import page, part
@@ -131,6 +134,22 @@ def simulate(request: Request, form: Mapping[str, Any]) -> Response:
         scores = LabelledScores.read_csv(io.StringIO(_text(form.get("file"))), _days(form.get("days", "")))
         simulation = simulated(scores, _threshold(console, name))
     except (InvalidInput, csv.Error) as error:
+        problem = str(error)
+    return page(request, "part_simulation.html", environment=name, simulation=simulation, problem=problem)
+
+
+def simulate_log(request: Request, form: Mapping[str, Any]) -> Response:
+    """The same on the decisions of the last days that feedback has named."""
+    console, name = console_of(request), environment_of(request)
+    simulation, problem = None, ""
+    try:
+        days = _days(form.get("days", ""))
+        until = datetime.now(UTC)
+        period = {"since": (until - timedelta(days=days)).isoformat(), "until": until.isoformat()}
+        asked = {"environment": name, **period, "most": MOST_ROWS}
+        found = run_worker(console.checkout, "labelled", session_of(request).person.actor, asked)
+        simulation = simulated(LabelledScores.of(found["scores"], found["labels"], days), _threshold(console, name))
+    except (InvalidInput, WorkerFailed) as error:
         problem = str(error)
     return page(request, "part_simulation.html", environment=name, simulation=simulation, problem=problem)
 

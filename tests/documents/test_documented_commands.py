@@ -38,6 +38,15 @@ _ELSEWHERE = {
         "tests/rollouts/test_by_hand.py"
     ),
     "python scripts/deploy_model.py promote ENV": "tests/rollouts/test_by_hand.py",
+    "python scripts/deploy_model.py console": "tests/console/conftest.py",
+    "python scripts/deploy_model.py console --oidc oidc.json --host 0.0.0.0 --port 8765": (
+        "tests/unit/console/test_oidc.py"
+    ),
+    "python scripts/deploy_model.py report production --since 2026-10-01 --until 2026-10-31 --sign-key "
+    ".secrets/report.key --out october.html": "tests/console/test_report.py",
+    'python scripts/deploy_model.py report --verify october.html --public-key "$(cat .secrets/report.key.pub)"': (
+        "tests/console/test_report.py"
+    ),
     'python scripts/deploy_model.py abort ENV --reason "callers complain"': "tests/rollouts/test_by_hand.py",
 }
 """Commands that need a cloud, minutes of traffic or a whole checkout, and what runs them."""

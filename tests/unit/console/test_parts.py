@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import console
+from console.pages.decisions import period_of
 from console.pages.rollout import walk_charts
 from console.pages.try_it import curl, parse_value
 from console.simulation import LabelledScores, simulated
@@ -52,7 +53,7 @@ def test_another_threshold_has_its_precision_recall_and_alerts() -> None:
     ("text", "told"),
     [
         ("a,b\n1,2\n", "needs a column"),
-        ("score,label\n", "has no rows"),
+        ("score,label\n", "without rows"),
         ("score,label\n2,1\n", "line 2: '2' is not a score"),
         ("score,label\n0.5,maybe\n", "line 2: 'maybe' is not an outcome"),
         ("score,label\n0.5\n", "line 2"),
@@ -82,6 +83,12 @@ def test_a_walk_ends_at_its_bounds_where_the_finding_changes() -> None:
 
 def test_a_test_that_no_number_decides_says_so() -> None:
     assert SequentialTest(0.999, 0.05, 0.01).walk(0, 10).left is None
+
+
+def test_a_period_is_a_day_or_the_hour_after_a_time() -> None:
+    assert period_of("2026-10-09")[:2] == ("2026-10-09T00:00:00+00:00", "2026-10-10T00:00:00+00:00")
+    assert period_of("2026-10-09T14:00Z")[:2] == ("2026-10-09T14:00:00+00:00", "2026-10-09T15:00:00+00:00")
+    assert "is not a time" in period_of("yesterday")[2]
 
 
 def test_walks_are_charts_by_the_requests_of_the_candidate() -> None:
