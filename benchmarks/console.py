@@ -194,8 +194,8 @@ def _write(options: Namespace, found: dict[str, Any]) -> None:
         f"`python -m benchmarks.console`, {_TIMES} requests a page over the loopback, no endpoint."
     )
     tail = (
-        f"The first list after the start: {found['first']:.1f} s; {found['without_index']:.1f} s where the registry has "
-        f"no index yet, and every manifest is read. Memory: {found['peak']} MiB at most; "
+        f"The first list after the start: {found['first']:.1f} s; {found['without_index']:.1f} s where the registry "
+        f"has no index yet, and every manifest is read. Memory: {found['peak']} MiB at most; "
         f"{found['peak_without_index']} MiB without an index."
     )
     table = ["| page | median ms | longest ms | KiB |", "|---|---:|---:|---:|", *rows]

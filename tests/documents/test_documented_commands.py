@@ -43,9 +43,9 @@ _ELSEWHERE = {
         "tests/unit/console/test_oidc.py"
     ),
     "python scripts/deploy_model.py report production --since 2026-10-01 --until 2026-10-31 --sign-key "
-    ".secrets/report.key --out october.html": "tests/console/test_report.py",
+    ".secrets/report.key --out october.html": "tests/console/test_auditing.py",
     'python scripts/deploy_model.py report --verify october.html --public-key "$(cat .secrets/report.key.pub)"': (
-        "tests/console/test_report.py"
+        "tests/console/test_auditing.py"
     ),
     'python scripts/deploy_model.py abort ENV --reason "callers complain"': "tests/rollouts/test_by_hand.py",
 }
