@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,24 @@ class Table:
     def json(self) -> str:
         """The rows as a JSON list; with every field that they have."""
         return json.dumps([dict(row) for row in self.all_rows], indent=1, default=str)
+
+
+class Rows(Sequence[Mapping[str, Any]]):
+    """Many rows, each made when it is asked for.
+
+    Args:
+        items: what the rows are of.
+        make: makes one row.
+    """
+
+    def __init__(self, items: Sequence[Any], make: Callable[[Any], Mapping[str, Any]]) -> None:
+        self._items, self._make = items, make
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, at: Any) -> Any:
+        return [self._make(each) for each in self._items[at]] if isinstance(at, slice) else self._make(self._items[at])
 
 
 def as_file(request: Request, *tables: Table) -> Response | None:

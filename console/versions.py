@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.acting import open_registry_as
+from console.processes import WorkerFailed, run_worker
 
 if TYPE_CHECKING:
     from model_store import ModelMetadata, ModelRegistry
 
 _FRESH_SECONDS = 2.0
 _DAMAGE_SECONDS = 30.0
+_MANY = 500
+"""So many versions of which nothing is known yet are read in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class Facts:
     """Of a manifest, what lists show and search."""
 
     model_type: str
@@ -27,6 +30,22 @@ class _Facts:
     tags: tuple[str, ...]
     metrics: Mapping[str, float]
     size_bytes: int
+
+    @classmethod
+    def of(cls, model: "ModelMetadata") -> "Facts":
+        """The facts of a version."""
+        return cls(
+            model.model_type,
+            model.description,
+            model.author,
+            model.tags,
+            dict(model.performance_metrics),
+            model.size_bytes,
+        )
+
+    def to_list(self) -> list[Any]:
+        """The fields in order."""
+        return [self.model_type, self.description, self.author, list(self.tags), dict(self.metrics), self.size_bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +58,7 @@ class Version:
     status: str
     created_at: str
     serving: Mapping[str, str]
-    facts: _Facts
+    facts: Facts
 
     def to_dict(self) -> dict[str, Any]:
         """The version as plain JSON values; each metric is a field."""
@@ -71,7 +90,7 @@ class Versions:
         self._checkout = checkout
         self._lock = threading.Lock()
         self._registry: ModelRegistry | None = None
-        self._facts: dict[str, _Facts] = {}
+        self._facts: dict[str, Facts] = {}
         self._known: tuple[Version, ...] = ()
         self._damaged: Mapping[str, str] = {}
         self._read_at = self._damaged_at = float("-inf")
@@ -113,6 +132,8 @@ class Versions:
 
     def _read(self) -> None:
         models = self.registry.list_models()
+        if len(models) - len(self._facts) > _MANY:
+            self._read_many()
         self._known = tuple(self._version(each) for each in models)
         if len(self._facts) > len(models):
             present = {each.model_id for each in models}
@@ -123,15 +144,7 @@ class Versions:
         facts = self._facts.get(model.model_id)
         if facts is None:
             # A copy: the registry's own stays as small as its index has it.
-            whole = copy.copy(model)
-            facts = self._facts[model.model_id] = _Facts(
-                whole.model_type,
-                whole.description,
-                whole.author,
-                whole.tags,
-                dict(whole.performance_metrics),
-                whole.size_bytes,
-            )
+            facts = self._facts[model.model_id] = Facts.of(copy.copy(model))
         return Version(
             model.model_id,
             model.model_name,
@@ -141,3 +154,12 @@ class Versions:
             dict(model.serving),
             facts,
         )
+
+    def _read_many(self) -> None:
+        """Reads the facts of every version in a process of its own: a manifest is fifty times what is kept of it."""
+        try:
+            found = run_worker(self._checkout, "facts", "", {})
+        except WorkerFailed:
+            return  # each is read here then, which tells what is wrong
+        for model_id, (model_type, description, author, tags, metrics, size) in found.items():
+            self._facts[model_id] = Facts(model_type, description, author, tuple(tags), metrics, size)

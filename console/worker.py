@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.acting import open_registry_as
+from console.versions import Facts
 from conventions import exit_codes
 from stacks.decisions import Decisions
 from stacks.environments import DeploymentEnvironment
@@ -90,6 +91,11 @@ def _rollout(deployments: "ModelDeployment", request: Mapping[str, Any]) -> dict
     return _told(outcome)
 
 
+def _facts(deployments: "ModelDeployment", _request: Mapping[str, Any]) -> dict[str, Any]:
+    """What lists show and search of every version."""
+    return {each.model_id: Facts.of(each).to_list() for each in deployments.registry.list_models()}
+
+
 def _decisions(deployments: "ModelDeployment", request: Mapping[str, Any]) -> dict[str, Any]:
     """What a receipt names, or the decisions of a period: `most` of them, and whether there are more."""
     decisions = Decisions(deployments.checkout, lambda: deployments.registry)
@@ -129,6 +135,7 @@ _TASKS: dict[str, _Task] = {
     "promote": _rollout,
     "abort": _rollout,
     "decisions": _decisions,
+    "facts": _facts,
     "labelled": _labelled,
     "rollback": _rollout,
 }

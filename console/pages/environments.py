@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.state import console_of
-from console.tables import Column, Table, as_file
+from console.tables import Column, Rows, Table, as_file
 from console.templating import page
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import UnknownDeployment
@@ -42,7 +42,7 @@ def environment(request: Request) -> Response:
     if moment is not None:
         found = served_at(history.deployments, moment)
     number = max(1, int(request.query_params.get("page", "1") or 1)) if _is_number(request) else 1
-    rows = [row(each) for each in found]
+    rows = Rows(found, row)
     shown = rows[(number - 1) * _PER_PAGE : number * _PER_PAGE]
     empty = "nothing served then" if moment is not None else "nothing was deployed"
     table = Table("deployments", COLUMNS, shown, rows, empty)

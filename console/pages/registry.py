@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.state import Console, console_of
-from console.tables import Column, Table, as_file
+from console.tables import Column, Rows, Table, as_file
 from console.templating import page
 from console.versions import Version
 from model_store.errors import InvalidInput, ModelStoreError
@@ -42,7 +42,9 @@ def registry(request: Request) -> Response:
         found, problem = [], str(error)
     number = max(1, int(asked.get("page", "1")) if asked.get("page", "1").isdecimal() else 1)
     shown = found[(number - 1) * _PER_PAGE : number * _PER_PAGE]
-    table = Table("versions", _COLUMNS, [each.to_dict() for each in shown], _Whole(found), "no version fits")
+    table = Table(
+        "versions", _COLUMNS, [each.to_dict() for each in shown], Rows(found, Version.to_dict), "no version fits"
+    )
     return as_file(request, table) or page(
         request,
         "part_versions.html" if request.headers.get("hx-target") == "versions" else "registry.html",
@@ -59,19 +61,6 @@ def registry(request: Request) -> Response:
         damaged=console.versions.damaged(),
         most_compared=_MOST_COMPARED,
     )
-
-
-class _Whole(Sequence[Mapping[str, Any]]):
-    """Every version that was found, as a row that is made when it is asked for."""
-
-    def __init__(self, versions: Sequence[Version]) -> None:
-        self._versions = versions
-
-    def __len__(self) -> int:
-        return len(self._versions)
-
-    def __getitem__(self, at: Any) -> Any:
-        return self._versions[at].to_dict()
 
 
 def _search(versions: Sequence[Version], asked: Mapping[str, str]) -> list[Version]:
