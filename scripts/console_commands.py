@@ -54,6 +54,12 @@ def add_console_command(commands: Program, program: str) -> None:
         _console,
         "open the console: versions, environments, rollouts, decisions and the audit log in a browser",
         f"{program} console\n  {program} console --port 0 --json",
+        *_options(),
+    )
+
+
+def _options() -> list[Option]:
+    return [
         Option(
             "--port",
             type=click.IntRange(min=0, max=65535),
@@ -74,4 +80,4 @@ def add_console_command(commands: Program, program: str) -> None:
             metavar="FILE",
             help="file with an API key that has the scope admin, for the numbers of endpoints (.secrets/api_key)",
         ),
-    )
+    ]
