@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def compare(*, pairs: int, seconds: float) -> tuple[Ratio, float, list[float]]:
         speeds: list[list[float]] = [[], []]
         try:
             running += [RunningService(_peer(files, processes), None, files) for processes in (1, 2)]
+            _wait_for_processes(running[1], 2)
             for number in range(-1, pairs):
                 for index in (0, 1) if number % 2 else (1, 0):
                     found = running[index].load(load, body, ["-c", "16", "-d", f"{seconds:g}s"])
@@ -76,7 +78,7 @@ def _prepare(files: Path) -> tuple[dict[str, float], float]:
     from sklearn.neighbors import KNeighborsClassifier
 
     random = np.random.default_rng(2)
-    data = random.normal(size=(120_000, len(_COLUMNS)))
+    data = random.normal(size=(400_000, len(_COLUMNS)))
     frame = pd.DataFrame(data, columns=list(_COLUMNS))
     target = (data[:, 0] + random.normal(size=len(data)) > 1).astype(int)
     model = KNeighborsClassifier(n_neighbors=50, algorithm="kd_tree", n_jobs=1).fit(frame, target)
@@ -88,6 +90,17 @@ def _prepare(files: Path) -> tuple[dict[str, float], float]:
     frame.head(1000).to_parquet(sample)
     write_service(files, model, "neighbors", sample=sample)
     return {name: round(float(value), 4) for name, value in asked.iloc[0].items()}, milliseconds
+
+
+def _wait_for_processes(service: RunningService, count: int) -> None:
+    """Waits until all processes answer; the first one does so before the others have loaded the model."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/health", timeout=10) as answer:
+            if len(json.load(answer)["resources"].get("processes", ())) == count:
+                return
+        time.sleep(0.2)
+    raise SystemExit("error: the processes are not ready")
 
 
 def _peer(files: Path, processes: int) -> Peer:

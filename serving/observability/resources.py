@@ -13,6 +13,9 @@ _NOTES = 13
 """Of CPU time; the oldest is a minute old."""
 _cpu_times: deque[tuple[float, float]] = deque(maxlen=_NOTES)
 """Moment, and CPU seconds used until then."""
+_MEMORY_SECONDS = 5.0
+_memory = [-_MEMORY_SECONDS, 0.0]
+"""Moment, and bytes that this process used then."""
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
@@ -56,7 +59,15 @@ def _process() -> Any:
 
 
 def memory_bytes() -> int:
-    """Memory of this process; of what it shares with other processes, its part."""
+    """Memory of this process, at most five seconds old; of what it shares with other processes, its part."""
+    now = time.monotonic()
+    if _memory[0] < now - _MEMORY_SECONDS:
+        # The system walks through all pages for it.
+        _memory[:] = now, _proportional_bytes()
+    return int(_memory[1])
+
+
+def _proportional_bytes() -> int:
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):

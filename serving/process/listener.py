@@ -85,22 +85,32 @@ class Listener:
             self._take(accepted, client)
 
 
-def unsecured(make_http: Callable[[], asyncio.Protocol]) -> Take:
-    """Takes connections of plain HTTP."""
-    beginning: set[asyncio.Task[None]] = set()
+class Unsecured:
+    """Takes connections of plain HTTP.
 
-    async def begin(accepted: socket.socket) -> None:
+    Args:
+        make_http: makes the protocol of HTTP for a connection.
+    """
+
+    def __init__(self, make_http: Callable[[], asyncio.Protocol]) -> None:
+        self._make_http = make_http
+        self._beginning: set[asyncio.Task[None]] = set()
+
+    def __call__(self, accepted: socket.socket, _client: Any) -> None:
+        """Takes one."""
+        task = asyncio.get_running_loop().create_task(self._begin(accepted))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    def __len__(self) -> int:
+        """Connections that were taken, and that the protocol of HTTP does not know yet."""
+        return len(self._beginning)
+
+    async def _begin(self, accepted: socket.socket) -> None:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(make_http, accepted)
+            await asyncio.get_running_loop().connect_accepted_socket(self._make_http, accepted)
         except OSError:
             accepted.close()
-
-    def take(accepted: socket.socket, _client: Any) -> None:
-        task = asyncio.get_running_loop().create_task(begin(accepted))
-        beginning.add(task)
-        task.add_done_callback(beginning.discard)
-
-    return take
 
 
 def secured(make_http: Callable[[], asyncio.Protocol], registry: Connections, tls: Tls) -> Take:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sized
 from types import FrameType
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ import uvicorn
 from serving.process.board import Board
 from serving.process.connection import Connection
 from serving.process.connections import Accounts, Bounds, Connections
-from serving.process.listener import Listener, secured, unsecured
+from serving.process.listener import Listener, Unsecured, secured
 from serving.process.options import ProcessOptions
 from serving.process.tls import Tls
 
@@ -96,17 +97,19 @@ class DrainingServer(uvicorn.Server):
     def _listen(self, sockets: list[socket.socket]) -> None:
         protocol: Any = self.config.http_protocol_class
         make_http = functools.partial(protocol, config=self.config, server_state=self.server_state, app_state={})
-        take = unsecured(make_http) if self._tls is None else secured(make_http, self._connections, self._tls)
+        unsecured = Unsecured(make_http)
+        take = unsecured if self._tls is None else secured(make_http, self._connections, self._tls)
+        is_turn = functools.partial(self._is_turn, unsecured)
         for listener in sockets:
             listener.listen(_BACKLOG)
-        listeners: list[Any] = [Listener(each, take, self._is_turn) for each in sockets]
+        listeners: list[Any] = [Listener(each, take, is_turn) for each in sockets]
         self.servers = listeners
 
-    def _is_turn(self) -> bool:
+    def _is_turn(self, beginning: Sized) -> bool:
         """Whether no other process of the group has fewer connections."""
         if self._board is None:
             return True
-        own = len(self._connections)
+        own = len(self._connections) + len(beginning)
         self._board.beat(own)
         fewest = self._board.fewest_connections()
         return fewest is None or own <= fewest

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,7 @@ def test_any_process_answers_for_all_and_counters_survive_a_killed_one(setting: 
             assert [_predict(client, setting) for _ in range(5)] == [200] * 5
             answered[client.get("/health/ready").json()["process"]] += 1
         assert min(answered.values()) >= 2, "connections are divided"
+        _require_divided(service, 16)
         feedback = {"items": [{"predicted_fraud": True, "was_fraud": True}]}
         for client in clients:
             headers = {"X-API-Key": setting.api_key}
@@ -88,6 +90,24 @@ def test_any_process_answers_for_all_and_counters_survive_a_killed_one(setting: 
             assert after["fraud_detection_decisions_total"] == 40
             assert after["fraud_detection_requests_total"] >= before["fraud_detection_requests_total"]
         assert "a process has ended" in service.log.read_text()
+
+
+def _require_divided(service: Service, count: int) -> None:
+    """Opens connections all at once, and asks each which process has it."""
+    address = ("127.0.0.1", httpx.URL(service.url).port or 0)
+    opened = [socket.create_connection(address) for _ in range(count)]
+    found: Counter[str] = Counter()
+    for each in opened:
+        each.sendall(b"GET /health/ready HTTP/1.1\r\nhost: here\r\n\r\n")
+        each.settimeout(20)
+        answer = b""
+        while b'"process":' not in answer:
+            answer += each.recv(4096)
+        found[answer.rpartition(b'"process":')[2].decode()] += 1
+    for each in opened:
+        each.close()
+    assert min(found.values()) >= count // 4, found
+    assert len(found) == 2
 
 
 def test_a_rate_is_shared_and_connections_are_divided(setting: Setting) -> None:
