@@ -7,6 +7,7 @@ call finishes what is left. Both registries record it.
 A publisher of the target may bring the files, a promoter what was decided; each leaves the rest to the other.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,6 +216,16 @@ def _first_state(source: ModelRegistry, metadata: ModelMetadata) -> dict[str, An
     return state
 
 
+def _record_approvals(
+    target: ModelRegistry, told: Promotion, present: Mapping[str, Any], merged: Mapping[str, Any]
+) -> None:
+    """Records who approved in the source: the target believes it, and its log has to tell."""
+    for each in merged.get("approvals", []):
+        if each not in present.get("approvals", []) and "withdrawn" not in each:
+            who = {"approved_by": each["by"], "approved_at": each["at"], "evidence": each["evidence"]}
+            target.audit.append("approve", told.model_id, each["reason"], **who, promoted_from=told.source)
+
+
 def _carry_state(source: ModelRegistry, target: ModelRegistry, told: Promotion, reason: str) -> None:
     """Carries status, evidence and approvals, where the actor may decide about versions in the target."""
     model_id = told.model_id
@@ -230,8 +241,12 @@ def _carry_state(source: ModelRegistry, target: ModelRegistry, told: Promotion, 
             key = evidence_key(model_id, sha256)
             if target.storage.put_if_absent(key, source.storage.read(key)):
                 told.copied.append(key)
-        moved = {"from": present["status"], "to": merged["status"]}
+        moved: dict[str, Any] = {"from": present["status"], "to": merged["status"]}
+        if merged.get("validated") != present.get("validated"):
+            validated = merged["validated"]
+            moved |= {"validated_by": validated["by"], "evidence": list(validated.get("evidence", []))}
         target.audit.append("status", model_id, reason, **moved, promoted_from=told.source)
+        _record_approvals(target, told, present, merged)
 
         def change(state: dict[str, Any]) -> None:
             state.update(merged_state(state, carried, *entry))
