@@ -109,7 +109,7 @@ class Index:
     def _unchanged(
         self, listed: list[tuple[str, int, bool]], is_whole: bool
     ) -> tuple[list[ModelMetadata], list[tuple[str, int | None]]]:
-        """The versions that are as they were, and those that are not, each with its final change number."""
+        """The versions that are unchanged, and those that are not, each with its final change number."""
         assert self._entries is not None  # noqa: S101 - the caller has loaded them
         entries = self._entries
         if not is_whole:

@@ -20,7 +20,7 @@ _CHECKSUM_BYTES = 4
 ROWS = 256
 """Manifests of a block."""
 _FEWEST_ROWS = 128
-"""A block with fewer is made anew with the next ones."""
+"""A block with fewer is made again with the next ones."""
 _OPEN_BLOCKS = 64
 _LARGEST_BLOCK = 256 << 20
 _REPEATED = ("feature_schema", "library_versions", "lineage")
@@ -87,7 +87,7 @@ class Blocks:
     def __init__(self, compressed: list[bytes], counts: list[int]) -> None:
         self.compressed = compressed
         self.counts = counts
-        # A method of its own would be a cycle, which a structure without collection keeps for ever.
+        # A method of its own would be a cycle, which a structure without collection keeps forever.
         self._rows = lru_cache(_OPEN_BLOCKS)(partial(_rows, compressed))
 
     def add(self, rows: list[Row]) -> int:
