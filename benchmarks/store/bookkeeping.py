@@ -61,9 +61,8 @@ def _measure(root: Path, size: int, repeat: int) -> list[str]:
     first, second = (registry.register_prepared(prepared, request) for _ in range(2))
     registers = [_own_part(partial(registry.register_prepared, prepared, request)) for _ in range(repeat)]
     chosen = [first, second] * (repeat // 2)
-    deploys = [
-        timed(partial(registry.record_deployment, each, "production", f"d{at}")) for at, each in enumerate(chosen)
-    ]
+    deploy = partial(registry.record_deployment, environment="production")
+    deploys = [timed(partial(deploy, each, deployment_id=f"d{at}")) for at, each in enumerate(chosen)]
     aliases = [timed(partial(Aliases(registry).set, "m", "champion", each)) for each in chosen]
     measured = {"register": registers, "deploy": deploys, "alias": aliases}
     return [f"| {size:,} | {name} | {_shown(taken)} |" for name, taken in measured.items()]
