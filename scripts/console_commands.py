@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from scripts.command_line import Option, Options, Program, add_command, path_type, progress
+from scripts.command_line import Option, Options, Program, Run, add_command, path_type, progress
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -48,10 +48,14 @@ def add_console_command(commands: Program, program: str) -> None:
         serve(settings, ready, again, oidc)
         return 0
 
+    _declare(commands, program, _console)
+
+
+def _declare(commands: Program, program: str, run: Run) -> None:
     add_command(
         commands,
         "console",
-        _console,
+        run,
         "open the console: versions, environments, rollouts, decisions and the audit log in a browser",
         f"{program} console\n  {program} console --port 0 --json",
         *_options(),
