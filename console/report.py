@@ -95,6 +95,7 @@ def make_report(deployments: "ModelDeployment", environment: str, period: Period
             versions=[_version(registry, each) for each in versions],
             checks=_checks(registry, environment, period),
             measured=_measured(deployments, environment, api_key_file) if history and history[0].current else _NOTHING,
+            decision_log=_decision_log(deployments, environment) if history and history[0].current else "",
             chain=_chain(registry),
             style=STYLE,
             policy=f"default-src 'none'; style-src 'sha256-{_digest(STYLE)}'; base-uri 'none'; form-action 'none'",
@@ -138,6 +139,10 @@ def _measured(deployments: "ModelDeployment", environment: str, api_key_file: Pa
         return {"silent": str(error), "alerts": [], "drift": []}
     drift = sorted(numbers["drift_by_feature"].items(), key=lambda item: -item[1])
     return {"silent": "", "alerts": [alert.to_dict() for alert in alerts], "drift": drift, "numbers": numbers}
+
+
+def _decision_log(deployments: "ModelDeployment", environment: str) -> str:
+    return deployments.stack_file(environment).deployment().service.decision_log or ""
 
 
 def _chain(registry: "ModelRegistry") -> dict[str, Any]:
