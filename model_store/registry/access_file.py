@@ -5,6 +5,7 @@ means does not have to. On S3, IAM enforces the roles, and the policy tells peop
 """
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +18,13 @@ from model_store.registry.access import AccessPolicy, Rights, Role
 from model_store.registry.audit import HINT_FILE
 from model_store.registry.layout import json_bytes
 from model_store.storage.base import Storage
+from model_store.storage.s3_clients import is_owner
 
 if TYPE_CHECKING:
     from model_store.registry.identity import Identity
 
 _FRESH_SECONDS = 30.0
+_STACK_ROLE = re.compile(r"arn:[a-z-]+:sts::(?P<account>[0-9]{12}):assumed-role/(?P<name>[^/]+)/.+")
 _TAKE_OVER = "python scripts/manage_models.py access take-over --reason WHY"
 
 
@@ -50,6 +53,7 @@ class RegistryAccess:
         self._narrowing = AccessPolicy.from_environment() if given is None else None
         self._read_at = float("-inf")
         self._own: AccessPolicy | None = None
+        self._is_bucket_ours: bool | None = None
 
     @property
     def remote(self) -> bool:
@@ -156,11 +160,20 @@ class RegistryAccess:
         return self.own()
 
     def _of_the_stack(self, actor: str) -> Rights | None:
-        """The rights of a role that a stack makes for its bucket, by its name; None for everybody else."""
-        _, is_role, name = actor.partition(":assumed-role/")
+        """The rights of a role that a stack makes for its bucket, by its name; None for everybody else.
+
+        Every account may give a role this name, so the bucket has to belong to the role's account.
+        """
+        known = _STACK_ROLE.fullmatch(actor)
         bucket = self._storage.location.removeprefix("s3://").partition("/")[0]
-        role = name.partition("/")[0].removeprefix(f"{bucket}-")
-        return Rights(Role(role)) if self.remote and is_role and role in set(Role) else None
+        if not self.remote or known is None or not known["name"].startswith(f"{bucket}-"):
+            return None
+        role = known["name"].removeprefix(f"{bucket}-")
+        if role not in set(Role):
+            return None
+        if self._is_bucket_ours is None:
+            self._is_bucket_ours = is_owner(bucket, known["account"])
+        return Rights(Role(role)) if self._is_bucket_ours else None
 
     def _advice(self, own: AccessPolicy | None) -> str:
         if own is None:

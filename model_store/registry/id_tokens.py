@@ -10,10 +10,10 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conventions.regular_files import parse_json
+from model_store.storage.system_trust import system_authorities
 
 if TYPE_CHECKING:
     import ssl
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 AUDIENCE = "fraud-detection-registry"
 TOKEN_VARIABLE = "MODEL_ID_TOKEN"  # noqa: S105 - the name of a variable
 _ADDRESS, _BEARER = "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
-_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-"""Debian's and Alpine's, Red Hat's, macOS's."""
 _SECONDS = 10
 _MAX_ANSWER_BYTES = 1 << 20
 _CLOCK_DIFFERENCE_SECONDS = 60
@@ -138,13 +136,11 @@ def _system_trust() -> "ssl.SSLContext":
     """Trusts the authorities that the system trusts, whatever `SSL_CERT_FILE` and `SSL_CERT_DIR` name."""
     import ssl
 
-    compiled = ssl.get_default_verify_paths()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for file in (compiled.openssl_cafile, *_AUTHORITIES):
-        if Path(file).is_file():
-            context.load_verify_locations(cafile=file)
-            return context
-    context.load_verify_locations(capath=compiled.openssl_capath)
+    if file := system_authorities():
+        context.load_verify_locations(cafile=file)
+    else:
+        context.load_verify_locations(capath=ssl.get_default_verify_paths().openssl_capath)
     return context
 
 

@@ -7,6 +7,7 @@ in S3 the caller ARN of STS. `MODEL_ACTOR` is a claim: records hold it beside th
 import logging
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -98,14 +99,19 @@ def _caller(*variables: str) -> tuple[str, str]:
     storage, token_service = storage or endpoint, token_service or endpoint
     if storage and not token_service and not _is_aws(storage):
         return _access_key(), "AWS_ENDPOINT_URL_S3 names another server than AWS, and AWS_ENDPOINT_URL_STS names none"
-    if token_service and not _is_aws(token_service) and urlsplit(token_service).netloc != urlsplit(storage).netloc:
+    if (
+        token_service
+        and not is_token_service(token_service)
+        and urlsplit(token_service).netloc != urlsplit(storage).netloc
+    ):
         return _access_key(), "the token service is another server than the storage: its answer proves nothing"
     from model_store.storage.s3_clients import account_client
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     try:
         # Without a variable AWS is asked, whatever a profile's `endpoint_url` names.
-        client = account_client("sts", region, only_aws=not token_service)
+        only_aws = not token_service or is_token_service(token_service)
+        client = account_client("sts", region, only_aws=only_aws, endpoint=token_service)
         return str(client.get_caller_identity()["Arn"]), ""
     except Exception as error:  # a server that is not AWS answers this question in ways of its own
         reason = " ".join(str(error).split())[:200]
@@ -115,6 +121,17 @@ def _caller(*variables: str) -> tuple[str, str]:
 def _is_aws(endpoint: str) -> bool:
     host = urlsplit(endpoint).hostname or ""
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+_STS = re.compile(
+    r"(vpce-[a-z0-9-]+\.sts\.[a-z]+(-[a-z]+)+-[0-9]+\.vpce|sts(-fips)?(\.[a-z]+(-[a-z]+)+-[0-9]+)?)\.amazonaws\.com(\.cn)?"
+)
+
+
+def is_token_service(endpoint: str) -> bool:
+    """Whether an address is one of AWS's own token service: other hosts below amazonaws.com belong to customers."""
+    parts = urlsplit(endpoint)
+    return parts.scheme == "https" and _STS.fullmatch(parts.hostname or "") is not None
 
 
 def _access_key() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from model_store.errors import InvalidInput, StorageFailed
+from model_store.storage.system_trust import system_authorities
 
 if TYPE_CHECKING:
     from obstore.auth.boto3 import Boto3CredentialProvider
@@ -112,13 +113,34 @@ def default_key_of(bucket: str) -> str:
     return str(default.get("KMSMasterKeyID", "")) if default.get("SSEAlgorithm") == "aws:kms" else ""
 
 
-def account_client(service: str, region: str, *, only_aws: bool = False) -> Any:
+def is_owner(bucket: str, account: str) -> bool:
+    """Whether a bucket belongs to an account; false where S3 does not say so.
+
+    Args:
+        bucket: name of the bucket.
+        account: 12 digits.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    endpoint = _endpoint() or ""
+    client = account_client("s3", region_here(), only_aws=not endpoint, endpoint=endpoint)
+    try:
+        client.head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+    except (BotoCoreError, ClientError, ResponseParserError):
+        return False
+    return True
+
+
+def account_client(service: str, region: str, *, only_aws: bool = False, endpoint: str = "") -> Any:
     """A boto3 client for questions about the account.
 
     Args:
         service: such as `sts`.
         region: such as `eu-central-1`.
-        only_aws: asks AWS, whatever endpoint the environment and the profile name.
+        only_aws: asks AWS, whatever endpoint the environment and the profile name, and trusts the authorities of the
+            system, whatever `AWS_CA_BUNDLE` names.
+        endpoint: the address to ask; empty: the service's own.
     """
     import boto3
     from botocore.config import Config
@@ -130,7 +152,8 @@ def account_client(service: str, region: str, *, only_aws: bool = False) -> Any:
         retries=retries,
         ignore_configured_endpoint_urls=only_aws,
     )
-    return boto3.client(service, region_name=region, config=config)
+    trust = (system_authorities() or True) if only_aws else None
+    return boto3.client(service, region_name=region, config=config, endpoint_url=endpoint or None, verify=trust)
 
 
 def _credentials() -> "Boto3CredentialProvider | None":

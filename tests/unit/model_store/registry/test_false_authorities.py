@@ -22,11 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from model_store.registry.id_tokens import AUDIENCE
-from model_store.registry.identity import account_name
+from model_store.registry.identity import account_name, is_token_service
 from tests.checkout import SOURCE
 
 _ACTOR = "from model_store import ModelRegistry; import sys; print(ModelRegistry(sys.argv[1]).actor)"
 _HOST = "token.actions.githubusercontent.com"
+_STS_HOST = "sts.us-east-1.amazonaws.com"
 _KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
 _ANSWER = (
     '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
@@ -44,15 +45,15 @@ def _actor(location: str, **variables: str) -> tuple[str, str]:
     return done.stdout.strip(), done.stderr
 
 
-def _authority(directory: Path) -> rsa.RSAPrivateKey:
-    """A certificate of one's own for the issuer's name, in `ca.pem` with its key in `ca.key`."""
+def _authority(directory: Path, host: str = _HOST) -> rsa.RSAPrivateKey:
+    """A certificate of one's own for the name of a host, in `ca.pem` with its key in `ca.key`."""
     key = rsa.generate_private_key(65537, 2048)
-    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _HOST)]), datetime.now(UTC)
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
         .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=9))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(_HOST)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )  # fmt: skip
@@ -183,3 +184,46 @@ def test_a_token_service_that_a_profile_names_is_not_asked(tmp_path: Path) -> No
             assert actor == "access-key:AKIDEXAMPLE"
             assert "STS cannot be asked" in said
         assert asked == []
+
+
+def test_a_token_service_is_asked_over_tls_only() -> None:
+    with _false_token_service() as (address, asked):
+        proxy = {"http_proxy": address, "HTTP_PROXY": address, "no_proxy": "127.0.0.1"}
+        actor, said = _actor("s3://bucket/registry", **_KEYS, **proxy, AWS_ENDPOINT_URL_STS=f"http://{_STS_HOST}")
+        assert actor == "access-key:AKIDEXAMPLE"
+        assert "its answer proves nothing" in said
+        assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("address", "is_sts"),
+    [
+        (f"https://{_STS_HOST}", True),
+        ("https://sts.amazonaws.com/", True),
+        ("https://sts-fips.us-east-1.amazonaws.com", True),
+        ("https://sts.cn-north-1.amazonaws.com.cn", True),
+        ("https://vpce-0a1-b2.sts.eu-west-1.vpce.amazonaws.com", True),
+        (f"http://{_STS_HOST}", False),
+        ("https://abc123.execute-api.eu-west-1.amazonaws.com", False),
+        ("https://sts.execute-api.eu-west-1.amazonaws.com", False),
+        ("https://sts.s3.amazonaws.com.example.org", False),
+        ("https://ec2-3-4-5-6.compute-1.amazonaws.com", False),
+        ("https://sts.s3.amazonaws.com", False),
+    ],
+)
+def test_a_customers_host_below_the_clouds_name_is_no_token_service(address: str, is_sts: bool) -> None:
+    assert is_token_service(address) is is_sts
+
+
+def test_an_authority_that_a_variable_names_vouches_for_no_token_service(tmp_path: Path) -> None:
+    issuer = _FalseIssuer(tmp_path, _authority(tmp_path, _STS_HOST))
+    try:
+        proxy = f"http://127.0.0.1:{issuer.port}"
+        variables = {"AWS_CA_BUNDLE": str(tmp_path / "ca.pem"), "https_proxy": proxy, "HTTPS_PROXY": proxy}
+        actor, said = _actor("s3://bucket/registry", **_KEYS, **variables, no_proxy="")
+    finally:
+        issuer.close()
+    assert issuer.asked[0].startswith(f"CONNECT {_STS_HOST}:443".encode())
+    assert issuer.refused, "the certificate is not believed"
+    assert actor == "access-key:AKIDEXAMPLE"
+    assert "STS cannot be asked" in said
