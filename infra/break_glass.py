@@ -21,6 +21,7 @@ def _require_time(value: str) -> str:
 LONGEST = timedelta(days=7)
 """How long requirements may be passed at most."""
 _ROUNDED = timedelta(seconds=1)
+_CLOCK_DIFFERENCE = timedelta(minutes=5)
 _Time = Annotated[str, AfterValidator(_require_time)]
 _Text = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -69,6 +70,10 @@ def parse_break_glass(value: object, where: str) -> BreakGlass | None:
         problem = error.errors()[0]
         path = ".".join([f"{where}: {BREAK_GLASS}", *(str(part) for part in problem["loc"])])
         raise ConfigError(f"{path}: {problem.get('input')!r} is not allowed; {problem['msg']}") from None
+    if datetime.fromisoformat(found.at) > datetime.now(UTC) + _CLOCK_DIFFERENCE:
+        raise ConfigError(f"{where}: {BREAK_GLASS}.at: {found.at!r} is not allowed; allowed: a time that has come")
+    if datetime.fromisoformat(found.until) < datetime.fromisoformat(found.at):
+        raise ConfigError(f"{where}: {BREAK_GLASS}.until: {found.until!r} is not allowed; allowed: after {found.at}")
     if datetime.fromisoformat(found.until) - datetime.fromisoformat(found.at) > LONGEST + _ROUNDED:
         raise ConfigError(
             f"{where}: {BREAK_GLASS}.until: {found.until!r} is not allowed; allowed: at most {LONGEST.days} days after "

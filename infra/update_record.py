@@ -23,7 +23,8 @@ def record_update(outputs: Mapping[str, Any]) -> None:
     A preview changes nothing and has no record.
 
     Args:
-        outputs: of the stack; `modelVersion` is a text, `servingId` is known once the endpoint serves.
+        outputs: of the stack; `modelVersion` is a text, `servingId` is known once the endpoint serves, `breakGlass` is
+            there where requirements are passed.
     """
     if pulumi.runtime.is_dry_run():
         return
@@ -31,21 +32,31 @@ def record_update(outputs: Mapping[str, Any]) -> None:
     environment = STACKS.get(stack, stack)
     model_id = str(outputs["modelVersion"])
     registry = ModelRegistry(registry_location(CHECKOUT))
+    glass = _glass_reason(outputs.get("breakGlass") or {}, model_id)
+    told = {"break_glass": glass} if glass else {}
     try:
-        registry.audit.append(UPDATE, model_id, environment=environment, intent="pulumi up")
+        registry.audit.append(UPDATE, model_id, environment=environment, intent="pulumi up", **told)
     except Exception as error:  # whatever the storage raises: the record is not worth the update
         pulumi.log.warn(f"the audit log has no record of this update: {error}")
     served = pulumi.Output.from_input(outputs["servingId"])
-    served.apply(lambda _: _record_serving(registry, model_id, environment))
+    served.apply(lambda _: _record_serving(registry, model_id, environment, glass))
 
 
-def _record_serving(registry: ModelRegistry, model_id: str, environment: str) -> None:
+def _glass_reason(glass: Mapping[str, Any], model_id: str) -> str:
+    """Why the version may lack requirements now; empty when it may not."""
+    holds = glass.get("model_id") == model_id and datetime.fromisoformat(glass["until"]) > datetime.now(UTC)
+    return str(glass["reason"]) if holds else ""
+
+
+def _record_serving(registry: ModelRegistry, model_id: str, environment: str, glass: str) -> None:
     """Enters in the states of the versions which one serves in the environment."""
     try:
         if any(item.model_id == model_id and environment in item.serving for item in registry.list_models()):
             return
         registry.require_right("deploy", model_id, environment=environment, intent="pulumi up")
         # The engine numbers its updates by their begin, which a program is not told.
-        begin_serving(registry, model_id, environment, f"up_{environment}_{datetime.now(UTC):%Y%m%d_%H%M%S}")
+        deployment_id = f"up_{environment}_{datetime.now(UTC):%Y%m%d_%H%M%S}"
+        # The program checks what the environment requires before anything changes.
+        begin_serving(registry, model_id, environment, deployment_id, glass, checked=True)
     except Exception as error:  # the endpoint serves already
         pulumi.log.warn(f"the registry does not show that {model_id} serves in {environment}: {error}")

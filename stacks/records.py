@@ -64,6 +64,7 @@ class DeploymentRecord:
             break_glass=break_glass,
             reason=self._reason,
             begun=True,
+            checked=True,
             commit=commit,
             run=run,
         )

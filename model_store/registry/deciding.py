@@ -77,6 +77,7 @@ class DecidingReader(ActingReader):
         break_glass: str = "",
         reason: str = "",
         begun: bool = False,
+        checked: bool = False,
         **told: str,
     ) -> None:
         """Records that a model version serves in an environment, in place of the one before.
@@ -92,6 +93,8 @@ class DecidingReader(ActingReader):
             break_glass: the reason, where the version lacks what the environment requires.
             reason: why it is deployed.
             begun: whether the caller has recorded that the deployment begins, and records that it fails.
+            checked: whether the caller has checked what the environment requires. Otherwise the deployment is none that
+                the version may go back to without a validation or approval.
             **told: more of the audit record, such as `commit` and `run`; empty texts are left out.
 
         Raises:
@@ -110,7 +113,7 @@ class DecidingReader(ActingReader):
             if not begun:
                 self.audit.append(action, model_id, reason, **more)
                 failure.enter_context(recorded_failure(self.audit, action, model_id, **more))
-            serving.begin_serving(self, model_id, environment, deployment_id, break_glass)
+            serving.begin_serving(self, model_id, environment, deployment_id, break_glass, checked=checked)
         self.audit.append(action, model_id, reason, **more, outcome="succeeded")
 
     def record_end(self, environment: str) -> None:

@@ -15,6 +15,9 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus, status_nam
 from model_store.registry.registration import enter_status
 
 _ATTEMPTS = 10
+UNCHECKED = "unchecked"
+"""Of a deployment whose caller has not checked what the environment asks for; deployments of before have no such field.
+"""
 
 
 def read_serving(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -30,8 +33,14 @@ def read_serving(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def served_before(state: Mapping[str, Any], environment: str) -> bool:
-    """Whether a version has served in an environment with all that the environment asked for then."""
-    return any(entry["environment"] == environment and not entry.get("break_glass") for entry in state["deployments"])
+    """Whether a version has served in an environment with all that the environment asked for then.
+
+    A deployment that was only recorded, by a caller who has checked nothing, says nothing of it.
+    """
+    return any(
+        entry["environment"] == environment and not entry.get("break_glass") and not entry.get(UNCHECKED)
+        for entry in state["deployments"]
+    )
 
 
 def latest_only(models: Iterable[ModelMetadata]) -> list[ModelMetadata]:
@@ -56,7 +65,13 @@ def _without_superseded(model: ModelMetadata, latest: Mapping[str, tuple[str, in
 
 
 def begin_serving(
-    registry: Changing, model_id: str, environment: str, deployment_id: str, break_glass: str = ""
+    registry: Changing,
+    model_id: str,
+    environment: str,
+    deployment_id: str,
+    break_glass: str = "",
+    *,
+    checked: bool = False,
 ) -> None:
     """Enters in the states that a version serves in an environment, and that the versions before no longer do.
 
@@ -66,12 +81,15 @@ def begin_serving(
         environment: where.
         deployment_id: of the deployment.
         break_glass: the reason, where the version lacks what the environment asks for; empty when it lacks nothing.
+        checked: whether the caller has checked what the environment asks for.
 
     Raises:
         IllegalTransition: the version is archived.
         VersionConflict: somebody else changed a state at the same time, again and again.
     """
-    entry = {"environment": environment, "deployment_id": deployment_id, "at": now()}
+    entry: dict[str, Any] = {"environment": environment, "deployment_id": deployment_id, "at": now()}
+    if not checked:
+        entry[UNCHECKED] = True
     if break_glass:
         entry["break_glass"] = break_glass
 

@@ -57,9 +57,9 @@ def test_a_version_that_served_goes_back_unless_its_approval_was_withdrawn(
     tmp_path: Path, registry: ModelRegistry
 ) -> None:
     model_id = _register(registry)
-    registry.record_deployment(model_id, environment="staging", deployment_id="d0")
+    registry.record_deployment(model_id, environment="staging", deployment_id="d0", checked=True)
     assert _names(registry, model_id) == list(ALL), "serving elsewhere gives nothing"
-    registry.record_deployment(model_id, environment="production", deployment_id="d1")
+    registry.record_deployment(model_id, environment="production", deployment_id="d1", checked=True)
     assert _names(registry, model_id) == ["signed"]
     assert _names(registry, model_id, way_back=False) == list(ALL)
     report = tmp_path / "report"
@@ -72,8 +72,23 @@ def test_a_version_that_served_goes_back_unless_its_approval_was_withdrawn(
 
 def test_a_deployment_under_break_glass_does_not_count_as_served(registry: ModelRegistry) -> None:
     model_id = _register(registry)
-    registry.record_deployment(model_id, environment="production", deployment_id="d1", break_glass="hurry")
+    registry.record_deployment(
+        model_id, environment="production", deployment_id="d1", break_glass="hurry", checked=True
+    )
     assert _names(registry, model_id) == list(ALL)
+
+
+def test_a_deployment_that_is_only_recorded_does_not_count_as_served(registry: ModelRegistry) -> None:
+    model_id = _register(registry)
+    registry.record_deployment(model_id, environment="production", deployment_id="d1")
+    assert _names(registry, model_id) == list(ALL)
+
+
+def test_a_deployment_of_before_counts_as_served(registry: ModelRegistry) -> None:
+    model_id = _register(registry)
+    registry.record_deployment(model_id, environment="production", deployment_id="d1")
+    registry.change_state(model_id, lambda state: state["deployments"][0].pop("unchecked"))
+    assert _names(registry, model_id) == ["signed"]
 
 
 def test_an_archived_version_is_not_valid(tmp_path: Path, registry: ModelRegistry) -> None:
@@ -128,6 +143,14 @@ def test_a_glass_is_broken_for_seven_days_at_most() -> None:
     assert parse_break_glass({**broken, "until": "2026-10-16T14:00:00Z"}, "x") is not None
     with pytest.raises(ConfigError, match="at most 7 days after"):
         parse_break_glass({**broken, "until": "2099-01-01T00:00:00Z"}, "x")
+
+
+def test_a_glass_that_is_broken_in_the_future_or_ends_before_is_refused() -> None:
+    glass = {"model_id": "a", "missing": ["validated"], "reason": "why", "by": "bob"}
+    with pytest.raises(ConfigError, match=r"breakGlass\.at: '2098-12-26T00:00:00Z' is not allowed"):
+        parse_break_glass({**glass, "at": "2098-12-26T00:00:00Z", "until": "2099-01-01T00:00:00Z"}, "x")
+    with pytest.raises(ConfigError, match=r"breakGlass\.until: .* allowed: after"):
+        parse_break_glass({**glass, "at": "2026-10-09T14:00:00Z", "until": "2026-10-08T14:00:00Z"}, "x")
 
 
 def test_a_validation_without_its_evidence_does_not_count(tmp_path: Path, registry: ModelRegistry) -> None:
