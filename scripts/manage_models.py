@@ -318,7 +318,7 @@ def _add_promote_version(commands: Program) -> None:
         commands,
         "promote-version",
         exchange_commands.promote_version,
-        "move a version into another registry, with its signatures, golden rows, evidence and approvals",
+        "move a version into another registry, with its signatures, golden rows, status and evidence",
         f"{_PROGRAM} promote-version {_ID} --from staging --to production\n"
         f"  {_PROGRAM} promote-version {_ID} --from s3://registry-staging --to s3://registry-production",
         _model_id(),

@@ -1,7 +1,7 @@
 """Decisions about versions, each with its evidence: a status is set, a version is approved, an approval is withdrawn.
 
-Two people approve a version: the actor who registered or imported it, and another one. An approval is of one registry:
-a backup keeps it, a bundle does not carry it.
+Two people approve a version: the actor who brought it, and another one. An approval is of one registry: a backup keeps
+it, a bundle does not carry it, and one that a promotion carries tells what was decided elsewhere and counts there only.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,14 @@ from model_store.registry.evidence import Evidence, read_evidence, require_evide
 from model_store.registry.layout import digest_of, now, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
 from model_store.registry.outcomes import recorded_failure
-from model_store.registry.registration import REGISTERED, enter_status
+from model_store.registry.registration import BROUGHT_BY, REGISTERED, enter_status
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY
 from model_store.registry.serving import read_serving
 
+REGISTRY = "registry"
+"""Of an approval that a promotion carried: the registry where it was given."""
 _IMPORTED = "imported"
+"""Why a version of a state of before has its first status, if it was imported."""
 
 
 def set_status(
@@ -113,10 +116,21 @@ def withdraw_approval(registry: Changing, model_id: str, reason: str) -> int:
 
 
 def registrants(metadata: ModelMetadata, state: Mapping[str, Any]) -> set[str]:
-    """The actors who registered or imported a version: none of them may approve it."""
+    """The actors who registered, imported or promoted a version: none of them may approve it."""
     found = {entry.get("by", "") for entry in state["history"][:1]}
-    found |= {entry.get("by", "") for entry in state["history"] if entry.get("why", "").startswith(_IMPORTED)}
+    found |= set(bringers(state))
     return {str(each) for each in (*found, metadata.author, metadata.lineage.get(REGISTERED_BY)) if each}
+
+
+def bringers(state: Mapping[str, Any]) -> list[str]:
+    """The actors who imported or promoted a version.
+
+    A state of before says it in the history alone: in the reason of a first status, which no person writes.
+    """
+    if BROUGHT_BY in state:
+        return list(state[BROUGHT_BY])
+    trained = [entry for entry in state["history"] if entry["status"] == ModelStatus.TRAINED]
+    return [entry.get("by", "") for entry in trained if entry.get("why", "").startswith(_IMPORTED)]
 
 
 def read_validation(state: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -151,7 +165,8 @@ def approval_problem(registry: Stored, model_id: str) -> str:
 def is_withdrawn(state: Mapping[str, Any]) -> bool:
     """Whether a version was approved once, and every approval of it was withdrawn."""
     approvals = state.get("approvals", [])
-    return bool(approvals) and all(each.get("withdrawn") for each in approvals)
+    own = [each for each in approvals if not each.get(REGISTRY)] or approvals
+    return bool(own) and all(each.get("withdrawn") for each in own)
 
 
 def manifest_digest(registry: Stored, model_id: str) -> str:
@@ -170,6 +185,8 @@ def _find_problem(
         return f"{withdrawn['by']} withdrew the approval at {withdrawn['at']}: {withdrawn['reason']}"
     if approval["by"] in registrants(metadata, state):
         return f"{approval['by']} registered or imported it and approved it alone"
+    if elsewhere := approval.get(REGISTRY):
+        return f"{approval['by']} approved it in {elsewhere}; an approval counts in the registry where it is given"
     if approval["manifest"] != manifest_digest(registry, metadata.model_id):
         return "the approval is of another manifest"
     try:

@@ -46,7 +46,7 @@ from model_store.registry.imported import (
 )
 from model_store.registry.layout import file_sha256, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus
-from model_store.registry.registration import enter_status, first_state
+from model_store.registry.registration import BROUGHT_BY, enter_status, first_state
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_bundle, require_manifest
 from model_store.registry.signing import require_envelope
@@ -159,7 +159,7 @@ def _import(registry: ModelRegistry, bundle: Mapping[str, BinaryIO], reason: str
         require_harmless(registry, staging, metadata)
         with open_artifact(staging / ARTIFACT_FILE) as artifact:
             key_ids = sorted(slot.key_id for slot in artifact.header.slots)
-        state = first_state(staging / MANIFEST_FILE, key_ids)
+        state = {**first_state(staging / MANIFEST_FILE, key_ids), BROUGHT_BY: [registry.actor]}
         enter_status(state, ModelStatus.TRAINED, registry.actor, f"imported {reason}".strip())
         write_json(staging / STATE_FILE, state)
         claim_imported(registry.storage, metadata)
@@ -269,18 +269,18 @@ def require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> Non
         registry: to look in.
         metadata: of the version that is to come.
     """
-    highest = 0
-    for model in registry.list_models(name=metadata.model_name):
-        highest = max(highest, model.version)
+    models = registry.list_models(name=metadata.model_name)
+    for model in models:
         if model.version == metadata.version:
             raise VersionConflict(
                 f"{metadata.model_name}:{metadata.version} is {model.model_id} in this registry; {metadata.model_id} "
                 "cannot have the same number; import it into another registry"
             )
-    if metadata.version > highest + MOST_SKIPPED:
+    # Counted, not added to the newest number: so many imports do not use up the numbers of a name.
+    if metadata.version > len(models) + MOST_SKIPPED:
         raise VersionConflict(
-            f"{metadata.model_id} has the number {metadata.version}, the newest {metadata.model_name} of this registry "
-            f"{highest}; at most {MOST_SKIPPED} numbers may be left out"
+            f"{metadata.model_id} has the number {metadata.version}; this registry holds {len(models)} versions of "
+            f"{metadata.model_name}, and at most {MOST_SKIPPED} numbers may be left out"
         )
 
 

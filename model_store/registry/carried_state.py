@@ -3,26 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
-from model_store.registry.approvals import read_validation
+from model_store.registry.approvals import REGISTRY, bringers, read_validation
 from model_store.registry.layout import now
 from model_store.registry.manifest import ModelStatus
+from model_store.registry.registration import BROUGHT_BY
 
 _ELSEWHERE = (ModelStatus.STAGED, ModelStatus.DEPLOYED)
 """Statuses that tell of one registry's environments."""
 
 
-def carried_state(state: Mapping[str, Any]) -> dict[str, Any]:
+def carried_state(state: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Status, history, evidence, validation and approvals of a version, without its deployments.
 
     Args:
         state: of the version in the source. A version that is staged or deployed there counts as validated, where it
             was, and as trained otherwise.
+        source: location of the source; approvals name it, and count nowhere else.
     """
     found: dict[str, Any] = {
         "status": state["status"],
         "history": list(state["history"]),
         "evidence": list(state.get("evidence", [])),
-        "approvals": list(state.get("approvals", [])),
+        "approvals": [{REGISTRY: source, **each} for each in state.get("approvals", [])],
     }
     validation = read_validation(state)
     if found["status"] in _ELSEWHERE:
@@ -40,7 +42,7 @@ def merged_state(present: Mapping[str, Any], carried: Mapping[str, Any], actor: 
     Args:
         present: the target's.
         carried: what `carried_state` returned.
-        actor: who promotes.
+        actor: who promotes, and brings the version where its status or validation is taken over.
         why: of the entry in the history.
 
     Returns:
@@ -63,6 +65,8 @@ def merged_state(present: Mapping[str, Any], carried: Mapping[str, Any], actor: 
     known = [(each["status"], each["at"]) for each in present["history"]]
     earlier = [each for each in carried["history"] if (each["status"], each["at"]) not in known]
     entry = {"status": merged["status"], "at": now(), "by": actor, "why": why}
+    if any(merged.get(name) != present.get(name) for name in ("status", "validated")):
+        merged[BROUGHT_BY] = list(dict.fromkeys([*bringers(present), actor]))
     merged["history"] = [*sorted([*earlier, *present["history"]], key=lambda each: str(each["at"])), entry]
     return merged
 

@@ -1,8 +1,8 @@
 """Promotes a version into another registry, such as the one of the next environment or of another account.
 
 The version goes with its manifest, artifact, golden rows, optimized form and signatures, byte for byte, and with what
-was decided about it: status, evidence and approvals. Deployments stay where they were. Killed at any point, the same
-call finishes what is left. Both registries record it.
+was decided about it: status and evidence, and as information the approvals, of which the target needs its own.
+Deployments stay where they were. Killed at any point, the same call finishes what is left. Both registries record it.
 
 A publisher of the target may bring the files, a promoter what was decided; each leaves the rest to the other.
 """
@@ -36,7 +36,7 @@ from model_store.registry.imported import (
 from model_store.registry.layout import file_sha256, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.outcomes import recorded_failure
-from model_store.registry.registration import enter_status
+from model_store.registry.registration import BROUGHT_BY, enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair import copy_synced
 from model_store.registry.taken import claim_imported
@@ -194,7 +194,7 @@ def _announced(source: ModelRegistry, target: ModelRegistry, metadata: ModelMeta
     require_own_files(staging, metadata)
     require_encryption(target, metadata, staging)
     require_harmless(target, staging, metadata)
-    write_json(staging / STATE_FILE, _first_state(source, metadata))
+    write_json(staging / STATE_FILE, _first_state(source, target, metadata))
     return target.storage.announce(staging, version_prefix(metadata.model_id))
 
 
@@ -208,28 +208,28 @@ def _place(target: ModelRegistry, staging: Path, prefix: str, names: list[str]) 
         raise VersionConflict(f"{prefix}: somebody else wrote its {MANIFEST_FILE} at the same time; try again")
 
 
-def _first_state(source: ModelRegistry, metadata: ModelMetadata) -> dict[str, Any]:
-    """The state before what was decided is carried: trained, by who registered it."""
+def _first_state(source: ModelRegistry, target: ModelRegistry, metadata: ModelMetadata) -> dict[str, Any]:
+    """The state before what was decided is carried: trained, by who registered it, brought by who promotes it."""
     state: dict[str, Any] = {"status": "", "history": [], "deployments": [], "key_ids": list(metadata.key_ids)}
+    state[BROUGHT_BY] = [target.actor]
     registered_by = str(metadata.lineage.get("registered_by") or metadata.author)
     enter_status(state, ModelStatus.TRAINED, registered_by, f"imported from {source.storage.location}")
     return state
 
 
-def _record_approvals(
-    target: ModelRegistry, told: Promotion, present: Mapping[str, Any], merged: Mapping[str, Any]
-) -> None:
-    """Records who approved in the source: the target believes it, and its log has to tell."""
-    for each in merged.get("approvals", []):
-        if each not in present.get("approvals", []) and "withdrawn" not in each:
-            who = {"approved_by": each["by"], "approved_at": each["at"], "evidence": each["evidence"]}
-            target.audit.append("approve", told.model_id, each["reason"], **who, promoted_from=told.source)
+def _decided_elsewhere(present: dict[str, Any], merged: dict[str, Any]) -> dict[str, Any]:
+    """Of the record: who validated on which evidence, and who approved, in the registry that the version comes from."""
+    told: dict[str, Any] = {}
+    if (validated := merged.get("validated")) and validated != present.get("validated"):
+        told = {"validated_by": validated["by"], "evidence": list(validated.get("evidence", []))}
+    came = [each for each in merged.get("approvals", []) if each not in present.get("approvals", [])]
+    return {**told, "approved_by": sorted({each["by"] for each in came})} if came else told
 
 
 def _carry_state(source: ModelRegistry, target: ModelRegistry, told: Promotion, reason: str) -> None:
     """Carries status, evidence and approvals, where the actor may decide about versions in the target."""
     model_id = told.model_id
-    carried = carried_state(source.state(model_id))
+    carried = carried_state(source.state(model_id), told.source)
     entry = (target.actor, f"promoted from {told.source} {reason}".strip())
     present = target.state(model_id)
     merged = merged_state(present, carried, *entry)
@@ -241,12 +241,8 @@ def _carry_state(source: ModelRegistry, target: ModelRegistry, told: Promotion, 
             key = evidence_key(model_id, sha256)
             if target.storage.put_if_absent(key, source.storage.read(key)):
                 told.copied.append(key)
-        moved: dict[str, Any] = {"from": present["status"], "to": merged["status"]}
-        if merged.get("validated") != present.get("validated"):
-            validated = merged["validated"]
-            moved |= {"validated_by": validated["by"], "evidence": list(validated.get("evidence", []))}
+        moved = {"from": present["status"], "to": merged["status"], **_decided_elsewhere(present, merged)}
         target.audit.append("status", model_id, reason, **moved, promoted_from=told.source)
-        _record_approvals(target, told, present, merged)
 
         def change(state: dict[str, Any]) -> None:
             state.update(merged_state(state, carried, *entry))

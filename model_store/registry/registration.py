@@ -27,6 +27,8 @@ from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.lineage import build_lineage, describe_source
 from model_store.storage.base import Storage
 
+BROUGHT_BY = "brought_by"
+"""Of a state: the actors who imported or promoted the version into this registry; empty where it was registered."""
 REGISTERED = "registered"
 """Why a version has its first status, in the registry that it was registered in."""
 
@@ -228,7 +230,7 @@ def first_state(manifest: Path, key_ids: list[str]) -> dict[str, Any]:
         key_ids: of the keys that open the artifact.
     """
     digest = digest_of(manifest.read_bytes())
-    return {"status": "", "history": [], "deployments": [], "key_ids": key_ids, "manifest": digest}
+    return {"status": "", "history": [], "deployments": [], "key_ids": key_ids, "manifest": digest, BROUGHT_BY: []}
 
 
 def enter_status(state: dict[str, Any], status: ModelStatus, actor: str, reason: str) -> None:

@@ -144,6 +144,8 @@ class StoredApproval(StoredDecision, kw_only=True):
     manifest: _Digest
     evidence: _Sha256
     withdrawn: StoredDecision | None = None
+    registry: _Word | None = None
+    """Where it was given, if it was carried from there: it does not count here."""
 
 
 class StoredServing(Struct):
@@ -168,6 +170,8 @@ class StoredState(Struct):
     evidence: list[StoredEvidence] = []
     validated: StoredValidation | None = None
     approvals: list[StoredApproval] = []
+    brought_by: list[_Word] = []
+    """Who imported or promoted the version; absent in states of before."""
     serving: dict[_Word, StoredServing] = {}
 
 

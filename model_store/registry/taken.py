@@ -239,6 +239,7 @@ def claim_imported(storage: Storage, metadata: ModelMetadata) -> None:
         restore_claims(storage, metadata.model_name, lambda: read_recorded(storage).numbers)
     # Looked at first: a role that carries a state later may not write claims.
     if not storage.exists(key) and storage.put_if_absent(key, f"{_IMPORTED} {metadata.model_id}".encode()):
+        _move_hint(storage, f"{claims}/{_LAST}", metadata.version)
         return
     try:
         time, _, model_id = storage.read(key).decode(errors="replace").partition(" ")
@@ -250,6 +251,16 @@ def claim_imported(storage: Storage, metadata: ModelMetadata) -> None:
             f"{metadata.model_name}:{metadata.version} is taken in this registry: {whose} this number; "
             f"{metadata.model_id} cannot have it, too; import it into another registry"
         )
+
+
+def _move_hint(storage: Storage, key: str, number: int) -> None:
+    """Registrations go on after the number of an import, so that what comes next is the latest."""
+    try:
+        parts = storage.read(key).decode(errors="replace").split()
+    except ModelStoreError:
+        return  # without a hint the claims are counted
+    if len(parts) == 3 and _NUMBER.fullmatch(parts[0]) and int(parts[0]) < number:
+        storage.put_best_effort(key, " ".join((str(number), *parts[1:])).encode())
 
 
 def _is_at_work(time: str) -> bool:

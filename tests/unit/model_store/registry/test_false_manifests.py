@@ -60,3 +60,34 @@ def test_a_number_that_leaves_none_for_others_is_refused(registry: ModelRegistry
     assert other.list_models() == []
     register(other, [1.0])
     assert other.list_models()[0].version == 1
+
+
+def test_registrations_go_on_after_the_number_of_an_import(registry: ModelRegistry, tmp_path: Path) -> None:
+    far = _renumbered(registry, tmp_path, 900_000)
+    other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY))
+    honest = [register(other, [1.0]) for _ in range(2)]
+    stranger = import_model(other, far)
+    newest = register(other, [2.0])
+    assert [each.version for each in other.list_models()] == [1, 2, 900_000, 900_001]
+    assert other.resolve("m:latest") == newest
+    assert [each.model_id for each in other.list_models()] == [*honest, stranger, newest]
+    assert register(ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY)), [3.0]).startswith("m_T_")
+    assert other.list_models()[-1].version == 900_002
+
+
+def test_many_imports_use_up_no_numbers(registry: ModelRegistry, tmp_path: Path) -> None:
+    other = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY))
+    import_model(other, _renumbered(registry, tmp_path, 900_000))
+    with pytest.raises(VersionConflict, match="at most 1000000 numbers may be left out"):
+        import_model(other, _renumbered(registry, tmp_path, 1_900_000))
+    import_model(other, _renumbered(registry, tmp_path, 1_000_001))
+
+
+def _renumbered(registry: ModelRegistry, tmp_path: Path, number: int) -> Path:
+    """A bundle of a new version with another number."""
+    model_id = registry.register_model([float(number)], "m", "Far", registry_only=True)
+    export_model(registry, model_id, tmp_path / f"{number}.honest")
+    with tarfile.open(tmp_path / f"{number}.honest") as bundle:
+        members = {each.name: bundle.extractfile(each).read() for each in bundle}  # type: ignore[union-attr]
+    members["manifest.json"] = json.dumps({**json.loads(members["manifest.json"]), "version": number}).encode()
+    return write_bundle(members, tmp_path / f"{number}.bundle")

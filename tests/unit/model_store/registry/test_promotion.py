@@ -63,7 +63,9 @@ def test_a_version_goes_with_everything_that_was_decided(
     assert str(metadata.status) == "validated", "what staging serves, production does not"
     assert not metadata.serving
     assert metadata.lineage == staging.get_metadata(model_id).lineage
-    assert approval_problem(production, model_id) == ""
+    (approval,) = production.state(model_id)["approvals"]
+    assert {**approval, "registry": None} == {**staging.state(model_id)["approvals"][0], "registry": None}
+    assert approval_problem(production, model_id), "it needs an approval of its own"
     assert read_validation(production.state(model_id)) == read_validation(staging.state(model_id))
     assert production.verify_signature(model_id, [_SIGNER.public_key()])
     assert all(each.intact for each in verify_everything(production))
