@@ -22,11 +22,11 @@ from model_store.registry.repair import (
     Outcome,
     alias_damage,
     bring_back,
-    first_record,
     is_directory,
     require_registry,
     unrecorded_versions,
 )
+from model_store.registry.restored_state import first_record
 from model_store.registry.signature_repair import lost_signatures
 from model_store.registry.unfinished import is_unfinished
 from model_store.storage.base import Storage
@@ -88,7 +88,7 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     registry.require_right("restore", "")
     storage = storage_at(source)
     require_registry(storage)
-    outcome = Outcome()
+    outcome = Outcome(actor=registry.actor)
     # Two logs cannot be joined: a registry that has begun one keeps its own. A restore that was killed goes on.
     if _is_prefix(registry.storage, storage):
         _copy_log(storage, registry.storage, outcome)

@@ -23,6 +23,18 @@ _SHOWING = ("load", "export", "status", "approve", "alias", "prove", "rotate-key
 _WITHOUT_EFFECT = ("failed", "interrupted")
 
 
+@dataclass(frozen=True)
+class _Decided:
+    """The last record about the approvals of a version by one actor, and what it would undo."""
+
+    approval: tuple[str, str, str] | None
+    """None: a withdrawal."""
+    withdrawal: dict[str, str] | None = None
+    """The withdrawal before this one."""
+    approved: frozenset[tuple[str, str, str]] = frozenset()
+    """What this withdrawal withdrew."""
+
+
 @dataclass
 class Recorded:
     """What the records of one log tell; damaged records are left out."""
@@ -40,7 +52,10 @@ class Recorded:
     numbers: dict[str, dict[int, str]] = field(default_factory=dict)
     """By model name the numbers that were given, each with the version that got it."""
     withdrawals: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By version the withdrawal of its approvals, where it is the last word on them."""
+    """By version the last withdrawal of its approvals."""
+    approved: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
+    """By version the approvals after its last withdrawal: by whom, on which evidence, of which manifest."""
+    _decided: dict[tuple[str, str], _Decided] = field(default_factory=dict)
     policy: int = 0
     """The number of the last record that changed the access policy; 0 when none did."""
     unreadable: int = 0
@@ -78,6 +93,8 @@ class Recorded:
         elif record.action == "delete":
             self.deleted.discard(record.model_id)
             self.versions[record.model_id] = record.sequence
+        elif record.action == "approve":
+            self._not_decided(record)
 
     def _brought(self, record: AuditRecord) -> None:
         self.known.add(record.model_id)
@@ -113,10 +130,36 @@ class Recorded:
             self.aliases.setdefault(str(name), {})[str(details.get("alias"))] = record.sequence
         if record.action == "sign" and details.get("outcome") == "succeeded":
             self.signatures.setdefault(model_id, {})[str(details.get("key_id"))] = record.sequence
-        if record.action == "approve" and details.get("withdrawn"):
+        if record.action == "approve":
+            self._decided_on(record)
+
+    def _decided_on(self, record: AuditRecord) -> None:
+        """A withdrawal ends the approvals before it, whatever comes later; an approval after it is a new one."""
+        model_id, approved = record.model_id, self.approved.setdefault(record.model_id, set())
+        if record.details.get("withdrawn"):
+            decided = _Decided(None, self.withdrawals.get(model_id), frozenset(approved))
             self.withdrawals[model_id] = {"at": record.at, "by": record.actor, "reason": record.reason}
-        elif record.action == "approve":
+            approved.clear()
+        else:
+            evidence, manifest = (str(record.details.get(each)) for each in ("evidence", "manifest"))
+            approval = (record.actor, evidence, manifest)
+            decided = _Decided(approval)
+            approved.add(approval)
+        self._decided[model_id, record.actor] = decided
+
+    def _not_decided(self, record: AuditRecord) -> None:
+        model_id, approved = record.model_id, self.approved.setdefault(record.model_id, set())
+        decided = self._decided.pop((model_id, record.actor), None)
+        if decided is None:
+            return
+        if decided.approval is not None:
+            approved.discard(decided.approval)
+            return
+        approved |= decided.approved
+        if decided.withdrawal is None:
             self.withdrawals.pop(model_id, None)
+        else:
+            self.withdrawals[model_id] = decided.withdrawal
 
 
 def read_recorded(storage: Storage) -> Recorded:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,15 @@ from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
 from model_store.registry.damage import file_damage, read_manifest, version_ids
 from model_store.registry.evidence import require_evidence
-from model_store.registry.layout import json_bytes, now, version_prefix, write_json
-from model_store.registry.log_repair import record_key, repair_log
+from model_store.registry.layout import now, version_prefix, write_json
+from model_store.registry.log_repair import repair_log
 from model_store.registry.manifest import ModelStatus, is_model_id, parse_model_name
 from model_store.registry.placing import clear, replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.recorded import Recorded, read_recorded
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.schema import require_aliases, require_state
+from model_store.registry.restored_state import restored_state
+from model_store.registry.schema import require_aliases
 from model_store.registry.signature_repair import repair_signature
 from model_store.registry.taken import copy_claims
 from model_store.storage.base import Storage
@@ -51,6 +53,8 @@ class Outcome:
     """The keys that stay damaged, each with the reason."""
     brings_back: bool = True
     """Whether files are brought back into a registry; false where a backup is written."""
+    actor: str = ""
+    """Who brings them back."""
     _measured: dict[str, dict[str, str]] = field(default_factory=dict)
     _recorded: Recorded | None = None
 
@@ -94,7 +98,7 @@ def repair(
     """
     registry.require_right("restore", "")
     require_registry(source)
-    outcome = Outcome()
+    outcome = Outcome(actor=registry.actor)
     repair_log(source, registry.storage, outcome.copied, outcome.damaged)
     registry.audit.append("repair", reason=source.location)
     bring_back(source, registry.storage, outcome, outcome.recorded(registry.storage).deleted, step)
@@ -197,7 +201,7 @@ def _bring_version(source: Storage, target: Storage, model_id: str, outcome: Out
         if has_state and outcome.brings_back:
             state = staging / STATE_FILE
             copied = state.read_bytes()
-            if (content := _carried(source, target, model_id, copied, outcome)) != copied:
+            if (content := _restored(source, target, model_id, copied, outcome)) != copied:
                 state.unlink()
                 write_json(state, parse_json(content))
         if not has_state:
@@ -284,7 +288,7 @@ def _bring_file(
     replace(target, key, source.path(key))
     if name == STATE_FILE and outcome.brings_back:
         copied = target.read(key)
-        if (content := _carried(source, target, model_id, copied, outcome)) != copied:
+        if (content := _restored(source, target, model_id, copied, outcome)) != copied:
             target.compare_and_swap(key, content, copied)
     outcome.copied.append(key)
     return True
@@ -371,28 +375,5 @@ def copy_synced(source: Path, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _carried(source: Storage, target: Storage, model_id: str, content: bytes, outcome: Outcome) -> bytes:
-    """A state of the source, without what does not count in the target.
-
-    Approvals, deployments and what serves belong to the source's registry alone, where it is another one. In the same
-    registry an approval that was withdrawn after the copy was made stays withdrawn: the audit log says so.
-    """
-    state = require_state(parse_json(content))
-    ours, theirs = first_record(target), first_record(source)
-    if ours is not None and theirs is not None and ours != theirs:
-        here = {name: value for name, value in state.items() if name not in ("approvals", "serving")}
-        return json_bytes({**here, "deployments": []})
-    approvals = state.get("approvals", [])
-    if not any("withdrawn" not in each for each in approvals) or not (
-        why := outcome.recorded(target).withdrawals.get(model_id)
-    ):
-        return content
-    return json_bytes({**state, "approvals": [{"withdrawn": why, **each} for each in approvals]})
-
-
-def first_record(storage: Storage) -> bytes | None:
-    """The first record of a storage's audit log, by which logs are told apart; None without one."""
-    try:
-        return storage.read(record_key(1))
-    except (ModelNotFound, UnreadableModel):
-        return None
+def _restored(source: Storage, target: Storage, model_id: str, content: bytes, outcome: Outcome) -> bytes:
+    return restored_state(source, target, model_id, content, partial(outcome.recorded, target), outcome.actor)
