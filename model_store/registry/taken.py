@@ -84,7 +84,9 @@ class Claims:
             StorageFailed: the registry cannot be written.
         """
         claims, time = f"models/{model_name}/.versions", rfc3339(moment)
-        known = self._known.get(model_name) or self._last(claims)
+        known = self._known.get(model_name)
+        if known is None or self._is_behind(claims, known):
+            known = self._last(claims)
         number = known.number
         while True:
             number += 1
@@ -101,6 +103,13 @@ class Claims:
         hint = f"{number} {known.latest} {','.join(sorted(known.types))}"
         self._storage.put_best_effort(f"{claims}/{_LAST}", hint.encode())
         return number, model_id
+
+    def _is_behind(self, claims: str, known: Claimed) -> bool:
+        """Whether an import has a later number since; in S3 a process that registers one by one does not ask."""
+        if self._storage.parallel_reads > 1:
+            return False
+        hinted = self._read(f"{claims}/{_LAST}").partition(b" ")[0].decode(errors="replace")
+        return _NUMBER.fullmatch(hinted) is not None and int(hinted) > known.number
 
     def _last(self, claims: str) -> Claimed:
         """What the hint says, where the claim that it names is there; else claims are counted and the last is read.
