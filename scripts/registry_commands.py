@@ -112,7 +112,8 @@ def info(options: Options) -> int:
 def _describe_approval(approval: dict[str, Any]) -> str:
     withdrawn = approval.get("withdrawn")
     after = f"; withdrawn {withdrawn['at']} by {withdrawn['by']} ({withdrawn['reason']})" if withdrawn else ""
-    return f"{approval['at']} by {approval['by']} ({approval['reason']}), evidence {approval['evidence']}{after}"
+    where = f" in {approval['registry']}, which does not count here" if approval.get("registry") else ""
+    return f"{approval['at']} by {approval['by']}{where} ({approval['reason']}), evidence {approval['evidence']}{after}"
 
 
 def card(options: Options) -> int:
