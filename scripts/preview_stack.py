@@ -112,12 +112,12 @@ def _backend_of(stack: str, state: Mapping[str, Any] | None, scratch: Path) -> t
     if state is not None:
         provider = SecretsProvider.of(state)
         require_secrets_provider(CHECKOUT, stack, provider)
-        return engine_environment(CHECKOUT), provider.in_file if provider else {}
+        return engine_environment(CHECKOUT, DeploymentEnvironment.named(stack)), provider.in_file if provider else {}
     progress(f"the backend has no stack {stack} yet: the preview shows what its first deployment would make")
     (scratch / "Pulumi.yaml").write_text(f"name: {config_keys.PROJECT}\nruntime: python\n", encoding="utf-8")
     (scratch / "state").mkdir()
     own = {"PULUMI_BACKEND_URL": f"file://{scratch / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "of an empty state"}
-    variables = {**engine_environment(CHECKOUT), **own}
+    variables = {**engine_environment(CHECKOUT, DeploymentEnvironment.named(stack)), **own}
     made = _pulumi("stack", "init", stack, "--no-select", "--non-interactive", variables=variables, directory=scratch)
     if made.returncode != 0:
         raise ConfigError(cannot_be_opened(CHECKOUT, stack, made.stderr))
@@ -159,6 +159,8 @@ def _document(stack: str, options: argparse.Namespace, state: Mapping[str, Any] 
 
         values[config_keys.MODEL_VERSION] = Aliases(open_registry(CHECKOUT)).resolve(options.model)
     # The program reads the version of the state by itself; it cannot tell a person of `make preview`.
+    if options.drift and not outputs_of(state).get("modelVersion"):
+        raise ConfigError(f"nothing is deployed in {environment}: there is nothing to compare with")
     if not values.get(config_keys.MODEL_VERSION) and not outputs_of(state).get("modelVersion"):
         raise ConfigError(
             f"{path.name}: {config_keys.MODEL_VERSION} is not set, and nothing is deployed in {environment} yet. "

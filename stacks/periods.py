@@ -55,7 +55,7 @@ def require_served(history: Iterable[Deployment], environment: str, when: date) 
     """
     if served := served_at(history, when):
         return served
-    raise NoPriorVersion(f"nothing was deployed in {environment} {_shown(when)}; nothing was changed")
+    raise NoPriorVersion(f"nothing was deployed in {environment} {_shown(when)}")
 
 
 def several_deployments(served: Sequence[Deployment], environment: str, when: date) -> SeveralDeployments:

@@ -18,8 +18,11 @@ if [ -z "${{PULUMI_BACKEND_URL:-}}" ]; then
 fi
 if [ -z "${{PULUMI_CONFIG_PASSPHRASE+set}}${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" ]; then
   export PULUMI_CONFIG_PASSPHRASE_FILE="$checkout/.secrets/passphrase"
-  [ -f "$PULUMI_CONFIG_PASSPHRASE_FILE" ] || "$programs/python" -m stacks.engine.development_secrets "$checkout" \\
-    || exit 1
+  case "$1 ${{2:-}}" in
+    "version "* | "plugin "* | "stack ls") ;;  # they open no secret, so that none is made for them
+    *) [ -f "$PULUMI_CONFIG_PASSPHRASE_FILE" ] || "$programs/python" -m stacks.engine.development_secrets "$checkout" \\
+      || exit 1 ;;
+  esac
 fi
 # A clone whose stack file names no secrets provider takes the one that the state names.
 export PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER="${{PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER:-true}}"

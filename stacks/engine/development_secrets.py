@@ -43,18 +43,28 @@ def ensure_development_secrets(checkout: Path) -> DevelopmentSecrets:
         SecretsProviderProblem: the passphrase is missing, and a stack's secrets are encrypted with it.
     """
     directory = checkout / ".secrets"
-    directory.mkdir(mode=0o700, exist_ok=True)
     files = DevelopmentSecrets(
-        passphrase=directory / "passphrase",
+        passphrase=ensure_passphrase(checkout),
         model_key=key_file(checkout),
         api_key=directory / "api_key",
         api_keys=directory / "api_keys.json",
     )
-    require_passphrase_file(checkout)
-    _ensure(files.passphrase, secrets.token_urlsafe(32))
     ensure_key_file(files.model_key)
     _ensure_api_key(files)
     return files
+
+
+def ensure_passphrase(checkout: Path) -> Path:
+    """Makes the passphrase where it is missing: all that the engine needs, and no key of a registry.
+
+    Raises:
+        SecretsProviderProblem: the passphrase is missing, and a stack's secrets are encrypted with it.
+    """
+    path = checkout / ".secrets" / "passphrase"
+    require_passphrase_file(checkout)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    _ensure(path, secrets.token_urlsafe(32))
+    return path
 
 
 def require_passphrase_file(checkout: Path, stack: str = "") -> None:

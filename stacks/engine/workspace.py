@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from conventions.config_keys import PROJECT
 from stacks.engine.backend import BACKEND_VARIABLE, SecretsProvider, backend_url, state_directory, stored_deployment
-from stacks.engine.development_secrets import PASSPHRASE_VARIABLES, ensure_development_secrets
+from stacks.engine.development_secrets import PASSPHRASE_VARIABLES, ensure_development_secrets, ensure_passphrase
 from stacks.engine.reading import read_engine
 from stacks.engine.secrets_provider import SECRETS_PROVIDER_VARIABLE, require_secrets_provider, unchanged
 from stacks.environments import DeploymentEnvironment
@@ -43,7 +43,7 @@ def select_stack(checkout: Path, environment: DeploymentEnvironment, serves_on: 
 
     stored = stack_provider(checkout, environment.stack)
     require_secrets_provider(checkout, environment.stack, stored)
-    arguments = _workspace_arguments(checkout)
+    arguments = _workspace_arguments(checkout, environment)
 
     def select() -> "Stack":
         return automation.create_or_select_stack(
@@ -103,7 +103,7 @@ def exported_state(checkout: Path, stack: str) -> Mapping[str, Any] | None:
     from pulumi import automation
 
     workspace = automation.LocalWorkspace(
-        work_dir=str(checkout), env_vars=_backend_environment(checkout), pulumi_command=_engine()
+        work_dir=str(checkout), env_vars=engine_environment(checkout), pulumi_command=_engine()
     )
 
     def export() -> Mapping[str, Any] | None:
@@ -127,12 +127,12 @@ def existing_environments(checkout: Path) -> list[DeploymentEnvironment]:
     return [environment for environment in DeploymentEnvironment if environment.stack in stacks]
 
 
-def _workspace_arguments(checkout: Path) -> dict[str, Any]:
+def _workspace_arguments(checkout: Path, environment: DeploymentEnvironment) -> dict[str, Any]:
     prepare_backend(checkout)
     os.environ.update(_direct_loopback())  # the program runs in this process and calls the engine
     return {
         "work_dir": str(checkout),
-        "env_vars": engine_environment(checkout),
+        "env_vars": engine_environment(checkout, environment),
         "pulumi_command": _engine(),
     }
 
@@ -144,21 +144,25 @@ def prepare_backend(checkout: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
 
 
-def engine_environment(checkout: Path) -> dict[str, str]:
+def engine_environment(checkout: Path, environment: DeploymentEnvironment | None = None) -> dict[str, str]:
     """Variables the engine needs; what the caller has set already wins.
+
+    In development the keys are made on first use. Elsewhere a person brings the model key: one that was made here would
+    open no version of the registry.
 
     Raises:
         SecretsProviderProblem: the passphrase is missing, and a stack's secrets are encrypted with it.
     """
     variables = _backend_environment(checkout)
     if not PASSPHRASE_VARIABLES & os.environ.keys():
-        secrets = ensure_development_secrets(checkout)
-        variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(secrets.passphrase)
+        development = environment is DeploymentEnvironment.DEVELOPMENT
+        passphrase = ensure_development_secrets(checkout).passphrase if development else ensure_passphrase(checkout)
+        variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase)
     return variables
 
 
 def _backend_environment(checkout: Path) -> dict[str, str]:
-    """The engine's variables without a passphrase, which listing and exporting need not."""
+    """The engine's variables without a passphrase, which listing does not need."""
     return {
         BACKEND_VARIABLE: backend_url(checkout),
         "PULUMI_SKIP_UPDATE_CHECK": "true",

@@ -155,6 +155,18 @@ def test_the_wrapper_tells_the_engine_where_state_and_passphrase_are(empty_machi
     assert "PULUMI_BACKEND_URL=s3://mine\n" in output
 
 
+@pytest.mark.parametrize("command", [("version",), ("plugin", "ls"), ("stack", "ls", "--json"), ("up",)])
+def test_the_wrapper_makes_secrets_for_commands_that_open_one(empty_machine: Path, command: tuple[str, ...]) -> None:
+    _write_program(empty_machine / "bin", "#!/bin/sh\necho v3.259.0\n")
+    programs = empty_machine / "environment"
+    programs.mkdir()
+    (programs / "python").write_text('#!/bin/sh\necho "$2"\n')
+    (programs / "python").chmod(0o755)
+    wrapper = write_wrapper(ensure_engine(print), programs, empty_machine)
+    done = subprocess.run([wrapper, *command], env={"PATH": os.defpath}, capture_output=True, text=True, check=True)
+    assert ("stacks.engine.development_secrets" in done.stdout) is (command == ("up",))
+
+
 def test_the_wrapper_is_never_taken_for_an_engine(empty_machine: Path, release: Path) -> None:
     write_wrapper(ensure_engine(print, ("download",)), empty_machine / "bin", empty_machine)
     assert ensure_engine(print, ("path", "download")).source == "download"

@@ -11,6 +11,8 @@ from stacks.engine import backend
 from stacks.engine.backend import SecretsProvider, damaged_files, passphrase_stacks, stored_deployment
 from stacks.engine.development_secrets import ensure_development_secrets
 from stacks.engine.secrets_provider import require_secrets_provider
+from stacks.engine.workspace import engine_environment
+from stacks.environments import DeploymentEnvironment
 from stacks.errors import SecretsProviderProblem, StateDamaged
 
 _KMS = {"type": "cloud", "state": {"url": "awskms://alias/state?region=eu-central-1", "encryptedkey": "QUJD"}}
@@ -139,3 +141,12 @@ def test_a_history_that_is_cut_short_is_named(checkout: Path, monkeypatch: pytes
     assert damaged.mend == f"mv {path} {path}.damaged"
     path.rename(f"{path}.damaged")
     assert damaged_files(checkout, "dev") == []
+
+
+@pytest.mark.parametrize("environment", [None, *DeploymentEnvironment])
+def test_keys_are_made_in_development_alone(checkout: Path, environment: DeploymentEnvironment | None) -> None:
+    (checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json").unlink()
+    passphrase = Path(engine_environment(checkout, environment)["PULUMI_CONFIG_PASSPHRASE_FILE"])
+    made = {path.name for path in passphrase.parent.iterdir() if path.is_file()}
+    keys = {"model.key", "api_key", "api_keys.json"} if environment is DeploymentEnvironment.DEVELOPMENT else set()
+    assert made == {"passphrase", *keys}
