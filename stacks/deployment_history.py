@@ -149,7 +149,10 @@ def rollback_version(
 
 
 def _version_at(history: Sequence[Deployment], environment: str, at: date) -> str:
-    served = require_served(history, environment, at)
+    try:
+        served = require_served(history, environment, at)
+    except NoPriorVersion as error:
+        raise NoPriorVersion(f"{error}; nothing was changed") from None
     if len({item.model_id for item in served}) > 1:
         raise several_deployments(served, environment, at)
     return served[0].model_id
