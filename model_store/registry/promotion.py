@@ -7,7 +7,6 @@ Deployments stay where they were. Killed at any point, the same call finishes wh
 A publisher of the target may bring the files, a promoter what was decided; each leaves the rest to the other.
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
