@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAYS = 30
+_REGION = "eu-central-1"
 _CLOUD = ("amazonaws.com", "{region}.amazonaws.com", "s3.{region}.amazonaws.com", "dkr.ecr.{region}.amazonaws.com")
 _NAMES = ("localhost", "*.localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 _ADDRESSES = ("127.0.0.1", "::1", "10.0.0.1")
@@ -67,7 +68,7 @@ class Authority:
         _write_key(self._directory / f"{file}.key", key)
 
 
-def make_certificates(directory: Path, region: str, addresses: Sequence[str] = ()) -> Authority:
+def make_certificates(directory: Path, region: str = _REGION, addresses: Sequence[str] = ()) -> Authority:
     """Writes `ca.pem`, `server.pem`, `server.key`, and `accounts.key` that signs service account tokens.
 
     Args:
