@@ -72,7 +72,7 @@ def image_library_versions(file: StackFile) -> dict[str, str]:
         ) from None
     except ValueError:
         raise DeploymentFailed(
-            f"{file.name}: {IMAGE}.reference: {reference!r} does not tell its libraries, so it is no image of the "
+            f"{file.name}: {IMAGE}.reference: {reference!r} does not tell its libraries, so it is not an image of the "
             f"service: {build_command(reference)}; nothing was changed"
         ) from None
     return found
