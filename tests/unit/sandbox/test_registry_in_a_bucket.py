@@ -77,7 +77,7 @@ class Bucket:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     here = tmp_path_factory.mktemp("cloud")
-    make_certificates(here)
+    make_certificates(here, _REGION)
     https, http = free_ports(2)
     command = [sys.executable, "-m", "sandbox.aws", f"--port={https}", f"--http-port={http}"]
     command += [f"--certificate={here / 'server.pem'}", f"--key={here / 'server.key'}"]

@@ -25,7 +25,7 @@ _REGION = "eu-central-1"
 @pytest.fixture(scope="module")
 def cloudwatch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     directory: Path = tmp_path_factory.mktemp("aws")
-    make_certificates(directory)
+    make_certificates(directory, _REGION)
     secure, plain = free_ports(2)
     command = [sys.executable, "-m", "sandbox.aws", "--port", str(secure), "--http-port", str(plain)]
     command += ["--certificate", str(directory / "server.pem"), "--key", str(directory / "server.key")]

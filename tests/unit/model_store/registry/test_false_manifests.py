@@ -9,6 +9,7 @@ import pytest
 
 from model_store import Keyring, ModelRegistry
 from model_store.errors import IntegrityError, VersionConflict
+from model_store.registry.aliases import Aliases
 from model_store.registry.bundles import export_model, import_model
 from tests.unit.model_store.making import KEY, register
 from tests.unit.model_store.registry.test_hostile_bundles import write_bundle
@@ -69,7 +70,7 @@ def test_registrations_go_on_after_the_number_of_an_import(registry: ModelRegist
     stranger = import_model(other, far)
     newest = register(other, [2.0])
     assert [each.version for each in other.list_models()] == [1, 2, 900_000, 900_001]
-    assert other.resolve("m:latest") == newest
+    assert Aliases(other).resolve("m:latest") == newest
     assert [each.model_id for each in other.list_models()] == [*honest, stranger, newest]
     assert register(ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY)), [3.0]).startswith("m_T_")
     assert other.list_models()[-1].version == 900_002
