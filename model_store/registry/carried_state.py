@@ -8,6 +8,7 @@ from model_store.registry.layout import now
 from model_store.registry.manifest import ModelStatus
 from model_store.registry.registration import BROUGHT_BY
 
+_TRAINED = ModelStatus.TRAINED
 _ELSEWHERE = (ModelStatus.STAGED, ModelStatus.DEPLOYED)
 """Statuses that tell of one registry's environments."""
 
@@ -67,7 +68,9 @@ def merged_state(present: Mapping[str, Any], carried: Mapping[str, Any], actor: 
     entry = {"status": merged["status"], "at": now(), "by": actor, "why": why}
     if any(merged.get(name) != present.get(name) for name in ("status", "validated")):
         merged[BROUGHT_BY] = list(dict.fromkeys([*bringers(present), actor]))
-    merged["history"] = [*sorted([*earlier, *present["history"]], key=lambda each: str(each["at"])), entry]
+    # Within one second a version is trained first: who trained it is the first of its history.
+    earlier = sorted([*earlier, *present["history"]], key=lambda each: (str(each["at"]), each["status"] != _TRAINED))
+    merged["history"] = [*earlier, entry]
     return merged
 
 
