@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_store.contract.decision import require_threshold
 from model_store.errors import InvalidInput
 from model_store.serialization.formats import SerializationFormat, serializer_named
 
@@ -51,6 +50,8 @@ class PreparationOptions:
         """
         serializer_named(self.format_type)
         if self.threshold is not None:
+            from model_store.contract.decision import require_threshold
+
             require_threshold(self.threshold)
         if self.label and not self.holdout:
             raise InvalidInput("--label names a column of --holdout FILE, which is missing")

@@ -157,7 +157,7 @@ def render(stack: str, *, references: bool = False, changes: Mapping[str, str] |
     if in_cluster:
         _run(lambda: declare_cloud(settings, Account(ACCOUNT, "aws"), versions))
     elif settings.platform == "docker":
-        with patch("infra.container._inspect", return_value=DockerHost(IMAGE, "1000:1000", "", 2.0)):
+        with patch("infra.container._inspect", return_value=DockerHost(IMAGE, "1000:1000", "", 2.0, 8192, "")):
             _run(lambda: declare_container(settings, versions))
     else:
         _run(lambda: declare_on_this_machine(settings, versions))

@@ -318,10 +318,12 @@ def test_namespace_is_its_own_and_restricted(rendered: Rendered) -> None:
 
 
 def test_the_pods_role_is_for_the_model_version_that_it_serves(rendered: Rendered) -> None:
-    """KMS.2; the other direction of least privilege: what is deployed is what may be read."""
+    """KMS.2; the other direction of least privilege: what is deployed, and what pauses it, is what may be read."""
     (policy,) = [item for item in rendered.all(":RolePolicy") if item["name"] == "serving"]
     read = next(item for item in _policy(policy) if "s3:GetObject" in _as_list(item["Action"]))
-    assert all(MODEL_ID in resource for resource in _as_list(read["Resource"]))
+    others = [each for each in _as_list(read["Resource"]) if MODEL_ID not in each]
+    name = str(rendered.one("apps/v1:Deployment")["metadata"]["labels"]["app.kubernetes.io/name"])
+    assert [each.partition("/")[2] for each in others] == [f"overrides/{name}.json"]
 
 
 def test_alarms_watch_what_the_service_publishes(rendered: Rendered) -> None:

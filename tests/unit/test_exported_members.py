@@ -22,14 +22,15 @@ NAMES = {
 """What `import` gives by the package's own name."""
 
 ROOMS = {
-    "conventions": "alert_rules artifact_files config_keys environments exit_codes latency libraries metric_names "
-    "regular_files run_files variables",
-    "model_store": "artifact backup confinement contract errors keys persistence registry serialization storage",
+    "conventions": "alert_rules artifact_files config_keys endpoint_tls environments exit_codes latency libraries "
+    "metric_names regular_files run_files variables",
+    "model_store": "artifact backup confinement contract decisions errors keys persistence registry serialization "
+    "storage",
     "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
     "traffic_splitter",
-    "stacks": "checks deployment deployment_checks deployment_history deployment_updates development doctor engine "
-    "environments errors history model_deployment periods provenance recorded_actors records registry_access "
-    "requirements rollout story",
+    "stacks": "checks decisions deployment deployment_checks deployment_history deployment_updates development doctor engine "
+    "environments errors history model_deployment outcomes overrides periods provenance recorded_actors records "
+    "registry_access registry_names requirements rollout story",
 }
 """Sub-packages and modules at the top."""
 

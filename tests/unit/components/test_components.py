@@ -1,5 +1,6 @@
 """The local platform's components, on Pulumi's mocks: what they declare and what they refuse."""
 
+import asyncio
 from typing import Any
 
 import pulumi
@@ -18,6 +19,8 @@ class _Mocks(pulumi.runtime.Mocks):
         raise AssertionError(f"no component of the local platform calls {args.token}")
 
 
+_LOOP = asyncio.new_event_loop()
+asyncio.set_event_loop(_LOOP)
 pulumi.runtime.set_mocks(_Mocks(), preview=False)
 
 from components.local_process import LocalProcessProvider  # noqa: E402
@@ -25,6 +28,12 @@ from components.local_serving import LocalServing, LocalServingArgs, LocalVersio
 from components.model_artifact import ModelArtifact, ModelArtifactArgs  # noqa: E402
 
 DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.fixture(autouse=True)
+def _loop_of_its_own() -> None:
+    """The mocks belong to an event loop, in whose place other tests of the process may have put another."""
+    asyncio.set_event_loop(_LOOP)
 
 
 def _artifact_args(measured: str = DIGEST) -> ModelArtifactArgs:
