@@ -28,8 +28,8 @@ ROOMS = {
     "storage",
     "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
     "traffic_splitter",
-    "stacks": "checks decisions deployment deployment_checks deployment_history deployment_updates development doctor engine "
-    "environments errors history model_deployment outcomes overrides periods provenance recorded_actors records "
+    "stacks": "checks decisions deployment deployment_checks deployment_history deployment_updates development doctor "
+    "engine environments errors history model_deployment outcomes overrides periods provenance recorded_actors records "
     "registry_access registry_names requirements rollout story",
 }
 """Sub-packages and modules at the top."""
