@@ -130,15 +130,19 @@ def test_a_serving_process_that_crashes_is_started_again(deployed: Deployed) -> 
     assert checkout.served_model() == deployed.first
 
 
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+
+
 def test_no_key_is_in_state_logs_or_config(deployed: Deployed) -> None:
     checkout = deployed.checkout
     checkout.ensure(deployed.first)
     checkout.predict()
-    secrets = {path: path.read_text().strip() for path in (checkout.root / ".secrets").iterdir()}
+    secrets = {path: path.read_text().strip() for path in _files(checkout.root / ".secrets")}
     clear = {path.name: text for path, text in secrets.items() if path.name != "api_keys.json"}
     assert set(clear) >= {"passphrase", "model.key", "api_key"}
     paths = [checkout.root / name for name in (".state", "logs", ".run", "registry", "Pulumi.dev.yaml")]
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    files = [file for path in paths for file in _files(path)]
     assert len(files) > 10
     for file in files:
         content = file.read_bytes()

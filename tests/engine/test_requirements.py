@@ -62,9 +62,11 @@ def test_a_version_with_missing_requirements_is_refused_or_serves_under_break_gl
     assert current["break_glass"]["missing"] == ["validated", "approved"]
     assert "breakGlass" in checkout.pulumi("stack", "output", "--stack", "dev", "--json").stdout
 
-    over = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds")
+    now = datetime.now(UTC)
+    began, over = ((now - timedelta(minutes=each)).isoformat(timespec="seconds") for each in (61, 1))
     state = checkout.root / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
-    state.write_text(re.sub(r'("until": ?")[^"]*', rf"\g<1>{over}", state.read_text()))
+    known = re.sub(r'("until": ?")[^"]*', rf"\g<1>{over}", state.read_text())
+    state.write_text(re.sub(r'("at": ?")[^"]*', rf"\g<1>{began}", known))
     assert any("approved" in each for each in _status(checkout, code=25)["lacking"])
     health = json.loads(checkout.deploy_model("health", current["deployment_id"], "--json", code=25).stdout)
     assert [check["name"] for check in health["checks"] if not check["healthy"]] == ["requirements"]

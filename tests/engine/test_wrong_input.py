@@ -81,15 +81,6 @@ def test_a_stack_file_that_is_not_valid(deployed: Deployed, text: str) -> None:
             checkout.stack_file.write_text(whole)
 
 
-def test_an_address_with_https_where_the_service_speaks_plain_http(deployed: Deployed, tmp_path: Path) -> None:
-    template = tmp_path / "https.yaml"
-    template.write_text("api_endpoint: https://127.0.0.1:8395\n")
-    with nothing_changes(deployed) as checkout:
-        command = ("deploy", deployed.second, "development", "--config", str(template))
-        line = _refused(checkout.deploy_model(*command, code=9))
-        assert "api_endpoint: 'https://127.0.0.1:8395' is not allowed; allowed on platform local: http://" in line
-
-
 def test_a_model_file_that_is_missing(deployed: Deployed) -> None:
     with nothing_changes(deployed) as checkout:
         line = _refused(
