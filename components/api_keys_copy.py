@@ -10,8 +10,15 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+_SECRETS = ".secrets"
 DIRECTORY = "serving"
 """Beside the file of API keys."""
+
+
+def has_copy(api_keys_file: Path) -> bool:
+    """Whether a file of API keys lies among a checkout's secrets, so that containers get a copy of it."""
+    near = api_keys_file.resolve().parents[:2]
+    return not api_keys_file.is_symlink() and any(each.name == _SECRETS for each in near)
 
 
 def copy_of(api_keys_file: Path) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.api_keys_copy import copy_of
+from components.api_keys_copy import copy_of, has_copy
 from conventions import variables
 from conventions.run_files import OVERRIDE_DIRECTORY, OVERRIDE_FILE
 
@@ -142,17 +142,11 @@ def _mounts(arguments: Mapping[str, Any]) -> Iterator[str]:
     if (log := decision_log_directory(arguments)) is not None:
         yield from _mount(log, _DECISION_LOG, access="")
     yield from _mount(model_key, f"{_SECRETS}/key/{model_key.name}")
-    if has_keys_of_its_own(arguments):
+    if has_copy(api_keys):
         # A directory: a file that is mounted alone stays the old one when the file is replaced.
         yield from _mount(copy_of(api_keys).parent, f"{_SECRETS}/api")
     else:
         yield from _mount(api_keys, f"{_SECRETS}/api/{api_keys.name}")
-
-
-def has_keys_of_its_own(arguments: Mapping[str, Any]) -> bool:
-    """Whether the API keys are a file of this checkout's secrets, of which there is a copy for containers."""
-    api_keys = Path(arguments["api_keys_file"])
-    return api_keys.parent.resolve() in _secret_directories(Path(arguments["checkout"])) and not api_keys.is_symlink()
 
 
 def _mount(source: Path, target: str, access: str = ",readonly") -> tuple[str, str]:
@@ -162,11 +156,6 @@ def _mount(source: Path, target: str, access: str = ",readonly") -> tuple[str, s
 def _quoted(field: str) -> str:
     """A field of a mount, which Docker reads as CSV."""
     return '"' + field.replace('"', '""') + '"'
-
-
-def _secret_directories(checkout: Path) -> set[Path]:
-    secrets = (checkout / ".secrets").resolve()
-    return {secrets, secrets / "staging", secrets / "production"}
 
 
 def _plain(value: Any) -> Any:

@@ -17,13 +17,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.api_keys_copy import refreshed_copy
+from components.api_keys_copy import has_copy, refreshed_copy
 from components.container_arguments import (
     ARGUMENTS,
     arguments_digest,
     container_arguments,
     decision_log_directory,
-    has_keys_of_its_own,
     override_directory,
 )
 from components.docker_engine import DockerFailed, docker, inspect, labelled
@@ -79,9 +78,9 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
     run_directory(arguments).mkdir(parents=True, exist_ok=True)
     override_directory(arguments).mkdir(parents=True, exist_ok=True)
     _make_log_directory(arguments)
-    own = has_keys_of_its_own(arguments)
+    api_keys = Path(arguments["api_keys_file"])
     try:
-        with refreshed_copy(Path(arguments["api_keys_file"])) if own else contextlib.nullcontext():
+        with refreshed_copy(api_keys) if has_copy(api_keys) else contextlib.nullcontext():
             _replace(arguments)
     except DockerFailed as error:
         raise ServingFailed(f"Docker: {error}") from None
@@ -249,12 +248,12 @@ def _log_lines(container: str) -> list[str]:
 
 
 def _keep_log(arguments: Mapping[str, Any], container: str) -> None:
-    """Adds the end of a container's log to `logs/` of the checkout, before the container is removed."""
+    """Keeps the end of a container's log in `logs/` of the checkout, before the container is removed."""
     with contextlib.suppress(DockerFailed, OSError):
         lines = _log_lines(container)
         directory = Path(arguments["checkout"]) / "logs"
         directory.mkdir(exist_ok=True)
-        with (directory / f"{arguments['run_name']}.log").open("a", encoding="utf-8") as log:
+        with (directory / f"{arguments['run_name']}.log").open("w", encoding="utf-8") as log:
             log.writelines(f"{line}\n" for line in lines)
 
 

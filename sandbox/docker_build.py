@@ -139,7 +139,7 @@ def _mirrors() -> list[str]:
 
 def _inside(packages: Path, command: list[str]) -> list[str]:
     """A command in namespaces of its own, with Debian's packages over `/usr`; all of it ends with its first process."""
-    overlay = f"mount -t overlay overlay -o lowerdir={packages}/root/usr:/usr /usr"
+    overlay = f"mount -t overlay overlay -o lowerdir={packages / 'root' / 'usr'}:/usr /usr"
     script = f'{overlay} && PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH exec "$@"'
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
     return [*namespaces, "sh", "-c", script, "sh", *command]

@@ -2,23 +2,22 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from console.guard import session_of
 from console.pages.environments import environment_of
-from console.pages.live import event, live_response, ticks
+from console.pages.live import live_part
 from console.processes import WorkerFailed, run_worker
 from console.simulation import MOST_ROWS, LabelledScores, simulated
 from console.state import Console, console_of
 from console.tables import Column, Table, as_file
-from console.templating import page, part
+from console.templating import page
 from conventions import metric_names
 from model_store.errors import InvalidInput, ModelStoreError
 
@@ -50,14 +49,7 @@ def endpoint(request: Request) -> Response:
 
 async def endpoint_events(request: Request) -> Response:
     """The page's live part, again and again while the page is open."""
-    console, name = console_of(request), environment_of(request)
-
-    async def events() -> AsyncIterator[str]:
-        async for _ in ticks(request):
-            shown = await run_in_threadpool(shown_endpoint, console, name)
-            yield event("endpoint", part("part_endpoint.html", environment=name, **shown))
-
-    return live_response(events())
+    return live_part(request, environment_of(request), "endpoint", shown_endpoint)
 
 
 def shown_endpoint(console: Console, environment: str) -> dict[str, Any]:

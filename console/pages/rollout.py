@@ -1,17 +1,16 @@
 """A rollout, live: weights, both versions' numbers, and each sequential test's walk between its bounds."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from console.pages.environments import environment_of
-from console.pages.live import event, live_response, ticks
+from console.pages.live import live_part
 from console.state import Console, console_of
 from console.tables import Column, Table, as_file
-from console.templating import page, part
+from console.templating import page
 
 _NUMBERS = (
     ("requests", "requests", "number"),
@@ -51,14 +50,7 @@ def rollout(request: Request) -> Response:
 
 async def rollout_events(request: Request) -> Response:
     """The page's live part, again and again while the page is open."""
-    console, name = console_of(request), environment_of(request)
-
-    async def events() -> AsyncIterator[str]:
-        async for _ in ticks(request):
-            shown = await run_in_threadpool(shown_rollout, console, name)
-            yield event("rollout", part("part_rollout.html", environment=name, **shown))
-
-    return live_response(events())
+    return live_part(request, environment_of(request), "rollout", shown_rollout)
 
 
 def shown_rollout(console: Console, environment: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from components.api_keys_copy import copy_of, refresh_copy
+from components.api_keys_copy import has_copy, refresh_copy
 from conventions import variables
 from infra.errors import ConfigError
 from stacks.environments import DeploymentEnvironment
@@ -286,5 +286,11 @@ def _write(path: Path, content: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     staging.replace(path)
-    if copy_of(path).exists() or path.parent.name in (".secrets", "staging", "production"):
-        refresh_copy(path)
+    if has_copy(path):
+        try:
+            refresh_copy(path)
+        except OSError as error:
+            raise ConfigError(
+                f"{path} is written, and its copy for containers is not ({error}): they go on with the former keys "
+                "until the copy can be written and the stack's next `up`"
+            ) from None
