@@ -229,18 +229,32 @@ def _as_recorded(attempt: Attempt, following: str, failed: "Iterable[AuditRecord
 
 def _killed(records: "Sequence[AuditRecord]", known: Sequence[Attempt]) -> list[Attempt]:
     """Deployments whose begin is recorded, which did not end before the next change of the environment."""
-    found: list[Attempt] = []
+    killed: list[tuple[AuditRecord, str]] = []
+    claimed: set[int] = set()
     begun: AuditRecord | None = None
     for record in records:
         if "intent" not in record.details or record.action == REFUSED:
             continue
         outcome = record.details.get("outcome")
-        if begun is not None and (outcome in (None, Outcome.INTERRUPTED) or record.model_id != begun.model_id):
-            first, last, version = begun.at, record.at, begun.model_id
-            if not any(each.model_id == version and _between(first, each.started_at, last) for each in known):
-                found.append(_interrupted(begun))
+        if begun is not None:
+            if outcome in (None, Outcome.INTERRUPTED) or record.model_id != begun.model_id:
+                killed.append((begun, record.at))
+            else:
+                claimed |= set(_within(begun, record.at, known, claimed)[-1:])
         begun = record if outcome is None and _starts_a_deployment(record) else None
-    return found
+    return [_interrupted(record) for record, last in killed if not _within(record, last, known, claimed)]
+
+
+def _within(begun: "AuditRecord", last: str, known: Sequence[Attempt], claimed: "set[int]") -> list[int]:
+    """Positions of the attempts that can be a record's own: of its version, in its time, and no other record's.
+
+    A whole second of the history can lie on either side of a record, so time alone does not tell them apart.
+    """
+    return [
+        number
+        for number, each in enumerate(known)
+        if number not in claimed and each.model_id == begun.model_id and _between(begun.at, each.started_at, last)
+    ]
 
 
 def _starts_a_deployment(record: "AuditRecord") -> bool:

@@ -6,6 +6,7 @@ A socket belongs to the network namespace that its thread was in when it was mad
 the namespace where it listens or connects, and goes back to the host's.
 """
 
+import argparse
 import asyncio
 import ctypes
 import itertools
@@ -110,7 +111,15 @@ async def _main(forwards: list[Forward]) -> None:
 
 def main() -> int:
     """Forwards until it is ended; returns the exit code."""
-    described = json.loads(Path(sys.argv[1]).read_text())
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox.nodes.forward",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "forwards", type=Path, metavar="FILE", help="a JSON list of addresses to listen on and to reach"
+    )
+    described = json.loads(parser.parse_args().forwards.read_text())
     forwards = [
         Forward(each["listen_in"], tuple(each["listen"]), each["connect_in"], [tuple(one) for one in each["targets"]])
         for each in described

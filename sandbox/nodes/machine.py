@@ -6,6 +6,7 @@ The process stays in the host's process list; its child is process 1 of the mach
 every process of the machine, containers included, and its mounts and network interfaces are gone.
 """
 
+import argparse
 import ctypes
 import json
 import os
@@ -25,7 +26,13 @@ _C = ctypes.CDLL(None, use_errno=True)
 
 def main() -> int:
     """Runs the machine that a JSON file describes; returns the exit code."""
-    description = json.loads(Path(sys.argv[1]).read_text())
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox.nodes.machine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("machine", type=Path, metavar="FILE", help="JSON: the machine's name, addresses and programs")
+    description = json.loads(parser.parse_args().machine.read_text())
     if _C.unshare(_NEW_NAMESPACES):
         raise OSError(ctypes.get_errno(), "the kernel gives no namespaces")
     first = os.fork()

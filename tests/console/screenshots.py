@@ -1,8 +1,11 @@
-"""Takes the pictures of docs/console/ from a console that runs: python -m tests.console.screenshots ADDRESS DIRECTORY.
+"""Takes the pictures of docs/console/ from a console that runs.
 
-ADDRESS is the one-time address that the console printed. What the pages show is what its stack has at the time.
+    python -m tests.console.screenshots 'http://127.0.0.1:8765/sign-in#…' docs/console
+
+The address is the one-time address that the console printed. What the pages show is what its stack has at the time.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -59,5 +62,18 @@ def main(address: str, directory: Path, names: list[str]) -> int:
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.console.screenshots",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("address", help="the one-time address")
+    parser.add_argument("directory", type=Path, help="where the pictures go")
+    parser.add_argument("names", nargs="*", help="of pages; all when none is given")
+    return parser
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))
+    given = _parser().parse_args()
+    sys.exit(main(given.address, given.directory, given.names))

@@ -134,6 +134,15 @@ def test_a_run_that_was_killed_is_counted_once_the_next_change_begins() -> None:
     assert counts(told)[0].success_rate == 2 / 3
 
 
+def test_a_killed_run_is_counted_though_the_same_version_is_deployed_within_a_second() -> None:
+    found = _attempts(_deploy(0, "A"), _deploy(5.02, "A"))
+    killed, again = _record(5, "deploy", "A", "deploy A"), _record(5.03, "deploy", "A", "deploy A")
+    done = _record(5.2, "deploy", "A", "deploy A", outcome="deployed")
+    first = [_record(-0.01, "deploy", "A", "deploy A"), _record(0.1, "deploy", "A", "deploy A", outcome="deployed")]
+    told = with_audit(found, "staging", [*first, killed, again, done])
+    assert _ended(told) == [("A", "succeeded"), ("A", "interrupted"), ("A", "succeeded")]
+
+
 def test_a_run_that_a_person_interrupted_is_counted_once() -> None:
     begun = _record(5, "deploy", "B", "deploy B")
     ended = _record(5.1, "deploy", "B", "deploy B", outcome="interrupted")
