@@ -8,6 +8,7 @@ environment and without keys, as a job of CI has it; the plain preview follows i
 difference is more than 20 seconds.
 """
 
+import os
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,17 @@ from tests.checkout import Checkout
 from tests.workflows.rehearsal import STACK, Rehearsal, prepare, release, sandbox
 
 _MOST_SECONDS = 20.0
+_INSTALLERS = (
+    "PIP_",
+    "UV_",
+    "SSL_CERT_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 
 
 def main() -> int:
@@ -48,7 +60,9 @@ def _measured(rehearsal: Rehearsal, number: int) -> tuple[float, float]:
     shutil.rmtree(clone.root / ".secrets")
     own = Path(sys.prefix) / "bin"
     programs = [each for each in clone.environment["PATH"].split(":") if each and Path(each) != own]
-    clone.environment.update(PATH=":".join(programs))
+    # How this machine reaches its package index, as a user's shell has it.
+    installers = {name: value for name, value in os.environ.items() if name.startswith(_INSTALLERS)}
+    clone.environment.update(installers, PATH=":".join(programs))
     del clone.environment["PYTHONPATH"]
     ours = _seconds(clone, "make", "--silent", "preview", f"STACK={STACK}")
     plain = _seconds(clone, ".venv/bin/pulumi", "preview", "--stack", STACK, "--non-interactive")
