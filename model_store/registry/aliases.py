@@ -88,8 +88,10 @@ class Aliases:
         """
         self._registry.require_right("alias", f"{model_name}@{alias}", alias)
         model_id = self.resolve(f"{model_name}@{alias}")
-        self._registry.audit.append("alias", model_id, reason, alias=alias, model_name=model_name, removed=True)
-        self._change(model_name, alias, None, reason)
+        told: dict[str, Any] = {"alias": alias, "model_name": model_name, "removed": True}
+        self._registry.audit.append("alias", model_id, reason, **told)
+        with recorded_failure(self._registry.audit, "alias", model_id, **told):
+            self._change(model_name, alias, None, reason)
 
     def of(self, model_name: str) -> dict[str, str]:
         """The model's aliases and the versions they point at."""

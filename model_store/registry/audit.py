@@ -169,6 +169,10 @@ class AuditLog:
         """The number of the last record by the hint `audit/head`; 0 when there is no hint, or none that can be read."""
         return self._hint()[0].sequence
 
+    def hint(self) -> tuple[AuditHead, bool]:
+        """The hint `audit/head`, and whether its check fits; record 0 when there is none, or none that can be read."""
+        return self._hint()
+
     def _hint(self) -> tuple[AuditHead, bool]:
         """The hint, and whether its check shows that it is of this log and as it was written; record 0 without one.
 
@@ -289,6 +293,20 @@ def _key(sequence: int) -> str:
 def is_record(key: str) -> bool:
     """Whether a key is one that a record has."""
     return _RECORD.fullmatch(key) is not None
+
+
+def number_of(key: str) -> int:
+    """The number of the record that a key is of."""
+    return int(key.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
+def read_hint(storage: Storage) -> tuple[AuditHead, bool]:
+    """The hint of a storage's log, as `AuditLog.hint`."""
+    return AuditLog(storage, _refuse_to_write).hint()
+
+
+def _refuse_to_write() -> "Identity":
+    raise AssertionError("this log is only read")
 
 
 def _content_of(record: AuditRecord) -> bytes:

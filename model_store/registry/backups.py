@@ -8,25 +8,20 @@ from typing import Any
 
 from conventions.artifact_files import ACCESS_FILE, KEPT_FILES, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from model_store.errors import ChecksumMismatch, InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
+from model_store.registry.alias_repair import alias_damage
 from model_store.registry.anchors import keep_in_backup, signature_anchors
 from model_store.registry.audit import is_record
 from model_store.registry.damage import version_ids
 from model_store.registry.layout import file_sha256, storage_at
-from model_store.registry.log_repair import record_damage, repair_log
+from model_store.registry.log_repair import name_lost, record_damage
 from model_store.registry.misplaced import misplaced
 from model_store.registry.placing import replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.repair import (
-    WITHOUT_STATE,
-    Outcome,
-    alias_damage,
-    bring_back,
-    is_directory,
-    require_registry,
-    unrecorded_versions,
-)
+from model_store.registry.repair import WITHOUT_STATE, bring_back, bring_log, is_directory, require_registry, told_of
+from model_store.registry.repair_outcome import Outcome
 from model_store.registry.restored_state import first_record
+from model_store.registry.same_registry import lost_its_log
 from model_store.registry.signature_repair import lost_signatures
 from model_store.registry.unfinished import is_unfinished
 from model_store.storage.base import Storage
@@ -82,6 +77,7 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
 
     Raises:
         AccessDenied: the actor's role does not allow it.
+        ChecksumMismatch: the registry has lost its audit log, and the source does not have it.
         InvalidInput: the source holds no registry.
         StorageFailed: the registry cannot be written.
     """
@@ -90,17 +86,17 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
     require_registry(storage)
     outcome = Outcome(actor=registry.actor)
     # Two logs cannot be joined: a registry that has begun one keeps its own. A restore that was killed goes on.
-    if _is_prefix(registry.storage, storage):
-        _copy_log(storage, registry.storage, outcome)
+    if lost_its_log(registry.storage) or not _is_prefix(registry.storage, storage):
+        loss = bring_log(storage, registry.storage, outcome)
     else:
-        repair_log(storage, registry.storage, outcome.copied, outcome.damaged)
+        _copy_log(storage, registry.storage, outcome)
+        loss = name_lost(storage, registry.storage, outcome.damaged)
     logs = sorted({anchor.log for anchor in signature_anchors(storage)})
-    registry.audit.append("restore", reason=str(source), logs=logs)
+    registry.audit.append("restore", reason=str(source), logs=logs, **loss.told())
     bring_back(storage, registry.storage, outcome, step=step)
     _forget_unknown_states(storage, registry.storage, outcome)
-    brought = unrecorded_versions(storage, registry.storage, outcome)
-    told: dict[str, Any] = {"copied": len(outcome.copied), "outcome": "succeeded", "logs": logs, "versions": brought}
-    registry.audit.append("restore", reason=str(source), **told)
+    told = told_of(storage, registry.storage, outcome)
+    registry.audit.append("restore", reason=str(source), logs=logs, **told)
     return _summary(outcome)
 
 

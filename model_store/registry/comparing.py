@@ -4,15 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from conventions.artifact_files import ACCESS_FILE, SIGNATURE_FILE, STATE_FILE
-from conventions.regular_files import parse_json
-from model_store.errors import ModelNotFound, ModelStoreError, UnreadableModel
+from model_store.errors import ModelNotFound, ModelStoreError
 from model_store.registry.damage import version_ids
 from model_store.registry.layout import version_prefix
 from model_store.registry.leftovers import begun_ids
 from model_store.registry.manifest import is_model_name
+from model_store.registry.older_states import read_aliases, unknown_aliases
 from model_store.registry.reader import RegistryReader
 from model_store.registry.recorded import Recorded, read_recorded
-from model_store.registry.schema import require_aliases
 from model_store.registry.signing import parse_envelope
 from model_store.storage.base import Storage
 
@@ -21,11 +20,12 @@ _ANCHORS = "anchors"
 """A backup has these, and no access policy."""
 
 
-def differences(reader: RegistryReader) -> Iterator[tuple[str, str]]:
+def differences(reader: RegistryReader, recorded: Recorded) -> Iterator[tuple[str, str]]:
     """What a registry lacks that its audit log tells of, and what it has that no record tells of.
 
     Args:
         reader: of the registry.
+        recorded: what its log tells.
 
     Yields:
         A model id, `name@alias`, `access` or a model name, and what is wrong, with what to do.
@@ -34,12 +34,12 @@ def differences(reader: RegistryReader) -> Iterator[tuple[str, str]]:
         StorageFailed: the storage cannot be read.
     """
     storage = reader.storage
-    recorded = read_recorded(storage)
     present = set(version_ids(storage))
     yield from _lost_versions(storage, recorded, present)
     yield from _unknown_versions(storage, recorded, present)
     yield from _lost_signatures(storage, recorded, present)
     yield from _lost_aliases(storage, recorded)
+    yield from unknown_aliases(storage, recorded)
     yield from _shared_numbers(reader)
     if recorded.policy and not storage.exists(ACCESS_FILE) and not storage.keys(_ANCHORS):
         yield (
@@ -113,11 +113,8 @@ def _lost_aliases(storage: Storage, recorded: Recorded) -> Iterator[tuple[str, s
     for name, aliases in recorded.aliases.items():
         if not is_model_name(name):
             continue
-        try:
-            entries = require_aliases(parse_json(storage.read(f"aliases/{name}.json")))
-        except ModelNotFound:
-            entries = {}
-        except (UnreadableModel, ValueError):
+        entries = read_aliases(storage, name)
+        if entries is None:
             continue  # `verify` names the damaged file
         for alias, number in aliases.items():
             if alias not in entries:

@@ -2,20 +2,40 @@
 
 import hashlib
 from collections.abc import MutableSequence
+from dataclasses import dataclass
 from typing import Any
 
 from conventions.regular_files import parse_json
 from model_store.artifact.header import canonical_json
 from model_store.errors import ModelNotFound, UnreadableModel
-from model_store.registry.audit import is_record
+from model_store.registry.audit import AuditHead, is_record, number_of, read_hint
 from model_store.registry.placing import replace
 from model_store.storage.base import Storage
 
 _FIELDS = {"sequence", "at", "actor", "action", "model_id", "reason", "details", "previous"}
+_FIRST = "0" * 64
 
 
-def repair_log(source: Storage, target: Storage, copied: MutableSequence[str], damaged: dict[str, str]) -> None:
+@dataclass(frozen=True)
+class LogLoss:
+    """What is known to be lost of a log after its repair."""
+
+    after: int | None = None
+    """Where a whole log was brought from a copy, its last record: nobody knows how many came later."""
+    missing: str = ""
+    """The numbers of records that are gone, such as `4 to 5`."""
+
+    def told(self) -> dict[str, Any]:
+        """Of the record of the repair."""
+        lost = {} if self.after is None else {"lost_after": self.after}
+        return {**lost, "missing": self.missing} if self.missing else lost
+
+
+def repair_log(source: Storage, target: Storage, copied: MutableSequence[str], damaged: dict[str, str]) -> LogLoss:
     """Replaces damaged and missing records of a log by those of another copy of the same log.
+
+    Records that were lost at the end are taken over where they follow on the last one, unless `audit/head` shows that
+    none was lost.
 
     Args:
         source: holds a copy of the log.
@@ -23,36 +43,88 @@ def repair_log(source: Storage, target: Storage, copied: MutableSequence[str], d
         copied: gets the keys that were written.
         damaged: gets the keys that stay damaged, each with the reason.
 
+    Returns:
+        The records that `audit/head` names, and that neither has.
+
     Raises:
         StorageFailed: one of the two cannot be read or written.
     """
-    keys = [key for key in target.keys("audit") if is_record(key)]
-    if not keys:
-        return
-    last = max((number for number in map(_number, keys) if number), default=0)
+    last = last_number(target)
+    if not last:
+        return LogLoss()
+    hint = _sure_hint(target)
     for number in range(1, last + 1):
         key = record_key(number)
         content = _content(source, key)
-        reason = record_damage(target, key) or _not_followed(target, number, content)
+        reason = record_damage(target, key) or _not_followed(target, number, content, hint)
         if not reason:
             continue
         if record_damage(source, key) or content is None:
             damaged[key] = f"{reason}; {source.location} has no intact record of this number"
-        elif not _fits(target, number, content):
+        elif not _fits(target, number, content, hint):
             damaged[key] = f"{reason}; the record of {source.location} is of another log"
         else:
             replace(target, key, source.path(key))
             copied.append(key)
+    if hint.sequence != last or not _is_hinted(target, hint):
+        _take_over(source, target, last, hint, copied)
+    return name_lost(source, target, damaged)
 
 
-def _not_followed(target: Storage, number: int, theirs: bytes | None) -> str:
-    """Why a readable record is not the one that the next record follows on, where the source has another one."""
+def take_whole_log(source: Storage, target: Storage, copied: MutableSequence[str], damaged: dict[str, str]) -> LogLoss:
+    """Brings a whole log back; `repair_log` says what it raises.
+
+    Returns:
+        Where the log ends now.
+    """
+    _take_over(source, target, 0, _sure_hint(target), copied)
+    last = last_number(target)
+    for key in (key for key in source.keys("audit") if is_record(key) and number_of(key) > last):
+        damaged[key] = f"{source.location}/{key}: does not follow on record {last}; it was not copied"
+    is_whole = _sure_hint(target).sequence == last
+    return LogLoss(None if is_whole else last, name_lost(source, target, damaged).missing)
+
+
+def name_lost(source: Storage, target: Storage, damaged: dict[str, str]) -> LogLoss:
+    """Names the records after the last one that `audit/head` still tells of."""
+    last, hint = last_number(target), _sure_hint(target)
+    if hint.sequence <= last:
+        return LogLoss()
+    missing = f"{last + 1} to {hint.sequence}" if hint.sequence > last + 1 else str(hint.sequence)
+    reason = f"audit/head names record {hint.sequence}, the log ends at record {last}"
+    damaged[record_key(last + 1)] = f"{reason}; {source.location} has no record that follows on it"
+    return LogLoss(missing=missing)
+
+
+def _take_over(source: Storage, target: Storage, last: int, hint: AuditHead, copied: MutableSequence[str]) -> None:
+    """Copies what follows on the last record of a log, as long as it is a chain."""
+    hinted = _content(source, record_key(hint.sequence)) if hint.sequence > last else None
+    if hinted is not None and _sha256(hinted) != hint.digest:
+        return  # the copy went on as another log
+    before = _content(target, record_key(last)) if last else None
+    previous, number = (_sha256(before) if before is not None else _FIRST), last + 1
+    while not record_damage(source, key := record_key(number)):
+        content = source.read(key)
+        if parse_json(content)["previous"] != previous:
+            return
+        replace(target, key, source.path(key))
+        copied.append(key)
+        previous, number = _sha256(content), number + 1
+
+
+def _not_followed(target: Storage, number: int, theirs: bytes | None, hint: AuditHead) -> str:
+    """Why a readable record is not the one that the next record, or the hint, names, where the source has another."""
     key, following = record_key(number), record_key(number + 1)
     ours = _content(target, key)
-    if ours is None or theirs in (None, ours) or record_damage(target, following):
+    if ours is None or theirs in (None, ours):
+        return ""
+    changed = f"{key}: the record was changed"
+    if number == hint.sequence and _sha256(ours) != hint.digest:
+        return changed
+    if record_damage(target, following):
         return ""
     after: dict[str, Any] = parse_json(_content(target, following) or b"{}")
-    return "" if after["previous"] == hashlib.sha256(ours).hexdigest() else f"{key}: the record was changed"
+    return "" if after["previous"] == _sha256(ours) else changed
 
 
 def record_key(number: int) -> str:
@@ -76,26 +148,45 @@ def record_damage(storage: Storage, key: str) -> str:
     return ""
 
 
-def _fits(target: Storage, number: int, content: bytes) -> bool:
+def _fits(target: Storage, number: int, content: bytes, hint: AuditHead) -> bool:
     """Whether a record stands between its neighbours: at least one of them is there and agrees, none disagrees."""
     record = parse_json(content)
     before, after = _content(target, record_key(number - 1)), _content(target, record_key(number + 1))
-    agreed = number == 1 and record["previous"] == "0" * 64
+    agreed = number == 1 and record["previous"] == _FIRST
+    if number == hint.sequence:
+        if _sha256(content) != hint.digest:
+            return False
+        agreed = True
     if before is not None and not record_damage(target, record_key(number - 1)):
-        if record["previous"] != hashlib.sha256(before).hexdigest():
+        if record["previous"] != _sha256(before):
             return False
         agreed = True
     if after is not None and not record_damage(target, record_key(number + 1)):
         following: dict[str, Any] = parse_json(after)
-        if following["previous"] != hashlib.sha256(content).hexdigest():
+        if following["previous"] != _sha256(content):
             return False
         agreed = True
     return agreed
 
 
-def _number(key: str) -> int:
-    digits = key.rsplit("/", 1)[-1].removesuffix(".json")
-    return int(digits) if digits.isdigit() and len(digits) == 9 else 0
+def _sure_hint(target: Storage) -> AuditHead:
+    """The hint of a log, where its check fits; record 0 otherwise."""
+    hint, is_sure = read_hint(target)
+    return hint if is_sure else AuditHead(0, _FIRST)
+
+
+def _is_hinted(target: Storage, hint: AuditHead) -> bool:
+    content = _content(target, record_key(hint.sequence))
+    return content is not None and _sha256(content) == hint.digest
+
+
+def last_number(storage: Storage) -> int:
+    """The number of the last record of a storage's log; 0 when there is none."""
+    return max((number_of(key) for key in storage.keys("audit") if is_record(key)), default=0)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _content(storage: Storage, key: str) -> bytes | None:

@@ -26,7 +26,9 @@ from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_id
 from model_store.registry.misplaced import misplaced, misplaced_records
 from model_store.registry.model_directory import cleanup_model_files
+from model_store.registry.older_states import older_than_the_log
 from model_store.registry.progress import Step, no_step
+from model_store.registry.recorded import read_recorded
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.removal import remove_version
 from model_store.registry.reserve import keep_reserve, record_removal
@@ -74,7 +76,10 @@ def verify_everything(
             detail = "what an ended registration or deletion left; cleanup takes it away a day later"
             yield Finding(model_id, intact=True, detail=detail)
         yield from _alias_findings(registry)
-        wrong = [*misplaced_records(registry.storage).items(), *differences(registry)]
+        recorded = read_recorded(registry.storage)
+        for subject, detail, is_sure in older_than_the_log(registry, recorded, set(wanted)):
+            yield Finding(subject, not is_sure, detail, exit_codes.NOT_INTACT if is_sure else 0)
+        wrong = [*misplaced_records(registry.storage).items(), *differences(registry, recorded)]
         for subject, reason in [*misplaced(registry.storage).items(), *wrong]:
             yield Finding(subject, intact=False, detail=reason, exit_code=exit_codes.NOT_INTACT)
         if registry.storage.exists(ACCESS_FILE):

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from model_store.errors import ModelNotFound
 from model_store.storage.base import Storage
@@ -15,6 +16,18 @@ def replace(target: Storage, key: str, source: Path) -> None:
     """
     clear(target, key)
     target.replace_file(key, source)
+
+
+def replace_content(target: Storage, key: str, content: bytes) -> None:
+    """As `replace`, with a file's content.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    with TemporaryDirectory() as directory:
+        file = Path(directory, "content")
+        file.write_bytes(content)
+        replace(target, key, file)
 
 
 def clear(target: Storage, key: str, *, for_directory: bool = False) -> None:

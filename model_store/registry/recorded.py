@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 from model_store.errors import IntegrityError, InvalidInput, ModelNotFound
-from model_store.registry.audit import AuditRecord, is_record, parse_record
+from model_store.registry.audit import REFUSED, AuditRecord, is_record, number_of, parse_record, read_hint
+from model_store.registry.last_words import LastWords
 from model_store.registry.manifest import parse_model_name
 from model_store.storage.base import Storage
 
@@ -31,7 +32,7 @@ class _Decided:
     """None: a withdrawal."""
     withdrawal: dict[str, str] | None = None
     """The withdrawal before this one."""
-    approved: frozenset[tuple[str, str, str]] = frozenset()
+    approved: tuple[tuple[tuple[str, str, str], int], ...] = ()
     """What this withdrawal withdrew."""
 
 
@@ -53,8 +54,10 @@ class Recorded:
     """By model name the numbers that were given, each with the version that got it."""
     withdrawals: dict[str, dict[str, str]] = field(default_factory=dict)
     """By version the last withdrawal of its approvals."""
-    approved: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
-    """By version the approvals after its last withdrawal: by whom, on which evidence, of which manifest."""
+    withdrawn_at: dict[str, int] = field(default_factory=dict)
+    """By version the number of the record of its last withdrawal."""
+    approved: dict[str, dict[tuple[str, str, str], int]] = field(default_factory=dict)
+    """By version the approvals after its last withdrawal, with their records: by whom, evidence and manifest."""
     _decided: dict[tuple[str, str], _Decided] = field(default_factory=dict)
     policy: int = 0
     """The number of the last record that changed the access policy; 0 when none did."""
@@ -64,10 +67,25 @@ class Recorded:
     """Whether versions came that no record names: by a restore of an earlier program."""
     joining: bool = False
     """Whether the last restore or repair has not told which versions it brought: it was ended."""
+    words: LastWords = field(default_factory=LastWords)
+    """What the records say of states and aliases."""
+    importers: dict[str, set[str]] = field(default_factory=dict)
+    """By version who imported it."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """By version the last record that shows it there."""
+    uncertain_to: int = 0
+    """The number of the last record that is missing or cannot be read; 0 when each one can."""
+    brought: dict[str, int] = field(default_factory=dict)
+    """By version, and by the key of an alias file, the last repair or restore that brought its state from a copy."""
+    nameless: bool = False
+    """Whether an alias may have come that no record names: by a restore or an alias record of an earlier program."""
 
     def add(self, record: AuditRecord) -> None:
         """Takes in the next record of the log."""
         details, model_id = record.details, record.model_id
+        self.words.add(record)
+        if record.action not in ("delete", REFUSED) and details.get("outcome") not in _WITHOUT_EFFECT:
+            self.seen[model_id] = record.sequence
         if details.get("outcome") in _WITHOUT_EFFECT:
             self._did_not_happen(record)
         elif record.action in _BRINGING:
@@ -98,7 +116,11 @@ class Recorded:
 
     def _brought(self, record: AuditRecord) -> None:
         self.known.add(record.model_id)
+        if record.model_id in self.deleted:
+            self._begins_again(record)
         self.deleted.discard(record.model_id)
+        if record.action == "import":
+            self.importers.setdefault(record.model_id, set()).add(record.actor)
         signers = record.details.get("signed")
         if signers is not None:  # earlier programs leave no trace of a registration that was ended
             self.versions[record.model_id] = record.sequence
@@ -111,12 +133,29 @@ class Recorded:
         if isinstance(number, int) and not isinstance(number, bool):
             self.numbers.setdefault(name, {})[number] = record.model_id
 
+    def _begins_again(self, record: AuditRecord) -> None:
+        """A version that was deleted comes anew, without the approvals of before."""
+        reason = "it was deleted, and brought anew"
+        self.words.begin_again(record)
+        self.withdrawals[record.model_id] = {"at": record.at, "by": record.actor, "reason": reason}
+        self.withdrawn_at[record.model_id] = record.sequence
+        self.approved.pop(record.model_id, None)
+
     def _joined(self, record: AuditRecord) -> None:
         brought = record.details.get("versions")
+        if record.details.get("lost_after") is not None:
+            self.uncertain_to = record.sequence
         if brought is None and record.details.get("outcome") is None:
             self.joining = True  # the record of what begins; the second one tells what came
             return
         self.joined, self.joining = self.joined or brought is None, False
+        states = record.details.get("states")
+        self.nameless = self.nameless or states is None
+        for key in _texts(states):
+            self.brought[key] = record.sequence
+        for alias in _texts(record.details.get("aliases")):
+            name, _, short = alias.partition("@")
+            self.aliases.setdefault(name, {})[short] = record.sequence
         for model_id in _texts(brought):
             self.known.add(model_id)
             self.deleted.discard(model_id)
@@ -128,6 +167,8 @@ class Recorded:
             self.versions.setdefault(model_id, record.sequence)
         if record.action == "alias" and (name := details.get("model_name")):
             self.aliases.setdefault(str(name), {})[str(details.get("alias"))] = record.sequence
+        elif record.action == "alias":
+            self.nameless = True
         if record.action == "sign" and details.get("outcome") == "succeeded":
             self.signatures.setdefault(model_id, {})[str(details.get("key_id"))] = record.sequence
         if record.action == "approve":
@@ -135,27 +176,28 @@ class Recorded:
 
     def _decided_on(self, record: AuditRecord) -> None:
         """A withdrawal ends the approvals before it, whatever comes later; an approval after it is a new one."""
-        model_id, approved = record.model_id, self.approved.setdefault(record.model_id, set())
+        model_id, approved = record.model_id, self.approved.setdefault(record.model_id, {})
         if record.details.get("withdrawn"):
-            decided = _Decided(None, self.withdrawals.get(model_id), frozenset(approved))
+            decided = _Decided(None, self.withdrawals.get(model_id), tuple(approved.items()))
             self.withdrawals[model_id] = {"at": record.at, "by": record.actor, "reason": record.reason}
+            self.withdrawn_at[model_id] = record.sequence
             approved.clear()
         else:
             evidence, manifest = (str(record.details.get(each)) for each in ("evidence", "manifest"))
             approval = (record.actor, evidence, manifest)
             decided = _Decided(approval)
-            approved.add(approval)
+            approved[approval] = record.sequence
         self._decided[model_id, record.actor] = decided
 
     def _not_decided(self, record: AuditRecord) -> None:
-        model_id, approved = record.model_id, self.approved.setdefault(record.model_id, set())
+        model_id, approved = record.model_id, self.approved.setdefault(record.model_id, {})
         decided = self._decided.pop((model_id, record.actor), None)
         if decided is None:
             return
         if decided.approval is not None:
-            approved.discard(decided.approval)
+            approved.pop(decided.approval, None)
             return
-        approved |= decided.approved
+        approved.update(decided.approved)
         if decided.withdrawal is None:
             self.withdrawals.pop(model_id, None)
         else:
@@ -171,23 +213,29 @@ def read_recorded(storage: Storage) -> Recorded:
     Raises:
         StorageFailed: the storage cannot be read.
     """
-    found = Recorded()
-    for record in _records(storage):
+    found, expected = Recorded(), 1
+    for number, record in _records(storage):
         if record is None:
             found.unreadable += 1
+            found.uncertain_to = number
         else:
+            found.uncertain_to = number - 1 if number > expected else found.uncertain_to
             found.add(record)
+        expected = max(expected, number + 1)
+    hint, is_sure = read_hint(storage)
+    if is_sure and hint.sequence >= expected:
+        found.uncertain_to = hint.sequence
     return found
 
 
-def _records(storage: Storage) -> Iterator[AuditRecord | None]:
+def _records(storage: Storage) -> Iterator[tuple[int, AuditRecord | None]]:
     keys = [key for key in storage.keys("audit") if is_record(key)]
-    read = partial(_read, storage)
+    read, numbers = partial(_read, storage), map(number_of, keys)
     if storage.parallel_reads == 1:
-        yield from map(read, keys)
+        yield from zip(numbers, map(read, keys), strict=True)
         return
     with ThreadPoolExecutor(storage.parallel_reads) as threads:
-        yield from threads.map(read, keys)
+        yield from zip(numbers, threads.map(read, keys), strict=True)
 
 
 def _read(storage: Storage, key: str) -> AuditRecord | None:

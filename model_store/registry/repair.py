@@ -8,25 +8,33 @@ import os
 import shutil
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conventions.artifact_files import EVIDENCE_DIRECTORY, KEPT_FILES, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from conventions.regular_files import parse_json
-from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
+from model_store.errors import (
+    ChecksumMismatch,
+    InvalidInput,
+    ModelNotFound,
+    ModelStoreError,
+    UnreadableModel,
+    VersionConflict,
+)
+from model_store.registry.alias_repair import bring_aliases
 from model_store.registry.damage import file_damage, read_manifest, version_ids
 from model_store.registry.evidence import require_evidence
+from model_store.registry.key_repair import name_old_keys
 from model_store.registry.layout import now, version_prefix, write_json
-from model_store.registry.log_repair import repair_log
+from model_store.registry.log_repair import LogLoss, repair_log, take_whole_log
 from model_store.registry.manifest import ModelStatus, is_model_id, parse_model_name
-from model_store.registry.placing import clear, replace
+from model_store.registry.placing import clear, replace, replace_content
 from model_store.registry.progress import Step, no_step
-from model_store.registry.recorded import Recorded, read_recorded
 from model_store.registry.registry import ModelRegistry
+from model_store.registry.repair_outcome import Outcome
 from model_store.registry.restored_state import restored_state
-from model_store.registry.schema import require_aliases
+from model_store.registry.same_registry import is_log_of, lost_its_log
 from model_store.registry.signature_repair import repair_signature
 from model_store.registry.taken import copy_claims
 from model_store.storage.base import Storage
@@ -41,49 +49,13 @@ WITHOUT_STATE = "copied from where it has no state"
 """The reason in the state that such a version gets."""
 
 
-@dataclass
-class Outcome:
-    """The result of bringing files back."""
-
-    copied: list[str] = field(default_factory=list)
-    """The keys that were written."""
-    present: int = 0
-    """How many files were intact already."""
-    damaged: dict[str, str] = field(default_factory=dict)
-    """The keys that stay damaged, each with the reason."""
-    brings_back: bool = True
-    """Whether files are brought back into a registry; false where a backup is written."""
-    actor: str = ""
-    """Who brings them back."""
-    _measured: dict[str, dict[str, str]] = field(default_factory=dict)
-    _recorded: Recorded | None = None
-
-    def source_damage(self, source: Storage, model_id: str) -> dict[str, str]:
-        """The damage of a version of the source; measured once."""
-        if model_id not in self._measured:
-            try:
-                self._measured[model_id] = {**file_damage(source, model_id), **_links(source, model_id)}
-            except ModelNotFound as error:
-                self._measured[model_id] = {MANIFEST_FILE: str(error)}
-        return self._measured[model_id]
-
-    def recorded(self, target: Storage) -> Recorded:
-        """What the target's log tells; read once."""
-        if self._recorded is None:
-            self._recorded = read_recorded(target)
-        return self._recorded
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {"copied": self.copied, "present": self.present, "damaged": dict(sorted(self.damaged.items()))}
-
-
 def repair(
     registry: ModelRegistry, source: Storage, step: Step = no_step, public_keys: Sequence["Ed25519PublicKey"] = ()
 ) -> Outcome:
     """Brings back what is damaged or missing in a registry from a backup or another registry.
 
-    A version that the registry's audit log says was deleted stays deleted.
+    A version that the registry's audit log says was deleted stays deleted. A state or an alias gets what the log says
+    since the copy was made; what of it cannot be brought is named.
 
     Args:
         registry: to repair.
@@ -93,29 +65,50 @@ def repair(
 
     Raises:
         AccessDenied: the actor's role does not allow it.
+        ChecksumMismatch: the registry has lost its audit log, and the source does not have it.
         InvalidInput: the source holds no registry.
         StorageFailed: one of the two cannot be read or written.
     """
     registry.require_right("restore", "")
     require_registry(source)
-    outcome = Outcome(actor=registry.actor)
-    repair_log(source, registry.storage, outcome.copied, outcome.damaged)
-    registry.audit.append("repair", reason=source.location)
+    outcome = Outcome(actor=registry.actor, brings_deleted=False)
+    loss = bring_log(source, registry.storage, outcome)
+    registry.audit.append("repair", reason=source.location, **loss.told())
     bring_back(source, registry.storage, outcome, outcome.recorded(registry.storage).deleted, step)
     _bring_signatures(source, registry.storage, outcome, public_keys)
-    brought = unrecorded_versions(source, registry.storage, outcome)
-    told: dict[str, Any] = {"copied": len(outcome.copied), "outcome": "succeeded", "versions": brought}
-    registry.audit.append("repair", reason=source.location, **told)
+    registry.audit.append("repair", reason=source.location, **told_of(source, registry.storage, outcome))
     return outcome
 
 
-def _links(source: Storage, model_id: str) -> dict[str, str]:
-    """The files of a version that are links: what they lead to is not the source's."""
-    if source.location.startswith("s3://"):
-        return {}
-    top = source.path(version_prefix(model_id))
-    found = {each.name: f"{each}: a link" for each in top.rglob("*") if each.is_symlink()}
-    return {**found, MANIFEST_FILE: f"{top}: a link"} if top.is_symlink() or top.parent.is_symlink() else found
+def bring_log(source: Storage, target: Storage, outcome: Outcome) -> LogLoss:
+    """Repairs an audit log, or brings the whole log back where it is gone; nothing is appended over a gap unseen.
+
+    Returns:
+        What is lost all the same.
+
+    Raises:
+        ChecksumMismatch: the log is gone, and the source does not have it.
+        StorageFailed: one of the two cannot be read or written.
+    """
+    if not (what := lost_its_log(target)):
+        return repair_log(source, target, outcome.copied, outcome.damaged)
+    if not is_log_of(source, target):
+        raise ChecksumMismatch(
+            f"the registry holds {what}, and its audit log has no records: it was removed. Nothing shows that the log "
+            f"of {source.location} is this registry's; nothing was changed. Name a backup of this registry"
+        )
+    return take_whole_log(source, target, outcome.copied, outcome.damaged)
+
+
+def told_of(source: Storage, target: Storage, outcome: Outcome) -> dict[str, Any]:
+    """Of the second record of a repair or restore: what came, and of what the log's own words are left."""
+    return {
+        "copied": len(outcome.copied),
+        "outcome": "succeeded",
+        "versions": unrecorded_versions(source, target, outcome),
+        "states": sorted(set(outcome.states)),
+        "aliases": sorted(outcome.aliases),
+    }
 
 
 def require_registry(source: Storage) -> None:
@@ -160,17 +153,26 @@ def bring_back(
         except ModelNotFound as error:
             outcome.damaged[f"models/{model_id}"] = str(error)
             continue
-        if not is_directory(target, prefix):
-            if model_id not in without:
-                _bring_version(source, target, model_id, outcome)
-        else:
+        first = len(outcome.copied)
+        if is_directory(target, prefix):
             _bring_files(source, target, model_id, outcome)
+        elif model_id not in without:
+            _bring_missing(source, target, model_id, outcome)
+        if outcome.brings_back:
+            name_old_keys(target, model_id, outcome.copied[first:], outcome)
     _bring_evidence(source, target, outcome)
     numbers, odd = copy_claims(source, target)
     outcome.copied += numbers
     outcome.damaged.update(odd)
-    _bring_aliases(source, target, outcome)
+    bring_aliases(source, target, outcome)
     return outcome
+
+
+def _bring_missing(source: Storage, target: Storage, model_id: str, outcome: Outcome) -> None:
+    if outcome.brings_back and (reason := outcome.may_be_deleted(target, model_id)):
+        outcome.damaged[version_prefix(model_id)] = reason
+    else:
+        _bring_version(source, target, model_id, outcome)
 
 
 def is_directory(storage: Storage, prefix: str) -> bool:
@@ -285,11 +287,11 @@ def _bring_file(
     if name in theirs or (MANIFEST_FILE in theirs and name != STATE_FILE):
         outcome.damaged.update(_in_both(prefix, {name: theirs.get(name, theirs.get(MANIFEST_FILE, ""))}))
         return False
-    replace(target, key, source.path(key))
     if name == STATE_FILE and outcome.brings_back:
-        copied = target.read(key)
-        if (content := _restored(source, target, model_id, copied, outcome)) != copied:
-            target.compare_and_swap(key, content, copied)
+        # Written once: a state that is older than the log is never there.
+        replace_content(target, key, _restored(source, target, model_id, source.read(key), outcome))
+    else:
+        replace(target, key, source.path(key))
     outcome.copied.append(key)
     return True
 
@@ -330,43 +332,6 @@ def _bring_signatures(
             outcome.damaged[key] = reason
 
 
-def _bring_aliases(source: Storage, target: Storage, outcome: Outcome) -> None:
-    for key in sorted({*source.keys("aliases"), *target.keys("aliases")}):
-        ours = alias_damage(target, key)
-        if not ours:
-            outcome.present += 1
-            continue
-        if theirs := alias_damage(source, key) or (outcome.brings_back and _foreign_aliases(source, target, key)):
-            outcome.damaged[key] = ours if not source.exists(key) else f"damaged in the source, too: {theirs}"
-            continue
-        replace(target, key, source.path(key))
-        outcome.copied.append(key)
-
-
-def _foreign_aliases(source: Storage, target: Storage, key: str) -> str:
-    """Why a source's aliases are none of the target's, in words; empty when they name versions that it has."""
-    name = Path(key).stem
-    named = [entry["model_id"] for entry in require_aliases(parse_json(source.read(key))).values() if entry["model_id"]]
-    if odd := [each for each in named if not is_model_id(each) or parse_model_name(each) != name]:
-        return f"{key}: {odd[0]} is not a version of {name}"
-    if named and not any(target.exists(f"models/{name}/{each}/{MANIFEST_FILE}") for each in named):
-        return f"{key}: {target.location} has no version that they name"
-    return ""
-
-
-def alias_damage(storage: Storage, key: str) -> str:
-    """Why an alias file cannot be read; empty when it is intact."""
-    try:
-        require_aliases(parse_json(storage.read(key)))
-    except ModelNotFound:
-        return f"{key}: missing"
-    except ValueError:
-        return f"{key}: not JSON"
-    except UnreadableModel as error:
-        return f"{key}: {error}"
-    return ""
-
-
 def copy_synced(source: Path, target: Path) -> None:
     """Copies a file into a staging directory."""
     with source.open("rb") as content, target.open("xb") as file:
@@ -376,4 +341,8 @@ def copy_synced(source: Path, target: Path) -> None:
 
 
 def _restored(source: Storage, target: Storage, model_id: str, content: bytes, outcome: Outcome) -> bytes:
-    return restored_state(source, target, model_id, content, partial(outcome.recorded, target), outcome.actor)
+    found = restored_state(source, target, model_id, content, partial(outcome.recorded, target), outcome.actor)
+    key = f"{version_prefix(model_id)}/{STATE_FILE}"
+    outcome.brought(key, model_id, *found[1:])
+    outcome.name_uncertain(source, target, key)
+    return found[0]

@@ -1,13 +1,18 @@
 """What counts of a version's state that a repair or restore brings back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from conventions.regular_files import parse_json
-from model_store.errors import ModelNotFound, UnreadableModel
-from model_store.registry.approvals import bringers
+from model_store.errors import ModelNotFound, ModelStoreError, UnreadableModel
+from model_store.registry.approvals import REGISTRY, bringers
+from model_store.registry.evidence import require_evidence
+from model_store.registry.last_words import AliasWord, Word
 from model_store.registry.layout import json_bytes
 from model_store.registry.log_repair import record_key
+from model_store.registry.newer_state import bring_state
 from model_store.registry.recorded import Recorded
 from model_store.registry.registration import BROUGHT_BY
 from model_store.registry.schema import require_state
@@ -20,12 +25,12 @@ _OF_ONE_REGISTRY = ("approvals", "serving")
 
 def restored_state(
     source: Storage, target: Storage, model_id: str, content: bytes, recorded: Callable[[], Recorded], actor: str
-) -> bytes:
-    """A state of the source, without what does not count in the target.
+) -> tuple[bytes, list[str], list[str]]:
+    """A state of the source, without what does not count in the target, and with what the target's log says since.
 
     Approvals, deployments and what serves belong to the source's registry alone, where it is another one; the actor
     brings the version then. In the same registry an approval that was withdrawn after the copy was made stays
-    withdrawn: the audit log says so.
+    withdrawn. An approval is never made from the log.
 
     Args:
         source: where the state comes from.
@@ -34,18 +39,54 @@ def restored_state(
         content: of the source's file.
         recorded: what the target's log tells.
         actor: who brings it.
+
+    Returns:
+        The state, what the log says that was entered, and what could not be.
     """
     state = require_state(parse_json(content))
+    before, log = json_bytes(state), recorded()
     if not is_same_log(source, target):
-        here = {name: value for name, value in state.items() if name not in _OF_ONE_REGISTRY}
         brought = dict.fromkeys([*bringers(state), actor] if actor else bringers(state))
-        return json_bytes({**here, "deployments": [], BROUGHT_BY: list(brought)})
-    log, approvals = recorded(), state.get("approvals", [])
-    if not (why := log.withdrawals.get(model_id)):
-        return content
-    since = log.approved.get(model_id, set())
-    after = [each if _decision(each) in since else {"withdrawn": why, **each} for each in approvals]
-    return json_bytes({**state, "approvals": after}) if after != approvals else content
+        state = {name: value for name, value in state.items() if name not in _OF_ONE_REGISTRY}
+        state = {**state, "deployments": [], BROUGHT_BY: list(brought)}
+    elif why := log.withdrawals.get(model_id):
+        since, approvals = log.approved.get(model_id, {}), state.get("approvals", [])
+        after = [each if _decision(each) in since else {"withdrawn": why, **each} for each in approvals]
+        state = {**state, "approvals": after} if after != approvals else state
+    entered, left = bring_state(state, model_id, log.words, partial(_has_evidence, (source, target), model_id))
+    changed = json_bytes(state)
+    decisions = [f"{what} (audit record {number})" for what, number in missing_decisions(state, model_id, log)]
+    return (changed if changed != before else content), [*map(told, entered)], [*map(told, left), *decisions]
+
+
+def told(word: Word | AliasWord) -> str:
+    """What a record says, with its number."""
+    return f"{word} (audit record {word.number})"
+
+
+def _has_evidence(places: Sequence[Storage], model_id: str, sha256: str) -> bool:
+    for place in places:
+        with suppress(ModelStoreError):
+            require_evidence(place, model_id, sha256)
+            return True
+    return False
+
+
+def missing_decisions(state: Mapping[str, Any], model_id: str, recorded: Recorded) -> list[tuple[str, int]]:
+    """The last withdrawal and the approvals after it that a state does not have, each with the number of its record."""
+    own = [each for each in state.get("approvals", []) if not each.get(REGISTRY)]
+    approved = recorded.approved.get(model_id, {})
+    standing = {_decision(each) for each in own if not each.get("withdrawn")}
+    there = {_decision(each) for each in own}
+    found = [
+        (f"says that {approval[0]} approved it", number)
+        for approval, number in approved.items()
+        if approval not in there
+    ]
+    withdrawal = recorded.withdrawals.get(model_id)
+    if withdrawal and standing - set(approved):
+        found.append((f"says that {withdrawal['by']} withdrew the approval", recorded.withdrawn_at[model_id]))
+    return sorted(found, key=lambda each: each[1])
 
 
 def _decision(approval: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -164,10 +164,8 @@ class RulesOfTrouble(RulesOfLife):
         self.damage = None
         self.expected.records["repair", ""] += 1
         version, then = self.expected.versions[model_id], self.kept.copy().versions[model_id]
-        if file == "state.json":
-            version.status, version.deployments = then.status, then.deployments
-            version.found_out, version.serves = then.found_out, then.serves
-        elif file == "artifact":
+        # A state of the copy gets what the log says since: it is the one of now.
+        if file == "artifact":
             version.key = then.key
         elif file == "signature.json":
             version.signed_by = then.signed_by
