@@ -217,6 +217,8 @@ def _repaired(registry: "ModelRegistry", options: Options) -> dict[str, Any]:
 
 def _describe_damage(repaired: dict[str, Any]) -> list[str]:
     lines = [f"repaired  {printable(key)}" for key in repaired["copied"]]
+    for key, words in repaired.get("newer", {}).items():
+        lines += [f"newer     {printable(key)}: {printable(word)}, not in the copy" for word in words]
     return lines + [f"damaged   {printable(key)}: {printable(why)}" for key, why in repaired["damaged"].items()]
 
 
@@ -325,7 +327,7 @@ def restore(options: Options) -> int:
 
     counts = backups.restore(open_registry(), options.source, options.status_line.step)
     line = f"{options.source}: {counts['copied']} restored, {counts['present']} there already"
-    show(options, counts, "\n".join([line, *_describe_damage({"copied": [], "damaged": counts["damaged"]})]))
+    show(options, counts, "\n".join([line, *_describe_damage({**counts, "copied": []})]))
     return exit_codes.INCOMPLETE if counts["damaged"] else 0
 
 

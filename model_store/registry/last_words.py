@@ -11,6 +11,8 @@ from typing import Any
 from model_store.registry.audit import AuditRecord
 
 _FAILED = ("failed", "interrupted")
+_DEPLOYING = ("deploy", "canary", "blue-green", "promote", "rollback", "abort", "resume", "up", "destroy")
+"""Actions that change which version serves."""
 
 
 class Kind(StrEnum):
@@ -80,6 +82,8 @@ class LastWords:
     """By model name and alias."""
     keys: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
     """By version the last rotation: the number of its record, and the names of the keys."""
+    open_ended: dict[str, tuple[str, Word]] = field(default_factory=dict)
+    """By environment the version of the last record of a change that begins, where none tells how it ended."""
     _deleted: dict[str, str] = field(default_factory=dict)
     """By version when it was deleted last."""
     _serving: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -139,12 +143,16 @@ class LastWords:
     def _serves(self, record: AuditRecord, environment: str) -> None:
         """An environment's version changes with the second record of a deployment, which says that it was done."""
         done, deployment_id = record.details.get("outcome") == "succeeded", _text(record.details.get("deployment_id"))
-        before = self._serving.get(environment)
+        before, said = self._serving.get(environment), (record.sequence, record.at, record.actor, record.reason)
+        if record.action in _DEPLOYING:
+            self.open_ended.pop(environment, None)
+            if "outcome" not in record.details:
+                begun = Word(*said, Kind.BEGIN, environment, f"{record.action} whose end is not recorded")
+                self.open_ended[environment] = record.model_id, begun
         if record.action == "up" and before and before[0] != record.model_id:
             del self._serving[environment]  # nothing tells whether the update was done
         if not done or not (deployment_id or record.action == "destroy"):
             return
-        said = (record.sequence, record.at, record.actor, record.reason)
         if before and before != (record.model_id, deployment_id):
             ended = Word(*said, Kind.END, environment, before[1])
             self.versions.setdefault(before[0], []).append(ended)

@@ -169,7 +169,7 @@ class Recorded:
             self.aliases.setdefault(str(name), {})[str(details.get("alias"))] = record.sequence
         elif record.action == "alias":
             self.nameless = True
-        if record.action == "sign" and details.get("outcome") == "succeeded":
+        if record.action == "sign" and details.get("outcome") == "succeeded" and model_id not in self.deleted:
             self.signatures.setdefault(model_id, {})[str(details.get("key_id"))] = record.sequence
         if record.action == "approve":
             self._decided_on(record)

@@ -55,6 +55,7 @@ def restored_state(
         state = {**state, "approvals": after} if after != approvals else state
     entered, left = bring_state(state, model_id, log.words, partial(_has_evidence, (source, target), model_id))
     changed = json_bytes(state)
+    left += [word for each, word in log.words.open_ended.values() if each == model_id]
     decisions = [f"{what} (audit record {number})" for what, number in missing_decisions(state, model_id, log)]
     return (changed if changed != before else content), [*map(told, entered)], [*map(told, left), *decisions]
 

@@ -151,6 +151,15 @@ def test_what_serves_serves_on(tmp_path: Path, kept: tuple[ModelRegistry, str], 
     assert _wrong(tmp_path) == {}
 
 
+def test_a_deployment_whose_end_is_not_recorded_is_named(tmp_path: Path, kept: tuple[ModelRegistry, str]) -> None:
+    registry, model_id = kept
+    registry.audit.append("deploy", model_id, environment="production", intent="deploy it")
+    registry.audit.append("pause", "", environment="production", intent="review")
+    _lose(tmp_path, model_id)
+    damaged = _by_repair(tmp_path)["damaged"][f"models/m/{model_id}/state.json"]
+    assert "serves in production (deploy whose end is not recorded) (audit record 4)" in damaged
+
+
 @BOTH
 @pytest.mark.parametrize("end", ["another", "destroy"])
 def test_what_no_longer_serves_does_not_serve_again(tmp_path: Path, way: str, end: str) -> None:
