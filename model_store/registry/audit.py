@@ -20,6 +20,7 @@ import msgspec
 from model_store.artifact.header import canonical_json
 from model_store.errors import ChecksumMismatch, InvalidInput, ModelNotFound, StorageFailed, UnreadableModel
 from model_store.storage.base import Storage
+from model_store.storage.sharing import file_in_the_way
 
 if TYPE_CHECKING:
     from model_store.registry.identity import Identity
@@ -136,7 +137,12 @@ class AuditLog:
         raise StorageFailed("the audit log is being written by too many at once; try again")
 
     def head(self) -> AuditHead:
-        """The last record of the log by number and digest; number 0 when there is none."""
+        """The last record of the log by number and digest; number 0 when there is none.
+
+        Raises:
+            UnreadableModel: a file lies in the place of the log's directory.
+        """
+        self._require_directory()
         last = self._find_head()
         while True:
             try:
@@ -206,6 +212,7 @@ class AuditLog:
         Raises:
             ChecksumMismatch, UnreadableModel: as for `records`; also when the log ends before `after`.
         """
+        self._require_directory()
         previous, expected = self._start(after), after + 1
         for key in self._keys(after):
             content = self._storage.read(key)
@@ -228,6 +235,12 @@ class AuditLog:
             for record in self.records(after)
             if record.at >= since and actor in ("", record.actor) and model_id in ("", record.model_id)
         ]
+
+    def _require_directory(self) -> None:
+        if self._storage.location.startswith("s3://"):
+            return
+        if problem := file_in_the_way(self._storage.path(""), self._storage.path("audit")):
+            raise UnreadableModel(problem)
 
     def _start(self, after: int) -> str:
         if after <= 0:

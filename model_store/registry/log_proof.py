@@ -4,15 +4,15 @@ proof = prove_audit_log(ModelRegistry(), backups=["/mnt/backup/registry"])
 print(proof)  # records 1 to 57 are a chain; proven to 52 by the backup …; 53 to 57 by the chain alone
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conventions.artifact_files import MANIFEST_FILE
 from model_store.errors import ChecksumMismatch, ModelNotFound, UnreadableModel
 from model_store.registry.anchors import Anchor, backup_anchors, signature_anchors
-from model_store.registry.audit import AuditHead
+from model_store.registry.audit import AuditHead, AuditRecord
 from model_store.registry.layout import digest_of, storage_at, version_prefix
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.reserve import RESERVE_KEY
@@ -38,6 +38,8 @@ class LogProof:
     """Signatures that prove another registry's log."""
     versions_note: str = ""
     """What the versions of the log's objects in S3 say; empty in a directory."""
+    losses: tuple[str, ...] = ()
+    """What the log itself says that it has lost: a copy of it was brought back, and it went on."""
 
     def __str__(self) -> str:
         if self.records == 0:
@@ -53,6 +55,7 @@ class LogProof:
         if self.elsewhere:
             text += f"; {self.elsewhere} signature(s) prove the log of the registry that they come from"
             text += "" if self.proven else ", and nothing proves this one"
+        text += "".join(f"; {each}" for each in self.losses)
         return text + self.versions_note
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,38 +94,65 @@ def prove_audit_log(
     return _proven(registry, anchors, note)
 
 
-def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> LogProof:
-    wanted = {anchor.head.sequence for anchor in anchors}
-    digests: dict[int, str] = {}
-    joined: dict[str, set[str]] = {}
-    manifests: dict[str, tuple[int, str]] = {}
-    last, first = 0, ""
+@dataclass
+class _Read:
+    """What the records of a whole chain say."""
+
+    last: int = 0
+    first: str = ""
+    """The digest of the first record."""
+    digests: dict[int, str] = field(default_factory=dict)
+    """Of the records that something else names."""
+    joined: dict[str, set[str]] = field(default_factory=dict)
+    manifests: dict[str, tuple[int, str]] = field(default_factory=dict)
+    losses: list[str] = field(default_factory=list)
+
+
+def _read_log(registry: ModelRegistry, wanted: Collection[int]) -> _Read:
+    found = _Read()
     for record, digest in registry.audit.links():
-        last, first = record.sequence, first or digest
-        if last in wanted:
-            digests[last] = digest
+        found.last, found.first = record.sequence, found.first or digest
+        if found.last in wanted:
+            found.digests[found.last] = digest
         if record.action in _JOINING:
             subject = record.model_id if record.action == "import" else ""
-            joined.setdefault(subject, set()).update(record.details.get("logs", []))
+            found.joined.setdefault(subject, set()).update(record.details.get("logs", []))
         if record.action in _REGISTERING and "manifest" in record.details:
-            manifests[record.model_id] = last, record.details["manifest"]
-    own = [anchor for anchor in anchors if last == 0 or anchor.log in ("", first)]
+            found.manifests[record.model_id] = found.last, record.details["manifest"]
+        if lost := _told_as_lost(record):
+            found.losses.append(lost)
+    return found
+
+
+def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> LogProof:
+    # Read first: a record that is appended meanwhile is later than the hint.
+    hint, is_sure = registry.audit.hint()
+    log = _read_log(registry, {hint.sequence, *(anchor.head.sequence for anchor in anchors)})
+    last = log.last
+    own = [anchor for anchor in anchors if last == 0 or anchor.log in ("", log.first)]
     for anchor in anchors:
         if anchor in own:
-            _require_fitting(anchor, last, digests)
-        elif anchor.log not in joined.get(anchor.model_id, set()) | joined.get("", set()):
+            _require_fitting(anchor, last, log.digests)
+        elif anchor.log not in log.joined.get(anchor.model_id, set()) | log.joined.get("", set()):
             raise ChecksumMismatch(
                 f"the audit log is another one than {anchor.keeper} proves (record {anchor.head.sequence} of a log "
                 f"that begins with {anchor.log[:12]}…), and no record tells of an import or restore: the log was "
                 "removed or rewritten"
             )
-    hinted = registry.audit.hinted()
-    if hinted > last:
-        raise ChecksumMismatch(f"the audit log ends at record {last}; audit/head names record {hinted}: {_CUT}")
+    if hint.sequence > last:
+        raise ChecksumMismatch(f"the audit log ends at record {last}; audit/head names record {hint.sequence}: {_CUT}")
+    if is_sure and log.digests.get(hint.sequence, hint.digest) != hint.digest:
+        raise ChecksumMismatch(f"audit record {hint.sequence} is not the one that audit/head names: it was changed")
     if last == 0 and (what := _what_a_record_told_of(registry.storage)):
         raise ChecksumMismatch(f"the registry holds {what} and its audit log has no records: it was removed")
-    _require_manifests(registry, manifests)
-    return LogProof(last, _latest(own), len(anchors) - len(own), note)
+    _require_manifests(registry, log.manifests)
+    return LogProof(last, _latest(own), len(anchors) - len(own), note, tuple(log.losses))
+
+
+def _told_as_lost(record: AuditRecord) -> str:
+    """What a repair or restore has recorded as lost; empty for every other record."""
+    after = record.details.get("lost_after") if record.action in ("restore", "repair") else None
+    return f"record {record.sequence} tells that what came after record {after} was lost" if after is not None else ""
 
 
 def _what_a_record_told_of(storage: Storage) -> str:

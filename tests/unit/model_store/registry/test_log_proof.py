@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
 from model_store.errors import ChecksumMismatch, InvalidInput, SignatureInvalid, UnreadableModel
+from model_store.registry.aliases import Aliases
 from model_store.registry.audit import AuditHead
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
+from model_store.registry.layout import storage_at
 from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.maintenance import cleanup, delete_model, verify_everything
+from model_store.registry.repair import repair
 from model_store.registry.signing import parse_envelope, read_anchor, require_envelope, sign_manifest, verify_envelope
+from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, intact, register
 
 SIGNER, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -237,3 +242,56 @@ def test_a_hint_of_an_older_program_is_read_and_written_in_the_new_form(registry
     ModelRegistry(_root(registry), keys=Keyring.of(KEY)).load_model(model_id)
     assert hint.read_text().startswith(f"{registry.audit.head()}:")
     assert prove_audit_log(registry).records == 2
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_an_edited_last_record_is_seen_and_brought_back(
+    registry: ModelRegistry, tmp_path: Path, *, later: bool
+) -> None:
+    register(registry)
+    backup(registry, tmp_path / "copy")
+    last = sorted(_root(registry).glob("audit/*/*.json"))[-1]
+    right = last.read_bytes()
+    last.write_bytes(right.replace(b'"actor":"tester"', b'"actor":"alices"'))
+    if later:
+        ModelRegistry(_root(registry), keys=Keyring.of(KEY), actor="tester").audit.append("load", "x")
+    with pytest.raises(ChecksumMismatch, match="audit record 2 is not the one that"):
+        prove_audit_log(registry)
+    assert not intact(registry)
+    repair(ModelRegistry(_root(registry), keys=Keyring.of(KEY), actor="tester"), storage_at(tmp_path / "copy"))
+    assert last.read_bytes() == right
+    assert intact(registry)
+
+
+def test_an_alias_that_no_record_tells_of_is_named(registry: ModelRegistry) -> None:
+    model_id = register(registry)
+    aliases = Aliases(registry)
+    aliases.set("m", "champion", model_id)
+    assert intact(registry)
+    entries = json.loads((_root(registry) / "aliases" / "m.json").read_text())
+    (_root(registry) / "aliases" / "m.json").write_text(json.dumps({**entries, "next": entries["champion"]}))
+    wrong = {each.subject: each.detail for each in verify_everything(registry) if not each.intact}
+    assert list(wrong) == ["m@next"]
+    assert "alias remove m next --reason WHY" in wrong["m@next"]
+    aliases.remove("m", "next", "nobody set it")
+    assert intact(registry)
+
+
+def test_a_file_in_the_place_of_the_log_is_named(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(registry)
+    shutil.rmtree(_root(registry) / "audit")
+    (_root(registry) / "audit").write_text("")
+    monkeypatch.setenv("MODEL_REGISTRY_URL", str(_root(registry)))
+    for command in (["audit"], ["audit", "--head"], ["audit", "--verify"], ["audit", "--format", "ocsf"]):
+        assert main(command) == exit_codes.NOT_INTACT
+        assert "a file is where the registry needs a directory; move it away" in capsys.readouterr().err
+
+
+def test_the_proof_tells_what_the_log_says_that_it_has_lost(registry: ModelRegistry, tmp_path: Path) -> None:
+    register(registry)
+    backup(registry, tmp_path / "copy")
+    shutil.rmtree(_root(registry) / "audit")
+    restore(ModelRegistry(_root(registry), keys=Keyring.of(KEY), actor="tester"), tmp_path / "copy")
+    assert str(prove_audit_log(registry)).endswith("; record 3 tells that what came after record 2 was lost")

@@ -168,7 +168,7 @@ class RulesOfLife(Ground):
             metadata = other.get_metadata(own)
             self.other.add(own, ExpectedVersion(version.name, metadata.version, 1, metadata.created_at))
         numbers = {number: each for each, number in self.other.given(version.name)}
-        if numbers.get(version.number, model_id) != model_id:
+        if numbers.get(version.number, model_id) != model_id or (taken and own == model_id):
             with suppress(VersionConflict):
                 raise AssertionError(f"{import_model(other, file)} took the number of {numbers[version.number]}")
             self.compare(other, self.other, set())
