@@ -107,7 +107,7 @@ class LastWords:
             self._serves(record, environment)
 
     def begin_again(self, record: AuditRecord) -> None:
-        """A version that was deleted comes anew, as trained: what was said of it before no longer counts."""
+        """A version that was deleted comes again, as trained: what was said of it before no longer counts."""
         self.keys.pop(record.model_id, None)
         at = self._deleted.get(record.model_id, record.at)
         said = (record.sequence, at, record.actor, record.reason)

@@ -1,4 +1,4 @@
-"""Brings a state or an alias file up to what the audit log says; names what cannot be brought."""
+"""Brings a state or an alias file up to what the audit log says; names the rest."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta

@@ -62,7 +62,7 @@ def older_than_the_log(
 
 def _finding(what: str, number: int, brought: int) -> tuple[str, bool]:
     is_sure = brought > number
-    why = f"{_FROM_COPY} {brought}; decide anew" if is_sure else _OR_KILLED
+    why = f"{_FROM_COPY} {brought}; decide again" if is_sure else _OR_KILLED
     return f"{what} ({why})", is_sure
 
 

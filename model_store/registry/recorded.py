@@ -134,8 +134,8 @@ class Recorded:
             self.numbers.setdefault(name, {})[number] = record.model_id
 
     def _begins_again(self, record: AuditRecord) -> None:
-        """A version that was deleted comes anew, without the approvals of before."""
-        reason = "it was deleted, and brought anew"
+        """A version that was deleted comes again, without the approvals of before."""
+        reason = "it was deleted, and brought again"
         self.words.begin_again(record)
         self.withdrawals[record.model_id] = {"at": record.at, "by": record.actor, "reason": reason}
         self.withdrawn_at[record.model_id] = record.sequence

@@ -267,7 +267,7 @@ def test_a_version_that_came_anew_does_not_get_its_former_state(
     _by_repair(tmp_path)
     fresh = _open(tmp_path)
     assert fresh.get_metadata(model_id).status == "trained"
-    assert "deleted, and brought anew" in approval_problem(fresh, model_id)
+    assert "deleted, and brought again" in approval_problem(fresh, model_id)
     assert _wrong(tmp_path) == {}
 
 
