@@ -128,6 +128,8 @@ class Ground(RuleBasedStateMachine):
             wanted = given["status"]
             leads = wanted in LEADS_TO[version.status] and not (wanted == "archived" and version.serves)
             return None if wanted == version.status or leads else {"IllegalTransition"}
+        if deed.name == "deploy" and version.status == "archived":
+            return {"IllegalTransition"}
         return {"InUse"} if deed.name == "delete" and model_id in self.expected.kept() else None
 
     def _needs(self, deed: str, model_id: str) -> bool:

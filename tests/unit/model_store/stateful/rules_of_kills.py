@@ -147,7 +147,9 @@ class RulesOfKills(RulesOfTrouble):
             case "alias" | "unalias":
                 return Aliases(fresh).of(given["name"]).get(given["alias"]) == given.get("model_id")
             case "sign":
-                return given["key"] in self.signers(given["model_id"])
+                # One that was there before tells nothing.
+                known = self.expected.versions[given["model_id"]].signed_by
+                return given["key"] in self.signers(given["model_id"]) - known
             case "delete":
                 return given["model_id"] not in {model.model_id for model in fresh.list_models()}
         return False
