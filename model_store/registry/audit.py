@@ -25,7 +25,8 @@ from model_store.storage.sharing import file_in_the_way
 if TYPE_CHECKING:
     from model_store.registry.identity import Identity
 
-_FIRST = "0" * 64
+NO_DIGEST = "0" * 64
+"""What the first record names as the one before it, and a hint that has no digest."""
 _ATTEMPTS = 1000
 _CHECK_DIGITS = 16
 HINT_FILE = "audit/head"
@@ -171,26 +172,19 @@ class AuditLog:
         """How many records are read at once where a caller needs many."""
         return self._storage.parallel_reads
 
-    def hinted(self) -> int:
-        """The number of the last record by the hint `audit/head`; 0 when there is no hint, or none that can be read."""
-        return self._hint()[0].sequence
-
     def hint(self) -> tuple[AuditHead, bool]:
-        """The hint `audit/head`, and whether its check fits; record 0 when there is none, or none that can be read."""
-        return self._hint()
+        """The hint `audit/head`, and whether its check shows that it is of this log and as it was written.
 
-    def _hint(self) -> tuple[AuditHead, bool]:
-        """The hint, and whether its check shows that it is of this log and as it was written; record 0 without one.
-
-        The hint of an older program has no check, and before that no digest.
+        Record 0 where there is no hint, or none that can be read. The hint of an older program has no check, and before
+        that no digest, which is zero then.
         """
         try:
             number, digest, check, *_ = [*self._storage.read(HINT_FILE).decode().strip().split(":"), "", ""]
         except (ModelNotFound, UnreadableModel, UnicodeDecodeError):
-            return AuditHead(0, _FIRST), False
+            return AuditHead(0, NO_DIGEST), False
         if not _HINTED.fullmatch(number):
-            return AuditHead(0, _FIRST), False
-        head = AuditHead(int(number), digest if _DIGEST.fullmatch(digest) else _FIRST)
+            return AuditHead(0, NO_DIGEST), False
+        head = AuditHead(int(number), digest if _DIGEST.fullmatch(digest) else NO_DIGEST)
         return head, check == self._check(head)
 
     def records(self, after: int = 0) -> Iterator[AuditRecord]:
@@ -244,7 +238,7 @@ class AuditLog:
 
     def _start(self, after: int) -> str:
         if after <= 0:
-            return _FIRST
+            return NO_DIGEST
         try:
             return _digest(self._storage.read(_key(after)))
         except ModelNotFound:
@@ -258,7 +252,7 @@ class AuditLog:
         The hint says where to look. Where its check fits, its digest counts: a record that was damaged since then can
         be brought back, and the log goes on after one that is gone, so that a cut stays visible as a gap.
         """
-        hint, is_sure = self._hint()
+        hint, is_sure = self.hint()
         if hint.sequence:
             with suppress(ModelNotFound, UnreadableModel):
                 found = AuditHead(hint.sequence, _digest(self._storage.read(_key(hint.sequence))))

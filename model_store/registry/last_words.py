@@ -46,7 +46,7 @@ class Word:
     """Who validated it in the registry that a promotion brought it from."""
     is_brought: bool = False
     """Whether the actor brought the version, or its status, from another registry."""
-    is_anew: bool = False
+    was_deleted: bool = False
     """Whether the version was deleted before, and came again."""
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class LastWords:
         self.keys.pop(record.model_id, None)
         at = self._deleted.get(record.model_id, record.at)
         said = (record.sequence, at, record.actor, record.reason)
-        self.versions[record.model_id] = [Word(*said, Kind.STATUS, "trained", is_brought=True, is_anew=True)]
+        self.versions[record.model_id] = [Word(*said, Kind.STATUS, "trained", is_brought=True, was_deleted=True)]
 
     def is_serving(self, word: Word, model_id: str) -> bool:
         """Whether a version still serves where a word says so."""

@@ -8,12 +8,11 @@ from typing import Any
 from conventions.regular_files import parse_json
 from model_store.artifact.header import canonical_json
 from model_store.errors import ModelNotFound, UnreadableModel
-from model_store.registry.audit import AuditHead, is_record, number_of, read_hint
+from model_store.registry.audit import NO_DIGEST, AuditHead, is_record, number_of, read_hint
 from model_store.registry.placing import replace
 from model_store.storage.base import Storage
 
 _FIELDS = {"sequence", "at", "actor", "action", "model_id", "reason", "details", "previous"}
-_FIRST = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _take_over(source: Storage, target: Storage, last: int, hint: AuditHead, cop
     if hinted is not None and _sha256(hinted) != hint.digest:
         return  # the copy went on as another log
     before = _content(target, record_key(last)) if last else None
-    previous, number = (_sha256(before) if before is not None else _FIRST), last + 1
+    previous, number = (_sha256(before) if before is not None else NO_DIGEST), last + 1
     while not record_damage(source, key := record_key(number)):
         content = source.read(key)
         if parse_json(content)["previous"] != previous:
@@ -152,7 +151,7 @@ def _fits(target: Storage, number: int, content: bytes, hint: AuditHead) -> bool
     """Whether a record stands between its neighbours: at least one of them is there and agrees, none disagrees."""
     record = parse_json(content)
     before, after = _content(target, record_key(number - 1)), _content(target, record_key(number + 1))
-    agreed = number == 1 and record["previous"] == _FIRST
+    agreed = number == 1 and record["previous"] == NO_DIGEST
     if number == hint.sequence:
         if _sha256(content) != hint.digest:
             return False
@@ -172,7 +171,7 @@ def _fits(target: Storage, number: int, content: bytes, hint: AuditHead) -> bool
 def _sure_hint(target: Storage) -> AuditHead:
     """The hint of a log, where its check fits; record 0 otherwise."""
     hint, is_sure = read_hint(target)
-    return hint if is_sure else AuditHead(0, _FIRST)
+    return hint if is_sure else AuditHead(0, NO_DIGEST)
 
 
 def _is_hinted(target: Storage, hint: AuditHead) -> bool:

@@ -64,8 +64,8 @@ def _is_since(at: str, word: Word | AliasWord) -> bool:
     """Whether something was entered since a record was written, both by the clock of the same writer."""
     try:
         said = datetime.fromisoformat(word.at).replace(microsecond=0)
-        is_anew = isinstance(word, Word) and word.is_anew
-        return datetime.fromisoformat(at) >= (said if is_anew else said - _SAME_MOMENT)
+        was_deleted = isinstance(word, Word) and word.was_deleted
+        return datetime.fromisoformat(at) >= (said if was_deleted else said - _SAME_MOMENT)
     except (ValueError, TypeError):
         return False
 

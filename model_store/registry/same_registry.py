@@ -3,7 +3,7 @@
 from conventions.artifact_files import STATE_FILE
 from model_store.errors import ModelNotFound, ModelStoreError, UnreadableModel
 from model_store.registry.anchors import signature_anchors
-from model_store.registry.audit import AuditRecord, is_record, parse_record, read_hint
+from model_store.registry.audit import NO_DIGEST, AuditRecord, is_record, parse_record, read_hint
 from model_store.registry.damage import read_manifest, version_ids
 from model_store.registry.layout import digest_of, version_prefix
 from model_store.registry.log_repair import record_key
@@ -40,8 +40,9 @@ def is_log_of(source: Storage, target: Storage) -> bool:
 
 
 def _by_hint(source: Storage, target: Storage) -> bool | None:
+    """What the hint shows; None where it says nothing, as that of an older program, which has no digest."""
     hint, _ = read_hint(target)
-    content = _content(source, hint.sequence) if hint.sequence else None
+    content = _content(source, hint.sequence) if hint.sequence and hint.digest != NO_DIGEST else None
     return None if content is None else digest_of(content) == f"sha256:{hint.digest}"
 
 

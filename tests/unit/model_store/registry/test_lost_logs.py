@@ -73,6 +73,14 @@ def test_a_log_that_is_gone_comes_back_whole(tmp_path: Path, kept: list[str], pr
     assert told.get("lost_after") == (None if proof == "the hint" else last)
 
 
+def test_a_hint_of_an_older_program_contradicts_no_backup(tmp_path: Path, kept: list[str]) -> None:
+    _without_records(tmp_path, 1, 2, 3)
+    (tmp_path / "registry" / "audit" / "head").write_text("3")
+    _repair(tmp_path)
+    assert _actions(tmp_path)[:2] == ["register", "register"]
+    assert {model.model_id for model in _open(tmp_path).list_models()} == set(kept)
+
+
 @pytest.mark.parametrize("way", ["repair", "restore"])
 @pytest.mark.parametrize("source", ["another registry", "no log"])
 def test_no_new_log_begins_where_one_is_gone(tmp_path: Path, kept: list[str], source: str, way: str) -> None:

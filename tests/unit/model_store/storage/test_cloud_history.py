@@ -121,7 +121,7 @@ def _await_hint(registry: ModelRegistry) -> None:
     """A thread writes the hint after the record."""
     last = registry.audit.head().sequence
     deadline = time.monotonic() + 30
-    while registry.audit.hinted() != last:
+    while registry.audit.hint()[0].sequence != last:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
