@@ -181,15 +181,22 @@ def _check_switch(
     return problem, _goes_on(before)
 
 
+def _request(directory: Path) -> dict[str, Any] | None:
+    """What was asked for last; None where nothing can be read."""
+    try:
+        request: dict[str, Any] = json.loads((directory / REQUESTED_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return request
+
+
 def _request_that_serves(directory: Path) -> dict[str, Any] | None:
     """The request whose process serves; None where none does."""
     serving = (_status(directory) or {}).get("serving") or {}
-    try:
-        request = json.loads((directory / REQUESTED_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    request = _request(directory)
+    if request is None or not _supervisor_lives(directory) or request.get("model_id") != serving.get("model_id"):
         return None
-    lives = _supervisor_lives(directory) and request.get("model_id") == serving.get("model_id")
-    return dict(request) if lives else None
+    return request
 
 
 def _goes_on(before: Mapping[str, Any] | None) -> str:
@@ -266,7 +273,11 @@ def _ask(directory: Path, arguments: Mapping[str, Any], generation: int) -> dict
             return status
         if status and status["generation"] > generation:
             return {"state": "failed", "code": _SUPERSEDED, "error": "another update has asked for another process"}
-        if started is not None and started.poll() is not None:
+        if started is not None and started.poll() == os.EX_TEMPFAIL and _supervisor_lives(directory):
+            # An update that was killed had started one, which took the lock first.
+            started = None
+            _signal_supervisor(directory, signal.SIGHUP)
+        elif started is not None and started.poll() is not None:
             return _last_words(directory, generation, started.returncode)
         time.sleep(_POLL_SECONDS)
     return {
@@ -357,10 +368,20 @@ def _signal_supervisor(directory: Path, number: signal.Signals) -> None:
 
 def _is_this_deployment(directory: Path, host: str, port: int) -> bool:
     """Whether the listener belongs to this deployment; also a closing server whose supervisor was killed."""
+    if _supervisor_lives(directory):
+        return (host, port) in (_address((_status(directory) or {}).get("serving")), _address_that_starts(directory))
     serving = (_status(directory) or {}).get("serving") or {}
-    if (serving.get("host"), serving.get("port")) != (host, port):
-        return False
-    return _supervisor_lives(directory) or _process_lives(int(serving["pid"]))
+    return _address(serving) == (host, port) and _process_lives(int(serving["pid"]))
+
+
+def _address(of: Mapping[str, Any] | None) -> tuple[object, object]:
+    return ((of or {}).get("host"), (of or {}).get("port"))
+
+
+def _address_that_starts(directory: Path) -> tuple[object, object]:
+    """The address of a request that has no final answer yet: an update that was killed leaves one behind."""
+    state = (_status(directory) or {}).get("state", "starting")
+    return _address(_request(directory)) if state == "starting" else (None, None)
 
 
 def _process_lives(process: int) -> bool:

@@ -1,7 +1,9 @@
 """The sandbox's processes: started in their own sessions, listed in a file, and stopped by that list."""
 
+import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import psutil
 
 _STOP_SECONDS = 10.0
+_LOWEST_PORT, _PORTS = 16_000, 16_000
 
 
 class Processes:
@@ -85,15 +88,15 @@ class Processes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns free ports of the loopback."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Returns free ports of the loopback, none of them among those that Linux gives to outgoing connections."""
+    found: list[int] = []
+    while len(found) < count:
+        port = _LOWEST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 def wait_for_port(port: int, seconds: float) -> bool:

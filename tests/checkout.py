@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from sandbox.processes import free_ports
 from tests.stack_file import committed_stack_file
 
 SOURCE = Path(__file__).resolve().parents[1]
@@ -177,9 +177,8 @@ class Checkout:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Returns a free port of the loopback."""
+    return free_ports(1)[0]
 
 
 def _copy_project(root: Path) -> None:

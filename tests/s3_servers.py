@@ -5,7 +5,6 @@ versitygw is built once from its Go module into the user's cache: two minutes on
 
 import io
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -22,6 +21,7 @@ from botocore.exceptions import BotoCoreError
 from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from tests.checkout import free_port
 from toolchain.errors import ToolchainError
 from toolchain.go_build import GoBuild
 from toolchain.tools import Tool, ensure
@@ -95,8 +95,7 @@ def versitygw_server(directory: Path) -> Iterator[str]:
     objects, versions, log = directory / "objects", directory / "versions", directory / "log"
     objects.mkdir(parents=True)
     versions.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(program), "--access", "test", "--secret", "test", "--port", f"127.0.0.1:{port}", "--quiet"]
     command += ["posix", "--versioning-dir", str(versions), str(objects)]
     with (

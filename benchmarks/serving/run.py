@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from benchmarks.serving.mixed import mixed_peers, mlflow_packages, prepare_mixed
 from benchmarks.serving.peers import Peer, peers, variables
 from benchmarks.serving.prepare import prepare
 from benchmarks.serving.report import write_report
+from sandbox.processes import free_ports
 from toolchain import cache
 
 _ROWS = (1, 100)
@@ -247,9 +247,7 @@ def measure_memory(leader: int) -> int:
 
 def free_port() -> int:
     """Returns a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def _parser() -> argparse.ArgumentParser:

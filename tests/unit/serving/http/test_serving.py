@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.checkout import SOURCE
+from tests.checkout import SOURCE, free_port
 from tests.event_loop import run_in_a_loop_of_its_own
 from tests.service import GOOD, Service, Setting, listening, started
 
@@ -225,9 +225,7 @@ async def _replaced_under_load(
 
 
 def test_without_a_supervisor_it_binds_its_address_and_exits_0_on_sigterm(setting: Setting) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = setting.environment(API_PORT=str(port))
     command = [sys.executable, "-m", "serving"]
     with subprocess.Popen(command, cwd=SOURCE, env=environment, stdout=subprocess.DEVNULL) as process:

@@ -1,6 +1,6 @@
-"""A serving process that never gets ready."""
+"""A serving process that never gets ready; it ends with its supervisor, as every serving process does."""
 
-import time
+import sys
 
 if __name__ == "__main__":
-    time.sleep(600)
+    sys.stdin.buffer.read()

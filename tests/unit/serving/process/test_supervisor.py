@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.checkout import SOURCE
+from components.process_supervision import find_address_conflict, run_directory
+from tests.checkout import SOURCE, free_port
 from tests.service import Setting
 
 
@@ -48,6 +50,44 @@ def _until(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def _arguments(checkout: Path, port: int) -> dict[str, Any]:
+    return {"deployment_name": "test", "checkout": str(checkout), "host": "127.0.0.1", "port": port}
+
+
+def test_an_address_is_this_deployments_while_what_a_killed_update_asked_for_starts(
+    setting: Setting, tmp_path: Path
+) -> None:
+    asked, of_another = free_port(), free_port()
+    directory = run_directory(_arguments(tmp_path, asked))
+    directory.mkdir(parents=True)
+    _request(directory, setting, port=asked, module="tests.unit.serving.process.never_ready")
+    with _supervisor(directory, tmp_path / "log"):
+        _until(lambda: _listens(asked))
+        assert _status(directory).get("serving") is None
+        assert find_address_conflict(_arguments(tmp_path, asked)) is None
+        with socket.create_server(("127.0.0.1", of_another)):
+            assert "cannot be listened on" in str(find_address_conflict(_arguments(tmp_path, of_another)))
+    _until(lambda: not _listens(asked))
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_request_whose_address_another_program_holds_is_no_claim_to_it(setting: Setting, tmp_path: Path) -> None:
+    port = free_port()
+    directory = run_directory(_arguments(tmp_path, port))
+    directory.mkdir(parents=True)
+    _request(directory, setting)
+    with _supervisor(directory, tmp_path / "log") as process, socket.create_server(("127.0.0.1", port)):
+        _until(lambda: _status(directory).get("state") == "ready")
+        _request(directory, setting, port=port, generation=2)
+        process.send_signal(signal.SIGHUP)
+        _until(lambda: _status(directory).get("state") == "failed")
+        assert "cannot be listened on" in str(find_address_conflict(_arguments(tmp_path, port)))
 
 
 def test_sigterm_is_obeyed_while_a_successor_loads(setting: Setting, tmp_path: Path) -> None:
