@@ -9,7 +9,7 @@ PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions mod
 IMAGE ?= fraud-detection:latest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-cluster test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy image sbom test-docker soak test-service test-console snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
+.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-cluster test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy traffic image sbom test-docker soak test-service test-console snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,10 @@ validate: setup  ## measure MODEL_ID on the holdout of RELEASE/release.yaml; its
 deploy:  ## MODEL_ID to ENVIRONMENT; waits until it is healthy; returns to the version before when it fails
 	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
 	@$(BIN)/python scripts/deploy_model.py deploy "$$MODEL_ID" "$$ENVIRONMENT" $${REASON:+--reason "$$REASON"}
+
+traffic:  ## send ENVIRONMENT transactions made from its model's contract: RATE a second (20), FOR so long (5m)
+	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(BIN)/python scripts/deploy_model.py traffic "$$ENVIRONMENT" --rate "$${RATE:-20}" --for "$${FOR:-5m}"
 
 resume:  ## go on with the rollout in ENVIRONMENT that another job began
 	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2

@@ -29,7 +29,6 @@ _DESCRIBE = (
     "cloudwatch:Describe*",
     "cloudwatch:GetDashboard",
     "cloudwatch:GetMetricData",
-    "cloudwatch:GetMetricStatistics",
     "cloudwatch:ListMetrics",
     "cloudwatch:ListTagsForResource",
     "ecr:DescribeRepositories",

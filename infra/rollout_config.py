@@ -49,6 +49,9 @@ class RolloutChecks:
     """Times stable's p95; requests beyond that are slow. Allowed are as many as stable has beyond its p95: 5 %."""
     decision_rate: Share = 0.05
     """Allowed difference from stable's share of transactions decided as fraud."""
+    decision_factor: Annotated[StrictFloat, Field(gt=1, le=1000)] = 4.0
+    """Times, or part, of stable's share of transactions decided as fraud that is too much, or too little, where that is
+    less than `decision_rate`."""
     accuracy: Share = 0.05
     """Allowed loss against stable's share of correct decisions among those with feedback."""
     wrong_decision: Annotated[StrictFloat, Field(ge=0.0001, le=0.2)] = 0.01

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from moto.cloudwatch.responses import CloudWatchResponse
-from moto.core.responses import ActionResult
+from moto.cloudwatch.models import Statistics
 
 __all__ = ["answer_percentiles", "percentile"]
 
 
 def answer_percentiles() -> None:
-    """Makes moto's GetMetricStatistics answer the ExtendedStatistics that it is asked for, such as `p95`."""
-    without = CloudWatchResponse.get_metric_statistics
+    """Makes moto's GetMetricData answer the percentiles that it is asked for, such as `p95`."""
+    of_type = Statistics.get_statistics_for_type
 
-    def with_percentiles(self: CloudWatchResponse) -> ActionResult:
-        answer = without(self)
-        shares = self._get_param("ExtendedStatistics") or []
-        for point in cast("dict[str, Any]", answer.result)["Datapoints"]:
-            values = sorted(point.metric_single_values_list)
-            if shares and values:
-                point.extended_statistics = {share: percentile(values, float(share[1:])) for share in shares}
-        return answer
+    def percentile_or_other(self: Statistics, stat: str) -> Any:
+        values = sorted(self.metric_single_values_list)
+        return percentile(values, float(stat[1:])) if stat.startswith("p") and values else of_type(self, stat)
 
-    CloudWatchResponse.get_metric_statistics = with_percentiles  # type: ignore[method-assign]
+    Statistics.get_statistics_for_type = percentile_or_other  # type: ignore[method-assign]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -41,6 +41,7 @@ from scripts.rollout_commands import (  # noqa: E402
     strategy_options,
 )
 from scripts.times import When  # noqa: E402
+from scripts.traffic_command import add_traffic_command  # noqa: E402
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -224,6 +225,7 @@ def program() -> Program:
     add_environment_commands(commands, _PROGRAM, _deployments, _up)
     add_console_command(commands, _PROGRAM)
     add_report_command(commands, _PROGRAM, _deployments)
+    add_traffic_command(commands, _PROGRAM, _deployments, _environment())
     return commands
 
 

@@ -1,6 +1,5 @@
 """The commands of `deploy_model.py` that take a candidate through its rollout."""
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 from conventions import exit_codes
 from scripts import completion
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, path_type, show
-from scripts.times import End
+from scripts.times import Duration, End
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
@@ -110,7 +109,7 @@ def strategy_options(key_help: str) -> list[click.Parameter]:
     return [
         option("--strategy", type=strategies, help="the stack's own (rolling)"),
         option("--steps", type=_STEPS, metavar="PERCENTS", help="of a canary, percent of the requests (5,25,50,100)"),
-        option("--interval", type=_DURATION, metavar="TIME", help="how long a step lasts at least (5m)"),
+        option("--interval", type=Duration(), metavar="TIME", help="how long a step lasts at least (5m)"),
         option(
             "--keep-minutes",
             type=click.IntRange(min=0),
@@ -209,15 +208,4 @@ class _Steps(click.ParamType[tuple[int, ...]]):
             self.fail(f"{value!r} are not percents; allowed: numbers such as 5,25,50,100", param, ctx)
 
 
-class _Duration(click.ParamType[int]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        parts = re.fullmatch(r"(\d+)([smh]?)", value)
-        if parts is None:
-            self.fail(f"{value!r} is not a duration; allowed: such as 30s, 5m or 1h", param, ctx)
-        return int(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[parts[2]]
-
-
 _STEPS = _Steps()
-_DURATION = _Duration()

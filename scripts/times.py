@@ -1,4 +1,4 @@
-"""Times on a command line: a time, a date that means the whole day, or an end from now."""
+"""Times on a command line: a time, a date that means the whole day, an end from now, or how long something lasts."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -61,3 +61,18 @@ class End(click.ParamType[datetime]):
 
 def _with_zone(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Duration(click.ParamType[int]):
+    """How long something lasts: seconds, or `30s`, `5m`, `1h`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns seconds."""
+        if isinstance(value, int):
+            return value
+        parts = re.fullmatch(r"(\d+)([smh]?)", value)
+        if parts is None:
+            self.fail(f"{value!r} is not a duration; allowed: such as 30s, 5m or 1h", param, ctx)
+        return int(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[parts[2]]

@@ -45,6 +45,9 @@ KINDS = {
     "5 % errors": replace(STABLE, error_rate=0.05),
     "3 times slower": replace(STABLE, median_ms=15.0),
     "decides 5 points more": replace(STABLE, fraud_rate=0.07),
+    "never decides fraud": replace(STABLE, fraud_rate=0.0),
+    "a quarter of the frauds": replace(STABLE, fraud_rate=0.005),
+    "4 times as many frauds": replace(STABLE, fraud_rate=0.08),
     "2 % errors more, the margin": replace(STABLE, error_rate=0.021),
     "1 % errors more, half the margin": replace(STABLE, error_rate=0.011),
 }

@@ -20,6 +20,8 @@ _SLOW_MARGIN = 0.10
 _LEAST_MS = 1.0
 """A latency that differs by less than this is not called slower."""
 _NEVER_ZERO = 0.001
+_LEAST_FRAUDS = 0.002
+"""Of stable's share of frauds: of so few no number of requests that comes in time can tell that there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class VariantMetrics:
     right: int = 0
     """Decisions that feedback has called right."""
     wrong: int = 0
+    compared: int = 0
+    """Transactions that stable answered and this version was sent a copy of."""
+    differing: int = 0
+    """Those of them that both decided differently."""
     drift: float | None = None
     """Population stability index of the feature that moved most; None while it is not known."""
 
@@ -75,6 +81,8 @@ class VariantMetrics:
             "latency_p95_ms": self.percentile(0.95),
             "fraud_rate": self.fraud_rate if self.decisions else None,
             "accuracy": self.accuracy,
+            "compared": self.compared,
+            "differing": self.differing,
             "drift": self.drift,
         }
 
@@ -140,11 +148,24 @@ class Limits:
     """Whether the stable version's manifest says so too."""
 
 
+@dataclass(frozen=True)
+class Alarms:
+    """The deployment's alarms that are on."""
+
+    new: tuple[str, ...] = ()
+    """Names of those that went on since the rollout began."""
+    stood: tuple[str, ...] = ()
+    """Names of those that were on before: the candidate has not caused what it may mend."""
+
+
+NO_ALARMS = Alarms()
+
+
 def judge(
     stable: VariantMetrics,
     candidate: VariantMetrics,
     limits: Limits,
-    alarms: tuple[str, ...] = (),
+    alarms: Alarms = NO_ALARMS,
     *,
     alone: bool = False,
 ) -> Verdict:
@@ -154,10 +175,11 @@ def judge(
         stable: what it did during the step.
         candidate: likewise.
         limits: how much worse the candidate may be.
-        alarms: names of those that are on now: any withdraws it.
+        alarms: those that are on now: one that went on since the rollout began withdraws it.
         alone: whether the candidate has all the traffic; then the alarms' thresholds stand in for stable.
     """
-    findings = [CheckFinding("alarm", Finding.WORSE, name) for name in alarms]
+    findings = [CheckFinding("alarm", Finding.WORSE, name) for name in alarms.new]
+    findings += [CheckFinding("alarm", Finding.AS_GOOD, f"{name} was on before the rollout") for name in alarms.stood]
     if alone:
         findings += _by_thresholds(candidate, limits)
     elif stable.requests < _NEEDED_OF_STABLE:
@@ -166,7 +188,8 @@ def judge(
     else:
         findings += [*_errors(stable, candidate, limits), *_latency(stable, candidate, limits)]
         findings += [*_decisions(stable, candidate, limits), *_accuracy(stable, candidate, limits)]
-    findings += _drift(stable, candidate, limits)
+        findings += _pairs(candidate, limits)
+    findings += _drift(stable, candidate, limits, alone=alone)
     return Verdict(tuple(findings))
 
 
@@ -203,16 +226,26 @@ def _slow(candidate: VariantMetrics, limits: Limits, milliseconds: float, agains
 def _decisions(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
     if stable.decisions < _NEEDED_OF_STABLE:
         return  # it answers errors: the check of those decides
-    margin, wrong = limits.checks.decision_rate, limits.checks.wrong_decision / 2
-    expected = _rate(stable.frauds, stable.decisions)
-    tests, passed = {"more frauds": SequentialTest(expected, margin, wrong)}, candidate.decisions - candidate.frauds
-    # Fewer frauds are more transactions that are let through; fewer by more than there are cannot be.
-    if stable.fraud_rate > margin:
-        usual = _rate(stable.decisions - stable.frauds, stable.decisions)
-        tests["fewer frauds"] = SequentialTest(usual, margin, wrong)
+    margin, factor, wrong = limits.checks.decision_rate, limits.checks.decision_factor, limits.checks.wrong_decision / 2
+    most = _rate(stable.frauds, stable.decisions)
+    tests = {"more frauds": SequentialTest(most, min(margin, most * (factor - 1)), wrong)}
+    # Fewer frauds are more transactions that are let through.
+    passed, usual = candidate.decisions - candidate.frauds, _rate(stable.decisions - stable.frauds, stable.decisions)
+    if (least := 1 - usual) >= _LEAST_FRAUDS:
+        tests["fewer frauds"] = SequentialTest(usual, min(margin, least * (1 - 1 / factor)), wrong)
     counts = (candidate.frauds, candidate.decisions), (passed, candidate.decisions)
     detail = f"{candidate.fraud_rate:.2%} decided as fraud of {candidate.decisions}, stable's {stable.fraud_rate:.2%}"
     yield _counted("decisions", detail, tests, *counts[: len(tests)])
+
+
+def _pairs(candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
+    """Row by row, where a shadow is sent copies: as many frauds may be other ones."""
+    if not candidate.compared:
+        return
+    most = limits.checks.decision_rate
+    test = SequentialTest(most / 2, most / 2, limits.checks.wrong_decision)
+    detail = f"{candidate.differing} of {candidate.compared} rows decided differently; at most {most:.2%} is allowed"
+    yield _counted("rows", detail, {"rows decided differently": test}, (candidate.differing, candidate.compared))
 
 
 def _accuracy(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
@@ -226,9 +259,13 @@ def _accuracy(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits)
     yield CheckFinding("accuracy", Finding.WORSE if finding is Finding.WORSE else Finding.AS_GOOD, detail)
 
 
-def _drift(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits) -> Iterator[CheckFinding]:
+def _drift(stable: VariantMetrics, candidate: VariantMetrics, limits: Limits, *, alone: bool) -> Iterator[CheckFinding]:
     """Against its own training sample, and against stable's index: where both have moved, it is the world that has."""
     if not limits.drift_watched:
+        return
+    if candidate.drift is not None and stable.drift is None and alone and limits.stable_drift_watched:
+        detail = f"index {candidate.drift:.2f}; stable's is not known, so nothing tells whether the world has moved"
+        yield CheckFinding("drift", Finding.AS_GOOD, detail)
         return
     waiting = [variant.model_id for variant in (candidate, stable) if variant.drift is None]
     if candidate.drift is None or (stable.drift is None and limits.stable_drift_watched):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,17 @@ from infra.preflight import CREDENTIALS_ADVICE
 from infra.rollout_config import RolloutConfig
 from stacks.checks.alerts import measured
 from stacks.errors import EndpointSilent
-from stacks.rollout.checks import VariantMetrics
+from stacks.rollout.checks import Alarms, VariantMetrics
 
-_PERIOD_SECONDS = 60
 _ALARM = "ALARM"
+_ALL = 100
+_COUNTED = (metric_names.REQUESTS, metric_names.ERRORS, metric_names.DECISIONS, metric_names.FRAUDS)
+_SHARES = (10, 30, 50, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)
+"""Percentiles of the latency, dense where the check looks; CloudWatch bills for each."""
+_QUERIES = len(_COUNTED) + 2 + len(_SHARES)
+_PERIODS = (60, 300, 900, 3600)
+_MOST_POINTS = 1440
+"""Of one query: 100,800 are answered in one page, and a look has 40 queries."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class TrafficSplitterMetrics:
         told = {slot: self._measured(slot) for slot in (rollout.slot, rollout.other_slot)}
         return RolloutMetrics(
             _with_told(_variant(variants["stable"]), rollout.slot, told),
-            _with_told(_variant(variants["candidate"]), rollout.other_slot, told),
+            _with_told(_variant(variants["candidate"], content), rollout.other_slot, told),
             seconds=float(content["seconds"]),
             weight=int(content["weight"]),
         )
@@ -115,7 +123,7 @@ def _cloudwatch() -> Iterator[None]:
 
 
 class CloudMetrics:
-    """Read from CloudWatch, where each version publishes under its own name too.
+    """Read from CloudWatch, where each version publishes under its own name too: one GetMetricData for a look.
 
     Args:
         cloud: of the stack's config.
@@ -131,26 +139,53 @@ class CloudMetrics:
         self._namespace = cloud.metrics_namespace
         self._environment, self._name = environment, deployment_name
 
-    def read(self, stable_id: str, rollout: RolloutConfig, since: datetime) -> RolloutMetrics:
+    def read(
+        self, stable_id: str, rollout: RolloutConfig, since: datetime, began: datetime | None = None
+    ) -> RolloutMetrics:
         """The numbers since a time, to the minute, since that is how CloudWatch keeps them.
 
         The minute in which a step began counts too: it may hold some of the step before, of the same versions. That of
         the first step does not, so that a candidate which was withdrawn a moment ago is judged again.
 
+        Args:
+            stable_id: the stable model version.
+            rollout: with the candidate and its weight.
+            since: when the step began.
+            began: when the rollout did, for the drift of a stable version that has no traffic any more; `since` when
+                not given.
+
         Raises:
             EndpointSilent: CloudWatch does not answer, or refuses.
         """
         seconds = max(0.0, time.time() - since.timestamp())
-        begin = since.astimezone(UTC).replace(second=0, microsecond=0)
+        begin = _minute(since)
         if rollout.weight <= rollout.steps[0]:
             begin += timedelta(minutes=1)
         if begin > datetime.now(UTC):
             return RolloutMetrics(VariantMetrics(stable_id), VariantMetrics(rollout.candidate), seconds)
+        sides = [each for each in (stable_id, rollout.candidate) if each]
         with _cloudwatch():
-            return RolloutMetrics(self._variant(stable_id, begin), self._variant(rollout.candidate, begin), seconds)
+            values = self._ask([query for each in sides for query in self._queries(each)], begin)
+            found = {each: _counted(each, values[at * _QUERIES :][:_QUERIES]) for at, each in enumerate(sides)}
+            stable, candidate = (found.get(each, VariantMetrics(each)) for each in (stable_id, rollout.candidate))
+            if rollout.weight == _ALL and stable.drift is None:
+                (points,) = self._ask([(stable_id, metric_names.DRIFT, "Maximum")], _minute(began or since))
+                stable = replace(stable, drift=max(points.values(), default=None))
+        return RolloutMetrics(stable, candidate, seconds)
 
-    def alarms(self) -> tuple[str, ...]:
-        """Names of the deployment's alarms that are on.
+    def requests(self, model_id: str, minutes: int) -> int:
+        """The number of requests to a version in the last minutes.
+
+        Raises:
+            EndpointSilent: as `read`.
+        """
+        begin = _minute(datetime.now(UTC)) - timedelta(minutes=minutes)
+        with _cloudwatch():
+            (points,) = self._ask([(model_id, metric_names.REQUESTS, "Sum")], begin)
+        return int(sum(points.values()))
+
+    def alarms(self, began: datetime) -> Alarms:
+        """The deployment's alarms that are on: those that went on since the rollout began, and those that were.
 
         Raises:
             EndpointSilent: as `read`.
@@ -159,71 +194,96 @@ class CloudMetrics:
             pages = self._client.get_paginator("describe_alarms").paginate(
                 AlarmNamePrefix=f"{self._name}-", StateValue=_ALARM
             )
-            found = [each for page in pages for each in page["MetricAlarms"]]
-        # Not every server of this interface heeds both conditions.
-        return tuple(sorted(each["AlarmName"] for each in found if each["StateValue"] == _ALARM))
-
-    def _variant(self, model_id: str, since: datetime) -> VariantMetrics:
-        counts = {
-            name: int(self._statistic(model_id, name, "Sum", since) or 0)
-            for name in (metric_names.REQUESTS, metric_names.ERRORS, metric_names.DECISIONS, metric_names.FRAUDS)
-        }
-        variant = VariantMetrics(
-            model_id,
-            requests=counts[metric_names.REQUESTS],
-            errors=counts[metric_names.ERRORS],
-            decisions=counts[metric_names.DECISIONS],
-            frauds=counts[metric_names.FRAUDS],
-            latencies=self._latencies(model_id, since),
+            # Not every server of this interface heeds both conditions.
+            on = [each for page in pages for each in page["MetricAlarms"] if each["StateValue"] == _ALARM]
+        stood = {each["AlarmName"] for each in on if _changed(each) < began}
+        return Alarms(
+            new=tuple(sorted(each["AlarmName"] for each in on if each["AlarmName"] not in stood)),
+            stood=tuple(sorted(stood)),
         )
-        drift = self._statistic(model_id, metric_names.DRIFT, "Maximum", since)
-        return variant if drift is None else replace(variant, drift=drift)
 
-    def _latencies(self, model_id: str, since: datetime) -> Mapping[int, int]:
-        """Returns requests by latency step: each percentile from 1 to 99 stands for a hundredth of the requests."""
-        requests = int(self._statistic(model_id, metric_names.LATENCY, "SampleCount", since) or 0)
-        shares = [f"p{share}" for share in range(1, 100, 2)]
-        found: dict[int, int] = {}
-        if not requests:
-            return found
-        for start in range(0, len(shares), 10):
-            values = self._points(model_id, metric_names.LATENCY, since, extended=shares[start : start + 10])
-            for point in values:
-                for value in (point.get("ExtendedStatistics") or {}).values():
-                    step = latency_step(value)
-                    found[step] = found.get(step, 0) + max(1, round(requests / len(shares) / len(values)))
-        return found
+    @staticmethod
+    def _queries(model_id: str) -> list[tuple[str, str, str]]:
+        """What is asked of a version, in the order in which `_counted` takes it."""
+        asked = [*((name, "Sum") for name in _COUNTED), (metric_names.DRIFT, "Maximum")]
+        asked += [(metric_names.LATENCY, each) for each in ("SampleCount", *(f"p{share}" for share in _SHARES))]
+        return [(model_id, metric, statistic) for metric, statistic in asked]
 
-    def _statistic(self, model_id: str, metric: str, statistic: str, since: datetime) -> float | None:
-        values = [point[statistic] for point in self._points(model_id, metric, since, [statistic])]
-        if not values:
-            return None
-        return float(max(values) if statistic == "Maximum" else sum(values))
-
-    def _points(
-        self,
-        model_id: str,
-        metric: str,
-        since: datetime,
-        statistics: list[str] | None = None,
-        extended: list[str] | None = None,
-    ) -> list[dict[str, Any]]:
-        dimensions = metric_names.dimensions(self._environment, self._name, model_id)
-        asked: dict[str, Any] = {"Statistics": statistics} if statistics else {"ExtendedStatistics": extended}
-        answer = self._client.get_metric_statistics(
-            Namespace=self._namespace,
-            MetricName=metric,
-            Dimensions=[{"Name": name, "Value": value} for name, value in dimensions],
-            StartTime=since,
-            EndTime=max(datetime.now(UTC), since + timedelta(seconds=1)),
-            Period=_PERIOD_SECONDS,
-            **asked,
+    def _ask(self, queries: list[tuple[str, str, str]], begin: datetime) -> list[dict[datetime, float]]:
+        """The values of each query, by the beginning of their periods."""
+        end = max(datetime.now(UTC), begin + timedelta(seconds=1))
+        period = _period((end - begin).total_seconds())
+        asked: list[dict[str, Any]] = [
+            {
+                "Id": f"q{number}",
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": self._namespace,
+                        "MetricName": metric,
+                        "Dimensions": [
+                            {"Name": name, "Value": value}
+                            for name, value in metric_names.dimensions(self._environment, self._name, model_id)
+                        ],
+                    },
+                    "Period": period,
+                    "Stat": statistic,
+                },
+            }
+            for number, (model_id, metric, statistic) in enumerate(queries)
+        ]
+        found: dict[str, dict[datetime, float]] = {each["Id"]: {} for each in asked}
+        pages = self._client.get_paginator("get_metric_data").paginate(
+            MetricDataQueries=asked, StartTime=begin, EndTime=end
         )
-        return list(answer["Datapoints"])
+        for page in pages:
+            for each in page["MetricDataResults"]:
+                found[each["Id"]].update(zip(each["Timestamps"], each["Values"], strict=True))
+        return list(found.values())
 
 
-def _variant(content: Mapping[str, Any]) -> VariantMetrics:
+def _minute(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def _changed(alarm: Mapping[str, Any]) -> datetime:
+    """When an alarm went on; where a server does not tell, when it was last looked at."""
+    at: datetime = alarm.get("StateTransitionedTimestamp") or alarm["StateUpdatedTimestamp"]
+    return at
+
+
+def _period(seconds: float) -> int:
+    """A period in which CloudWatch answers all queries of a look at once, however long the step lasts."""
+    return next(each for each in _PERIODS if seconds / each <= _MOST_POINTS or each == _PERIODS[-1])
+
+
+def _counted(model_id: str, values: list[dict[datetime, float]]) -> VariantMetrics:
+    sums, drift, samples, shares = values[:4], values[4], values[5], values[6:]
+    requests, errors, decisions, frauds = (int(sum(each.values())) for each in sums)
+    return VariantMetrics(
+        model_id,
+        requests=requests,
+        errors=errors,
+        decisions=decisions,
+        frauds=frauds,
+        latencies=_latencies(samples, shares),
+        drift=max(drift.values(), default=None),
+    )
+
+
+def _latencies(samples: Mapping[datetime, float], shares: list[dict[datetime, float]]) -> Mapping[int, int]:
+    """Returns requests by latency step: a percentile stands for the requests that are nearer to it than to another."""
+    found: dict[int, float] = {}
+    edges = [0.0, *((one + other) / 2 for one, other in pairwise(_SHARES)), 100.0]
+    for (below, above), values in zip(pairwise(edges), shares, strict=True):
+        for at, value in values.items():
+            step = latency_step(value)
+            found[step] = found.get(step, 0.0) + samples.get(at, 0.0) * (above - below) / 100
+    return {step: round(count) for step, count in found.items()}
+
+
+def _variant(content: Mapping[str, Any], copies: Mapping[str, Any] | None = None) -> VariantMetrics:
     counts = {name: int(content[name]) for name in ("requests", "errors", "decisions", "frauds")}
+    counts |= {name: int((copies or {}).get(name, 0)) for name in ("compared", "differing")}
     latencies = {int(step): int(count) for step, count in content["latencies"].items()}
     return VariantMetrics(str(content["model_id"]), **counts, latencies=latencies)
 

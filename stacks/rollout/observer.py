@@ -14,7 +14,7 @@ from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.overrides import Overrides
 from stacks.requirements import missing_without_glass
-from stacks.rollout.checks import Limits, VariantMetrics, Verdict, judge
+from stacks.rollout.checks import NO_ALARMS, Alarms, Limits, VariantMetrics, Verdict, judge
 from stacks.rollout.deployer import Deployer
 from stacks.rollout.metrics import CloudMetrics, RolloutMetrics, TrafficSplitterMetrics
 from stacks.rollout.state import RolloutStatus
@@ -49,7 +49,7 @@ class RolloutObserver:
             # Numbers and weights are of use without the registry.
             self._deployments.log(f"what {file.environment} requires was not asked: {error}")
             glass, missing = file.break_glass(), []
-        found = self.look(file, since or self.since(file.environment), self.interrupted(file))
+        found = self.look(file, since or self.since(file.environment), self.interrupted(file), began=self.began(file))
         return replace(
             found,
             break_glass=glass.to_dict() if glass else {},
@@ -68,16 +68,19 @@ class RolloutObserver:
             return {}
         return found.to_dict() if found else {}
 
-    def look(self, file: StackFile, since: datetime, interrupted: str = "") -> RolloutStatus:
+    def look(
+        self, file: StackFile, since: datetime, interrupted: str = "", *, began: datetime | None = None
+    ) -> RolloutStatus:
         """The status since a moment, without asking the engine.
 
         Args:
             file: the stack's config, read now.
             since: when the last change was made.
             interrupted: as the status tells it.
+            began: when the candidate came: an alarm that was on then does not judge it; `since` when not given.
         """
         rollout, stable, config = file.rollout(), file.model_version, file.deployment()
-        numbers, alarms = self._numbers(file, config, rollout, since)
+        numbers, alarms = self._numbers(file, config, rollout, since, began or since)
         verdict = self._verdict(numbers, alarms, config, rollout) if rollout.candidate else None
         both = {"stable": numbers.stable.to_dict(), "candidate": numbers.candidate.to_dict()}
         return RolloutStatus(
@@ -113,13 +116,23 @@ class RolloutObserver:
         history = self._deployments.list_deployments(environment)
         return datetime.fromisoformat(history[0].finished_at) if history else datetime.now(UTC)
 
+    def began(self, file: StackFile) -> datetime:
+        """When the candidate that is tried came; now, where the stack's history does not tell."""
+        candidate, found = file.rollout().candidate, datetime.now(UTC)
+        if candidate and file.in_cluster:
+            for each in self._deployments.list_deployments(file.environment):
+                if each.candidate != candidate:
+                    break
+                found = datetime.fromisoformat(each.started_at)
+        return found
+
     def _numbers(
-        self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, since: datetime
-    ) -> tuple[RolloutMetrics, tuple[str, ...]]:
+        self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, since: datetime, began: datetime
+    ) -> tuple[RolloutMetrics, Alarms]:
         """Both versions' numbers, and the alarms that are on."""
         stable = file.model_version
         if not (stable or rollout.candidate):
-            return RolloutMetrics(VariantMetrics(""), VariantMetrics("")), ()
+            return RolloutMetrics(VariantMetrics(""), VariantMetrics("")), NO_ALARMS
         if not file.in_cluster:
             splitter = TrafficSplitterMetrics(
                 self._deployments.checkout,
@@ -128,12 +141,12 @@ class RolloutObserver:
                 in_containers=file.platform == "docker",
             )
             found = splitter.read(stable, rollout)
-            return replace(found, weight=splitter.weight()), ()
+            return replace(found, weight=splitter.weight()), NO_ALARMS
         watch = CloudMetrics(file.cloud(), config.environment, config.deployment_name)
-        return watch.read(stable, rollout, since), watch.alarms()
+        return watch.read(stable, rollout, since, began), watch.alarms(began)
 
     def _verdict(
-        self, numbers: RolloutMetrics, alarms: tuple[str, ...], config: DeploymentConfig, rollout: RolloutConfig
+        self, numbers: RolloutMetrics, alarms: Alarms, config: DeploymentConfig, rollout: RolloutConfig
     ) -> Verdict:
         thresholds = config.monitoring_config.alert_thresholds
         alone = rollout.weight == _ALL
@@ -143,8 +156,7 @@ class RolloutObserver:
             error_rate=ERROR_RATE.threshold(thresholds),
             latency_p95_ms=float(LATENCY_P95.threshold(thresholds)),
             drift_watched=self._watches_drift(rollout.candidate),
-            # With all the traffic at the candidate, stable has none to be known by.
-            stable_drift_watched=not alone and self._watches_drift(numbers.stable.model_id),
+            stable_drift_watched=self._watches_drift(numbers.stable.model_id),
         )
         return judge(numbers.stable, numbers.candidate, limits, alarms, alone=alone)
 

@@ -29,10 +29,13 @@ from stacks.requirements import BreakGlassRequest
 from stacks.rollout.checks import Decision
 from stacks.rollout.deployer import Deployer
 from stacks.rollout.observer import RolloutObserver
+from stacks.rollout.silence import Silence
 from stacks.rollout.state import RolloutStatus, require_no_rollout, require_rollout
 from stacks.rollout.steps import Steps
 
 _POLL_SECONDS = 1.0
+_POLL_SECONDS_IN_A_CLOUD = 5.0
+"""CloudWatch keeps numbers by the minute, and bills for what is read."""
 _ACTIONS = {"canary": "canary", "blue_green": "blue-green"}
 """What the audit log calls the steps of a strategy."""
 Watch = Callable[[RolloutStatus], None]
@@ -263,10 +266,13 @@ class Rollouts:
         # Of this command: a resumed rollout waits again, since nobody has looked meanwhile.
         began, told = time.monotonic(), 0.0
         since = self._observer.since(environment) if file.in_cluster else datetime.now(UTC)
+        began_rollout, silence = self._observer.began(file), Silence(file, self._log)
+        poll = _POLL_SECONDS_IN_A_CLOUD if file.in_cluster else _POLL_SECONDS
         while True:
-            status = self._observer.look(self._deployments.stack_file(environment), since)
+            status = self._observer.look(self._deployments.stack_file(environment), since, began=began_rollout)
             self._watch(status)
             waited = time.monotonic() - began
+            silence.look(status, waited)
             if status.verdict == Decision.WITHDRAW:
                 self.abort(environment, status.reason)
                 raise _withdrawn(rollout, status)
@@ -277,7 +283,7 @@ class Rollouts:
             if waited - told >= 10 * _POLL_SECONDS:
                 told = waited
                 self._log(f"{rollout.weight} % for {waited:.0f} s: {status.reason or 'all checks passed'}")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(poll)
 
     def _promote(self, file: StackFile, config: DeploymentConfig, how: str) -> DeployOutcome:
         rollout, stable = file.rollout(), file.model_version

@@ -18,7 +18,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-_MOST = 0.999
+_MOST = 0.9999
 
 
 class Finding(StrEnum):

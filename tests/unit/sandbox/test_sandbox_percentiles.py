@@ -44,18 +44,21 @@ def cloudwatch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             server.terminate()
 
 
-def _ask(cloudwatch: Any, model_id: str, **statistics: list[str]) -> list[dict[str, Any]]:
-    answer = cloudwatch.get_metric_statistics(
-        Namespace="FraudDetection",
-        MetricName="Latency",
-        Dimensions=[{"Name": "ModelVersion", "Value": model_id}],
+def _ask(cloudwatch: Any, model_id: str, *statistics: str) -> dict[str, dict[datetime, float]]:
+    dimensions = [{"Name": "ModelVersion", "Value": model_id}]
+    metric = {"Namespace": "FraudDetection", "MetricName": "Latency", "Dimensions": dimensions}
+    answer = cloudwatch.get_metric_data(
+        MetricDataQueries=[
+            {"Id": f"q{number}", "MetricStat": {"Metric": metric, "Period": 60, "Stat": statistic}}
+            for number, statistic in enumerate(statistics)
+        ],
         StartTime=_NOW,
         EndTime=_NOW + timedelta(minutes=5),
-        Period=60,
-        **statistics,
     )
-    points: list[dict[str, Any]] = answer["Datapoints"]
-    return points
+    found = {
+        each["Id"]: dict(zip(each["Timestamps"], each["Values"], strict=True)) for each in answer["MetricDataResults"]
+    }
+    return {statistic: found[f"q{number}"] for number, statistic in enumerate(statistics)}
 
 
 def _put(cloudwatch: Any, model_id: str, minute: int, values: dict[float, float]) -> None:
@@ -73,17 +76,18 @@ def test_percentiles_of_each_period_are_of_the_metric_that_was_asked_for(cloudwa
     _put(cloudwatch, "stable", 0, {float(value): 1 for value in range(101)})
     _put(cloudwatch, "stable", 2, {5.0: 90, 50.0: 10})
     _put(cloudwatch, "candidate", 0, {1000.0: 3})
-    points = _ask(cloudwatch, "stable", ExtendedStatistics=["p50", "p95", "p99.9"])
-    assert [point["Timestamp"] for point in points] == [_NOW, _NOW + timedelta(minutes=2)]
-    assert points[0]["ExtendedStatistics"] == pytest.approx({"p50": 50.0, "p95": 95.0, "p99.9": 99.9})
-    assert points[1]["ExtendedStatistics"] == {"p50": 5.0, "p95": 50.0, "p99.9": 50.0}
-    assert _ask(cloudwatch, "nobody", ExtendedStatistics=["p50"]) == []
+    found = _ask(cloudwatch, "stable", "p50", "p95", "p99.9")
+    later = _NOW + timedelta(minutes=2)
+    assert found["p50"] == pytest.approx({_NOW: 50.0, later: 5.0})
+    assert found["p95"] == pytest.approx({_NOW: 95.0, later: 50.0})
+    assert found["p99.9"] == pytest.approx({_NOW: 99.9, later: 50.0})
+    assert _ask(cloudwatch, "nobody", "p50") == {"p50": {}}
 
 
 def test_moto_answers_other_statistics(cloudwatch: Any) -> None:
     _put(cloudwatch, "counted", 1, {2.0: 3, 4.0: 1})
-    (point,) = _ask(cloudwatch, "counted", Statistics=["Sum", "SampleCount", "Maximum"])
-    assert (point["Sum"], point["SampleCount"], point["Maximum"]) == (10.0, 4.0, 4.0)
+    found = _ask(cloudwatch, "counted", "Sum", "SampleCount", "Maximum")
+    assert [next(iter(each.values())) for each in found.values()] == [10.0, 4.0, 4.0]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.floats(0, 100))

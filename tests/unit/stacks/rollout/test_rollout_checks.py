@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from benchmarks.rollouts.simulate import KINDS, run
 from infra.errors import ConfigError
 from infra.rollout_config import RolloutChecks, RolloutConfig, parse_rollout_config
-from stacks.rollout.checks import Decision, Limits, VariantMetrics, judge
+from stacks.rollout.checks import Alarms, Decision, Limits, VariantMetrics, judge
 from stacks.rollout.sequential_test import Finding, SequentialTest
 
 _LIMITS = Limits(RolloutChecks(), drift=0.25, error_rate=0.05, latency_p95_ms=100.0)
@@ -108,8 +108,49 @@ def test_alone_it_is_held_to_the_alarms_thresholds_and_an_alarm_that_is_on_withd
     assert judge(nothing, _variant(1000, errors=1), _LIMITS, alone=True).decision is Decision.GO_ON
     assert judge(nothing, _variant(1000, errors=80), _LIMITS, alone=True).decision is Decision.WITHDRAW
     assert judge(nothing, _variant(1000, milliseconds=150.0), _LIMITS, alone=True).decision is Decision.WITHDRAW
-    on = judge(_variant(5000), _variant(1000), _LIMITS, ("prod-error-rate",))
+    on = judge(_variant(5000), _variant(1000), _LIMITS, Alarms(new=("prod-error-rate",)))
     assert (on.decision, on.reason) == (Decision.WITHDRAW, "alarm: prod-error-rate")
+
+
+def test_an_alarm_that_was_on_before_the_rollout_does_not_withdraw_what_may_end_it() -> None:
+    stable = _variant(5000, errors=5, frauds=100)
+    verdict = judge(stable, _variant(1000, errors=1, frauds=20), _LIMITS, Alarms(stood=("prod-drift",)))
+    assert verdict.decision is Decision.GO_ON
+    assert ("alarm", "prod-drift was on before the rollout") in [(each.name, each.detail) for each in verdict.findings]
+
+
+def test_a_candidate_that_never_says_fraud_is_withdrawn_where_frauds_are_rare_and_one_that_says_it_too_often() -> None:
+    stable = _variant(5000, frauds=150)
+    for frauds in (0, 120):
+        verdict = judge(stable, _variant(1000, frauds=frauds), _LIMITS)
+        assert (verdict.decision, verdict.reason.split(":")[0]) == (Decision.WITHDRAW, "decisions")
+    rare = _variant(20_000, frauds=100)
+    assert judge(rare, _variant(5000, frauds=0), _LIMITS).decision is Decision.WITHDRAW
+    assert judge(rare, _variant(5000, frauds=25), _LIMITS).decision is Decision.GO_ON
+    assert judge(rare, _variant(5000, frauds=150), _LIMITS).decision is Decision.WITHDRAW
+
+
+def test_with_all_the_traffic_a_drift_that_stable_may_have_had_does_not_withdraw() -> None:
+    limits = Limits(
+        RolloutChecks(),
+        drift=0.25,
+        error_rate=0.05,
+        latency_p95_ms=100.0,
+        drift_watched=True,
+        stable_drift_watched=True,
+    )
+    candidate = _variant(1000, drift=0.6)
+    for stables, decision in ((None, Decision.GO_ON), (0.5, Decision.GO_ON), (0.1, Decision.WITHDRAW)):
+        assert judge(VariantMetrics("m", drift=stables), candidate, limits, alone=True).decision is decision
+
+
+def test_a_shadow_is_judged_by_the_rows_that_it_decides_differently() -> None:
+    stable = _variant(5000, frauds=150)
+    same = _variant(2000, frauds=60, compared=2000, differing=20)
+    assert judge(stable, same, _LIMITS).decision is Decision.GO_ON
+    # As many frauds, and other ones.
+    verdict = judge(stable, _variant(2000, frauds=60, compared=2000, differing=120), _LIMITS)
+    assert (verdict.decision, verdict.reason.split(":")[0]) == (Decision.WITHDRAW, "rows")
 
 
 def test_over_two_hundred_simulated_rollouts_wrong_decisions_are_rare() -> None:
@@ -117,7 +158,13 @@ def test_over_two_hundred_simulated_rollouts_wrong_decisions_are_rare() -> None:
     rows = {row["kind"]: row for row in run(200, seed=7, kinds=kinds)}
     assert rows["as good"]["withdrawn"] <= 6, rows["as good"]
     assert rows["as good"]["undecided"] == 0
-    for kind in ("5 % errors", "3 times slower", "decides 5 points more"):
+    for kind in (
+        "5 % errors",
+        "3 times slower",
+        "decides 5 points more",
+        "never decides fraud",
+        "4 times as many frauds",
+    ):
         assert rows[kind]["in_first_step"] == 200, rows[kind]
 
 

@@ -1,13 +1,16 @@
 """Numbers of a rollout from CloudWatch, in CloudWatch's own answers, and the metrics that are published by version."""
 
+import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
-from botocore.stub import ANY, Stubber
+from botocore.stub import Stubber
 
 from infra.cloud_config import CloudConfig
 from infra.rollout_config import RolloutConfig
@@ -15,6 +18,7 @@ from serving.observability.drift import DriftWatch
 from serving.observability.metrics import ServiceMetrics
 from serving.settings import ServingSettings
 from stacks.errors import EndpointSilent
+from stacks.rollout.checks import Alarms
 from stacks.rollout.metrics import CloudMetrics
 
 _SINCE = datetime(2026, 10, 9, 14, 0, 30, tzinfo=UTC)
@@ -32,68 +36,131 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> tuple[CloudMetrics, Stubber]:
     return CloudMetrics(config, "production", "prod"), Stubber(client)
 
 
-def _answer(
-    stub: Stubber, metric: str, model_id: str, points: list[dict[str, Any]], *, start: datetime = _MINUTE, **asked: Any
+def _values(model_id: str, milliseconds: float) -> dict[tuple[str, str, str], list[float]]:
+    """What CloudWatch has of a version, by metric and statistic, in two periods."""
+    found = {(model_id, metric, "Sum"): [value / 2, value / 2] for metric, value in _COUNTS.items()}
+    found[model_id, "Latency", "SampleCount"] = [900.0, 100.0]
+    for share in range(1, 100):
+        # The second minute is three times as slow and has a tenth of the requests.
+        value = milliseconds * (0.5 + share / 100)
+        found[model_id, "Latency", f"p{share}"] = [value, 3 * value]
+    found[model_id, "Drift", "Maximum"] = [0.1, 0.2]
+    return found
+
+
+class _CloudWatch:
+    """Answers GetMetricData as its documentation has it: each query by its id, in pages."""
+
+    def __init__(self, stub: Stubber, values: dict[tuple[str, str, str], list[float]]) -> None:
+        self.values, self.asked = values, list[dict[str, Any]]()
+        stub.client.meta.events.register("before-call.cloudwatch.GetMetricData", self._answer)
+
+    def _answer(self, params: Any, **_more: Any) -> tuple[Any, dict[str, Any]]:
+        body = json.loads(params["body"])
+        self.asked.append(body)
+        results = []
+        for query in body["MetricDataQueries"]:
+            stat = query["MetricStat"]
+            named = {each["Name"]: each["Value"] for each in stat["Metric"]["Dimensions"]}
+            assert (named["Environment"], named["Deployment"]) == ("production", "prod")
+            values = self.values.get((named["ModelVersion"], stat["Metric"]["MetricName"], stat["Stat"]), [])
+            times = [_MINUTE + timedelta(minutes=number) for number in range(len(values))]
+            results.append({"Id": query["Id"], "Timestamps": times, "Values": values})
+        half = len(results) // 2
+        page = results[half:] if body.get("NextToken") else results[:half]
+        more = {} if body.get("NextToken") or not half else {"NextToken": "more"}
+        return SimpleNamespace(status_code=200), {"MetricDataResults": page or results, **more}
+
+
+_CANARY = RolloutConfig(strategy="canary", candidate="candidate", weight=25)
+
+
+def test_counts_percentiles_and_drift_of_both_versions_are_read_in_one_look(
+    cloud: tuple[CloudMetrics, Stubber],
 ) -> None:
-    dimensions = {"Environment": "production", "Deployment": "prod", "ModelVersion": model_id}
-    expected = {
-        "Namespace": "FraudDetection",
-        "MetricName": metric,
-        "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
-        "StartTime": start,
-        "EndTime": ANY,
-        "Period": 60,
-        **asked,
-    }
-    stub.add_response("get_metric_statistics", {"Label": metric, "Datapoints": points}, expected)
-
-
-def _variant(stub: Stubber, model_id: str, milliseconds: float, start: datetime = _MINUTE) -> None:
-    for metric, value in _COUNTS.items():
-        _answer(stub, metric, model_id, [{"Sum": value / 2}, {"Sum": value / 2}], start=start, Statistics=["Sum"])
-    _answer(stub, "Latency", model_id, [{"SampleCount": 1000.0}], start=start, Statistics=["SampleCount"])
-    shares = [f"p{share}" for share in range(1, 100, 2)]
-    for number in range(0, len(shares), 10):
-        chosen = shares[number : number + 10]
-        values = {share: milliseconds * (0.5 + int(share[1:]) / 100) for share in chosen}
-        _answer(stub, "Latency", model_id, [{"ExtendedStatistics": values}], start=start, ExtendedStatistics=chosen)
-    _answer(stub, "Drift", model_id, [{"Maximum": 0.1}, {"Maximum": 0.2}], start=start, Statistics=["Maximum"])
-
-
-def test_counts_percentiles_and_drift_of_both_versions_are_read(cloud: tuple[CloudMetrics, Stubber]) -> None:
     watch, stub = cloud
-    _variant(stub, "stable", 10.0)
-    _variant(stub, "candidate", 30.0)
-    with stub:
-        found = watch.read("stable", RolloutConfig(strategy="canary", candidate="candidate", weight=25), _SINCE)
+    server = _CloudWatch(stub, {**_values("stable", 10.0), **_values("candidate", 30.0)})
+    found = watch.read("stable", _CANARY, _SINCE)
+    assert len(server.asked) == 2, "two pages of one question"
+    assert {each["MetricStat"]["Metric"]["Namespace"] for each in server.asked[0]["MetricDataQueries"]} == {
+        "FraudDetection"
+    }
     assert (found.stable.requests, found.stable.errors, found.stable.frauds) == (1000, 5, 20)
-    assert found.stable.percentile(0.95) == pytest.approx(14.4, rel=0.05)
-    assert found.candidate.percentile(0.95) == pytest.approx(43.2, rel=0.05)
-    assert found.candidate.slower_than(20.0) > 500
+    assert sum(found.stable.latencies.values()) == pytest.approx(1000, abs=10)
+    # Of 900 requests between 5 and 15 ms and 100 between 15 and 45 ms, 5 % took longer than 30 ms.
+    assert found.stable.percentile(0.95) == pytest.approx(30.0, rel=0.1)
+    assert found.candidate.percentile(0.95) == pytest.approx(90.0, rel=0.1)
     assert found.candidate.drift == 0.2
 
 
 def test_the_first_step_is_judged_from_the_next_minute_on(cloud: tuple[CloudMetrics, Stubber]) -> None:
     watch, stub = cloud
-    _variant(stub, "stable", 10.0, _MINUTE + timedelta(minutes=1))
-    _variant(stub, "candidate", 10.0, _MINUTE + timedelta(minutes=1))
-    first = RolloutConfig(strategy="canary", candidate="candidate", weight=5)
-    with stub:
-        assert watch.read("stable", first, _SINCE).candidate.requests == 1000
-        stub.assert_no_pending_responses()
-        assert watch.read("stable", first, datetime.now(UTC)).stable.requests == 0, "nothing is asked yet"
+    server = _CloudWatch(stub, {**_values("stable", 10.0), **_values("candidate", 10.0)})
+    first = replace(_CANARY, weight=5)
+    assert watch.read("stable", first, _SINCE).candidate.requests == 1000
+    assert _time(server.asked[0]["StartTime"]) == _MINUTE + timedelta(minutes=1)
+    asked = len(server.asked)
+    assert watch.read("stable", first, datetime.now(UTC)).stable.requests == 0
+    assert len(server.asked) == asked, "nothing is asked yet"
 
 
-def test_the_alarms_that_are_on_are_those_of_the_deployment(cloud: tuple[CloudMetrics, Stubber]) -> None:
+@pytest.mark.parametrize("hours", [1, 23, 25, 100, 168])
+def test_a_step_of_any_length_is_read_within_what_cloudwatch_answers(
+    cloud: tuple[CloudMetrics, Stubber], hours: int
+) -> None:
+    watch, stub = cloud
+    server = _CloudWatch(stub, {})
+    watch.read("stable", _CANARY, datetime.now(UTC) - timedelta(hours=hours))
+    (asked,) = {each["MetricStat"]["Period"] for each in server.asked[0]["MetricDataQueries"]}
+    queries = sum(len(each["MetricDataQueries"]) for each in server.asked[:1])
+    assert asked % 60 == 0
+    assert hours * 3600 / asked <= 1440
+    assert queries * hours * 3600 / asked <= 100_800, "data points of one answer"
+    assert queries <= 500
+
+
+def test_with_all_the_traffic_stables_drift_is_that_of_the_steps_before(cloud: tuple[CloudMetrics, Stubber]) -> None:
+    watch, stub = cloud
+    server = _CloudWatch(stub, _values("candidate", 10.0))
+    real = server._answer
+
+    def answer(params: Any, **more: Any) -> Any:
+        if _time(json.loads(params["body"])["StartTime"]) == _MINUTE - timedelta(hours=2):
+            server.values = {("stable", "Drift", "Maximum"): [0.7]}
+        return real(params, **more)
+
+    stub.client.meta.events.register_first("before-call.cloudwatch.GetMetricData", answer)
+    found = watch.read("stable", replace(_CANARY, weight=100), _SINCE, began=_SINCE - timedelta(hours=2))
+    assert (found.stable.requests, found.stable.drift, found.candidate.drift) == (0, 0.7, 0.2)
+
+
+def _time(value: Any) -> datetime:
+    return datetime.fromtimestamp(float(value), UTC)
+
+
+def test_the_alarms_that_are_on_are_those_of_the_deployment_and_those_that_stood_are_told_apart(
+    cloud: tuple[CloudMetrics, Stubber],
+) -> None:
     watch, stub = cloud
     asked = {"AlarmNamePrefix": "prod-", "StateValue": "ALARM"}
     states = {"prod-error-rate": "ALARM", "prod-cpu": "OK", "prod-drift": "INSUFFICIENT_DATA"}
-    first = [{"AlarmName": name, "StateValue": state} for name, state in states.items()]
-    second = [{"AlarmName": "prod-accuracy", "StateValue": "ALARM"}]
+    first = [
+        {"AlarmName": name, "StateValue": state, "StateTransitionedTimestamp": _SINCE + timedelta(minutes=5)}
+        for name, state in states.items()
+    ]
+    # It went on before the rollout, and its value has changed since.
+    second = [
+        {
+            "AlarmName": "prod-accuracy",
+            "StateValue": "ALARM",
+            "StateTransitionedTimestamp": _SINCE - timedelta(hours=1),
+            "StateUpdatedTimestamp": _SINCE + timedelta(minutes=5),
+        }
+    ]
     stub.add_response("describe_alarms", {"MetricAlarms": first, "NextToken": "more"}, asked)
     stub.add_response("describe_alarms", {"MetricAlarms": second}, {**asked, "NextToken": "more"})
     with stub:
-        assert watch.alarms() == ("prod-accuracy", "prod-error-rate")
+        assert watch.alarms(_SINCE) == Alarms(new=("prod-error-rate",), stood=("prod-accuracy",))
 
 
 def test_metrics_are_published_by_version_only_where_a_rollout_needs_them() -> None:
@@ -124,6 +191,6 @@ def test_without_credentials_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     metrics = CloudMetrics(CloudConfig(region="eu-central-1", registry_bucket="models"), "staging", "fraud")
     with pytest.raises(EndpointSilent, match="AWS_PROFILE"):
-        metrics.alarms()
+        metrics.alarms(datetime.now(UTC))
     with pytest.raises(EndpointSilent, match="AWS_PROFILE"):
         metrics.read("m_XGBoost_20260101_000000", RolloutConfig(), datetime.now(UTC) - timedelta(hours=1))
