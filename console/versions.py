@@ -114,10 +114,10 @@ class Versions:
             return self._known
 
     def damaged(self) -> Mapping[str, str]:
-        """The versions that cannot be read, each with the reason; read half a minute ago at most."""
+        """The versions that a list finds damaged, each with the reason; read half a minute ago at most."""
         with self._lock:
             if time.monotonic() - self._damaged_at > _DAMAGE_SECONDS:
-                self._damaged = self.registry.damaged_models()
+                self._damaged = self.registry.listed_damage()
                 self._damaged_at = time.monotonic()
             return self._damaged
 

@@ -14,7 +14,7 @@ from infra.settings import CHECKOUT
 from model_store import ModelRegistry
 from model_store.keys.defaults import registry_location
 from model_store.registry.audit import UPDATE
-from model_store.registry.serving import begin_serving
+from model_store.registry.serving import begin_serving, serves_in
 
 
 def record_update(outputs: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ def _glass_reason(glass: Mapping[str, Any], model_id: str) -> str:
 def _record_serving(registry: ModelRegistry, model_id: str, environment: str, glass: str) -> None:
     """Enters in the states of the versions which one serves in the environment."""
     try:
-        if any(item.model_id == model_id and environment in item.serving for item in registry.list_models()):
+        if environment in serves_in(registry, model_id):
             return
         registry.require_right("deploy", model_id, environment=environment, intent="pulumi up")
         # The engine numbers its updates by their begin, which a program is not told.

@@ -38,9 +38,12 @@ def prove(options: Options) -> int:
     registry = open_registry()
     if not options.model_id and not options.all:
         raise InvalidInput("name a model version, or --all")
-    wanted = [resolved(registry, each) for each in options.model_id]
-    model_ids = wanted or [model.model_id for model in registry.list_models()]
+    model_ids = [resolved(registry, each) for each in options.model_id]
     rows = []
+    if not model_ids:
+        own = registry.own_files()
+        model_ids = [model.model_id for model in own.models]
+        rows = [Proof(each, False, 0, None, why).to_dict() for each, why in own.damaged.items()]
     for number, model_id in enumerate(model_ids):
         options.status_line.step(number, len(model_ids), model_id)
         try:
@@ -63,7 +66,7 @@ def list_models(options: Options) -> int:
     if options.damaged:
         return _list_damaged(registry, options)
     models = registry.list_models(status=options.status, name=options.name)
-    for reason in registry.damaged_models(options.name).values():
+    for reason in registry.listed_damage(options.name).values():
         sys.stderr.write(f"damaged: {printable(reason)}\n")
     found = search(models, tags=options.tag, metrics=options.metric, sort=options.sort, limit=options.limit)
     rows = [model.to_dict() for model in found]
@@ -80,13 +83,12 @@ def _list_damaged(registry: "ModelRegistry", options: Options) -> int:
 def info(options: Options) -> int:
     """Shows all that is known of a model version."""
     from model_store.registry.approvals import read_validation
-    from model_store.registry.serving import read_serving
+    from model_store.registry.serving import read_serving, serves_in
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
     state = registry.state(model_id)
-    # An environment belongs to one version, also where states of before name several.
-    serves = next((each.serving for each in registry.list_models() if each.model_id == model_id), {})
+    serves = serves_in(registry, model_id)
     values: dict[str, Any] = {
         **registry.get_metadata(model_id).to_dict(),
         "key_fingerprints": list(registry.key_ids(model_id)),
@@ -262,7 +264,7 @@ def keygen(options: Options) -> int:
 def rotate_key(options: Options) -> int:
     """Gives artifacts other keys; their digests stay."""
     from model_store import Keyring
-    from model_store.registry.maintenance import rotate_keys
+    from model_store.registry.key_rotation import rotate_keys
 
     registry = open_registry()
     registry.require_right("rotate-key", ", ".join(options.model_id))

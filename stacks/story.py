@@ -86,7 +86,8 @@ def _of_registry(registry: "ModelRegistry", model_id: str) -> dict[str, Any]:
 
 
 def _model(metadata: "ModelMetadata", registry: "ModelRegistry") -> dict[str, Any]:
-    serves = {each.model_id: dict(each.serving) for each in registry.list_models() if each.serving}
+    from model_store.registry.serving import serves_in
+
     return {
         "name": metadata.model_name,
         "version": metadata.version,
@@ -95,7 +96,7 @@ def _model(metadata: "ModelMetadata", registry: "ModelRegistry") -> dict[str, An
         "description": metadata.description,
         "digest": metadata.digest,
         "status": str(metadata.status),
-        "serving": serves.get(metadata.model_id, {}),
+        "serving": dict(serves_in(registry, metadata.model_id)),
     }
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import MANIFEST_FILE
+from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
 
 _MOST_LINKS = 50_000
 """A file system allows a file some 65,000 names."""
@@ -43,6 +43,9 @@ def copied_registry(size: int, work: Path | None = None, names: int = 1) -> Iter
         model_id = registry.register_model(build_model(), "m", performance_metrics={"auc": 0.9})
         first = root / "models" / "m" / model_id
         manifest = json.loads((first / MANIFEST_FILE).read_text())
+        state = json.loads((first / STATE_FILE).read_text())
+        del state["manifest"]  # of the first version alone
+        (first / STATE_FILE).write_text(json.dumps(state))
         for number in range(names, size + names - 1):
             _copy(first, manifest, number, names)
         time.sleep(0.3)

@@ -12,18 +12,15 @@ from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.layout import json_bytes, now
 from model_store.registry.manifest import is_model_id, is_model_name, parse_model_name
+from model_store.registry.numbers import LATEST, find_number
 from model_store.registry.outcomes import recorded_failure
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_aliases, require_writable
 from model_store.registry.unfinished import is_being_removed
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
-LATEST = "latest"
-"""Stands for the highest number of a model: `name:latest`."""
 _BUNDLE = ".bundle"
 _MLFLOW = re.compile(r"models:/+(?P<name>[^/@]+)(?:/(?P<number>[^/@]+)|@(?P<alias>[^/@]+))")
-_SHOWN = 10
 
 
 class Aliases:
@@ -136,6 +133,8 @@ class Aliases:
 
         Raises:
             ModelNotFound: it means nothing here.
+            UnreadableModel: a damaged version may be the one that has the number, or the alias file is damaged.
+            VersionConflict: several versions have the number.
         """
         reference = _plain(reference)
         name, at, alias = reference.partition("@")
@@ -146,23 +145,14 @@ class Aliases:
                 return found
             raise ModelNotFound(f"{name} has no alias {alias!r}; it has: {', '.join(self.of(name)) or 'none'}")
         name, colon, number = reference.partition(":")
-        if not colon:
-            if is_model_name(name) and not is_model_id(name) and self._registry.list_models(name=name):
-                raise ModelNotFound(
-                    f"{name!r} is a model, not a version of it; name one by its id, {name}:NUMBER, {name}:{LATEST} or "
-                    f"{name}@ALIAS"
-                )
-            return reference
-        return self._numbered(name, number)
-
-    def _numbered(self, name: str, number: str) -> str:
-        numbers = {metadata.version: metadata.model_id for metadata in self._registry.list_models(name=name)}
-        if number == LATEST and numbers:
-            return numbers[max(numbers)]
-        if _NUMBER.fullmatch(number) and int(number) in numbers:
-            return numbers[int(number)]
-        has = ", ".join(str(each) for each in sorted(numbers)[-_SHOWN:]) or "none"
-        raise ModelNotFound(f"{name} has no version {number}; it has: {'…, ' if len(numbers) > _SHOWN else ''}{has}")
+        if colon:
+            return find_number(self._registry, name, number)
+        if is_model_name(name) and not is_model_id(name) and self._registry.storage.names(f"models/{name}"):
+            raise ModelNotFound(
+                f"{name!r} is a model, not a version of it; name one by its id, {name}:NUMBER, {name}:{LATEST} or "
+                f"{name}@ALIAS"
+            )
+        return reference
 
     def _change(self, model_name: str, alias: str, model_id: str | None, reason: str) -> None:
         before, entries = self._read(model_name)

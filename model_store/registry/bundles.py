@@ -269,7 +269,7 @@ def require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> Non
         registry: to look in.
         metadata: of the version that is to come.
     """
-    models = registry.list_models(name=metadata.model_name)
+    models = registry.own_files(metadata.model_name).models
     for model in models:
         if model.version == metadata.version:
             raise VersionConflict(

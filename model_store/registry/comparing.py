@@ -129,7 +129,7 @@ def _lost_aliases(storage: Storage, recorded: Recorded) -> Iterator[tuple[str, s
 
 def _shared_numbers(reader: RegistryReader) -> Iterator[tuple[str, str]]:
     holders: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for model in reader.stored_models():
+    for model in reader.own_files().models:
         holders[model.model_name, model.version].append(model.model_id)
     for (name, number), ids in sorted(holders.items()):
         if len(ids) > 1:

@@ -1,13 +1,15 @@
-"""Finds model versions fast: a version is read again only after its files have changed.
+"""Lists model versions fast: a version is read again only after its manifest or its state has changed.
 
 The index is a cache of the registry's files, in memory and in one object of the storage that can be lost, old or
 damaged without harm: an entry counts while the storage's change number is the one that it was read at, and is stored
 only when that number is final. It is written by compare-and-swap, so that no writer loses another one's entries.
+
+Nothing tells an index that somebody made up from a true one. Lists and statistics use it; what decides about versions
+reads their own files, see `own_files`.
 """
 
 import gc
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -28,6 +30,7 @@ from model_store.registry.index_file import (
 )
 from model_store.registry.layout import version_prefix
 from model_store.registry.manifest import ModelMetadata
+from model_store.registry.own_files import read_each
 from model_store.registry.schema import require_manifest
 from model_store.storage.base import Storage
 
@@ -75,7 +78,8 @@ class Index:
         entries = self._entries
         is_many = len(changed) > self._many(len(found))
         pending: list[Known] = []
-        for (model_id, final), metadata in zip(changed, self._read_all(changed, read), strict=True):
+        each_read = read_each(self._storage, [model_id for model_id, _ in changed], lambda each: self._read(each, read))
+        for (model_id, final), metadata in zip(changed, each_read, strict=True):
             if metadata is None:
                 continue
             if final is None:
@@ -113,11 +117,14 @@ class Index:
         assert self._entries is not None  # noqa: S101 - the caller has loaded them
         entries = self._entries
         if not is_whole:
-            same = [(known := entries.get(model_id)) is not None and known.mark == mark for model_id, mark, _ in listed]
+            same = [
+                settled and (known := entries.get(model_id)) is not None and known.mark == mark
+                for model_id, mark, settled in listed
+            ]
             found = [entries[each[0]].metadata for each, is_same in zip(listed, same, strict=True) if is_same]
         else:
             # In the index's own order, which lists need; of those that were deleted none is kept.
-            marks = {model_id: mark for model_id, mark, _ in listed}
+            marks = {model_id: mark for model_id, mark, settled in listed if settled}
             if len(entries) > len(marks):
                 entries = self._entries = {each: known for each, known in entries.items() if each in marks}
             found = [known.metadata for each, known in entries.items() if marks.get(each) == known.mark]
@@ -126,22 +133,13 @@ class Index:
         changed: list[tuple[str, int | None]] = []
         for model_id, mark, settled in listed:
             known = entries.get(model_id)
-            if known is None or known.mark != mark:
+            if known is None or known.mark != mark or not settled:
                 changed.append((model_id, mark if settled else None))
         return found, changed
 
     def _many(self, count: int) -> int:
         """Of so many changed versions the index is written: that takes as long as reading some hundred local ones."""
         return _MANY_REMOTE if self._storage.parallel_reads > 1 else max(_MANY_LOCAL, count // _PART_LOCAL)
-
-    def _read_all(
-        self, changed: list[tuple[str, int | None]], read: Callable[[str], ModelMetadata]
-    ) -> Iterator[ModelMetadata | None]:
-        if self._storage.parallel_reads == 1 or len(changed) <= 1:
-            yield from (self._read(model_id, read) for model_id, _ in changed)
-            return
-        with ThreadPoolExecutor(self._storage.parallel_reads) as threads:
-            yield from threads.map(lambda item: self._read(item[0], read), changed)
 
     def _read(self, model_id: str, read: Callable[[str], ModelMetadata]) -> ModelMetadata | None:
         try:

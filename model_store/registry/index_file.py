@@ -15,7 +15,7 @@ import msgspec
 
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 
-_VERSION = 6
+_VERSION = 7
 _CHECKSUM_BYTES = 4
 ROWS = 256
 """Manifests of a block."""

@@ -1,4 +1,4 @@
-"""Operations on many model versions: verify, rotate keys, clean up.
+"""Operations on many model versions: verify, delete, clean up.
 
 A version that is deployed, has an alias or is a rollback's target is never removed.
 """
@@ -12,10 +12,14 @@ from typing import Any
 
 from conventions import exit_codes
 from conventions.artifact_files import ACCESS_FILE
-from model_store.artifact.reader import open_artifact
-from model_store.artifact.rotation import rotate_artifact
-from model_store.errors import InUse, KeyNotFound, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
-from model_store.keys.slot import KeyProvider
+from model_store.errors import (
+    ChecksumMismatch,
+    InUse,
+    ModelNotFound,
+    ModelStoreError,
+    UnreadableModel,
+    VersionConflict,
+)
 from model_store.registry.access_file import list_admins, parse_access, read_access
 from model_store.registry.aliases import Aliases
 from model_store.registry.comparing import differences, is_lost
@@ -27,13 +31,14 @@ from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_i
 from model_store.registry.misplaced import misplaced, misplaced_records
 from model_store.registry.model_directory import cleanup_model_files
 from model_store.registry.older_states import older_than_the_log
+from model_store.registry.own_files import OwnFiles
 from model_store.registry.progress import Step, no_step
 from model_store.registry.recorded import read_recorded
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.removal import remove_version
 from model_store.registry.reserve import keep_reserve, record_removal
 from model_store.registry.signatures import require_own_signature
-from model_store.registry.verification import expected_files
+from model_store.registry.verification import require_manifest_digest
 from model_store.storage.base import Storage
 
 ROLLBACK_WINDOW = 5
@@ -120,31 +125,27 @@ def _finding(subject: str, look: Any) -> Finding:
 
 
 def reasons_to_keep(
-    registry: ModelRegistry,
-    models: Iterable[ModelMetadata] | None = None,
-    in_use: Mapping[str, str] | None = None,
+    registry: ModelRegistry, own: OwnFiles | None = None, in_use: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The model versions that must not be deleted, each with the reason.
 
     Args:
         registry: the registry.
-        models: its model versions, when the caller has them.
+        own: what the files of all its versions say, when the caller has read them.
         in_use: other versions to keep, with their reasons, such as those that stacks name.
     """
+    own = own or registry.own_files()
     reasons: dict[str, str] = dict(in_use or {})
     oldest = (datetime.now(UTC) - timedelta(days=ROLLBACK_WINDOW_DAYS)).isoformat()
     deployments: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for model in models if models is not None else registry.list_models():
+    for model in own.models:
         if model.serving or model.status is ModelStatus.DEPLOYED:
             where = f" in {', '.join(sorted(model.serving))}" if model.serving else ""
             reasons.setdefault(model.model_id, f"is deployed{where}")
-        try:
-            entries = registry.state(model.model_id)["deployments"]
-        except (UnreadableModel, ModelNotFound) as error:
-            reasons.setdefault(model.model_id, f"is damaged, and may be in use: {error}")
-            continue
-        for entry in entries:
+        for entry in own.deployments[model.model_id]:
             deployments[entry["environment"]].append((entry["at"], model.model_id))
+    for model_id, damage in own.damaged.items():
+        reasons.setdefault(model_id, f"is damaged, and may be in use: {damage}")
     for environment, all_entries in deployments.items():
         latest = dict.fromkeys(model_id for _, model_id in sorted(all_entries, reverse=True))
         recent = {model_id for at, model_id in all_entries if at >= oldest}
@@ -205,15 +206,15 @@ def delete_model(
 
 
 def _damage_of(registry: ModelRegistry, model_id: str) -> str:
-    """Why a version cannot be read; empty when it can.
+    """Why a version cannot be read, or is not the one that was registered; empty when it can, and is.
 
     Raises:
         ModelNotFound: no model version has this id.
     """
     try:
-        registry.get_metadata(model_id)
-        registry.state(model_id)
-    except UnreadableModel as error:
+        version = registry.get_version(model_id)
+        require_manifest_digest(model_id, version.digest, version.state)
+    except (UnreadableModel, ChecksumMismatch) as error:
         return str(error)
     return ""
 
@@ -238,8 +239,9 @@ def cleanup(
     """
     if not dry_run:
         registry.require_right("cleanup", registry.storage.location)
-    models = registry.list_models()
-    reasons = reasons_to_keep(registry, models, in_use)
+    own = registry.own_files()
+    models = own.models
+    reasons = reasons_to_keep(registry, own, in_use)
     by_name: dict[str, list[str]] = defaultdict(list)
     for model in models:
         by_name[model.model_name].append(model.model_id)
@@ -325,65 +327,3 @@ def cleanup_directory(registry: ModelRegistry, directory: Path, keep_latest: int
     removed = cleanup_model_files(directory, keep_latest, dry_run=False)
     keep_reserve(registry.storage)
     return removed
-
-
-def rotate_keys(
-    registry: ModelRegistry, model_ids: Sequence[str], new_keys: Sequence[KeyProvider], step: Step = no_step
-) -> list[str]:
-    """Rotates the keys of model versions' artifacts; digests do not change.
-
-    Args:
-        registry: its keys open the artifacts.
-        model_ids: versions to rotate, all when empty; versions that are not encrypted are skipped.
-        new_keys: each gets a slot.
-        step: gets the progress.
-
-    Returns:
-        The model versions whose keys were rotated.
-
-    Raises:
-        AccessDenied: the actor's role does not allow it.
-        ModelNotFound, IntegrityError, KeyNotFound, KeyUnwrap, StorageFailed: those before it are rotated.
-    """
-    registry.require_right("rotate-key", ", ".join(model_ids))
-    models = [registry.get_metadata(each) for each in model_ids] if model_ids else registry.list_models()
-    names = sorted(key.key_id for key in new_keys)
-    rotated = []
-    for number, model in enumerate(models):
-        step(number, len(models), model.model_id)
-        if not model.encrypted:
-            continue
-        if _rotate_version(registry, model, names, new_keys):
-            rotated.append(model.model_id)
-    return rotated
-
-
-def _rotate_version(
-    registry: ModelRegistry, model: ModelMetadata, names: list[str], new_keys: Sequence[KeyProvider]
-) -> bool:
-    """Rotates the files of a version that do not have exactly the new slots yet; false when all of them have."""
-    prefix = version_prefix(model.model_id)
-    state = registry.state(model.model_id)
-    keys = [f"{prefix}/{name}" for name in expected_files(model, state)]
-    left = [key for key in keys if _slots(registry.storage.path(key)) != names]
-    if left:
-        registry.audit.append("rotate-key", model.model_id, keys=names)
-    for key in left:
-        path = registry.storage.path(key)
-        try:
-            rotate_artifact(path, registry.keys, new_keys)
-        except KeyNotFound as error:
-            raise KeyNotFound(
-                f"{model.model_id}: still encrypted for {', '.join(_slots(path))} only; give that key as now "
-                f"(MODEL_KEY_FILE=OLD_KEY_FILE) and the new one as --new-key, and run the same command again; versions "
-                f"that have the new key already are skipped ({error})"
-            ) from None
-        registry.storage.replace_file(key, path)
-    if left or state.get("key_ids", names) != names:
-        registry.change_state(model.model_id, lambda present: present.update(key_ids=names))
-    return bool(left)
-
-
-def _slots(path: Path) -> list[str]:
-    with open_artifact(path) as artifact:
-        return sorted(slot.key_id for slot in artifact.header.slots)

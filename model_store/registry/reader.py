@@ -10,9 +10,10 @@ from conventions.regular_files import parse_json
 from model_store.artifact.reader import open_artifact
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
 from model_store.registry.index import Index
-from model_store.registry.layout import version_prefix
+from model_store.registry.layout import digest_of, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, parse_model_name, status_named
 from model_store.registry.misplaced import misplaced
+from model_store.registry.own_files import OwnFiles, VersionFiles, read_own_files
 from model_store.registry.schema import require_manifest, require_state
 from model_store.registry.serving import latest_only, read_serving
 from model_store.registry.undecided import has_no_state_yet, state_before_decisions
@@ -36,7 +37,8 @@ class RegistryReader:
     def list_models(self, status: ModelStatus | str | None = None, name: str | None = None) -> list[ModelMetadata]:
         """All model versions, or those of a status or a name, oldest first; damaged ones are left out.
 
-        The versions of a model are in the order of their numbers, also where a clock was set back.
+        The versions of a model are in the order of their numbers, also where a clock was set back. The list comes from
+        the index: for people and statistics. What decides about versions asks `own_files`.
 
         Raises:
             InvalidInput: there is no such status.
@@ -51,11 +53,27 @@ class RegistryReader:
         """As `list_models`, unordered, and each with what its own state says."""
         return self._index.models(name, self.get_metadata)
 
+    def own_files(self, name: str | None = None) -> OwnFiles:
+        """What the files of all model versions say, or of those of a name; reads each one, and never the index.
+
+        The models are those of `list_models`, in its order.
+        """
+        found = read_own_files(self, name) if name is None or is_model_name(name) else OwnFiles()
+        found.models = latest_only(_in_order(found.models))
+        return found
+
     def damaged_models(self, name: str | None = None) -> dict[str, str]:
         """The model versions whose manifest or state cannot be read, each with the reason; all or those of a name.
 
-        Also names what lies in the place of a directory of versions and is none.
+        Also names a manifest that is not the one of its state, and what lies in the place of a directory of versions
+        and is none. Reads every manifest and state.
         """
+        if name is not None and not is_model_name(name):
+            return {}
+        return dict(sorted({**self.own_files(name).damaged, **misplaced(self.storage, name)}.items()))
+
+    def listed_damage(self, name: str | None = None) -> dict[str, str]:
+        """As `damaged_models`, as far as a list sees it: reads only what the index does not know as intact."""
         if name is not None and not is_model_name(name):
             return {}
         self._index.models(name, self.get_metadata)
@@ -68,7 +86,17 @@ class RegistryReader:
             ModelNotFound: no model version has this id.
             UnreadableModel: its manifest or state is damaged.
         """
-        manifest = self.read_json(model_id, MANIFEST_FILE)
+        return self.get_version(model_id).metadata
+
+    def get_version(self, model_id: str) -> VersionFiles:
+        """Metadata and state of a model version; the digest of its manifest is not compared.
+
+        Raises:
+            ModelNotFound: no model version has this id.
+            UnreadableModel: its manifest or state is damaged.
+        """
+        content = self._content(model_id, MANIFEST_FILE)
+        manifest = _parsed(model_id, MANIFEST_FILE, content)
         try:
             require_manifest(manifest)
             state = self.state(model_id)
@@ -82,11 +110,14 @@ class RegistryReader:
             raise UnreadableModel(f"{model_id}: {str(error).removeprefix(f'{model_id}: ')}") from None
         if metadata.model_id != model_id or metadata.model_name != parse_model_name(model_id):
             raise UnreadableModel(f"{model_id}: the manifest is of {metadata.model_id!r} ({metadata.model_name!r})")
-        return metadata
+        return VersionFiles(metadata, state, digest_of(content))
 
     def find_by_source(self, sha256: str) -> list[ModelMetadata]:
         """The model versions that were registered from a file with this SHA-256, oldest first."""
-        return [item for item in self.list_models() if item.source is not None and item.source.sha256 == sha256]
+        found = [item for item in self.list_models() if item.source is not None and item.source.sha256 == sha256]
+        # The index proposes, and the versions' own files decide.
+        own = [self.get_metadata(item.model_id) for item in found]
+        return [item for item in own if item.source is not None and item.source.sha256 == sha256]
 
     def artifact_path(self, model_id: str) -> Path:
         """Local path of the artifact."""
@@ -119,22 +150,18 @@ class RegistryReader:
             ModelNotFound: there is no such model version.
             UnreadableModel: the file is missing, or is not a JSON object.
         """
+        return _parsed(model_id, file, self._content(model_id, file))
+
+    def _content(self, model_id: str, file: str) -> bytes:
         prefix = version_prefix(model_id)
         try:
-            content = self.storage.read(f"{prefix}/{file}")
+            return self.storage.read(f"{prefix}/{file}")
         except UnreadableModel as error:
             raise UnreadableModel(f"{model_id}: {error}") from None
         except ModelNotFound:
             if self.storage.exists(prefix):
                 raise UnreadableModel(f"{model_id}: {file} is missing") from None
             raise ModelNotFound(f"no model version {model_id!r} exists in {self.storage.location}") from None
-        try:
-            value = parse_json(content)
-        except ValueError:
-            raise UnreadableModel(f"{model_id}: {file} is not JSON") from None
-        if not isinstance(value, dict):
-            raise UnreadableModel(f"{model_id}: {file} is not a JSON object")
-        return value
 
     def verify_artifact(self, model_id: str) -> str:
         """Compares a model version's files with its manifest and returns the artifact's digest; needs no key.
@@ -166,6 +193,16 @@ class RegistryReader:
         """
         with open_artifact(self.artifact_path(model_id)) as artifact:
             return tuple(sorted(slot.key_id for slot in artifact.header.slots))
+
+
+def _parsed(model_id: str, file: str, content: bytes) -> dict[str, Any]:
+    try:
+        value = parse_json(content)
+    except ValueError:
+        raise UnreadableModel(f"{model_id}: {file} is not JSON") from None
+    if not isinstance(value, dict):
+        raise UnreadableModel(f"{model_id}: {file} is not a JSON object")
+    return value
 
 
 def _in_order(versions: list[ModelMetadata]) -> list[ModelMetadata]:

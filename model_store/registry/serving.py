@@ -5,10 +5,11 @@ a deployed version of that time serves where it was last deployed to, unless ano
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from model_store.errors import IllegalTransition, VersionConflict
+from model_store.errors import IllegalTransition, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.changing import Changing
 from model_store.registry.layout import now
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
@@ -57,6 +58,25 @@ def latest_only(models: Iterable[ModelMetadata]) -> list[ModelMetadata]:
     if len(latest) == sum(len(model.serving) for model in busy):
         return models
     return [_without_superseded(model, latest) if model.serving else model for model in models]
+
+
+def serves_in(registry: Changing, model_id: str) -> Mapping[str, str]:
+    """The environments where a version serves, each with the time since when.
+
+    Its own state says so, and that of no version that followed there; the index only proposes who may have followed.
+
+    Raises:
+        ModelNotFound: no model version has this id.
+        UnreadableModel: its manifest or state is damaged.
+    """
+    own = registry.get_metadata(model_id)
+    models = [own]
+    if own.serving:
+        for other in registry.stored_models():
+            if other.serving and other.model_id != model_id:
+                with suppress(ModelNotFound, UnreadableModel):
+                    models.append(registry.get_metadata(other.model_id))
+    return next(each.serving for each in latest_only(models) if each.model_id == model_id)
 
 
 def _without_superseded(model: ModelMetadata, latest: Mapping[str, tuple[str, int, str]]) -> ModelMetadata:
@@ -140,6 +160,7 @@ def end_serving(registry: Changing, environment: str, reason: str, but: str = ""
         if not serving and state["status"] == ModelStatus.DEPLOYED:
             enter_status(state, status_before(state), registry.actor, reason)
 
+    # A version that a wrong index hides keeps its entry here; `latest_only` shows that another one followed.
     for model in registry.stored_models():
         if environment in model.serving and model.model_id != but:
             _until_done(registry, model.model_id, end)

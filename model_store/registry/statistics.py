@@ -27,7 +27,7 @@ def statistics(registry: ModelRegistry) -> dict[str, Any]:
         "aliases": sum(len(each) for each in aliases.values()),
         "serving": {name: model.model_id for model in models for name in sorted(model.serving)},
         "newest": models[-1].model_id if models else None,
-        "damaged": registry.damaged_models(),
+        "damaged": registry.listed_damage(),
         "models": [_count_one_model(registry, name, own, aliases) for name, own in sorted(by_name.items())],
     }
 

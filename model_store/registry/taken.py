@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from conventions.artifact_files import MANIFEST_FILE
 from conventions.regular_files import parse_json
-from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, VersionConflict
+from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
 from model_store.registry.layout import rfc3339
 from model_store.registry.manifest import (
     ModelMetadata,
@@ -23,6 +24,7 @@ from model_store.registry.manifest import (
     parse_model_name,
     type_of,
 )
+from model_store.registry.own_files import read_each
 from model_store.registry.placing import clear
 from model_store.registry.recorded import read_recorded
 from model_store.registry.schema import MOST_VERSIONS
@@ -176,6 +178,25 @@ def _present_numbers(storage: Storage, model_name: str) -> dict[int, str]:
             if isinstance(number, int) and 0 < number <= MOST_VERSIONS:
                 found[number] = model_id
     return found
+
+
+def claimed_numbers(storage: Storage, model_name: str) -> dict[str, int]:
+    """By version of a model name the number that it claimed, as far as the claims say it; versions that are gone, too.
+
+    Raises:
+        StorageFailed: the storage cannot be read.
+    """
+    claims = f"models/{model_name}/.versions"
+    names = [name for name in (key.rpartition("/")[2] for key in storage.keys(claims)) if _NUMBER.fullmatch(name)]
+    found = read_each(storage, names, partial(_claimed_id, storage, claims))
+    return {model_id: int(name) for name, model_id in zip(names, found, strict=True) if model_id}
+
+
+def _claimed_id(storage: Storage, claims: str, number: str) -> str:
+    try:
+        return storage.read(f"{claims}/{number}").decode(errors="replace").strip().partition(" ")[2]
+    except (ModelNotFound, UnreadableModel):
+        return ""
 
 
 def _last_number(storage: Storage, claims: str) -> int:

@@ -1,6 +1,5 @@
 """Verifies a stored version against its manifest; needs no key."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from model_store.errors import (
     UnreadableModel,
 )
 from model_store.registry.evidence import verify_evidence
-from model_store.registry.layout import encryption_context, version_prefix
+from model_store.registry.layout import digest_of, encryption_context, version_prefix
 from model_store.registry.manifest import ModelMetadata
 from model_store.storage.base import Storage
 
@@ -82,13 +81,22 @@ def require_manifest_of(storage: Storage, model_id: str, state: Mapping[str, Any
     Raises:
         ModelNotFound: there is no manifest.
     """
-    expected = state.get("manifest")
-    if expected is None:
-        return
-    found = hashlib.sha256(storage.read(f"{version_prefix(model_id)}/{MANIFEST_FILE}")).hexdigest()
-    if f"sha256:{found}" != expected:
+    if state.get("manifest") is not None:
+        content = storage.read(f"{version_prefix(model_id)}/{MANIFEST_FILE}")
+        require_manifest_digest(model_id, digest_of(content), state)
+
+
+def require_manifest_digest(model_id: str, found: str, state: Mapping[str, Any]) -> None:
+    """Raises ChecksumMismatch unless the digest of a manifest is the one that the state keeps, if it keeps one.
+
+    Args:
+        model_id: of the version.
+        found: the digest of its manifest, `sha256:<hex>`.
+        state: of the version.
+    """
+    if (expected := state.get("manifest")) not in (None, found):
         raise ChecksumMismatch(
-            f"{model_id}: the {MANIFEST_FILE} is not the registered one: its digest is sha256:{found}, the "
+            f"{model_id}: the {MANIFEST_FILE} is not the registered one: its digest is {found}, the "
             f"{STATE_FILE} says {expected}"
         )
 

@@ -37,7 +37,7 @@ class Storage(Protocol):
         """Sorted names of the prefixes directly below a key."""
 
     def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
-        """The versions of a name, or of all: id, a number that changes with the files, and whether it is final."""
+        """The versions of a name, or of all: id, a number that changes with manifest and state, whether it is final."""
 
     def count(self, key: str) -> int:
         """How many objects lie right below a key."""

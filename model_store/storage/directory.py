@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
 from conventions.regular_files import open_regular
 from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
 from model_store.storage.atomic_file import atomic_write, sync_directory
@@ -28,6 +29,8 @@ _OF_ONE_FILE = frozenset(
 )
 """Errors that are those of a file, while the rest of the registry can be read."""
 _CLOCK_GRAIN_NS = 100_000_000
+_MIXED, _MOST = 1_000_003, 1 << 62
+"""Two times become one number, which changes with either of them."""
 
 
 class DirectoryStorage:
@@ -82,7 +85,7 @@ class DirectoryStorage:
         share(self._root, self.path(key))
 
     def versions(self, name: str | None) -> list[tuple[str, int, bool]]:
-        """The versions of a name, or of all: id, time of the last change in ns, whether that is final."""
+        """The versions of a name, or of all: id, a number of the times of change of both files, whether it is final."""
         settled_before = time.time_ns() - _CLOCK_GRAIN_NS
         found = []
         for each in self.names("models") if name is None else [name]:
@@ -94,12 +97,11 @@ class DirectoryStorage:
                         for entry in entries
                         if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
                     ]
-                changes = _changes(top, ids)
+                found += _changes(top, ids, settled_before)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise StorageFailed(f"{top}: cannot be read ({error.strerror})") from None
-            found += [(model_id, changed, changed < settled_before) for model_id, changed in changes]
         return found
 
     def count(self, key: str) -> int:
@@ -316,18 +318,26 @@ def _destroy(path: Path) -> None:
             path.unlink()
 
 
-def _changes(directory: Path, names: list[str]) -> list[tuple[str, int]]:
-    """The times of the last change in ns, by name; a directory that was removed meanwhile is left out.
+def _changes(directory: Path, names: list[str], settled_before: int) -> list[tuple[str, int, bool]]:
+    """By version a number made of the times when its manifest and its state changed last, and whether it is final.
 
-    A path from the open directory saves the walk to it, which is half of the time.
+    The system sets these times at every write, and no program can set them back. A version that lacks one of the files
+    is read each time. A path from the open directory saves the walk to it, which is half of the time.
     """
-    descriptor, stat = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), os.stat
+    descriptor, stat, found = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), os.stat, []
     try:
-        return [(name, stat(name, dir_fd=descriptor, follow_symlinks=False).st_mtime_ns) for name in names]
-    except FileNotFoundError:
-        return _changes(directory, [name for name in names if (directory / name).exists()])
+        for name in names:
+            try:
+                manifest = stat(f"{name}/{MANIFEST_FILE}", dir_fd=descriptor).st_ctime_ns
+                state = stat(f"{name}/{STATE_FILE}", dir_fd=descriptor).st_ctime_ns
+            except OSError:
+                found.append((name, 0, False))
+                continue
+            number = (manifest * _MIXED + state) % _MOST
+            found.append((name, number, manifest < settled_before and state < settled_before))
     finally:
         os.close(descriptor)
+    return found
 
 
 def _etag(content: bytes) -> str:

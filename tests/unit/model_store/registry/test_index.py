@@ -40,12 +40,14 @@ def _register_many(registry: ModelRegistry, name: str) -> list[str]:
     first = registry.register_model(1, name, model_type="T", registry_only=True, performance_metrics=metrics)
     source = registry.manifest_path(first).parent
     manifest = json.loads(registry.manifest_path(first).read_text())
+    state = json.loads((source / "state.json").read_text())
+    del state["manifest"]  # the digest of the first one's
     ids = [first, *(f"{name}_T_20200101_{number:06}" for number in range(1, _VERSIONS))]
     for number, model_id in enumerate(ids[1:], 1):
         copied = source.with_name(model_id)
         copied.mkdir()
-        for file in ("artifact", "state.json"):
-            shutil.copy(source / file, copied / file)
+        shutil.copy(source / "artifact", copied / "artifact")
+        (copied / "state.json").write_text(json.dumps(state))
         own = {"model_id": model_id, "version": 1 + number, "created_at": "2020-01-01T00:00:00Z"}
         own |= {"performance_metrics": {"auc": 0.05 + number / 1000}}
         (copied / "manifest.json").write_text(json.dumps({**manifest, **own}))

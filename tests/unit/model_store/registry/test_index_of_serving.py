@@ -10,8 +10,9 @@ from model_store.registry import index
 from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
+from model_store.registry.key_rotation import rotate_keys
 from model_store.registry.layout import storage_at
-from model_store.registry.maintenance import delete_model, rotate_keys
+from model_store.registry.maintenance import delete_model
 from model_store.registry.repair import repair
 from tests.unit.model_store.making import KEY, register
 

@@ -16,8 +16,9 @@ from model_store.registry.approvals import approval_problem, read_validation
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.granting import grant
+from model_store.registry.key_rotation import rotate_keys
 from model_store.registry.layout import storage_at
-from model_store.registry.maintenance import cleanup, delete_model, reasons_to_keep, rotate_keys, verify_everything
+from model_store.registry.maintenance import cleanup, delete_model, reasons_to_keep, verify_everything
 from model_store.registry.repair import repair
 from model_store.registry.serving import served_before
 from tests.unit.model_store.making import KEY, register

@@ -12,7 +12,8 @@ from model_store.errors import AccessDenied, ChecksumMismatch, InvalidInput, Ver
 from model_store.keys.keyring import generate_key
 from model_store.registry.access import AccessPolicy, Rights, Role
 from model_store.registry.approvals import approval_problem, read_validation
-from model_store.registry.maintenance import rotate_keys, verify_everything
+from model_store.registry.key_rotation import rotate_keys
+from model_store.registry.maintenance import verify_everything
 from model_store.registry.promotion import promote_version
 
 _KEY = generate_key()

@@ -13,7 +13,8 @@ from model_store.keys.keyring import generate_key
 from model_store.registry.access import AccessPolicy
 from model_store.registry.aliases import Aliases
 from model_store.registry.bundles import export_model
-from model_store.registry.maintenance import delete_model, rotate_keys
+from model_store.registry.key_rotation import rotate_keys
+from model_store.registry.maintenance import delete_model
 from tests.unit.model_store.making import KEY, intact, register
 
 NEW_KEY = generate_key()

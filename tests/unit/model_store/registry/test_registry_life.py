@@ -25,8 +25,9 @@ from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import BUNDLE_FORMAT, export_model, import_model
+from model_store.registry.key_rotation import rotate_keys
 from model_store.registry.layout import json_bytes
-from model_store.registry.maintenance import cleanup, delete_model, rotate_keys
+from model_store.registry.maintenance import cleanup, delete_model
 from model_store.registry.model_card import model_card
 from model_store.registry.search import search
 from model_store.registry.signing import (

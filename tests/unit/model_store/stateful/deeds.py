@@ -18,7 +18,8 @@ from model_store.contract.preparing import Prepared, prepare
 from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
-from model_store.registry.maintenance import cleanup, delete_model, rotate_keys
+from model_store.registry.key_rotation import rotate_keys
+from model_store.registry.maintenance import cleanup, delete_model
 from model_store.registry.proofs import prove_version
 from model_store.registry.request import RegistrationRequest
 

@@ -20,7 +20,8 @@ from model_store.keys.kms import KmsKey
 from model_store.registry.aliases import Aliases
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
-from model_store.registry.maintenance import cleanup, rotate_keys, verify_everything
+from model_store.registry.key_rotation import rotate_keys
+from model_store.registry.maintenance import cleanup, verify_everything
 from model_store.storage.s3 import S3Storage
 from tests.unit.model_store.making import intact
 

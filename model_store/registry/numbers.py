@@ -1,0 +1,50 @@
+"""Finds the version that has a number; the versions' own files decide, and no damage makes another one the latest."""
+
+import re
+from collections import defaultdict
+
+from model_store.errors import ModelNotFound, UnreadableModel, VersionConflict
+from model_store.registry.reader import RegistryReader
+from model_store.registry.taken import claimed_numbers
+
+LATEST = "latest"
+"""Stands for the highest number of a model: `name:latest`."""
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_SHOWN = 10
+
+
+def find_number(reader: RegistryReader, name: str, number: str) -> str:
+    """The id of the version that has a number.
+
+    The number of a damaged version is the one that it claimed; where that is lost, it may be any.
+
+    Args:
+        reader: of the registry.
+        name: of the model.
+        number: in digits, or `latest` for the highest.
+
+    Raises:
+        ModelNotFound: no version has it.
+        UnreadableModel: a damaged version may have it.
+        VersionConflict: several versions have it.
+        StorageFailed: the storage cannot be read.
+    """
+    own = reader.own_files(name)
+    numbers: dict[int, list[str]] = defaultdict(list)
+    for model in own.models:
+        numbers[model.version].append(model.model_id)
+    wanted = max(numbers, default=0) if number == LATEST else int(number) if _NUMBER.fullmatch(number) else 0
+    claimed = claimed_numbers(reader.storage, name) if own.damaged else {}
+    for model_id, why in sorted(own.damaged.items()):
+        may_be = claimed.get(model_id, wanted or 1)
+        if may_be >= max(wanted, 1) if number == LATEST else may_be == wanted > 0 and wanted not in numbers:
+            raise UnreadableModel(
+                f"{name}:{number} may be {model_id}, which is damaged: {why}; bring it back: python "
+                f"scripts/manage_models.py verify --repair BACKUP, or name another version by its id"
+            )
+    if len(found := numbers.get(wanted, [])) > 1:
+        raise VersionConflict(f"{name}:{wanted} is {', '.join(sorted(found))}; name one by its id")
+    if found:
+        return found[0]
+    has = ", ".join(str(each) for each in sorted(numbers)[-_SHOWN:]) or "none"
+    raise ModelNotFound(f"{name} has no version {number}; it has: {'…, ' if len(numbers) > _SHOWN else ''}{has}")
