@@ -1,9 +1,11 @@
 """A key, and versions of what only a registry takes."""
 
+import json
 from typing import Any
 
 from model_store import ModelRegistry
 from model_store.keys.keyring import generate_key
+from model_store.registry.layout import digest_of
 from model_store.registry.maintenance import verify_everything
 
 KEY = generate_key()
@@ -17,3 +19,11 @@ def register(registry: ModelRegistry, value: Any = 1, name: str = "m", **argumen
 def intact(registry: ModelRegistry) -> bool:
     """Whether everything in the registry is what was registered."""
     return all(finding.intact for finding in verify_everything(registry))
+
+
+def rewrite_manifest(registry: ModelRegistry, model_id: str, **fields: Any) -> None:
+    """Changes a version's manifest in a directory, as if it had been registered so: the state keeps its digest."""
+    manifest = registry.manifest_path(model_id)
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **fields}))
+    state = manifest.with_name("state.json")
+    state.write_text(json.dumps({**json.loads(state.read_text()), "manifest": digest_of(manifest.read_bytes())}))

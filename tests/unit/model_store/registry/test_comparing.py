@@ -1,6 +1,5 @@
 """What vanished from a registry, and what nobody recorded, is found by `verify`; a backup brings it back."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from model_store.registry.recorded import read_recorded
 from model_store.registry.repair import repair
 from model_store.registry.signing import read_signing_key, write_signing_key
 from scripts.manage_models import main
-from tests.unit.model_store.making import KEY, intact, register
+from tests.unit.model_store.making import KEY, intact, register, rewrite_manifest
 
 
 @pytest.fixture
@@ -111,8 +110,7 @@ def test_a_version_that_no_record_tells_of_is_found(
 
 def test_two_versions_with_one_number_are_found(registry: ModelRegistry) -> None:
     first, second = register(registry, 1), register(registry, 2)
-    manifest = registry.storage.path(f"models/m/{second}/manifest.json")
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "version": 1}))
+    rewrite_manifest(registry, second, version=1)
     assert first in _wrong(registry)["m:1"]
 
 

@@ -1,6 +1,5 @@
 """Order by number whatever the clock says; what cannot be stored is one clear error, and nothing is half done."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from model_store.errors import IllegalTransition, InvalidInput, ModelStoreError
 from model_store.registry.layout import storage_at
 from model_store.registry.maintenance import cleanup
 from model_store.registry.registration import enter_status
+from tests.unit.model_store.making import rewrite_manifest
 
 
 @pytest.fixture
@@ -27,8 +27,7 @@ def _model() -> Any:
 def test_a_clock_that_is_set_back_makes_no_version_older(registry: ModelRegistry) -> None:
     first, second, newest = (registry.register_model(_model(), "fraud") for _ in range(3))
     # As if the clock had been a year ahead at the first registration.
-    manifest = registry.manifest_path(first)
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "created_at": "2099-01-01T00:00:00Z"}))
+    rewrite_manifest(registry, first, created_at="2099-01-01T00:00:00Z")
     again = ModelRegistry(registry.storage.location, encrypt=False)
     assert [model.model_id for model in again.list_models()] == [first, second, newest]
     going, _ = cleanup(again, 1, dry_run=False)
