@@ -1,14 +1,12 @@
 """Where a decision log lies: a directory, or a prefix of a bucket. Objects appear whole, or not at all."""
 
-import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from model_store.errors import ModelNotFound, StorageFailed
-from model_store.storage.atomic_file import atomic_write
+from model_store.storage.atomic_file import atomic_write, create_file, make_directories
 
 
 class LogStore(Protocol):
@@ -56,24 +54,11 @@ class _Directory:
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
         path = self._root / key
-        staging = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
         try:
-            if path.exists():
-                return False
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with staging.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            path.hardlink_to(staging)
-        except FileExistsError:
-            return False
+            make_directories(path.parent)
         except OSError as error:
             raise StorageFailed(f"{path}: cannot be written ({error.strerror})") from None
-        finally:
-            with suppress(OSError):
-                staging.unlink(missing_ok=True)
-        return True
+        return create_file(path, content)
 
     def get(self, key: str) -> bytes:
         path = self._root / key

@@ -3,7 +3,7 @@
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,7 +27,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise StorageFailed(f"{path}: a device, a pipe or a directory; it is not replaced; name another place")
     staging = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(path.parent)
         with io.BufferedWriter(_SyncedFile(staging, "xb")) as file:
             yield file
             file.flush()
@@ -39,6 +39,54 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             staging.unlink(missing_ok=True)
+
+
+def create_file(path: Path, content: bytes, prepare: Callable[[Path], None] = lambda _: None) -> bool:
+    """Writes a new file, whole and synced, in a directory that is there; false when the path exists, which stays.
+
+    Args:
+        path: of the file.
+        content: its bytes.
+        prepare: gets the written file before it appears at the path.
+
+    Raises:
+        StorageFailed: the file cannot be written; names it.
+    """
+    staging = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        if path.exists():
+            return False
+        with staging.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        prepare(staging)
+        os.link(staging, path)
+        sync_directory(path.parent)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        with suppress(OSError):
+            staging.unlink()
+    return True
+
+
+def make_directories(path: Path) -> list[Path]:
+    """Makes a directory with those above it, where they do not exist, so that they survive a power failure.
+
+    Returns:
+        Those that did not exist.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_directory(each.parent)
+    return missing
 
 
 class _SyncedFile(io.FileIO):

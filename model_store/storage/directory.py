@@ -12,12 +12,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE
 from conventions.regular_files import open_regular
 from model_store.errors import ModelNotFound, StorageFailed, UnreadableModel, VersionConflict
-from model_store.storage.atomic_file import atomic_write, sync_directory
+from model_store.storage.atomic_file import atomic_write, create_file, sync_directory
 from model_store.storage.base import require_size
 from model_store.storage.claims import claimed
 from model_store.storage.sharing import file_in_the_way, make_directory, share, share_tree
@@ -143,27 +144,11 @@ class DirectoryStorage:
             StorageFailed: it cannot be written.
         """
         target = self.path(key)
-        staging = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
         try:
             make_directory(self._root, target.parent)
         except OSError as error:
             raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
-        try:
-            with staging.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            share(self._root, staging)
-            os.link(staging, target)
-            sync_directory(target.parent)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
-        finally:
-            with suppress(OSError):
-                staging.unlink()
-        return True
+        return create_file(target, content, partial(share, self._root))
 
     def put_best_effort(self, key: str, content: bytes) -> None:
         """Writes a cache that can be rebuilt from the other files."""
@@ -261,7 +246,8 @@ class DirectoryStorage:
         try:
             make_directory(self._root, target.parent)
             share_tree(self._root, staging)
-            sync_directory(staging)
+            for each in (staging, *(path for path in staging.rglob("*") if path.is_dir())):
+                sync_directory(each)
         except OSError as error:
             raise StorageFailed(f"{target}: cannot be written ({error.strerror})") from None
         try:

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from model_store.errors import StorageFailed
+from model_store.storage.atomic_file import make_directories
 
 
 def share(root: Path, *paths: Path) -> None:
@@ -32,8 +33,7 @@ def make_directory(root: Path, directory: Path) -> None:
         return
     if problem := file_in_the_way(root, directory):
         raise StorageFailed(problem)
-    missing = [each for each in (directory, *directory.parents) if not each.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
+    missing = make_directories(directory)
     share(root, *(each for each in missing if each.is_relative_to(root) and each != root))
 
 
