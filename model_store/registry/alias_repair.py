@@ -13,6 +13,7 @@ from model_store.registry.placing import replace, replace_content
 from model_store.registry.repair_outcome import Outcome
 from model_store.registry.restored_state import told
 from model_store.registry.schema import require_aliases
+from model_store.registry.unrecorded import unrecorded_alias
 from model_store.storage.base import Storage
 
 
@@ -42,34 +43,45 @@ def bring_aliases(source: Storage, target: Storage, outcome: Outcome) -> None:
 def _bring_file(source: Storage, target: Storage, key: str, outcome: Outcome, lost: str) -> None:
     """A file of the source's entries and the log's words; of the log's words alone where the source has none."""
     entries: dict[str, Any] = {} if lost else require_aliases(parse_json(source.read(key)))
-    name, words = Path(key).stem, outcome.recorded(target).words.aliases
+    name, recorded = Path(key).stem, outcome.recorded(target)
+    words, is_own = recorded.words.aliases, any(_is_id_of(each, name) for each in recorded.known)
     shorts = sorted({*entries, *(short for model_name, short in words if model_name == name and short)})
     entered: list[str] = []
     left: list[str] = []
+    unrecorded: list[str] = []
     for short in shorts:
         said = words.get((name, short), [])
-        entries[short], new, old = bring_alias(entries.get(short), said, lambda each: _is_version(target, name, each))
+        found, new, old = bring_alias(entries.get(short), said, lambda each: _is_version(target, name, each))
+        if is_own and (why := unrecorded_alias(found, name, short, recorded)):
+            unrecorded.append(f"{name}@{short}: {why}")
+            found, _, old = bring_alias(None, said, lambda each: _is_version(target, name, each))
+        entries[short] = found
         entered += map(told, new)
         left += map(told, old)
+    entries = {short: entry for short, entry in entries.items() if entry["history"] or (name, short) in words}
     replace_content(target, key, json_bytes(entries))
     outcome.copied.append(key)
-    outcome.aliases += [f"{name}@{short}" for short in shorts]
-    outcome.brought(key, key, entered, left)
+    outcome.aliases += [f"{name}@{short}" for short in entries]
+    outcome.brought(key, key, entered, left, unrecorded)
     if lost and outcome.recorded(target).nameless and key not in outcome.damaged:
         outcome.damaged[key] = f"{lost}; made from the audit log alone, which may not tell of every alias"
     outcome.name_uncertain(source, target, key)
 
 
+def _is_id_of(model_id: str, name: str) -> bool:
+    """Whether a text is the id of a version of a model name."""
+    return is_model_id(model_id) and parse_model_name(model_id) == name
+
+
 def _is_version(target: Storage, name: str, model_id: str) -> bool:
-    is_own = is_model_id(model_id) and parse_model_name(model_id) == name
-    return is_own and target.exists(f"models/{name}/{model_id}/{MANIFEST_FILE}")
+    return _is_id_of(model_id, name) and target.exists(f"models/{name}/{model_id}/{MANIFEST_FILE}")
 
 
 def _foreign_aliases(source: Storage, target: Storage, key: str) -> str:
     """Why a source's aliases are none of the target's, in words; empty when they name versions that it has."""
     name = Path(key).stem
     named = [entry["model_id"] for entry in require_aliases(parse_json(source.read(key))).values() if entry["model_id"]]
-    if odd := [each for each in named if not is_model_id(each) or parse_model_name(each) != name]:
+    if odd := [each for each in named if not _is_id_of(each, name)]:
         return f"{key}: {odd[0]} is not a version of {name}"
     if named and not any(target.exists(f"models/{name}/{each}/{MANIFEST_FILE}") for each in named):
         return f"{key}: {target.location} has no version that they name"

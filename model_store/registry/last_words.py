@@ -11,7 +11,7 @@ from typing import Any
 from model_store.registry.audit import AuditRecord
 
 _FAILED = ("failed", "interrupted")
-_DEPLOYING = ("deploy", "canary", "blue-green", "promote", "rollback", "abort", "resume", "up", "destroy")
+DEPLOYING = ("deploy", "canary", "blue-green", "promote", "rollback", "abort", "resume", "up", "destroy")
 """Actions that change which version serves."""
 
 
@@ -144,7 +144,7 @@ class LastWords:
         """An environment's version changes with the second record of a deployment, which says that it was done."""
         done, deployment_id = record.details.get("outcome") == "succeeded", _text(record.details.get("deployment_id"))
         before, said = self._serving.get(environment), (record.sequence, record.at, record.actor, record.reason)
-        if record.action in _DEPLOYING:
+        if record.action in DEPLOYING:
             self.open_ended.pop(environment, None)
             if "outcome" not in record.details:
                 begun = Word(*said, Kind.BEGIN, environment, f"{record.action} whose end is not recorded")

@@ -1,4 +1,4 @@
-"""Finds states, aliases and keys that are older than the audit log, and aliases that no record tells of."""
+"""Finds states, aliases and keys that are older than the audit log, and what they say that no record tells of."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +12,21 @@ from model_store.registry.reader import RegistryReader
 from model_store.registry.recorded import Recorded
 from model_store.registry.restored_state import missing_decisions
 from model_store.registry.schema import require_aliases
+from model_store.registry.unrecorded import unrecorded_alias, unrecorded_decisions
 from model_store.storage.base import Storage
 
 _OR_KILLED = "a command was killed after its record, or an older state was put in its place; run the command again"
+_UNRECORDED = (
+    "no record of the audit log tells of it: it was written past the registry, or its record was cut off; decide "
+    "again: update-status, approve --withdraw and alias set record it"
+)
 _FROM_COPY = "a copy from before was brought back, see audit record"
 
 
 def older_than_the_log(
     reader: RegistryReader, recorded: Recorded, present: set[str]
 ) -> Iterator[tuple[str, str, bool]]:
-    """What is older than the audit log's last word about it.
+    """What is older than the audit log's last word about it, and what says more than the log.
 
     Args:
         reader: of the registry.
@@ -29,15 +34,14 @@ def older_than_the_log(
         present: the versions that are there.
 
     Yields:
-        What is older (`MODEL_ID state`, `MODEL_ID keys` or `name@alias state`); why, and what to do; and whether that
-        is sure: a repair or a restore brought a copy after the record. Otherwise a killed command may have left the
-        record alone.
+        What it is (`MODEL_ID state`, `MODEL_ID decisions`, `MODEL_ID keys` or `name@alias state`); why, and what to do;
+        and whether that is sure: a repair or a restore brought a copy after the record. Otherwise a killed command may
+        have left the record alone.
 
     Raises:
         StorageFailed: the storage cannot be read.
     """
-    told = {*recorded.words.versions, *recorded.approved, *recorded.withdrawals}
-    for model_id in sorted(told & present):
+    for model_id in sorted(present):
         try:
             state = reader.state(model_id)
         except ModelStoreError:
@@ -53,6 +57,8 @@ def older_than_the_log(
                 f"{model_id} state",
                 *_finding(f"{model_id}: its state does not have it: {reasons}", lacks[-1][1], since),
             )
+        if extra := unrecorded_decisions(state, model_id, recorded):
+            yield f"{model_id} decisions", f"{model_id}: its state says: {', '.join(extra)}; {_UNRECORDED}", True
     yield from _old_aliases(reader.storage, recorded)
     for model_id in sorted(set(recorded.words.keys) & present):
         number = recorded.words.keys[model_id][0]
@@ -76,6 +82,13 @@ def _old_aliases(storage: Storage, recorded: Recorded) -> Iterator[tuple[str, st
                 what = f"{name}@{short}: it does not point where audit record {last.number} says: {last}"
                 brought = recorded.brought.get(f"aliases/{name}.json", 0)
                 yield f"{name}@{short} state", *_finding(what, last.number, brought)
+            elif (
+                entries
+                and words
+                and not recorded.joining
+                and (why := unrecorded_alias(entries[short], name, short, recorded))
+            ):
+                yield f"{name}@{short} state", f"{name}@{short}: {why}; {_UNRECORDED}", True
 
 
 def unknown_aliases(storage: Storage, recorded: Recorded) -> Iterator[tuple[str, str]]:

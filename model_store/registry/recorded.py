@@ -13,7 +13,7 @@ from typing import Any
 
 from model_store.errors import IntegrityError, InvalidInput, ModelNotFound
 from model_store.registry.audit import REFUSED, AuditRecord, is_record, number_of, parse_record, read_hint
-from model_store.registry.last_words import LastWords
+from model_store.registry.last_words import DEPLOYING, LastWords
 from model_store.registry.manifest import parse_model_name
 from model_store.storage.base import Storage
 
@@ -77,6 +77,10 @@ class Recorded:
     """The number of the last record that is missing or cannot be read; 0 when each one can."""
     brought: dict[str, int] = field(default_factory=dict)
     """By version, and by the key of an alias file, the last repair or restore that brought its state from a copy."""
+    elsewhere: set[str] = field(default_factory=set)
+    """As `brought`, those that a repair or restore brought from another registry, whose log tells of them."""
+    ran: dict[str, set[str]] = field(default_factory=dict)
+    """By version the environments that a deployment of it was recorded in; `*` where a record names none."""
     nameless: bool = False
     """Whether an alias may have come that no record names: by a restore or an alias record of an earlier program."""
 
@@ -84,8 +88,7 @@ class Recorded:
         """Takes in the next record of the log."""
         details, model_id = record.details, record.model_id
         self.words.add(record)
-        if record.action not in ("delete", REFUSED) and details.get("outcome") not in _WITHOUT_EFFECT:
-            self.seen[model_id] = record.sequence
+        self._there(record)
         if details.get("outcome") in _WITHOUT_EFFECT:
             self._did_not_happen(record)
         elif record.action in _BRINGING:
@@ -103,6 +106,13 @@ class Recorded:
             self.policy = record.sequence
         elif record.action in _SHOWING:
             self._shown(record)
+
+    def _there(self, record: AuditRecord) -> None:
+        details, model_id = record.details, record.model_id
+        if record.action in DEPLOYING:
+            self.ran.setdefault(model_id, set()).add(str(details.get("environment", "*")))
+        if record.action not in ("delete", REFUSED) and details.get("outcome") not in _WITHOUT_EFFECT:
+            self.seen[model_id] = record.sequence
 
     def _did_not_happen(self, record: AuditRecord) -> None:
         if record.action in _BRINGING:
@@ -153,6 +163,9 @@ class Recorded:
         self.nameless = self.nameless or states is None
         for key in _texts(states):
             self.brought[key] = record.sequence
+            # Records of earlier programs do not say it.
+            if record.details.get("another_log", True):
+                self.elsewhere.add(key)
         for alias in _texts(record.details.get("aliases")):
             name, _, short = alias.partition("@")
             self.aliases.setdefault(name, {})[short] = record.sequence

@@ -33,7 +33,7 @@ from model_store.registry.placing import clear, replace, replace_content
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair_outcome import Outcome
-from model_store.registry.restored_state import restored_state
+from model_store.registry.restored_state import is_same_log, restored_state
 from model_store.registry.same_registry import is_log_of, lost_its_log
 from model_store.registry.signature_repair import repair_signature
 from model_store.registry.taken import copy_claims
@@ -108,6 +108,7 @@ def told_of(source: Storage, target: Storage, outcome: Outcome) -> dict[str, Any
         "versions": unrecorded_versions(source, target, outcome),
         "states": sorted(set(outcome.states)),
         "aliases": sorted(outcome.aliases),
+        "another_log": not is_same_log(source, target),
     }
 
 
@@ -343,6 +344,6 @@ def copy_synced(source: Path, target: Path) -> None:
 def _restored(source: Storage, target: Storage, model_id: str, content: bytes, outcome: Outcome) -> bytes:
     found = restored_state(source, target, model_id, content, partial(outcome.recorded, target), outcome.actor)
     key = f"{version_prefix(model_id)}/{STATE_FILE}"
-    outcome.brought(key, model_id, *found[1:])
+    outcome.brought(key, model_id, found.entered, found.left, found.unrecorded)
     outcome.name_uncertain(source, target, key)
-    return found[0]
+    return found.content

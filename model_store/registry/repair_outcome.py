@@ -65,7 +65,9 @@ class Outcome:
             "that it was deleted; if it was not: python scripts/manage_models.py restore BACKUP"
         )
 
-    def brought(self, key: str, subject: str, entered: Sequence[str], left: Sequence[str]) -> None:
+    def brought(
+        self, key: str, subject: str, entered: Sequence[str], left: Sequence[str], unrecorded: Sequence[str] = ()
+    ) -> None:
         """Keeps what a copy was brought of, and names what it lacks.
 
         Args:
@@ -73,13 +75,18 @@ class Outcome:
             subject: the version, or the key of the alias file.
             entered: what the log says and the copy does not, and what is there now.
             left: what the log says and nobody could bring.
+            unrecorded: what the copy says and the log does not, and what was left out.
         """
         self.states.append(subject)
         if entered:
             self.newer[key] = list(entered)
+        reasons = []
         if left:
-            lacks = ", ".join(left)
-            self.damaged[key] = f"the copy is older than the audit log, and this could not be brought: {lacks}"
+            reasons.append(f"the copy is older than the audit log, and this could not be brought: {', '.join(left)}")
+        if unrecorded:
+            reasons.append(f"left out, since no record of the audit log tells of it: {', '.join(unrecorded)}")
+        if reasons:
+            self.damaged[key] = "; ".join(reasons)
 
     def name_uncertain(self, source: Storage, target: Storage, key: str) -> None:
         """Names a copy that may be older than records that are lost or damaged.

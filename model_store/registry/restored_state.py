@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from conventions.regular_files import parse_json
 from model_store.errors import ModelNotFound, ModelStoreError, UnreadableModel
@@ -16,6 +16,7 @@ from model_store.registry.newer_state import bring_state
 from model_store.registry.recorded import Recorded
 from model_store.registry.registration import BROUGHT_BY
 from model_store.registry.schema import require_state
+from model_store.registry.unrecorded import without_unrecorded
 from model_store.storage.base import Storage
 
 _COMPARED = 3
@@ -23,14 +24,27 @@ _COMPARED = 3
 _OF_ONE_REGISTRY = ("approvals", "serving")
 
 
+class RestoredState(NamedTuple):
+    """A state that a copy brings."""
+
+    content: bytes
+    entered: list[str]
+    """What the log says since, and that was entered."""
+    left: list[str]
+    """What the log says since, and that could not be entered."""
+    unrecorded: list[str]
+    """What the copy says and the log does not, and that was left out."""
+
+
 def restored_state(
     source: Storage, target: Storage, model_id: str, content: bytes, recorded: Callable[[], Recorded], actor: str
-) -> tuple[bytes, list[str], list[str]]:
+) -> RestoredState:
     """A state of the source, without what does not count in the target, and with what the target's log says since.
 
     Approvals, deployments and what serves belong to the source's registry alone, where it is another one; the actor
     brings the version then. In the same registry an approval that was withdrawn after the copy was made stays
-    withdrawn. An approval is never made from the log.
+    withdrawn. An approval is never made from the log, and of a version that the log knows nothing counts that the log
+    does not tell of.
 
     Args:
         source: where the state comes from.
@@ -39,13 +53,11 @@ def restored_state(
         content: of the source's file.
         recorded: what the target's log tells.
         actor: who brings it.
-
-    Returns:
-        The state, what the log says that was entered, and what could not be.
     """
     state = require_state(parse_json(content))
-    before, log = json_bytes(state), recorded()
-    if not is_same_log(source, target):
+    before, log, extra = json_bytes(state), recorded(), list[str]()
+    is_own = is_same_log(source, target)
+    if not is_own:
         brought = dict.fromkeys([*bringers(state), actor] if actor else bringers(state))
         state = {name: value for name, value in state.items() if name not in _OF_ONE_REGISTRY}
         state = {**state, "deployments": [], BROUGHT_BY: list(brought)}
@@ -53,11 +65,14 @@ def restored_state(
         since, approvals = log.approved.get(model_id, {}), state.get("approvals", [])
         after = [each if _decision(each) in since else {"withdrawn": why, **each} for each in approvals]
         state = {**state, "approvals": after} if after != approvals else state
+    if is_own or model_id in log.known:
+        state, extra = without_unrecorded(state, model_id, log)
     entered, left = bring_state(state, model_id, log.words, partial(_has_evidence, (source, target), model_id))
     changed = json_bytes(state)
     left += [word for each, word in log.words.open_ended.values() if each == model_id]
     decisions = [f"{what} (audit record {number})" for what, number in missing_decisions(state, model_id, log)]
-    return (changed if changed != before else content), [*map(told, entered)], [*map(told, left), *decisions]
+    content = changed if changed != before else content
+    return RestoredState(content, [*map(told, entered)], [*map(told, left), *decisions], extra)
 
 
 def told(word: Word | AliasWord) -> str:
