@@ -13,14 +13,13 @@ from model_store.registry.anchors import keep_in_backup, signature_anchors
 from model_store.registry.audit import is_record
 from model_store.registry.damage import version_ids
 from model_store.registry.layout import file_sha256, storage_at
-from model_store.registry.log_repair import name_lost, record_damage
+from model_store.registry.log_repair import first_record, name_lost, record_damage
 from model_store.registry.misplaced import misplaced
 from model_store.registry.placing import replace
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair import WITHOUT_STATE, bring_back, bring_log, is_directory, require_registry, told_of
 from model_store.registry.repair_outcome import Outcome
-from model_store.registry.restored_state import first_record
 from model_store.registry.same_registry import lost_its_log
 from model_store.registry.signature_repair import lost_signatures
 from model_store.registry.unfinished import is_unfinished

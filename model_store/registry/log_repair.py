@@ -12,6 +12,8 @@ from model_store.registry.audit import NO_DIGEST, AuditHead, is_record, number_o
 from model_store.registry.placing import replace
 from model_store.storage.base import Storage
 
+_COMPARED = 3
+"""So many first records tell two logs apart, where one of them is damaged."""
 _FIELDS = {"sequence", "at", "actor", "action", "model_id", "reason", "details", "previous"}
 
 
@@ -67,7 +69,31 @@ def repair_log(source: Storage, target: Storage, copied: MutableSequence[str], d
             copied.append(key)
     if hint.sequence != last or not _is_hinted(target, hint):
         _take_over(source, target, last, hint, copied)
+    _name_difference(source, target, damaged)
     return name_lost(source, target, damaged)
+
+
+def _name_difference(source: Storage, target: Storage, damaged: dict[str, str]) -> None:
+    """Names the first record that two copies of one log tell in different words, or that the target does not have."""
+    if not is_same_log(source, target):
+        return
+    last = last_number(target)
+    for number in range(1, last_number(source) + 1):
+        key = record_key(number)
+        theirs = None if record_damage(source, key) else _content(source, key)
+        if key in damaged or theirs is None:
+            continue
+        if number > last:
+            what = f"{source.location} has this record, the log ends at record {last}"
+        elif not record_damage(target, key) and _content(target, key) != theirs:
+            what = f"{source.location} has another record of this number"
+        else:
+            continue
+        damaged[key] = (
+            f"{what}: records of this log were cut off or rewritten, or the copy went on as another registry; "
+            "nothing of it was taken over. Compare the two: audit --verify --backup"
+        )
+        return
 
 
 def take_whole_log(source: Storage, target: Storage, copied: MutableSequence[str], damaged: dict[str, str]) -> LogLoss:
@@ -145,6 +171,23 @@ def record_damage(storage: Storage, key: str) -> str:
     except (ValueError, TypeError):
         return f"{key}: not an audit record"
     return ""
+
+
+def is_same_log(source: Storage, target: Storage) -> bool:
+    """Whether two storages are of one registry: they share one of the first records of their logs.
+
+    A target without a log takes the source for its own. A source without one proves nothing.
+    """
+    if first_record(target) is None:
+        return True
+    keys = [record_key(number) for number in range(1, _COMPARED + 1)]
+    pairs = ((_content(source, key), _content(target, key)) for key in keys)
+    return any(theirs is not None and theirs == ours for theirs, ours in pairs)
+
+
+def first_record(storage: Storage) -> bytes | None:
+    """The first record of a storage's audit log, by which logs are told apart; None without one."""
+    return _content(storage, record_key(1))
 
 
 def _fits(target: Storage, number: int, content: bytes, hint: AuditHead) -> bool:

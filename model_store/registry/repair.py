@@ -27,13 +27,13 @@ from model_store.registry.damage import file_damage, read_manifest, version_ids
 from model_store.registry.evidence import require_evidence
 from model_store.registry.key_repair import name_old_keys
 from model_store.registry.layout import now, version_prefix, write_json
-from model_store.registry.log_repair import LogLoss, repair_log, take_whole_log
+from model_store.registry.log_repair import LogLoss, is_same_log, repair_log, take_whole_log
 from model_store.registry.manifest import ModelStatus, is_model_id, parse_model_name
 from model_store.registry.placing import clear, replace, replace_content
 from model_store.registry.progress import Step, no_step
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair_outcome import Outcome
-from model_store.registry.restored_state import is_same_log, restored_state
+from model_store.registry.restored_state import restored_state
 from model_store.registry.same_registry import is_log_of, lost_its_log
 from model_store.registry.signature_repair import repair_signature
 from model_store.registry.taken import copy_claims

@@ -8,9 +8,8 @@ from conventions.artifact_files import MANIFEST_FILE
 from model_store.errors import ModelNotFound
 from model_store.registry.damage import file_damage
 from model_store.registry.layout import version_prefix
-from model_store.registry.log_repair import last_number
+from model_store.registry.log_repair import is_same_log, last_number
 from model_store.registry.recorded import Recorded, read_recorded
-from model_store.registry.restored_state import is_same_log
 from model_store.storage.base import Storage
 
 

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from conventions.regular_files import parse_json
-from model_store.errors import ModelNotFound, ModelStoreError, UnreadableModel
+from model_store.errors import ModelStoreError
 from model_store.registry.approvals import REGISTRY, bringers
 from model_store.registry.evidence import require_evidence
 from model_store.registry.last_words import AliasWord, Word
 from model_store.registry.layout import json_bytes
-from model_store.registry.log_repair import record_key
+from model_store.registry.log_repair import is_same_log
 from model_store.registry.newer_state import bring_state
 from model_store.registry.recorded import Recorded
 from model_store.registry.registration import BROUGHT_BY
@@ -19,8 +19,6 @@ from model_store.registry.schema import require_state
 from model_store.registry.unrecorded import without_unrecorded
 from model_store.storage.base import Storage
 
-_COMPARED = 3
-"""So many first records tell two logs apart, where one of them is damaged."""
 _OF_ONE_REGISTRY = ("approvals", "serving")
 
 
@@ -107,26 +105,3 @@ def missing_decisions(state: Mapping[str, Any], model_id: str, recorded: Recorde
 
 def _decision(approval: Mapping[str, Any]) -> tuple[str, str, str]:
     return approval["by"], approval["evidence"], approval["manifest"]
-
-
-def is_same_log(source: Storage, target: Storage) -> bool:
-    """Whether two storages are of one registry: they share one of the first records of their logs.
-
-    A target without a log takes the source for its own. A source without one proves nothing.
-    """
-    if first_record(target) is None:
-        return True
-    pairs = ((_record(source, number), _record(target, number)) for number in range(1, _COMPARED + 1))
-    return any(theirs is not None and theirs == ours for theirs, ours in pairs)
-
-
-def first_record(storage: Storage) -> bytes | None:
-    """The first record of a storage's audit log, by which logs are told apart; None without one."""
-    return _record(storage, 1)
-
-
-def _record(storage: Storage, number: int) -> bytes | None:
-    try:
-        return storage.read(record_key(number))
-    except (ModelNotFound, UnreadableModel):
-        return None

@@ -187,3 +187,48 @@ def test_a_copy_of_before_a_damaged_record_is_named(tmp_path: Path, kept: list[s
     (tmp_path / "registry" / "models" / "m" / kept[0] / "state.json").write_bytes(b"")
     damaged = _repair(tmp_path).damaged
     assert "may tell of a later change" in damaged[f"models/m/{kept[0]}/state.json"]
+
+
+def _fitting_hint(root: Path) -> None:
+    """A hint that fits the log as it is, as somebody can make it who may write the registry."""
+    registry = _open(root)
+    (root / "registry" / "audit" / "head").unlink(missing_ok=True)
+    registry.audit._remember(registry.audit.head())
+
+
+def _change_last(root: Path) -> str:
+    log = root / "registry"
+    key = max(str(path.relative_to(log)) for path in (log / "audit").rglob("*.json"))
+    content = (log / key).read_bytes()
+    assert b'"actor":"alice"' in content
+    (log / key).write_bytes(content.replace(b'"actor":"alice"', b'"actor":"bob"'))
+    return key
+
+
+@pytest.mark.parametrize("hint", ["gone", "made up"])
+def test_a_last_record_that_was_changed_with_its_hint_is_named_by_a_repair(
+    tmp_path: Path, kept: list[str], hint: str
+) -> None:
+    key = _change_last(tmp_path)
+    (tmp_path / "registry" / "audit" / "head").unlink()
+    if hint == "made up":
+        _fitting_hint(tmp_path)
+    assert not _wrong(tmp_path), "nothing in the registry shows it"
+    damaged = _repair(tmp_path).damaged
+    assert list(damaged) == [key]
+    assert "has another record of this number" in damaged[key]
+
+
+def test_records_that_were_cut_off_with_the_hint_are_named_by_a_repair(tmp_path: Path, kept: list[str]) -> None:
+    _without_records(tmp_path, 2, 3)
+    _fitting_hint(tmp_path)
+    damaged = _repair(tmp_path).damaged
+    assert "has this record, the log ends at record 1" in damaged[record_key(2)]
+
+
+def test_a_copy_of_another_registry_contradicts_no_log(tmp_path: Path, kept: list[str]) -> None:
+    stranger = ModelRegistry(tmp_path / "other", keys=Keyring.of(KEY), actor="eve")
+    register(stranger, 3, name="z")
+    register(stranger, 4, name="z")
+    backup(stranger, tmp_path / "theirs")
+    assert not _repair(tmp_path, "theirs").damaged
