@@ -11,10 +11,10 @@ from model_store.errors import InvalidInput, SizeLimit, UnreadableModel
 from model_store.serialization.plain_yaml import MOST_YAML_BYTES, read_yaml
 
 DESCRIPTION_FILE = "release.yaml"
-_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$"
+_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z"
 
 FileName = Annotated[str, Meta(pattern=_PATTERN, description="a file beside release.yaml, by its name alone")]
-Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z")]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 

@@ -17,15 +17,15 @@ _Value = TypeVar("_Value")
 _Text = Annotated[str, Meta(max_length=1 << 20)]
 _Word = Annotated[str, Meta(max_length=4096)]
 _Bytes = Annotated[int, Meta(ge=0, lt=1 << 62)]
-_Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
-_Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$")]
+_Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+_Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})\Z")]
 
 
 class StoredSource(Struct, forbid_unknown_fields=True):
     """The file that a version was registered from."""
 
     name: _Word
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     size_bytes: _Bytes
 
 
@@ -47,7 +47,7 @@ class StoredTrainingData(Struct):
     """The file that a model was trained on."""
 
     name: _Word
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     size_bytes: _Bytes
 
 
@@ -115,7 +115,7 @@ class StoredGolden(Struct):
     feature_schema: list[dict[str, Any]]
 
 
-_Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+_Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class StoredEvidence(Struct):
@@ -196,7 +196,7 @@ class StoredBundle(Struct):
 
     format: _Word
     model_id: _Word
-    members: dict[_Word, Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]]
+    members: dict[_Word, Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]]
 
 
 def require_manifest(value: object) -> Mapping[str, Any]:

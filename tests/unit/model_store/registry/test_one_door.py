@@ -12,6 +12,7 @@ import pytest
 import rich.console
 from sklearn.linear_model import LogisticRegression
 
+from conventions.artifact_files import MANIFEST_FILE
 from model_store import ModelRegistry
 from model_store.errors import InvalidInput, StorageFailed
 from model_store.registry.aliases import Aliases
@@ -66,6 +67,16 @@ def test_what_no_reader_takes_is_not_registered(registry: ModelRegistry, fields:
         _register(registry, **fields)
     assert registry.list_models() == []
     assert not _broken(registry)
+
+
+@pytest.mark.parametrize("field", ["digest", "created_at"])
+def test_a_line_break_at_the_end_of_a_field_makes_another_value(
+    registry: ModelRegistry, tmp_path: Path, field: str
+) -> None:
+    path = tmp_path / "r" / "models" / "fraud" / _register(registry) / MANIFEST_FILE
+    manifest = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**manifest, field: f"{manifest[field]}\n"}))
+    assert any(field in each for each in _broken(registry)), _broken(registry)
 
 
 def test_a_state_that_no_reader_takes_is_not_written(registry: ModelRegistry, tmp_path: Path) -> None:
