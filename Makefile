@@ -6,7 +6,9 @@ REQUIREMENTS := requirements.txt
 STAMP := $(VENV)/.installed-from
 CACHE := $(or $(FRAUD_DETECTION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fraud-detection)
 PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions model_store serving infra components console stacks scripts toolchain sandbox examples benchmarks
-IMAGE ?= fraud-detection:latest
+
+# A value is data. Make would expand $ in what its command line gives, each time that a recipe starts.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-cluster test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy traffic image sbom test-docker soak test-service test-console snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
@@ -25,12 +27,12 @@ $(STAMP): $(REQUIREMENTS) pyproject.toml
 	@$(BIN)/python -m toolchain.environment $(REQUIREMENTS) >&2
 	@touch $(STAMP)
 
+# Empty where the variable of this name holds an environment that is not on this machine; the value itself is not expanded.
+on_this_machine = $(if $(strip $(value $(1))),$(filter dev development,$(value $(1))),development)
+
 up: setup  ## everything: environment, engine, example model, registry, stack dev, endpoint; ENVIRONMENT=staging: in real pods
-	@if [ "$${ENVIRONMENT:-development}" = development ]; then \
-	  $(BIN)/python scripts/deploy_model.py up development; \
-	else \
-	  $(MAKE) --no-print-directory control-plane && $(BIN)/python -m sandbox up "$$ENVIRONMENT"; \
-	fi
+	@$(if $(call on_this_machine,ENVIRONMENT),:,$(MAKE) --no-print-directory control-plane)
+	@$(if $(call on_this_machine,ENVIRONMENT),$(BIN)/python scripts/deploy_model.py up development,$(BIN)/python -m sandbox up "$$ENVIRONMENT")
 
 down: setup  ## stop the endpoint, destroy the stack dev, keep the registry
 	@$(BIN)/python scripts/deploy_model.py down development
@@ -67,14 +69,14 @@ test-endpoint: setup  ## ask an endpoint: ENDPOINT_URL, MODEL_ID, API_KEY_FILE
 	@$(BIN)/python -m pytest tests/integration
 
 # What an environment needs beside the engine: nothing on this machine, the providers in a cloud.
-needed = $(if $(filter dev development,$(1)),setup,providers)
-# A value is data: the shell reads it from its own environment, as one word, and never as a command.
+needed = $(if $(filter dev development,$(value $(1))),setup,providers)
+# The shell reads a value from its own environment, as one word, and never as a command.
 preview:  ## what STACK would change, as Markdown, also in .run/preview-$(STACK).md; fails when it is refused
-	@$(MAKE) --no-print-directory $(call needed,$(STACK)) >&2
+	@$(MAKE) --no-print-directory $(call needed,STACK) >&2
 	@$(BIN)/python scripts/preview_stack.py "$$STACK" $${MODEL_ID:+--model "$$MODEL_ID"} $${CONFIG_FILE:+--config-file "$$CONFIG_FILE"}
 
 drift:  ## whether what runs in ENVIRONMENT is what was deployed; fails when it is not
-	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(MAKE) --no-print-directory $(call needed,ENVIRONMENT) >&2
 	@$(BIN)/python scripts/preview_stack.py "$$ENVIRONMENT" --drift
 
 release: setup  ## register the release described in RELEASE/release.yaml, signed with SIGNING_KEY where it is set; prints JSON with its model_id
@@ -90,7 +92,7 @@ validate: setup  ## measure MODEL_ID on the holdout of RELEASE/release.yaml; its
 	@$(BIN)/python scripts/release_model.py validate "$$RELEASE" "$$MODEL_ID" $${REASON:+--reason "$$REASON"} --json
 
 deploy:  ## MODEL_ID to ENVIRONMENT; waits until it is healthy; returns to the version before when it fails
-	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(MAKE) --no-print-directory $(call needed,ENVIRONMENT) >&2
 	@$(BIN)/python scripts/deploy_model.py deploy "$$MODEL_ID" "$$ENVIRONMENT" $${REASON:+--reason "$$REASON"}
 
 traffic:  ## send ENVIRONMENT transactions made from its model's contract: RATE a second (20), FOR so long (5m)
@@ -98,11 +100,11 @@ traffic:  ## send ENVIRONMENT transactions made from its model's contract: RATE 
 	@$(BIN)/python scripts/deploy_model.py traffic "$$ENVIRONMENT" --rate "$${RATE:-20}" --for "$${FOR:-5m}"
 
 resume:  ## go on with the rollout in ENVIRONMENT that another job began
-	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(MAKE) --no-print-directory $(call needed,ENVIRONMENT) >&2
 	@$(BIN)/python scripts/deploy_model.py resume "$$ENVIRONMENT"
 
 rollback:  ## ENVIRONMENT back to the version before, or TO a version, or to the one AT a time; REASON says why
-	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(MAKE) --no-print-directory $(call needed,ENVIRONMENT) >&2
 	@$(BIN)/python scripts/deploy_model.py rollback "$$ENVIRONMENT" $${TO:+--to "$$TO"} $${AT:+--at "$$AT"} --reason "$$REASON"
 
 snapshots: setup  ## rewrite tests/snapshots/ after an intended change
@@ -157,7 +159,7 @@ format: setup  ## fix the formatting
 	@$(BIN)/ruff check --fix .
 
 image:  ## the service's image; where its base cannot be pulled, BASE_IMAGE names another slim image with Python 3.11 and pip
-	@docker build --quiet $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(BUILD_OPTIONS) --tag $(IMAGE) .
+	@docker build --quiet $${BASE_IMAGE:+--build-arg "BASE_IMAGE=$$BASE_IMAGE"} $$BUILD_OPTIONS --tag "$${IMAGE:-fraud-detection:latest}" .
 
 sbom: setup  ## the packages of the image as CycloneDX: build/sbom.json
 	@mkdir -p build

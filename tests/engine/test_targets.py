@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,8 +52,11 @@ def test_a_release_prints_json_alone_and_its_description_is_no_command(
     assert registered["description"] == about
     assert registered["performance_metrics"] == {"recall": 0.9}
     assert not (tmp_path / "owned").exists()
-    unsigned = _make({**settings, **variables}, "release")
-    assert "model_id" in json.loads(unsigned.stdout), unsigned.stderr
+    given = {**variables, "DESCRIPTION": f"{about} $5 $(MODEL_NAME)"}
+    unsigned = _make(settings, "release", *(f"{name}={value}" for name, value in given.items()))
+    assert unsigned.returncode == 0, unsigned.stderr
+    assert json.loads(unsigned.stdout)["description"] == given["DESCRIPTION"]
+    assert not (tmp_path / "owned").exists()
     preview = _make(settings, "preview", "STACK=dev", f"MODEL_ID={registered['model_id']}")
     assert preview.returncode == 0, preview.stderr
     assert preview.stdout.startswith("### Preview of `dev`")
@@ -78,3 +83,45 @@ def test_a_target_makes_what_its_environment_needs(target: str, environment: str
     made = done.stdout + done.stderr
     assert "control-plane" not in made
     assert ("--with providers" in made) == (environment == "production")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The Makefile in a directory without any program: a command that is run fails."""
+    directory = tmp_path / "bare"
+    directory.mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
+        shutil.copyfile(SOURCE / name, directory / name)
+    return directory
+
+
+def _dry_run(directory: Path, *arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        ["make", "--dry-run", *arguments],
+        cwd=directory,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["ENVIRONMENT", "IMAGE", "MODEL_ID", "REASON", "RELEASE", "STACK"])
+def test_make_expands_no_value(bare: Path, name: str) -> None:
+    value = "$(shell touch owned) `touch owned` ; touch owned"
+    for target in ("deploy", "drift", "image", "preview", "release", "resume", "rollback", "up", "validate"):
+        shown = _dry_run(bare, target, f"{name}={value}") + _dry_run(bare, target, **{name: value})
+        assert "touch owned" not in shown, target
+        assert not (bare / "owned").exists(), target
+
+
+@pytest.mark.parametrize("environment", ["development", "staging"])
+def test_a_dry_run_of_a_target_runs_nothing(bare: Path, environment: str) -> None:
+    targets = re.findall(r"^([a-z-]+):", (SOURCE / "Makefile").read_text(), re.MULTILINE)
+    before = sorted(bare.iterdir())
+    for target in targets:
+        shown = _dry_run(bare, target, f"ENVIRONMENT={environment}")
+        assert ("sandbox up" in shown) == (target == "up" and environment == "staging"), target
+    assert sorted(bare.iterdir()) == before
