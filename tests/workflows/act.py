@@ -60,6 +60,16 @@ class Forge:
             log.seek(0)
             return subprocess.CompletedProcess(command, done.returncode, log.read(), "")
 
+    @property
+    def branch(self) -> str:
+        """The default branch."""
+        command = ["git", "-C", str(self.origin), "branch", "--show-current"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def tagged(self, tag: str) -> dict[str, object]:
+        """The event of a tag on the default branch."""
+        return {"ref": f"refs/tags/{tag}", "repository": {"default_branch": self.branch}}
+
     def _environment(self) -> dict[str, str]:
         """Of the machine that stands for the runner, and of the programs that stand for others'."""
         return {

@@ -91,7 +91,7 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
 @pytest.fixture(scope="session")
 def released(forge: Forge) -> Forge:
     """A release that has gone the whole way."""
-    done = forge.run("deploy.yml", "push", {"ref": f"refs/tags/{_TAG}"})
+    done = forge.run("deploy.yml", "push", forge.tagged(_TAG))
     assert done.returncode == 0, printed(done)
     first_up_is_over(dict(forge.sandbox))
     return forge

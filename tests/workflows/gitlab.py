@@ -133,7 +133,8 @@ class GitLab:
         for needed in definition.get("needs", ()):
             event = {**self.reports.get(needed, {}), **event}
         command = [str(gitlab_ci_local()), job, "--force-shell-executor"]
-        told = {"CI_PROJECT_DIR": str(clone), "CI_API_V4_URL": self.notes.url, **event}
+        told = {"CI_PROJECT_DIR": str(clone), "CI_API_V4_URL": self.notes.url, "CI_DEFAULT_BRANCH": self.forge.branch}
+        told |= event
         command += [each for name, value in told.items() for each in ("--variable", f"{name}={value}")]
         with (home / "log").open("w+") as log:
             done = subprocess.run(

@@ -57,7 +57,7 @@ def test_nothing_is_resumed_where_nothing_was_left(released: Forge) -> None:
 @pytest.fixture(scope="session")
 def tried(released: Forge) -> tuple[Forge, str, str]:
     """A second tag, whose canary in staging is not decided when its job ends; with the ids of both versions."""
-    done = released.run("deploy.yml", "push", {"ref": "refs/tags/model-v2"}, "--job", "staging")
+    done = released.run("deploy.yml", "push", released.tagged("model-v2"), "--job", "staging")
     assert done.returncode == 0, printed(done)
     assert "the rollout is not decided" in done.stdout
     first, second = _versions(released)
