@@ -114,7 +114,8 @@ class SandboxEnvironment:
         """Runs a command of the project; its messages pass through, its result returns."""
         programs = str(Path(sys.executable).parent)
         environment = {**os.environ, **self._variables, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-        environment.setdefault("PULUMI_CONFIG_PASSPHRASE_FILE", str(_CHECKOUT / ".secrets" / "passphrase"))
+        if not environment.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
+            environment["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(_CHECKOUT / ".secrets" / "passphrase")
         done = subprocess.run(
             [sys.executable, *command], cwd=_CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True, check=False
         )

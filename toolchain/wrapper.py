@@ -20,7 +20,7 @@ if [ -z "${{PULUMI_CONFIG_PASSPHRASE+set}}${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" 
   export PULUMI_CONFIG_PASSPHRASE_FILE="$checkout/.secrets/passphrase"
   case "$1 ${{2:-}}" in
     "version "* | "plugin "* | "stack ls") ;;  # they open no secret
-    *) [ -f "$PULUMI_CONFIG_PASSPHRASE_FILE" ] || "$programs/python" -m stacks.engine.development_secrets "$checkout" \\
+    *) [ -s "$PULUMI_CONFIG_PASSPHRASE_FILE" ] || "$programs/python" -m stacks.engine.development_secrets "$checkout" \\
       || exit 1 ;;
   esac
 fi

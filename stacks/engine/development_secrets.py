@@ -18,8 +18,14 @@ from model_store.keys.keyring import ensure_key_file
 from stacks.engine.backend import passphrase_stacks
 from stacks.errors import SecretsProviderProblem
 
-PASSPHRASE_VARIABLES = {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"}
-"""Each gives the engine a passphrase; without one it is `.secrets/passphrase`."""
+PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
+"""Gives the engine a passphrase, also an empty one."""
+PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"
+"""Names the file of the passphrase where `PASSPHRASE` is not set; without either it is `.secrets/passphrase`."""
+_RESTORE = (
+    "put it back from the machine or the vault that has it, or set PULUMI_CONFIG_PASSPHRASE_FILE; no new one was made"
+)
+_NAME_FILE = f"export {PASSPHRASE_FILE}=FILE"
 
 
 @dataclass(frozen=True)
@@ -67,25 +73,60 @@ def ensure_passphrase(checkout: Path) -> Path:
     return path
 
 
+def is_passphrase_given() -> bool:
+    """Whether a variable gives the engine a passphrase. An empty name of a file is that of a variable nobody has set."""
+    return PASSPHRASE in os.environ or bool(os.environ.get(PASSPHRASE_FILE))
+
+
+def empty_passphrase() -> str:
+    """What gives the engine an empty passphrase, as the subject of a sentence; empty where no variable does."""
+    if PASSPHRASE in os.environ:
+        return "" if os.environ[PASSPHRASE] else f"{PASSPHRASE} is set and empty"
+    name = os.environ.get(PASSPHRASE_FILE)
+    try:
+        return f"{PASSPHRASE_FILE} names {name}, which is empty" if name and not _passphrase_in(Path(name)) else ""
+    except SecretsProviderProblem:
+        return ""
+
+
 def require_passphrase_file(checkout: Path, stack: str = "") -> None:
-    """Raises where a passphrase made now could not open a stack that is there.
+    """Raises where a passphrase made now could not open a stack that is there, or the one at hand is none.
 
     Args:
         checkout: the project's root.
         stack: a stack that is known to be encrypted with a passphrase; empty to look at the state's directory.
 
     Raises:
-        SecretsProviderProblem: `.secrets/passphrase` is missing, and no variable gives the passphrase.
+        SecretsProviderProblem: `.secrets/passphrase` is missing or empty, and no variable gives the passphrase; or the
+            file that a variable names cannot be read.
     """
     path = checkout / ".secrets" / "passphrase"
-    if PASSPHRASE_VARIABLES & os.environ.keys() or path.exists():
+    if is_passphrase_given():
+        if PASSPHRASE not in os.environ:
+            _passphrase_in(Path(os.environ[PASSPHRASE_FILE]))
+        return
+    if path.exists():
+        if not _passphrase_in(path):
+            raise SecretsProviderProblem(f"{path} is empty; {_RESTORE}", _NAME_FILE)
         return
     if stacks := [stack] if stack else passphrase_stacks(checkout):
         raise SecretsProviderProblem(
-            f"{path} is missing, and it encrypts the secrets of stack {', '.join(stacks)}: put it back from the "
-            "machine or the vault that has it, or set PULUMI_CONFIG_PASSPHRASE_FILE; no new one was made",
-            "export PULUMI_CONFIG_PASSPHRASE_FILE=FILE",
+            f"{path} is missing, and it encrypts the secrets of stack {', '.join(stacks)}: {_RESTORE}", _NAME_FILE
         )
+
+
+def _passphrase_in(path: Path) -> bytes:
+    """The passphrase in a file, as the engine reads it.
+
+    Raises:
+        SecretsProviderProblem: it cannot be read.
+    """
+    try:
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise SecretsProviderProblem(
+            f"{path}: the passphrase cannot be read ({error.strerror}); {_RESTORE}", _NAME_FILE
+        ) from None
 
 
 def _ensure_api_key(files: DevelopmentSecrets) -> None:

@@ -11,12 +11,13 @@ import yaml
 from conventions.regular_files import read_text
 from infra.errors import ConfigError, describe_yaml_error, require_stack_config
 from stacks.engine.backend import SecretsProvider
-from stacks.engine.development_secrets import require_passphrase_file
+from stacks.engine.development_secrets import PASSPHRASE, PASSPHRASE_FILE, empty_passphrase, require_passphrase_file
 from stacks.errors import SecretsProviderProblem
 
 SECRETS_PROVIDER_VARIABLE = "PULUMI_SECRETS_PROVIDER"
 """What a stack that is made encrypts its secrets with, such as `awskms://alias/fraud-detection?region=eu-central-1`; a
 passphrase when it is not set."""
+_UNSET = f"unset {PASSPHRASE} {PASSPHRASE_FILE}"
 _KEYS = ("secretsprovider", "encryptedkey", "encryptionsalt")
 
 
@@ -35,6 +36,8 @@ def require_secrets_provider(checkout: Path, stack: str, stored: SecretsProvider
     named = _named(checkout / f"Pulumi.{stack}.yaml")
     _require_no_empty_passphrase(stack, stored, named)
     if stored is None:
+        if not _wanted(named):
+            require_passphrase_file(checkout)
         return
     if stored.kind == "passphrase":
         require_passphrase_file(checkout, stack)
@@ -61,23 +64,27 @@ def unchanged(path: Path) -> Iterator[None]:
 
 
 def _require_no_empty_passphrase(stack: str, stored: SecretsProvider | None, named: dict[str, Any]) -> None:
-    if os.environ.get("PULUMI_CONFIG_PASSPHRASE") != "" or os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
-        return
-    wanted = os.environ.get(SECRETS_PROVIDER_VARIABLE) or ""
+    wanted = _wanted(named)
     if stored is not None and stored.kind == "passphrase":
         return  # the engine compares it with the stack's own
-    if stored is None and not wanted and not named.get("secretsprovider"):
+    if not (empty := empty_passphrase()):
+        return
+    if stored is None and not wanted:
         raise SecretsProviderProblem(
-            f"PULUMI_CONFIG_PASSPHRASE is set and empty, and stack {stack} would be made with it: anybody could read "
-            f"its secrets. Set it, unset it, or name a key: {SECRETS_PROVIDER_VARIABLE}=awskms://alias/NAME?region=REGION",
-            "unset PULUMI_CONFIG_PASSPHRASE",
+            f"{empty}, and stack {stack} would be made with it: anybody could read its secrets. Set it, unset it, or "
+            f"name a key: {SECRETS_PROVIDER_VARIABLE}=awskms://alias/NAME?region=REGION",
+            _UNSET,
         )
-    provider = stored.name if stored is not None else wanted or str(named["secretsprovider"])
     raise SecretsProviderProblem(
-        f"PULUMI_CONFIG_PASSPHRASE is set and empty, and the secrets of stack {stack} are encrypted with {provider}: "
+        f"{empty}, and the secrets of stack {stack} are encrypted with {stored.name if stored else wanted}: "
         "unset the variable (a secret that is not defined arrives empty). Nothing was changed",
-        "unset PULUMI_CONFIG_PASSPHRASE",
+        _UNSET,
     )
+
+
+def _wanted(named: dict[str, Any]) -> str:
+    """The key that encrypts the secrets of a stack that is made now; empty for a passphrase."""
+    return os.environ.get(SECRETS_PROVIDER_VARIABLE) or str(named.get("secretsprovider") or "")
 
 
 def _same(named: dict[str, Any], stored: SecretsProvider) -> bool:

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from conventions.config_keys import PROJECT
 from stacks.engine.backend import BACKEND_VARIABLE, SecretsProvider, backend_url, state_directory, stored_deployment
-from stacks.engine.development_secrets import PASSPHRASE_VARIABLES, ensure_development_secrets, ensure_passphrase
+from stacks.engine.development_secrets import (
+    PASSPHRASE_FILE,
+    ensure_development_secrets,
+    ensure_passphrase,
+    is_passphrase_given,
+)
 from stacks.engine.reading import read_engine
 from stacks.engine.secrets_provider import SECRETS_PROVIDER_VARIABLE, require_secrets_provider, unchanged
 from stacks.environments import DeploymentEnvironment
@@ -154,10 +159,10 @@ def engine_environment(checkout: Path, environment: DeploymentEnvironment | None
         SecretsProviderProblem: the passphrase is missing, and a stack's secrets are encrypted with it.
     """
     variables = _backend_environment(checkout)
-    if not PASSPHRASE_VARIABLES & os.environ.keys():
+    if not is_passphrase_given():
         development = environment is DeploymentEnvironment.DEVELOPMENT
         passphrase = ensure_development_secrets(checkout).passphrase if development else ensure_passphrase(checkout)
-        variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase)
+        variables[PASSPHRASE_FILE] = str(passphrase)
     return variables
 
 

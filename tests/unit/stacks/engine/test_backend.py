@@ -51,6 +51,66 @@ def test_an_empty_passphrase_is_refused_where_the_state_has_a_kms_key(
     require_secrets_provider(checkout, "staging", _provider(checkout, "staging"))
 
 
+@pytest.mark.parametrize("content", ["", "\n", " \t\n"])
+@pytest.mark.parametrize("variable", [None, "", "of nobody"])
+def test_an_empty_passphrase_comes_from_a_file_too(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, content: str, variable: str | None
+) -> None:
+    """The engine takes the first variable that is set, and the file's text without blanks around it."""
+    file = checkout / "passphrase"
+    file.write_text(content)
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(file))
+    if variable is not None:
+        monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", variable)
+    for stack, message in (("staging", "awskms://alias/state"), ("production", "would be made with it")):
+        provider = _provider(checkout, stack)
+        if variable:
+            require_secrets_provider(checkout, stack, provider)
+        else:
+            with pytest.raises(SecretsProviderProblem, match=message):
+                require_secrets_provider(checkout, stack, provider)
+
+
+def test_an_empty_variable_hides_the_file_with_the_passphrase(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = checkout / "passphrase"
+    file.write_text("whole\n")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(file))
+    require_secrets_provider(checkout, "production", None)
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "")
+    with pytest.raises(SecretsProviderProblem, match="PULUMI_CONFIG_PASSPHRASE is set and empty"):
+        require_secrets_provider(checkout, "production", None)
+
+
+@pytest.mark.parametrize("stack", ["dev", "production"])
+def test_a_passphrase_file_that_cannot_be_read_is_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, stack: str
+) -> None:
+    for path, cause in ((checkout / "missing", "No such file"), (checkout, "Is a directory")):
+        monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(path))
+        with pytest.raises(SecretsProviderProblem, match=rf"{path}: the passphrase cannot be read \({cause}"):
+            require_secrets_provider(checkout, stack, _provider(checkout, stack))
+        require_secrets_provider(checkout, "staging", _provider(checkout, "staging"))
+
+
+def test_an_empty_name_of_a_file_is_that_of_a_variable_nobody_has_set(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "")
+    with pytest.raises(SecretsProviderProblem, match=r"\.secrets/passphrase is missing"):
+        require_secrets_provider(checkout, "dev", _provider(checkout, "dev"))
+    kept = checkout / ".secrets" / "passphrase"
+    kept.parent.mkdir()
+    kept.write_text("\n")
+    with pytest.raises(SecretsProviderProblem, match=r"\.secrets/passphrase is empty"):
+        require_secrets_provider(checkout, "dev", _provider(checkout, "dev"))
+    with pytest.raises(SecretsProviderProblem, match=r"\.secrets/passphrase is empty"):
+        engine_environment(checkout, DeploymentEnvironment.STAGING)
+    kept.write_text("whole\n")
+    require_secrets_provider(checkout, "dev", _provider(checkout, "dev"))
+    variables = engine_environment(checkout, DeploymentEnvironment.STAGING)
+    assert variables["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(kept)
+
+
 def test_no_stack_is_made_with_an_empty_passphrase(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "")
     with pytest.raises(SecretsProviderProblem, match="would be made with it"):
@@ -72,14 +132,14 @@ def test_no_stack_is_made_with_an_empty_passphrase(checkout: Path, monkeypatch: 
 def test_a_file_that_names_another_provider_than_the_state_is_refused(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, stack: str, line: str
 ) -> None:
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/nowhere")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", __file__)
     (checkout / f"Pulumi.{stack}.yaml").write_text(f"config: {{}}\n{line}\n")
     with pytest.raises(SecretsProviderProblem, match=r"another secrets provider.*change-secrets-provider"):
         require_secrets_provider(checkout, stack, _provider(checkout, stack))
 
 
 def test_a_file_that_names_the_states_own_provider_goes_on(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/nowhere")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", __file__)
     (checkout / "Pulumi.dev.yaml").write_text("encryptionsalt: v1:abc\n")
     require_secrets_provider(checkout, "dev", _provider(checkout, "dev"))
     url = "awskms://alias/state?region=eu-central-1"
