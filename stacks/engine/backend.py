@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import time
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from conventions.config_keys import PROJECT
 from stacks.errors import StateDamaged
 
 BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
+_PACKED = ("", ".gz", ".zst")
+"""Endings of the engine's files after `.json`: as they are, and packed by `PULUMI_DIY_BACKEND_GZIP` or `…_ZSTD`."""
 _WAIT_SECONDS = 3.0
 _POLL_SECONDS = 0.1
 
@@ -68,7 +72,9 @@ def stack_state_file(checkout: Path, stack: str) -> Path | None:
     if directory is None:
         return None
     folder = directory / ".pulumi" / "stacks" / PROJECT
-    return next((path for path in (folder / f"{stack}.json", folder / f"{stack}.json.gz") if path.exists()), None)
+    # As the engine chooses where a stack has been packed differently: the newest.
+    there = [path for ending in _PACKED if (path := folder / f"{stack}.json{ending}").exists()]
+    return min(there, key=_age, default=None)
 
 
 def stored_deployment(checkout: Path, stack: str) -> dict[str, Any] | None:
@@ -82,19 +88,56 @@ def stored_deployment(checkout: Path, stack: str) -> dict[str, Any] | None:
     """
     path = stack_state_file(checkout, stack)
     if path is None:
+        _require_no_history(checkout, stack)
         return None
-    content = read_json(path, *_way_out(path, stack))
-    latest = content.get("checkpoint", {}).get("latest") if isinstance(content, dict) else None
-    return latest if isinstance(latest, dict) else {}
+    content = read_json(path, *_way_out(path, stack), state_problem)
+    return dict(content["checkpoint"].get("latest") or {})
 
 
-def read_json(path: Path, way_out: str, mend: str = "") -> Any:
+def _require_no_history(checkout: Path, stack: str) -> None:
+    """Raises StateDamaged where a stack has no state and a history, which the engine removes together."""
+    directory = state_directory(checkout)
+    if directory is None or not (updates := _history_files(directory, stack)):
+        return
+    path = directory / ".pulumi" / "stacks" / PROJECT / f"{stack}.json"
+    way_out, mend = _way_out(path, stack)
+    raise StateDamaged(
+        f"{path} is missing, and stack {stack} has a history of {len(updates)} update(s): {way_out}; or begin anew: "
+        f"rm -r {shlex.quote(str(updates[0].parent))}; nothing was made",
+        mend,
+    )
+
+
+def state_problem(content: Any) -> str:
+    """Why a JSON value is not the state of a stack; empty when it is one."""
+    checkpoint = content.get("checkpoint") if isinstance(content, dict) else None
+    latest = checkpoint.get("latest") if isinstance(checkpoint, dict) else "missing"
+    if latest is None:
+        return ""
+    if not isinstance(latest, dict):
+        return "is not the state of a stack"
+    resources, provider = latest.get("resources") or [], latest.get("secrets_providers") or {}
+    if not isinstance(resources, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("outputs") or {}, dict) for each in resources
+    ):
+        return "is not the state of a stack: it has a resource of another kind"
+    if not isinstance(provider, dict) or not isinstance(provider.get("state") or {}, dict):
+        return "is not the state of a stack: it has a secrets provider of another kind"
+    return ""
+
+
+def _no_problem(_content: Any) -> str:
+    return ""
+
+
+def read_json(path: Path, way_out: str, mend: str = "", problem: Callable[[Any], str] = _no_problem) -> Any:
     """Reads a JSON file of the state; waits for a run that is writing it.
 
     Args:
-        path: the file, packed by gzip where its name ends so.
+        path: the file, packed where its name ends so.
         way_out: what a person does about a damaged file; ends the message.
         mend: the same as a command.
+        problem: why a value is not what the file should have; empty when it is.
 
     Raises:
         StateDamaged: the file is cut short or altered.
@@ -102,8 +145,11 @@ def read_json(path: Path, way_out: str, mend: str = "") -> Any:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
-            return _parsed(path)
-        except (ValueError, EOFError, OSError) as error:
+            content = _parsed(path)
+            if found := problem(content):
+                raise StateDamaged(f"{path} {found}; {way_out}; nothing was changed", mend)
+            return content
+        except (ValueError, OSError) as error:
             # A run that writes the file now is done in a moment; a file without news is damaged.
             if time.monotonic() > deadline or not _written_lately(path):
                 cause = "is empty" if not _size(path) else f"is not whole JSON ({error})"
@@ -127,8 +173,7 @@ def damaged_files(checkout: Path, stack: str = "") -> list[StateDamaged]:
             stored_deployment(checkout, name)
         except StateDamaged as error:
             found.append(error)
-        history = directory / ".pulumi" / "history" / PROJECT / name
-        for path in sorted((*history.glob("*.history.json"), *history.glob("*.history.json.gz"))):
+        for path in _history_files(directory, name):
             mend = f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
             try:
                 read_json(
@@ -153,7 +198,12 @@ def history_mark(checkout: Path, stack: str) -> str | None:
 
 def _stacks_in(directory: Path) -> list[str]:
     found = (path.name.partition(".json") for path in (directory / ".pulumi" / "stacks" / PROJECT).glob("*.json*"))
-    return sorted(stack for stack, _, ending in found if ending in ("", ".gz"))
+    return sorted({stack for stack, _, ending in found if ending in _PACKED})
+
+
+def _history_files(directory: Path, stack: str) -> list[Path]:
+    history = directory / ".pulumi" / "history" / PROJECT / stack
+    return sorted(path for ending in _PACKED for path in history.glob(f"*.history.json{ending}"))
 
 
 def passphrase_stacks(checkout: Path) -> list[str]:
@@ -178,8 +228,9 @@ def _way_out(path: Path, stack: str) -> tuple[str, str]:
     copies = sorted((each for each in directory.glob(f"{stack}.*.json*") if not each.name.endswith(".attrs")), key=_age)
     for copy in copies:
         try:
-            _parsed(copy)
-        except (ValueError, EOFError, OSError):
+            if state_problem(_parsed(copy)):
+                continue
+        except (ValueError, OSError):
             continue
         replace = f"cp {shlex.quote(str(copy))} {shlex.quote(str(path))}"
         told = f"the newest whole copy is {copy}: {replace}, then: pulumi refresh -s {stack}"
@@ -188,12 +239,27 @@ def _way_out(path: Path, stack: str) -> tuple[str, str]:
 
 
 def _parsed(path: Path) -> Any:
+    """The JSON value in a file; raises ValueError or OSError where it has none."""
     content = path.read_bytes()
+    try:
+        return json.loads(_unpacked(path, content))
+    except (EOFError, zlib.error, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
     if path.name.endswith(".gz"):
         import gzip
 
-        content = gzip.decompress(content)
-    return json.loads(content)
+        return gzip.decompress(content)
+    if path.name.endswith(".zst"):
+        import zstandard
+
+        try:
+            return zstandard.ZstdDecompressor().stream_reader(content).read()
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from None
+    return content
 
 
 def _written_lately(path: Path) -> bool:

@@ -1,8 +1,8 @@
 """Who is changing a stack: one deploy of this checkout at a time, and the engine's own lock in the state."""
 
-import json
 import os
 import re
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import filelock
 import psutil
 
 from conventions.config_keys import PROJECT
+from conventions.regular_files import parse_json
 from stacks.engine.backend import state_directory
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import StackBusy, StackLocked
@@ -139,14 +141,17 @@ def remove_stale_locks(checkout: Path, environment: DeploymentEnvironment, dead_
             more = _other_host(lock, environment)
             raise StackBusy(f"stack {environment.stack} is being changed by {lock}{alive}; nothing was unlocked{more}")
     for lock in locks:
-        lock.path.unlink(missing_ok=True)
+        if lock.path.is_dir() and not lock.path.is_symlink():
+            lock.path.rmdir()
+        else:
+            lock.path.unlink(missing_ok=True)
     return locks
 
 
 def _other_host(lock: StackLock, environment: DeploymentEnvironment) -> str:
     if not lock.of_another_host:
         return ""
-    how = f"python scripts/deploy_model.py unlock {environment} --dead-host {lock.host}"
+    how = f"python scripts/deploy_model.py unlock {environment} --dead-host {shlex.quote(lock.host)}"
     return f". {lock.host} cannot be asked from here; when that run has ended: {how}"
 
 
@@ -171,19 +176,28 @@ def _read(path: Path) -> StackLock | None:
     deadline = time.monotonic() + _WRITING_SECONDS
     while True:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            return StackLock(path, 0, "", "", "", f"cannot be read ({error.strerror})")
         try:
-            content = json.loads(text)
-            since = str(content["timestamp"])
-            _seconds(since)
-            return StackLock(path, int(content["pid"]), str(content["username"]), str(content["hostname"]), since)
-        except (ValueError, KeyError, TypeError):
+            return _told(path, parse_json(text))
+        except (ValueError, KeyError, TypeError, OverflowError):
             if time.monotonic() > deadline:
                 damaged = "does not tell who took it" if text.strip() else "is empty"
                 return StackLock(path, 0, "", "", "", damaged)
         time.sleep(_POLL_SECONDS)
+
+
+def _told(path: Path, content: Any) -> StackLock:
+    """What a lock's file tells; raises ValueError, KeyError or TypeError where it tells something else."""
+    pid, since = int(content["pid"]), str(content["timestamp"])
+    user, host = str(content["username"]), str(content["hostname"])
+    _seconds(since)
+    if pid < 1 or not f"{user}{host}".isprintable():
+        raise ValueError
+    return StackLock(path, pid, user, host, since)
 
 
 def _hours_since(moment: str) -> float:

@@ -129,6 +129,9 @@ def existing_environments(checkout: Path) -> list[DeploymentEnvironment]:
         work_dir=str(checkout), env_vars=_backend_environment(checkout), pulumi_command=_engine()
     )
     stacks = {summary.name for summary in read_engine(checkout, "", workspace.list_stacks)}
+    for environment in DeploymentEnvironment:
+        if environment.stack not in stacks:
+            stored_deployment(checkout, environment.stack)  # a history without a state is a state that was lost
     return [environment for environment in DeploymentEnvironment if environment.stack in stacks]
 
 

@@ -1,17 +1,21 @@
 """A state in a directory is read whole, or named with the way out; its secrets provider is what counts."""
 
+import gzip
 import json
+import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from stacks.engine import backend
 from stacks.engine.backend import SecretsProvider, damaged_files, passphrase_stacks, stored_deployment
 from stacks.engine.development_secrets import ensure_development_secrets
 from stacks.engine.secrets_provider import require_secrets_provider
-from stacks.engine.workspace import engine_environment
+from stacks.engine.workspace import engine_environment, stack_outputs, stack_provider
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import SecretsProviderProblem, StateDamaged
 
@@ -201,6 +205,102 @@ def test_a_history_that_is_cut_short_is_named(checkout: Path, monkeypatch: pytes
     assert damaged.mend == f"mv {path} {path}.damaged"
     path.rename(f"{path}.damaged")
     assert damaged_files(checkout, "dev") == []
+
+
+_STACK = "pulumi:pulumi:Stack"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        {},
+        7,
+        {"checkpoint": None},
+        {"checkpoint": []},
+        {"checkpoint": {"latest": [1]}},
+        {"checkpoint": {"latest": {"resources": "x"}}},
+        {"checkpoint": {"latest": {"resources": [1]}}},
+        {"checkpoint": {"latest": {"resources": [{"type": _STACK, "outputs": "x"}]}}},
+        {"checkpoint": {"latest": {"secrets_providers": "x"}}},
+        {"checkpoint": {"latest": {"secrets_providers": {"type": "passphrase", "state": "x"}}}},
+    ],
+    ids=json.dumps,
+)
+def test_json_that_is_no_state_is_named(checkout: Path, state: object) -> None:
+    path = checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
+    path.write_text(json.dumps(state))
+    copy = checkout / ".state" / ".pulumi" / "backups" / "fraud-detection" / "dev" / "dev.1.json"
+    copy.parent.mkdir(parents=True)
+    copy.write_text(json.dumps(state))
+    for read in (stack_provider, stack_outputs):
+        with pytest.raises(StateDamaged, match=rf"{path} is not the state of a stack.*restore it from a backup"):
+            read(checkout, "dev")
+    copy.write_text(json.dumps({"checkpoint": {}}))
+    with pytest.raises(StateDamaged, match=rf"the newest whole copy is {copy}"):
+        stack_outputs(checkout, "dev")
+
+
+def test_a_state_without_resources_is_whole(checkout: Path) -> None:
+    path = checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
+    for latest in ({}, {"latest": None}, {"latest": {"resources": None, "secrets_providers": None}}):
+        path.write_text(json.dumps({"checkpoint": latest}))
+        assert stack_outputs(checkout, "dev") == {}
+
+
+def _packed_by_gzip(content: bytes) -> bytes:
+    return gzip.compress(content)
+
+
+def _packed_by_zstd(content: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(content)
+
+
+@pytest.mark.parametrize(("ending", "packed"), [("gz", _packed_by_gzip), ("zst", _packed_by_zstd)])
+def test_a_packed_state_is_read_and_its_damage_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, ending: str, packed: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(backend, "_WAIT_SECONDS", 0.0)
+    plain = checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
+    path = plain.with_name(f"{plain.name}.{ending}")
+    whole = packed(plain.read_bytes() + b" " * 500)
+    path.write_bytes(whole)
+    plain.unlink()
+    assert passphrase_stacks(checkout) == ["dev"]
+    history = checkout / ".state" / ".pulumi" / "history" / "fraud-detection" / "dev"
+    history.mkdir(parents=True)
+    (history / f"dev-1.history.json.{ending}").write_bytes(whole[:12])
+    assert len(damaged_files(checkout, "dev")) == 1
+    for damaged in (b"", whole[:15], whole[:12] + b"\xff\xff\xff" + whole[15:], b"{}"):
+        path.write_bytes(damaged)
+        with pytest.raises(StateDamaged, match=str(path)):
+            stored_deployment(checkout, "dev")
+
+
+def test_of_a_state_that_was_packed_since_the_newest_counts(checkout: Path) -> None:
+    plain = checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
+    packed = plain.with_name("dev.json.gz")
+    packed.write_bytes(gzip.compress(plain.read_bytes().replace(b"v1:abc", b"v1:new")))
+    os.utime(plain, (1, 1))
+    assert _provider(checkout, "dev") == SecretsProvider("passphrase", {"salt": "v1:new"})
+    os.utime(packed, (0, 0))
+    assert _provider(checkout, "dev") == SecretsProvider("passphrase", {"salt": "v1:abc"})
+
+
+def test_a_history_without_a_state_is_a_state_that_was_lost(checkout: Path) -> None:
+    state = checkout / ".state" / ".pulumi"
+    path = state / "stacks" / "fraud-detection" / "dev.json"
+    for place in ("history", "backups"):
+        (state / place / "fraud-detection" / "dev").mkdir(parents=True)
+    entry = state / "history" / "fraud-detection" / "dev" / "dev-1.history.json"
+    entry.write_text("{}")
+    copy = state / "backups" / "fraud-detection" / "dev" / "dev.1.json"
+    path.rename(copy)
+    with pytest.raises(StateDamaged, match=rf"{path} is missing.* 1 update.*cp {copy} {path}.*nothing was made"):
+        stack_provider(checkout, "dev")
+    entry.unlink()
+    assert stack_provider(checkout, "dev") is None
 
 
 @pytest.mark.parametrize("environment", [None, *DeploymentEnvironment])

@@ -55,6 +55,46 @@ def test_a_young_lock_of_another_host_stays_until_a_person_says_that_the_host_is
     assert not path.exists()
 
 
+_OWN = {"pid": 478, "username": "ci", "hostname": "here", "timestamp": "2026-10-09T14:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe",
+        b"[" * 100_000,
+        json.dumps({**_OWN, "pid": -1}).encode(),
+        json.dumps({**_OWN, "pid": 0}).encode(),
+        json.dumps(_OWN).replace("478", "1e999").encode(),
+        json.dumps({**_OWN, "hostname": "here\n--dead-host there"}).encode(),
+        json.dumps({**_OWN, "username": "\x1b[31mci"}).encode(),
+        json.dumps({**_OWN, "timestamp": "0001-01-01T00:00:00"}).encode(),
+        None,
+    ],
+    ids=str,
+)
+def test_a_lock_of_another_kind_is_named_and_removed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    monkeypatch.setattr(locks, "_WRITING_SECONDS", 0.2)
+    path = folder / "another.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(StackLocked, match=str(path)) as refused:
+        locks.require_unlocked(tmp_path, _DEVELOPMENT)
+    assert str(refused.value).isprintable()
+    locks.remove_stale_locks(tmp_path, _DEVELOPMENT)
+    assert not path.exists()
+
+
+def test_a_host_with_a_blank_in_its_name_is_quoted(folder: Path, tmp_path: Path) -> None:
+    _lock(folder, "a host", hours=0.1)
+    with pytest.raises(StackBusy, match="unlock development --dead-host 'a host'"):
+        locks.require_unlocked(tmp_path, _DEVELOPMENT)
+
+
 @pytest.mark.parametrize(
     ("text", "words"), [("", "is empty"), ("{", "does not tell who took it"), ("[1]", "does not tell who took it")]
 )
