@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     AfterValidator,
     ConfigDict,
@@ -29,9 +28,10 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from conventions.environments import Environment
-from conventions.regular_files import read_text
-from infra.errors import ConfigError, describe_yaml_error, show_value
+from infra.addresses import split_address
+from infra.errors import ConfigError, show_value
 from infra.service_config import OBJECT_NAME, ServiceConfig
+from infra.yaml_files import read_yaml_file
 
 _STRICT = ConfigDict(extra="forbid")
 Share = Annotated[StrictFloat, Field(gt=0, le=1)]
@@ -63,9 +63,11 @@ _ALLOWED = {
 
 
 def _require_http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("an http or https address with a host, such as http://127.0.0.1:8000")
+    parts = split_address(value, "http", "https")
+    if parts is None:
+        raise ValueError("an http or https address with a host and a possible port, such as http://127.0.0.1:8000")
+    if "@" in parts.netloc:
+        raise ValueError("an address without a name or a password, such as http://127.0.0.1:8000")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("an address without path or query, such as http://127.0.0.1:8000")
     return value.rstrip("/")
@@ -220,13 +222,7 @@ def read_template(path: Path) -> DeploymentConfig:
     Raises:
         ConfigError: the file is missing, is not YAML, or does not fit the schema.
     """
-    try:
-        value = yaml.safe_load(read_text(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: the template cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
-    return parse_deployment_config(value, str(path))
+    return parse_deployment_config(read_yaml_file(path, "the template"), str(path))
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,14 +9,15 @@ from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictFloat,
 from pydantic.dataclasses import dataclass
 
 from conventions import variables
+from infra.addresses import split_address
 
 _Number = StrictFloat | StrictInt
 OBJECT_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 
 
 def _require_redis_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+    parts = split_address(value, "redis", "rediss")
+    if parts is None:
         raise ValueError("a redis:// or rediss:// address with a host, such as redis://redis.cache.svc:6379/0")
     if parts.password:
         raise ValueError("an address without a password: a stack's config is not encrypted")
@@ -24,8 +25,8 @@ def _require_redis_url(value: str) -> str:
 
 
 def _require_collector_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.password:
+    parts = split_address(value, "http", "https")
+    if parts is None or parts.password:
         raise ValueError("an http or https address without a password, such as http://collector.traces.svc:4318")
     return value.rstrip("/")
 

@@ -27,8 +27,8 @@ if str(CHECKOUT) not in sys.path:
 import yaml  # noqa: E402
 
 from conventions import config_keys, exit_codes  # noqa: E402
-from conventions.regular_files import read_text  # noqa: E402
-from infra.errors import ConfigError, describe_yaml_error, require_stack_config  # noqa: E402
+from infra.errors import ConfigError, require_stack_config  # noqa: E402
+from infra.yaml_files import read_yaml_file  # noqa: E402
 from model_store.errors import ModelStoreError  # noqa: E402
 from scripts.command_line import complain, progress  # noqa: E402
 from scripts.preview_comment import Preview  # noqa: E402
@@ -172,12 +172,7 @@ def _document(stack: str, options: argparse.Namespace, state: Mapping[str, Any] 
 
 def _read(path: Path) -> dict[str, Any]:
     """A stack's file, with an object at `config`."""
-    try:
-        document = yaml.safe_load(read_text(path)) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: the stack's config cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
+    document = read_yaml_file(path, "the stack's config") or {}
     require_stack_config(document, path)
     return {**document, "config": {str(key): value for key, value in (document.get("config") or {}).items()}}
 

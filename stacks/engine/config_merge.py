@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from conventions.config_keys import DEPLOYMENT
-from conventions.regular_files import read_text
 from infra.deployment_config import DeploymentConfig, parse_deployment_config, read_template
-from infra.errors import ConfigError, describe_yaml_error
+from infra.errors import ConfigError
+from infra.yaml_files import read_yaml_file
 from stacks.engine.run import Log
 from stacks.engine.stack_file import StackFile
 
@@ -62,12 +60,7 @@ def template_values(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
     """
-    try:
-        found = yaml.safe_load(read_text(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: the template cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
+    found = read_yaml_file(path, "the template")
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: a deployment is a mapping with keys such as `environment`, found {found!r}")
     return found

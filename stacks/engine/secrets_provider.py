@@ -6,10 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from conventions.regular_files import read_text
-from infra.errors import ConfigError, describe_yaml_error, require_stack_config
+from infra.errors import require_stack_config
+from infra.yaml_files import read_yaml_file
 from stacks.engine.backend import SecretsProvider
 from stacks.engine.development_secrets import PASSPHRASE, PASSPHRASE_FILE, empty_passphrase, require_passphrase_file
 from stacks.errors import SecretsProviderProblem
@@ -99,11 +97,6 @@ def _named(path: Path) -> dict[str, Any]:
     """What a stack's file says about its secrets provider; empty when it says nothing."""
     if not path.exists():
         return {}
-    try:
-        document = yaml.safe_load(read_text(path)) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: the stack's config cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({describe_yaml_error(error)})") from None
+    document = read_yaml_file(path, "the stack's config") or {}
     require_stack_config(document, path)
     return {key: document[key] for key in _KEYS if document.get(key)}
