@@ -9,6 +9,7 @@ exit codes: 0 the preview went through, 9 it was refused or failed (the Markdown
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _SECTIONS = (
     ("update", "Changed"),
 )
 _REPLACES = ("replace", "create-replacement", "delete-replaced")
+_PLAIN = re.compile(r"[\w .:,;/()='…-]+")
 _STACK_TYPE = "pulumi:pulumi:Stack"
 _VERSION = config_keys.MODEL_VERSION
 
@@ -88,7 +90,7 @@ def _markdown(stack: str, preview: dict[str, Any], steps: list[dict[str, Any]], 
     if errors:
         yield "**Refused; nothing would be changed:**"
         yield ""
-        yield from (f"- {line}" for line in dict.fromkeys(line for message in errors for line in _lines(message)))
+        yield from (f"- {_as_text(line)}" for line in dict.fromkeys(line for message in errors for line in _lines(message)))
         return
     by_kind = _by_kind(steps)
     if not by_kind:
@@ -140,12 +142,13 @@ def _model(preview: dict[str, Any], steps: list[dict[str, Any]]) -> Iterator[str
             before = str((step.get("oldState") or {}).get("outputs", {}).get("modelVersion") or "")
     if not after or before == after:
         return
-    yield f"Model version: `{before or 'none'}` → `{after}`"
+    yield f"Model version: {_as_code(before or 'none')} → {_as_code(after)}"
     yield ""
     metrics = {version: _metrics(version) for version in (before, after) if version}
     unknown = [version for version, found in metrics.items() if found is None]
     if unknown:
-        yield from (f"The registry at hand does not have `{version}`: no metrics to compare." for version in unknown)
+        told = "The registry at hand does not have {}: no metrics to compare."
+        yield from (told.format(_as_code(version)) for version in unknown)
         yield ""
         return
     old, new = metrics.get(before) or {}, metrics[after] or {}
@@ -159,7 +162,7 @@ def _model(preview: dict[str, Any], steps: list[dict[str, Any]]) -> Iterator[str
         both = name in old and name in new
         difference = f"{new[name] - old[name]:+.4g}" if both else ""
         cells = [f"{values[name]:.4g}" if name in values else "-" for values in (old, new)]
-        yield f"| {name} | {cells[0]} | {cells[1]} | {difference} |"
+        yield f"| {_as_text(name)} | {cells[0]} | {cells[1]} | {difference} |"
     yield ""
 
 
@@ -179,6 +182,21 @@ def _metrics(model_id: str) -> dict[str, float] | None:
 def _lines(message: str) -> list[str]:
     text = message.removeprefix("error: ").removeprefix("an unhandled error occurred: ")
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def _as_text(text: str) -> str:
+    """A text that a config or a registry may have brought: in a comment it names nobody, and links and shows nothing."""
+    return text if _PLAIN.fullmatch(text) else _as_code(text)
+
+
+def _as_code(text: str) -> str:
+    """A text as Markdown's code, which may have backticks itself, in one line of a list or a table."""
+    line = " ".join(text.split()).replace("|", "¦")
+    runs = re.findall("`+", line)
+    if not runs:
+        return f"`{line}`"
+    fence = "`" * (max(map(len, runs)) + 1)
+    return f"{fence} {line} {fence}"
 
 
 def _parser() -> argparse.ArgumentParser:

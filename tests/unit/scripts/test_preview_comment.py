@@ -1,12 +1,14 @@
 """The comment on a pull request, made from what `pulumi preview --json` prints."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 from sklearn.linear_model import LogisticRegression
 
 from model_store import Keyring, ModelRegistry
@@ -95,6 +97,23 @@ def test_a_refusal_is_the_whole_comment_and_fails(tmp_path: Path) -> None:
     output = _comment(preview, tmp_path, code=9)
     assert "Refused" in output
     assert "- Pulumi.staging.yaml: fraud-detection:image.reference: no" in output
+
+
+def _rendered(markdown: str) -> str:
+    return str(MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown))
+
+
+@pytest.mark.parametrize("value", ["@all", "![x](http://a/x.png)", "<img src=x>", "`` ` @all <b>", "a | b", "[x](y)"])
+def test_a_value_of_a_pull_request_is_a_text_in_the_comment(tmp_path: Path, value: str) -> None:
+    message = f"error: Pulumi.staging.yaml: fraud-detection:image.reference: {value!r} is not allowed\n"
+    refused = _comment({"steps": [], "diagnostics": [{"message": message, "severity": "error"}]}, tmp_path, code=9)
+    named = _comment(
+        {"steps": [_step("update", _DEPLOYMENT, "serving")], "config": {"fraud-detection:modelVersion": value}}, tmp_path
+    )
+    for comment in (refused, named):
+        html = _rendered(comment)
+        assert not re.search("<(img|b|a)\\b", html)
+        assert "@" not in re.sub("<code>.*?</code>", "", html)
 
 
 @pytest.mark.parametrize("text", ["", "error: no stack named 'x' found", "[1]", '{"diagnostics": [3]}'])
