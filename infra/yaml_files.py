@@ -38,7 +38,7 @@ def read_yaml_file(path: Path, what: str) -> Any:
         what: what the file is, for messages, such as `the template`.
 
     Raises:
-        ConfigError: it cannot be read or is not valid YAML, an object has a key twice, or its aliases make it too large.
+        ConfigError: it cannot be read or is not valid YAML, has a key twice, or is too large by its aliases.
     """
     try:
         loader = _Loader(read_text(path))

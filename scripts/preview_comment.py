@@ -90,7 +90,9 @@ def _markdown(stack: str, preview: dict[str, Any], steps: list[dict[str, Any]], 
     if errors:
         yield "**Refused; nothing would be changed:**"
         yield ""
-        yield from (f"- {_as_text(line)}" for line in dict.fromkeys(line for message in errors for line in _lines(message)))
+        yield from (
+            f"- {_as_text(line)}" for line in dict.fromkeys(line for message in errors for line in _lines(message))
+        )
         return
     by_kind = _by_kind(steps)
     if not by_kind:
@@ -185,7 +187,7 @@ def _lines(message: str) -> list[str]:
 
 
 def _as_text(text: str) -> str:
-    """A text that a config or a registry may have brought: in a comment it names nobody, and links and shows nothing."""
+    """A text that a config or a registry has brought: in a comment it names nobody, and links and shows nothing."""
     return text if _PLAIN.fullmatch(text) else _as_code(text)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from conventions.moments import parse_day, parse_moment
+
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class When(click.ParamType[date]):
@@ -20,7 +21,7 @@ class When(click.ParamType[date]):
         if isinstance(value, date):
             return value
         try:
-            return date.fromisoformat(value) if _DAY.fullmatch(value) else _with_zone(datetime.fromisoformat(value))
+            return parse_day(value) or parse_moment(value)
         except ValueError:
             self.fail(f"{value!r} is not a time. Examples: 2026-10-09T14:00Z, or 2026-10-09 for the day", param, ctx)
 
@@ -35,10 +36,10 @@ class Since(click.ParamType[str]):
         if not value:
             return ""
         try:
-            moment = _with_zone(datetime.fromisoformat(value))
+            moment = parse_moment(value)
         except ValueError:
             self.fail(f"{value!r} is not a time. Examples: 2026-10-01 or 2026-10-01T12:00:00Z", param, ctx)
-        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class End(click.ParamType[datetime]):
@@ -53,14 +54,10 @@ class End(click.ParamType[datetime]):
         if parts := re.fullmatch(r"(\d{1,6})([mhd])", value):
             return datetime.now(UTC) + int(parts[1]) * _UNITS[parts[2]]
         try:
-            found = _with_zone(datetime.fromisoformat(value))
+            found = parse_moment(value)
+            return found + timedelta(days=1, seconds=-1) if parse_day(value) else found
         except ValueError:
             self.fail(f"{value!r} is not a time; allowed: such as 4h, 2d or 2026-10-09T14:00Z", param, ctx)
-        return found + timedelta(days=1, seconds=-1) if _DAY.fullmatch(value) else found
-
-
-def _with_zone(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class Duration(click.ParamType[int]):

@@ -1,7 +1,7 @@
 """What served at a time or on a day: a deployment serves from its end until the next one, or the stack, ends it."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from stacks.errors import NoPriorVersion, SeveralDeployments
 from stacks.history import Deployment
@@ -34,9 +34,9 @@ def deployment_at(history: Iterable[Deployment], moment: datetime) -> Deployment
 
 def served_on(history: Iterable[Deployment], day: date) -> list[Deployment]:
     """The deployments that served on a day of UTC, for all of it or a part, newest first."""
-    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    first, last = _rfc3339(begin), _rfc3339(begin + timedelta(days=1))
-    return [item for item in history if item.finished_at < last and (not item.until or item.until > first)]
+    name = day.isoformat()
+    first = f"{name}T00:00:00Z"
+    return [item for item in history if item.finished_at[: len(name)] <= name and not "" < item.until <= first]
 
 
 def period_line(deployment: Deployment) -> str:

@@ -80,6 +80,11 @@ def period_of(text: str) -> tuple[str, str, str]:
     if moment is None:
         return "", "", problem
     if isinstance(moment, datetime):
-        return moment.isoformat(), (moment + timedelta(hours=1)).isoformat(), ""
-    begin = datetime.combine(moment, time.min, UTC)
-    return begin.isoformat(), (begin + timedelta(days=1)).isoformat(), ""
+        begin, long = moment, timedelta(hours=1)
+    else:
+        begin, long = datetime.combine(moment, time.min, UTC), timedelta(days=1)
+    try:
+        end = begin + long
+    except OverflowError:
+        return "", "", "that is the end of the calendar"
+    return begin.isoformat(), end.isoformat(), ""

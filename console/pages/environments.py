@@ -10,6 +10,7 @@ from starlette.responses import Response
 from console.state import console_of
 from console.tables import Column, Rows, Table, as_file
 from console.templating import page
+from conventions.moments import parse_day, parse_moment
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import UnknownDeployment
 from stacks.history import Deployment
@@ -145,10 +146,7 @@ def parse_when(text: str) -> tuple[date | None, str]:
     if not text:
         return None, ""
     try:
-        if len(text) == len("2026-10-09"):
-            return date.fromisoformat(text), ""
-        found = datetime.fromisoformat(text)
-        return (found.replace(tzinfo=UTC) if found.tzinfo is None else found), ""
+        return parse_day(text) or parse_moment(text), ""
     except ValueError:
         return None, "that is not a time. Example: 2026-10-09T14:00Z, or 2026-10-09 for the whole day"
 

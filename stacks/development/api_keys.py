@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.api_keys_copy import has_copy, refresh_copy
 from conventions import variables
+from conventions.moments import parse_moment
 from infra.errors import ConfigError
 from stacks.environments import DeploymentEnvironment
 from stacks.records import DeploymentRecord
@@ -245,10 +246,9 @@ def _is_past(path: Path, entry: dict[str, object], now: datetime) -> bool:
 
 def _moment(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_moment(text)
     except ValueError:
         raise ConfigError(f"{text!r} is not a time. Example: 2027-06-30T14:00Z") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _file(checkout: Path, environment: DeploymentEnvironment) -> Path:

@@ -146,15 +146,16 @@ def read_json(path: Path, way_out: str, mend: str = "", problem: Callable[[Any],
     while True:
         try:
             content = _parsed(path)
-            if found := problem(content):
-                raise StateDamaged(f"{path} {found}; {way_out}; nothing was changed", mend)
-            return content
+            break
         except (ValueError, OSError) as error:
             # A run that writes the file now is done in a moment; a file without news is damaged.
             if time.monotonic() > deadline or not _written_lately(path):
                 cause = "is empty" if not _size(path) else f"is not whole JSON ({error})"
                 raise StateDamaged(f"{path} {cause}; {way_out}; nothing was changed", mend) from None
         time.sleep(_POLL_SECONDS)
+    if found := problem(content):
+        raise StateDamaged(f"{path} {found}; {way_out}; nothing was changed", mend)
+    return content
 
 
 def damaged_files(checkout: Path, stack: str = "") -> list[StateDamaged]:

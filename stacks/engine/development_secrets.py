@@ -18,9 +18,9 @@ from model_store.keys.keyring import ensure_key_file
 from stacks.engine.backend import passphrase_stacks
 from stacks.errors import SecretsProviderProblem
 
-PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
+PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the name of a variable
 """Gives the engine a passphrase, also an empty one."""
-PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"
+PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"  # noqa: S105 - the name of a variable
 """Names the file of the passphrase where `PASSPHRASE` is not set; without either it is `.secrets/passphrase`."""
 _RESTORE = (
     "put it back from the machine or the vault that has it, or set PULUMI_CONFIG_PASSPHRASE_FILE; no new one was made"
@@ -74,7 +74,7 @@ def ensure_passphrase(checkout: Path) -> Path:
 
 
 def is_passphrase_given() -> bool:
-    """Whether a variable gives the engine a passphrase. An empty name of a file is that of a variable nobody has set."""
+    """Whether a variable gives the engine a passphrase; one with an empty name of a file is not set by anybody."""
     return PASSPHRASE in os.environ or bool(os.environ.get(PASSPHRASE_FILE))
 
 

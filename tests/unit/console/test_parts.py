@@ -87,6 +87,9 @@ def test_a_test_that_no_number_decides_says_so() -> None:
 
 def test_a_period_is_a_day_or_the_hour_after_a_time() -> None:
     assert period_of("2026-10-09")[:2] == ("2026-10-09T00:00:00+00:00", "2026-10-10T00:00:00+00:00")
+    assert period_of("20261009") == period_of("2026-10-09")
+    assert period_of("9999-12-31")[2] == "that is the end of the calendar"
+    assert "is not a time" in period_of("0001-01-01T00:00+14:00")[2]
     assert period_of("2026-10-09T14:00Z")[:2] == ("2026-10-09T14:00:00+00:00", "2026-10-09T15:00:00+00:00")
     assert "is not a time" in period_of("yesterday")[2]
 

@@ -66,8 +66,16 @@ def test_defaults_are_filled_in_and_survive_a_round_trip() -> None:
         ("api_endpoint", "http://127.0.0.1:0", "allowed: an http or https address with a host and a possible port"),
         ("api_endpoint", "http://[::1", "allowed: an http or https address with a host and a possible port"),
         ("api_endpoint", "http://127.0.0.1:8000 ", "allowed: an http or https address with a host and a possible port"),
-        ("api_endpoint", "http://me:secret@127.0.0.1:8000", "'http://…@127.0.0.1:8000' is not allowed; allowed: an addr"),
-        ("service", {"rate_limit_url": "redis://redis:99999"}, "service.rate_limit_url: 'redis://redis:99999' is not all"),
+        (
+            "api_endpoint",
+            "http://me:secret@127.0.0.1:8000",
+            "'http://…@127.0.0.1:8000' is not allowed; allowed: an addr",
+        ),
+        (
+            "service",
+            {"rate_limit_url": "redis://redis:99999"},
+            "service.rate_limit_url: 'redis://redis:99999' is not all",
+        ),
         ("service", {"traces_endpoint": "http://[::1"}, "service.traces_endpoint: 'http://[::1' is not allowed"),
         ("environment", "prod", "environment: 'prod' is not allowed; allowed: 'development', 'staging'"),
         ("deployment_name", "Fraud_Detection", "deployment_name: 'Fraud_Detection' is not allowed"),

@@ -17,7 +17,10 @@ _MANY = "[" + ",".join("x" * 1000) + "]"
         ("a: {b: 1, b: 1}", "the key 'b' is there twice"),
         ("a: &a [*a]", "nested more than"),
         ("a: &a {b: *a}", "nested more than"),
-        (f"a: &a {_MANY}\nb: &b [{','.join(['*a'] * 1000)}]\nc: [{','.join(['*b'] * 1000)}]", "more than 100000 values"),
+        (
+            f"a: &a {_MANY}\nb: &b [{','.join(['*a'] * 1000)}]\nc: [{','.join(['*b'] * 1000)}]",
+            "more than 100000 values",
+        ),
         ("[" * 20_000, "nested too deeply"),
         (f"a: 1{'0' * 5000}", "4300 digits"),
         ("a: 2026-13-45", "month must be in 1..12"),

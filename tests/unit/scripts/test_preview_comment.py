@@ -108,7 +108,8 @@ def test_a_value_of_a_pull_request_is_a_text_in_the_comment(tmp_path: Path, valu
     message = f"error: Pulumi.staging.yaml: fraud-detection:image.reference: {value!r} is not allowed\n"
     refused = _comment({"steps": [], "diagnostics": [{"message": message, "severity": "error"}]}, tmp_path, code=9)
     named = _comment(
-        {"steps": [_step("update", _DEPLOYMENT, "serving")], "config": {"fraud-detection:modelVersion": value}}, tmp_path
+        {"steps": [_step("update", _DEPLOYMENT, "serving")], "config": {"fraud-detection:modelVersion": value}},
+        tmp_path,
     )
     for comment in (refused, named):
         html = _rendered(comment)

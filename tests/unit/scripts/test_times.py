@@ -1,5 +1,6 @@
 """Times on a command line: a date means the day, and a time without a zone is UTC."""
 
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,6 +14,9 @@ from scripts.times import End, Since, When
     ("text", "means"),
     [
         ("2026-11-25", date(2026, 11, 25)),
+        ("20261125", date(2026, 11, 25)),
+        ("2026-W48-3", date(2026, 11, 25)),
+        ("9999-12-31", date(9999, 12, 31)),
         ("2026-11-25T14:00", datetime(2026, 11, 25, 14, tzinfo=UTC)),
         ("2026-11-25T14:00Z", datetime(2026, 11, 25, 14, tzinfo=UTC)),
         ("2026-11-25 16:00+02:00", datetime(2026, 11, 25, 14, tzinfo=UTC)),
@@ -25,6 +29,8 @@ def test_a_date_is_a_day_and_a_time_is_a_moment(text: str, means: date) -> None:
 
 def test_a_break_glass_until_a_date_lasts_to_the_end_of_the_day() -> None:
     assert End().convert("2026-11-25", None, None) == datetime(2026, 11, 25, 23, 59, 59, tzinfo=UTC)
+    assert End().convert("20261125", None, None) == datetime(2026, 11, 25, 23, 59, 59, tzinfo=UTC)
+    assert End().convert("9999-12-31", None, None) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
     assert End().convert("2026-11-25T14:00Z", None, None) == datetime(2026, 11, 25, 14, tzinfo=UTC)
 
 
@@ -42,7 +48,9 @@ def test_since_is_compared_as_the_records_are_written(text: str, means: str) -> 
 
 
 @pytest.mark.parametrize("kind", [When(), End(), Since()])
-@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "2026-11-31"])
+@pytest.mark.parametrize(
+    "text", ["yesterday", "2026-13-01", "2026-11-31", "0001-01-01T00:00+14:00", "9999-12-31T23:00-14:00"]
+)
 def test_what_is_not_a_time_is_refused_with_an_example(kind: Any, text: str) -> None:
-    with pytest.raises(click.BadParameter, match=f"'{text}' is not a time.*2026"):
+    with pytest.raises(click.BadParameter, match=f"'{re.escape(text)}' is not a time.*2026"):
         kind.convert(text, None, None)

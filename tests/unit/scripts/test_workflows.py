@@ -97,7 +97,9 @@ def test_a_merge_requests_head_is_the_name_of_a_commit(head: str, tmp_path: Path
     text = (SOURCE / ".gitlab-ci.yml").read_text().replace("!reference ", "")
     check = yaml.safe_load(text)["preview-stacks"]["script"][0]
     ended = [
-        subprocess.run(["bash", "-eo", "pipefail", "-c", check], env={"HEAD": each}, cwd=tmp_path, timeout=60).returncode
+        subprocess.run(
+            ["bash", "-eo", "pipefail", "-c", check], env={"HEAD": each}, cwd=tmp_path, timeout=60
+        ).returncode
         for each in (head, "0123456789" * 4)
     ]
     assert ended == [2, 0]
@@ -112,7 +114,12 @@ def test_a_tag_of_an_unmerged_commit_is_not_released(status: str, code: int, tmp
     forge = tmp_path / "gh"
     forge.write_text(f"#!/bin/sh\necho {status}\n")
     forge.chmod(0o755)
-    variables = {"GITHUB_REPOSITORY": "acme/fraud", "BRANCH": "main", "GITHUB_SHA": "0" * 40, "GITHUB_REF_NAME": "model-v1"}
+    variables = {
+        "GITHUB_REPOSITORY": "acme/fraud",
+        "BRANCH": "main",
+        "GITHUB_SHA": "0" * 40,
+        "GITHUB_REF_NAME": "model-v1",
+    }
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **variables}
     command = ["bash", "-e", "-c", steps[check]["run"]]
     assert subprocess.run(command, env=environment, check=False, timeout=60).returncode == code
