@@ -307,13 +307,24 @@ def _version(artifact: ModelArtifact) -> ClusterVersion:
 
 def _secret(path: Path, variable: str, settings: StackSettings) -> pulumi.Output[str]:
     try:
-        return pulumi.Output.secret(read_text(path))
+        text = read_text(path)
+        if not text.strip():
+            raise ConfigError(
+                f"Pulumi.{settings.stack}.yaml: the key file {path} is empty; name another one in {variable} (a secret "
+                "that is not defined arrives empty); nothing was changed"
+            )
+        return pulumi.Output.secret(text)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and (absent := absent_key(path, variable)) is not None:
             return absent
         raise ConfigError(
             f"Pulumi.{settings.stack}.yaml: the key file {path} cannot be read ({error.strerror}); name another one in "
             f"{variable}; nothing was changed"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"Pulumi.{settings.stack}.yaml: the key file {path} is not text; name another one in {variable}; nothing was "
+            "changed"
         ) from None
 
 

@@ -29,6 +29,9 @@ _LONGEST_ROLE_OF_BUCKET = "-publisher"
 _LONGEST_CRON_JOB = 52
 """Letters of a CronJob's name that Kubernetes allows."""
 _MOST_TAGS = 40
+_REGION = r"[a-z]{2,5}(-[a-z]+)+-\d{1,2}"
+_RESERVED = (("xn--", "sthree-", "amzn-s3-demo-"), ("-s3alias", "--ol-s3", "--x-s3", "--table-s3"))
+"""How the name of a bucket may not begin and end (Amazon S3 user guide, bucket naming rules)."""
 _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 _KEY = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+$"
 _BOUNDARY = r"^(|arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+)$"
@@ -96,7 +99,7 @@ class PipelinesConfig:
 class CloudConfig:
     """`fraud-detection:cloud`: settings of the AWS account."""
 
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    region: Annotated[str, Field(pattern=rf"^{_REGION}$")]
     registry_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,54}[a-z0-9]$")]
     """Name of the registry's bucket; globally unique."""
     alarm_subscribers: tuple[Subscriber, ...] = ()
@@ -105,7 +108,7 @@ class CloudConfig:
     """Days within which nobody can remove an object of the registry."""
     backup_schedule: Annotated[str, Field(pattern=r"^(|[0-9*/,-]+( [0-9A-Z*/,-]+){4})$")] = ""
     """Cron schedule (UTC) of the copy to the bucket `<registry_bucket>-backup`; empty: no backup."""
-    backup_region: Annotated[str, Field(pattern=r"^(|[a-z]{2}(-[a-z]+)+-\d)$")] = ""
+    backup_region: Annotated[str, Field(pattern=rf"^(|{_REGION})$")] = ""
     """Region of the backup's bucket; empty: the stack's own."""
     backup_role: Annotated[str, Field(pattern=r"^(|arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+)$")] = ""
     """ARN of the role that the stack takes to make the backup's bucket in the role's account; empty: none."""
@@ -135,6 +138,11 @@ class CloudConfig:
     @field_validator("registry_bucket")
     @classmethod
     def _require_role_names(cls, name: str) -> str:
+        begins, ends = _RESERVED
+        if name.startswith(begins) or name.endswith(ends):
+            raise ValueError(
+                f"S3 keeps names that begin with {', '.join(begins)} or end with {', '.join(ends)} for itself"
+            )
         longest = _LONGEST_ROLE - len(_LONGEST_ROLE_OF_BUCKET)
         if len(name) > longest:
             raise ValueError(

@@ -98,7 +98,7 @@ def load_settings() -> StackSettings:
         signing=_signing(config, where, deployment.environment),
         registry=registry_location(CHECKOUT),
         model_key_file=Path(os.environ.get(variables.MODEL_KEY_FILE) or key_file(CHECKOUT)),
-        api_keys_file=Path(os.environ.get(variables.API_KEYS_FILE, secrets / "api_keys.json")),
+        api_keys_file=Path(os.environ.get(variables.API_KEYS_FILE) or secrets / "api_keys.json"),
         rollout=_rollout(config, where, model_version, platform, before),
         break_glass=_break_glass(config, where, before),
         cloud=read_object(config, config_keys.CLOUD, CloudConfig, where) if in_cluster else None,

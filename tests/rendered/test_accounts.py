@@ -1,8 +1,11 @@
 """Accounts as they are: boundary, path, tags, two regions, and who is told of an alarm."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
+import pytest
 import yaml
 
 from infra.settings import CHECKOUT
@@ -152,3 +155,14 @@ def test_a_backup_that_is_not_made_begins_an_alarm_of_its_own() -> None:
     assert told["METRICS_NAMESPACE"] == "FraudDetection"
     dimensions = {"Environment": told["ENVIRONMENT"], "Deployment": told["DEPLOYMENT_NAME"]}
     assert alarm["dimensions"] == dimensions
+
+
+@pytest.mark.parametrize("key", ["MODEL_KEY", "API_KEYS"])
+def test_a_key_file_that_is_empty_makes_no_secret(key: str) -> None:
+    """A secret that nobody has defined arrives so, and pods that get it do not start."""
+    program = f"from tests.rendered import render; render.{key} = '\\n'; render.render('production')"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "Pulumi.production.yaml: the key file" in done.stderr
+    assert "is empty; name another one in" in done.stderr

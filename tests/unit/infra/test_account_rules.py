@@ -23,6 +23,25 @@ def test_a_bucket_whose_roles_iam_would_refuse_is_refused_by_its_key() -> None:
     assert "it has 55 letters, and at most 54 are allowed: the role " in message
 
 
+@pytest.mark.parametrize("region", ["eu-central-1", "us-gov-west-1", "us-isob-east-1", "eusc-de-east-1"])
+def test_regions_of_every_partition_are_allowed(region: str) -> None:
+    assert _parsed(region=region, backup_schedule="17 3 * * *", backup_region=region).region == region
+
+
+@pytest.mark.parametrize(
+    "region", ["eu-central", "EU-central-1", "eu_central_1", "eu-central-1a", "", "eu-central-1\n"]
+)
+def test_what_is_no_region_is_refused(region: str) -> None:
+    with pytest.raises(ConfigError, match=r"cloud\.region: "):
+        _parsed(region=region)
+
+
+@pytest.mark.parametrize("name", ["xn--fraud", "sthree-fraud", "fraud-s3alias", "fraud--x-s3"])
+def test_a_name_that_s3_keeps_for_itself_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"cloud\.registry_bucket: .* S3 keeps names that begin with"):
+        _parsed(registry_bucket=name)
+
+
 def test_a_deployment_whose_roles_iam_would_refuse_is_refused_by_its_key() -> None:
     require_account_names(_parsed(), "d" * 50, "Pulumi.staging.yaml")
     with pytest.raises(ConfigError, match=r"deployment_name: 'd+' is not allowed: .* 77 letters.*at most 37 letters"):
