@@ -323,8 +323,8 @@ def _secret(path: Path, variable: str, settings: StackSettings) -> pulumi.Output
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(
-            f"Pulumi.{settings.stack}.yaml: the key file {path} is not text; name another one in {variable}; nothing was "
-            "changed"
+            f"Pulumi.{settings.stack}.yaml: the key file {path} is not text; name another one in {variable}; "
+            "nothing was changed"
         ) from None
 
 
