@@ -12,7 +12,7 @@ from model_store.registry.alias_repair import alias_damage
 from model_store.registry.anchors import keep_in_backup, signature_anchors
 from model_store.registry.audit import is_record
 from model_store.registry.damage import version_ids
-from model_store.registry.layout import file_sha256, storage_at
+from model_store.registry.layout import file_sha256, resolved_location, storage_at
 from model_store.registry.log_repair import first_record, name_lost, record_damage
 from model_store.registry.misplaced import misplaced
 from model_store.registry.placing import replace
@@ -107,7 +107,7 @@ def _require_place(source: Storage, target: Storage) -> None:
         ChecksumMismatch: the place holds a backup of this registry with another log.
         VersionConflict: the place is a registry, or holds the backup of another one.
     """
-    own, place = _resolved(source.location), _resolved(target.location)
+    own, place = resolved_location(source.location), resolved_location(target.location)
     if place == own or place.startswith(f"{own}/"):
         raise InvalidInput(f"{target.location}: lies in the registry that it would back up; name another place")
     if target.exists(ACCESS_FILE):
@@ -122,10 +122,6 @@ def _require_place(source: Storage, target: Storage) -> None:
     raise VersionConflict(
         f"{target.location}: is the backup of another registry; nothing was copied; name an empty place"
     )
-
-
-def _resolved(location: str) -> str:
-    return location.rstrip("/") if "://" in location else str(Path(location).resolve())
 
 
 def _forget_unknown_states(source: Storage, target: Storage, outcome: Outcome) -> None:

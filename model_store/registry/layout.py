@@ -78,6 +78,10 @@ def storage_at(location: str | Path | None) -> Storage:
         InvalidInput: a location of another kind.
     """
     text = str(location) if location is not None else registry_location(default_checkout())
+    if not text:
+        raise InvalidInput(
+            "an empty registry location is not allowed; allowed: a directory, file://… or s3://bucket/prefix"
+        )
     if "://" not in text:
         return DirectoryStorage(Path(text))
     parts = urlsplit(text)
@@ -95,6 +99,11 @@ def storage_at(location: str | Path | None) -> Storage:
     raise InvalidInput(
         f"registry location {text!r} is not allowed; allowed: a directory, file://… or s3://bucket/prefix"
     )
+
+
+def resolved_location(location: str) -> str:
+    """A registry's location by one name alone: a directory has many, over links and from here."""
+    return location.rstrip("/") if "://" in location else str(Path(location).resolve())
 
 
 def rfc3339(moment: datetime) -> str:

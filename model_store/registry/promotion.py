@@ -32,7 +32,7 @@ from model_store.registry.imported import (
     require_own_files,
     require_plausible,
 )
-from model_store.registry.layout import file_sha256, version_prefix, write_json
+from model_store.registry.layout import file_sha256, resolved_location, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.outcomes import recorded_failure
 from model_store.registry.registration import BROUGHT_BY, enter_status
@@ -93,7 +93,7 @@ def promote_version(
         StorageFailed: one of the two cannot be read or written.
     """
     told = Promotion(model_id, source.storage.location, target.storage.location)
-    if told.source == told.target:
+    if resolved_location(told.source) == resolved_location(told.target):
         raise InvalidInput(f"{told.source}: source and target are the same registry; name another one with --to")
     source.require_right("export", model_id)
     target.require_right("import", model_id)

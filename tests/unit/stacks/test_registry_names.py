@@ -32,6 +32,18 @@ def test_a_place_is_taken_as_it_is_and_comes_before_an_environment(checkout: Pat
         assert named_registry(checkout, name) == name
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("prodution", "production"), ("prod", "production"), ("Staging", "staging"), ("stagin", "staging")],
+)
+def test_a_mistyped_environment_makes_no_new_registry(checkout: Path, name: str, meant: str) -> None:
+    with pytest.raises(ModelNotFound, match=rf"{name}: no such environment; is it {meant}\? .*write \./{name}"):
+        named_registry(checkout, name)
+    assert named_registry(checkout, f"./{name}") == f"./{name}"
+    (checkout / name).mkdir()
+    assert named_registry(checkout, name) == name
+
+
 def test_a_source_that_is_not_there_is_named(checkout: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"stagin: no such directory, bucket .* or environment"):
         named_registry(checkout, "stagin", is_source=True)

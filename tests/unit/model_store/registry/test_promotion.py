@@ -155,6 +155,24 @@ def test_a_registry_is_not_promoted_into_itself(staging: ModelRegistry) -> None:
         promote_version(staging, staging, _register(staging))
 
 
+def test_a_registry_by_another_of_its_names_is_the_same(
+    staging: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_id, place = _register(staging), Path(staging.storage.location)
+    (tmp_path / "link").symlink_to(place)
+    monkeypatch.chdir(place.parent)
+    for name in (tmp_path / "link", place.name, place.parent / ".." / place.parent.name / place.name, place.as_uri()):
+        with pytest.raises(InvalidInput, match="the same registry"):
+            promote_version(staging, ModelRegistry(name, actor="ann"), model_id)
+
+
+def test_an_empty_location_is_not_this_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match="an empty registry location is not allowed"):
+        ModelRegistry("")
+    assert not list(tmp_path.iterdir())
+
+
 def test_rotated_keys_follow_where_that_is_asked_for(staging: ModelRegistry, production: ModelRegistry) -> None:
     model_id = _register(staging)
     promote_version(staging, production, model_id)
