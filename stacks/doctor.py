@@ -16,7 +16,7 @@ from stacks.engine.backend import backend_url, damaged_files
 from stacks.engine.docker_findings import Finding, docker_findings, docker_provider_finding
 from stacks.engine.docker_state import on_docker
 from stacks.engine.locks import engine_locks
-from stacks.engine.secrets_provider import require_secrets_provider
+from stacks.engine.secrets_provider import require_right_passphrase, require_secrets_provider
 from stacks.engine.stack_file import StackFile
 from stacks.engine.workspace import stack_provider
 from stacks.environments import DeploymentEnvironment
@@ -111,6 +111,8 @@ class Doctor:
         yield Finding("state", there=True, detail=f"{where} {made}")
         try:
             require_secrets_provider(self._checkout, stack, provider)
+            if provider is not None:
+                require_right_passphrase(self._checkout, stack, provider)
             told = provider.name if provider else "chosen by the first deploy"
             yield Finding("secrets provider", there=True, detail=told)
         except (ConfigError, StacksError) as error:

@@ -89,6 +89,18 @@ def empty_passphrase() -> str:
         return ""
 
 
+def passphrase_at_hand(checkout: Path) -> bytes:
+    """The passphrase that the engine gets; empty where there is none.
+
+    Raises:
+        SecretsProviderProblem: the file that has it cannot be read.
+    """
+    if PASSPHRASE in os.environ:
+        return os.environ[PASSPHRASE].encode()
+    path = Path(os.environ.get(PASSPHRASE_FILE) or checkout / ".secrets" / "passphrase")
+    return _passphrase_in(path)
+
+
 def require_passphrase_file(checkout: Path, stack: str = "") -> None:
     """Raises where a passphrase made now could not open a stack that is there, or the one at hand is none.
 

@@ -9,7 +9,15 @@ from typing import Any
 from infra.errors import require_stack_config
 from infra.yaml_files import read_yaml_file
 from stacks.engine.backend import SecretsProvider
-from stacks.engine.development_secrets import PASSPHRASE, PASSPHRASE_FILE, empty_passphrase, require_passphrase_file
+from stacks.engine.development_secrets import (
+    PASSPHRASE,
+    PASSPHRASE_FILE,
+    empty_passphrase,
+    passphrase_at_hand,
+    require_passphrase_file,
+)
+from stacks.engine.passphrase import opens
+from stacks.engine.reading import passphrase_advice
 from stacks.errors import SecretsProviderProblem
 
 SECRETS_PROVIDER_VARIABLE = "PULUMI_SECRETS_PROVIDER"
@@ -46,6 +54,22 @@ def require_secrets_provider(checkout: Path, stack: str, stored: SecretsProvider
             f"pulumi stack change-secrets-provider PROVIDER -s {stack}. Nothing was changed",
             f"edit Pulumi.{stack}.yaml: remove {', '.join(named)}",
         )
+
+
+def require_right_passphrase(checkout: Path, stack: str, stored: SecretsProvider) -> None:
+    """Raises where the passphrase at hand does not open the secrets of a stack; the engine says so too late for a look.
+
+    Raises:
+        SecretsProviderProblem: it is another one.
+    """
+    if stored.kind != "passphrase":
+        return
+    try:
+        if opens(str(stored.state.get("salt")), passphrase_at_hand(checkout)):
+            return
+    except ValueError:
+        return  # of an engine that writes it otherwise: it says what is wrong itself
+    raise SecretsProviderProblem(passphrase_advice("incorrect passphrase", stack), f"export {PASSPHRASE_FILE}=FILE")
 
 
 @contextmanager

@@ -108,6 +108,8 @@ def test_doctor_names_what_a_clone_lacks_and_init_makes_the_file(deployed: Deplo
     assert "1 thing(s) lacking" in output
     clone.environment["MODEL_KEY_FILE"] = str(deployed.checkout.root / ".secrets" / "model.key")
     assert "nothing is lacking" in _doctor(clone, code=0)
+    clone.environment["PULUMI_CONFIG_PASSPHRASE"] = "another"
+    assert "LACKS  secrets provider  incorrect passphrase" in _doctor(clone, code=27)
     clone.deploy_model("init", "development", code=9)
 
 

@@ -14,7 +14,7 @@ import zstandard
 from stacks.engine import backend
 from stacks.engine.backend import SecretsProvider, damaged_files, passphrase_stacks, stored_deployment
 from stacks.engine.development_secrets import ensure_development_secrets
-from stacks.engine.secrets_provider import require_secrets_provider
+from stacks.engine.secrets_provider import require_right_passphrase, require_secrets_provider
 from stacks.engine.workspace import engine_environment, stack_outputs, stack_provider
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import SecretsProviderProblem, StateDamaged
@@ -113,6 +113,22 @@ def test_an_empty_name_of_a_file_is_that_of_a_variable_nobody_has_set(
     require_secrets_provider(checkout, "dev", _provider(checkout, "dev"))
     variables = engine_environment(checkout, DeploymentEnvironment.STAGING)
     assert variables["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(kept)
+
+
+def test_a_passphrase_is_compared_with_the_salt_of_the_state(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The salt is of a stack that the engine made with the passphrase `right`."""
+    salt = "v1:akOD6qFqqlk=:v1:uZA7m7UlybR8RklO:2Wfe3hmJlK92Hww6ESGhOslm54SUyw=="
+    stored = SecretsProvider("passphrase", {"salt": salt})
+    file = checkout / "passphrase"
+    file.write_text("right\n")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(file))
+    require_right_passphrase(checkout, "dev", stored)
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "wrong")
+    with pytest.raises(SecretsProviderProblem, match=r"incorrect passphrase.*is not the one that encrypts the secrets"):
+        require_right_passphrase(checkout, "dev", stored)
+    for salt in ("", "v1:abc", "v1:!:v1:!:!", "v2:YQ==:v1:YQ==:YQ=="):
+        require_right_passphrase(checkout, "dev", SecretsProvider("passphrase", {"salt": salt}))
+    require_right_passphrase(checkout, "staging", SecretsProvider("cloud", {}))
 
 
 def test_no_stack_is_made_with_an_empty_passphrase(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
