@@ -16,6 +16,8 @@ from stacks.errors import StateDamaged
 BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
 _PACKED = ("", ".gz", ".zst")
 """Endings of the engine's files after `.json`: as they are, and packed by `PULUMI_DIY_BACKEND_GZIP` or `…_ZSTD`."""
+_END_OF_TIME = 253_402_300_800
+"""Seconds from 1970 to the year 10000."""
 _WAIT_SECONDS = 3.0
 _POLL_SECONDS = 0.1
 
@@ -126,6 +128,18 @@ def state_problem(content: Any) -> str:
     return ""
 
 
+def history_problem(content: Any) -> str:
+    """Why a JSON value is not an entry of a stack's history; empty when it is one."""
+    kinds = {"kind": str, "result": str, "startTime": int, "endTime": int}
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
+        return "is not an entry of a history"
+    objects = (content.get(name) or {} for name in ("config", "environment", "resourceChanges"))
+    times = (content["startTime"], content["endTime"])
+    if not content["result"] or not all(isinstance(each, dict) for each in objects):
+        return "is not an entry of a history"
+    return "" if all(0 <= each < _END_OF_TIME for each in times) else "is of a time beyond the calendar"
+
+
 def _no_problem(_content: Any) -> str:
     return ""
 
@@ -177,9 +191,8 @@ def damaged_files(checkout: Path, stack: str = "") -> list[StateDamaged]:
         for path in _history_files(directory, name):
             mend = f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
             try:
-                read_json(
-                    path, f"it is one entry of the history of stack {name}: restore it, or set it aside: {mend}", mend
-                )
+                way_out = f"it is one entry of the history of stack {name}: restore it, or set it aside: {mend}"
+                read_json(path, way_out, mend, history_problem)
             except StateDamaged as error:
                 found.append(error)
     return found

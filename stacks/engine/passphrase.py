@@ -6,7 +6,7 @@ import hashlib
 _ITERATIONS = 1_000_000
 _KEY_BYTES = 32
 _KNOWN = b"pulumi"
-"""The text that the engine encrypts beside the salt (Pulumi's sdk/go/common/resource/config, `NewPassphraseSecretsManager`)."""
+"""The text that the engine encrypts beside the salt (Pulumi's pkg/secrets/passphrase)."""
 
 
 def opens(salt: str, passphrase: bytes) -> bool:

@@ -39,7 +39,7 @@ def read_engine(checkout: Path, stack: str, read: Callable[[], _Found]) -> _Foun
             return read()
         except automation.ConcurrentUpdateError:
             raise StackBusy(f"stack {stack} is being changed by somebody else; wait, then try again") from None
-        except (automation.CommandError, ValueError) as error:
+        except (automation.CommandError, ValueError, KeyError, TypeError) as error:
             text = str(error)
             if damaged := damaged_files(checkout, stack):
                 raise StateDamaged("\n".join(map(str, damaged))) from None

@@ -23,6 +23,9 @@ _KMS = {"type": "cloud", "state": {"url": "awskms://alias/state?region=eu-centra
 _PASSPHRASE = {"type": "passphrase", "state": {"salt": "v1:abc"}}
 
 
+_ENTRY = {"kind": "update", "startTime": 1, "endTime": 2, "message": "", "result": "succeeded", "config": {}}
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout whose state has the stack `dev`, encrypted with a passphrase, and `staging`, with a KMS key."""
@@ -213,13 +216,31 @@ def test_a_history_that_is_cut_short_is_named(checkout: Path, monkeypatch: pytes
     monkeypatch.setattr(backend, "_WAIT_SECONDS", 0.0)
     history = checkout / ".state" / ".pulumi" / "history" / "fraud-detection" / "dev"
     history.mkdir(parents=True)
-    (history / "dev-1.history.json").write_text("{}")
+    (history / "dev-1.history.json").write_text(json.dumps(_ENTRY))
     (history / "dev-2.history.json").write_text('{"kind": "upd')
     (damaged,) = damaged_files(checkout, "dev")
     path = history / "dev-2.history.json"
     assert str(damaged).startswith(f"{path} is not whole JSON")
     assert damaged.mend == f"mv {path} {path}.damaged"
     path.rename(f"{path}.damaged")
+    assert damaged_files(checkout, "dev") == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"result": ""}, {"result": None}, {"kind": 1}, {"startTime": "x"}, {"endTime": 10**18}, {"config": [1]}],
+    ids=json.dumps,
+)
+def test_json_that_is_no_entry_of_a_history_is_named(checkout: Path, changes: dict[str, object]) -> None:
+    history = checkout / ".state" / ".pulumi" / "history" / "fraud-detection" / "dev"
+    history.mkdir(parents=True)
+    path = history / "dev-1.history.json"
+    for content in ({**_ENTRY, **changes}, {}, None, []):
+        path.write_text(json.dumps(content))
+        (damaged,) = damaged_files(checkout, "dev")
+        assert str(damaged).startswith(f"{path} is ")
+        assert damaged.mend == f"mv {path} {path}.damaged"
+    path.write_text(json.dumps({**_ENTRY, "config": None, "environment": None}))
     assert damaged_files(checkout, "dev") == []
 
 
