@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from conventions.config_keys import PROJECT
+from infra.errors import ConfigError
+from infra.yaml_files import read_yaml_file
 from stacks.errors import StateDamaged
 
 BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
@@ -173,7 +175,9 @@ def read_json(path: Path, way_out: str, mend: str = "", problem: Callable[[Any],
 
 
 def damaged_files(checkout: Path, stack: str = "") -> list[StateDamaged]:
-    """An error for each file of a stack's state and history that is not whole; none where the state is elsewhere.
+    """An error for each file that is not whole: of a stack's state and history, and of the layout of the directory.
+
+    There is none where the state is elsewhere.
 
     Args:
         checkout: the project's root.
@@ -182,7 +186,7 @@ def damaged_files(checkout: Path, stack: str = "") -> list[StateDamaged]:
     directory = state_directory(checkout)
     if directory is None:
         return []
-    found: list[StateDamaged] = []
+    found: list[StateDamaged] = _damaged_layout(directory)
     for name in [stack] if stack else _stacks_in(directory):
         try:
             stored_deployment(checkout, name)
@@ -196,6 +200,23 @@ def damaged_files(checkout: Path, stack: str = "") -> list[StateDamaged]:
             except StateDamaged as error:
                 found.append(error)
     return found
+
+
+def _damaged_layout(directory: Path) -> list[StateDamaged]:
+    """An error where the file that tells the layout of the state is damaged; one that is missing is made again."""
+    path = directory / ".pulumi" / "meta.yaml"
+    if not path.exists():
+        return []
+    try:
+        content = read_yaml_file(path, "the layout of the state")
+    except ConfigError as error:
+        cause = str(error)
+    else:
+        if isinstance(content, dict) and content.get("version") in (0, 1):
+            return []
+        cause = f"{path}: it tells no version"
+    mend = f"echo 'version: 1' > {shlex.quote(str(path))}"
+    return [StateDamaged(f"{cause}; the state is laid out by version 1: {mend}; nothing was changed", mend)]
 
 
 def history_mark(checkout: Path, stack: str) -> str | None:

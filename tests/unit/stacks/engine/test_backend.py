@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -241,6 +242,17 @@ def test_json_that_is_no_entry_of_a_history_is_named(checkout: Path, changes: di
         assert str(damaged).startswith(f"{path} is ")
         assert damaged.mend == f"mv {path} {path}.damaged"
     path.write_text(json.dumps({**_ENTRY, "config": None, "environment": None}))
+    assert damaged_files(checkout, "dev") == []
+
+
+@pytest.mark.parametrize("content", ["{", "", "[1]", "version: 7", "version: x"])
+def test_a_layout_that_is_damaged_is_named_with_what_it_should_be(checkout: Path, content: str) -> None:
+    path = checkout / ".state" / ".pulumi" / "meta.yaml"
+    path.write_text(content)
+    (damaged,) = damaged_files(checkout, "dev")
+    assert str(damaged).startswith(f"{path}: ")
+    assert "\n" not in str(damaged)
+    subprocess.run(damaged.mend, shell=True, check=True, timeout=60)
     assert damaged_files(checkout, "dev") == []
 
 
