@@ -25,7 +25,7 @@ from components.container_arguments import (
     decision_log_directory,
     override_directory,
 )
-from components.docker_engine import DockerFailed, docker, inspect, labelled
+from components.docker_engine import DockerFailed, DockerSilent, docker, inspect, labelled
 from components.process_supervision import ServingFailed
 from conventions.run_files import STATUS_FILE
 
@@ -42,6 +42,7 @@ _LOWEST_PORT, _PORTS = 20_000, 12_000
 """Below the ports that Linux gives to outgoing connections: a container that starts again finds its port free."""
 _PORT_TRIES = 5
 _LONGEST_LINE = 300
+_LOG_SECONDS = 10.0
 
 
 def run_directory(arguments: Mapping[str, Any]) -> Path:
@@ -153,7 +154,9 @@ def _start_ready(arguments: Mapping[str, Any], goes_on: str) -> dict[str, Any]:
         docker("update", "--restart", _RESTART_POLICY, container)
     except (ServingFailed, DockerFailed) as error:
         _keep_log(arguments, container)
-        _remove(container)
+        with contextlib.suppress(DockerSilent):
+            # The next update, or `down`, removes what a daemon that hangs keeps.
+            _remove(container)
         raise ServingFailed(f"{arguments['model_id']} does not serve: {error}{goes_on}") from None
     except BaseException:
         _remove(container)
@@ -207,6 +210,8 @@ def state_problem(found: Mapping[str, Any]) -> str:
         return f"the container starts over and over (exit code {state['ExitCode']})"
     if not state.get("Running"):
         return f"the container ended with code {state['ExitCode']}"
+    if not found["NetworkSettings"]["Networks"]:
+        return "the container was taken off its network"
     return ""
 
 
@@ -216,6 +221,16 @@ def _changed_by_hand(found: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
     if (host["Memory"], host["NanoCpus"], host["RestartPolicy"]["Name"]) != wanted:
         return "the container's memory, processors or restart policy were changed by hand"
     return ""
+
+
+def endpoint_problem(arguments: Mapping[str, Any]) -> str:
+    """Returns why the container that serves a run does not answer on the loopback; empty when it does.
+
+    Args:
+        arguments: `checkout` and `run_name`.
+    """
+    serving = _serving(arguments)
+    return _answer_problem(serving, 2.0) if serving.get("port") else "no container of this run serves"
 
 
 def _answer_problem(serving: Mapping[str, Any], timeout: float = _ANSWER_SECONDS) -> str:
@@ -244,7 +259,7 @@ def _last_error(container: str) -> str:
 
 
 def _log_lines(container: str) -> list[str]:
-    return docker("logs", "--tail", "200", container, with_errors=True).splitlines()
+    return docker("logs", "--tail", "200", container, timeout=_LOG_SECONDS, with_errors=True).splitlines()
 
 
 def _keep_log(arguments: Mapping[str, Any], container: str) -> None:
@@ -275,11 +290,14 @@ def _remove_others(arguments: Mapping[str, Any], kept: str | None) -> None:
 
 
 def _remove(container: str) -> None:
-    with contextlib.suppress(DockerFailed):
-        # A paused container does not hear that it should stop.
-        docker("unpause", container)
-    with contextlib.suppress(DockerFailed):
-        docker("stop", "--time", _STOP_SECONDS, container)
+    # A paused container does not hear that it should stop.
+    for step in (("unpause",), ("stop", "--time", _STOP_SECONDS)):
+        try:
+            docker(*step, container)
+        except DockerSilent:
+            raise
+        except DockerFailed:
+            continue
     try:
         docker("rm", "--force", "--volumes", container)
     except DockerFailed as error:

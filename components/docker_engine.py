@@ -3,15 +3,21 @@
 Standard library only, without Pulumi.
 """
 
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 from typing import Any
 
 _TIMEOUT_SECONDS = 60.0
+_LOOK_SECONDS = 10.0
+"""For a question that changes nothing: a daemon that hangs holds nobody for long."""
 _NOISE = re.compile(r"^(docker: |Error response from daemon: |Error: |failed to create task for container: )")
 _REASON = "Error response from daemon: "
+_NO_DAEMON = "Docker does not answer: start its daemon, or point DOCKER_HOST at it"
 _ADVICE = re.compile(r"^(See|Run) 'docker")
 
 
@@ -19,41 +25,59 @@ class DockerFailed(Exception):
     """Docker cannot be called, or refuses; the message says why."""
 
 
+class DockerSilent(DockerFailed):
+    """The daemon does not answer: it does not run, or hangs."""
+
+
 DockerFailed.__module__ = "builtins"
+DockerSilent.__module__ = "builtins"
 
 
-def docker(*arguments: str, timeout: float = _TIMEOUT_SECONDS, with_errors: bool = False) -> str:
+def docker(*arguments: str, timeout: float | None = None, with_errors: bool = False) -> str:
     """Runs `docker` with arguments and returns its standard output.
 
     Args:
         *arguments: of the command line.
-        timeout: seconds.
+        timeout: seconds; a minute when not given.
         with_errors: whether standard error is returned with it, in the order of the lines.
 
     Raises:
-        DockerFailed: there is no `docker` on PATH, the daemon does not answer, or it refuses.
+        DockerSilent: the daemon does not answer in time, or not at all.
+        DockerFailed: there is no `docker` on PATH, or the daemon refuses.
     """
     program = shutil.which("docker")
     if program is None:
         raise DockerFailed("there is no `docker` on PATH; install Docker, or use platform local")
-    try:
-        done = subprocess.run(
-            [program, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if with_errors else subprocess.PIPE,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            # A Ctrl-C is for the command that deploys: it does not cut a call to Docker in half.
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired:
-        raise DockerFailed(f"docker {arguments[0]} does not end within {timeout:g} s") from None
-    if done.returncode != 0:
-        raise DockerFailed(_sentence(done.stderr or done.stdout))
-    return done.stdout.strip()
+    seconds = _TIMEOUT_SECONDS if timeout is None else timeout
+    with subprocess.Popen(
+        [program, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if with_errors else subprocess.PIPE,
+        text=True,
+        errors="replace",
+        # A Ctrl-C is for the command that deploys: it does not cut a call to Docker in half.
+        start_new_session=True,
+    ) as called:
+        try:
+            output, problem = called.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            _end(called)
+            raise DockerSilent(
+                f"Docker does not answer within {seconds:g} s (docker {arguments[0]}): its daemon hangs; restart it"
+            ) from None
+        except BaseException:
+            _end(called)
+            raise
+    if called.returncode != 0:
+        raise _failure(problem or output)
+    return output.strip()
+
+
+def _end(called: "subprocess.Popen[str]") -> None:
+    """Ends a call with every process that it has started, which may hold its pipes."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(called.pid, signal.SIGKILL)
 
 
 def info() -> dict[str, Any]:
@@ -62,9 +86,9 @@ def info() -> dict[str, Any]:
     Raises:
         DockerFailed: it does not answer.
     """
-    answer: dict[str, Any] = json.loads(docker("info", "--format", "{{json .}}"))
+    answer: dict[str, Any] = json.loads(docker("info", "--format", "{{json .}}", timeout=_LOOK_SECONDS))
     if problems := answer.get("ServerErrors"):
-        raise DockerFailed(_sentence(str(problems[0])))
+        raise _failure(str(problems[0]))
     return answer
 
 
@@ -75,7 +99,7 @@ def inspect(name: str) -> dict[str, Any] | None:
         DockerFailed: Docker does not answer.
     """
     try:
-        found: list[dict[str, Any]] = json.loads(docker("container", "inspect", name))
+        found: list[dict[str, Any]] = json.loads(docker("container", "inspect", name, timeout=_LOOK_SECONDS))
     except DockerFailed as error:
         if "no such container" in str(error).lower():
             return None
@@ -90,7 +114,7 @@ def image_id(reference: str) -> str:
         DockerFailed: Docker does not answer.
     """
     try:
-        return docker("image", "inspect", "--format", "{{.Id}}", reference)
+        return docker("image", "inspect", "--format", "{{.Id}}", reference, timeout=_LOOK_SECONDS)
     except DockerFailed as error:
         if "no such image" in str(error).lower():
             return ""
@@ -104,7 +128,12 @@ def labelled(**labels: str) -> list[str]:
         DockerFailed: Docker does not answer.
     """
     filters = [part for key, value in labels.items() for part in ("--filter", f"label=fraud-detection.{key}={value}")]
-    return docker("ps", "--all", "--quiet", "--no-trunc", *filters).split()
+    return docker("ps", "--all", "--quiet", "--no-trunc", *filters, timeout=_LOOK_SECONDS).split()
+
+
+def _failure(text: str) -> DockerFailed:
+    sentence = _sentence(text)
+    return DockerSilent(sentence) if sentence == _NO_DAEMON else DockerFailed(sentence)
 
 
 def _sentence(text: str) -> str:
@@ -118,6 +147,6 @@ def _sentence(text: str) -> str:
     sentence = re.sub(r"(: unknown)?\.?$", "", sentence)
     if "permission denied" in sentence and "docker.sock" in sentence:
         return f"{sentence}; this user may not call Docker: join the group docker, or use a rootless Docker"
-    if "Cannot connect to the Docker daemon" in sentence:
-        return "Docker does not answer: start its daemon, or point DOCKER_HOST at it"
+    if re.search(r"cannot connect to the docker daemon|failed to connect to the docker api", sentence, re.IGNORECASE):
+        return _NO_DAEMON
     return sentence
