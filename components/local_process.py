@@ -35,9 +35,9 @@ class LocalProcessProvider(ResourceProvider):
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Fails when another program listens on the address, before the update changes anything."""
-        from components import process_supervision as supervision
+        from components.address_conflicts import find_address_conflict
 
-        taken = supervision.find_address_conflict(news)
+        taken = find_address_conflict(news)
         failures = [CheckFailure("port", taken)] if taken else []
         return CheckResult(news, failures)
 

@@ -5,11 +5,9 @@ the supervisor holds a lock while it lives. Standard library only, without Pulum
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -20,11 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.run_directories import read_request, read_status, run_directory, run_name, supervisor_lives
 from components.run_requests import request_of, write_file, write_request
 from conventions import variables
 from conventions.endpoint_tls import own_verification
 from conventions.run_files import (
-    LOCK_FILE,
     PID_FILE,
     REQUESTED_FILE,
     STATUS_FILE,
@@ -67,16 +65,6 @@ class ServingFailed(Exception):
 ServingFailed.__module__ = "builtins"
 
 
-def run_name(arguments: Mapping[str, Any]) -> str:
-    """Name of the run directory and the log: `run_name` of the arguments, else the deployment's name."""
-    return str(arguments.get("run_name") or arguments["deployment_name"])
-
-
-def run_directory(arguments: Mapping[str, Any]) -> Path:
-    """The directory with the files of this deployment's supervisor."""
-    return Path(arguments["checkout"]) / ".run" / run_name(arguments)
-
-
 def log_file(arguments: Mapping[str, Any]) -> Path:
     """The log of the supervisor and its serving processes."""
     return Path(arguments["checkout"]) / "logs" / f"{run_name(arguments)}.log"
@@ -86,7 +74,7 @@ def base_url(arguments: Mapping[str, Any]) -> str:
     """The endpoint's address, such as `http://127.0.0.1:8000`."""
     host = str(arguments["host"])
     port = int(arguments["port"]) or int(
-        ((_status(run_directory(arguments)) or {}).get("serving") or {}).get("port", 0)
+        ((read_status(run_directory(arguments)) or {}).get("serving") or {}).get("port", 0)
     )
     scheme = "https" if _certificate(arguments) else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -100,7 +88,7 @@ def outputs(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_serving(arguments: Mapping[str, Any]) -> bool:
     """Whether a live supervisor runs a process that serves the model version of these arguments, and that answers."""
-    if not _supervisor_lives(run_directory(arguments)) or _serving(arguments).get("model_id") != arguments["model_id"]:
+    if not supervisor_lives(run_directory(arguments)) or _serving(arguments).get("model_id") != arguments["model_id"]:
         return False
     return any(_answers(arguments) for _ in range(_LIVENESS_ATTEMPTS))
 
@@ -112,26 +100,6 @@ def needs_certificate(arguments: Mapping[str, Any]) -> bool:
     from components.development_certificate import is_due
 
     return is_due(Path(arguments["checkout"]))
-
-
-def find_address_conflict(arguments: Mapping[str, Any]) -> str | None:
-    """Returns an error sentence when another program listens on the address, else None."""
-    if not isinstance(arguments.get("port"), int | float):
-        return None
-    host, port = str(arguments["host"]), int(arguments["port"])
-    if port == 0 or _is_this_deployment(run_directory(arguments), host, port):
-        return None
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return (
-                f"{host}:{port} cannot be listened on ({error.strerror}); stop the program that holds it, "
-                "or set another address in api_endpoint"
-            )
-    return None
 
 
 def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,20 +149,11 @@ def _check_switch(
     return problem, _goes_on(before)
 
 
-def _request(directory: Path) -> dict[str, Any] | None:
-    """What was asked for last; None where nothing can be read."""
-    try:
-        request: dict[str, Any] = json.loads((directory / REQUESTED_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return request
-
-
 def _request_that_serves(directory: Path) -> dict[str, Any] | None:
     """The request whose process serves; None where none does."""
-    serving = (_status(directory) or {}).get("serving") or {}
-    request = _request(directory)
-    if request is None or not _supervisor_lives(directory) or request.get("model_id") != serving.get("model_id"):
+    serving = (read_status(directory) or {}).get("serving") or {}
+    request = read_request(directory)
+    if request is None or not supervisor_lives(directory) or request.get("model_id") != serving.get("model_id"):
         return None
     return request
 
@@ -248,9 +207,9 @@ def stop(arguments: Mapping[str, Any]) -> None:
     """
     directory = run_directory(arguments)
     deadline = time.monotonic() + _STOP_SECONDS
-    if _supervisor_lives(directory):
+    if supervisor_lives(directory):
         _signal_supervisor(directory, signal.SIGTERM)
-    while _supervisor_lives(directory):
+    while supervisor_lives(directory):
         if time.monotonic() > deadline:
             raise ServingFailed(f"the supervisor in {directory} does not stop; its process id is in supervisor.pid")
         time.sleep(_POLL_SECONDS)
@@ -262,18 +221,18 @@ def stop(arguments: Mapping[str, Any]) -> None:
 def _ask(directory: Path, arguments: Mapping[str, Any], generation: int) -> dict[str, Any]:
     """Sends the request to the live supervisor, or starts one; returns the final status of the request."""
     started: subprocess.Popen[bytes] | None = None
-    if _supervisor_lives(directory):
+    if supervisor_lives(directory):
         _signal_supervisor(directory, signal.SIGHUP)
     else:
         started = _start_supervisor(directory, arguments)
     deadline = time.monotonic() + float(arguments["ready_timeout_seconds"]) + _SUPERVISOR_ANSWER_SECONDS
     while time.monotonic() < deadline:
-        status = _status(directory)
+        status = read_status(directory)
         if status and status["generation"] == generation and status["state"] in ("ready", "failed"):
             return status
         if status and status["generation"] > generation:
             return {"state": "failed", "code": _SUPERSEDED, "error": "another update has asked for another process"}
-        if started is not None and started.poll() == os.EX_TEMPFAIL and _supervisor_lives(directory):
+        if started is not None and started.poll() == os.EX_TEMPFAIL and supervisor_lives(directory):
             # An update that was killed had started one, which took the lock first.
             started = None
             _signal_supervisor(directory, signal.SIGHUP)
@@ -288,7 +247,7 @@ def _ask(directory: Path, arguments: Mapping[str, Any], generation: int) -> dict
 
 
 def _last_words(directory: Path, generation: int, code: int) -> dict[str, Any]:
-    status = _status(directory)
+    status = read_status(directory)
     if status and status["generation"] == generation and status["state"] in ("ready", "failed"):
         return status
     return {"state": "failed", "code": "SupervisorExited", "error": f"the supervisor ended with code {code}"}
@@ -336,57 +295,11 @@ def _wait_for_answer(arguments: Mapping[str, Any]) -> None:
     raise ServingFailed(f"{base_url(arguments)}/health/ready does not answer with {arguments['model_id']}: {answer!r}")
 
 
-def _status(directory: Path) -> dict[str, Any] | None:
-    try:
-        status: dict[str, Any] = json.loads((directory / STATUS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return status
-
-
 def _serving(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the supervisor's report on the serving process; empty when no process serves."""
-    return (_status(run_directory(arguments)) or {}).get("serving") or {}
-
-
-def _supervisor_lives(directory: Path) -> bool:
-    """Whether a process holds the supervisor's lock; the kernel releases it when the process ends."""
-    try:
-        with (directory / LOCK_FILE).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return (read_status(run_directory(arguments)) or {}).get("serving") or {}
 
 
 def _signal_supervisor(directory: Path, number: signal.Signals) -> None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
         os.kill(int((directory / PID_FILE).read_text()), number)
-
-
-def _is_this_deployment(directory: Path, host: str, port: int) -> bool:
-    """Whether the listener belongs to this deployment; also a closing server whose supervisor was killed."""
-    if _supervisor_lives(directory):
-        return (host, port) in (_address((_status(directory) or {}).get("serving")), _address_that_starts(directory))
-    serving = (_status(directory) or {}).get("serving") or {}
-    return _address(serving) == (host, port) and _process_lives(int(serving["pid"]))
-
-
-def _address(of: Mapping[str, Any] | None) -> tuple[object, object]:
-    return ((of or {}).get("host"), (of or {}).get("port"))
-
-
-def _address_that_starts(directory: Path) -> tuple[object, object]:
-    """The address of a request that has no final answer yet: an update that was killed leaves one behind."""
-    state = (_status(directory) or {}).get("state", "starting")
-    return _address(_request(directory)) if state == "starting" else (None, None)
-
-
-def _process_lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True

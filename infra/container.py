@@ -5,10 +5,10 @@ from typing import Any
 
 import pulumi
 
+from components.address_conflicts import find_address_conflict
 from components.docker_serving import DockerServing, DockerServingArgs
 from components.local_serving import LocalSlots, LocalVersion, directory_of
 from components.model_artifact import ModelArtifact
-from components.process_supervision import find_address_conflict
 from conventions import config_keys
 from infra.artifact import Versions
 from infra.docker_preflight import DockerHost, inspect_docker, keys_digest, require_readable

@@ -1,6 +1,7 @@
 """Brings a stack to its config, or destroys it: one change at a time, and the config is put back when it fails."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,14 @@ from infra.settings import require_platform
 from stacks.deployment_history import list_updates
 from stacks.engine.cluster_state import pod_problems, require_live_objects_match
 from stacks.engine.docker_state import on_docker, remove_containers
+from stacks.engine.interrupts import interrupts_held
 from stacks.engine.locks import changing, engine_locks, remove_stale_locks, require_unlocked
 from stacks.engine.reading import read_engine
 from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
 from stacks.engine.stack_file import StackFile
 from stacks.engine.workspace import select_stack, stack_provider
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import AddressTaken, DeploymentFailed
+from stacks.errors import AddressTaken, DeploymentFailed, StackBusy
 from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
 from stacks.records import DeploymentRecord
 from stacks.requirements import missing_without_glass
@@ -96,7 +98,7 @@ class DeploymentUpdates:
                 registry.verify_artifact(version)
                 registry.require_key(version)
             self._require_free_address(file, config)
-        with changing(self._checkout, environment):
+        with changing(self._checkout, environment), self._interruptible(environment):
             self._require_unlocked(file)
             stack = select_stack(self._checkout, environment, self._serves_on(file, model_id, rollout))
             try:
@@ -145,7 +147,7 @@ class DeploymentUpdates:
             AccessDenied: the actor's role does not allow it.
             DeploymentFailed: the engine failed.
         """
-        with changing(self._checkout, environment):
+        with changing(self._checkout, environment), self._interruptible(environment):
             file = StackFile.read(self._checkout, environment)
             self._require_unlocked(file)
             stack = select_stack(self._checkout, environment) if self._is_made(environment) else None
@@ -192,6 +194,18 @@ class DeploymentUpdates:
         record.done()
         return len(locks)
 
+    @contextmanager
+    def _interruptible(self, environment: DeploymentEnvironment) -> Iterator[None]:
+        """Lets the block come to its end at a Ctrl-C, and removes the lock of an engine that a second one ended."""
+        try:
+            with interrupts_held(self._log):
+                yield
+        except KeyboardInterrupt:
+            with interrupts_held(), suppress(StackBusy):
+                if remove_stale_locks(self._checkout, environment):
+                    forget_pending_creations(select_stack(self._checkout, environment))
+            raise
+
     def _require_unlocked(self, file: StackFile) -> None:
         """Raises StackLocked where a run that has died holds the stack, unless its containers can be taken over."""
         if on_docker(file) and engine_locks(self._checkout, file.environment):
@@ -216,7 +230,7 @@ class DeploymentUpdates:
 
     def _require_free_address(self, file: StackFile, config: DeploymentConfig) -> None:
         """Raises AddressTaken, before anything is changed, where a process of this machine cannot listen."""
-        from components.process_supervision import find_address_conflict
+        from components.address_conflicts import find_address_conflict
 
         require_platform(file.environment, file.platform, file.name)
         require_address(config, file.platform, file.name)

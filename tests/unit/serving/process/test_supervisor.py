@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from components.process_supervision import find_address_conflict, run_directory
+from components.address_conflicts import find_address_conflict
+from components.process_supervision import run_directory
 from tests.checkout import SOURCE, free_port
 from tests.service import Setting
 
