@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from conventions import exit_codes
+from scripts.interrupts import INTERRUPTED, interruptible
 from scripts.status_line import StatusLine
 
 Options = SimpleNamespace
@@ -175,6 +176,17 @@ def run_command(program: click.Group, arguments: list[str] | None) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(program, {}, name, variable, asked)
+    with interruptible() as interrupted:
+        try:
+            return _called(program, name, arguments)
+        except (KeyboardInterrupt, Exception) as error:
+            wrapped = interrupted() and not isinstance(error, KeyboardInterrupt)
+            problem: BaseException = KeyboardInterrupt() if wrapped else error
+    return _report_error(problem)
+
+
+def _called(program: click.Group, name: str, arguments: list[str] | None) -> int:
+    """Runs the command and returns its exit code; usage errors are shown."""
     try:
         with (
             warnings.catch_warnings(),
@@ -189,8 +201,6 @@ def run_command(program: click.Group, arguments: list[str] | None) -> int:
     except click.UsageError as error:
         _show_usage(error)
         return exit_codes.INVALID_INPUT
-    except (KeyboardInterrupt, Exception) as error:
-        return _report_error(error)
     return code
 
 
@@ -202,7 +212,7 @@ def _show_warning(message: Warning | str, *_place: Any) -> None:
 def _report_error(error: BaseException) -> int:
     """Prints what went wrong and returns its exit code; an error that no user can make is raised again."""
     if isinstance(error, KeyboardInterrupt):
-        complain("interrupted; run the same command again to go on")
+        complain(str(error) or INTERRUPTED)
         return exit_codes.INTERRUPTED
     if isinstance(error, BrokenPipeError):
         # The reader has read enough; what is still buffered goes nowhere when Python ends.

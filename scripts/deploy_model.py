@@ -9,6 +9,11 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
+from scripts.interrupts import end_at_once  # noqa: E402
+
+if __name__ == "__main__":
+    end_at_once()
+
 import click  # noqa: E402
 
 from conventions import exit_codes  # noqa: E402
@@ -204,6 +209,7 @@ def _curl(url: str) -> str:
 def _print_health(report: "HealthReport", *, to_stderr: bool = False) -> int:
     lines = [f"{report.deployment_id}: {'healthy' if report.healthy else 'NOT HEALTHY'}"]
     lines += [f"  {'ok' if check.healthy else 'FAILS':5}  {check.name:11}  {check.detail}" for check in report.checks]
+    lines += [f"  mend: {report.mend}"] if report.mend else []
     (sys.stderr if to_stderr else sys.stdout).write("\n".join(lines) + "\n")
     return report.exit_code
 

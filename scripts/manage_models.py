@@ -10,6 +10,11 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
+from scripts.interrupts import end_at_once  # noqa: E402
+
+if __name__ == "__main__":
+    end_at_once()
+
 import click  # noqa: E402
 
 from conventions import exit_codes  # noqa: E402

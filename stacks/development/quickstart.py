@@ -1,6 +1,7 @@
 """`make up`: from a fresh checkout to an endpoint that answers; from any half-way state, the rest of it."""
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -92,10 +93,18 @@ def _train(checkout: Path, directory: Path, log: Log) -> None:
     log("training the example model (simulated card transactions)")
     script = checkout / "examples" / "train_fraud_model.py"
     completed = subprocess.run(
-        [sys.executable, str(script), "--output", str(directory)], cwd=checkout, stdout=sys.stderr
+        [sys.executable, str(script), "--output", str(directory)],
+        cwd=checkout,
+        stdout=sys.stderr,
+        # A Ctrl-C is for this process, which ends that one.
+        preexec_fn=_ignore_interrupts,
     )
     if completed.returncode != 0:
         raise StacksError(f"{script.name} ended with code {completed.returncode}; its messages are above")
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _registered(registry: "ModelRegistry", example: _Example, log: Log) -> str:

@@ -199,11 +199,11 @@ def engine_version() -> str:
 
 @functools.cache
 def _engine() -> "PulumiCommand":
-    from pulumi.automation import PulumiCommand
+    from stacks.engine.engine_command import EngineCommand
 
     beside_python = Path(sys.executable).parent
     root = str(beside_python.parent) if (beside_python / "pulumi").exists() else None
     try:
-        return PulumiCommand(root=root)
+        return EngineCommand(root=root)
     except (OSError, ValueError) as error:
         raise EngineMissing(f"there is no usable `pulumi` ({error}); run: python -m toolchain") from None

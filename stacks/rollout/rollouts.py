@@ -20,6 +20,8 @@ from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from stacks.deployment_updates import DeployOutcome
 from stacks.engine.cluster_state import wait_for_capacity
+from stacks.engine.interrupts import Interrupted
+from stacks.engine.serving_state import find_silence
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import CandidateWithdrawn, RolloutUndecided
@@ -135,7 +137,7 @@ class Rollouts:
         file = self._deployments.stack_file(environment)
         rollout, config = file.rollout(), file.deployment()
         outcome = None
-        if self._observer.interrupted(file):
+        if self._observer.interrupted(file) or find_silence(file, self._deployments.checkout):
             stable = file.model_version
             message = message_for(Intent.ROLLOUT, stable, "resumed")
             outcome = self._steps.converge(file, stable, config, message, rollout=rollout, action="resume")
@@ -229,7 +231,20 @@ class Rollouts:
         return self._observer.status(self._deployments.stack_file(environment), since)
 
     def _drive(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> DeployOutcome:
-        """Takes the candidate from where it is to the end."""
+        """Takes the candidate from where it is to the end.
+
+        Raises:
+            Interrupted: a Ctrl-C came; the candidate stays as it is.
+        """
+        try:
+            return self._drive_on(environment, config)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted; the rollout stays as it is: python scripts/deploy_model.py resume {environment} goes on "
+                "with it, abort withdraws the candidate"
+            ) from None
+
+    def _drive_on(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> DeployOutcome:
         while True:
             file = self._deployments.stack_file(environment)
             rollout = file.rollout()
