@@ -160,8 +160,9 @@ class Looking:
             rollout = Rollouts(deployments, self._settings.key_file).status(environment, since)
             numbers: Mapping[str, Any] = {}
             alerts: tuple[Mapping[str, Any], ...] = ()
-            silent = ""
-            if is_watched:
+            silence = rollout.silence
+            silent = f"does not serve: {silence.reason}; mend: {silence.mend}" if silence else ""
+            if is_watched and not silence:
                 try:
                     numbers, found = deployments.measure(environment, self._settings.key_file)
                     alerts = tuple(alert.to_dict() for alert in found)

@@ -24,6 +24,10 @@ class StackState:
     """The rollout object; empty for the default."""
     break_glass: Mapping[str, Any] = field(default_factory=dict)
     """The break-glass; empty when none is broken."""
+    deployment_name: str = ""
+    """The name that the endpoint was deployed under."""
+    url: str = ""
+    """The endpoint's address."""
 
     @classmethod
     def of(cls, outputs: Mapping[str, Any]) -> "StackState":
@@ -36,6 +40,7 @@ class StackState:
             str(outputs["modelVersion"]),
             _numbers(rollout) if isinstance(rollout, Mapping) else _of_slots(outputs),
             _numbers(glass) if isinstance(glass, Mapping) else {},
+            *(str(outputs.get(key) or "") for key in ("deploymentName", "url")),
         )
 
     def over(self, config: Mapping[str, Any]) -> dict[str, Any]:

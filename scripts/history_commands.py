@@ -35,8 +35,15 @@ def add_history_commands(commands: Program, program: str, make: "Callable[[], Mo
         return _show_history(_deployments_of(make(), options.environment), options)
 
     def _list_deployments(options: Options) -> int:
-        found = [item.to_dict() for item in _deployments_of(make(), options.environment)]
+        deployments = make()
+        found = [item.to_dict() for item in _deployments_of(deployments, options.environment)]
+        silences = {row["environment"]: _silence(deployments, row["environment"]) for row in found if row["current"]}
+        for row in found:
+            row["silence"] = silences[row["environment"]] if row["current"] else None
         show(options, found, table(_DEPLOYMENTS, [_shown(row) for row in found], empty="no deployments"))
+        for name, silence in silences.items():
+            if silence:
+                progress(f"{name} DOES NOT SERVE: {silence['reason']}; mend: {silence['mend']}")
         return 0
 
     def _why(options: Options) -> int:
@@ -152,6 +159,19 @@ def _deployments_of(deployments: "ModelDeployment", environment: str | None) -> 
     from stacks.recorded_actors import known_actors
 
     return known_actors(deployments.list_deployments(environment), lambda: deployments.registry, progress)
+
+
+def _silence(deployments: "ModelDeployment", environment: str) -> dict[str, str] | None:
+    """Why an environment's version does not serve; None when it serves, or its stack's config cannot be read."""
+    from infra.errors import ConfigError
+    from stacks.engine.serving_state import find_silence
+
+    try:
+        found = find_silence(deployments.stack_file(environment), deployments.checkout)
+    except ConfigError as error:
+        progress(f"whether {environment} serves is not known: {error}")
+        return None
+    return found.to_dict() if found else None
 
 
 def _show_history(history: "Sequence[Deployment]", options: Options) -> int:

@@ -59,10 +59,11 @@ def rollout_table(status: "RolloutStatus") -> "Table":
 
 def _headline(status: "RolloutStatus") -> str:
     rollout = status.rollout
+    if not status.stable:
+        return "nothing is deployed"
     if not rollout.candidate:
-        return (
-            f"{status.stable} is stable ({rollout.strategy}), no candidate" if status.stable else "nothing is deployed"
-        )
+        serves = "is deployed and DOES NOT SERVE" if status.silence else "is stable"
+        return f"{status.stable} {serves} ({rollout.strategy}), no candidate"
     where = "in the shadow" if rollout.shadow else f"at {rollout.weight} %"
     steps = f" of {', '.join(map(str, rollout.steps))}" if rollout.strategy == "canary" else ""
     return f"{rollout.candidate} {where}{steps}, beside {status.stable}"
@@ -71,6 +72,8 @@ def _headline(status: "RolloutStatus") -> str:
 def _captions(status: "RolloutStatus") -> list[str]:
     rollout = status.rollout
     found = []
+    if silence := status.silence:
+        found += [f"DOES NOT SERVE: {silence.reason}", f"mend: {silence.mend}"]
     if status.verdict:
         found.append(f"checks: {status.verdict}{f' ({status.reason})' if status.reason else ''}")
     if status.in_force is not None and status.in_force != rollout.weight:

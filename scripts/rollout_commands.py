@@ -163,7 +163,7 @@ def add_rollout_commands(commands: Program, program: str, key_help: str, make: M
         if options.json or not options.follow or not console.is_terminal:
             status = rollouts.status(options.environment)
             show(options, status.to_dict(), as_text(console, rollout_table(status)))
-            return exit_codes.UNFIT if status.lacking else 0
+            return exit_codes.ENDPOINT_SILENT if status.silence else exit_codes.UNFIT if status.lacking else 0
         with Live(rollout_table(rollouts.status(options.environment)), console=console) as live:
             while True:
                 time.sleep(options.every)

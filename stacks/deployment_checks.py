@@ -15,6 +15,7 @@ from stacks.checks.signatures import signature_problem
 from stacks.engine.cluster_state import pod_checks
 from stacks.engine.docker_state import container_checks, image_library_versions, on_docker
 from stacks.engine.run import Log
+from stacks.engine.serving_state import mend_command
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import GatesFailed, RequirementsMissing
@@ -123,12 +124,15 @@ class DeploymentChecks:
                 given. Without a key no golden row is asked, and the report says so.
         """
         file = StackFile.read(self._checkout, DeploymentEnvironment.named(deployment.environment))
-        further = (*pod_checks(file, deployment), *container_checks(file, self._checkout, deployment))
+        further = pod_checks(file, deployment)
+        if deployment.current:
+            further = (*further, *container_checks(file, self._checkout))
         verify = endpoint_verification(deployment.api_endpoint or file.deployment().api_endpoint, self._checkout)
         report = check_health(deployment, file.deployment(), further, verify=verify)
         if deployment.current:
             report = report.with_check(self._requirements(file))
-        return report.with_check(self._golden_rows(deployment, report.url, file, api_key_file))
+        report = report.with_check(self._golden_rows(deployment, report.url, file, api_key_file))
+        return report if file.in_cluster or not deployment.current else report.with_mend(mend_command(file))
 
     def measure(self, file: StackFile, api_key_file: Path) -> tuple[dict[str, Any], list[Alert]]:
         """Returns the metrics of an environment's endpoint, and its alerts.

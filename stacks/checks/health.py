@@ -18,6 +18,8 @@ _MEMORY_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 REQUIREMENTS = "requirements"
 """The check of what the environment requires of the version."""
+_SERVES = ("container", "api", "model")
+"""The checks that fail where the endpoint does not serve the version."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class HealthReport:
     model_id: str
     url: str
     checks: tuple[Check, ...]
+    mend: str = ""
+    """The command that brings back an endpoint that does not serve; empty where it serves, or a person has to look."""
 
     @property
     def healthy(self) -> bool:
@@ -53,6 +57,11 @@ class HealthReport:
     def with_check(self, check: Check) -> "HealthReport":
         """The report with one check more."""
         return replace(self, checks=(*self.checks, check))
+
+    def with_mend(self, command: str) -> "HealthReport":
+        """The report with the command that brings the endpoint back, where it does not serve."""
+        silent = any(check.name in _SERVES and not check.healthy for check in self.checks)
+        return replace(self, mend=command) if silent else self
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values."""

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from components import container_supervision, process_supervision
-from components.container_supervision import state_problem
+from components.container_arguments import container_run_name
+from components.container_supervision import endpoint_problem, state_problem
 from components.docker_engine import DockerFailed, docker, image_id, inspect, labelled
 from components.process_supervision import ServingFailed
 from conventions.config_keys import IMAGE
@@ -14,7 +15,6 @@ from stacks.checks.health import Check
 from stacks.engine.docker_findings import build_command
 from stacks.engine.stack_file import StackFile
 from stacks.errors import DeploymentFailed
-from stacks.history import Deployment
 
 _LIBRARIES = (
     "import importlib.metadata as m, json; "
@@ -27,13 +27,19 @@ def on_docker(file: StackFile) -> bool:
     return file.platform == "docker"
 
 
-def container_checks(file: StackFile, checkout: Path, deployment: Deployment) -> tuple[Check, ...]:
+def container_checks(file: StackFile, checkout: Path) -> tuple[Check, ...]:
     """Returns the check of each container: its state, restarts, exit code, memory; empty on other platforms."""
-    if not on_docker(file) or not deployment.current:
+    if not on_docker(file):
         return ()
-    rollout = file.rollout()
-    slots = [rollout.slot, *([rollout.other_slot] if rollout.other else [])]
-    return tuple(_container_check(checkout, file.deployment().deployment_name, slot) for slot in slots)
+    rollout, name = file.rollout(), file.endpoint_name
+    found: list[Check] = []
+    for slot in (rollout.slot, *([rollout.other_slot] if rollout.other else [])):
+        try:
+            found.append(_container_check(checkout, container_run_name(name, slot)))
+        except DockerFailed as error:
+            # A daemon that hangs is asked once.
+            return (*found, Check("container", healthy=False, detail=f"{name}: {error}"))
+    return tuple(found)
 
 
 def remove_containers(file: StackFile, checkout: Path) -> int:
@@ -45,12 +51,14 @@ def remove_containers(file: StackFile, checkout: Path) -> int:
     Raises:
         DeploymentFailed: Docker does not answer, or a process does not stop.
     """
-    name = file.deployment().deployment_name
-    try:
-        removed = container_supervision.remove_deployment(str(checkout), name)
-        process_supervision.stop({"checkout": checkout, "deployment_name": name})
-    except ServingFailed as error:
-        raise DeploymentFailed(str(error)) from None
+    removed = 0
+    # The config may name it otherwise by now.
+    for name in dict.fromkeys((file.endpoint_name, file.deployment().deployment_name)):
+        try:
+            removed += container_supervision.remove_deployment(str(checkout), name)
+            process_supervision.stop({"checkout": checkout, "deployment_name": name})
+        except ServingFailed as error:
+            raise DeploymentFailed(str(error)) from None
     return removed
 
 
@@ -78,17 +86,14 @@ def image_library_versions(file: StackFile) -> dict[str, str]:
     return found
 
 
-def _container_check(checkout: Path, deployment_name: str, slot: str) -> Check:
-    name = f"{deployment_name}-{slot}-container"
-    try:
-        found = _labelled(checkout, name)
-    except DockerFailed as error:
-        return Check("container", healthy=False, detail=f"{name}: {error}")
+def _container_check(checkout: Path, name: str) -> Check:
+    found = _labelled(checkout, name)
     if found is None:
         return Check("container", healthy=False, detail=f"there is no container {name}")
     state: dict[str, Any] = found["State"]
     health = (state.get("Health") or {}).get("Status", "none")
     problem = state_problem(found) or ("Docker's health check fails" if health == "unhealthy" else "")
+    problem = problem or endpoint_problem({"checkout": checkout, "run_name": name})
     name = str(found["Name"]).removeprefix("/")
     told = f"{name} {state['Status']}, health {health}, restarts {found['RestartCount']}, exit code {state['ExitCode']}"
     memory = ", killed for memory" if state.get("OOMKilled") else ""

@@ -47,6 +47,8 @@ class StackFile:
     """The values that the file itself has."""
     deployed: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What of the state is in the config; empty when nothing is deployed."""
+    endpoint: tuple[str, str] = field(default=("", ""), compare=False)
+    """Name and address that the stack was deployed under; empty when nothing is deployed."""
 
     @classmethod
     def read(cls, checkout: Path, environment: DeploymentEnvironment, state: StackState | None = None) -> "StackFile":
@@ -71,7 +73,12 @@ class StackFile:
             # A command of this checkout was killed; nobody has changed the stack since.
             config = {**{key: value for key, value in config.items() if key not in STATE}, **change.asked}
         return cls(
-            path, environment, MappingProxyType(config), written_values=values, deployed=MappingProxyType(deployed)
+            path,
+            environment,
+            MappingProxyType(config),
+            written_values=values,
+            deployed=MappingProxyType(deployed),
+            endpoint=(state.deployment_name, state.url),
         )
 
     @property
@@ -93,6 +100,24 @@ class StackFile:
     def in_cluster(self) -> bool:
         """Whether the endpoint runs in a Kubernetes cluster."""
         return self.platform == "kubernetes"
+
+    @property
+    def endpoint_name(self) -> str:
+        """The name of the endpoint that runs; the config's own when nothing is deployed.
+
+        Raises:
+            ConfigError: the config's does not fit.
+        """
+        return self.endpoint[0] or self.deployment().deployment_name
+
+    @property
+    def endpoint_url(self) -> str:
+        """The address of the endpoint that runs; the config's own when nothing is deployed.
+
+        Raises:
+            ConfigError: the config's does not fit.
+        """
+        return self.endpoint[1] or self.deployment().api_endpoint
 
     def deployment(self) -> DeploymentConfig:
         """The deployment of the model version: address, size, scaling, monitoring, gates and service.

@@ -10,6 +10,7 @@ from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
 from stacks.engine.locks import lock_holder
 from stacks.engine.pending import STATE
+from stacks.engine.serving_state import find_silence
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.overrides import Overrides
@@ -55,6 +56,7 @@ class RolloutObserver:
             break_glass=glass.to_dict() if glass else {},
             lacking=tuple(map(str, missing)),
             override=self._override(file),
+            silence=find_silence(file, self._deployments.checkout),
         )
 
     def _override(self, file: StackFile) -> dict[str, str]:
@@ -136,7 +138,7 @@ class RolloutObserver:
         if not file.in_cluster:
             splitter = TrafficSplitterMetrics(
                 self._deployments.checkout,
-                config.deployment_name,
+                file.endpoint_name,
                 self._api_key_file,
                 in_containers=file.platform == "docker",
             )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from infra.rollout_config import RolloutConfig
+from stacks.engine.serving_state import Silence
 from stacks.engine.stack_file import StackFile
 from stacks.errors import NoRollout, RolloutInProgress
 from stacks.rollout.checks import CheckFinding
@@ -43,6 +44,8 @@ class RolloutStatus:
     """What gives the decisions in place of the model: `answer`, `until`, `reason`, `by`, `since`; empty: the model."""
     lacking: tuple[str, ...] = ()
     """What the stable version lacks that its environment requires, while no break-glass lasts."""
+    silence: Silence | None = None
+    """Why the version does not serve, and what brings it back; None when it serves."""
 
     def to_dict(self) -> dict[str, Any]:
         """The status as plain JSON values."""

@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.checkout import SOURCE, Checkout, Deployed, make_checkout, stop_everything
 from toolchain import cache
@@ -143,3 +145,16 @@ def containers(checkout: Checkout) -> list[dict[str, Any]]:
     """What Docker knows of a checkout's containers."""
     found = done("docker", "ps", "--all", "--quiet", "--filter", f"label=fraud-detection.checkout={checkout.root}")
     return [json.loads(done("docker", "inspect", each))[0] for each in found.split()]
+
+
+@contextmanager
+def changed(checkout: Checkout, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+    """Changes the stack's config for the length of the block."""
+    before = checkout.stack_file.read_text()
+    content = yaml.safe_load(before)
+    change(content["config"])
+    checkout.stack_file.write_text(yaml.safe_dump(content))
+    try:
+        yield
+    finally:
+        checkout.stack_file.write_text(before)

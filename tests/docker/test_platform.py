@@ -15,10 +15,9 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import yaml
 
 from tests.checkout import Checkout, Deployed, after, wait_until
-from tests.docker.conftest import containers, done, run
+from tests.docker.conftest import changed, containers, done, run
 from tests.engine.load import Answers, constant_load
 
 _NAME = "fraud-detection-dev-blue-container"
@@ -34,19 +33,6 @@ def _load(deployed: Deployed, what: str, per_second: int = 50) -> Iterator[Answe
         yield answers
     print(f"{what}: {answers.total} requests, {answers.failed} failed")
     assert answers.failed == 0, answers.statuses
-
-
-@contextmanager
-def _changed(checkout: Checkout, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
-    """Changes the stack's config for the length of the block."""
-    before = checkout.stack_file.read_text()
-    content = yaml.safe_load(before)
-    change(content["config"])
-    checkout.stack_file.write_text(yaml.safe_dump(content))
-    try:
-        yield
-    finally:
-        checkout.stack_file.write_text(before)
 
 
 def _limits(memory: str) -> Callable[[dict[str, Any]], object]:
@@ -100,7 +86,7 @@ def test_the_last_words_of_a_container_that_ends_are_told_and_kept(docker_deploy
     checkout = docker_deployed.checkout
     broken = f'FROM {image}\nENTRYPOINT ["python3", "-c", "raise ImportError(\'libgomp.so.1 is missing\')"]\n'
     done("docker", "build", "--quiet", "--tag", "broken:test", "-", input=broken)
-    with _changed(checkout, lambda config: config["fraud-detection:image"].update(reference="broken:test")):
+    with changed(checkout, lambda config: config["fraud-detection:image"].update(reference="broken:test")):
         said = _up(checkout, code=12)
     assert "libgomp.so.1 is missing" in said
     (log,) = (checkout.root / "logs").glob("*container*.log")
@@ -109,11 +95,11 @@ def test_the_last_words_of_a_container_that_ends_are_told_and_kept(docker_deploy
 
 def test_the_daemons_own_reason_is_told(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    with _changed(checkout, lambda config: config["fraud-detection:deployment"]["resource_limits"].update(gpu=1)):
+    with changed(checkout, lambda config: config["fraud-detection:deployment"]["resource_limits"].update(gpu=1)):
         said = _up(checkout, code=12)
     assert "failed to start containers" not in said
     assert re.search(r"could not select device driver|gpu", said, re.IGNORECASE), said
-    with _changed(checkout, _limits("9Ti")):
+    with changed(checkout, _limits("9Ti")):
         assert "the memory that the machine has" in _up(checkout, code=12)
     assert checkout.predict().status_code == httpx.codes.OK
 
@@ -146,7 +132,9 @@ def test_no_request_fails_in_a_deploy_and_a_rollback(docker_deployed: Deployed) 
     assert len(containers(checkout)) == 1
 
 
-@pytest.mark.parametrize("done_to", [("kill",), ("rm", "--force"), ("pause",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "done_to", [("kill",), ("rm", "--force"), ("pause",), ("network", "disconnect", "bridge")], ids=" ".join
+)
 def test_a_container_that_was_stopped_or_hangs_is_put_right(
     docker_deployed: Deployed, done_to: tuple[str, ...]
 ) -> None:
@@ -179,7 +167,7 @@ def test_what_served_before_goes_on_when_the_image_is_missing(docker_deployed: D
     checkout = docker_deployed.checkout
     with (
         _load(docker_deployed, "a missing image"),
-        _changed(checkout, lambda config: config["fraud-detection:image"].update(reference="no-such:image")),
+        changed(checkout, lambda config: config["fraud-detection:image"].update(reference="no-such:image")),
     ):
         assert "docker build -t no-such:image ." in _up(checkout, code=12)
     assert len(containers(checkout)) == 1
@@ -188,7 +176,7 @@ def test_what_served_before_goes_on_when_the_image_is_missing(docker_deployed: D
 
 def test_what_served_before_goes_on_when_the_memory_is_too_small(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    with _load(docker_deployed, "too little memory"), _changed(checkout, _limits("40Mi")):
+    with _load(docker_deployed, "too little memory"), changed(checkout, _limits("40Mi")):
         said = _up(checkout, code=12)
     assert "40 MiB" in said or "ended with code" in said, said
     assert f"{docker_deployed.first} goes on serving" in said
@@ -230,7 +218,7 @@ def test_each_setting_takes_effect_and_an_image_built_again_is_a_change(docker_d
         deployment["resource_limits"] = {"cpu": "500m", "memory": "1536Mi", "gpu": 0}
 
     built_again = f"FROM {image}\nLABEL built=again\n"
-    with _load(docker_deployed, "other limits, another interval, another image"), _changed(checkout, change):
+    with _load(docker_deployed, "other limits, another interval, another image"), changed(checkout, change):
         subprocess.run(["docker", "build", "--tag", image, "-"], input=built_again.encode(), check=True, timeout=120)
         try:
             _up(checkout)
@@ -303,7 +291,7 @@ def test_an_interrupted_deploy_is_finished_by_the_same_command(docker_deployed: 
 def test_a_change_of_platform_fails_no_request_and_leaves_nothing(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
     with _load(docker_deployed, "docker to local and back"):
-        with _changed(checkout, lambda config: config.update({"fraud-detection:platform": "local"})):
+        with changed(checkout, lambda config: config.update({"fraud-detection:platform": "local"})):
             checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
             assert containers(checkout) == []
         checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")

@@ -1,0 +1,138 @@
+"""Platform docker after somebody has used `docker` by hand, or Docker itself does not answer."""
+
+import json
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.checkout import Checkout, Deployed
+from tests.docker.conftest import changed, containers, done
+
+_UP = "python scripts/deploy_model.py up development"
+_SECONDS = 60
+"""Within which every command ends, however Docker is; each question to it lasts ten at most."""
+
+
+def _health(checkout: Checkout) -> tuple[str, ...]:
+    return ("health", checkout.list_deployments()[0]["deployment_id"])
+
+
+def _remove_all(checkout: Checkout) -> None:
+    done("docker", "rm", "--force", *(each["Id"] for each in containers(checkout)))
+
+
+def test_a_deployment_without_a_container_is_told_everywhere_with_what_mends_it(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    _remove_all(checkout)
+    reason = "there is no container fraud-detection-dev-blue-container"
+    status = " ".join(checkout.deploy_model("status", "development", code=13).stdout.split())
+    assert "is stable" not in status
+    assert f"DOES NOT SERVE: {reason}" in status
+    assert f"mend: {_UP}" in status
+    silence = json.loads(checkout.deploy_model("status", "development", "--json", code=13).stdout)["silence"]
+    assert silence["mend"] == _UP
+    listed = checkout.deploy_model("list-deployments", "--environment", "development")
+    assert re.search(rf"development DOES NOT SERVE: .*{reason}.*; mend: {_UP}", listed.stderr)
+    rows = checkout.list_deployments()
+    assert [bool(row["silence"]) for row in rows] == [row["current"] for row in rows]
+    health = checkout.deploy_model(*_health(checkout), code=13).stdout
+    assert "NOT HEALTHY" in health
+    assert f"mend: {_UP}" in health
+    checkout.run(*_UP.replace("python", sys.executable, 1).split())
+    assert checkout.predict().status_code == httpx.codes.OK
+    assert "mend" not in checkout.deploy_model(*_health(checkout)).stdout
+    assert "is stable" in checkout.deploy_model("status", "development").stdout
+
+
+def test_the_console_tells_that_nothing_serves(docker_deployed: Deployed) -> None:
+    """As the console looks: in a process with the checkout's own code."""
+    checkout = docker_deployed.checkout
+    _remove_all(checkout)
+    code = (
+        "import json; from pathlib import Path; from console.histories import Histories; "
+        "from console.looking import Looking; from console.settings import ConsoleSettings; "
+        "settings = ConsoleSettings(Path.cwd()); looking = Looking(settings, Histories(settings)); looking.start(); "
+        "look = looking.at('development', wait=60); print(json.dumps([look.health, look.silent]))"
+    )
+    health, silent = json.loads(checkout.run(sys.executable, "-c", code).stdout)
+    assert health == "silent"
+    assert "there is no container" in silent
+    assert _UP in silent
+    checkout.deploy_model("up", "development")
+
+
+@contextmanager
+def _docker_at(checkout: Checkout, path: Path) -> Iterator[None]:
+    before = dict(checkout.environment)
+    checkout.environment["DOCKER_HOST"] = f"unix://{path}"
+    try:
+        yield
+    finally:
+        checkout.environment.clear()
+        checkout.environment.update(before)
+
+
+@pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "is gone"])
+def test_every_command_ends_when_the_daemon_does_not_answer(
+    docker_deployed: Deployed, tmp_path: Path, hangs: bool
+) -> None:
+    checkout = docker_deployed.checkout
+    health = _health(checkout)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as deaf:
+        # A daemon that is stopped: the kernel takes the connection, and nobody answers.
+        if hangs:
+            deaf.bind(str(tmp_path / "docker.sock"))
+            deaf.listen(128)
+        with _docker_at(checkout, tmp_path / "docker.sock"):
+            for command, code in (
+                (("status", "development"), 0),
+                (("list-deployments",), 0),
+                (health, 13),
+                (("up", "development"), 12),
+                (("deploy", docker_deployed.second, "development"), 12),
+                (("doctor", "development"), 27),
+                (("down", "development"), 12),
+            ):
+                _ends(checkout, command, code)
+    assert checkout.predict().json()["model_id"] == docker_deployed.first
+    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+    checkout.deploy_model("up", "development")
+
+
+def _ends(checkout: Checkout, command: tuple[str, ...], code: int) -> None:
+    started = time.monotonic()
+    ended = checkout.deploy_model(*command, code=code)
+    seconds = time.monotonic() - started
+    print(f"{command[0]}: {seconds:.1f} s, exit code {code}: {ended.stderr.strip().splitlines()[-1:]}")
+    assert seconds < _SECONDS
+    told = ended.stdout + ended.stderr
+    assert "Traceback" not in told
+    if code:
+        assert "Docker does not answer" in told
+        assert ended.stderr.count("error:") == (1 if code == 12 else 0), ended.stderr
+
+
+def test_another_name_leaves_nothing_of_the_one_before(docker_deployed: Deployed) -> None:
+    checkout = docker_deployed.checkout
+    with changed(checkout, lambda config: config["fraud-detection:deployment"].update(deployment_name="renamed")):
+        said = checkout.deploy_model("up", "development", code=15).stderr
+        assert "python scripts/deploy_model.py down development" in said
+        assert "fraud-detection-dev" in said
+        checkout.deploy_model("down", "development")
+        assert containers(checkout) == []
+        checkout.deploy_model("up", "development")
+        assert [each["Name"] for each in containers(checkout)] == ["/renamed-blue-container"]
+        assert "is stable" in checkout.deploy_model("status", "development").stdout
+    # The file has the former name again: what runs is the other one's, and `down` takes that down.
+    assert "is stable" in checkout.deploy_model("status", "development").stdout
+    assert "NOT" not in checkout.deploy_model(*_health(checkout)).stdout
+    checkout.deploy_model("down", "development")
+    assert containers(checkout) == []
+    checkout.deploy_model("up", "development")
