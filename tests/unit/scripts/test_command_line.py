@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -171,3 +172,31 @@ def test_ctrl_c_is_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert manage_models.main(["stats"]) == exit_codes.INTERRUPTED
     assert time.monotonic() - started < 5
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("milliseconds", [0, 60, 150, 300])
+def test_ctrl_c_at_any_moment_is_one_line(milliseconds: int) -> None:
+    command = (
+        "import os; os.write(1, b'started'); import runpy, sys; sys.argv = ['deploy_model.py', 'list-models']; "
+        "runpy.run_path('scripts/deploy_model.py', run_name='__main__')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", command],
+        cwd=SOURCE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.read(7) == "started"
+        # The module that takes the signal is loaded by then.
+        time.sleep(0.03 + milliseconds / 1000)
+        os.killpg(running.pid, signal.SIGINT)
+        time.sleep(0.02)
+        os.killpg(running.pid, signal.SIGINT)
+        _, errors = running.communicate(timeout=20)
+    assert running.returncode in (exit_codes.DONE, exit_codes.INTERRUPTED)
+    assert "Traceback" not in errors
+    if running.returncode == exit_codes.INTERRUPTED:
+        assert errors.splitlines() == ["error: interrupted; run the same command again to go on"]
