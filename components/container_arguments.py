@@ -44,6 +44,7 @@ _MODEL = "/var/lib/fraud-detection/model"
 _OVERRIDE = "/var/lib/fraud-detection/override"
 _DECISION_LOG = "/var/lib/fraud-detection/decisions"
 _TEMPORARY = "/tmp:rw,noexec,nosuid,size=512m"  # noqa: S108 - a directory of the container's own
+_LONGEST_HOST_NAME = 63
 _LOG_BYTES, _LOG_FILES = "10m", "5"
 
 
@@ -80,7 +81,7 @@ def container_arguments(arguments: Mapping[str, Any], name: str, port: int) -> l
     """
     memory = f"{int(arguments['memory_mib'])}m"
     return [
-        *("--name", name, "--hostname", name),
+        *("--name", name, "--hostname", name[-_LONGEST_HOST_NAME:].strip("-")),
         *("--publish", f"127.0.0.1:{port}:{PORT}"),
         *("--user", str(arguments["user"])),
         *(("--userns", str(arguments["user_namespace"])) if arguments.get("user_namespace") else ()),

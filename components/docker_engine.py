@@ -84,12 +84,25 @@ def info() -> dict[str, Any]:
     """Returns what the daemon tells of itself.
 
     Raises:
-        DockerFailed: it does not answer.
+        DockerFailed: it does not answer, or not as Docker does.
     """
-    answer: dict[str, Any] = json.loads(docker("info", "--format", "{{json .}}", timeout=_LOOK_SECONDS))
-    if problems := answer.get("ServerErrors"):
+    try:
+        answer = json.loads(docker("info", "--format", "{{json .}}", timeout=_LOOK_SECONDS))
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and (problems := answer.get("ServerErrors")):
         raise _failure(str(problems[0]))
+    if not isinstance(answer, dict) or not {"NCPU", "MemTotal"} <= answer.keys():
+        raise DockerFailed("the `docker` on PATH does not answer as Docker does; another program may have its name")
     return answer
+
+
+def address() -> str:
+    """Returns where the daemon is, such as `unix:///var/run/docker.sock`; empty where the program does not tell."""
+    try:
+        return docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}", timeout=_LOOK_SECONDS)
+    except DockerFailed:
+        return ""
 
 
 def inspect(name: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.docker_engine import DockerFailed, image_id, info
+from components.docker_engine import DockerFailed, address, image_id, info
 from conventions import config_keys, variables
 from infra.errors import ConfigError
 
@@ -45,10 +45,10 @@ def inspect_docker(reference: str, model_key_file: Path, api_keys_file: Path, wh
         ConfigError: Docker does not answer or is another machine's, the image is not here, a key file is missing or
             has another owner; says what to do.
     """
-    if (host := os.environ.get("DOCKER_HOST", "")).startswith(_REMOTE):
+    if (host := os.environ.get("DOCKER_HOST") or address()).startswith(_REMOTE):
         raise ConfigError(
-            f"{where}: {config_keys.PLATFORM}: 'docker' mounts files of this machine, and DOCKER_HOST is {host}; "
-            "allowed: a socket of this machine, unix://…"
+            f"{where}: {config_keys.PLATFORM}: 'docker' mounts files of this machine, and Docker is at {host} "
+            "(DOCKER_HOST, docker context); allowed: a socket of this machine, unix://…"
         )
     try:
         answer = info()

@@ -1,5 +1,6 @@
 """Calls to a `docker` that hangs, has no daemon, or starts something that outlives it."""
 
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -8,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from components import container_supervision, docker_engine
-from components.docker_engine import DockerFailed, DockerSilent, docker, inspect, labelled
+from components.container_arguments import ARGUMENTS, container_arguments, container_run_name
+from components.docker_engine import DockerFailed, DockerSilent, docker, info, inspect, labelled
 from components.process_supervision import ServingFailed
+from infra.docker_preflight import inspect_docker
+from infra.errors import ConfigError
 
 Program = Callable[[str], None]
 
@@ -64,3 +68,37 @@ def test_a_daemon_that_hangs_while_it_removes_is_asked_once(program: Program) ->
     with pytest.raises(ServingFailed, match="its daemon hangs"):
         container_supervision.remove_deployment("/checkout", "any")
     assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("answer", ["host: podman", '{"host": {"arch": "amd64"}}', "[]"])
+def test_a_program_that_only_bears_the_name_is_told(program: Program, answer: str) -> None:
+    program(f"echo '{answer}'")
+    with pytest.raises(DockerFailed, match="does not answer as Docker does"):
+        info()
+
+
+def test_another_machines_docker_is_told_whatever_names_it(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    program('test "$1" = context && echo ssh://somewhere')
+    with pytest.raises(ConfigError, match=r"Docker is at ssh://somewhere"):
+        inspect_docker("any", tmp_path / "model.key", tmp_path / "api_keys.json", "Pulumi.dev.yaml")
+
+
+@pytest.mark.parametrize("length", [1, 35, 36, 50])
+def test_a_host_name_is_as_long_as_the_system_takes(length: int, tmp_path: Path) -> None:
+    name = f"{container_run_name('d' * length, 'green')}-{'0' * 8}"
+    given = dict.fromkeys(ARGUMENTS, "") | {
+        "deployment_name": "d" * length,
+        "checkout": str(tmp_path),
+        "memory_mib": 512,
+        "cpus": 1,
+        "health_check_interval": 30,
+        "variables": {},
+        "model_directory": "/m",
+    }
+    rendered = container_arguments(given, name, 20_000)
+    host = rendered[rendered.index("--hostname") + 1]
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", host)
+    assert rendered[rendered.index("--name") + 1] == name
