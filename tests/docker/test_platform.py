@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -270,22 +270,63 @@ def test_a_killed_deploy_is_finished_by_the_same_command_and_down_leaves_nothing
     assert "already" not in _up(checkout)
 
 
-def _wait_for_container(checkout: Checkout, count: int, running: "subprocess.Popen[bytes]") -> None:
+def _wait_for_container(checkout: Checkout, count: int, running: "subprocess.Popen[Any]") -> None:
     """Waits until so many containers are there: the new one beside the old one."""
     deadline = time.monotonic() + 60
     while len(containers(checkout)) < count and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def test_an_interrupted_deploy_is_finished_by_the_same_command(docker_deployed: Deployed) -> None:
-    checkout, other = docker_deployed.checkout, docker_deployed.third
+@pytest.mark.parametrize("signals", [1, 2], ids=["once", "twice"])
+def test_an_interrupted_deploy_is_one_line_and_finished_by_the_same_command(
+    docker_deployed: Deployed, signals: int
+) -> None:
+    checkout = docker_deployed.checkout
+    other = docker_deployed.third if checkout.served_model() != docker_deployed.third else docker_deployed.second
     command = [sys.executable, "scripts/deploy_model.py", "deploy", other, "development"]
-    with subprocess.Popen(command, cwd=checkout.root, env=checkout.environment, start_new_session=True) as running:
-        _wait_for_container(checkout, 2, running)
-        os.killpg(running.pid, signal.SIGINT)
-        running.wait(timeout=60)
+    ended, told = _interrupt(checkout, command, signals, lambda running: _wait_for_container(checkout, 2, running))
+    assert ended == 130
+    assert "Traceback" not in told
+    assert [line for line in told.splitlines() if line.startswith("error:")] == [
+        "error: interrupted; run the same command again to go on"
+    ]
     checkout.run(*command)
     assert checkout.served_model() == other
+    assert len(containers(checkout)) == 1
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["once", "twice"])
+def test_an_interrupted_down_is_finished_by_the_same_command(docker_deployed: Deployed, signals: int) -> None:
+    checkout = docker_deployed.checkout
+    command = [sys.executable, "scripts/deploy_model.py", "down", "development"]
+    ended, told = _interrupt(checkout, command, signals, after(3))
+    assert ended in (0, 130)
+    assert "Traceback" not in told
+    checkout.run(*command)
+    assert containers(checkout) == []
+    _up(checkout)
+
+
+def _interrupt(
+    checkout: Checkout, command: list[str], signals: int, wait: Callable[["subprocess.Popen[str]"], object]
+) -> tuple[int, str]:
+    """Sends Ctrl-C, as a terminal does, to a command and all that it has started; returns how it ended."""
+    with subprocess.Popen(
+        command,
+        cwd=checkout.root,
+        env=checkout.environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        wait(running)
+        for _ in range(signals):
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGINT)
+            time.sleep(0.3)
+        told, _ = running.communicate(timeout=90)
+    return running.returncode, told
 
 
 def test_a_change_of_platform_fails_no_request_and_leaves_nothing(docker_deployed: Deployed) -> None:
