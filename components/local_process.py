@@ -56,8 +56,9 @@ class LocalProcessProvider(ResourceProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Starts the process and waits until it answers."""
         from components import process_supervision as supervision
+        from components.run_directories import run_name
 
-        return CreateResult(supervision.run_name(props), supervision.serve(props))
+        return CreateResult(run_name(props), supervision.serve(props))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Replaces the process without refusing a connection; on failure the old process keeps serving."""
