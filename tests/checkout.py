@@ -220,9 +220,13 @@ def make_checkout(root: Path) -> Checkout:
 
 def stop_everything(checkout: Checkout) -> None:
     """Ends what serves, and the providers that outlive an engine that was killed."""
-    for process in checkout.processes(of=b""):
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+    # A supervisor that is killed before what it runs may be started again by that.
+    deadline = time.monotonic() + 20
+    while (processes := checkout.processes(of=b"")) and time.monotonic() < deadline:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from serving.process.board import make_board
 from serving.process.child import HUNG_SECONDS, Child, start_child
 from serving.process.options import ProcessOptions
 from serving.process.run_directory import RequestFailed
+from serving.process.succession import await_succession, has_succession
 
 _READY_SECONDS = 3600.0
 """The one that has started the group has a limit of its own."""
@@ -48,6 +49,7 @@ class Group:
     _children: dict[int, Child] = field(default_factory=dict)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _board: int = -1
+    _succeeding: "asyncio.Future[None] | None" = None
 
     async def run(self, ready: Any) -> int:
         """Serves until told to stop (0), or until processes end too fast (1).
@@ -82,12 +84,20 @@ class Group:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         if self.options.watch_stdin:
-            loop.add_reader(sys.stdin.fileno(), self._stop)
+            loop.add_reader(sys.stdin.fileno(), self._supervisor_gone)
 
     def _stop(self) -> None:
         if self.options.watch_stdin:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         self._stopping.set()
+
+    def _supervisor_gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        if self._stopping.is_set() or not has_succession(self.options):
+            self._stopping.set()
+        else:
+            self._succeeding = asyncio.ensure_future(await_succession(self.options))
+            self._succeeding.add_done_callback(lambda _: self._stopping.set())
 
     async def _unless_stopped(self, work: Any) -> Any:
         task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())

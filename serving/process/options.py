@@ -22,6 +22,10 @@ class ProcessOptions:
     """Memory that the processes of a group share; None for a process that serves alone."""
     slot: int = 0
     slots: int = 1
+    run_directory: str | None = None
+    """Of the supervisor that has started this process; None: what has started it is no supervisor of this machine."""
+    run_log: str | None = None
+    """The log that the supervisor rotates."""
 
 
 def add_process_options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +37,8 @@ def add_process_options(parser: argparse.ArgumentParser) -> None:
     for name in ("--board-fd", "--slot", "--slots"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--owns-socket", action="store_true", help=argparse.SUPPRESS)
+    for name in ("--run-directory", "--run-log"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
 
 
 def process_options(given: argparse.Namespace) -> ProcessOptions:
@@ -46,4 +52,6 @@ def process_options(given: argparse.Namespace) -> ProcessOptions:
         board_descriptor=given.board_fd,
         slot=given.slot or 0,
         slots=given.slots or 1,
+        run_directory=given.run_directory,
+        run_log=given.run_log,
     )

@@ -20,6 +20,7 @@ from serving.process.connection import Connection
 from serving.process.connections import Accounts, Bounds, Connections
 from serving.process.listener import Listener, Unsecured, secured
 from serving.process.options import ProcessOptions
+from serving.process.succession import await_succession, has_succession
 from serving.process.tls import Tls
 
 _CLOSE_HEADER = (b"connection", b"close")
@@ -78,6 +79,7 @@ class DrainingServer(uvicorn.Server):
         self._served, self._connections = served, connections
         self._options = options
         self._beating: asyncio.Task[None] | None = None
+        self._succeeding: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to accept, and says so."""
@@ -154,8 +156,20 @@ class DrainingServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def _supervisor_gone(self) -> None:
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        self.handle_exit(signal.SIGTERM, None)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sys.stdin.fileno())
+        if self.should_exit or not has_succession(self._options):
+            self.handle_exit(signal.SIGTERM, None)
+        else:
+            self._succeeding = loop.create_task(self._serve_until_succeeded())
+
+    async def _serve_until_succeeded(self) -> None:
+        """Serves on under another supervisor, which ends this process once its own is ready."""
+        try:
+            await await_succession(self._options)
+        finally:
+            if not self.should_exit:
+                self.handle_exit(signal.SIGTERM, None)
 
 
 def serve(

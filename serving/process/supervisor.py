@@ -5,6 +5,7 @@
 The listening socket belongs to the supervisor and outlives the processes that serve from it. A replacement loads its
 model and warms up before it accepts anything; only then is the process before it told to stop, which finishes what it
 has accepted. When the replacement does not get ready, the process before it goes on as if nothing had been asked.
+When the supervisor is killed, what serves starts another one, which gets the socket.
 
 The run directory is the whole protocol, so that any process can read it and a dead supervisor leaves an account:
 
@@ -15,14 +16,15 @@ The run directory is the whole protocol, so that any process can read it and a d
 Standard library only: the supervisor stays small and starts at once.
 """
 
+import argparse
 import asyncio
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Coroutine
@@ -33,13 +35,14 @@ from typing import Any
 from conventions.run_files import LOCK_FILE, PID_FILE, REQUESTED_FILE, STATUS_FILE
 from serving.process.child import Child, start_child
 from serving.process.run_directory import Request, RequestFailed, StatusFile, log_line, rotate_when_full
+from serving.process.succession import INHERITED_VARIABLES, OtherProcess
 
 _BIND_ATTEMPT_SECONDS = 3.0
 _LOCK_ATTEMPT_SECONDS = 1.0
+_PREDECESSOR_SECONDS = 20.0
 _RESTARTS_ALLOWED = 3
 _RESTART_WINDOW_SECONDS = 60.0
 _LOG_LOOK_SECONDS = 10.0
-_INHERITED_VARIABLES = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
 
 
 @dataclass
@@ -53,6 +56,15 @@ class Server:
     def process(self) -> asyncio.subprocess.Process:
         """The process."""
         return self.child.process
+
+
+@dataclass
+class Inheritance:
+    """What a supervisor takes over from one that was killed."""
+
+    listener: socket.socket
+    serving: OtherProcess | None
+    """Serves until this supervisor's process does; None when it has ended."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -81,17 +93,18 @@ class Supervisor:
     Args:
         directory: the run directory.
         log: that this process and its servers append to; rotated at 50 MB, five times. None: it is somebody else's.
+        inherited: from a supervisor that was killed.
     """
 
-    def __init__(self, directory: Path, log: Path | None = None) -> None:
-        self._directory, self._log = directory, log
+    def __init__(self, directory: Path, log: Path | None = None, inherited: Inheritance | None = None) -> None:
+        self._directory, self._log, self._inherited = directory, log, inherited
         self._listener: socket.socket | None = None
         self._server: Server | None = None
         self._asked = asyncio.Event()
         self._stopping = asyncio.Event()
         self._crashes: deque[float] = deque(maxlen=_RESTARTS_ALLOWED + 1)
         self._retiring: set[asyncio.Task[None]] = set()
-        self._restarts = 0
+        self._restarts = 0 if inherited is None else 1 + _restarts_before(directory)
         self._status = StatusFile(directory / STATUS_FILE)
 
     async def run(self) -> int:
@@ -145,7 +158,9 @@ class Supervisor:
         except RequestFailed as failure:
             log_line(str(failure))
             return
-        self._report("starting", request)
+        if self._inherited is None:
+            # What is inherited serves, and stays what is told.
+            self._report("starting", request)
         try:
             await self._unless_superseded(request)
         except RequestFailed as failure:
@@ -194,10 +209,23 @@ class Supervisor:
                 self._listener.close()
             self._listener = listener
         if predecessor is not None:
-            self._retire(predecessor)
+            self._retire(predecessor.child.stop())
+        self._end_inheritance()
+
+    def _end_inheritance(self) -> None:
+        inherited, self._inherited = self._inherited, None
+        if inherited is None:
+            return
+        if inherited.listener is not self._listener:
+            inherited.listener.close()
+        if inherited.serving is not None:
+            self._retire(inherited.serving.stop(_PREDECESSOR_SECONDS))
 
     async def _listener_for(self, request: Request) -> tuple[socket.socket, bool]:
         address = (request.host, request.port)
+        if self._inherited is not None and request.port in (0, self._inherited.listener.getsockname()[1]):
+            self._listener = self._inherited.listener
+            return self._listener, False
         if self._listener is not None and self._server is not None:
             current = self._server.request
             if (current.host, current.port) == address:
@@ -213,9 +241,12 @@ class Supervisor:
             await asyncio.sleep(0.1)
 
     async def _start(self, request: Request, listener: socket.socket) -> Server:
-        inherited = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
+        inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
         environment = {**inherited, **request.environment}
-        child, answer = await start_child(request.module, environment, listener.fileno(), request.ready_timeout_seconds)
+        more = ["--run-directory", str(self._directory), *(("--run-log", str(self._log)) if self._log else ())]
+        child, answer = await start_child(
+            request.module, environment, listener.fileno(), request.ready_timeout_seconds, more
+        )
         if answer["model_id"] != request.model_id:
             await child.kill()
             raise RequestFailed(
@@ -261,16 +292,18 @@ class Supervisor:
         else:
             self._report("ready", request)
 
-    def _retire(self, server: Server) -> None:
-        task = asyncio.ensure_future(server.child.stop())
+    def _retire(self, stopping: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(stopping)
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
     async def _stop_everything(self) -> None:
+        self._end_inheritance()
+        request = None if self._server is None else self._server.request
         if self._server is not None:
-            request = self._server.request
-            self._retire(self._server)
-            await asyncio.gather(*self._retiring)
+            self._retire(self._server.child.stop())
+        await asyncio.gather(*self._retiring)
+        if request is not None:
             self._report("stopped", request)
 
     def _port(self, request: Request) -> int:
@@ -298,6 +331,13 @@ class Supervisor:
         self._status.write(status)
 
 
+def _restarts_before(directory: Path) -> int:
+    """How often the supervisor that was killed had started its process again."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return int(json.loads((directory / STATUS_FILE).read_text(encoding="utf-8"))["restarts"])
+    return 0
+
+
 def _take(lock: int) -> bool:
     """Takes the lock. Retries: a checker holds it only briefly."""
     deadline = time.monotonic() + _LOCK_ATTEMPT_SECONDS
@@ -314,19 +354,47 @@ def _take(lock: int) -> bool:
 
 def main() -> int:
     """Takes the run directory's lock and supervises; 75 when another supervisor holds it."""
-    directory = Path(sys.argv[1])
-    log = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    # Until the event loop hears it: the request is read then in any case.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    options = _parser().parse_args()
+    directory: Path = options.run_directory
     lock = (directory / LOCK_FILE).open("w")
     if not _take(lock.fileno()):
         return os.EX_TEMPFAIL
+    inherited = _inheritance(options.listen_fd, options.predecessor)
     try:
         (directory / PID_FILE).write_text(f"{os.getpid()}\n")
-        (directory / STATUS_FILE).unlink(missing_ok=True)
+        if inherited is None:
+            (directory / STATUS_FILE).unlink(missing_ok=True)
     except OSError as error:
         log_line(f"{directory}: the supervisor cannot write there ({error.strerror}); make room, then deploy again")
-        return os.EX_IOERR
+        if inherited is None:
+            return os.EX_IOERR
 
     async def supervise() -> int:
-        return await Supervisor(directory, log).run()
+        return await Supervisor(directory, options.log_file, inherited).run()
 
     return asyncio.run(supervise())
+
+
+def _inheritance(descriptor: int | None, predecessor: int | None) -> Inheritance | None:
+    if descriptor is None:
+        return None
+    log_line("the supervisor was killed; what serves has started this one, and goes on until its process is ready")
+    serving = None
+    with contextlib.suppress(ProcessLookupError):
+        serving = OtherProcess(predecessor) if predecessor else None
+    listener = socket.socket(fileno=descriptor)
+    listener.set_inheritable(True)
+    return Inheritance(listener, serving)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.supervisor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run_directory", type=Path, help="its files say what should run and what does")
+    parser.add_argument("log_file", type=Path, nargs="?", help="the log, which is rotated; somebody else's without one")
+    for name in ("--listen-fd", "--predecessor"):
+        parser.add_argument(name, type=int, help=argparse.SUPPRESS)
+    return parser

@@ -101,11 +101,29 @@ def test_list_deployments_and_health_tell_what_runs(deployed: Deployed) -> None:
     assert "no longer deployed" in superseded.stdout
 
 
+def _kill_all(checkout: Checkout) -> None:
+    """Kills what serves and its supervisor, each of which would start the other one again."""
+    for process in (checkout.status()["serving"]["pid"], checkout.status()["supervisor_pid"]):
+        os.kill(process, signal.SIGSTOP)
+    for process in (checkout.status()["serving"]["pid"], checkout.status()["supervisor_pid"]):
+        os.kill(process, signal.SIGKILL)
+    wait_until(lambda: not checkout.processes())
+
+
+def test_a_killed_supervisor_is_replaced_and_nothing_has_changed(deployed: Deployed) -> None:
+    checkout = deployed.checkout
+    checkout.ensure(deployed.first)
+    killed = checkout.status()["supervisor_pid"]
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: checkout.status()["supervisor_pid"] != killed)
+    assert checkout.served_model() == deployed.first
+    assert checkout.deploy(deployed.first)["changed"] is False
+
+
 def test_a_dead_process_is_found_by_refresh_and_started_again_by_up(deployed: Deployed) -> None:
     checkout = deployed.checkout
     checkout.ensure(deployed.first)
-    os.kill(checkout.status()["supervisor_pid"], signal.SIGKILL)
-    wait_until(lambda: not checkout.processes())
+    _kill_all(checkout)
     assert "1 to delete" in checkout.pulumi("refresh", "--stack", "dev", "--preview-only").stdout
     checkout.fails("pulumi", "preview", "--stack", "dev", "--expect-no-changes", "--non-interactive")
     checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
@@ -115,8 +133,7 @@ def test_a_dead_process_is_found_by_refresh_and_started_again_by_up(deployed: De
 def test_a_dead_process_is_found_by_a_second_up_too(deployed: Deployed) -> None:
     checkout = deployed.checkout
     checkout.ensure(deployed.first)
-    os.kill(checkout.status()["supervisor_pid"], signal.SIGKILL)
-    wait_until(lambda: not checkout.processes())
+    _kill_all(checkout)
     assert checkout.deploy(deployed.first)["changed"] is True
     assert checkout.served_model() == deployed.first
 

@@ -35,7 +35,12 @@ def _supervisor(directory: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]
         try:
             yield process
         finally:
-            process.kill()
+            # Killed, it would be started again by what it runs.
+            process.terminate()
+            try:
+                process.wait(timeout=30)
+            finally:
+                process.kill()
 
 
 def _status(directory: Path) -> dict[str, Any]:
