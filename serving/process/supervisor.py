@@ -276,6 +276,7 @@ class Supervisor:
         """Starts the serving process again after a crash; gives up when crashes come too fast."""
         assert self._server is not None  # noqa: S101 - the caller has looked
         request, code = self._server.request, self._server.process.returncode
+        log_line(f"the serving process {self._server.process.pid} ended with code {code}")
         self._server.child.close()
         self._crashes.append(time.monotonic())
         if len(self._crashes) > _RESTARTS_ALLOWED and self._crashes[-1] - self._crashes[0] < _RESTART_WINDOW_SECONDS:

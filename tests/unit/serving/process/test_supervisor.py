@@ -153,6 +153,7 @@ def test_a_full_disk_and_a_crash_end_nothing(setting: Setting, tmp_path: Path) -
             _until(lambda: (_status(directory).get("serving") or {}).get("pid") not in (None, first))
             process.terminate()
             assert process.wait(timeout=20) == 0
+        assert f"the serving process {first} ended with code -9" in (tmp_path / "log").read_text()
     finally:
         subprocess.run(["umount", "-l", directory], check=False)
 

@@ -1,0 +1,34 @@
+"""What a fault is: prepared, begun while requests come at a constant rate, and taken away again."""
+
+from contextlib import ExitStack
+
+from tests.faults.endpoint import Endpoint, Place
+
+
+class Fault:
+    """One fault. What it needs is undone by the stack that it is given."""
+
+    name = ""
+    """As the table has it."""
+    may_fail = "none"
+    """Which requests may fail."""
+    says: tuple[str, ...] = ()
+    """Beginnings of messages that the log must have."""
+    counts: tuple[str, ...] = ()
+    """Beginnings of the names of counters that must have grown."""
+    needs_root = False
+    counts_go_on = True
+    """Whether the counters must have every request that was answered: no process ends that has some alone."""
+    answers_metrics = True
+    """Whether `/metrics` must answer meanwhile."""
+
+    def prepare(self, place: Place, stack: ExitStack) -> Endpoint:
+        """Returns an endpoint that has not started."""
+        return Endpoint(place)
+
+    def begin(self, endpoint: Endpoint) -> int:
+        """Lets the fault begin; returns how many requests may fail: at most one a connection of a process that ends."""
+        raise NotImplementedError
+
+    def end(self, endpoint: Endpoint) -> None:
+        """Takes the fault away, where it does not end by itself."""

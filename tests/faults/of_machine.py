@@ -1,0 +1,130 @@
+"""Faults of the machine and of clients: clock, memory, a client that never reads."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.faults.endpoint import Endpoint, Place, connections_of, wait_until
+from tests.faults.fault import Fault
+
+_LIBRARIES, _FAKETIME = Path("/usr/lib"), "*/faketime/libfaketime.so.1"
+_HOG = """
+import pathlib, sys, time
+pathlib.Path("/proc/self/oom_score_adj").write_text("-1000")
+events, before, held = pathlib.Path(sys.argv[1]), None, []
+def killed():
+    return int(dict(line.split() for line in events.read_text().splitlines())["oom_kill"])
+before = killed()
+while killed() == before:
+    held.append(b"x" * (1 << 20))
+"""
+
+
+def faketime_library() -> str:
+    """Path of libfaketime, which is installed as Debian's package where it can be; empty where there is none."""
+    if not any(_LIBRARIES.glob(_FAKETIME)) and shutil.which("apt-get") and os.geteuid() == 0:
+        for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "libfaketime"]):
+            subprocess.run(["apt-get", *command], check=False, capture_output=True)
+    return next((str(each) for each in _LIBRARIES.glob(_FAKETIME)), "")
+
+
+class ClockForward(Fault):
+    """The clock of the service; its monotonic clock goes on as a machine's does."""
+
+    name = "clock stepped forward by two hours, and back"
+    step = "+7200"
+
+    def prepare(self, place: Place, stack: ExitStack) -> Endpoint:
+        """libfaketime gives the service its time."""
+        library = faketime_library()
+        assert library, "libfaketime is not here; on Debian: apt-get install libfaketime"
+        self._clock = place.root / "clock"
+        self._clock.write_text("+0\n")
+        variables = {
+            "LD_PRELOAD": library,
+            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        return Endpoint(place, variables=variables)
+
+    def begin(self, endpoint: Endpoint) -> int:
+        """Steps it."""
+        self._clock.write_text(f"{self.step}\n")
+        return 0
+
+    def end(self, endpoint: Endpoint) -> None:
+        """Steps it again."""
+        self._clock.write_text("+0\n")
+
+
+class ClockBack(ClockForward):
+    """The clock of the service."""
+
+    name = "clock stepped back by two hours, and forward"
+    step = "-7200"
+
+
+class MemoryLimit(Fault):
+    """Something else takes the memory of the endpoint's control group, and the kernel kills the largest process."""
+
+    name = "memory limit: the kernel kills the process that serves"
+    may_fail = "in flight on that process"
+    needs_root = True
+    counts_go_on = False
+    answers_metrics = False
+    _room_bytes = 80 << 20
+
+    def prepare(self, place: Place, stack: ExitStack) -> Endpoint:
+        """A control group of its own."""
+        one = Path("/sys/fs/cgroup/memory")
+        self._group = (one if one.is_dir() else Path("/sys/fs/cgroup")) / f"faults-{os.getpid()}"
+        self._limit = "memory.limit_in_bytes" if one.is_dir() else "memory.max"
+        self._usage = "memory.usage_in_bytes" if one.is_dir() else "memory.current"
+        self._events = "memory.oom_control" if one.is_dir() else "memory.events"
+        self._group.mkdir()
+        stack.callback(self._remove)
+        return Endpoint(place, before=("sh", "-c", f'echo $$ >{self._group}/cgroup.procs; exec "$@"', "sh"))
+
+    def _remove(self) -> None:
+        wait_until(lambda: not (self._group / "cgroup.procs").read_text())
+        self._group.rmdir()
+
+    def begin(self, endpoint: Endpoint) -> int:
+        """Takes all that the limit leaves, until the kernel kills."""
+        may_fail = connections_of(endpoint.serving)
+        used = int((self._group / self._usage).read_text())
+        (self._group / self._limit).write_text(str(used + self._room_bytes))
+        enter = f'echo $$ >{self._group}/cgroup.procs; exec "$@"'
+        hog = ["sh", "-c", enter, "sh", sys.executable, "-c", _HOG, str(self._group / self._events)]
+        subprocess.run(hog, check=True, timeout=60)
+        return may_fail
+
+
+class NeverReads(Fault):
+    """Two hundred clients send requests for large answers and read nothing."""
+
+    name = "200 clients that never read"
+    counts = ("fraud_detection_connections_closed_total",)
+    counts_go_on = False
+    _clients, _requests = 200, 20
+
+    def prepare(self, place: Place, stack: ExitStack) -> Endpoint:
+        """A client that takes no answer is given up after five seconds."""
+        self._open = stack
+        return Endpoint(place, variables={"REQUEST_TIMEOUT_SECONDS": "5"})
+
+    def begin(self, endpoint: Endpoint) -> int:
+        """Opens the connections, and sends."""
+        head = f"GET /openapi.json HTTP/1.1\r\nHost: x\r\nX-API-Key: {endpoint.place.api_key}\r\n\r\n"
+        for _ in range(self._clients):
+            client = self._open.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.bind(("127.0.0.2", 0))
+            client.connect(("127.0.0.1", endpoint.port))
+            client.sendall(head.encode() * self._requests)
+        return 0

@@ -1,0 +1,96 @@
+"""Lets every fault happen under load and writes the table of docs/serving.md.
+
+    python -m tests.faults.table                        # make faults-table; a minute a fault, some forty minutes
+    python -m tests.faults.table --seconds 20 --rate 500
+    python -m tests.faults.table --only "Redis gone"    # that row alone; the others stay
+
+Needs root: some faults need mounts, control groups or network ports of their own.
+
+exit codes: 0 written, 1 written, and a promise does not hold
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.faults.catalogue import FAULTS
+from tests.faults.measure import RATE, SECONDS, Row, measure, told
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "serving.md"
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+_HEAD = (
+    "| fault | failed | may fail | slowest answer | noticed for | the log said | `/metrics` and `/status` counted |",
+    "|---|---|---|---|---|---|---|",
+)
+_UNNOTICED_SECONDS = 0.05
+
+
+def main() -> int:
+    """Measures, writes the table, and tells which promises do not hold."""
+    options = _parser().parse_args()
+    known = rows_of(PAGE.read_text(encoding="utf-8"))
+    problems: list[str] = []
+    rates = []
+    for fault in FAULTS:
+        if options.only and fault.name not in options.only:
+            continue
+        with tempfile.TemporaryDirectory(prefix="faults-") as directory:
+            row = measure(fault, Path(directory), options.rate, options.seconds)
+        known[fault.name] = line_of(row)
+        rates.append(row.rate)
+        problems += [f"{fault.name}: {problem}" for problem in row.problems]
+        sys.stderr.write(f"{known[fault.name]}\n" + "".join(f"  {problem}\n" for problem in row.problems))
+    lines = [known[fault.name] for fault in FAULTS if fault.name in known]
+    rate = f"{min(rates):,.0f}" if rates and min(rates) < 0.99 * options.rate else f"{options.rate:,}"
+    head = f"{rate} requests a second, {options.seconds:g} s a fault; {_machine()}."
+    _write(options.output, "\n".join([BEGIN, head, "", *_HEAD, *lines, END]))
+    print(f"{len(lines)} faults, {len(problems)} promises do not hold; {options.output}")
+    print("\n".join(problems))
+    return 1 if problems else 0
+
+
+def line_of(row: Row) -> str:
+    """A row of the table."""
+    log, counted = told(row)
+    noticed = "nothing" if row.recovery < _UNNOTICED_SECONDS else f"{row.recovery:.1f} s"
+    failed = f"{len(row.failed)} of {len(row.answers):,}"
+    if row.may_fail:
+        failed += f" ({row.may_fail} connections)"
+    slowest = f"{1000 * row.slowest:,.0f} ms"
+    return f"| {row.fault.name} | {failed} | {row.fault.may_fail} | {slowest} | {noticed} | {log} | {counted} |"
+
+
+def rows_of(page: str) -> dict[str, str]:
+    """The rows of the table in a page, by the name of the fault."""
+    table = page.partition(BEGIN)[2].partition(END)[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ") and line not in _HEAD]
+    return {line.split(" | ")[0].removeprefix("| "): line for line in lines}
+
+
+def _write(page: Path, table: str) -> None:
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    page.write_text(before + table + rest.partition(END)[2], encoding="utf-8")
+
+
+def _machine() -> str:
+    load = f"load of the machine in the last minute {os.getloadavg()[0]:.1f}"
+    return f"{os.cpu_count()} cores, the client on them too, {load}, Python {platform.python_version()}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of load for each fault ({SECONDS:g})")
+    parser.add_argument("--rate", type=int, default=RATE, help=f"requests a second ({RATE})")
+    parser.add_argument("--only", action="append", help="name of a fault; the rows of others stay")
+    parser.add_argument("--output", type=Path, default=PAGE, help="a page with the table's marks (docs/serving.md)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
