@@ -20,6 +20,7 @@ redis.call('EXPIRE', KEYS[1], math.ceil(burst / rate) + 1)
 return tostring(wait)
 """
 _TIMEOUT_SECONDS = 0.25
+"""For all of its answers to one request: a new connection takes several."""
 _RETRY_SECONDS = 2.0
 """How long Redis is not asked again after it has not answered; meanwhile no request waits for it."""
 
@@ -94,7 +95,8 @@ class RedisBuckets:
             self._look_again()
             return self._own.take(key)
         try:
-            answer = await self._script(keys=[f"fraud-detection:rate:{key.sha256[:32]}"], args=[rate, burst])
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                answer = await self._script(keys=[f"fraud-detection:rate:{key.sha256[:32]}"], args=[rate, burst])
         except (RedisError, OSError) as error:
             if not self._asked_again_at:
                 fields = {"error": type(error).__name__}
@@ -112,7 +114,10 @@ class RedisBuckets:
         from redis.exceptions import RedisError
 
         try:
-            await self._redis.ping()
+            # On a new connection, as a request may need one: a Redis that is too slow for that stays unasked.
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await self._redis.ping()
         except (RedisError, OSError):
             self._asked_again_at = time.monotonic() + _RETRY_SECONDS
         else:

@@ -85,6 +85,7 @@ class RequestLog:
         self.lost = 0
         """Lines that were not written since the process started: the queue was full, or no target took them."""
         self._told = 0
+        self._failing = False
         self._writing = threading.Lock()
         if enabled:
             atexit.register(_wait_until, lambda: not self._waiting and not self._writing.locked())
@@ -128,9 +129,16 @@ class RequestLog:
                 return
             try:
                 self._write(_encode_lines(list(_answered(waiting))).decode())
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
                 self.lost += len(waiting)
+                if not self._failing:
+                    # Another target may take it.
+                    self._failing = True
+                    fields = {"error": getattr(error, "strerror", None) or str(error)}
+                    message = "a target of the log takes no lines; what it does not take is counted"
+                    service_log.error(message, extra={"fields": fields})
                 return
+            self._failing = False
             if self.lost != self._told:
                 lost, self._told = self.lost - self._told, self.lost
                 service_log.warning("lines of the log were lost", extra={"fields": {"lost": lost}})

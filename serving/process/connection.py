@@ -42,6 +42,8 @@ class Connection(HttpToolsProtocol):
         self._registry = registry
         self._max_bytes, self._max_headers = registry.bounds.max_header_bytes, registry.bounds.max_headers
         self._since = self._begun = time.monotonic()
+        self._running: Any = None
+        """The request that the application works on; others may wait behind it."""
         self._unparsed = 0
         """Bytes since the parser last got on: a head, trailers or a chunk's extension may not grow without end."""
         self._has_begun = self._in_head = self._in_message = self._upgrading = self._ended = False
@@ -66,7 +68,16 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._registry.remove(self)
+        running = self._running
+        if running is not None and not running.response_complete:
+            # uvicorn tells only the last of the requests that wait on the connection.
+            running.disconnected = True
+            running.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived."""

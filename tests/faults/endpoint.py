@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -32,6 +33,9 @@ FEATURES = 30
 _PACKAGES = ("conventions", "components", "model_store", "serving")
 _READY_SECONDS = 90.0
 _STOP_SECONDS = 40.0
+_NOT_TOLD = ("serving.request", "uvicorn.error")
+_NUMBER = re.compile(r"\b\d{3,}\b")
+"""Of a process: another one each time."""
 
 
 @dataclass
@@ -261,17 +265,18 @@ class Endpoint:
             found[name] = status[name]
         return found
 
-    def logged(self, offset: int = 0) -> "Counter[tuple[str, str]]":
-        """Level and message of each line that is not of a request, from an offset of the log on."""
-        found: Counter[tuple[str, str]] = Counter()
-        with (self.read_log or self.log).open("rb") as file:
-            file.seek(offset)
-            for line in file:
-                with suppress(ValueError, KeyError, TypeError):
-                    entry = json.loads(line)
-                    if entry.get("logger") != "serving.request":
-                        found[entry["level"], entry["message"]] += 1
-        return found
+
+def logged(log: Path, offset: int) -> "Counter[str]":
+    """What a log says from an offset on, beside requests and what the server says of its beginning and end."""
+    found: Counter[str] = Counter()
+    with log.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            with suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                if entry["logger"] not in _NOT_TOLD:
+                    found[_NUMBER.sub("N", entry["message"])] += 1
+    return found
 
 
 def connections_of(process: int) -> int:

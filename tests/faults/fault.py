@@ -1,6 +1,7 @@
 """What a fault is: prepared, begun while requests come at a constant rate, and taken away again."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
 from tests.faults.endpoint import Endpoint, Place
 
@@ -25,6 +26,10 @@ class Fault:
     def prepare(self, place: Place, stack: ExitStack) -> Endpoint:
         """Returns an endpoint that has not started."""
         return Endpoint(place)
+
+    def logs(self, endpoint: Endpoint) -> list[Path]:
+        """The logs that are read."""
+        return [endpoint.read_log or endpoint.log]
 
     def begin(self, endpoint: Endpoint) -> int:
         """Lets the fault begin; returns how many requests may fail: at most one a connection of a process that ends."""

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.endpoint import FEATURES, Endpoint, make_place
+from tests.faults.endpoint import FEATURES, Endpoint, logged, make_place
 from tests.faults.fault import Fault
 from tests.faults.load import Answer, Load, bodies
 
@@ -22,7 +22,6 @@ _SOON_SECONDS = 0.1
 _ORDINARY = ("fraud_detection_requests_total", "fraud_detection_decisions_total", "fraud_detection_frauds_total",
              "fraud_detection_disk_")  # fmt: skip
 _SETTLED_SECONDS = 3.0
-_QUIET_LEVELS = ("INFO", "DEBUG")
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Row:
     answers: list[Answer]
     begun_at: float
     may_fail: int
-    logged: "Counter[tuple[str, str]]"
+    logged: "Counter[str]"
     counted: "Counter[str]"
     problems: list[str] = field(default_factory=list)
 
@@ -76,7 +75,7 @@ class Row:
         if late := [each for each in failed if each.sent_at > self.begun_at + _SOON_SECONDS and self.may_fail == 0]:
             self.problems.append(f"{len(late)} failed that were sent later")
         for message in fault.says:
-            if not any(text.startswith(message) for _, text in self.logged):
+            if not any(text.startswith(message) for text in self.logged):
                 self.problems.append(f"the log does not say {message!r}")
         for name in fault.counts:
             if not any(counter.startswith(name) and count > 0 for counter, count in self.counted.items()):
@@ -103,7 +102,7 @@ def measure(fault: type[Fault], directory: Path, rate: int = RATE, seconds: floa
         stack.callback(endpoint.stop)
         endpoint.start()
         _warm(endpoint)
-        before, offset = endpoint.counters(), (endpoint.read_log or endpoint.log).stat().st_size
+        before, offsets = endpoint.counters(), {log: log.stat().st_size for log in happening.logs(endpoint)}
         load = Load(directory / "load", f"{endpoint.url}/predict", place.api_key, bodies(FEATURES), rate, seconds)
         stack.callback(load.stop)
         time.sleep(seconds * _BEGINS)
@@ -114,7 +113,8 @@ def measure(fault: type[Fault], directory: Path, rate: int = RATE, seconds: floa
         answers = load.wait()
         time.sleep(_SETTLED_SECONDS)
         after = endpoint.counters()
-        row = Row(fault, answers, begun_at, may_fail, endpoint.logged(offset), _grown(before, after))
+        said = sum((logged(log, offset) for log, offset in offsets.items()), Counter[str]())
+        row = Row(fault, answers, begun_at, may_fail, said, _grown(before, after))
         row.check()
         return row
 
@@ -131,7 +131,7 @@ def _grown(before: "Counter[str]", after: "Counter[str]") -> "Counter[str]":
 
 def told(row: Row) -> tuple[str, str]:
     """What the log and the metrics said, as cells of the table."""
-    lines = [f"{text}" + (f" ({count})" if count > 1 else "") for (level, text), count in row.logged.items()]
+    lines = [text + (f" ({count})" if count > 1 else "") for text, count in row.logged.items()]
     counters = [
         f"`{name}` {count}" for name, count in sorted(row.counted.items()) if count and not name.startswith(_ORDINARY)
     ]

@@ -69,6 +69,7 @@ class LogReaderGone(Fault):
     """What reads standard output, such as a container's log driver; nothing takes its place."""
 
     name = "log target gone: the reader of standard output"
+    says = ("a target of the log takes no lines",)
     counts = ("log_lines_lost",)
 
     def prepare(self, place: Place, stack: ExitStack) -> Endpoint:

@@ -3,6 +3,7 @@
 import os
 import signal
 from contextlib import ExitStack
+from pathlib import Path
 
 from tests.faults.endpoint import Endpoint, Place, connections_of
 from tests.faults.fault import Fault
@@ -123,6 +124,10 @@ class _SplitterFault(_ProcessFault):
             "FRONT_WEIGHT": "50",
         }
         return splitter
+
+    def logs(self, endpoint: Endpoint) -> list[Path]:
+        """Of the splitter and both versions."""
+        return [endpoint.log, *(each.log for each in self.slots)]
 
 
 class SplitterKilled(_SplitterFault):

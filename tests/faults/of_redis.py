@@ -60,20 +60,30 @@ class Delay:
     def __init__(self, behind: int) -> None:
         self.seconds, self.port, self._behind = 0.0, 0, behind
         self._loop = asyncio.new_event_loop()
-        self._listens = threading.Event()
-        threading.Thread(target=self._run, daemon=True).start()
+        self._listens, self._ended = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
         self._listens.wait(10)
 
     def stop(self) -> None:
         """Ends it."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._pass_on, "127.0.0.1", 0))
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._listens.set()
-        self._loop.run_forever()
+        await self._ended.wait()
+        server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in others:
+            each.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, there = await asyncio.open_connection("127.0.0.1", self._behind)

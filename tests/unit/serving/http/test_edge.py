@@ -233,3 +233,18 @@ def test_half_a_surrogate_pair_is_a_422_that_counts_once(service: Service, setti
         assert found.json()["error"]["request_id"]
     after = counted(service, setting, "refusals")
     assert sum(after.values()) == sum(before.values()) + 3
+
+
+def test_a_client_that_reads_nothing_costs_no_error_of_the_service(setting: Setting) -> None:
+    wanted = f"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\nX-API-Key: {setting.api_key}\r\n\r\n".encode()
+    with listening() as listener, started(setting, listener, REQUEST_TIMEOUT_SECONDS="1") as service:
+        with socket.socket() as silent:
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            silent.connect(listener.getsockname())
+            silent.sendall(wanted * 6)
+            deadline = time.monotonic() + 15
+            while not counted(service, setting, "connections_closed") and time.monotonic() < deadline:
+                time.sleep(0.1)
+        assert counted(service, setting, "connections_closed") == {"answer_not_read": 1}
+        assert "internal" not in counted(service, setting, "refusals")
+        assert "a request failed" not in service.log.read_text()

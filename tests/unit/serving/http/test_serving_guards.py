@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from serving.errors import ApiKeysError
 from serving.http.auth import ApiKey, ApiKeys, hash_api_key, new_api_key
 from serving.http.rate_limit import Buckets
+from tests.faults.of_redis import Delay, Redis
 from tests.service import GOOD, Service, Setting, listening, started
 
 
@@ -79,6 +80,30 @@ def test_a_redis_that_swallows_everything_delays_one_request_and_no_more(setting
                     assert answer.status_code == 200
                     took.append(time.perf_counter() - begun)
     assert sum(seconds > 0.24 for seconds in took) <= 1, took
+
+
+def test_a_redis_that_answers_late_delays_no_request_for_longer_than_one_that_is_silent(
+    setting: Setting, tmp_path: Path
+) -> None:
+    redis = Redis(tmp_path)
+    redis.start()
+    delay = Delay(redis.port)
+    delay.seconds = 0.15
+    took = []
+    try:
+        url = f"redis://127.0.0.1:{delay.port}/0"
+        with listening() as listener, started(setting, listener, RATE_LIMIT_URL=url) as service:
+            headers = {"X-API-Key": setting.api_key}
+            with httpx.Client(trust_env=False, headers=headers) as client:
+                for _ in range(20):
+                    begun = time.perf_counter()
+                    assert client.post(f"{service.url}/predict", json={"transaction": GOOD}).status_code == 200
+                    took.append(time.perf_counter() - begun)
+    finally:
+        delay.stop()
+        redis.kill()
+    # Several answers make a connection: each in time, and all of them not.
+    assert max(took) < 0.4, took
 
 
 def test_a_body_that_does_not_arrive_is_a_408_and_delays_no_other_request(setting: Setting) -> None:

@@ -96,6 +96,27 @@ def test_a_target_that_comes_back_is_written_to_again() -> None:
     assert [json.loads(line)["request_id"] for line in taken] == ["two"]
 
 
+def test_a_target_that_takes_nothing_is_named_in_the_one_that_does(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, sys, time; from serving.observability.logs import RequestLog, configure_logs\n"
+        "write = configure_logs('INFO', pathlib.Path(sys.argv[1]))\n"
+        "log = RequestLog(write, enabled=True)\n"
+        "for number in range(20):\n"
+        "    log.add(f'id-{number}', None, 'm', 'GET', '/', 200, 1.0, None); time.sleep(0.03)\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    file = tmp_path / "a.log"
+    subprocess.run([sys.executable, "-c", program, str(file)], cwd=SOURCE, stdout=writer, timeout=30, check=False)
+    os.close(writer)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert sum(line["message"] == "request" for line in lines) == 20
+    (told,) = (line for line in lines if line["message"] != "request")
+    assert told["level"] == "ERROR"
+    assert told["message"] == "a target of the log takes no lines; what it does not take is counted"
+    assert told["error"] == "Broken pipe"
+
+
 def test_configured_logs_write_whole_lines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     import logging
 
