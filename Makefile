@@ -11,7 +11,7 @@ PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs conventions mod
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine up down test test-kinds test-long models-table test-rollouts test-docs test-scanners test-sandbox test-cluster test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy traffic image sbom test-docker soak test-service test-console snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
+.PHONY: help setup engine up down test test-kinds test-long faults-table models-table test-rollouts test-docs test-scanners test-sandbox test-cluster test-workflows prove-aws sandbox-stacks sandbox-mistakes test-endpoint preview release deploy traffic image sbom test-docker soak test-service test-console snapshots providers control-plane resume rollback drift ci-rehearsal sandbox sandbox-down lint prose format types imports fuzz fuzz-smoke fuzz-corpus schema reference requirements clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,12 +46,16 @@ test: setup lint  ## lint, types, import rules, unit and engine tests
 test-kinds: setup  ## every kind of model, served over HTTP and compared with its own answers; few rows each
 	@$(BIN)/python -m pytest -n 2 --durations=8 tests/kinds
 
-test-long: control-plane  ## workflows by act; kinds with many rows; every mechanism at every door; long lives of registries
+test-long: control-plane  ## workflows by act; kinds with many rows; every mechanism at every door; faults under load; long lives of registries
 	@$(MAKE) --no-print-directory test-workflows
 	@KINDS_LONG=1 $(BIN)/python -m pytest -n 2 --timeout 1200 --durations=8 tests/kinds
 	@DOORS=all $(BIN)/python -m pytest -n 2 --durations=8 tests/unit/model_store/serialization/test_doors.py
 	@SUMS_ROUNDS=5 SUMS_EACH=200 $(BIN)/python -m pytest --timeout 1200 tests/unit/serving/http/test_sums.py
+	@$(BIN)/python -m pytest -rP --timeout 600 tests/faults
 	@STATEFUL_EXAMPLES=$${STATEFUL_EXAMPLES:-60} STATEFUL_STEPS=40 $(BIN)/python -m pytest -rP tests/unit/model_store/stateful
+
+faults-table: setup  ## rewrite the table of docs/serving.md: the endpoint under faults and a thousand requests a second, a minute each
+	@$(BIN)/python -m tests.faults.table
 
 models-table: setup  ## rewrite docs/models.md: how each kind of model is served
 	@$(BIN)/python -m tests.kinds.table
@@ -168,12 +172,12 @@ sbom: setup  ## the packages of the image as CycloneDX: build/sbom.json
 test-docker: setup  ## build the image; docker run, compose and platform docker under load; one line where Docker cannot run
 	@$(BIN)/python -m pytest -s -rs --timeout 900 --durations=6 tests/docker
 
-soak: setup  ## ten minutes at half the top rate with restarts and reloads: no request fails, memory stays level
-	@SOAK_SECONDS=600 SOAK_RATE=half $(BIN)/python -m pytest -s --timeout 1200 tests/soak
+soak: setup  ## an hour at half the top rate with reloads, revocations, restarts and faults: no request fails, memory stays level
+	@SOAK_SECONDS=$${SOAK_SECONDS:-3600} SOAK_RATE=$${SOAK_RATE:-half} $(BIN)/python -m pytest -s --timeout 7200 tests/soak
 
-test-service: setup  ## the status page in Chromium, where there is one; ten seconds of load with restarts and reloads
+test-service: setup  ## the status page in Chromium, where there is one; half a minute of load with restarts, reloads and faults
 	@$(BIN)/python -m pytest -rs tests/browser
-	@SOAK_SECONDS=10 $(BIN)/python -m pytest -s tests/soak
+	@SOAK_SECONDS=30 $(BIN)/python -m pytest -s tests/soak
 
 test-console: setup  ## the console in Chromium on a real stack, where there is one: every page and action, a canary watched to its end
 	@$(BIN)/python -m pytest -rP --timeout 900 --durations=6 tests/console
