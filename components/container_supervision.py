@@ -27,6 +27,7 @@ from components.container_arguments import (
 )
 from components.docker_engine import DockerFailed, DockerSilent, docker, inspect, labelled
 from components.process_supervision import ServingFailed
+from components.run_requests import make_override_directory
 from conventions.run_files import STATUS_FILE
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -77,7 +78,7 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
         ServingFailed: the new container did not become ready; the one before goes on serving.
     """
     run_directory(arguments).mkdir(parents=True, exist_ok=True)
-    override_directory(arguments).mkdir(parents=True, exist_ok=True)
+    make_override_directory(override_directory(arguments))
     _make_log_directory(arguments)
     api_keys = Path(arguments["api_keys_file"])
     try:

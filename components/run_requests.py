@@ -3,6 +3,7 @@
 Standard library only, without Pulumi.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -12,10 +13,19 @@ from typing import Any
 from conventions import variables
 from conventions.run_files import OVERRIDE_DIRECTORY, OVERRIDE_FILE, REQUESTED_FILE
 
+_READABLE = 0o755
+
 
 def _override_file(arguments: Mapping[str, Any]) -> Path:
     """The file that says which override gives the decisions; all processes of a deployment read the same one."""
     return Path(arguments["checkout"]) / ".run" / str(arguments["deployment_name"]) / OVERRIDE_DIRECTORY / OVERRIDE_FILE
+
+
+def make_override_directory(directory: Path) -> None:
+    """Makes the directory of an override's file; a container reads it as another user of the machine."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(PermissionError):
+        directory.chmod(directory.stat().st_mode | _READABLE)
 
 
 def request_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from components.run_requests import make_override_directory
 from conventions.artifact_files import override_key
 from conventions.run_files import OVERRIDE_DIRECTORY, OVERRIDE_FILE
 from infra.errors import ConfigError
@@ -129,7 +130,7 @@ class Overrides:
         name = file.deployment().deployment_name
         if not file.in_cluster:
             path = self._path(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_override_directory(path.parent)
             with atomic_write(path) as staging:
                 staging.write(content)
             # A container reads it as another user of the machine.

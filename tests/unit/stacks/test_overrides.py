@@ -1,11 +1,13 @@
 """What a pause, a look at features and an erasure are refused for, before anything is written."""
 
+import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from components.container_arguments import ARGUMENTS, container_arguments
 from conventions import config_keys
 from infra.deployment_config import read_template
 from infra.errors import ConfigError
@@ -15,7 +17,7 @@ from model_store.decisions.override import Override
 from model_store.errors import AccessDenied, InvalidInput
 from model_store.registry.access import AccessPolicy, Rights, Role
 from stacks.decisions import Decisions
-from stacks.errors import UnknownDeployment
+from stacks.errors import EndpointSilent, UnknownDeployment
 from stacks.overrides import Overrides
 from tests.stack_file import CHECKOUT
 
@@ -135,3 +137,47 @@ def test_a_location_that_is_none_is_refused(tmp_path: Path, log: str) -> None:
     template.write_text(yaml.safe_dump({**content, "service": {"decision_log": log}}))
     with pytest.raises(ConfigError, match="a directory such as logs/decisions, or s3://bucket/prefix"):
         read_template(template)
+
+
+def _deployed(directory: Path, platform: str) -> str:
+    """A stack with a version on a platform; returns the deployment's name."""
+    deployment = yaml.safe_load((CHECKOUT / "config/deployment_templates/development.yaml").read_text())
+    content = {
+        "config": {
+            config_keys.DEPLOYMENT: {**deployment, "api_endpoint": "http://127.0.0.1:9"},
+            config_keys.PLATFORM: platform,
+            config_keys.MODEL_VERSION: "m_T_20260101_000000",
+        }
+    }
+    (directory / "Pulumi.dev.yaml").write_text(yaml.safe_dump(content))
+    return str(deployment["deployment_name"])
+
+
+def test_a_container_sees_the_file_that_pause_writes_whatever_the_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = _deployed(tmp_path, "docker")
+    monkeypatch.setattr("stacks.overrides._SHOWN_SECONDS", 0.1)
+    before = os.umask(0o077)
+    try:
+        with pytest.raises(EndpointSilent):
+            _overrides(tmp_path).pause("development", "review", datetime.now(UTC) + _SOON, "a")
+    finally:
+        os.umask(before)
+    inputs = dict.fromkeys(ARGUMENTS, "x")
+    inputs |= {"checkout": str(tmp_path), "deployment_name": name, "memory_mib": "512", "cpus": "1", "gpus": ""}
+    inputs |= {"health_check_interval": "10", "variables": {}}
+    told = container_arguments(inputs, "name", 20_001)
+    environment = dict(told[at + 1].split("=", 1) for at, each in enumerate(told) if each == "--env")
+    inside = Path(environment["OVERRIDE_URI"])
+    (mount,) = (
+        told[at + 1]
+        for at, each in enumerate(told)
+        if each == "--mount" and f"destination={inside.parent}" in told[at + 1]
+    )
+    (outside,) = (part.removeprefix('"source=').rstrip('"') for part in mount.split(",") if "source=" in part)
+    file = Path(outside) / inside.name
+    found = Override.from_json(file.read_bytes())
+    assert found is not None
+    assert found.answer == "review"
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o644, 0o755)
