@@ -223,7 +223,11 @@ class Endpoint:
 
     def members(self) -> list[int]:
         """Process ids of the group's processes that serve."""
-        return [each.pid for each in psutil.Process(self.serving).children() if "serving" in each.cmdline()]
+        found = []
+        for each in psutil.Process(self.serving).children():
+            with suppress(psutil.NoSuchProcess):
+                found += [each.pid] if "--slot" in each.cmdline() else []
+        return found
 
     def processes(self) -> list[psutil.Process]:
         """The supervisor and all that it runs: what has this run directory, or its socket."""
