@@ -60,9 +60,9 @@ def _run_group(settings: ServingSettings, options: ProcessOptions, count: int) -
     """Starts the processes, and looks after them."""
     import asyncio
 
+    from serving.process.address import bind
     from serving.process.group import Group
     from serving.process.server import report
-    from serving.process.supervisor import bind
 
     inherited = options.listen_descriptor
     try:

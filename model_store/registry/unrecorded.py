@@ -1,7 +1,7 @@
 """Finds what a state or an alias says and no record of the audit log tells of.
 
 Every decision is recorded before it takes effect. What no record tells of was written by somebody past the registry, or
-its record was cut off. A copy brings nothing of it: whoever may write a backup decides nothing in the registry.
+its record was cut off. A copy brings nothing of it: who may write a backup decides nothing in the registry.
 """
 
 from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.http.app import Answer, Headers
-from serving.process.connection import Connection
+from serving.process.connection import Connection, head_bytes
 
 
 class ServiceConnection(Connection):
@@ -53,7 +53,7 @@ class ServiceConnection(Connection):
         if (
             path is not None
             and len(self.headers) <= self._max_headers
-            and (self._unparsed <= self._max_bytes or self._head_bytes() <= self._max_bytes)
+            and (self._unparsed <= self._max_bytes or head_bytes(self.url, self.headers) <= self._max_bytes)
             and (cycle is None or cycle.response_complete)
             and not (self.only_health or self.expect_100_continue or self.flow.write_paused)
             and parser.get_method() == b"POST"

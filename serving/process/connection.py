@@ -68,11 +68,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._registry.remove(self)
-        running = self._running
-        if running is not None and not running.response_complete:
-            # uvicorn tells only the last of the requests that wait on the connection.
-            running.disconnected = True
-            running.message_event.set()
+        _tell_gone(self._running)
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -116,7 +112,7 @@ class Connection(HttpToolsProtocol):
         """Hands the request to the application once its head is whole and within bounds."""
         if len(self.headers) > self._max_headers:
             self._stop(431, "too_many_headers", f"the request has more than {self._max_headers} headers")
-        if self._unparsed > self._max_bytes and self._head_bytes() > self._max_bytes:
+        if self._unparsed > self._max_bytes and head_bytes(self.url, self.headers) > self._max_bytes:
             self._stop(431, "header_too_large", f"the headers have more than {self._max_bytes} bytes")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
@@ -255,9 +251,6 @@ class Connection(HttpToolsProtocol):
         self._registry.accounts.connection_closed(reason)
         self.transport.abort()
 
-    def _head_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
     def _feed_without_upgrade(self, rest: bytes) -> None:
         """Parses the request again without the wish for another protocol, and what follows it."""
         while True:
@@ -277,6 +270,18 @@ class Connection(HttpToolsProtocol):
                 return
             else:
                 return
+
+
+def _tell_gone(running: Any) -> None:
+    """Tells the request in work that its client is gone; uvicorn tells only the last of those that wait."""
+    if running is not None and not running.response_complete:
+        running.disconnected = True
+        running.message_event.set()
+
+
+def head_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    """The size of a request's head, without its first line's method and version."""
+    return len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 def _head_without_upgrade(parser: Any, url: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -23,7 +23,7 @@ class ProcessOptions:
     slot: int = 0
     slots: int = 1
     run_directory: str | None = None
-    """Of the supervisor that has started this process; None: what has started it is no supervisor of this machine."""
+    """Of the supervisor that has started this process; None: something else has started it."""
     run_log: str | None = None
     """The log that the supervisor rotates."""
 

@@ -19,7 +19,6 @@ Standard library only: the supervisor stays small and starts at once.
 import argparse
 import asyncio
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from conventions.run_files import LOCK_FILE, PID_FILE, REQUESTED_FILE, STATUS_FILE
+from serving.process.address import bind
 from serving.process.child import Child, start_child
 from serving.process.run_directory import Request, RequestFailed, StatusFile, log_line, rotate_when_full
 from serving.process.succession import INHERITED_VARIABLES, OtherProcess
@@ -65,26 +65,6 @@ class Inheritance:
     listener: socket.socket
     serving: OtherProcess | None
     """Serves until this supervisor's process does; None when it has ended."""
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Returns a listening socket.
-
-    Raises:
-        RequestFailed: with code `PortInUse` when another process listens there, `AddressUnusable` otherwise.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        code = "PortInUse" if error.errno == errno.EADDRINUSE or "in use" in str(error) else "AddressUnusable"
-        raise RequestFailed(code, f"{host}:{port} cannot be listened on ({error.strerror})") from None
-    listener.set_inheritable(True)
-    return listener
 
 
 class Supervisor:

@@ -106,7 +106,7 @@ def _require_no_history(checkout: Path, stack: str) -> None:
     path = directory / ".pulumi" / "stacks" / PROJECT / f"{stack}.json"
     way_out, mend = _way_out(path, stack)
     raise StateDamaged(
-        f"{path} is missing, and stack {stack} has a history of {len(updates)} update(s): {way_out}; or begin anew: "
+        f"{path} is missing, and stack {stack} has a history of {len(updates)} update(s): {way_out}; or begin again: "
         f"rm -r {shlex.quote(str(updates[0].parent))}; nothing was made",
         mend,
     )

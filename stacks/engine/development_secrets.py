@@ -73,9 +73,14 @@ def ensure_passphrase(checkout: Path) -> Path:
     return path
 
 
-def is_passphrase_given() -> bool:
-    """Whether a variable gives the engine a passphrase; one with an empty name of a file is not set by anybody."""
-    return PASSPHRASE in os.environ or bool(os.environ.get(PASSPHRASE_FILE))
+def is_passphrase_given(checkout: Path) -> bool:
+    """Whether a variable gives the engine a passphrase.
+
+    One with an empty name of a file is not set by anybody; one that names the checkout's own file changes nothing.
+    """
+    name = os.environ.get(PASSPHRASE_FILE)
+    own = checkout / ".secrets" / "passphrase"
+    return PASSPHRASE in os.environ or bool(name and (checkout / name).resolve() != own.resolve())
 
 
 def empty_passphrase() -> str:
@@ -113,7 +118,7 @@ def require_passphrase_file(checkout: Path, stack: str = "") -> None:
             file that a variable names cannot be read.
     """
     path = checkout / ".secrets" / "passphrase"
-    if is_passphrase_given():
+    if is_passphrase_given(checkout):
         if PASSPHRASE not in os.environ:
             _passphrase_in(Path(os.environ[PASSPHRASE_FILE]))
         return

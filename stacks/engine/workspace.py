@@ -162,7 +162,7 @@ def engine_environment(checkout: Path, environment: DeploymentEnvironment | None
         SecretsProviderProblem: the passphrase is missing, and a stack's secrets are encrypted with it.
     """
     variables = _backend_environment(checkout)
-    if not is_passphrase_given():
+    if not is_passphrase_given(checkout):
         development = environment is DeploymentEnvironment.DEVELOPMENT
         passphrase = ensure_development_secrets(checkout).passphrase if development else ensure_passphrase(checkout)
         variables[PASSPHRASE_FILE] = str(passphrase)

@@ -9,8 +9,6 @@ The stack's state alone holds how far a rollout is. After a command was killed, 
 the history.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,23 +22,19 @@ from stacks.engine.interrupts import Interrupted
 from stacks.engine.serving_state import find_silence
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import CandidateWithdrawn, RolloutUndecided
+from stacks.errors import CandidateWithdrawn
 from stacks.history import Intent, message_for
 from stacks.model_deployment import ModelDeploymentConfig
 from stacks.requirements import BreakGlassRequest
 from stacks.rollout.checks import Decision
 from stacks.rollout.deployer import Deployer
 from stacks.rollout.observer import RolloutObserver
-from stacks.rollout.silence import Silence
 from stacks.rollout.state import RolloutStatus, require_no_rollout, require_rollout
 from stacks.rollout.steps import Steps
+from stacks.rollout.waiting import Watch, wait_for_decision
 
-_POLL_SECONDS = 1.0
-_POLL_SECONDS_IN_A_CLOUD = 5.0
-"""CloudWatch keeps numbers by the minute, and bills for what is read."""
 _ACTIONS = {"canary": "canary", "blue_green": "blue-green"}
 """What the audit log calls the steps of a strategy."""
-Watch = Callable[[RolloutStatus], None]
 
 
 class Rollouts:
@@ -276,29 +270,13 @@ class Rollouts:
             CandidateWithdrawn: by its numbers.
             RolloutUndecided: they have not in time.
         """
-        file = self._deployments.stack_file(environment)
-        rollout = file.rollout()
-        # Of this command: a resumed rollout waits again, since nobody has looked meanwhile.
-        began, told = time.monotonic(), 0.0
-        since = self._observer.since(environment) if file.in_cluster else datetime.now(UTC)
-        began_rollout, silence = self._observer.began(file), Silence(file, self._log)
-        poll = _POLL_SECONDS_IN_A_CLOUD if file.in_cluster else _POLL_SECONDS
-        while True:
-            status = self._observer.look(self._deployments.stack_file(environment), since, began=began_rollout)
-            self._watch(status)
-            waited = time.monotonic() - began
-            silence.look(status, waited)
-            if status.verdict == Decision.WITHDRAW:
-                self.abort(environment, status.reason)
-                raise _withdrawn(rollout, status)
-            if status.verdict == Decision.GO_ON and waited >= rollout.interval_seconds:
-                return
-            if waited > max(rollout.checks.max_wait_seconds, rollout.interval_seconds):
-                raise _undecided(rollout, status, waited)
-            if waited - told >= 10 * _POLL_SECONDS:
-                told = waited
-                self._log(f"{rollout.weight} % for {waited:.0f} s: {status.reason or 'all checks passed'}")
-            time.sleep(poll)
+        status = wait_for_decision(self._deployments, self._observer, environment, self._watch)
+        if status.verdict == Decision.WITHDRAW:
+            self.abort(environment, status.reason)
+            rollout = status.rollout
+            raise CandidateWithdrawn(
+                f"{rollout.candidate} was withdrawn at {rollout.weight} %: {status.reason}; {status.stable} serves"
+            )
 
     def _promote(self, file: StackFile, config: DeploymentConfig, how: str) -> DeployOutcome:
         rollout, stable = file.rollout(), file.model_version
@@ -320,19 +298,6 @@ def with_options(rollout: RolloutConfig, **options: Any) -> RolloutConfig:
     changes = {name: value for name, value in options.items() if value is not None}
     alone = _without_candidate(replace(rollout, kept="", kept_until=""))
     return parse_rollout_config({**alone.to_dict(), **changes}, "rollout", "", "local")
-
-
-def _withdrawn(rollout: RolloutConfig, status: RolloutStatus) -> CandidateWithdrawn:
-    return CandidateWithdrawn(
-        f"{rollout.candidate} was withdrawn at {rollout.weight} %: {status.reason}; {status.stable} serves"
-    )
-
-
-def _undecided(rollout: RolloutConfig, status: RolloutStatus, waited: float) -> RolloutUndecided:
-    return RolloutUndecided(
-        f"{rollout.candidate} stays at {rollout.weight} %: {status.reason} after {waited:.0f} s; "
-        f"python scripts/deploy_model.py promote|abort|resume {status.environment}"
-    )
 
 
 def _switched(rollout: RolloutConfig, stable: str) -> RolloutConfig:

@@ -14,7 +14,7 @@ import zstandard
 
 from stacks.engine import backend
 from stacks.engine.backend import SecretsProvider, damaged_files, passphrase_stacks, stored_deployment
-from stacks.engine.development_secrets import ensure_development_secrets
+from stacks.engine.development_secrets import ensure_development_secrets, ensure_passphrase
 from stacks.engine.secrets_provider import require_right_passphrase, require_secrets_provider
 from stacks.engine.workspace import engine_environment, stack_outputs, stack_provider
 from stacks.environments import DeploymentEnvironment
@@ -98,6 +98,16 @@ def test_a_passphrase_file_that_cannot_be_read_is_named(
         with pytest.raises(SecretsProviderProblem, match=rf"{path}: the passphrase cannot be read \({cause}"):
             require_secrets_provider(checkout, stack, _provider(checkout, stack))
         require_secrets_provider(checkout, "staging", _provider(checkout, "staging"))
+
+
+def test_a_variable_that_names_the_checkouts_own_file_does_not_say_that_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (str(tmp_path / ".secrets" / "passphrase"), ".secrets/passphrase"):
+        monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", name)
+        made = ensure_passphrase(tmp_path)
+        assert made.read_text().strip()
+        made.unlink()
 
 
 def test_an_empty_name_of_a_file_is_that_of_a_variable_nobody_has_set(
