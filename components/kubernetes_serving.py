@@ -1,6 +1,7 @@
 """KubernetesServing: the endpoint as a workload in a cluster, with its scaling, probes, network rules and IAM role."""
 
 import json
+import math
 from typing import Any
 
 import pulumi
@@ -13,6 +14,9 @@ from components.pod_rules import egress_to, ingress_from
 from components.serving_pod import PORT, pod_template, port_name
 from components.serving_workload import KubernetesServingArgs, Slot
 from conventions import variables
+
+_SURGE = "25%"
+"""Pods more than wanted during a rollout: with one at a time, many replicas would take longer than a rollout may."""
 
 
 class KubernetesServing(pulumi.ComponentResource):
@@ -42,8 +46,7 @@ class KubernetesServing(pulumi.ComponentResource):
         self._api_keys = self._secret("api-keys", {"api_keys.json": args.api_keys})
         deny_all_traffic(name, {**self._metadata(), "name": f"{args.deployment_name}-deny"}, self._child())
         if args.quota:
-            # One pod more than the autoscaler may ask for: a rollout's surge. As many again for the other slot.
-            pods = (args.max_replicas + 1) * (2 if args.other else 1) + args.other_pods
+            pods = _most_pods(args.max_replicas) * (2 if args.other else 1) + args.other_pods
             limit_pods(name, self._metadata(), pods, self._child())
         if args.deployers_group:
             allow_deployers(name, self._metadata(), args.deployers_group, self._child())
@@ -149,7 +152,7 @@ class KubernetesServing(pulumi.ComponentResource):
             spec={
                 # Only the autoscaler sets `replicas`.
                 "selector": {"match_labels": slot.selector},
-                "strategy": {"type": "RollingUpdate", "rolling_update": {"max_surge": 1, "max_unavailable": 0}},
+                "strategy": {"type": "RollingUpdate", "rolling_update": {"max_surge": _SURGE, "max_unavailable": 0}},
                 "progress_deadline_seconds": args.rollout_seconds,
                 "revision_history_limit": 10,
                 "template": pod_template(args, slot, account.metadata.name, role_arn, secrets),
@@ -171,7 +174,7 @@ class KubernetesServing(pulumi.ComponentResource):
                     "kind": "Deployment",
                     "name": deployment.metadata.name,
                 },
-                "min_replicas": args.min_replicas,
+                "min_replicas": slot.min_replicas,
                 "max_replicas": args.max_replicas,
                 "metrics": [
                     {
@@ -219,6 +222,11 @@ class KubernetesServing(pulumi.ComponentResource):
             },
             opts=self._child(),
         )
+
+
+def _most_pods(replicas: int) -> int:
+    """Pods of a slot during a rollout: the old ones, of which each may still end, the new ones, and the surge."""
+    return 2 * replicas + math.ceil(replicas * int(_SURGE.removesuffix("%")) / 100)
 
 
 def _service_port(args: KubernetesServingArgs) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class KubernetesServingArgs:
     """The slot of the stable version: `blue` or `green`."""
     other: ClusterVersion | None = None
     """The version in the other slot, at full size; None when the slot is empty."""
+    other_min_replicas: int = 0
+    """The least number of replicas of the other slot, where that is more than `min_replicas`."""
     metrics_namespace: str = ""
     """CloudWatch namespace that the service publishes to; empty for none."""
     quota: bool = False
@@ -91,6 +93,8 @@ class Slot:
     """One of the two slots for a version, and the names of its resources. Blue's names are the deployment's own."""
 
     def __init__(self, name: str, args: KubernetesServingArgs, slot: str, version: ClusterVersion) -> None:
+        wanted = max(args.min_replicas, 0 if slot == args.slot else args.other_min_replicas)
+        self.min_replicas = min(wanted, args.max_replicas)
         suffix = "" if slot == "blue" else f"-{slot}"
         self.resource, self.object = f"{name}{suffix}", f"{args.deployment_name}{suffix}"
         self.version = version

@@ -216,6 +216,7 @@ class _CloudStack:
             gpu=deployment.resource_limits.gpu,
             min_replicas=deployment.scaling_config.min_replicas,
             max_replicas=deployment.scaling_config.max_replicas,
+            other_min_replicas=self.settings.rollout.capacity,
             target_cpu_utilization=deployment.scaling_config.target_cpu_utilization,
             probe_interval_seconds=deployment.monitoring_config.health_check_interval,
             route_namespace=cluster.gateway_namespace,

@@ -29,7 +29,7 @@ from infra.errors import ConfigError, show_value
 
 _STRICT = ConfigDict(extra="forbid")
 _ALL = 100
-_WHERE_IT_IS = ("candidate", "weight", "shadow", "kept", "kept_until")
+_WHERE_IT_IS = ("candidate", "weight", "shadow", "kept", "kept_until", "capacity")
 """Keys that a stack's config leaves out when they are empty."""
 STATE_KEYS = ("slot", *_WHERE_IT_IS)
 """Keys of a rollout's progress: they are in the stack's state. All others are in its file."""
@@ -85,6 +85,9 @@ class RolloutConfig:
     """Model version in the other slot that was stable before; empty for none."""
     kept_until: str = ""
     """Time after which the kept version may be removed: RFC 3339, UTC."""
+
+    capacity: Annotated[StrictInt, Field(ge=0, le=10_000)] = 0
+    """Pods that the other slot has at least: as many as served when it was filled; 0 for the stack's least number."""
 
     @model_validator(mode="after")
     def _require_possible(self) -> Self:
@@ -166,6 +169,8 @@ def parse_rollout_config(value: Any, where: str, model_version: str, platform: s
 
 def _impossible(config: RolloutConfig) -> str:
     """The allowed combination that a config breaks, for a message; empty when it is valid."""
+    if config.capacity and not config.other:
+        return "capacity 0 where the other slot is empty"
     if config.candidate and config.kept:
         return "a candidate or a kept version, not both: there are two slots"
     if config.strategy == "rolling" and config.other:

@@ -66,7 +66,7 @@ class StackState:
         Args:
             model_version: the stable version of the next update.
         """
-        gone = ("kept", "kept_until") if self.rollout.get("kept") == model_version else ()
+        gone = ("kept", "kept_until", "capacity") if self.rollout.get("kept") == model_version else ()
         return {key: value for key, value in self.rollout.items() if key not in gone}
 
 

@@ -49,7 +49,7 @@ def slot_object(file: StackFile, deployment_name: str, *, other: bool = False) -
 
 
 def wait_for_capacity(file: StackFile, config: DeploymentConfig) -> None:
-    """Waits until the other slot's version has as many ready pods as stable has to have; at once without a cluster.
+    """Waits until the other slot's version has as many ready pods as it has to have; at once without a cluster.
 
     Raises:
         DeploymentFailed: it has not within the time that a rollout may take.
@@ -57,7 +57,8 @@ def wait_for_capacity(file: StackFile, config: DeploymentConfig) -> None:
     if not file.in_cluster:
         return
     cluster = _cluster(file, slot_object(file, config.deployment_name, other=True))
-    wanted = config.scaling_config.min_replicas
+    scaling = config.scaling_config
+    wanted = min(max(scaling.min_replicas, file.rollout().capacity), scaling.max_replicas)
     deadline = time.monotonic() + file.kubernetes().rollout_seconds
     while True:
         live = cluster.live()
@@ -69,6 +70,15 @@ def wait_for_capacity(file: StackFile, config: DeploymentConfig) -> None:
                 f"only {ready} of {wanted} pods are ready{f' ({detail})' if (detail := cluster.trouble()) else ''}"
             )
         time.sleep(1)
+
+
+def stable_capacity(file: StackFile) -> int:
+    """Returns the number of the stable version's ready pods, where that is more than the stack's least; 0 otherwise."""
+    if not file.in_cluster:
+        return 0
+    config = file.deployment()
+    live = _cluster(file, slot_object(file, config.deployment_name)).live()
+    return live.ready if live is not None and live.ready > config.scaling_config.min_replicas else 0
 
 
 def pod_problems(file: StackFile, config: DeploymentConfig) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from stacks.deployment_updates import DeployOutcome
-from stacks.engine.cluster_state import wait_for_capacity
+from stacks.engine.cluster_state import stable_capacity, wait_for_capacity
 from stacks.engine.interrupts import Interrupted
 from stacks.engine.serving_state import find_silence
 from stacks.engine.stack_file import StackFile
@@ -97,11 +97,11 @@ class Rollouts:
         file = self._deployments.stack_file(config.environment)
         model_id = Aliases(self._deployments.registry).resolve(config.model_id)
         now, stable = require_no_rollout(file), file.model_version
-        wanted = replace(rollout, slot=now.slot, candidate="", weight=0, shadow=False, kept="", kept_until="")
+        wanted = _alone(replace(rollout, slot=now.slot))
         deployed = self._deployments.list_deployments(file.environment)
         if not wanted.has_two_slots or stable in ("", model_id) or not deployed:
             kept = now if wanted.has_two_slots else wanted
-            first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until)
+            first = replace(wanted, kept=kept.kept, kept_until=kept.kept_until, capacity=kept.capacity)
             return self._deployments.deploy(
                 config,
                 reason=self._steps.reason,
@@ -112,7 +112,7 @@ class Rollouts:
             )
         file = self._deployments.checks.require_fit(file, model_id, config, break_glass)
         self._deployments.require_gates(file, model_id, config, override_reason)
-        candidate = replace(wanted, candidate=model_id, shadow=shadow)
+        candidate = replace(wanted, candidate=model_id, shadow=shadow, capacity=stable_capacity(file))
         self._steps.change(file, config, candidate, f"candidate {model_id} beside it", action)
         return self._drive(file.environment, config)
 
@@ -138,7 +138,7 @@ class Rollouts:
         if rollout.candidate:
             return self._drive(environment, config)
         if rollout.kept and datetime.fromisoformat(rollout.kept_until) <= datetime.now(UTC):
-            empty = replace(rollout, kept="", kept_until="")
+            empty = replace(rollout, kept="", kept_until="", capacity=0)
             return self._steps.change(file, config, empty, f"{rollout.kept} is kept no more", "resume")
         return outcome
 
@@ -212,12 +212,15 @@ class Rollouts:
         message = message_for(Intent.ROLLBACK, target, f"from {current.model_id}")
         if not rollout.has_two_slots or target == stable:
             return self._steps.converge(file, target, config, message, action="rollback")
-        if rollout.kept != target:
-            rollout = replace(rollout, candidate=target, kept="", kept_until="")
+        capacity = stable_capacity(file)
+        if rollout.kept != target or rollout.capacity < capacity:
+            if rollout.kept != target:
+                rollout = replace(rollout, candidate=target, kept="", kept_until="")
+            rollout = replace(rollout, capacity=capacity)
             self._steps.change(file, config, rollout, f"{target} beside it, to go back to", "rollback")
             file = self._deployments.stack_file(environment)
         wait_for_capacity(file, config)
-        switched = _switched(rollout, stable)
+        switched = _switched(file, rollout, stable)
         return self._steps.converge(file, target, config, message, rollout=switched, action="rollback")
 
     def status(self, environment: DeploymentEnvironment | str, since: datetime | None = None) -> RolloutStatus:
@@ -261,7 +264,8 @@ class Rollouts:
 
     def _step(self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, weight: int) -> None:
         detail = f"candidate {rollout.candidate} at {weight} %"
-        self._steps.change(file, config, replace(rollout, weight=weight), detail, _ACTIONS[rollout.strategy])
+        changed = replace(rollout, weight=weight, capacity=max(rollout.capacity, stable_capacity(file)))
+        self._steps.change(file, config, changed, detail, _ACTIONS[rollout.strategy])
 
     def _wait_for_decision(self, environment: DeploymentEnvironment) -> None:
         """Waits until the checks have decided about this step.
@@ -281,7 +285,7 @@ class Rollouts:
     def _promote(self, file: StackFile, config: DeploymentConfig, how: str) -> DeployOutcome:
         rollout, stable = file.rollout(), file.model_version
         message = message_for(Intent.DEPLOY, rollout.candidate, f"{how}, {rollout.strategy}, after {stable}")
-        switched = _switched(rollout, stable)
+        switched = _switched(file, rollout, stable)
         return self._steps.converge(file, rollout.candidate, config, message, rollout=switched, action="promote")
 
 
@@ -296,12 +300,11 @@ def with_options(rollout: RolloutConfig, **options: Any) -> RolloutConfig:
         ConfigError: it is impossible; says what is allowed.
     """
     changes = {name: value for name, value in options.items() if value is not None}
-    alone = _without_candidate(replace(rollout, kept="", kept_until=""))
-    return parse_rollout_config({**alone.to_dict(), **changes}, "rollout", "", "local")
+    return parse_rollout_config({**_alone(rollout).to_dict(), **changes}, "rollout", "", "local")
 
 
-def _switched(rollout: RolloutConfig, stable: str) -> RolloutConfig:
-    """The other slot's version is the stable one, and the stable one is kept for a while."""
+def _switched(file: StackFile, rollout: RolloutConfig, stable: str) -> RolloutConfig:
+    """The other slot's version is the stable one, and the stable one is kept for a while, with as many pods."""
     until = datetime.now(UTC) + timedelta(minutes=rollout.keep_minutes)
     keeps = rollout.keep_minutes > 0
     return replace(
@@ -311,12 +314,17 @@ def _switched(rollout: RolloutConfig, stable: str) -> RolloutConfig:
         weight=0,
         shadow=False,
         kept=stable if keeps else "",
+        capacity=max(rollout.capacity, stable_capacity(file)) if keeps else 0,
         kept_until=until.isoformat(timespec="seconds").replace("+00:00", "Z") if keeps else "",
     )
 
 
 def _without_candidate(rollout: RolloutConfig) -> RolloutConfig:
-    return replace(rollout, candidate="", weight=0, shadow=False)
+    return replace(rollout, candidate="", weight=0, shadow=False, capacity=0)
+
+
+def _alone(rollout: RolloutConfig) -> RolloutConfig:
+    return _without_candidate(replace(rollout, kept="", kept_until=""))
 
 
 def _stop_orphaned_process(file: StackFile, checkout: Path, run_name: str) -> None:

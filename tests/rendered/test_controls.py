@@ -5,6 +5,7 @@ kube-score.
 """
 
 import json
+import math
 from typing import Any
 
 from tests.rendered.conftest import Rendered, rendered_stack
@@ -387,6 +388,21 @@ def test_two_slots_have_a_workload_each_and_the_route_divides_between_them() -> 
     assert {item["name"]: item["weight"] for item in divided["backendRefs"]} == {name: 75, f"{name}-green": 25}
     assert named["matches"][0]["headers"] == [{"name": "X-Model-Id", "type": "Exact", "value": OTHER_ID}]
     assert [item["name"] for item in named["backendRefs"]] == [f"{name}-green"]
+
+
+def test_the_other_slot_has_as_many_pods_as_served_when_it_was_filled_and_the_quota_room_for_both() -> None:
+    rollout = {"strategy": "blue_green", "candidate": OTHER_ID, "capacity": 7}
+    stack = rendered_stack("production", rollout=json.dumps(rollout))
+    name = "fraud-detection-prod"
+    scalers = {item["metadata"]["name"]: item["spec"] for item in stack.all(":HorizontalPodAutoscaler")}
+    assert {each: spec["minReplicas"] for each, spec in scalers.items()} == {name: 3, f"{name}-green": 7}
+    most = scalers[name]["maxReplicas"]
+    for deployment in stack.all("apps/v1:Deployment"):
+        assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 0}
+    # Kubernetes counts a pod until it has ended: each old pod of a slot may still end beside each new one.
+    assert int(stack.one("ResourceQuota")["spec"]["hard"]["pods"]) >= 2 * 2 * most + 2 * math.ceil(most / 4)
+    beyond = rendered_stack("production", rollout=json.dumps({**rollout, "capacity": 1000}))
+    assert max(item["spec"]["minReplicas"] for item in beyond.all(":HorizontalPodAutoscaler")) == most
 
 
 def test_a_kept_version_stays_in_the_route_without_requests_so_that_a_switch_back_is_a_change_of_weights() -> None:
