@@ -13,6 +13,7 @@ from model_store.errors import InvalidInput, UnreadableModel
 MOST_VERSIONS = 999_999_999
 """The largest version number."""
 _DEEPEST = 50
+_NESTED = (dict, list)
 _Value = TypeVar("_Value")
 _Text = Annotated[str, Meta(max_length=1 << 20)]
 _Word = Annotated[str, Meta(max_length=4096)]
@@ -224,13 +225,13 @@ def require_manifest(value: object) -> Mapping[str, Any]:
 
 
 def _require_depth(value: object, what: str) -> None:
-    level = [value]
+    level: list[Any] = [value] if isinstance(value, _NESTED) else []
     for _ in range(_DEEPEST):
         level = [
             inner
             for each in level
-            if isinstance(each, dict | list)
             for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, _NESTED)
         ]
         if not level:
             return
