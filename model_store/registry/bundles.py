@@ -52,7 +52,7 @@ from model_store.registry.schema import require_bundle, require_manifest
 from model_store.registry.signing import require_envelope
 from model_store.registry.taken import MOST_SKIPPED, claim_imported
 from model_store.serialization.reading import reading
-from model_store.storage.atomic_file import atomic_write
+from model_store.storage.atomic_file import atomic_write, write_blocks
 
 BUNDLE_FORMAT = "fraud-detection-bundle/1"
 _MAX_JSON_BYTES = 16 << 20
@@ -286,10 +286,13 @@ def require_free_number(registry: ModelRegistry, metadata: ModelMetadata) -> Non
 
 def _unpack(bundle: Mapping[str, BinaryIO], name: str, digest: str, target: Path) -> None:
     state = hashlib.sha256()
-    with target.open("xb") as file:
+
+    def blocks() -> Iterator[bytes]:
         for block in _blocks(_member(bundle, name)):
             state.update(block)
-            file.write(block)
+            yield block
+
+    write_blocks(target, blocks())
     if state.hexdigest() != digest:
         raise ChecksumMismatch(f"the bundle's {name} is not the one that was put in")
 

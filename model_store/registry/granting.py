@@ -99,7 +99,7 @@ def take_over(registry: ModelRegistry, reason: str) -> None:
         raise InvalidInput("--reason is needed: it is recorded in the audit log")
     if not registry.access.remote and not registry.access.owns_directory():
         message = f"{registry.storage.location} belongs to another user; only its owner can take the registry over"
-        registry.audit.append(REFUSED, "", message, attempted="take-over")
+        registry.record_reading(REFUSED, "", message, attempted="take-over")
         raise AccessDenied(message)
 
     def change(actors: dict[str, Any]) -> None:

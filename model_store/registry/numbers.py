@@ -39,8 +39,8 @@ def find_number(reader: RegistryReader, name: str, number: str) -> str:
         may_be = claimed.get(model_id, wanted or 1)
         if may_be >= max(wanted, 1) if number == LATEST else may_be == wanted > 0 and wanted not in numbers:
             raise UnreadableModel(
-                f"{name}:{number} may be {model_id}, which is damaged: {why}; bring it back: python "
-                f"scripts/manage_models.py verify --repair BACKUP, or name another version by its id"
+                f"{name}:{number} may be {model_id}, which is damaged: {why.removeprefix(f'{model_id}: ')}; bring it "
+                "back: python scripts/manage_models.py verify --repair BACKUP, or name another version by its id"
             )
     if len(found := numbers.get(wanted, [])) > 1:
         raise VersionConflict(f"{name}:{wanted} is {', '.join(sorted(found))}; name one by its id")

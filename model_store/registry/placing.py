@@ -2,9 +2,9 @@
 
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from model_store.errors import ModelNotFound
+from model_store.storage.atomic_file import temporary_directory, write_blocks
 from model_store.storage.base import Storage
 
 
@@ -24,10 +24,9 @@ def replace_content(target: Storage, key: str, content: bytes) -> None:
     Raises:
         StorageFailed: it cannot be written.
     """
-    with TemporaryDirectory() as directory:
-        file = Path(directory, "content")
-        file.write_bytes(content)
-        replace(target, key, file)
+    with temporary_directory() as directory:
+        write_blocks(directory / "content", [content])
+        replace(target, key, directory / "content")
 
 
 def clear(target: Storage, key: str, *, for_directory: bool = False) -> None:

@@ -4,8 +4,6 @@ A damaged file of the source is never written. A file that is intact in the targ
 call finishes what is left.
 """
 
-import os
-import shutil
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -37,6 +35,7 @@ from model_store.registry.restored_state import restored_state
 from model_store.registry.same_registry import is_log_of, lost_its_log
 from model_store.registry.signature_repair import repair_signature
 from model_store.registry.taken import copy_claims
+from model_store.storage.atomic_file import make_directories, read_blocks, write_blocks
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -230,7 +229,7 @@ def _copy_evidence(source: Storage, target: Storage, model_id: str, staging: Pat
                 target.put_if_absent(key, source.read(key))
                 continue
             place = staging / EVIDENCE_DIRECTORY
-            place.mkdir(exist_ok=True)
+            make_directories(place)
             copy_synced(source.path(key), place / sha256)
 
 
@@ -334,11 +333,12 @@ def _bring_signatures(
 
 
 def copy_synced(source: Path, target: Path) -> None:
-    """Copies a file into a staging directory."""
-    with source.open("rb") as content, target.open("xb") as file:
-        shutil.copyfileobj(content, file, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
+    """Copies a file into a staging directory.
+
+    Raises:
+        StorageFailed: one cannot be read, or the other not be written; names it.
+    """
+    write_blocks(target, read_blocks(source))
 
 
 def _restored(source: Storage, target: Storage, model_id: str, content: bytes, outcome: Outcome) -> bytes:

@@ -3,13 +3,15 @@
 import io
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from model_store.errors import StorageFailed
 
+_BLOCK_BYTES = 1 << 20
 _SYNC_BYTES = 1 << 24
 """Bytes between two syncs, so that the disk writes while the rest of the file is produced."""
 
@@ -71,6 +73,51 @@ def create_file(path: Path, content: bytes, prepare: Callable[[Path], None] = la
         with suppress(OSError):
             staging.unlink()
     return True
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """Writes a new file of blocks, synced, into a directory that nobody else writes.
+
+    Raises:
+        StorageFailed: the file cannot be written; names it.
+    """
+    try:
+        with path.open("xb") as file:
+            for block in blocks:
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """The blocks of a file.
+
+    Raises:
+        StorageFailed: the file cannot be read; names it.
+    """
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from None
+
+
+@contextmanager
+def temporary_directory(prefix: str = "") -> Iterator[Path]:
+    """A directory of this machine for the block.
+
+    Raises:
+        StorageFailed: there is no room for one.
+    """
+    try:
+        directory = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        raise StorageFailed(f"{tempfile.gettempdir()}: cannot be written ({error.strerror})") from None
+    with directory as name:
+        yield Path(name)
 
 
 def make_directories(path: Path) -> list[Path]:

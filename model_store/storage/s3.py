@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from conventions.artifact_files import MANIFEST_FILE, STATE_FILE, UNFINISHED
 from model_store.errors import ModelNotFound, StorageFailed, StorageForbidden, VersionConflict
+from model_store.storage.atomic_file import temporary_directory
 from model_store.storage.base import require_size
 from model_store.storage.s3_clients import default_key_of, object_store
 from model_store.storage.s3_listing import list_objects, without_claims, without_manifest
@@ -60,7 +61,8 @@ class S3Storage:
     def path(self, key: str) -> Path:
         """Downloads the object and returns its local path; the file does not exist when the object does not."""
         target = self._local / key
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with self._failures(key, "read"):
+            target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(ModelNotFound):
             self.fetch(key, target)
         return target
@@ -221,8 +223,8 @@ class S3Storage:
     @contextmanager
     def staged(self, name: str) -> Iterator[Path | None]:
         """A new local directory to fill; removed at the end of the block."""
-        with tempfile.TemporaryDirectory(prefix=f"{name}-") as directory:
-            yield Path(directory)
+        with temporary_directory(f"{name}-") as directory:
+            yield directory
 
     def announce(self, staging: Path, key: str) -> bool:
         """Claims a key by a state that says `unfinished`; false when the key exists.

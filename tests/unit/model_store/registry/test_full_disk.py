@@ -12,6 +12,8 @@ from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
 from model_store.errors import StorageFailed
 from model_store.registry.aliases import Aliases
+from model_store.registry.backups import backup
+from model_store.registry.bundles import export_model
 from model_store.registry.leftovers import leftovers
 from model_store.registry.maintenance import cleanup, delete_model, verify_everything
 from model_store.registry.reserve import RESERVE_KEY
@@ -130,6 +132,48 @@ def test_the_commands_free_a_full_disk(
         assert [model.model_id for model in registry.list_models()] == ids[-1:]
 
     in_a_child(work, small_disk(tmp_path, _DISK_BYTES))
+
+
+@pytest.mark.parametrize("room", [4 << 10, 12 << 10])
+@pytest.mark.parametrize("command", ["repair", "restore", "backup", "import"])
+def test_what_a_full_disk_stops_says_where_and_goes_on_with_room(
+    tmp_path: Path, command: str, room: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk, root = tmp_path / "disk", tmp_path / "registry"
+    disk.mkdir()
+    monkeypatch.setenv("MODEL_KEY", KEY.decode())
+    registry = ModelRegistry(root, keys=Keyring.of(KEY))
+    ids = [register(registry, os.urandom(8 << 10), name) for name in ("m", "m", "other")]
+    export_model(registry, ids[2], tmp_path / "other.bundle")
+    backup(registry, tmp_path / "copy")
+    given = {
+        "repair": ["verify", "--repair", str(tmp_path / "copy")],
+        "restore": ["restore", str(tmp_path / "copy")],
+        "backup": ["backup", str(disk / "copy")],
+        "import": ["import", str(tmp_path / "other.bundle")],
+    }[command]
+
+    def work() -> None:
+        place = root
+        if command != "backup":
+            place = disk / "registry"
+            shutil.copytree(root, place)
+            shutil.rmtree(place / "models" / "other")
+            (place / "models" / "m" / ids[0] / "state.json").write_bytes(b"{")
+        monkeypatch.setenv("MODEL_REGISTRY_URL", str(place))
+        filler = fill(disk)
+        with filler.open("r+b") as file:
+            file.truncate(filler.stat().st_size - room)
+        code = main(given)
+        said = capsys.readouterr().err
+        assert code in (0, exit_codes.STORAGE_FAILED), said
+        assert code == 0 or str(disk) in said.splitlines()[-1], said
+        filler.unlink()
+        assert main(given) == 0
+        opened = ModelRegistry(disk / "copy" if command == "backup" else place, keys=Keyring.of(KEY))
+        assert ids[2] in {model.model_id for model in opened.list_models()}
+
+    in_a_child(work, small_disk(disk, 2 << 20))
 
 
 @pytest.mark.parametrize("files", [0, 120], ids=["bytes", "files"])
