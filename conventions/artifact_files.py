@@ -11,6 +11,8 @@ STATE_FILE = "state.json"
 """Status and deployments: the only one that changes."""
 UNFINISHED = "unfinished"
 """In a state in S3: when the version was begun; its manifest is written last. The next change takes it away."""
+BROUGHT_BY = "brought_by"
+"""In a state: the actors who imported or promoted the version into this registry; empty where it was registered."""
 EVIDENCE_DIRECTORY = "evidence"
 """Holds evidence files by their SHA-256."""
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import MANIFEST_FILE
+from conventions.artifact_files import BROUGHT_BY, MANIFEST_FILE
 from model_store.errors import (
     AccessDenied,
     EvidenceMissing,
@@ -24,7 +24,7 @@ from model_store.registry.evidence import Evidence, read_evidence, require_evide
 from model_store.registry.layout import digest_of, now, version_prefix
 from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
 from model_store.registry.outcomes import recorded_failure
-from model_store.registry.registration import BROUGHT_BY, REGISTERED, enter_status
+from model_store.registry.registration import REGISTERED, enter_status
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY
 from model_store.registry.serving import read_serving
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from conventions.artifact_files import (
     ARTIFACT_FILE,
+    BROUGHT_BY,
     KEPT_FILES,
     MANIFEST_FILE,
     SIGNATURE_FILE,
@@ -46,7 +47,7 @@ from model_store.registry.imported import (
 )
 from model_store.registry.layout import file_sha256, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus
-from model_store.registry.registration import BROUGHT_BY, enter_status, first_state
+from model_store.registry.registration import enter_status, first_state
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.schema import require_bundle, require_manifest
 from model_store.registry.signing import require_envelope

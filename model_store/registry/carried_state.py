@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from conventions.artifact_files import BROUGHT_BY
 from model_store.registry.approvals import REGISTRY, bringers, read_validation
 from model_store.registry.layout import now
 from model_store.registry.manifest import ModelStatus
-from model_store.registry.registration import BROUGHT_BY
 
 _TRAINED = ModelStatus.TRAINED
 _ELSEWHERE = (ModelStatus.STAGED, ModelStatus.DEPLOYED)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from conventions.artifact_files import BROUGHT_BY
 from model_store.registry.approvals import bringers
 from model_store.registry.last_words import AliasWord, Kind, LastWords, Word
 from model_store.registry.layout import rfc3339
 from model_store.registry.manifest import ModelStatus, status_named
-from model_store.registry.registration import BROUGHT_BY
 from model_store.registry.serving import UNCHECKED, read_serving, status_before
 
 _SAME_MOMENT = timedelta(seconds=5)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conventions.artifact_files import KEPT_FILES, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
+from conventions.artifact_files import BROUGHT_BY, KEPT_FILES, MANIFEST_FILE, SIGNATURE_FILE, STATE_FILE
 from model_store.errors import (
     AccessDenied,
     ChecksumMismatch,
@@ -35,7 +35,7 @@ from model_store.registry.imported import (
 from model_store.registry.layout import file_sha256, resolved_location, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.outcomes import recorded_failure
-from model_store.registry.registration import BROUGHT_BY, enter_status
+from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair import copy_synced
 from model_store.registry.taken import claim_imported

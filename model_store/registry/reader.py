@@ -145,7 +145,8 @@ class RegistryReader:
             return require_state(self.read_json(model_id, STATE_FILE))
         except UnreadableModel as error:
             if has_no_state_yet(self.storage, model_id):
-                return state_before_decisions(require_manifest(self.read_json(model_id, MANIFEST_FILE)))
+                manifest = require_manifest(self.read_json(model_id, MANIFEST_FILE))
+                return state_before_decisions(self.storage, model_id, manifest)
             raise UnreadableModel(f"{model_id}: {str(error).removeprefix(f'{model_id}: ')}") from None
 
     def read_json(self, model_id: str, file: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conventions.artifact_files import (
     ARTIFACT_FILE,
+    BROUGHT_BY,
     GOLDEN_FILE,
     MANIFEST_FILE,
     RUNTIME_FILE,
@@ -27,8 +28,6 @@ from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.lineage import build_lineage, describe_source
 from model_store.storage.base import Storage
 
-BROUGHT_BY = "brought_by"
-"""Of a state: the actors who imported or promoted the version into this registry; empty where it was registered."""
 REGISTERED = "registered"
 """Why a version has its first status, in the registry that it was registered in."""
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
+from conventions.artifact_files import BROUGHT_BY
 from conventions.regular_files import parse_json
 from model_store.errors import ModelStoreError
 from model_store.registry.approvals import REGISTRY, bringers
@@ -14,7 +15,6 @@ from model_store.registry.layout import json_bytes
 from model_store.registry.log_repair import is_same_log
 from model_store.registry.newer_state import bring_state
 from model_store.registry.recorded import Recorded
-from model_store.registry.registration import BROUGHT_BY
 from model_store.registry.schema import require_state
 from model_store.registry.unrecorded import without_unrecorded
 from model_store.storage.base import Storage

@@ -265,10 +265,12 @@ def claim_imported(storage: Storage, metadata: ModelMetadata) -> None:
     """
     claims = f"models/{metadata.model_name}/.versions"
     key = f"{claims}/{metadata.version}"
-    if storage.count(claims) == 0:
-        restore_claims(storage, metadata.model_name, lambda: read_recorded(storage).numbers)
     # Looked at first: a role that carries a state later may not write claims.
-    if not storage.exists(key) and storage.put_if_absent(key, f"{_IMPORTED} {metadata.model_id}".encode()):
+    is_free = not storage.exists(key)
+    if is_free and not _is_after_all(storage, claims, metadata.version):
+        # The claim of a version that had the number may be lost.
+        restore_claims(storage, metadata.model_name, lambda: read_recorded(storage).numbers)
+    if is_free and storage.put_if_absent(key, f"{_IMPORTED} {metadata.model_id}".encode()):
         _move_hint(storage, f"{claims}/{_LAST}", metadata.version)
         return
     try:
@@ -281,6 +283,15 @@ def claim_imported(storage: Storage, metadata: ModelMetadata) -> None:
             f"{metadata.model_name}:{metadata.version} is taken in this registry: {whose} this number; "
             f"{metadata.model_id} cannot have it, too; import it into another registry"
         )
+
+
+def _is_after_all(storage: Storage, claims: str, number: int) -> bool:
+    """Whether a number comes after all that were claimed, as the hint says, whose own claim is there."""
+    try:
+        hinted = storage.read(f"{claims}/{_LAST}").decode(errors="replace").partition(" ")[0]
+    except ModelStoreError:
+        return False
+    return bool(_NUMBER.fullmatch(hinted)) and int(hinted) < number and storage.exists(f"{claims}/{hinted}")
 
 
 def _move_hint(storage: Storage, key: str, number: int) -> None:

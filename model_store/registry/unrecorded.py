@@ -7,11 +7,11 @@ its record was cut off. A copy brings nothing of it: who may write a backup deci
 from collections.abc import Mapping
 from typing import Any
 
+from conventions.artifact_files import BROUGHT_BY
 from model_store.registry.approvals import REGISTRY, bringers, read_validation
 from model_store.registry.last_words import Kind
 from model_store.registry.manifest import ModelStatus
 from model_store.registry.recorded import Recorded
-from model_store.registry.registration import BROUGHT_BY
 from model_store.registry.serving import read_serving
 
 _ANY = ("None", "")

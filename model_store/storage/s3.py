@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conventions.artifact_files import MANIFEST_FILE, STATE_FILE, UNFINISHED
+from conventions.artifact_files import BROUGHT_BY, MANIFEST_FILE, STATE_FILE, UNFINISHED
 from model_store.errors import ModelNotFound, StorageFailed, StorageForbidden, VersionConflict
 from model_store.storage.atomic_file import temporary_directory
 from model_store.storage.base import require_size
@@ -232,9 +232,10 @@ class S3Storage:
         Credentials that may not write a state, such as a publisher's, claim it by `version_claim` instead.
         """
         try:
-            claimed = self.put_if_absent(f"{key}/{STATE_FILE}", _unfinished_state((staging / STATE_FILE).read_bytes()))
+            state = (staging / STATE_FILE).read_bytes()
+            claimed = self.put_if_absent(f"{key}/{STATE_FILE}", _unfinished_state(state))
         except StorageForbidden:
-            claimed = not self.exists(key) and self.put_if_absent(version_claim(key), b"no state yet")
+            claimed = not self.exists(key) and self.put_if_absent(version_claim(key), _claim(state))
         if claimed:
             self._announced.add(key)
         return claimed
@@ -309,6 +310,15 @@ def _unfinished_state(content: bytes) -> bytes:
     except ValueError:
         return content
     return json.dumps({**state, UNFINISHED: began}).encode() if isinstance(state, dict) else content
+
+
+def _claim(content: bytes) -> bytes:
+    """What a claim keeps of the state that could not be written: who brought the version, which nobody else tells."""
+    try:
+        state = json.loads(content)
+    except ValueError:
+        state = None
+    return json.dumps({BROUGHT_BY: state.get(BROUGHT_BY, [])} if isinstance(state, dict) else {}).encode()
 
 
 def version_claim(version: str) -> str:
