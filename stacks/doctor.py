@@ -12,7 +12,7 @@ from infra.errors import ConfigError
 from infra.stack_state import StackState
 from model_store.errors import ModelStoreError
 from model_store.keys.defaults import key_file
-from stacks.engine.backend import backend_url, damaged_files
+from stacks.engine.backend import BACKEND_VARIABLE, backend_url, damaged_files, state_directory, unwritable
 from stacks.engine.docker_findings import Finding, docker_findings, docker_provider_finding
 from stacks.engine.docker_state import on_docker
 from stacks.engine.locks import engine_locks
@@ -106,7 +106,10 @@ class Doctor:
         except StacksError as error:
             yield Finding("state", there=False, detail=str(error), mend="set PULUMI_BACKEND_URL, or sign in there")
             return
-        where = backend_url(self._checkout)
+        where, directory = backend_url(self._checkout), state_directory(self._checkout)
+        if directory is not None and (problem := unwritable(directory)):
+            yield Finding("state", there=False, detail=f"{where}: {problem}", mend=f"export {BACKEND_VARIABLE}=URL")
+            return
         made = "holds the stack" if provider else "does not hold the stack yet; the first deploy makes it"
         yield Finding("state", there=True, detail=f"{where} {made}")
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from conventions.config_keys import PROJECT
 from infra.errors import ConfigError
@@ -67,7 +68,15 @@ def state_directory(checkout: Path) -> Path | None:
     url = backend_url(checkout)
     if not url.startswith("file://"):
         return None
-    return checkout / Path(url.removeprefix("file://").split("?")[0]).expanduser()
+    return checkout / Path(unquote(url.removeprefix("file://").split("?")[0])).expanduser()
+
+
+def unwritable(directory: Path) -> str:
+    """Why the state cannot be kept in a directory, which need not be there yet; empty where it can."""
+    there = next(each for each in (directory, *directory.parents) if each.exists())
+    if not there.is_dir():
+        return f"{there} is not a directory"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written by this account"
 
 
 def stack_state_file(checkout: Path, stack: str) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from stacks.engine.backend import backend_url, damaged_files
+from stacks.engine.backend import BACKEND_VARIABLE, backend_url, damaged_files
 from stacks.errors import DeploymentFailed, StackBusy, StateDamaged
 
 _Found = TypeVar("_Found")
@@ -15,6 +15,11 @@ _HALF_WRITTEN = re.compile(
 )
 """What the engine says of a file that another run is writing, or has just replaced."""
 _NO_BACKEND = re.compile(r"NoSuchBucket|bucket does not exist|could not list bucket", re.IGNORECASE)
+_ERROR = re.compile(r"\s*(\w+: )*error:")
+_SEVERAL = re.compile(r"\d+ errors? occurred:")
+_CANNOT_WRITE = re.compile(
+    r"(?P<full>no space left on device|disk quota exceeded)|read-only file system|operation not permitted|permission denied"
+)
 _TRIES = 8
 _PAUSE_SECONDS = 0.5
 
@@ -52,8 +57,11 @@ def read_engine(checkout: Path, stack: str, read: Callable[[], _Found]) -> _Foun
     raise AssertionError  # the last try returns or raises
 
 
-def passphrase_advice(reason: str, stack: str) -> str:
-    """The engine's reason, with the way out where it is a passphrase."""
+def with_advice(reason: str, stack: str) -> str:
+    """The engine's reason, with the way out where it is a passphrase or the place of the state."""
+    if ".pulumi/" in reason and (found := _CANNOT_WRITE.search(reason)):
+        way_out = "make room there" if found["full"] else "make it writable for this account"
+        return f"{reason}: the state cannot be written; {way_out}, or name another place in {BACKEND_VARIABLE}"
     if "incorrect passphrase" not in reason and "passphrase must be set" not in reason:
         return reason
     return (
@@ -71,9 +79,21 @@ def cannot_be_opened(checkout: Path, stack: str, text: str) -> str:
         text: what the engine printed.
     """
     what = f"stack {stack}" if stack else f"the state in {backend_url(checkout)}"
-    return f"{what} cannot be opened: {passphrase_advice(_reason(text), stack)}; nothing was changed"
+    return f"{what} cannot be opened: {with_advice(_reason(text), stack)}; nothing was changed"
+
+
+def last_error(text: str) -> str:
+    """The last error that the engine printed, in one line; empty where it printed none."""
+    lines = text.splitlines()
+    place = next((number for number in reversed(range(len(lines))) if _ERROR.match(lines[number])), None)
+    if place is None:
+        return ""
+    first = lines[place].split("error:", 1)[1].strip()
+    if not _SEVERAL.fullmatch(first):
+        return first
+    each = (line.strip().removeprefix("* ") for line in lines[place + 1 :] if line.strip().startswith("* "))
+    return "; ".join(dict.fromkeys(each)) or first
 
 
 def _reason(text: str) -> str:
-    lines = [line for line in text.splitlines() if "error:" in line]
-    return lines[-1].split("error:", 1)[1].strip() if lines else " ".join(text.split())[:500]
+    return last_error(text) or " ".join(text.split())[:500]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stacks.engine.reading import passphrase_advice
+from stacks.engine.reading import last_error, with_advice
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import DeploymentFailed, StackBusy
 
@@ -67,7 +67,7 @@ def run_up(stack: "Stack", environment: DeploymentEnvironment, message: str, log
         ) from None
     except CommandError as error:
         reason = read_reason(diagnostics) or _last_words(str(error))
-        raise DeploymentFailed(passphrase_advice(reason, environment.stack)) from None
+        raise DeploymentFailed(with_advice(reason, environment.stack)) from None
     changes = {str(operation): count for operation, count in (result.summary.resource_changes or {}).items()}
     return UpResult(changes, {name: output.value for name, output in result.outputs.items()})
 
@@ -98,7 +98,8 @@ def run_destroy(stack: "Stack", message: str, log: Log) -> None:
             suppress_progress=True,
         )
     except CommandError as error:
-        raise DeploymentFailed(read_reason(diagnostics) or _last_words(str(error))) from None
+        reason = read_reason(diagnostics) or _last_words(str(error))
+        raise DeploymentFailed(with_advice(reason, stack.name)) from None
 
 
 def forget_pending_creations(stack: "Stack") -> None:
@@ -133,5 +134,4 @@ def _collect(event: Any, diagnostics: list[str]) -> None:
 
 def _last_words(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line.split("error:", 1)[1].strip() for line in lines if re.match(r"(stderr: )?error:", line)]
-    return (errors or lines or ["the engine failed and said nothing"])[-1]
+    return last_error(text) or (lines or ["the engine failed and said nothing"])[-1]

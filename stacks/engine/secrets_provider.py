@@ -17,7 +17,7 @@ from stacks.engine.development_secrets import (
     require_passphrase_file,
 )
 from stacks.engine.passphrase import opens
-from stacks.engine.reading import passphrase_advice
+from stacks.engine.reading import with_advice
 from stacks.errors import SecretsProviderProblem
 
 SECRETS_PROVIDER_VARIABLE = "PULUMI_SECRETS_PROVIDER"
@@ -69,7 +69,7 @@ def require_right_passphrase(checkout: Path, stack: str, stored: SecretsProvider
             return
     except ValueError:
         return  # of an engine that writes it otherwise: it says what is wrong itself
-    raise SecretsProviderProblem(passphrase_advice("incorrect passphrase", stack), f"export {PASSPHRASE_FILE}=FILE")
+    raise SecretsProviderProblem(with_advice("incorrect passphrase", stack), f"export {PASSPHRASE_FILE}=FILE")
 
 
 @contextmanager

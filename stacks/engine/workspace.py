@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conventions.config_keys import PROJECT
-from stacks.engine.backend import BACKEND_VARIABLE, SecretsProvider, backend_url, state_directory, stored_deployment
+from stacks.engine.backend import (
+    BACKEND_VARIABLE,
+    SecretsProvider,
+    backend_url,
+    state_directory,
+    stored_deployment,
+    unwritable,
+)
 from stacks.engine.development_secrets import (
     PASSPHRASE_FILE,
     ensure_development_secrets,
@@ -18,7 +25,7 @@ from stacks.engine.development_secrets import (
 from stacks.engine.reading import read_engine
 from stacks.engine.secrets_provider import SECRETS_PROVIDER_VARIABLE, require_secrets_provider, unchanged
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import EngineMissing
+from stacks.errors import DeploymentFailed, EngineMissing
 
 if TYPE_CHECKING:
     from pulumi.automation import PulumiCommand, Stack
@@ -146,10 +153,21 @@ def _workspace_arguments(checkout: Path, environment: DeploymentEnvironment) -> 
 
 
 def prepare_backend(checkout: Path) -> None:
-    """Makes the state's directory where the state is one."""
+    """Makes the state's directory where the state is one.
+
+    Raises:
+        DeploymentFailed: it cannot be made there.
+    """
     directory = state_directory(checkout)
-    if directory is not None:
+    if directory is None:
+        return
+    try:
         directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeploymentFailed(
+            f"{directory}: the state cannot be kept there ({unwritable(directory) or error.strerror}); "
+            f"name another place in {BACKEND_VARIABLE}"
+        ) from None
 
 
 def engine_environment(checkout: Path, environment: DeploymentEnvironment | None = None) -> dict[str, str]:

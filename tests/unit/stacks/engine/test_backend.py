@@ -13,12 +13,19 @@ import pytest
 import zstandard
 
 from stacks.engine import backend
-from stacks.engine.backend import SecretsProvider, damaged_files, passphrase_stacks, stored_deployment
+from stacks.engine.backend import (
+    SecretsProvider,
+    damaged_files,
+    passphrase_stacks,
+    state_directory,
+    stored_deployment,
+    unwritable,
+)
 from stacks.engine.development_secrets import ensure_development_secrets, ensure_passphrase
 from stacks.engine.secrets_provider import require_right_passphrase, require_secrets_provider
-from stacks.engine.workspace import engine_environment, stack_outputs, stack_provider
+from stacks.engine.workspace import engine_environment, prepare_backend, stack_outputs, stack_provider
 from stacks.environments import DeploymentEnvironment
-from stacks.errors import SecretsProviderProblem, StateDamaged
+from stacks.errors import DeploymentFailed, SecretsProviderProblem, StateDamaged
 
 _KMS = {"type": "cloud", "state": {"url": "awskms://alias/state?region=eu-central-1", "encryptedkey": "QUJD"}}
 _PASSPHRASE = {"type": "passphrase", "state": {"salt": "v1:abc"}}
@@ -345,6 +352,23 @@ def test_of_a_state_that_was_packed_since_the_newest_counts(checkout: Path) -> N
     assert _provider(checkout, "dev") == SecretsProvider("passphrase", {"salt": "v1:new"})
     os.utime(packed, (0, 0))
     assert _provider(checkout, "dev") == SecretsProvider("passphrase", {"salt": "v1:abc"})
+
+
+def test_a_backend_is_read_as_the_engine_reads_it(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{checkout}/a%20place?no_tmp_dir=true")
+    assert state_directory(checkout) == checkout / "a place"
+
+
+def test_a_place_that_holds_no_state_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout / "file").write_text("")
+    for place in ("file", "file/state"):
+        monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{checkout}/{place}")
+        with pytest.raises(DeploymentFailed, match=rf"{place}: the state cannot be kept there .*name another place in"):
+            prepare_backend(checkout)
+        directory = state_directory(checkout)
+        assert directory is not None
+        assert unwritable(directory) == f"{checkout}/file is not a directory"
+    assert unwritable(checkout / "new" / "state") == ""
 
 
 def test_a_history_without_a_state_is_a_state_that_was_lost(checkout: Path) -> None:
