@@ -18,7 +18,8 @@ _NO_BACKEND = re.compile(r"NoSuchBucket|bucket does not exist|could not list buc
 _ERROR = re.compile(r"\s*(\w+: )*error:")
 _SEVERAL = re.compile(r"\d+ errors? occurred:")
 _CANNOT_WRITE = re.compile(
-    r"(?P<full>no space left on device|disk quota exceeded)|read-only file system|operation not permitted|permission denied"
+    r"(?P<full>no space left on device|disk quota exceeded)|"
+    r"read-only file system|operation not permitted|permission denied"
 )
 _TRIES = 8
 _PAUSE_SECONDS = 0.5
