@@ -130,6 +130,15 @@ def test_an_empty_name_of_a_file_is_that_of_a_variable_nobody_has_set(
         require_secrets_provider(checkout, "dev", _provider(checkout, "dev"))
     with pytest.raises(SecretsProviderProblem, match=r"\.secrets/passphrase is empty"):
         engine_environment(checkout, DeploymentEnvironment.STAGING)
+    kept.unlink()
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(kept))
+    with pytest.raises(SecretsProviderProblem, match=r"\.secrets/passphrase is missing"):
+        require_secrets_provider(checkout, "dev", _provider(checkout, "dev"))
+    state = checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json"
+    state.rename(f"{state}.kept")
+    require_secrets_provider(checkout, "dev", None)  # a stack that is made makes its passphrase, too
+    Path(f"{state}.kept").rename(state)
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "")
     kept.write_text("whole\n")
     require_secrets_provider(checkout, "dev", _provider(checkout, "dev"))
     variables = engine_environment(checkout, DeploymentEnvironment.STAGING)
