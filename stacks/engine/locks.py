@@ -103,7 +103,9 @@ def engine_locks(checkout: Path, environment: DeploymentEnvironment) -> list[Sta
     if root is None:
         return []
     directory = root / ".pulumi" / "locks" / "organization" / PROJECT / environment.stack
-    return [lock for path in sorted(directory.glob("*.json")) if (lock := _read(path)) is not None]
+    # To the engine every file there is a lock, also `….json.….tmp`, which a full disk has cut off.
+    paths = sorted(path for path in directory.glob("*") if path.suffix != ".attrs" and not path.is_dir())
+    return [lock for path in paths if (lock := _read(path)) is not None]
 
 
 def require_unlocked(checkout: Path, environment: DeploymentEnvironment) -> None:
@@ -141,10 +143,7 @@ def remove_stale_locks(checkout: Path, environment: DeploymentEnvironment, dead_
             more = _other_host(lock, environment)
             raise StackBusy(f"stack {environment.stack} is being changed by {lock}{alive}; nothing was unlocked{more}")
     for lock in locks:
-        if lock.path.is_dir() and not lock.path.is_symlink():
-            lock.path.rmdir()
-        else:
-            lock.path.unlink(missing_ok=True)
+        lock.path.unlink(missing_ok=True)
     return locks
 
 

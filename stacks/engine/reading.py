@@ -17,6 +17,7 @@ _HALF_WRITTEN = re.compile(
 _NO_BACKEND = re.compile(r"NoSuchBucket|bucket does not exist|could not list bucket", re.IGNORECASE)
 _ERROR = re.compile(r"\s*(\w+: )*error:")
 _SEVERAL = re.compile(r"\d+ errors? occurred:")
+_ONE_OF_SEVERAL = re.compile(r"\s*(?:\*|\d+\)) (.*)")
 _CANNOT_WRITE = re.compile(
     r"(?P<full>no space left on device|disk quota exceeded)|"
     r"read-only file system|operation not permitted|permission denied"
@@ -92,8 +93,8 @@ def last_error(text: str) -> str:
     first = lines[place].split("error:", 1)[1].strip()
     if not _SEVERAL.fullmatch(first):
         return first
-    each = (line.strip().removeprefix("* ") for line in lines[place + 1 :] if line.strip().startswith("* "))
-    return "; ".join(dict.fromkeys(each)) or first
+    each = (found[1].strip() for line in lines[place + 1 :] if (found := _ONE_OF_SEVERAL.fullmatch(line)))
+    return "; ".join(dict.fromkeys(text for text in each if text != "Unknown")) or first
 
 
 def _reason(text: str) -> str:

@@ -69,23 +69,30 @@ _OWN = {"pid": 478, "username": "ci", "hostname": "here", "timestamp": "2026-10-
         json.dumps({**_OWN, "hostname": "here\n--dead-host there"}).encode(),
         json.dumps({**_OWN, "username": "\x1b[31mci"}).encode(),
         json.dumps({**_OWN, "timestamp": "0001-01-01T00:00:00"}).encode(),
-        None,
     ],
     ids=str,
 )
 def test_a_lock_of_another_kind_is_named_and_removed(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     monkeypatch.setattr(locks, "_WRITING_SECONDS", 0.2)
     path = folder / "another.json"
-    if content is None:
-        path.mkdir()
-    else:
-        path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(StackLocked, match=str(path)) as refused:
         locks.require_unlocked(tmp_path, _DEVELOPMENT)
     assert str(refused.value).isprintable()
     locks.remove_stale_locks(tmp_path, _DEVELOPMENT)
+    assert not path.exists()
+
+
+def test_a_lock_that_a_full_disk_has_cut_off_holds_the_stack(folder: Path, tmp_path: Path) -> None:
+    path = folder / "54a87b20-14f8-461a-8380-d9478f40fac1.json.18ebfc59d210bb44.tmp"
+    path.touch()
+    (folder / "another.json.attrs").touch()
+    (folder / "directory.json").mkdir()
+    with pytest.raises(StackLocked, match=f"{path} is empty.*unlock development"):
+        locks.require_unlocked(tmp_path, _DEVELOPMENT)
+    assert len(locks.remove_stale_locks(tmp_path, _DEVELOPMENT)) == 1
     assert not path.exists()
 
 

@@ -30,6 +30,10 @@ def test_errors_that_the_engine_lists_are_one_line() -> None:
         ("error: no stack named 'x' found\n", "no stack named 'x' found"),
         ("warning: old\nerror: first\nerror: second\n  more", "second"),
         ("error: 1 error occurred:\n\t* update failed\n\n", "update failed"),
+        (
+            "error: 2 errors occurred:\n    1) open /x: no space left on device\n    2) Unknown",
+            "open /x: no space left on device",
+        ),
         ("error: 2 errors occurred:\n", "2 errors occurred:"),
         ("all went well", ""),
     ],
