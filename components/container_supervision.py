@@ -85,7 +85,7 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
         with refreshed_copy(api_keys) if has_copy(api_keys) else contextlib.nullcontext():
             _replace(arguments)
     except DockerFailed as error:
-        raise ServingFailed(f"Docker: {error}") from None
+        raise ServingFailed(_told(error)) from None
     except OSError as error:
         raise ServingFailed(f"the API keys cannot be given to the container: {error}") from None
     return {**{key: arguments.get(key) for key in ARGUMENTS}, **outputs(arguments)}
@@ -127,9 +127,13 @@ def stop(arguments: Mapping[str, Any]) -> None:
             time.sleep(_DRAINED_SECONDS)
         _remove_others(arguments, None)
     except DockerFailed as error:
-        raise ServingFailed(f"Docker: {error}") from None
+        raise ServingFailed(_told(error)) from None
     with contextlib.suppress(FileNotFoundError):
         (run_directory(arguments) / STATUS_FILE).unlink()
+
+
+def _told(error: DockerFailed) -> str:
+    return str(error) if isinstance(error, DockerSilent) else f"Docker: {error}"
 
 
 def remove_deployment(checkout: str, deployment_name: str) -> int:
@@ -143,7 +147,7 @@ def remove_deployment(checkout: str, deployment_name: str) -> int:
         for container in found:
             _remove(container)
     except DockerFailed as error:
-        raise ServingFailed(f"Docker: {error}") from None
+        raise ServingFailed(_told(error)) from None
     return len(found)
 
 

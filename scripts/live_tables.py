@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group, RenderableType
     from rich.table import Table
 
     from stacks.checks.alerts import Alert
@@ -19,6 +19,8 @@ _ROWS = (
     ("right, of those with feedback", "accuracy", "%"),
     ("drift", "drift", "index"),
 )
+_MEND = "mend: "
+"""Before a command, which stays on one line."""
 
 
 def metrics_table(environment: str, numbers: dict[str, Any], alerts: "list[Alert]") -> "Table":
@@ -40,12 +42,14 @@ def metrics_table(environment: str, numbers: dict[str, Any], alerts: "list[Alert
     return drawn
 
 
-def rollout_table(status: "RolloutStatus") -> "Table":
+def rollout_view(status: "RolloutStatus") -> "Group":
     """A rollout: where it is, both versions' numbers, and what the checks say of them."""
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     rollout = status.rollout
-    drawn = Table(title=f"{status.environment}: {_headline(status)}", title_justify="left", caption_justify="left")
+    drawn = Table()
     for column in ("since the last change", "stable", "candidate"):
         drawn.add_column(column, overflow="fold")
     for name, key, unit in _ROWS if status.numbers else ():
@@ -53,8 +57,9 @@ def rollout_table(status: "RolloutStatus") -> "Table":
     share = status.candidate_share
     if share is not None and rollout.candidate:
         drawn.add_row("share of the requests", f"{1 - share:.1%}", f"{share:.1%}")
-    drawn.caption = "\n".join(_captions(status))
-    return drawn
+    captions = (Text(line, no_wrap=line.startswith(_MEND), overflow="ignore") for line in _captions(status))
+    headline = Text(f"{status.environment}: {_headline(status)}")
+    return Group(headline, *([drawn] if drawn.rows else []), *captions)
 
 
 def _headline(status: "RolloutStatus") -> str:
@@ -73,7 +78,7 @@ def _captions(status: "RolloutStatus") -> list[str]:
     rollout = status.rollout
     found = []
     if silence := status.silence:
-        found += [f"DOES NOT SERVE: {silence.reason}", f"mend: {silence.mend}"]
+        found += [f"DOES NOT SERVE: {silence.reason}", f"{_MEND}{silence.mend}"]
     if status.verdict:
         found.append(f"checks: {status.verdict}{f' ({status.reason})' if status.reason else ''}")
     if status.in_force is not None and status.in_force != rollout.weight:
@@ -103,8 +108,8 @@ def _format_value(value: object, unit: str) -> str:
     return f"{value:.3g} {unit}".rstrip() if isinstance(value, float) else str(value)
 
 
-def as_text(console: "Console", drawn: "Table") -> str:
-    """A table as plain text."""
+def as_text(console: "Console", drawn: "RenderableType") -> str:
+    """What is drawn as plain text."""
     with console.capture() as captured:
         console.print(drawn)
     return captured.get().rstrip()

@@ -155,19 +155,19 @@ def add_rollout_commands(commands: Program, program: str, key_help: str, make: M
         from rich.console import Console
         from rich.live import Live
 
-        from scripts.live_tables import as_text, rollout_table
+        from scripts.live_tables import as_text, rollout_view
 
         rollouts = open_rollouts(make(), options)
         options.status_line.stop()
         console = Console()
         if options.json or not options.follow or not console.is_terminal:
             status = rollouts.status(options.environment)
-            show(options, status.to_dict(), as_text(console, rollout_table(status)))
+            show(options, status.to_dict(), as_text(console, rollout_view(status)))
             return exit_codes.ENDPOINT_SILENT if status.silence else exit_codes.UNFIT if status.lacking else 0
-        with Live(rollout_table(rollouts.status(options.environment)), console=console) as live:
+        with Live(rollout_view(rollouts.status(options.environment)), console=console) as live:
             while True:
                 time.sleep(options.every)
-                live.update(rollout_table(rollouts.status(options.environment)))
+                live.update(rollout_view(rollouts.status(options.environment)))
 
     _declare(commands, program, key_help, (_promote, _abort, _resume, _status))
 

@@ -12,7 +12,7 @@ from infra.rollout_config import RolloutConfig
 from infra.settings import require_platform
 from stacks.deployment_history import list_updates
 from stacks.engine.cluster_state import pod_problems, require_live_objects_match
-from stacks.engine.docker_state import on_docker, remove_containers
+from stacks.engine.docker_state import on_docker, remove_containers, require_docker
 from stacks.engine.interrupts import interrupts_held
 from stacks.engine.locks import changing, engine_locks, remove_stale_locks, require_unlocked
 from stacks.engine.reading import read_engine
@@ -155,6 +155,7 @@ class DeploymentUpdates:
                 return on_docker(file) and remove_containers(file, self._checkout) > 0
             registry, model_id = self._registry(), file.model_version
             registry.require_right("destroy", model_id, environment=str(environment))
+            require_docker(file)
             message = "stop the endpoint and destroy the stack"
             record = DeploymentRecord(registry, "destroy", environment, model_id, message, reason)
             with record.recorded():

@@ -7,7 +7,7 @@ from typing import Any
 from components import container_supervision, process_supervision
 from components.container_arguments import container_run_name
 from components.container_supervision import endpoint_problem, state_problem
-from components.docker_engine import DockerFailed, docker, image_id, inspect, labelled
+from components.docker_engine import DockerFailed, docker, image_id, info, inspect, labelled
 from components.process_supervision import ServingFailed
 from conventions.config_keys import IMAGE
 from infra.docker_preflight import missing_image
@@ -40,6 +40,20 @@ def container_checks(file: StackFile, checkout: Path) -> tuple[Check, ...]:
             # A daemon that hangs is asked once.
             return (*found, Check("container", healthy=False, detail=f"{name}: {error}"))
     return tuple(found)
+
+
+def require_docker(file: StackFile) -> None:
+    """Raises unless Docker answers, on platform docker: half of a deployment taken down would serve nobody.
+
+    Raises:
+        DeploymentFailed: it does not answer.
+    """
+    if not on_docker(file):
+        return
+    try:
+        info()
+    except DockerFailed as error:
+        raise DeploymentFailed(f"{error}; nothing was changed") from None
 
 
 def remove_containers(file: StackFile, checkout: Path) -> int:
