@@ -1,5 +1,6 @@
 """A Ctrl-C at any moment of a program ends it with one line: while modules load, in a command, and after it."""
 
+import atexit
 import os
 import signal
 import threading
@@ -15,6 +16,8 @@ INTERRUPTED = "interrupted; run the same command again to go on"
 def end_at_once() -> None:
     """Lets a Ctrl-C end this process with one line, without a traceback: nothing was begun, or all is done."""
     signal.signal(signal.SIGINT, _end)
+    # At its very end Python puts the signal's default back, which kills; one that is ignored it leaves.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
