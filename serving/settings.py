@@ -15,7 +15,6 @@ from model_store.serialization.full_names import require_full_names
 from serving.errors import SettingsError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_DIVIDED = ("max_connections", "max_connections_per_address", "max_in_flight")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST_WORDS = "sha256: and 64 hexadecimal digits"
 
@@ -114,9 +113,8 @@ class ServingSettings:
     """A file that gets the log in addition to standard output; it is rotated."""
 
     def divided(self, processes: int) -> "ServingSettings":
-        """The settings of one process of a group: each takes its part of the connections and requests in work."""
-        parts = {name: -(-getattr(self, name) // processes) for name in _DIVIDED}
-        return replace(self, **parts)
+        """The settings of one process of a group: each takes its part of the requests in work."""
+        return replace(self, max_in_flight=-(-self.max_in_flight // processes))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "ServingSettings":

@@ -21,7 +21,9 @@ _BUCKET = struct.Struct("<8sdd")
 _PROBES = 16
 _LOCK_SECONDS = 0.02
 _ALIVE_SECONDS = 3.0
-_ASKED_AT = 0
+_ASKED_AT, _SEED_AT = 0, 8
+_ADDRESSES, _ADDRESSES_AT = 1024, 1024
+"""Counts of connections by address, in each slot: those of addresses that fall on the same one are added up."""
 _FIRST_SLOT = 4096
 _SLOT_BYTES = 4096 + 2 * AREA_BYTES
 
@@ -49,10 +51,36 @@ class Board:
         self._descriptor, self.slots, self.own = descriptor, slots, own
         self._buckets_at = _FIRST_SLOT + slots * _SLOT_BYTES
         self._memory = mmap.mmap(descriptor, board_bytes(slots))
+        self._seed = int(struct.unpack_from("<I", self._memory, _SEED_AT)[0])
 
     def beat(self, connections: int) -> None:
         """Shows that this process runs, and how many connections it has."""
         struct.pack_into("<dI", self._memory, self._slot(self.own), time.monotonic(), connections)
+
+    def count_connection(self, address: str, change: int) -> None:
+        """Adds to the connections that this process has of an address."""
+        at = self._count_at(self.own, address)
+        found = struct.unpack_from("<H", self._memory, at)[0] + change
+        struct.pack_into("<H", self._memory, at, min(max(found, 0), 65_535))
+
+    def connections_of_others(self, address: str) -> tuple[int, int]:
+        """Connections that the other live processes have, in all and of an address."""
+        now, in_all, of_address = time.monotonic(), 0, 0
+        for slot in range(self.slots):
+            beat, connections = struct.unpack_from("<dI", self._memory, self._slot(slot))
+            if slot != self.own and now - beat < _ALIVE_SECONDS:
+                in_all += connections
+                of_address += struct.unpack_from("<H", self._memory, self._count_at(slot, address))[0]
+        return in_all, of_address
+
+    def forget(self, slot: int) -> None:
+        """Forgets the connections of a process that has ended, or begins; what it has counted stays."""
+        at = self._slot(slot)
+        struct.pack_into("<dI", self._memory, at, 0.0, 0)
+        self._memory[at + _ADDRESSES_AT : at + _ADDRESSES_AT + 2 * _ADDRESSES] = bytes(2 * _ADDRESSES)
+
+    def _count_at(self, slot: int, address: str) -> int:
+        return self._slot(slot) + _ADDRESSES_AT + 2 * (zlib.crc32(address.encode(), self._seed) % _ADDRESSES)
 
     def silent_seconds(self, slot: int) -> float:
         """For how long a process has shown no sign of life; since the machine's start when it never has."""
@@ -172,5 +200,6 @@ def make_board(slots: int) -> int:
     """Makes the memory of a group; returns its descriptor, which processes inherit."""
     descriptor = os.memfd_create("fraud-detection-group", 0)
     os.ftruncate(descriptor, board_bytes(slots))
+    os.pwrite(descriptor, os.urandom(4), _SEED_AT)
     os.set_inheritable(descriptor, True)
     return descriptor

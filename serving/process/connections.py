@@ -8,6 +8,8 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Protocol
 
+from serving.process.board import Board
+
 HEALTH_PATHS = frozenset((b"/health", b"/health/live", b"/health/ready"))
 """Answered at the limit of connections, too."""
 _HEALTH_RESERVE = 64
@@ -79,10 +81,13 @@ class Connections:
         bounds: the settings.
         accounts: counts refusals and closed connections.
         wants_certificates: whether a client without a certificate is answered on health only.
+        board: has the connections of the other processes of a group; the limits hold for all of them together.
     """
 
-    def __init__(self, bounds: Bounds, accounts: Accounts, *, wants_certificates: bool = False) -> None:
-        self.bounds, self.accounts = bounds, accounts
+    def __init__(
+        self, bounds: Bounds, accounts: Accounts, *, wants_certificates: bool = False, board: Board | None = None
+    ) -> None:
+        self.bounds, self.accounts, self._board = bounds, accounts, board
         self.wants_certificates = wants_certificates
         self._open: set[Bounded] = set()
         self._by_address: Counter[str] = Counter()
@@ -95,28 +100,43 @@ class Connections:
 
     def admit(self, connection: Bounded) -> None:
         """Takes a new connection, in place of the one that waits longest for its client when there are too many."""
-        bounds, address = self.bounds, connection.address
-        over_address = self._by_address[address] >= bounds.max_connections_per_address
-        over_all = len(self._open) >= bounds.max_connections
+        board, bounds, address = self._board, self.bounds, connection.address
+        in_all, here = len(self._open), self._by_address[address]
+        others, others_here = (0, 0) if board is None else board.connections_of_others(address)
+        over_address = here + others_here >= bounds.max_connections_per_address
+        over_all = in_all + others >= bounds.max_connections
         self._open.add(connection)
         self._by_address[address] += 1
+        if board is not None:
+            board.count_connection(address, 1)
         if not over_address and not over_all:
             return
         longest = self._longest_waiting(address if over_address else "", connection)
         if longest is not None:
             self.remove(longest)
             longest.evict()
-        elif len(self._open) > bounds.max_connections + _HEALTH_RESERVE:
+        elif self._has_share(in_all, bounds.max_connections) and self._has_share(
+            here, bounds.max_connections_per_address
+        ):
+            # What waits longest is another process's, which does not know of this connection.
+            return
+        elif in_all + others + 1 > bounds.max_connections + _HEALTH_RESERVE:
             self.remove(connection)
             connection.turn_away()
         else:
             connection.only_health = True
+
+    def _has_share(self, count: int, most: int) -> bool:
+        """Whether this process has room in its own part of a limit of the group."""
+        return self._board is not None and count < -(-most // self._board.slots)
 
     def remove(self, connection: Bounded) -> None:
         """Forgets a connection that has ended."""
         if connection in self._open:
             self._open.discard(connection)
             self._by_address[connection.address] -= 1
+            if self._board is not None:
+                self._board.count_connection(connection.address, -1)
             if self._by_address[connection.address] <= 0:
                 del self._by_address[connection.address]
 

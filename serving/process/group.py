@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.observability.logs import service_log
-from serving.process.board import make_board
+from serving.process.board import Board, make_board
 from serving.process.child import HUNG_SECONDS, Child, start_child
 from serving.process.options import ProcessOptions
 from serving.process.run_directory import RequestFailed
@@ -161,6 +161,7 @@ class Group:
             else:
                 service_log.error("a process has ended", extra={"fields": {"pid": child.process.pid, "code": code}})
             child.close()
+            Board(self._board, self.wanted, slot).forget(slot)
             while True:
                 ends.append(time.monotonic())
                 if len(ends) > _RESTARTS_ALLOWED and ends[-1] - ends[0] < _RESTART_WINDOW_SECONDS:

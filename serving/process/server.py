@@ -194,7 +194,10 @@ def serve(
         board: shared with the other processes of a group; None for a process that serves alone.
     """
     host, port = served.address
-    connections = Connections(served.bounds, served, wants_certificates=tls is not None and tls.asks_for_certificates)
+    asks = tls is not None and tls.asks_for_certificates
+    connections = Connections(served.bounds, served, wants_certificates=asks, board=board)
+    if board is not None:
+        board.forget(board.own)
     bounded: Any = functools.partial(protocol, registry=connections)
     config = uvicorn.Config(
         app,

@@ -17,6 +17,8 @@ class Fault:
     """Beginnings of messages that the log must have."""
     counts: tuple[str, ...] = ()
     """Beginnings of the names of counters that must have grown."""
+    most_rate = 100_000
+    """Requests a second that the fault's own tools leave room for."""
     needs_root = False
     counts_go_on = True
     """Whether the counters must have every request that was answered: no process ends that has some alone."""

@@ -3,6 +3,7 @@
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ _SOON_SECONDS = 0.1
 """A request that is sent so soon after a process was killed may reach a connection of that process."""
 _ORDINARY = ("fraud_detection_requests_total", "fraud_detection_decisions_total", "fraud_detection_frauds_total",
              "fraud_detection_disk_")  # fmt: skip
-_SETTLED_SECONDS = 3.0
+_SETTLED_SECONDS, _MOST_SETTLING_SECONDS = 3.0, 60.0
 
 
 @dataclass
@@ -38,8 +39,9 @@ class Row:
 
     @property
     def rate(self) -> float:
-        """Requests a second that were sent."""
-        return len(self.answers) / max(1e-9, self.answers[-1].sent_at - self.answers[0].sent_at)
+        """Requests a second that were sent before the fault began."""
+        before = [each for each in self.answers if each.sent_at < self.begun_at]
+        return len(before) / (self.begun_at - before[0].sent_at) if before else 0.0
 
     @property
     def failed(self) -> list[Answer]:
@@ -95,6 +97,7 @@ def measure(fault: type[Fault], directory: Path, rate: int = RATE, seconds: floa
         rate: requests a second.
         seconds: for how long they come.
     """
+    rate = min(rate, fault.most_rate)
     with ExitStack() as stack:
         place = make_place(directory / "checkout")
         happening = fault()
@@ -112,11 +115,22 @@ def measure(fault: type[Fault], directory: Path, rate: int = RATE, seconds: floa
         happening.end(endpoint)
         answers = load.wait()
         time.sleep(_SETTLED_SECONDS)
+        said = _said(offsets, fault.says)
         after = endpoint.counters()
-        said = sum((logged(log, offset) for log, offset in offsets.items()), Counter[str]())
         row = Row(fault, answers, begun_at, may_fail, said, _grown(before, after))
         row.check()
         return row
+
+
+def _said(offsets: Mapping[Path, int], expected: Sequence[str]) -> "Counter[str]":
+    """What the logs say from these offsets on, once they say what is expected."""
+    deadline = time.monotonic() + _MOST_SETTLING_SECONDS
+    while True:
+        said = sum((logged(log, offset) for log, offset in offsets.items()), Counter[str]())
+        missing = [each for each in expected if not any(text.startswith(each) for text in said)]
+        if not missing or time.monotonic() > deadline:
+            return said
+        time.sleep(0.2)
 
 
 def _warm(endpoint: Endpoint) -> None:

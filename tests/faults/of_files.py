@@ -17,7 +17,7 @@ class DiskFull(Fault):
     """The disk with the log, the run directory and the decision log."""
 
     name = "disk full: log, run directory, decision log"
-    says = (_LOST, "the decision log was not written", "the decision log is written again")
+    says = (_LOST, "the decision log is written again")
     counts = ("log_lines_lost",)
     needs_root = True
 

@@ -49,6 +49,7 @@ class ClockForward(Fault):
     """The clock of the service; its monotonic clock goes on as a machine's does."""
 
     name = "clock stepped forward by two hours, and back"
+    most_rate = 300
     step = "+7200"
 
     def prepare(self, place: Place, stack: ExitStack) -> Endpoint:
@@ -122,7 +123,8 @@ class MemoryLimit(Fault):
         (self._group / self._limit).write_text(str(used + self._room_bytes))
         enter = f'echo $$ >{self._group}/cgroup.procs; exec "$@"'
         hog = ["sh", "-c", enter, "sh", sys.executable, "-c", _HOG, str(self._group / self._events)]
-        subprocess.run(hog, check=True, timeout=60)
+        # It may be the next that is killed, until the memory of the first one is free.
+        subprocess.run(hog, check=False, timeout=60)
         return may_fail
 
 

@@ -109,6 +109,8 @@ class SupervisorKilled(_ProcessFault):
 
 
 class _SplitterFault(_ProcessFault):
+    most_rate = 300
+
     def prepare(self, place: Place, stack: ExitStack) -> Endpoint:
         """A traffic splitter in front of the stable version and a canary of half of the requests."""
         self.slots = [Endpoint(place, name=f"faults-{slot}", version=n, port=0) for n, slot in enumerate("ab")]

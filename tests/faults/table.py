@@ -44,7 +44,9 @@ def main() -> int:
         problems += [f"{fault.name}: {problem}" for problem in row.problems]
         sys.stderr.write(f"{known[fault.name]}\n" + "".join(f"  {problem}\n" for problem in row.problems))
     lines = [known[fault.name] for fault in FAULTS if fault.name in known]
-    rate = f"{min(rates):,.0f}" if rates and min(rates) < 0.99 * options.rate else f"{options.rate:,}"
+    rate = (
+        f"{min(rates):,.0f} to {max(rates):,.0f}" if rates and min(rates) < 0.98 * options.rate else f"{options.rate:,}"
+    )
     head = f"{rate} requests a second, {options.seconds:g} s a fault; {_machine()}."
     _write(options.output, "\n".join([BEGIN, head, "", *_HEAD, *lines, END]))
     print(f"{len(lines)} faults, {len(problems)} promises do not hold; {options.output}")

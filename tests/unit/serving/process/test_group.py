@@ -134,6 +134,36 @@ def test_a_rate_is_shared_and_connections_are_divided(setting: Setting) -> None:
         assert still_open <= 8, "four for each process"
 
 
+def test_the_limit_of_an_address_holds_for_all_processes_together(setting: Setting) -> None:
+    with _group(setting, MAX_CONNECTIONS_PER_ADDRESS="20", MAX_CONNECTIONS="40") as service:
+        pids = _processes(service, setting)
+        address = ("127.0.0.1", httpx.URL(service.url).port or 0)
+        # The connections that have asked are closed by then.
+        time.sleep(0.5)
+        os.kill(pids[1], signal.SIGSTOP)
+        try:
+            # All of them go to the other process, which has room for them though it is one of two.
+            opened = [socket.create_connection(address) for _ in range(16)]
+            time.sleep(0.3)
+            assert [_is_answered(each) for each in opened] == [True] * 16
+            opened += [socket.create_connection(address) for _ in range(16)]
+            time.sleep(0.3)
+        finally:
+            os.kill(pids[1], signal.SIGCONT)
+        assert 18 <= sum(_is_answered(each) for each in opened) <= 22
+        for each in opened:
+            each.close()
+
+
+def _is_answered(connection: socket.socket) -> bool:
+    connection.settimeout(5)
+    try:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: here\r\n\r\n")
+        return b"HTTP/1.1 200" in connection.recv(4096)
+    except OSError:
+        return False
+
+
 def test_a_stopped_process_is_replaced_while_the_others_answer(setting: Setting) -> None:
     with _group(setting) as service:
         pids = _processes(service, setting)
