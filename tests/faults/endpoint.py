@@ -279,7 +279,7 @@ def logged(log: Path, offset: int) -> "Counter[str]":
             with suppress(ValueError, KeyError, TypeError):
                 entry = json.loads(line)
                 if entry["logger"] not in _NOT_TOLD:
-                    found[_NUMBER.sub("N", entry["message"])] += 1
+                    found[_NUMBER.sub("N", entry["message"].splitlines()[0])] += 1
     return found
 
 

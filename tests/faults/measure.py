@@ -115,14 +115,14 @@ def measure(fault: type[Fault], directory: Path, rate: int = RATE, seconds: floa
         happening.end(endpoint)
         answers = load.wait()
         time.sleep(_SETTLED_SECONDS)
-        said = _said(offsets, fault.says)
+        said = _said(endpoint, offsets, fault.says)
         after = endpoint.counters()
         row = Row(fault, answers, begun_at, may_fail, said, _grown(before, after))
         row.check()
         return row
 
 
-def _said(offsets: Mapping[Path, int], expected: Sequence[str]) -> "Counter[str]":
+def _said(endpoint: Endpoint, offsets: Mapping[Path, int], expected: Sequence[str]) -> "Counter[str]":
     """What the logs say from these offsets on, once they say what is expected."""
     deadline = time.monotonic() + _MOST_SETTLING_SECONDS
     while True:
@@ -130,6 +130,8 @@ def _said(offsets: Mapping[Path, int], expected: Sequence[str]) -> "Counter[str]
         missing = [each for each in expected if not any(text.startswith(each) for text in said)]
         if not missing or time.monotonic() > deadline:
             return said
+        # Redis is asked again beside requests.
+        endpoint.ask("/model")
         time.sleep(0.2)
 
 

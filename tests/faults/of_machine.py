@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
+
+import psutil
 
 from tests.faults.endpoint import Endpoint, Place, connections_of, wait_until
 from tests.faults.fault import Fault
@@ -116,15 +118,21 @@ class MemoryLimit(Fault):
 
     def begin(self, endpoint: Endpoint) -> int:
         """Takes all that the limit leaves, until the kernel kills."""
-        may_fail = connections_of(endpoint.serving)
+        serving = endpoint.serving
+        may_fail = connections_of(serving)
         # The kernel takes this one before what takes the memory.
-        Path(f"/proc/{endpoint.serving}/oom_score_adj").write_text("1000")
+        Path(f"/proc/{serving}/oom_score_adj").write_text("1000")
         used = int((self._group / self._usage).read_text())
         (self._group / self._limit).write_text(str(used + self._room_bytes))
         enter = f'echo $$ >{self._group}/cgroup.procs; exec "$@"'
         hog = ["sh", "-c", enter, "sh", sys.executable, "-c", _HOG, str(self._group / self._events)]
         # It may be the next that is killed, until the memory of the first one is free.
-        subprocess.run(hog, check=False, timeout=60)
+        with subprocess.Popen(hog) as running:
+            while running.poll() is None:
+                # The client opens more until the process is killed.
+                with suppress(psutil.NoSuchProcess):
+                    may_fail = max(may_fail, connections_of(serving))
+                time.sleep(0.005)
         return may_fail
 
 

@@ -1,5 +1,6 @@
 """Several processes on one socket: they answer for all, share their limits, and are replaced one by one."""
 
+import http.client
 import os
 import re
 import signal
@@ -143,10 +144,10 @@ def test_the_limit_of_an_address_holds_for_all_processes_together(setting: Setti
         os.kill(pids[1], signal.SIGSTOP)
         try:
             # All of them go to the other process, which has room for them though it is one of two.
-            opened = [socket.create_connection(address) for _ in range(16)]
+            opened = [_connected(*address) for _ in range(16)]
             time.sleep(0.3)
             assert [_is_answered(each) for each in opened] == [True] * 16
-            opened += [socket.create_connection(address) for _ in range(16)]
+            opened += [_connected(*address) for _ in range(16)]
             time.sleep(0.3)
         finally:
             os.kill(pids[1], signal.SIGCONT)
@@ -155,13 +156,21 @@ def test_the_limit_of_an_address_holds_for_all_processes_together(setting: Setti
             each.close()
 
 
-def _is_answered(connection: socket.socket) -> bool:
-    connection.settimeout(5)
+def _connected(host: str, port: int) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection.connect()
+    connection.auto_open = 0
+    return connection
+
+
+def _is_answered(connection: http.client.HTTPConnection) -> bool:
     try:
-        connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: here\r\n\r\n")
-        return b"HTTP/1.1 200" in connection.recv(4096)
-    except OSError:
+        connection.request("GET", "/health/live")
+        answer = connection.getresponse()
+        answer.read()
+    except (OSError, http.client.HTTPException):
         return False
+    return answer.status == 200
 
 
 def test_a_stopped_process_is_replaced_while_the_others_answer(setting: Setting) -> None:
