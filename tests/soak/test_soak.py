@@ -22,7 +22,7 @@ from tests.soak.events import Events
 from tests.soak.memory import Memory
 
 _SECONDS = float(os.environ.get("SOAK_SECONDS", "30"))
-_RATE = os.environ.get("SOAK_RATE", "500")
+_RATE = os.environ.get("SOAK_RATE", "300")
 _TOP_SECONDS = 5
 _ROUND_SECONDS = min(20.0, max(1.0, _SECONDS / 20))
 """Between two events."""
