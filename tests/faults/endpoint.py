@@ -257,7 +257,7 @@ class Endpoint:
         return {"X-API-Key": self.place.api_key}
 
     def counters(self) -> "Counter[str]":
-        """The counters of `/metrics`, by name and reason, with what `/status` alone has."""
+        """The counters of `/metrics` by name and reason, what `/status` alone has, and the supervisor's restarts."""
         found: Counter[str] = Counter()
         for family in text_string_to_metric_families(self.ask("/metrics").text):
             for each in family.samples if family.type == "counter" else ():
@@ -267,6 +267,7 @@ class Endpoint:
         status = self.ask("/status").json()
         for name in ("log_lines_lost", "decisions_lost"):
             found[name] = status[name]
+        found["restarts"] = self.status()["restarts"]
         return found
 
 

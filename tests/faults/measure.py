@@ -147,8 +147,14 @@ def _grown(before: "Counter[str]", after: "Counter[str]") -> "Counter[str]":
 
 def told(row: Row) -> tuple[str, str]:
     """What the log and the metrics said, as cells of the table."""
-    lines = [text + (f" ({count})" if count > 1 else "") for text, count in row.logged.items()]
+    lines = [f"{text}{_times(count)}".replace("|", "\\|") for text, count in row.logged.items()]
     counters = [
-        f"`{name}` {count}" for name, count in sorted(row.counted.items()) if count and not name.startswith(_ORDINARY)
+        f"`{name.removeprefix('fraud_detection_')}` {count:,}"
+        for name, count in sorted(row.counted.items())
+        if count and not name.startswith(_ORDINARY)
     ]
-    return "; ".join(lines) or "nothing", "; ".join(counters) or "requests alone"
+    return " · ".join(lines) or "nothing", " · ".join(counters) or "requests and decisions"
+
+
+def _times(count: int) -> str:
+    return f" ({count} times)" if count > 1 else ""

@@ -33,7 +33,7 @@ def main() -> int:
     options = _parser().parse_args()
     known = rows_of(PAGE.read_text(encoding="utf-8"))
     problems: list[str] = []
-    rates = []
+    machine, rates = _machine(), []
     for fault in FAULTS:
         if options.only and fault.name not in options.only:
             continue
@@ -47,7 +47,7 @@ def main() -> int:
     rate = (
         f"{min(rates):,.0f} to {max(rates):,.0f}" if rates and min(rates) < 0.98 * options.rate else f"{options.rate:,}"
     )
-    head = f"{rate} requests a second, {options.seconds:g} s a fault; {_machine()}."
+    head = f"{rate} requests a second, {options.seconds:g} s a fault; {machine}."
     _write(options.output, "\n".join([BEGIN, head, "", *_HEAD, *lines, END]))
     print(f"{len(lines)} faults, {len(problems)} promises do not hold; {options.output}")
     print("\n".join(problems))
@@ -79,7 +79,7 @@ def _write(page: Path, table: str) -> None:
 
 
 def _machine() -> str:
-    load = f"load of the machine in the last minute {os.getloadavg()[0]:.1f}"
+    load = f"load of the machine before {os.getloadavg()[0]:.1f}"
     return f"{os.cpu_count()} cores, the client on them too, {load}, Python {platform.python_version()}"
 
 
