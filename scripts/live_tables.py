@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group, RenderableType
+    from rich.console import Console, Group
     from rich.table import Table
 
     from stacks.checks.alerts import Alert
@@ -108,7 +108,7 @@ def _format_value(value: object, unit: str) -> str:
     return f"{value:.3g} {unit}".rstrip() if isinstance(value, float) else str(value)
 
 
-def as_text(console: "Console", drawn: "RenderableType") -> str:
+def as_text(console: "Console", drawn: "Table | Group") -> str:
     """What is drawn as plain text."""
     with console.capture() as captured:
         console.print(drawn)

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,7 @@ class S3Storage:
     def path(self, key: str) -> Path:
         """Downloads the object and returns its local path; the file does not exist when the object does not."""
         target = self._local / key
-        with self._failures(key, "read"):
+        with _failures(f"{self.location}/{key}", "read"):
             target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(ModelNotFound):
             self.fetch(key, target)
@@ -77,7 +77,7 @@ class S3Storage:
         import obstore
 
         staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        with self._failures(key, "read"):
+        with _failures(f"{self.location}/{key}", "read"):
             try:
                 answer = obstore.get(self._store, self._full(key))
             except FileNotFoundError:
@@ -92,7 +92,7 @@ class S3Storage:
         """Whether there is an object at the key, or anything below it."""
         import obstore
 
-        with self._failures(key, "read"):
+        with _failures(f"{self.location}/{key}", "read"):
             try:
                 obstore.head(self._store, self._full(key))
             except FileNotFoundError:
@@ -113,7 +113,7 @@ class S3Storage:
         whole: set[str] = set()
         depth = 1 if name is None else 0
         top = self._full("models/" if name is None else f"models/{name}/")
-        with self._failures("models", "listed"):
+        with _failures(f"{self.location}/models", "listed"):
             files = list(without_claims(self._store, self._bucket, top, self.odd_keys))
         for key, tag in files:
             _, version, rest, *_ = ["", *key.split("/", 1 + depth)[depth:], "", ""]
@@ -144,7 +144,7 @@ class S3Storage:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        with self._failures(key, "written"):
+        with _failures(f"{self.location}/{key}", "written"):
             try:
                 obstore.put(self._writing(), self._full(key), content, mode="create")
             except AlreadyExistsError:
@@ -166,7 +166,7 @@ class S3Storage:
         conflict = VersionConflict(f"{self.location}/{key}: somebody else changed it first; look at it and try again")
         if present != expected:
             raise conflict
-        with self._failures(key, "written"):
+        with _failures(f"{self.location}/{key}", "written"):
             try:
                 obstore.put(self._writing(), self._full(key), content, mode={"e_tag": tag})
             except PreconditionError:
@@ -182,7 +182,7 @@ class S3Storage:
 
         if is_written_once(key) and self.put_if_absent(key, source.read_bytes()):
             return
-        with self._failures(key, "written"):
+        with _failures(f"{self.location}/{key}", "written"):
             obstore.put(self._writing(), self._full(key), source)
 
     def put_best_effort(self, key: str, content: bytes) -> None:
@@ -208,14 +208,14 @@ class S3Storage:
         if not names:
             raise ModelNotFound(f"{self.location}/{key}: there is nothing to remove")
         names.sort(key=lambda name: name != MANIFEST_FILE)
-        with self._failures(key, "removed"):
+        with _failures(f"{self.location}/{key}", "removed"):
             for start in range(0, len(names), _MAX_KEYS_REMOVED_AT_ONCE):
                 batch = names[start : start + _MAX_KEYS_REMOVED_AT_ONCE]
                 _delete(self._store, [self._full(f"{key}/{name}") for name in batch])
 
     def unfinished(self, older_than_seconds: int) -> list[str]:
         """The keys of versions without a manifest, all of whose objects are older than a number of seconds."""
-        with self._failures("models", "listed"):
+        with _failures(f"{self.location}/models", "listed"):
             items = list(list_objects(self._store, self._bucket, self._full("models"), self.odd_keys))
         changes = ((item.path.removeprefix(self._full("")).lstrip("/"), item.last_modified) for item in items)
         return without_manifest(changes, datetime.now(UTC) - timedelta(seconds=older_than_seconds))
@@ -266,7 +266,7 @@ class S3Storage:
     def _get(self, key: str) -> tuple[bytes, str | None]:
         import obstore
 
-        with self._failures(key, "read"):
+        with _failures(f"{self.location}/{key}", "read"):
             try:
                 answer = obstore.get(self._store, self._full(key))
                 require_size(self.location, key, answer.meta["size"])
@@ -277,12 +277,9 @@ class S3Storage:
     def _listed(self, prefix: str) -> list[tuple[str, str]]:
         """Names below a prefix without it, each with its ETag."""
         start = self._full(prefix)
-        with self._failures(prefix, "listed"):
+        with _failures(f"{self.location}/{prefix}", "listed"):
             items = list(list_objects(self._store, self._bucket, start.rstrip("/"), self.odd_keys))
         return [(item.path.removeprefix(start), item.e_tag) for item in items if item.path.startswith(start)]
-
-    def _failures(self, key: str, deed: str) -> AbstractContextManager[None]:
-        return _failures(f"{self.location}/{key}", deed)
 
 
 @contextmanager

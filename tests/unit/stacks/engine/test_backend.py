@@ -21,7 +21,7 @@ from stacks.engine.backend import (
     stored_deployment,
     unwritable,
 )
-from stacks.engine.development_secrets import ensure_development_secrets, ensure_passphrase
+from stacks.engine.development_secrets import ensure_development_secrets
 from stacks.engine.secrets_provider import require_right_passphrase, require_secrets_provider
 from stacks.engine.workspace import engine_environment, prepare_backend, stack_outputs, stack_provider
 from stacks.environments import DeploymentEnvironment
@@ -105,16 +105,6 @@ def test_a_passphrase_file_that_cannot_be_read_is_named(
         with pytest.raises(SecretsProviderProblem, match=rf"{path}: the passphrase cannot be read \({cause}"):
             require_secrets_provider(checkout, stack, _provider(checkout, stack))
         require_secrets_provider(checkout, "staging", _provider(checkout, "staging"))
-
-
-def test_a_variable_that_names_the_checkouts_own_file_does_not_say_that_it_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in (str(tmp_path / ".secrets" / "passphrase"), ".secrets/passphrase"):
-        monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", name)
-        made = ensure_passphrase(tmp_path)
-        assert made.read_text().strip()
-        made.unlink()
 
 
 def test_an_empty_name_of_a_file_is_that_of_a_variable_nobody_has_set(
@@ -393,12 +383,3 @@ def test_a_history_without_a_state_is_a_state_that_was_lost(checkout: Path) -> N
         stack_provider(checkout, "dev")
     entry.unlink()
     assert stack_provider(checkout, "dev") is None
-
-
-@pytest.mark.parametrize("environment", [None, *DeploymentEnvironment])
-def test_keys_are_made_in_development_alone(checkout: Path, environment: DeploymentEnvironment | None) -> None:
-    (checkout / ".state" / ".pulumi" / "stacks" / "fraud-detection" / "dev.json").unlink()
-    passphrase = Path(engine_environment(checkout, environment)["PULUMI_CONFIG_PASSPHRASE_FILE"])
-    made = {path.name for path in passphrase.parent.iterdir() if path.is_file()}
-    keys = {"model.key", "api_key", "api_keys.json"} if environment is DeploymentEnvironment.DEVELOPMENT else set()
-    assert made == {"passphrase", *keys}
