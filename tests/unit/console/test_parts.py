@@ -82,7 +82,7 @@ def test_a_walk_ends_at_its_bounds_where_the_finding_changes() -> None:
 
 
 def test_a_test_that_no_number_decides_says_so() -> None:
-    assert SequentialTest(0.999, 0.05, 0.01).walk(0, 10).left is None
+    assert SequentialTest(0.9999, 0.05, 0.01).walk(0, 10).left is None
 
 
 def test_a_period_is_a_day_or_the_hour_after_a_time() -> None:
