@@ -17,12 +17,14 @@ from model_store.registry.log_repair import first_record, name_lost, record_dama
 from model_store.registry.misplaced import misplaced
 from model_store.registry.placing import replace
 from model_store.registry.progress import Step, no_step
+from model_store.registry.recorded import Recorded, read_recorded
 from model_store.registry.registry import ModelRegistry
 from model_store.registry.repair import WITHOUT_STATE, bring_back, bring_log, is_directory, require_registry, told_of
 from model_store.registry.repair_outcome import Outcome
 from model_store.registry.same_registry import lost_its_log
 from model_store.registry.signature_repair import lost_signatures
 from model_store.registry.unfinished import is_unfinished
+from model_store.registry.worse_copies import worse_than_copy
 from model_store.storage.base import Storage
 
 
@@ -138,30 +140,39 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
 def _copy_changing(source: Storage, target: Storage, outcome: Outcome) -> None:
     """Intact states and aliases, and files whose keys were rotated, in place of the copies of before."""
     keys = [key for key in source.keys("models") if key.count("/") == 3] + source.keys("aliases")
+    recorded: Recorded | None = None
     for key in keys:
-        if key in outcome.copied or not target.exists(key):
-            continue
-        parts = key.split("/")
-        if parts[0] == "models" and parts[3] not in (*KEPT_FILES, STATE_FILE):
-            continue  # none of a version's files, such as a pipe in the place of the evidence
-        if "/".join([*parts[:3], MANIFEST_FILE]) in outcome.damaged:
-            continue  # of another version in its place
-        if parts[0] == "models":
-            damage = outcome.source_damage(source, parts[2])
-            # Without a manifest nothing can be said of the files that it describes: their good copies stay.
-            unknown = MANIFEST_FILE in damage and parts[3] != STATE_FILE
-            if not is_directory(target, "/".join(parts[:3])) or parts[3] in damage or unknown:
-                continue
-        elif alias_damage(source, key):
+        if key in outcome.copied or not target.exists(key) or not _may_change(source, target, key, outcome):
             continue
         path = source.path(key)
-        if parts[-1] == SIGNATURE_FILE and (lost := lost_signatures(source, target, key)):
+        if file_sha256(path) == file_sha256(target.path(key)):
+            continue
+        if key.endswith(f"/{SIGNATURE_FILE}") and (lost := lost_signatures(source, target, key)):
             outcome.damaged[key] = f"{lost} of the copy in {target.location}; the copy stays"
             continue
-        if file_sha256(path) != file_sha256(target.path(key)):
-            replace(target, key, path)
-            outcome.copied.append(key)
-            outcome.present -= 1
+        if key.endswith(f"/{STATE_FILE}") or key.startswith("aliases/"):
+            recorded = recorded or read_recorded(source)
+            if worse := worse_than_copy(source, target, key, recorded):
+                outcome.damaged[key] = f"{worse}; the copy in {target.location} stays"
+                continue
+        replace(target, key, path)
+        outcome.copied.append(key)
+        outcome.present -= 1
+
+
+def _may_change(source: Storage, target: Storage, key: str, outcome: Outcome) -> bool:
+    """Whether a file of the registry is intact, and one that replaces its copy where both differ."""
+    parts = key.split("/")
+    if parts[0] != "models":
+        return not alias_damage(source, key)
+    if parts[3] not in (*KEPT_FILES, STATE_FILE):
+        return False  # none of a version's files, such as a pipe in the place of the evidence
+    if "/".join([*parts[:3], MANIFEST_FILE]) in outcome.damaged:
+        return False  # of another version in its place
+    damage = outcome.source_damage(source, parts[2])
+    # Without a manifest nothing can be said of the files that it describes: their good copies stay.
+    unknown = MANIFEST_FILE in damage and parts[3] != STATE_FILE
+    return is_directory(target, "/".join(parts[:3])) and parts[3] not in damage and not unknown
 
 
 def _copy_log(source: Storage, target: Storage, outcome: Outcome) -> None:

@@ -188,3 +188,31 @@ def test_an_alias_that_points_elsewhere_than_its_last_record_says_is_named(tmp_p
     assert f"it points at {other}" in wrong["m@champion state"]
     Aliases(registry).set("m", "champion", other, "it is better")
     assert not _wrong(_open(tmp_path))
+
+
+def test_a_backup_keeps_its_copy_where_the_registry_says_what_no_record_tells_of(tmp_path: Path, known: str) -> None:
+    registry = _open(tmp_path)
+    other = register(registry, 2)
+    Aliases(registry).set("m", "champion", known)
+    assert not backup(registry, tmp_path / "copy")["damaged"]
+    state, alias = f"models/m/{known}/state.json", "aliases/m.json"
+    good = {key: (tmp_path / "copy" / key).read_bytes() for key in (state, alias)}
+    _forge(_version(tmp_path / "registry", known))
+    _move(tmp_path / "registry" / "aliases" / "m.json", other, "champion")
+    answer = backup(_open(tmp_path), tmp_path / "copy")
+    assert set(answer["damaged"]) == set(good)
+    assert "bob approved it" in answer["damaged"][state]
+    assert {key: (tmp_path / "copy" / key).read_bytes() for key in good} == good
+
+
+def test_a_backup_keeps_a_newer_state_than_the_one_that_somebody_put_back(tmp_path: Path, known: str) -> None:
+    registry, state = _open(tmp_path), _version(tmp_path / "registry", known) / "state.json"
+    before = state.read_bytes()
+    registry.update_model_status(known, "archived", "leaks data")
+    backup(registry, tmp_path / "copy")
+    state.write_bytes(before)
+    answer = backup(_open(tmp_path), tmp_path / "copy")
+    assert list(answer["damaged"]) == [f"models/m/{known}/state.json"]
+    state.unlink()
+    repair(_open(tmp_path), storage_at(tmp_path / "copy"))
+    assert str(_open(tmp_path).get_metadata(known).status) == "archived"
