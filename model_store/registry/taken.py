@@ -268,7 +268,7 @@ def claim_imported(storage: Storage, metadata: ModelMetadata) -> None:
     # Looked at first: a role that carries a state later may not write claims.
     is_free = not storage.exists(key)
     if is_free and not _is_after_all(storage, claims, metadata.version):
-        # The claim of a version that had the number may be lost.
+        # A claim of the number can be missing although a version had it.
         restore_claims(storage, metadata.model_name, lambda: read_recorded(storage).numbers)
     if is_free and storage.put_if_absent(key, f"{_IMPORTED} {metadata.model_id}".encode()):
         _move_hint(storage, f"{claims}/{_LAST}", metadata.version)
