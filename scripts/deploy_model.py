@@ -45,7 +45,7 @@ from scripts.rollout_commands import (  # noqa: E402
     reason_option,
     strategy_options,
 )
-from scripts.times import When  # noqa: E402
+from scripts.times import When, require_past  # noqa: E402
 from scripts.traffic_command import add_traffic_command  # noqa: E402
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def _deploy(options: Options) -> int:
 def _rollback(options: Options) -> int:
     if options.to is not None and options.at is not None:
         raise click.UsageError("--to and --at exclude each other")
+    require_past(options.at)
     glass = read_break_glass(options)
     outcome = open_rollouts(_deployments(), options).rollback(options.environment, options.to, options.at, glass)
     return _print_outcome(outcome, options)

@@ -9,7 +9,7 @@ import click
 from scripts import completion
 from scripts.command_line import Argument, Option, Options, Program, Run, add_command, progress, show, table
 from scripts.rollout_commands import describe_break_glass
-from scripts.times import Since, When
+from scripts.times import Since, When, require_past
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
@@ -32,6 +32,7 @@ def add_history_commands(commands: Program, program: str, make: "Callable[[], Mo
     """
 
     def _history(options: Options) -> int:
+        require_past(options.at)
         return _show_history(_deployments_of(make(), options.environment), options)
 
     def _list_deployments(options: Options) -> int:
@@ -50,6 +51,7 @@ def add_history_commands(commands: Program, program: str, make: "Callable[[], Mo
         from scripts.story_page import story_page
         from stacks.story import story_of
 
+        require_past(options.at)
         deployments = make()
         history = _deployments_of(deployments, options.environment)
         story = story_of(history, options.environment, options.at, deployments.registry)

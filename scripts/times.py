@@ -8,6 +8,7 @@ import click
 
 from conventions.moments import parse_day, parse_moment
 
+_OTHER_CLOCKS = timedelta(hours=1)
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -73,3 +74,17 @@ class Duration(click.ParamType[int]):
         if parts is None:
             self.fail(f"{value!r} is not a duration; allowed: such as 30s, 5m or 1h", param, ctx)
         return int(parts[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[parts[2]]
+
+
+def require_past(when: date | None) -> None:
+    """Raises where nobody knows yet what serves then; a clock that differs a little counts as this one.
+
+    Args:
+        when: a time, or a day in UTC; None: there is none.
+
+    Raises:
+        click.UsageError: it is in the future.
+    """
+    latest = datetime.now(UTC) + _OTHER_CLOCKS
+    if when is not None and (when > latest if isinstance(when, datetime) else when > latest.date()):
+        raise click.UsageError(f"--at {when.isoformat()} is in the future; what serves now: leave --at out")

@@ -183,8 +183,11 @@ class ModelDeployment:
             NoPriorVersion, SeveralDeployments, ModelNotFound: as for `Rollouts.rollback`.
         """
         from model_store.registry.aliases import Aliases
+        from model_store.registry.layout import version_prefix
 
         wanted = Aliases(self.registry).resolve(to) if to is not None else None
+        if wanted is not None:
+            version_prefix(wanted)  # what is not the id of a version was not deployed under that name either
         found = self.list_deployments(environment)
         history = found if at is None else known_actors(found, lambda: self.registry)
         return rollback_target(history, environment, wanted, at)

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 
 from model_store.errors import ModelNotFound, UnreadableModel, VersionConflict
+from model_store.registry.manifest import is_model_name
 from model_store.registry.reader import RegistryReader
 from model_store.registry.taken import claimed_numbers
 
@@ -29,6 +30,8 @@ def find_number(reader: RegistryReader, name: str, number: str) -> str:
         VersionConflict: several versions have it.
         StorageFailed: the storage cannot be read.
     """
+    if not is_model_name(name):
+        raise ModelNotFound(f"no model is named {name!r}")
     own = reader.own_files(name)
     numbers: dict[int, list[str]] = defaultdict(list)
     for model in own.models:

@@ -191,6 +191,22 @@ def test_a_rollback_with_no_prior_version(fresh_checkout: Checkout) -> None:
     assert fresh_checkout.stack_file.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["latest", "fraud_detector/1", "2", "", "../x", "fraud\n:1"])
+def test_a_rollback_to_what_is_no_name_of_a_version(deployed: Deployed, name: str) -> None:
+    with nothing_changes(deployed) as checkout:
+        line = _refused(checkout.deploy_model("rollback", "development", f"--to={name}", code=3))
+        assert "never deployed" not in line
+        assert repr(name).strip("'") in line or "fraud\\n" in line
+
+
+def test_a_rollback_into_the_future(deployed: Deployed) -> None:
+    with nothing_changes(deployed) as checkout:
+        for command in ("rollback", "history", "why"):
+            assert (
+                "is in the future" in checkout.deploy_model(command, "development", "--at", "9999-12-31", code=2).stderr
+            )
+
+
 def test_a_rollback_to_a_version_that_never_was_deployed(deployed: Deployed) -> None:
     with nothing_changes(deployed) as checkout:
         never = checkout.register("xgboost_model.joblib")

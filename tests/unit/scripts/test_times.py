@@ -1,13 +1,13 @@
 """Times on a command line: a date means the day, and a time without a zone is UTC."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
 import pytest
 
-from scripts.times import End, Since, When
+from scripts.times import End, Since, When, require_past
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,12 @@ def test_since_is_compared_as_the_records_are_written(text: str, means: str) -> 
 def test_what_is_not_a_time_is_refused_with_an_example(kind: Any, text: str) -> None:
     with pytest.raises(click.BadParameter, match=f"'{re.escape(text)}' is not a time.*2026"):
         kind.convert(text, None, None)
+
+
+def test_what_serves_in_the_future_is_not_known() -> None:
+    now = datetime.now(UTC)
+    for past in (None, now, now.date(), now + timedelta(minutes=30), date(2001, 1, 1)):
+        require_past(past)
+    for future in (now + timedelta(hours=2), now.date() + timedelta(days=2), date(9999, 12, 31)):
+        with pytest.raises(click.UsageError, match="is in the future; what serves now: leave --at out"):
+            require_past(future)
