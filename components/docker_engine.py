@@ -5,6 +5,7 @@ Standard library only, without Pulumi.
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from typing import Any
 _TIMEOUT_SECONDS = 60.0
 _LOOK_SECONDS = 10.0
 """For a question that changes nothing: a daemon that hangs holds nobody for long."""
+_LOOK_VARIABLE = "DOCKER_CLIENT_TIMEOUT"
+"""Seconds in place of these, under the name that Docker's own tools have for it."""
 _NOISE = re.compile(r"^(docker: |Error response from daemon: |Error: |failed to create task for container: )")
 _REASON = "Error response from daemon: "
 _NO_DAEMON = "Docker does not answer: start its daemon, or point DOCKER_HOST at it"
@@ -74,6 +77,14 @@ def docker(*arguments: str, timeout: float | None = None, with_errors: bool = Fa
     return output.strip()
 
 
+def _look_seconds() -> float:
+    try:
+        seconds = float(os.environ.get(_LOOK_VARIABLE, ""))
+    except ValueError:
+        return _LOOK_SECONDS
+    return seconds if 0 < seconds < math.inf else _LOOK_SECONDS
+
+
 def _end(called: "subprocess.Popen[str]") -> None:
     """Ends a call with every process that it has started, which may hold its pipes."""
     with contextlib.suppress(ProcessLookupError):
@@ -87,7 +98,7 @@ def info() -> dict[str, Any]:
         DockerFailed: it does not answer, or not as Docker does.
     """
     try:
-        answer = json.loads(docker("info", "--format", "{{json .}}", timeout=_LOOK_SECONDS))
+        answer = json.loads(docker("info", "--format", "{{json .}}", timeout=_look_seconds()))
     except ValueError:
         answer = None
     if isinstance(answer, dict) and (problems := answer.get("ServerErrors")):
@@ -100,7 +111,7 @@ def info() -> dict[str, Any]:
 def address() -> str:
     """Returns where the daemon is, such as `unix:///var/run/docker.sock`; empty where the program does not tell."""
     try:
-        return docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}", timeout=_LOOK_SECONDS)
+        return docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}", timeout=_look_seconds())
     except DockerFailed:
         return ""
 
@@ -112,7 +123,7 @@ def inspect(name: str) -> dict[str, Any] | None:
         DockerFailed: Docker does not answer.
     """
     try:
-        found: list[dict[str, Any]] = json.loads(docker("container", "inspect", name, timeout=_LOOK_SECONDS))
+        found: list[dict[str, Any]] = json.loads(docker("container", "inspect", name, timeout=_look_seconds()))
     except DockerFailed as error:
         if "no such container" in str(error).lower():
             return None
@@ -127,7 +138,7 @@ def image_id(reference: str) -> str:
         DockerFailed: Docker does not answer.
     """
     try:
-        return docker("image", "inspect", "--format", "{{.Id}}", reference, timeout=_LOOK_SECONDS)
+        return docker("image", "inspect", "--format", "{{.Id}}", reference, timeout=_look_seconds())
     except DockerFailed as error:
         if "no such image" in str(error).lower():
             return ""
@@ -141,7 +152,7 @@ def labelled(**labels: str) -> list[str]:
         DockerFailed: Docker does not answer.
     """
     filters = [part for key, value in labels.items() for part in ("--filter", f"label=fraud-detection.{key}={value}")]
-    return docker("ps", "--all", "--quiet", "--no-trunc", *filters, timeout=_LOOK_SECONDS).split()
+    return docker("ps", "--all", "--quiet", "--no-trunc", *filters, timeout=_look_seconds()).split()
 
 
 def _failure(text: str) -> DockerFailed:

@@ -19,8 +19,6 @@ _ROWS = (
     ("right, of those with feedback", "accuracy", "%"),
     ("drift", "drift", "index"),
 )
-_MEND = "mend: "
-"""Before a command, which stays on one line."""
 
 
 def metrics_table(environment: str, numbers: dict[str, Any], alerts: "list[Alert]") -> "Table":
@@ -42,8 +40,13 @@ def metrics_table(environment: str, numbers: dict[str, Any], alerts: "list[Alert
     return drawn
 
 
-def rollout_view(status: "RolloutStatus") -> "Group":
-    """A rollout: where it is, both versions' numbers, and what the checks say of them."""
+def rollout_view(status: "RolloutStatus", *, folded: bool = False) -> "Group":
+    """A rollout: where it is, both versions' numbers, and what the checks say of them.
+
+    Args:
+        status: of the rollout.
+        folded: whether a sentence is folded at the terminal's width; a command that is to be copied is not.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -57,8 +60,10 @@ def rollout_view(status: "RolloutStatus") -> "Group":
     share = status.candidate_share
     if share is not None and rollout.candidate:
         drawn.add_row("share of the requests", f"{1 - share:.1%}", f"{share:.1%}")
-    captions = (Text(line, no_wrap=line.startswith(_MEND), overflow="ignore") for line in _captions(status))
-    headline = Text(f"{status.environment}: {_headline(status)}")
+    headline, *captions = (
+        Text(line) if folded else Text(line, no_wrap=True, overflow="ignore")
+        for line in (f"{status.environment}: {_headline(status)}", *_captions(status))
+    )
     return Group(headline, *([drawn] if drawn.rows else []), *captions)
 
 
@@ -78,7 +83,7 @@ def _captions(status: "RolloutStatus") -> list[str]:
     rollout = status.rollout
     found = []
     if silence := status.silence:
-        found += [f"DOES NOT SERVE: {silence.reason}", f"{_MEND}{silence.mend}"]
+        found += [f"DOES NOT SERVE: {silence.reason}", f"mend: {silence.mend}"]
     if status.verdict:
         found.append(f"checks: {status.verdict}{f' ({status.reason})' if status.reason else ''}")
     if status.in_force is not None and status.in_force != rollout.weight:

@@ -164,10 +164,10 @@ def add_rollout_commands(commands: Program, program: str, key_help: str, make: M
             status = rollouts.status(options.environment)
             show(options, status.to_dict(), as_text(console, rollout_view(status)))
             return exit_codes.ENDPOINT_SILENT if status.silence else exit_codes.UNFIT if status.lacking else 0
-        with Live(rollout_view(rollouts.status(options.environment)), console=console) as live:
+        with Live(rollout_view(rollouts.status(options.environment), folded=True), console=console) as live:
             while True:
                 time.sleep(options.every)
-                live.update(rollout_view(rollouts.status(options.environment)))
+                live.update(rollout_view(rollouts.status(options.environment), folded=True))
 
     _declare(commands, program, key_help, (_promote, _abort, _resume, _status))
 

@@ -8,16 +8,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.checkout import Checkout, Deployed
+from tests.checkout import Checkout, Deployed, free_port
 from tests.docker.conftest import changed, containers, done
 
 _UP = "python scripts/deploy_model.py up development"
 _SECONDS = 60
-"""Within which every command ends, however Docker is; each question to it lasts ten at most."""
+"""Within which every command ends, however Docker is."""
 
 
 def _health(checkout: Checkout) -> tuple[str, ...]:
@@ -32,10 +33,10 @@ def test_a_deployment_without_a_container_is_told_everywhere_with_what_mends_it(
     checkout = docker_deployed.checkout
     _remove_all(checkout)
     reason = "there is no container fraud-detection-dev-blue-container"
-    status = " ".join(checkout.deploy_model("status", "development", code=13).stdout.split())
-    assert "is stable" not in status
-    assert f"DOES NOT SERVE: {reason}" in status
-    assert f"mend: {_UP}" in status
+    status = checkout.deploy_model("status", "development", code=13).stdout.splitlines()
+    assert "is stable" not in status[0]
+    assert status[1].startswith(f"DOES NOT SERVE: {reason};")
+    assert status[2] == f"mend: {_UP}"
     silence = json.loads(checkout.deploy_model("status", "development", "--json", code=13).stdout)["silence"]
     assert silence["mend"] == _UP
     listed = checkout.deploy_model("list-deployments", "--environment", "development")
@@ -45,16 +46,19 @@ def test_a_deployment_without_a_container_is_told_everywhere_with_what_mends_it(
     health = checkout.deploy_model(*_health(checkout), code=13).stdout
     assert "NOT HEALTHY" in health
     assert f"mend: {_UP}" in health
+    seen, silent = _seen_by_the_console(checkout)
+    assert seen == "silent"
+    assert reason in silent
+    assert _UP in silent
+    assert checkout.fails("pulumi", "preview", "--stack", "dev", "--expect-no-changes", "--non-interactive")
     checkout.run(*_UP.replace("python", sys.executable, 1).split())
     assert checkout.predict().status_code == httpx.codes.OK
     assert "mend" not in checkout.deploy_model(*_health(checkout)).stdout
     assert "is stable" in checkout.deploy_model("status", "development").stdout
 
 
-def test_the_console_tells_that_nothing_serves(docker_deployed: Deployed) -> None:
-    """As the console looks: in a process with the checkout's own code."""
-    checkout = docker_deployed.checkout
-    _remove_all(checkout)
+def _seen_by_the_console(checkout: Checkout) -> tuple[str, str]:
+    """Health and silence as the console sees them, in a process with the checkout's own code."""
     code = (
         "import json; from pathlib import Path; from console.histories import Histories; "
         "from console.looking import Looking; from console.settings import ConsoleSettings; "
@@ -62,16 +66,13 @@ def test_the_console_tells_that_nothing_serves(docker_deployed: Deployed) -> Non
         "look = looking.at('development', wait=60); print(json.dumps([look.health, look.silent]))"
     )
     health, silent = json.loads(checkout.run(sys.executable, "-c", code).stdout)
-    assert health == "silent"
-    assert "there is no container" in silent
-    assert _UP in silent
-    checkout.deploy_model("up", "development")
+    return health, silent
 
 
 @contextmanager
 def _docker_at(checkout: Checkout, path: Path) -> Iterator[None]:
     before = dict(checkout.environment)
-    checkout.environment["DOCKER_HOST"] = f"unix://{path}"
+    checkout.environment.update(DOCKER_HOST=f"unix://{path}", DOCKER_CLIENT_TIMEOUT="2")
     try:
         yield
     finally:
@@ -122,18 +123,27 @@ def _ends(checkout: Checkout, command: tuple[str, ...], code: int) -> None:
 
 def test_another_name_leaves_nothing_of_the_one_before(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    with changed(checkout, lambda config: config["fraud-detection:deployment"].update(deployment_name="renamed")):
+    address = f"http://127.0.0.1:{free_port()}"
+
+    def rename(config: dict[str, Any]) -> None:
+        config["fraud-detection:deployment"]["deployment_name"] = "renamed"
+
+    with changed(checkout, rename):
         said = checkout.deploy_model("up", "development", code=15).stderr
+        assert "belongs to fraud-detection-dev, another deployment of this checkout" in said
         assert "python scripts/deploy_model.py down development" in said
-        assert "fraud-detection-dev" in said
-        checkout.deploy_model("down", "development")
-        assert containers(checkout) == []
+        assert checkout.deploy_model("status", "development").stdout.startswith("development: ")
+    with changed(checkout, lambda config: (rename(config), _listen_at(config, address))):
         checkout.deploy_model("up", "development")
         assert [each["Name"] for each in containers(checkout)] == ["/renamed-blue-container"]
-        assert "is stable" in checkout.deploy_model("status", "development").stdout
-    # The file has the former name again: what runs is the other one's, and `down` takes that down.
+    # The file has the former name again: what runs is the other one, and `down` takes that down.
     assert "is stable" in checkout.deploy_model("status", "development").stdout
-    assert "NOT" not in checkout.deploy_model(*_health(checkout)).stdout
+    assert "renamed-blue-container running" in checkout.deploy_model(*_health(checkout)).stdout
     checkout.deploy_model("down", "development")
     assert containers(checkout) == []
+    assert not checkout.processes()
     checkout.deploy_model("up", "development")
+
+
+def _listen_at(config: dict[str, Any], address: str) -> None:
+    config["fraud-detection:deployment"]["api_endpoint"] = address

@@ -42,6 +42,16 @@ def test_a_daemon_that_hangs_is_told_within_the_time(program: Program, script: s
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize(("given", "seconds"), [("0.2", 0.2), ("0", 0.5), ("-1", 0.5), ("inf", 0.5), ("", 0.5)])
+def test_the_time_is_dockers_own_variable(
+    program: Program, monkeypatch: pytest.MonkeyPatch, given: str, seconds: float
+) -> None:
+    program("sleep 30")
+    monkeypatch.setenv("DOCKER_CLIENT_TIMEOUT", given)
+    with pytest.raises(DockerSilent, match=f"within {seconds:g} s"):
+        inspect("any")
+
+
 @pytest.mark.parametrize(
     "told",
     [
