@@ -14,7 +14,12 @@ INTERRUPTED = "interrupted; run the same command again to go on"
 
 
 def end_at_once() -> None:
-    """Lets a Ctrl-C end this process with one line, without a traceback: nothing was begun, or all is done."""
+    """Lets a Ctrl-C end this process with one line, without a traceback: nothing was begun, or all is done.
+
+    A job of the background is started with the signal ignored, and goes on ignoring it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return
     signal.signal(signal.SIGINT, _end)
     # At its very end Python puts the signal's default back, which kills; one that is ignored it leaves.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
@@ -27,7 +32,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     An extension module turns the exception into another one now and then.
     """
     came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
 

@@ -239,6 +239,11 @@ class Deployed:
     third: str
 
 
+def take_interrupts() -> None:
+    """For `preexec_fn`: a child takes a Ctrl-C as from a terminal, also where these tests are a background job."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def after(seconds: float) -> Callable[[object], None]:
     """For `Checkout.kill`: waits so many seconds."""
     return lambda _running: time.sleep(seconds)

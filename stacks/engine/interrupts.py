@@ -36,7 +36,8 @@ def interrupts_held(log: Callable[[str], None] | None = None) -> Iterator[None]:
     Raises:
         KeyboardInterrupt: one came.
     """
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
 

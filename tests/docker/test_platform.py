@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.checkout import Checkout, Deployed, after, wait_until
+from tests.checkout import Checkout, Deployed, after, take_interrupts, wait_until
 from tests.docker.conftest import changed, containers, done, run
 from tests.engine.load import Answers, constant_load
 
@@ -309,6 +309,7 @@ def _interrupt(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=take_interrupts,
     ) as running:
         wait(running)
         for _ in range(signals):

@@ -14,7 +14,7 @@ import pytest
 from conventions import exit_codes
 from conventions.environments import ENVIRONMENTS
 from scripts import deploy_model, manage_models
-from tests.checkout import SOURCE
+from tests.checkout import SOURCE, take_interrupts
 
 MODEL_ID = "fraud_XGBoost_20241009_123456"
 DEPLOYMENT_ID = "deploy_fraud-detection-dev_development_20241009_123500"
@@ -177,7 +177,9 @@ def test_ctrl_c_is_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 @pytest.mark.parametrize("milliseconds", [0, 60, 150, 300])
 def test_ctrl_c_at_any_moment_is_one_line(milliseconds: int) -> None:
     command = (
-        "import os; os.write(1, b'started'); import runpy, sys; sys.argv = ['deploy_model.py', 'list-models']; "
+        "import os, runpy, sys; from scripts import interrupts; begin = interrupts.end_at_once; "
+        "interrupts.end_at_once = lambda: (begin(), os.write(1, b'started')); "
+        "sys.argv = ['deploy_model.py', 'list-models']; "
         "runpy.run_path('scripts/deploy_model.py', run_name='__main__')"
     )
     with subprocess.Popen(
@@ -186,12 +188,12 @@ def test_ctrl_c_at_any_moment_is_one_line(milliseconds: int) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=take_interrupts,
         start_new_session=True,
     ) as running:
         assert running.stdout is not None
         assert running.stdout.read(7) == "started"
-        # The module that takes the signal is loaded by then.
-        time.sleep(0.03 + milliseconds / 1000)
+        time.sleep(milliseconds / 1000)
         os.killpg(running.pid, signal.SIGINT)
         time.sleep(0.02)
         os.killpg(running.pid, signal.SIGINT)
@@ -200,3 +202,20 @@ def test_ctrl_c_at_any_moment_is_one_line(milliseconds: int) -> None:
     assert "Traceback" not in errors
     if running.returncode == exit_codes.INTERRUPTED:
         assert errors.splitlines() == ["error: interrupted; run the same command again to go on"]
+
+
+def test_a_background_job_ignores_ctrl_c() -> None:
+    command = [sys.executable, "scripts/deploy_model.py", "list-models", "--help"]
+    with subprocess.Popen(
+        command,
+        cwd=SOURCE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN) and None,
+    ) as running:
+        for _ in range(20):
+            time.sleep(0.02)
+            os.killpg(running.pid, signal.SIGINT)
+        running.communicate(timeout=30)
+    assert running.returncode == exit_codes.DONE

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stacks.engine.interrupts import interrupts_held
-from tests.checkout import SOURCE
+from tests.checkout import SOURCE, take_interrupts
 
 _CALLER = """
 import sys, time
@@ -55,7 +55,7 @@ def _interrupted(engine: Path, how: str, code: int, signals: int = 1) -> tuple[l
     command = [sys.executable, "-c", _CALLER, str(engine), how]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(
-        command, cwd=SOURCE, env=environment, text=True, start_new_session=True, **streams
+        command, cwd=SOURCE, env=environment, text=True, start_new_session=True, preexec_fn=take_interrupts, **streams
     ) as running:  # type: ignore[call-overload]
         deadline = time.monotonic() + 20
         while not (engine.parent / "started").exists() and time.monotonic() < deadline:
@@ -85,6 +85,7 @@ def test_a_call_of_its_own_is_interrupted_after_it(engine: Path) -> None:
 
 
 def test_another_thread_holds_nothing() -> None:
+    before = signal.getsignal(signal.SIGINT)
     ended: list[bool] = []
 
     def hold() -> None:
@@ -95,4 +96,4 @@ def test_another_thread_holds_nothing() -> None:
     thread.start()
     thread.join()
     assert ended == [True]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
