@@ -113,7 +113,7 @@ def _format_value(value: object, unit: str) -> str:
     return f"{value:.3g} {unit}".rstrip() if isinstance(value, float) else str(value)
 
 
-def as_text(console: "Console", drawn: "Table | Group") -> str:
+def as_text(console: "Console", drawn: "Group | Table") -> str:
     """What is drawn as plain text."""
     with console.capture() as captured:
         console.print(drawn)
