@@ -9,6 +9,8 @@ The stack's state alone holds how far a rollout is. After a command was killed, 
 the history.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -113,8 +115,9 @@ class Rollouts:
         file = self._deployments.checks.require_fit(file, model_id, config, break_glass)
         self._deployments.require_gates(file, model_id, config, override_reason)
         candidate = replace(wanted, candidate=model_id, shadow=shadow, capacity=stable_capacity(file))
-        self._steps.change(file, config, candidate, f"candidate {model_id} beside it", action)
-        return self._drive(file.environment, config)
+        with _told_to_resume(self._deployments, file.environment):
+            self._steps.change(file, config, candidate, f"candidate {model_id} beside it", action)
+            return self._drive(file.environment, config)
 
     def resume(self, environment: DeploymentEnvironment | str) -> DeployOutcome | None:
         """Goes on with what was interrupted: an update, the rollout's steps, or a kept version whose time is over.
@@ -228,39 +231,27 @@ class Rollouts:
         return self._observer.status(self._deployments.stack_file(environment), since)
 
     def _drive(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> DeployOutcome:
-        """Takes the candidate from where it is to the end.
-
-        Raises:
-            Interrupted: a Ctrl-C came; the candidate stays as it is.
-        """
-        try:
-            return self._drive_on(environment, config)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"interrupted; the rollout stays as it is: python scripts/deploy_model.py resume {environment} goes on "
-                "with it, abort withdraws the candidate"
-            ) from None
-
-    def _drive_on(self, environment: DeploymentEnvironment, config: DeploymentConfig) -> DeployOutcome:
-        while True:
-            file = self._deployments.stack_file(environment)
-            rollout = file.rollout()
-            wait_for_capacity(file, config)
-            if rollout.shadow:
-                self._wait_for_decision(environment)
-                rollout = replace(rollout, shadow=False)
-                detail = f"{rollout.candidate} no longer in the shadow"
-                self._steps.change(file, config, rollout, detail, _ACTIONS[rollout.strategy])
-            elif rollout.strategy == "blue_green":
-                return self._promote(file, config, "switched")
-            elif rollout.weight == 0:
-                self._step(file, config, rollout, rollout.steps[0])
-            else:
-                self._wait_for_decision(environment)
-                later = [step for step in rollout.steps if step > rollout.weight]
-                if not later:
-                    return self._promote(file, config, "promoted")
-                self._step(file, config, rollout, later[0])
+        """Takes the candidate from where it is to the end."""
+        with _told_to_resume(self._deployments, environment):
+            while True:
+                file = self._deployments.stack_file(environment)
+                rollout = file.rollout()
+                wait_for_capacity(file, config)
+                if rollout.shadow:
+                    self._wait_for_decision(environment)
+                    rollout = replace(rollout, shadow=False)
+                    detail = f"{rollout.candidate} no longer in the shadow"
+                    self._steps.change(file, config, rollout, detail, _ACTIONS[rollout.strategy])
+                elif rollout.strategy == "blue_green":
+                    return self._promote(file, config, "switched")
+                elif rollout.weight == 0:
+                    self._step(file, config, rollout, rollout.steps[0])
+                else:
+                    self._wait_for_decision(environment)
+                    later = [step for step in rollout.steps if step > rollout.weight]
+                    if not later:
+                        return self._promote(file, config, "promoted")
+                    self._step(file, config, rollout, later[0])
 
     def _step(self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, weight: int) -> None:
         detail = f"candidate {rollout.candidate} at {weight} %"
@@ -287,6 +278,24 @@ class Rollouts:
         message = message_for(Intent.DEPLOY, rollout.candidate, f"{how}, {rollout.strategy}, after {stable}")
         switched = _switched(file, rollout, stable)
         return self._steps.converge(file, rollout.candidate, config, message, rollout=switched, action="promote")
+
+
+@contextmanager
+def _told_to_resume(deployments: Deployer, environment: DeploymentEnvironment) -> Iterator[None]:
+    """Tells after a Ctrl-C how to go on with a candidate, which stays as it is; without one, the command begins again.
+
+    Raises:
+        Interrupted: there is a candidate.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not deployments.stack_file(environment).rollout().candidate:
+            raise
+        raise Interrupted(
+            f"interrupted; the rollout stays as it is: python scripts/deploy_model.py resume {environment} goes on "
+            "with it, abort withdraws the candidate"
+        ) from None
 
 
 def with_options(rollout: RolloutConfig, **options: Any) -> RolloutConfig:

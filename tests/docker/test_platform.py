@@ -241,14 +241,31 @@ def test_blue_green_in_containers_fails_no_request(docker_deployed: Deployed) ->
     assert answers.models == [docker_deployed.first, docker_deployed.second]
 
 
-def test_a_canary_in_containers_is_measured_and_promoted(docker_deployed: Deployed) -> None:
+def test_a_canary_in_containers_is_interrupted_resumed_measured_and_promoted(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    steps = ("--strategy", "canary", "--steps", "50,100", "--interval", "1s")
+    steps = ("--strategy", "canary", "--steps", "50,100", "--interval", "3s")
+    command = [sys.executable, "scripts/deploy_model.py", "deploy", docker_deployed.second, "development", *steps]
     with _load(docker_deployed, "canary", per_second=200) as answers:
-        checkout.deploy_model("deploy", docker_deployed.second, "development", *steps)
+        ended, told = _interrupt(checkout, command, 1, lambda running: _wait_for_weight(checkout, 50, running))
+        assert ended == 130
+        assert "Traceback" not in told
+        (line,) = [line for line in told.splitlines() if line.startswith("error:")]
+        assert "python scripts/deploy_model.py resume development" in line
+        checkout.deploy_model("resume", "development")
         assert checkout.served_model() == docker_deployed.second
         checkout.rollback()
     assert answers.models == [docker_deployed.first, docker_deployed.second]
+
+
+def _wait_for_weight(checkout: Checkout, weight: int, running: "subprocess.Popen[Any]") -> None:
+    """Waits until the traffic splitter divides the requests so."""
+    file = checkout.root / ".run" / "fraud-detection-dev" / "front.json"
+    deadline = time.monotonic() + 120
+    while running.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError, ValueError):
+            if json.loads(file.read_text())["weight"] == weight:
+                return
+        time.sleep(0.1)
 
 
 def test_a_killed_deploy_is_finished_by_the_same_command_and_down_leaves_nothing(docker_deployed: Deployed) -> None:
