@@ -6,6 +6,7 @@ from tests.faults.of_machine import ClockBack, ClockForward, MemoryLimit, NeverR
 from tests.faults.of_processes import (
     CandidateKilled,
     GroupKilled,
+    GroupStopped,
     MemberKilled,
     MemberStopped,
     ServerKilled,
@@ -36,6 +37,7 @@ FAULTS: tuple[type[Fault], ...] = (
     ServerKilled,
     MemberStopped,
     MemberKilled,
+    GroupStopped,
     GroupKilled,
     SupervisorStopped,
     SupervisorKilled,

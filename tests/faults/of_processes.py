@@ -78,6 +78,14 @@ class GroupKilled(_ProcessFault):
     processes = 2
 
 
+class GroupStopped(GroupKilled):
+    """The process that starts the two that serve; they serve on until it is replaced."""
+
+    name = "SIGSTOP of the process that keeps two others"
+    number = signal.SIGSTOP
+    says = ("the serving process",)
+
+
 class SupervisorStopped(_ProcessFault):
     """The supervisor, which takes no connection itself; it goes on in the end."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.process_supervision import run_directory
+from components.process_supervision import run_directory, stop
 from tests.checkout import free_port
 from tests.service import GOOD, Setting
 from tests.unit.serving.process.test_supervisor import _arguments, _listens, _request, _status, _supervisor, _until
@@ -106,3 +106,20 @@ def test_one_that_takes_over_obeys_a_stop_before_its_process_is_ready(setting: S
         os.kill(int(file.read_text()), signal.SIGTERM)
         _until(lambda: not _listens(port))
         _until(lambda: not _lives(before["serving"]["pid"]))
+
+
+def test_one_whose_process_id_was_not_written_is_found_by_its_status(setting: Setting, tmp_path: Path) -> None:
+    port = free_port()
+    arguments = _arguments(tmp_path, port)
+    directory = run_directory(arguments)
+    directory.mkdir(parents=True)
+    _request(directory, setting, port=port)
+    with _supervisor(directory, tmp_path / "log") as process:
+        _until(lambda: _status(directory).get("state") == "ready")
+        (directory / "supervisor.pid").write_text("")
+        # Otherwise what has ended would count as one that still runs: it is this process's own.
+        threading.Thread(target=process.wait).start()
+        begun = time.monotonic()
+        stop(arguments)
+        assert time.monotonic() - begun < 20
+    assert not _listens(port)
