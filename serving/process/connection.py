@@ -22,7 +22,25 @@ _TOO_MANY = "the service has as many connections as it takes"
 _NO_CERTIFICATE = (403, "client_certificate_required", "only health is answered to a client without a certificate")
 
 
-class Connection(HttpToolsProtocol):
+class _PipelinedProtocol(HttpToolsProtocol):
+    """Tells the request that is in work that its connection is lost; uvicorn tells only the last one that waits."""
+
+    _running: Any = None
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Sends nothing more."""
+        running = self._running
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+        super().connection_lost(exc)
+
+
+class Connection(_PipelinedProtocol):
     """One connection.
 
     Args:
@@ -42,8 +60,6 @@ class Connection(HttpToolsProtocol):
         self._registry = registry
         self._max_bytes, self._max_headers = registry.bounds.max_header_bytes, registry.bounds.max_headers
         self._since = self._begun = time.monotonic()
-        self._running: Any = None
-        """The request that the application works on; others may wait behind it."""
         self._unparsed = 0
         """Bytes since the parser last got on: a head, trailers or a chunk's extension may not grow without end."""
         self._has_begun = self._in_head = self._in_message = self._upgrading = self._ended = False
@@ -68,12 +84,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._registry.remove(self)
-        _tell_gone(self._running)
         super().connection_lost(exc)
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived."""
@@ -270,13 +281,6 @@ class Connection(HttpToolsProtocol):
                 return
             else:
                 return
-
-
-def _tell_gone(running: Any) -> None:
-    """Tells the request in work that its client is gone; uvicorn tells only the last of those that wait."""
-    if running is not None and not running.response_complete:
-        running.disconnected = True
-        running.message_event.set()
 
 
 def head_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:

@@ -79,6 +79,12 @@ class StatusFile:
         if not self._is_written() and (self._rewriting is None or self._rewriting.done()):
             self._rewriting = asyncio.ensure_future(self._write_later())
 
+    def restarts(self) -> int:
+        """How often the supervisor that wrote the file had started its process again."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            return int(json.loads(self._path.read_text(encoding="utf-8"))["restarts"])
+        return 0
+
     def _is_written(self) -> bool:
         staging = self._path.with_name(f".{self._path.name}.new")
         try:

@@ -20,7 +20,6 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -84,8 +83,8 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._crashes: deque[float] = deque(maxlen=_RESTARTS_ALLOWED + 1)
         self._retiring: set[asyncio.Task[None]] = set()
-        self._restarts = 0 if inherited is None else 1 + _restarts_before(directory)
         self._status = StatusFile(directory / STATUS_FILE)
+        self._restarts = 0 if inherited is None else 1 + self._status.restarts()
 
     async def run(self) -> int:
         """Serves until told to stop (0), or until nothing can be served (1)."""
@@ -310,13 +309,6 @@ class Supervisor:
             **details,
         }
         self._status.write(status)
-
-
-def _restarts_before(directory: Path) -> int:
-    """How often the supervisor that was killed had started its process again."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        return int(json.loads((directory / STATUS_FILE).read_text(encoding="utf-8"))["restarts"])
-    return 0
 
 
 def _take(lock: int) -> bool:
