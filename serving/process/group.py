@@ -49,6 +49,7 @@ class Group:
     _children: dict[int, Child] = field(default_factory=dict)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _board: int = -1
+    _is_ready: bool = False
     _succeeding: "asyncio.Future[None] | None" = None
 
     async def run(self, ready: Any) -> int:
@@ -68,6 +69,7 @@ class Group:
             if introduction is None:
                 return 0
             ready({**introduction, "processes": self.wanted})
+            self._is_ready = True
             watching = [asyncio.ensure_future(self._watch(slot)) for slot in range(self.wanted)]
             stopping = asyncio.ensure_future(self._stopping.wait())
             await asyncio.wait([*watching, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -93,7 +95,7 @@ class Group:
 
     def _supervisor_gone(self) -> None:
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        if self._stopping.is_set() or not has_succession(self.options):
+        if self._stopping.is_set() or not (self._is_ready and has_succession(self.options)):
             self._stopping.set()
         else:
             self._succeeding = asyncio.ensure_future(await_succession(self.options))

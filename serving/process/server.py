@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -80,6 +81,7 @@ class DrainingServer(uvicorn.Server):
         self._options = options
         self._beating: asyncio.Task[None] | None = None
         self._succeeding: asyncio.Task[None] | None = None
+        self._has_succession = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to accept, and says so."""
@@ -92,6 +94,8 @@ class DrainingServer(uvicorn.Server):
         self._connections.begin()
         self._beating = asyncio.get_running_loop().create_task(self._beat())
         if options.watch_stdin:
+            # Without a supervisor by now, it has never served: what served before looks for another one.
+            self._has_succession = has_succession(options) and not select.select([sys.stdin], [], [], 0)[0]
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._supervisor_gone)
         if options.ready_descriptor is not None:
             report(options.ready_descriptor, {"status": "ready", **self._served.introduction, "pid": os.getpid()})
@@ -158,7 +162,7 @@ class DrainingServer(uvicorn.Server):
     def _supervisor_gone(self) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(sys.stdin.fileno())
-        if self.should_exit or not has_succession(self._options):
+        if self.should_exit or not self._has_succession:
             self.handle_exit(signal.SIGTERM, None)
         else:
             self._succeeding = loop.create_task(self._serve_until_succeeded())

@@ -16,6 +16,8 @@ from serving.process.options import ProcessOptions
 INHERITED_VARIABLES = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
 """What a supervisor keeps of its environment, and gives to what it starts."""
 
+_ATTEMPTS = 5
+
 
 class OtherProcess:
     """A process that this one does not own, by a descriptor: its number may be another one's after its end.
@@ -60,11 +62,19 @@ def has_succession(options: ProcessOptions) -> bool:
 
 
 async def await_succession(options: ProcessOptions) -> None:
-    """Starts a supervisor, and returns only when it ends without having ended this process.
+    """Starts a supervisor, and another one when that is killed; returns when it ends without having ended this process.
 
     Args:
         options: of this process, whose listening socket is open.
     """
+    for _ in range(_ATTEMPTS):
+        supervisor = _start_supervisor(options)
+        await OtherProcess(supervisor.pid).wait()
+        if supervisor.wait() >= 0:
+            return
+
+
+def _start_supervisor(options: ProcessOptions) -> "subprocess.Popen[bytes]":
     descriptor = options.listen_descriptor
     assert options.run_directory is not None  # noqa: S101 - the caller has looked
     assert descriptor is not None  # noqa: S101
@@ -72,12 +82,10 @@ async def await_succession(options: ProcessOptions) -> None:
     command += [options.run_log] if options.run_log else []
     command += ["--listen-fd", str(descriptor), "--predecessor", str(os.getpid())]
     # Not asyncio's own: that one kills what it has started at the end of its loop.
-    supervisor = subprocess.Popen(
+    return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         pass_fds=(descriptor,),
         start_new_session=True,
         env={name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ},
     )
-    await OtherProcess(supervisor.pid).wait()
-    supervisor.wait()

@@ -79,6 +79,25 @@ def test_a_killed_supervisor_is_replaced_and_no_request_fails(setting: Setting, 
     assert _status(directory)["state"] == "stopped"
 
 
+def test_one_that_is_killed_before_its_process_is_ready_is_replaced_too(setting: Setting, tmp_path: Path) -> None:
+    port = free_port()
+    _request(tmp_path, setting, port=port)
+    file = tmp_path / "supervisor.pid"
+    with _supervisor(tmp_path, tmp_path / "log"):
+        _until(lambda: _status(tmp_path).get("state") == "ready")
+        killed = []
+        for _ in range(2):
+            killed.append(file.read_text().strip())
+            os.kill(int(killed[-1]), signal.SIGKILL)
+            _until(lambda: file.read_text().strip() not in ("", killed[-1]), 20)
+        _until(lambda: str(_status(tmp_path)["supervisor_pid"]) not in killed)
+        assert _status(tmp_path)["state"] == "ready"
+        answer = httpx.get(f"http://127.0.0.1:{port}/health/ready", trust_env=False, timeout=10)
+        assert answer.status_code == 200
+        os.kill(_status(tmp_path)["supervisor_pid"], signal.SIGTERM)
+        _until(lambda: not _listens(port))
+
+
 def test_a_supervisor_that_is_stopped_ends_what_it_runs_and_none_takes_its_place(
     setting: Setting, tmp_path: Path
 ) -> None:
