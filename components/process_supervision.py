@@ -303,5 +303,5 @@ def _serving(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _signal_supervisor(directory: Path, number: signal.Signals) -> None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError, KeyError):
         # A full disk may have left the file empty.
-        told = (directory / PID_FILE).read_text() or (_status(directory) or {})["supervisor_pid"]
+        told = (directory / PID_FILE).read_text() or (read_status(directory) or {})["supervisor_pid"]
         os.kill(int(told), number)
