@@ -83,7 +83,10 @@ class Outcome:
         if left:
             reasons.append(f"the copy is older than the audit log, and this could not be brought: {', '.join(left)}")
         if unrecorded:
-            reasons.append(f"left out, since no record of the audit log tells of it: {', '.join(unrecorded)}")
+            reasons.append(
+                f"left out, since no record of the audit log tells of it: {', '.join(unrecorded)}; where it is right, "
+                "decide it again: python scripts/manage_models.py alias set, update-status or approve"
+            )
         if reasons:
             self.damaged[key] = "; ".join(reasons)
 
