@@ -136,11 +136,8 @@ class Recorded:
             self.versions[record.model_id] = record.sequence
             self.signatures[record.model_id] = dict.fromkeys(_texts(signers), record.sequence)
         number = record.details.get("version")
-        try:
-            name = parse_model_name(record.model_id)
-        except InvalidInput:
-            return
-        if isinstance(number, int) and not isinstance(number, bool):
+        name = _name_of(record.model_id)
+        if name and isinstance(number, int) and not isinstance(number, bool):
             self.numbers.setdefault(name, {})[number] = record.model_id
 
     def _begins_again(self, record: AuditRecord) -> None:
@@ -163,8 +160,9 @@ class Recorded:
         self.nameless = self.nameless or states is None
         for key in _texts(states):
             self.brought[key] = record.sequence
-            # Records of earlier programs do not say it.
-            if record.details.get("another_log", True):
+            # Records of earlier programs do not say it. Of what this log knows, a copy brings nothing else.
+            another_log = record.details.get("another_log")
+            if another_log is None or (another_log and not self._knows(key)):
                 self.elsewhere.add(key)
         for alias in _texts(record.details.get("aliases")):
             name, _, short = alias.partition("@")
@@ -173,6 +171,11 @@ class Recorded:
             self.known.add(model_id)
             self.deleted.discard(model_id)
             self.versions[model_id] = record.sequence
+
+    def _knows(self, key: str) -> bool:
+        """Whether this log tells of a version, or of one whose aliases a file holds."""
+        name = key.removeprefix("aliases/").removesuffix(".json")
+        return key in self.known or (name != key and any(_name_of(each) == name for each in self.known))
 
     def _shown(self, record: AuditRecord) -> None:
         details, model_id = record.details, record.model_id
@@ -215,6 +218,13 @@ class Recorded:
             self.withdrawals.pop(model_id, None)
         else:
             self.withdrawals[model_id] = decided.withdrawal
+
+
+def _name_of(model_id: str) -> str:
+    try:
+        return parse_model_name(model_id)
+    except InvalidInput:
+        return ""
 
 
 def read_recorded(storage: Storage) -> Recorded:

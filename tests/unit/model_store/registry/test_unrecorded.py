@@ -55,7 +55,7 @@ def _forge(version: Path) -> None:
     state["history"].append({"status": "validated", "at": _AT, "by": "bob", "why": "read it"})
     state["deployments"].append({"environment": "production", "deployment_id": "d9", "at": _AT})
     (version / "state.json").write_text(json.dumps(state))
-    (version / "evidence").mkdir()
+    (version / "evidence").mkdir(exist_ok=True)
     (version / "evidence" / _SHA256).write_bytes(_EVIDENCE)
 
 
@@ -108,6 +108,35 @@ def test_a_copy_that_passes_for_another_registry_decides_nothing_about_a_version
     outcome = repair(_open(tmp_path), storage_at(tmp_path / "copy"))
     assert "it is validated" in str(outcome.damaged)
     _require_undecided(_open(tmp_path), known)
+
+
+def test_a_copy_without_a_log_opens_no_door_to_the_next_one(tmp_path: Path, known: str) -> None:
+    shutil.copytree(tmp_path / "copy", tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "audit")
+    state = _version(tmp_path / "registry", known) / "state.json"
+    state.unlink()
+    repair(_open(tmp_path), storage_at(tmp_path / "bare"))
+    _forge(_version(tmp_path / "copy", known))
+    state.unlink()
+    assert "it is validated" in str(repair(_open(tmp_path), storage_at(tmp_path / "copy")).damaged)
+    _require_undecided(_open(tmp_path), known)
+    _forge(_version(tmp_path / "registry", known))
+    assert f"{known} decisions" in _wrong(_open(tmp_path))
+
+
+def test_what_another_registry_decided_about_its_versions_is_no_finding_here(tmp_path: Path, known: str) -> None:
+    theirs = ModelRegistry(tmp_path / "theirs", keys=Keyring.of(KEY), actor="carol")
+    model_id = register(theirs, name="theirs")
+    (tmp_path / "report").write_bytes(_EVIDENCE)
+    theirs.update_model_status(model_id, "validated", evidence=tmp_path / "report")
+    Aliases(theirs).set("theirs", "champion", model_id)
+    assert not repair(_open(tmp_path), theirs.storage).damaged
+    assert str(_open(tmp_path).get_metadata(model_id).status) == "validated"
+    assert not _wrong(_open(tmp_path))
+    backup(_open(tmp_path), tmp_path / "copy")
+    (_version(tmp_path / "registry", model_id).parents[1] / "theirs" / model_id / "state.json").unlink()
+    assert not repair(_open(tmp_path), storage_at(tmp_path / "copy")).damaged
+    assert not _wrong(_open(tmp_path))
 
 
 def test_decisions_in_a_state_that_no_record_tells_of_are_named(tmp_path: Path, known: str) -> None:
