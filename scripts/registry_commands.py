@@ -221,6 +221,7 @@ def _describe_damage(repaired: dict[str, Any]) -> list[str]:
     lines = [f"repaired  {printable(key)}" for key in repaired["copied"]]
     for key, words in repaired.get("newer", {}).items():
         lines += [f"newer     {printable(key)}: {printable(word)}, not in the copy" for word in words]
+    lines += [f"again     {each}: the audit log says that it was deleted" for each in repaired.get("again", [])]
     return lines + [f"damaged   {printable(key)}: {printable(why)}" for key, why in repaired["damaged"].items()]
 
 

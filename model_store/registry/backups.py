@@ -74,7 +74,8 @@ def restore(registry: ModelRegistry, source: Path | str, step: Step = no_step) -
 
     Returns:
         `copied` and `present`: how many files were copied, and how many were intact; `damaged`: the keys that could
-        not be restored, each with the reason.
+        not be restored, each with the reason; `newer` and `again`, where there are any: what the audit log says since,
+        and the versions that it says were deleted.
 
     Raises:
         AccessDenied: the actor's role does not allow it.

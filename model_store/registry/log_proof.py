@@ -39,7 +39,8 @@ class LogProof:
     versions_note: str = ""
     """What the versions of the log's objects in S3 say; empty in a directory."""
     losses: tuple[str, ...] = ()
-    """What the log itself says that it has lost: a copy of it was brought back, and it went on."""
+    """What the log itself says that it has lost: a copy of it was brought back, and it went on; or its end is unknown.
+    """
 
     def __str__(self) -> str:
         if self.records == 0:
@@ -146,6 +147,8 @@ def _proven(registry: ModelRegistry, anchors: Sequence[Anchor], note: str) -> Lo
     if last == 0 and (what := _what_a_record_told_of(registry.storage)):
         raise ChecksumMismatch(f"the registry holds {what} and its audit log has no records: it was removed")
     _require_manifests(registry, log.manifests)
+    if last and not hint.sequence:
+        log.losses.append(f"audit/head is missing, which would show whether records after {last} were cut off")
     return LogProof(last, _latest(own), len(anchors) - len(own), note, tuple(log.losses))
 
 

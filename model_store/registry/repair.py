@@ -172,7 +172,10 @@ def _bring_missing(source: Storage, target: Storage, model_id: str, outcome: Out
     if outcome.brings_back and (reason := outcome.may_be_deleted(target, model_id)):
         outcome.damaged[version_prefix(model_id)] = reason
     else:
+        first = len(outcome.copied)
         _bring_version(source, target, model_id, outcome)
+        if outcome.brings_back and len(outcome.copied) > first and model_id in outcome.recorded(target).deleted:
+            outcome.again.append(model_id)
 
 
 def is_directory(storage: Storage, prefix: str) -> bool:

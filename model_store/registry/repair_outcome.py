@@ -25,6 +25,8 @@ class Outcome:
     """The keys that stay damaged, each with the reason."""
     newer: dict[str, list[str]] = field(default_factory=dict)
     """By key what the audit log says, in place of what the older copy says."""
+    again: list[str] = field(default_factory=list)
+    """The versions that the audit log says were deleted, and that are there again."""
     brings_back: bool = True
     """Whether files are brought back into a registry; false where a backup is written."""
     brings_deleted: bool = True
@@ -112,7 +114,9 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         newer = {"newer": dict(sorted(self.newer.items()))} if self.newer else {}
-        return {"copied": self.copied, "present": self.present, "damaged": dict(sorted(self.damaged.items())), **newer}
+        again = {"again": sorted(self.again)} if self.again else {}
+        damaged = dict(sorted(self.damaged.items()))
+        return {"copied": self.copied, "present": self.present, "damaged": damaged, **newer, **again}
 
 
 def _links(source: Storage, model_id: str) -> dict[str, str]:

@@ -9,11 +9,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from model_store import Keyring, ModelRegistry
 from model_store.errors import ChecksumMismatch
 from model_store.registry.backups import backup, restore
+from model_store.registry.granting import grant
 from model_store.registry.layout import storage_at
 from model_store.registry.log_proof import prove_audit_log
 from model_store.registry.log_repair import record_key
 from model_store.registry.maintenance import delete_model, verify_everything
 from model_store.registry.repair import Outcome, repair
+from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, register
 
 
@@ -232,3 +234,25 @@ def test_a_copy_of_another_registry_contradicts_no_log(tmp_path: Path, kept: lis
     register(stranger, 4, name="z")
     backup(stranger, tmp_path / "theirs")
     assert not _repair(tmp_path, "theirs").damaged
+
+
+def test_a_restore_names_the_versions_that_were_deleted(
+    tmp_path: Path, kept: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = ModelRegistry(tmp_path / "registry", encrypt=False)
+    monkeypatch.setenv("MODEL_REGISTRY_URL", str(tmp_path / "registry"))
+    monkeypatch.setenv("MODEL_KEY", KEY.decode())
+    delete_model(_open(tmp_path), kept[0], "leaks data")
+    grant(_open(tmp_path), registry.actor, "admin")
+    assert main(["restore", str(tmp_path / "copy")]) == 0
+    assert f"again     {kept[0]}: the audit log says that it was deleted\n" in capsys.readouterr().out
+    assert main(["restore", str(tmp_path / "copy"), "--json"]) == 0
+    assert "again" not in capsys.readouterr().out
+
+
+def test_a_log_without_its_hint_does_not_pass_for_one_whose_end_is_known(tmp_path: Path, kept: list[str]) -> None:
+    assert "audit/head" not in str(prove_audit_log(_open(tmp_path)))
+    _without_records(tmp_path, 3, hint=False)
+    assert "audit/head is missing, which would show whether records after 2 were cut off" in str(
+        prove_audit_log(_open(tmp_path))
+    )
