@@ -52,7 +52,8 @@ def rotate_keys(
             if _rotate_version(registry, model, names, new_keys):
                 rotated.append(model.model_id)
         except (IntegrityError, ModelNotFound, KeyNotFound, KeyUnwrap) as error:
-            failed[model.model_id] = error
+            named = model.model_id in str(error)
+            failed[model.model_id] = error if named else type(error)(f"{model.model_id}: {error}")
     _require_all(failed, len(rotated))
     return rotated
 
@@ -62,7 +63,7 @@ def _require_all(failed: Mapping[str, ModelStoreError], rotated: int) -> None:
     for error in failed.values():
         others = list(failed)[1:]
         more = f"; {len(others)} more keep their keys, too: {', '.join(others)}" if others else ""
-        raise type(error)(f"{error}{more}; {rotated} rotated; keep the keys of before until none is left")
+        raise type(error)(f"{error}{more}; {rotated} rotated. Keep the keys of before until every version is rotated")
 
 
 def _rotate_version(

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from model_store import Keyring, ModelRegistry
 from model_store.artifact.reader import open_artifact
-from model_store.errors import KeyNotFound
+from model_store.errors import IntegrityError, KeyNotFound
 from model_store.keys.keyring import generate_key
 from model_store.registry.key_rotation import rotate_keys
 from model_store.registry.maintenance import verify_everything
@@ -36,6 +36,21 @@ def test_a_changed_byte_of_any_file_is_found(served: tuple[ModelRegistry, str], 
     path.write_bytes(content)
     (found,) = [each for each in verify_everything(registry) if not each.intact]
     assert f"the {file} is not" in found.detail
+
+
+@pytest.mark.parametrize("file", ["artifact", "manifest.json"])
+def test_a_rotation_leaves_out_what_is_damaged_and_names_it(served: tuple[ModelRegistry, str], file: str) -> None:
+    registry, first = served
+    others = [register(registry, number) for number in range(2)]
+    path = registry.artifact_path(first).with_name(file)
+    path.chmod(0o600)
+    path.write_bytes(b"xx")
+    new = Keyring.of(generate_key())
+    with pytest.raises(IntegrityError, match=rf"{first}: .*2 rotated\. Keep the keys of before"):
+        rotate_keys(registry, [], new.providers)
+    names = tuple(key.key_id for key in new.providers)
+    assert [registry.key_ids(each) for each in others] == [names, names]
+    assert [registry.state(each)["key_ids"] for each in others] == [list(names), list(names)]
 
 
 def test_a_rotation_gives_every_file_the_new_key_alone(served: tuple[ModelRegistry, str]) -> None:
