@@ -25,7 +25,7 @@ def init_stack_file(checkout: Path, environment: DeploymentEnvironment, template
         ConfigError: the file is there already, a template is missing or does not fit, or is another environment's.
     """
     path = checkout / f"Pulumi.{environment.stack}.yaml"
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise ConfigError(
             f"{path.name} is there already and stays: it is what is deployed; edit it, or remove it first"
         )

@@ -54,6 +54,14 @@ def test_a_stack_without_a_file_starts_from_the_template(checkout: Path) -> None
     assert config.scaling_config.max_replicas == 4
 
 
+def test_init_leaves_a_link_to_a_file_that_is_not_there(checkout: Path) -> None:
+    path = checkout / "Pulumi.staging.yaml"
+    path.unlink()
+    path.symlink_to(checkout / "mounted" / "Pulumi.staging.yaml")
+    with pytest.raises(ConfigError, match=r"Pulumi\.staging\.yaml is there already and stays"):
+        init_stack_file(checkout, DeploymentEnvironment.STAGING)
+
+
 @pytest.mark.parametrize("environment", list(DeploymentEnvironment))
 def test_init_makes_the_file_that_is_committed(checkout: Path, environment: DeploymentEnvironment) -> None:
     path = checkout / f"Pulumi.{environment.stack}.yaml"
