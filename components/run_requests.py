@@ -7,11 +7,12 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from conventions import variables
-from conventions.run_files import OVERRIDE_DIRECTORY, OVERRIDE_FILE, REQUESTED_FILE
+from conventions.run_files import OVERRIDE_DIRECTORY, OVERRIDE_FILE, REQUESTED_FILE, STATUS_FILE
 
 _READABLE = 0o755
 
@@ -41,10 +42,22 @@ def request_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_request(directory: Path, request: Mapping[str, Any]) -> int:
-    """Writes a request with a new number; returns the number, by which the status names it."""
-    generation = time.time_ns()
+    """Writes a request with a new number; returns the number, by which the status names it.
+
+    Numbers grow, also where the clock was set back since the request before.
+    """
+    generation = max(time.time_ns(), _last_number(directory) + 1)
     write_file(directory, {**request, "generation": generation})
     return generation
+
+
+def _last_number(directory: Path) -> int:
+    """The largest number that was given already; 0 where there is none."""
+    found = 0
+    for name in (REQUESTED_FILE, STATUS_FILE):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found = max(found, int(json.loads((directory / name).read_bytes())["generation"]))
+    return found
 
 
 def write_file(directory: Path, request: Mapping[str, Any]) -> None:
