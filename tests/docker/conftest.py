@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
+import psutil
 import pytest
 import yaml
 
@@ -44,51 +46,88 @@ def have(program: str, *packages: str) -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Docker that answers: the one that runs, or one that is started here as root and ends with the tests."""
-    if run("docker", "info").returncode == 0:
-        yield
-        return
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Docker that answers, with the image: the one that runs, or one that is started here as root.
+
+    The workers of a run share it, and the last one ends it.
+
+    Yields:
+        The directory that the workers share.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "docker"
+    shared.mkdir(exist_ok=True)
+    lock, users, socket = filelock.FileLock(shared / "lock"), shared / "users", f"unix://{shared}/docker.sock"
+    with lock:
+        if (shared / "pid").exists():
+            os.environ["DOCKER_HOST"] = socket
+        elif run("docker", "info").returncode != 0:
+            _start(shared, socket)
+        users.write_text(str(int(users.read_text()) + 1 if users.exists() else 1))
+        options = shared / "build_options.json"
+        if not options.exists():
+            options.write_text(json.dumps(_build(shared)))
+    yield shared
+    with lock:
+        users.write_text(str(left := int(users.read_text()) - 1))
+        if not left and (shared / "pid").exists():
+            _stop(shared)
+
+
+def _start(shared: Path, socket: str) -> None:
     if os.geteuid() != 0 or not have("dockerd", "docker.io", "iptables"):
         pytest.skip("Docker cannot run here: no daemon answers, and none can be installed")
-    root, data = tmp_path_factory.mktemp("docker"), cache.entry("docker", "data")
+    data = cache.entry("docker", "data")
     data.mkdir(parents=True, exist_ok=True)
     # Images stay in the user's cache, and with them the layers that are slow to build; Docker knows them by content.
-    with (data.parent / "lock").open("w") as lock, (root / "dockerd.log").open("wb") as log:
+    with (data.parent / "lock").open("w") as lock, (shared / "dockerd.log").open("wb") as log:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        options = ("--data-root", str(data), "--exec-root", str(root / "exec"), "--pidfile", str(root / "pid"))
-        daemon = subprocess.Popen(["dockerd", "--host", f"unix://{root}/docker.sock", *options], stdout=log, stderr=log)
-        os.environ["DOCKER_HOST"] = f"unix://{root}/docker.sock"
-        try:
-            _wait_for_daemon(daemon, root / "dockerd.log")
-            yield
-            run("sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes")
-            run("docker", "image", "prune", "--force")
-        finally:
-            del os.environ["DOCKER_HOST"]
-            daemon.terminate()
-            daemon.wait(timeout=60)
-            run("umount", str(root / "exec" / "netns" / "default"))
+        options = ("--data-root", str(data), "--exec-root", str(shared / "exec"), "--pidfile", str(shared / "pid"))
+        # The daemon holds the lock as long as it runs: the worker that starts it may end before the others.
+        daemon = subprocess.Popen(
+            ["dockerd", "--host", socket, *options],
+            stdout=log,
+            stderr=log,
+            pass_fds=[lock.fileno()],
+            start_new_session=True,
+        )
+    os.environ["DOCKER_HOST"] = socket
+    _wait_for_daemon(daemon, shared / "dockerd.log")
+
+
+def _stop(shared: Path) -> None:
+    run("sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes")
+    run("docker", "image", "prune", "--force")
+    daemon = psutil.Process(int((shared / "pid").read_text()))
+    daemon.terminate()
+    daemon.wait(timeout=60)
+    run("umount", str(shared / "exec" / "netns" / "default"))
 
 
 def _wait_for_daemon(daemon: "subprocess.Popen[bytes]", log: Path) -> None:
     until = time.monotonic() + 60
     while run("docker", "info").returncode != 0:
         if daemon.poll() is not None or time.monotonic() > until:
+            daemon.terminate()
             pytest.skip(f"Docker cannot run here: {log.read_text().strip().splitlines()[-1][-300:]}")
         time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")
-def build_options(docker: None) -> list[str]:
+def build_options(docker: Path) -> list[str]:
     """What `docker build` needs where nothing can be pulled: a base made from Debian's packages, and the network."""
+    options: list[str] = json.loads((docker / "build_options.json").read_text())
+    return options
+
+
+def _find_build_options(shared: Path) -> list[str]:
     if run("docker", "image", "inspect", _BASE).returncode == 0:
         return ["--network", "host", "--build-arg", f"BASE_IMAGE={_BASE}"]
     if run("docker", "pull", "--quiet", SLIM, timeout=120).returncode == 0:
         return []
     if not have("debootstrap", "debootstrap"):
         pytest.skip(f"Docker cannot have a base image here: {SLIM} cannot be pulled, and there is no debootstrap")
-    root = Path(os.environ["DOCKER_HOST"].removeprefix("unix://")).parent / "base"
+    root = shared / "base"
     sources = "".join(path.read_text() for path in Path("/etc/apt").glob("sources.list*/*.sources"))
     sources += Path("/etc/apt/sources.list").read_text() if Path("/etc/apt/sources.list").exists() else ""
     mirrors = re.findall(r"^(?:URIs:|deb)\s.*?(https?://\S+/debian)/?(?=\s|$)", sources, re.MULTILINE)
@@ -100,18 +139,25 @@ def build_options(docker: None) -> list[str]:
     return ["--network", "host", "--build-arg", f"BASE_IMAGE={_BASE}"]
 
 
-@pytest.fixture(scope="session")
-def image(build_options: list[str]) -> str:
-    """The service's image, built by `make image`; its layers are kept."""
+def _build(shared: Path) -> list[str]:
+    """Builds the service's image by `make image`, and returns the options; its layers are kept."""
+    options = _find_build_options(shared)
     certificates = SOURCE / "build" / "certificates.pem"
     if (own := os.environ.get("PIP_CERT")) and not certificates.exists():
         certificates.parent.mkdir(exist_ok=True)
         shutil.copyfile(own, certificates)
     # The tag keeps the first stage from being pruned.
-    done("docker", "build", "--quiet", *build_options, "--target", "build", "--tag", "fraud-detection/build:test", ".")
-    done("make", "image", f"IMAGE={IMAGE}", f"BUILD_OPTIONS={' '.join(build_options)}", timeout=1200)
-    done("docker", "tag", IMAGE, "fraud-detection/serving:kept")
-    return IMAGE
+    done("docker", "build", "--quiet", *options, "--target", "build", "--tag", "fraud-detection/build:test", ".")
+    done("make", "image", f"IMAGE={IMAGE}", f"BUILD_OPTIONS={' '.join(options)}", timeout=1200)
+    return options
+
+
+@pytest.fixture(scope="session")
+def image(docker: Path) -> str:
+    """The service's image under a name of this worker's own."""
+    own = f"{IMAGE}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    done("docker", "tag", IMAGE, own)
+    return own
 
 
 @pytest.fixture(scope="session")

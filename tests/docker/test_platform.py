@@ -6,42 +6,23 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from tests.checkout import Checkout, Deployed, after, take_interrupts, wait_until
-from tests.docker.conftest import changed, containers, done, run
-from tests.engine.load import Answers, constant_load
+from tests.checkout import Deployed, wait_until
+from tests.docker.conftest import IMAGE, changed, containers, done, run
+from tests.docker.steps import health, load, up
 
 _NAME = "fraud-detection-dev-blue-container"
 _SECRETS = "/var/run/secrets/fraud-detection"
 
 
-@contextmanager
-def _load(deployed: Deployed, what: str, per_second: int = 50) -> Iterator[Answers]:
-    """A constant load, of which no request fails."""
-    checkout = deployed.checkout
-    body = json.loads((checkout.root / "models" / "example_transaction.json").read_text())
-    with constant_load(checkout.url, checkout.api_key(), body, per_second) as answers:
-        yield answers
-    print(f"{what}: {answers.total} requests, {answers.failed} failed")
-    assert answers.failed == 0, answers.statuses
-
-
 def _limits(memory: str) -> Callable[[dict[str, Any]], object]:
     return lambda config: config["fraud-detection:deployment"]["resource_limits"].update(memory=memory)
-
-
-def _up(checkout: Checkout, code: int = 0) -> str:
-    ended = checkout.deploy_model("up", "development", code=code)
-    return ended.stdout + ended.stderr
 
 
 def test_it_serves_with_the_products_own_keys_as_their_owner(docker_deployed: Deployed) -> None:
@@ -79,7 +60,7 @@ def test_secrets_that_come_or_go_later_are_none_of_the_containers(docker_deploye
     os.kill(found["State"]["Pid"], signal.SIGKILL)
     wait_until(lambda: containers(checkout)[0]["RestartCount"] == 1)
     wait_until(lambda: checkout.predict().status_code == httpx.codes.OK)
-    assert "nothing to change" in _up(checkout)
+    assert "nothing to change" in up(checkout)
 
 
 def test_the_last_words_of_a_container_that_ends_are_told_and_kept(docker_deployed: Deployed, image: str) -> None:
@@ -87,7 +68,7 @@ def test_the_last_words_of_a_container_that_ends_are_told_and_kept(docker_deploy
     broken = f'FROM {image}\nENTRYPOINT ["python3", "-c", "raise ImportError(\'libgomp.so.1 is missing\')"]\n'
     done("docker", "build", "--quiet", "--tag", "broken:test", "-", input=broken)
     with changed(checkout, lambda config: config["fraud-detection:image"].update(reference="broken:test")):
-        said = _up(checkout, code=12)
+        said = up(checkout, code=12)
     assert "libgomp.so.1 is missing" in said
     (log,) = (checkout.root / "logs").glob("*container*.log")
     assert "Traceback" in log.read_text()
@@ -96,11 +77,11 @@ def test_the_last_words_of_a_container_that_ends_are_told_and_kept(docker_deploy
 def test_the_daemons_own_reason_is_told(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
     with changed(checkout, lambda config: config["fraud-detection:deployment"]["resource_limits"].update(gpu=1)):
-        said = _up(checkout, code=12)
+        said = up(checkout, code=12)
     assert "failed to start containers" not in said
     assert re.search(r"could not select device driver|gpu", said, re.IGNORECASE), said
     with changed(checkout, _limits("9Ti")):
-        assert "the memory that the machine has" in _up(checkout, code=12)
+        assert "the memory that the machine has" in up(checkout, code=12)
     assert checkout.predict().status_code == httpx.codes.OK
 
 
@@ -115,21 +96,9 @@ def test_it_listens_on_the_loopback_alone(docker_deployed: Deployed) -> None:
 def test_a_second_deploy_and_a_preview_change_nothing(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
     before = containers(checkout)[0]["Id"]
-    assert "nothing to change" in _up(checkout)
+    assert "nothing to change" in up(checkout)
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
     assert containers(checkout)[0]["Id"] == before
-
-
-def test_no_request_fails_in_a_deploy_and_a_rollback(docker_deployed: Deployed) -> None:
-    checkout = docker_deployed.checkout
-    with _load(docker_deployed, "deploy and rollback") as answers:
-        started = time.monotonic()
-        checkout.deploy(docker_deployed.second)
-        print(f"deploy: {time.monotonic() - started:.1f} s")
-        checkout.rollback()
-    assert answers.models == [docker_deployed.first, docker_deployed.second]
-    assert checkout.served_model() == docker_deployed.first
-    assert len(containers(checkout)) == 1
 
 
 @pytest.mark.parametrize("done_to", [("kill",), ("pause",), ("network", "disconnect", "bridge")], ids=" ".join)
@@ -138,23 +107,18 @@ def test_a_container_that_was_stopped_or_hangs_is_put_right(
 ) -> None:
     checkout = docker_deployed.checkout
     done("docker", *done_to, _NAME)
-    report = json.loads(checkout.run(*_health(checkout), code=13).stdout)
+    report = json.loads(checkout.run(*health(checkout), code=13).stdout)
     (check,) = [each for each in report["checks"] if each["name"] == "container"]
     assert not check["healthy"]
     assert checkout.fails("pulumi", "preview", "--stack", "dev", "--expect-no-changes", "--non-interactive")
-    assert "nothing to change" not in _up(checkout)
+    assert "nothing to change" not in up(checkout)
     assert checkout.predict().status_code == httpx.codes.OK
     assert len(containers(checkout)) == 1
 
 
-def _health(checkout: Checkout) -> tuple[str, ...]:
-    deployment = checkout.list_deployments()[0]["deployment_id"]
-    return (sys.executable, "scripts/deploy_model.py", "health", deployment, "--json")
-
-
 def test_health_shows_the_container(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    report = json.loads(checkout.run(*_health(checkout)).stdout)
+    report = json.loads(checkout.run(*health(checkout)).stdout)
     (check,) = [each for each in report["checks"] if each["name"] == "container"]
     assert check["healthy"]
     assert f"{_NAME} running, health " in check["detail"]
@@ -164,18 +128,18 @@ def test_health_shows_the_container(docker_deployed: Deployed) -> None:
 def test_what_served_before_goes_on_when_the_image_is_missing(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
     with (
-        _load(docker_deployed, "a missing image"),
+        load(docker_deployed, "a missing image"),
         changed(checkout, lambda config: config["fraud-detection:image"].update(reference="no-such:image")),
     ):
-        assert "docker build -t no-such:image ." in _up(checkout, code=12)
+        assert "docker build -t no-such:image ." in up(checkout, code=12)
     assert len(containers(checkout)) == 1
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
 
 
 def test_what_served_before_goes_on_when_the_memory_is_too_small(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    with _load(docker_deployed, "too little memory"), changed(checkout, _limits("40Mi")):
-        said = _up(checkout, code=12)
+    with load(docker_deployed, "too little memory"), changed(checkout, _limits("40Mi")):
+        said = up(checkout, code=12)
     assert "40 MiB" in said or "ended with code" in said, said
     assert f"{docker_deployed.first} goes on serving" in said
     assert [each["Name"] for each in containers(checkout)] == [f"/{_NAME}"]
@@ -187,10 +151,10 @@ def test_what_served_before_goes_on_when_a_key_is_wrong(docker_deployed: Deploye
     checkout = docker_deployed.checkout
     keys = checkout.root / ".secrets" / "api_keys.json"
     before = keys.read_text()
-    with _load(docker_deployed, "a damaged file of API keys"):
+    with load(docker_deployed, "a damaged file of API keys"):
         keys.write_text("{}")
         try:
-            said = _up(checkout, code=12)
+            said = up(checkout, code=12)
         finally:
             keys.write_text(before)
     assert "api_keys.json" in said
@@ -200,11 +164,11 @@ def test_what_served_before_goes_on_when_a_key_is_wrong(docker_deployed: Deploye
 
 def test_a_new_key_is_seen_in_the_container_and_is_a_change(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    with _load(docker_deployed, "a new API key"):
+    with load(docker_deployed, "a new API key"):
         checkout.deploy_model("api-key", "development", "another")
         told = done("docker", "exec", _NAME, "sh", "-c", "cat /var/run/secrets/fraud-detection/api/api_keys.json")
         assert '"another"' in told
-        assert "nothing to change" not in _up(checkout)
+        assert "nothing to change" not in up(checkout)
 
 
 def test_each_setting_takes_effect_and_an_image_built_again_is_a_change(docker_deployed: Deployed, image: str) -> None:
@@ -216,134 +180,15 @@ def test_each_setting_takes_effect_and_an_image_built_again_is_a_change(docker_d
         deployment["resource_limits"] = {"cpu": "500m", "memory": "1536Mi", "gpu": 0}
 
     built_again = f"FROM {image}\nLABEL built=again\n"
-    with _load(docker_deployed, "other limits, another interval, another image"), changed(checkout, change):
+    with load(docker_deployed, "other limits, another interval, another image"), changed(checkout, change):
         subprocess.run(["docker", "build", "--tag", image, "-"], input=built_again.encode(), check=True, timeout=120)
         try:
-            _up(checkout)
+            up(checkout)
             (found,) = containers(checkout)
             assert found["Image"] == done("docker", "image", "inspect", "--format", "{{.Id}}", image)
         finally:
-            run("docker", "tag", "fraud-detection/serving:kept", image)
+            run("docker", "tag", IMAGE, image)
         assert found["HostConfig"]["Memory"] == found["HostConfig"]["MemorySwap"] == 1536 << 20
         assert found["HostConfig"]["NanoCpus"] == 500_000_000
         assert found["Config"]["Healthcheck"]["Interval"] == 75 * 10**9
-    _up(checkout)
-
-
-def test_blue_green_in_containers_fails_no_request(docker_deployed: Deployed) -> None:
-    checkout = docker_deployed.checkout
-    with _load(docker_deployed, "blue-green and back") as answers:
-        checkout.deploy_model("deploy", docker_deployed.second, "development", "--strategy", "blue_green")
-        assert checkout.served_model() == docker_deployed.second
-        assert {each["Name"] for each in containers(checkout)} == {f"/{_NAME}", f"/{_NAME.replace('blue', 'green')}"}
-        checkout.rollback()
-        assert checkout.served_model() == docker_deployed.first
-    assert answers.models == [docker_deployed.first, docker_deployed.second]
-
-
-def test_a_canary_in_containers_is_interrupted_resumed_measured_and_promoted(docker_deployed: Deployed) -> None:
-    checkout = docker_deployed.checkout
-    steps = ("--strategy", "canary", "--steps", "50,100", "--interval", "3s")
-    command = [sys.executable, "scripts/deploy_model.py", "deploy", docker_deployed.second, "development", *steps]
-    with _load(docker_deployed, "canary", per_second=200) as answers:
-        ended, told = _interrupt(checkout, command, 1, lambda running: _wait_for_weight(checkout, 50, running))
-        assert ended == 130
-        assert "Traceback" not in told
-        (line,) = [line for line in told.splitlines() if line.startswith("error:")]
-        assert "python scripts/deploy_model.py resume development" in line
-        checkout.deploy_model("resume", "development")
-        assert checkout.served_model() == docker_deployed.second
-        checkout.rollback()
-    assert answers.models == [docker_deployed.first, docker_deployed.second]
-
-
-def _wait_for_weight(checkout: Checkout, weight: int, running: "subprocess.Popen[Any]") -> None:
-    """Waits until the traffic splitter divides the requests so."""
-    file = checkout.root / ".run" / "fraud-detection-dev" / "front.json"
-    deadline = time.monotonic() + 120
-    while running.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError, ValueError):
-            if json.loads(file.read_text())["weight"] == weight:
-                return
-        time.sleep(0.1)
-
-
-def test_a_killed_deploy_is_finished_by_the_same_command_and_down_leaves_nothing(docker_deployed: Deployed) -> None:
-    checkout, second = docker_deployed.checkout, docker_deployed.second
-    command = [sys.executable, "scripts/deploy_model.py", "deploy", second, "development"]
-    with _load(docker_deployed, "a killed deploy, and the same again"):
-        checkout.kill(command, lambda running: _wait_for_container(checkout, 2, running))
-        checkout.run(*command)
-    assert checkout.served_model() == second
-    checkout.kill([*command[:3], docker_deployed.third, "development"], after(3))
-    for signals in (1, 2):
-        ended, told = _interrupt(checkout, [*command[:2], "down", "development"], signals, after(2))
-        assert ended in (0, 130), told
-        assert "Traceback" not in told
-    checkout.deploy_model("down", "development")
-    assert containers(checkout) == []
-    wait_for_end = time.monotonic() + 10
-    while checkout.processes() and time.monotonic() < wait_for_end:
-        time.sleep(0.1)
-    assert checkout.processes() == []
-    assert "already" not in _up(checkout)
-
-
-def _wait_for_container(checkout: Checkout, count: int, running: "subprocess.Popen[Any]") -> None:
-    """Waits until so many containers are there: the new one beside the old one."""
-    deadline = time.monotonic() + 60
-    while len(containers(checkout)) < count and running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("signals", [1, 2], ids=["once", "twice"])
-def test_an_interrupted_deploy_is_one_line_and_finished_by_the_same_command(
-    docker_deployed: Deployed, signals: int
-) -> None:
-    checkout = docker_deployed.checkout
-    other = docker_deployed.third if checkout.served_model() != docker_deployed.third else docker_deployed.second
-    command = [sys.executable, "scripts/deploy_model.py", "deploy", other, "development"]
-    ended, told = _interrupt(checkout, command, signals, lambda running: _wait_for_container(checkout, 2, running))
-    assert ended == 130
-    assert "Traceback" not in told
-    assert [line for line in told.splitlines() if line.startswith("error:")] == [
-        "error: interrupted; run the same command again to go on"
-    ]
-    checkout.run(*command)
-    assert checkout.served_model() == other
-    assert len(containers(checkout)) == 1
-
-
-def _interrupt(
-    checkout: Checkout, command: list[str], signals: int, wait: Callable[["subprocess.Popen[str]"], object]
-) -> tuple[int, str]:
-    """Sends Ctrl-C, as a terminal does, to a command and all that it has started; returns how it ended."""
-    with subprocess.Popen(
-        command,
-        cwd=checkout.root,
-        env=checkout.environment,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=take_interrupts,
-    ) as running:
-        wait(running)
-        for _ in range(signals):
-            with suppress(ProcessLookupError):
-                os.killpg(running.pid, signal.SIGINT)
-            time.sleep(0.3)
-        told, _ = running.communicate(timeout=90)
-    return running.returncode, told
-
-
-def test_a_change_of_platform_fails_no_request_and_leaves_nothing(docker_deployed: Deployed) -> None:
-    checkout = docker_deployed.checkout
-    with _load(docker_deployed, "docker to local and back"):
-        with changed(checkout, lambda config: config.update({"fraud-detection:platform": "local"})):
-            checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
-            assert containers(checkout) == []
-        checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
-    assert containers(checkout)
-    wait_until(lambda: len(checkout.processes()) == 2)  # the traffic splitter and its supervisor
-    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+    up(checkout)
