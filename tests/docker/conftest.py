@@ -189,6 +189,21 @@ def use_docker(checkout: Checkout, image: str) -> None:
     checkout.stack_file.write_text(f"{text.rstrip()}\n  fraud-detection:image:\n    reference: {image}\n")
 
 
+RUN = "fraud-detection-dev-blue-container"
+"""The run of the stable version; its container has this name unless another checkout's container has it."""
+
+
+def container(checkout: Checkout) -> str:
+    """Docker's id of the only container of a checkout."""
+    (found,) = containers(checkout)
+    return str(found["Id"])
+
+
+def runs(checkout: Checkout) -> set[str]:
+    """The runs that have a container."""
+    return {each["Config"]["Labels"]["fraud-detection.run"] for each in containers(checkout)}
+
+
 def containers(checkout: Checkout) -> list[dict[str, Any]]:
     """What Docker knows of a checkout's containers."""
     found = done("docker", "ps", "--all", "--quiet", "--filter", f"label=fraud-detection.checkout={checkout.root}")

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.checkout import Checkout, Deployed, free_port
-from tests.docker.conftest import changed, containers, done
+from tests.docker.conftest import changed, containers, done, runs
 
 _UP = "python scripts/deploy_model.py up development"
 _SECONDS = 60
@@ -135,7 +135,7 @@ def test_another_name_leaves_nothing_of_the_one_before(docker_deployed: Deployed
         assert checkout.deploy_model("status", "development").stdout.startswith("development: ")
     with changed(checkout, lambda config: (rename(config), _listen_at(config, address))):
         checkout.deploy_model("up", "development")
-        assert [each["Name"] for each in containers(checkout)] == ["/renamed-blue-container"]
+        assert runs(checkout) == {"renamed-blue-container"}
     # The file has the former name again: what runs is the other one, and `down` takes that down.
     assert "is stable" in checkout.deploy_model("status", "development").stdout
     assert "renamed-blue-container running" in checkout.deploy_model(*_health(checkout)).stdout

@@ -14,10 +14,9 @@ import psutil
 import pytest
 
 from tests.checkout import Deployed, wait_until
-from tests.docker.conftest import IMAGE, changed, containers, done, run
+from tests.docker.conftest import IMAGE, RUN, changed, container, containers, done, run, runs
 from tests.docker.steps import health, load, up
 
-_NAME = "fraud-detection-dev-blue-container"
 _SECRETS = "/var/run/secrets/fraud-detection"
 
 
@@ -37,12 +36,12 @@ def test_it_serves_with_the_products_own_keys_as_their_owner(docker_deployed: De
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "5", "max-size": "10m"}}
     assert host["Memory"] == host["MemorySwap"] == 1 << 30
-    assert _secrets_inside() == {"/api/api_keys.json", "/key/model.key"}
+    assert _secrets_inside(checkout) == {"/api/api_keys.json", "/key/model.key"}
 
 
-def _secrets_inside() -> set[str]:
+def _secrets_inside(checkout: Checkout) -> set[str]:
     """Every file of secrets that the container has."""
-    found = done("docker", "exec", _NAME, "find", _SECRETS, "-type", "f").split()
+    found = done("docker", "exec", container(checkout), "find", _SECRETS, "-type", "f").split()
     return {each.removeprefix(_SECRETS) for each in found}
 
 
@@ -52,7 +51,7 @@ def test_secrets_that_come_or_go_later_are_none_of_the_containers(docker_deploye
     checkout.manage_models("keygen", str(later), "--signing")
     passphrase = checkout.root / ".secrets" / "passphrase"
     shutil.copy2(passphrase, passphrase.with_name("copy")).replace(passphrase)
-    assert _secrets_inside() == {"/api/api_keys.json", "/key/model.key"}
+    assert _secrets_inside(checkout) == {"/api/api_keys.json", "/key/model.key"}
     checkout.deploy(docker_deployed.first)
     later.unlink()
     later.with_name("signing.key.pub").unlink()
@@ -106,7 +105,7 @@ def test_a_container_that_was_stopped_or_hangs_is_put_right(
     docker_deployed: Deployed, done_to: tuple[str, ...]
 ) -> None:
     checkout = docker_deployed.checkout
-    done("docker", *done_to, _NAME)
+    done("docker", *done_to, container(checkout))
     report = json.loads(checkout.run(*health(checkout), code=13).stdout)
     (check,) = [each for each in report["checks"] if each["name"] == "container"]
     assert not check["healthy"]
@@ -121,7 +120,7 @@ def test_health_shows_the_container(docker_deployed: Deployed) -> None:
     report = json.loads(checkout.run(*health(checkout)).stdout)
     (check,) = [each for each in report["checks"] if each["name"] == "container"]
     assert check["healthy"]
-    assert f"{_NAME} running, health " in check["detail"]
+    assert re.search(rf"{RUN}(-\w+)? running, health ", check["detail"])
     assert "restarts 0, exit code 0" in check["detail"]
 
 
@@ -142,7 +141,8 @@ def test_what_served_before_goes_on_when_the_memory_is_too_small(docker_deployed
         said = up(checkout, code=12)
     assert "40 MiB" in said or "ended with code" in said, said
     assert f"{docker_deployed.first} goes on serving" in said
-    assert [each["Name"] for each in containers(checkout)] == [f"/{_NAME}"]
+    assert runs(checkout) == {RUN}
+    assert len(containers(checkout)) == 1
     assert checkout.list_deployments()[0]["model_id"] == docker_deployed.first
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
 
@@ -166,7 +166,9 @@ def test_a_new_key_is_seen_in_the_container_and_is_a_change(docker_deployed: Dep
     checkout = docker_deployed.checkout
     with load(docker_deployed, "a new API key"):
         checkout.deploy_model("api-key", "development", "another")
-        told = done("docker", "exec", _NAME, "sh", "-c", "cat /var/run/secrets/fraud-detection/api/api_keys.json")
+        told = done(
+            "docker", "exec", container(checkout), "sh", "-c", "cat /var/run/secrets/fraud-detection/api/api_keys.json"
+        )
         assert '"another"' in told
         assert "nothing to change" not in up(checkout)
 

@@ -13,10 +13,8 @@ from typing import Any
 import pytest
 
 from tests.checkout import Checkout, Deployed, after, take_interrupts, wait_until
-from tests.docker.conftest import changed, containers
+from tests.docker.conftest import RUN, changed, containers, runs
 from tests.docker.steps import load, up
-
-_NAME = "fraud-detection-dev-blue-container"
 
 
 def test_no_request_fails_in_a_deploy_and_a_rollback(docker_deployed: Deployed) -> None:
@@ -36,7 +34,7 @@ def test_blue_green_in_containers_fails_no_request(docker_deployed: Deployed) ->
     with load(docker_deployed, "blue-green and back") as answers:
         checkout.deploy_model("deploy", docker_deployed.second, "development", "--strategy", "blue_green")
         assert checkout.served_model() == docker_deployed.second
-        assert {each["Name"] for each in containers(checkout)} == {f"/{_NAME}", f"/{_NAME.replace('blue', 'green')}"}
+        assert runs(checkout) == {RUN, RUN.replace("blue", "green")}
         checkout.rollback()
         assert checkout.served_model() == docker_deployed.first
     assert answers.models == [docker_deployed.first, docker_deployed.second]
