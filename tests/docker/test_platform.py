@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.checkout import Deployed, wait_until
+from tests.checkout import Checkout, Deployed, wait_until
 from tests.docker.conftest import IMAGE, RUN, changed, container, containers, done, run, runs
 from tests.docker.steps import health, load, up
 
