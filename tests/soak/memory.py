@@ -1,4 +1,8 @@
-"""Memory of each process over its life: it may not grow once the process has warmed up."""
+"""Memory of each process: it may not grow once the process has warmed up.
+
+A process that answers alone while another one is replaced has more to do from then on, since connections stay where they
+are: its memory is judged anew from each event that replaces processes.
+"""
 
 import threading
 import time
@@ -17,7 +21,7 @@ _MOST_GROWTH = 0.05
 
 @dataclass
 class Life:
-    """The memory that one process has to itself, since it was first seen."""
+    """The memory that one process has to itself, since it was first seen, or since other processes were replaced."""
 
     what: str
     begun: float
@@ -44,10 +48,15 @@ class Memory:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self.lives: dict[int, Life] = {}
+        self.lives: dict[tuple[int, int], Life] = {}
+        self._replaced = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def judge_anew(self) -> None:
+        """Other processes were replaced."""
+        self._replaced += 1
 
     def stop(self) -> None:
         """Looks no more."""
@@ -58,7 +67,8 @@ class Memory:
         while not self._ended.wait(_LOOK_SECONDS):
             for process in self._endpoint.processes():
                 with suppress(psutil.Error):
-                    life = self.lives.setdefault(process.pid, Life(_what(process), time.monotonic()))
+                    key = (process.pid, self._replaced)
+                    life = self.lives.setdefault(key, Life(_what(process), time.monotonic()))
                     life.samples.append((time.monotonic(), process.memory_full_info().uss))
 
     def grown(self) -> list[Life]:

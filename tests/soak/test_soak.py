@@ -52,7 +52,7 @@ def test_no_request_fails_and_memory_stays_level(arranged: tuple[Endpoint, Event
     command += ["-d", f"{_SECONDS:.0f}s", "-r", str(rate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
         try:
-            _let_happen(endpoint, events, load, happened)
+            _let_happen(endpoint, events, load, memory, happened)
             assert load.stdout is not None
             found = json.loads(load.stdout.read())["result"]
         finally:
@@ -70,19 +70,21 @@ def test_no_request_fails_and_memory_stays_level(arranged: tuple[Endpoint, Event
     assert not memory.grown(), memory.told()
 
 
-def _let_happen(endpoint: Endpoint, events: Events, load: "subprocess.Popen[str]", happened: "Counter[str]") -> None:
+def _let_happen(
+    endpoint: Endpoint, events: Events, load: "subprocess.Popen[str]", memory: Memory, happened: "Counter[str]"
+) -> None:
     """Lets one event happen after the other, until shortly before the load ends."""
     begun = time.monotonic()
     ordinary, replacing = itertools.cycle(events.of_every_round()), itertools.cycle(events.with_new_processes())
     part = 1
     while (gone := time.monotonic() - begun) < _SECONDS - _ROUND_SECONDS:
         assert load.poll() is None, "the load has ended early"
-        if gone > part * _SECONDS / _LIVES:
-            part += 1
-            event = next(replacing)
-        else:
-            event = next(ordinary)
+        replaces = gone > part * _SECONDS / _LIVES
+        event = next(replacing if replaces else ordinary)
         event(endpoint)
+        if replaces:
+            part += 1
+            memory.judge_anew()
         happened[event.__name__] += 1
         time.sleep(max(0.0, _ROUND_SECONDS - (time.monotonic() - begun - gone)))
 
