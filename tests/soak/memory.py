@@ -1,7 +1,7 @@
 """Memory of each process: it may not grow once the process has warmed up.
 
-A process that answers alone while another one is replaced has more to do from then on, since connections stay where they
-are: its memory is judged anew from each event that replaces processes.
+A process that answers alone while another one is replaced has more to do from then on, since connections stay where
+they are: its memory is judged anew from each event that replaces processes.
 """
 
 import threading
