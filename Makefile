@@ -100,7 +100,7 @@ deploy:  ## MODEL_ID to ENVIRONMENT; waits until it is healthy; returns to the v
 	@$(BIN)/python scripts/deploy_model.py deploy "$$MODEL_ID" "$$ENVIRONMENT" $${REASON:+--reason "$$REASON"}
 
 traffic:  ## send ENVIRONMENT transactions made from its model's contract: RATE a second (20), FOR so long (5m)
-	@$(MAKE) --no-print-directory $(call needed,$(ENVIRONMENT)) >&2
+	@$(MAKE) --no-print-directory $(call needed,ENVIRONMENT) >&2
 	@$(BIN)/python scripts/deploy_model.py traffic "$$ENVIRONMENT" --rate "$${RATE:-20}" --for "$${FOR:-5m}"
 
 resume:  ## go on with the rollout in ENVIRONMENT that another job began
