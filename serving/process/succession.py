@@ -57,8 +57,8 @@ class OtherProcess:
 
 
 def has_succession(options: ProcessOptions) -> bool:
-    """Whether a supervisor has started this process whose place another one can take."""
-    return options.run_directory is not None and options.listen_descriptor is not None
+    """Whether a supervisor has started this process whose place another one can take; on Linux, where one can be watched."""
+    return options.run_directory is not None and options.listen_descriptor is not None and hasattr(os, "pidfd_open")
 
 
 async def await_succession(options: ProcessOptions) -> None:
