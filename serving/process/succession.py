@@ -57,7 +57,7 @@ class OtherProcess:
 
 
 def has_succession(options: ProcessOptions) -> bool:
-    """Whether a supervisor has started this process whose place another one can take; on Linux, where one can be watched."""
+    """Whether a supervisor has started this process, and another one can take its place: Linux lets it be watched."""
     return options.run_directory is not None and options.listen_descriptor is not None and hasattr(os, "pidfd_open")
 
 
