@@ -7,6 +7,7 @@ from conventions.artifact_files import MANIFEST_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import ModelNotFound, UnreadableModel
 from model_store.registry.layout import json_bytes
+from model_store.registry.log_repair import is_same_log
 from model_store.registry.manifest import is_model_id, is_model_name, parse_model_name
 from model_store.registry.newer_state import bring_alias
 from model_store.registry.placing import replace, replace_content
@@ -44,7 +45,8 @@ def _bring_file(source: Storage, target: Storage, key: str, outcome: Outcome, lo
     """A file of the source's entries and the log's words; of the log's words alone where the source has none."""
     entries: dict[str, Any] = {} if lost else require_aliases(parse_json(source.read(key)))
     name, recorded = Path(key).stem, outcome.recorded(target)
-    words, is_own = recorded.words.aliases, any(_is_id_of(each, name) for each in recorded.known)
+    # Aliases of which this log tells nothing may come from another registry, on the word of who repairs.
+    words, is_own = recorded.words.aliases, is_same_log(source, target) or recorded.tells_of_aliases(name)
     shorts = sorted({*entries, *(short for model_name, short in words if model_name == name and short)})
     entered: list[str] = []
     left: list[str] = []

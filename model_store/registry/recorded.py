@@ -173,9 +173,12 @@ class Recorded:
             self.versions[model_id] = record.sequence
 
     def _knows(self, key: str) -> bool:
-        """Whether this log tells of a version, or of one whose aliases a file holds."""
-        name = key.removeprefix("aliases/").removesuffix(".json")
-        return key in self.known or (name != key and any(_name_of(each) == name for each in self.known))
+        """Whether this log tells of a version, or of an alias in a file."""
+        return key in self.known or self.tells_of_aliases(key.removeprefix("aliases/").removesuffix(".json"))
+
+    def tells_of_aliases(self, name: str) -> bool:
+        """Whether a record tells of an alias of a model name."""
+        return any(model_name == name for model_name, _ in self.words.aliases)
 
     def _shown(self, record: AuditRecord) -> None:
         details, model_id = record.details, record.model_id
