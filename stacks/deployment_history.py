@@ -4,14 +4,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacks.engine.reading import read_engine
-from stacks.engine.workspace import existing_environments, select_stack
+from stacks.engine.workspace import existing_environments, select_stack, stack_outputs
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import NoPriorVersion, UnknownDeployment
-from stacks.history import Deployment, current_deployment, deployments, parse_config, prior_versions
+from stacks.history import Deployment, current_deployment, deployments, in_order, parse_config, prior_versions
 from stacks.outcomes import Attempt, attempts
 from stacks.periods import require_served, several_deployments
 
@@ -39,8 +40,10 @@ class DeploymentHistory:
         Raises:
             UnknownEnvironment: there is no such environment.
         """
-        found = [each for there in self._there(environment) for each in deployments(there, self._updates(there))]
-        return sorted(found, key=lambda deployment: deployment.started_at, reverse=True)
+        found = [deployments(there, self._updates(there)) for there in self._there(environment)]
+        if len(found) == 1:
+            return found[0]
+        return sorted(chain(*found), key=lambda deployment: deployment.started_at, reverse=True)
 
     def attempts(self, environment: DeploymentEnvironment | str | None = None) -> dict[str, list[Attempt]]:
         """The deployments and rollbacks that were started, the failed ones too, by environment, oldest first.
@@ -78,7 +81,9 @@ class DeploymentHistory:
 
     def _updates(self, environment: DeploymentEnvironment) -> list[Any]:
         stack = select_stack(self._checkout, environment)
-        return read_engine(self._checkout, environment.stack, lambda: list_updates(stack))
+        updates = read_engine(self._checkout, environment.stack, lambda: list_updates(stack))
+        serves = stack_outputs(self._checkout, environment.stack).get("modelVersion") or ""
+        return in_order(updates, str(serves))
 
 
 def list_updates(stack: "Stack") -> list[Any]:

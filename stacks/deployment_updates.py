@@ -21,7 +21,7 @@ from stacks.engine.stack_file import StackFile
 from stacks.engine.workspace import select_stack, stack_provider
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed, StackBusy
-from stacks.history import Deployment, Intent, current_deployment, deployments, message_for
+from stacks.history import Deployment, Intent, current_deployment, deployments, in_order, message_for
 from stacks.records import DeploymentRecord
 from stacks.requirements import missing_without_glass
 
@@ -111,7 +111,8 @@ class DeploymentUpdates:
                     raise DeploymentFailed(cause) from None
                 self._go_back(file, model_id)
                 raise DeploymentFailed(f"{cause}; {environment} went back to {before}") from None
-            current = current_deployment(deployments(environment, self._history(stack, environment)), environment)
+            updates = in_order(self._history(stack, environment), model_id)
+            current = current_deployment(deployments(environment, updates), environment)
         if result.changed:
             record.deployed(current.deployment_id, current.break_glass_reason, current.commit, current.run)
         else:

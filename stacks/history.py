@@ -114,6 +114,23 @@ def told_updates(environment: DeploymentEnvironment, updates: Iterable[Any]) -> 
     return found
 
 
+def in_order(updates: Iterable[Any], serves: str) -> list[Any]:
+    """A stack's updates, newest first, also where a clock was set back or another host's is behind.
+
+    The engine lists updates by their times. The one that made the state is the newest, whatever its time.
+
+    Args:
+        updates: as the engine lists them.
+        serves: the stable model version of the stack's state; empty where nothing is deployed.
+    """
+    listed = list(updates)
+    made = [each for each in listed if each.kind == "update" and each.result == _SUCCEEDED]
+    if not serves or not made or _value(made[0], MODEL_VERSION) in ("", serves):
+        return listed
+    newest = next((each for each in made if _value(each, MODEL_VERSION) == serves), None)
+    return listed if newest is None else [newest, *(each for each in listed if each is not newest)]
+
+
 def message_for(intent: Intent, model_id: str, detail: str = "") -> str:
     """The message that an update is recorded with, so that the history can be read back."""
     return f"{intent} {model_id}{f' ({detail})' if detail else ''}"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stacks.environments import DeploymentEnvironment
-from stacks.history import Intent, deployments, message_for, prior_versions
+from stacks.history import Intent, deployments, in_order, message_for, prior_versions
 
 DEVELOPMENT = DeploymentEnvironment.DEVELOPMENT
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,6 +49,20 @@ def test_a_deployment_has_an_id_made_of_name_environment_and_time() -> None:
     (deployment,) = _history(("A", Intent.DEPLOY))
     assert deployment.deployment_id == "deploy_fraud-dev_development_20260101_000000"
     assert (deployment.model_id, deployment.intent, deployment.current) == ("A", Intent.DEPLOY, True)
+
+
+def test_the_update_that_made_the_state_is_the_newest_whatever_its_clock_said() -> None:
+    """The engine lists updates by their times, and the last one, of B, has an earlier one."""
+    listed = [_update(9, "A"), _update(7, "B", result="failed"), _update(5, "B"), _update(0, "A")]
+    history = deployments(DEVELOPMENT, in_order(listed, "B"))
+    assert [(each.model_id, each.current) for each in history] == [("B", True), ("A", False), ("A", False)]
+    assert prior_versions(history) == ["A"]
+    for serves in ("A", "", "C"):
+        assert in_order(listed, serves) == listed
+    without_version = [_update(11), *listed]
+    assert in_order(without_version, "B") == without_version, "it went on with what the state had"
+    destroyed = [_update(11, "A", kind="destroy"), *listed]
+    assert in_order(destroyed, "") == destroyed
 
 
 def test_failed_updates_updates_without_change_and_refreshes_are_no_deployments() -> None:
