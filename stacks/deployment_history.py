@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacks.engine.reading import read_engine
-from stacks.engine.workspace import existing_environments, select_stack, stack_outputs
+from stacks.engine.workspace import existing_environments, exported_state, outputs_of, saved_at, select_stack
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import NoPriorVersion, UnknownDeployment
 from stacks.history import Deployment, current_deployment, deployments, in_order, parse_config, prior_versions
@@ -82,8 +82,9 @@ class DeploymentHistory:
     def _updates(self, environment: DeploymentEnvironment) -> list[Any]:
         stack = select_stack(self._checkout, environment)
         updates = read_engine(self._checkout, environment.stack, lambda: list_updates(stack))
-        serves = stack_outputs(self._checkout, environment.stack).get("modelVersion") or ""
-        return in_order(updates, str(serves))
+        state = exported_state(self._checkout, environment.stack)
+        serves = str(outputs_of(state).get("modelVersion") or "")
+        return in_order(updates, serves, lambda: saved_at(state))
 
 
 def list_updates(stack: "Stack") -> list[Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from stacks.engine.locks import changing, engine_locks, remove_stale_locks, requ
 from stacks.engine.reading import read_engine
 from stacks.engine.run import Log, forget_pending_creations, run_destroy, run_up
 from stacks.engine.stack_file import StackFile
-from stacks.engine.workspace import select_stack, stack_provider
+from stacks.engine.workspace import exported_state, saved_at, select_stack, stack_provider
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import AddressTaken, DeploymentFailed, StackBusy
 from stacks.history import Deployment, Intent, current_deployment, deployments, in_order, message_for
@@ -111,7 +112,7 @@ class DeploymentUpdates:
                     raise DeploymentFailed(cause) from None
                 self._go_back(file, model_id)
                 raise DeploymentFailed(f"{cause}; {environment} went back to {before}") from None
-            updates = in_order(self._history(stack, environment), model_id)
+            updates = in_order(self._history(stack, environment), model_id, lambda: self._saved_at(environment))
             current = current_deployment(deployments(environment, updates), environment)
         if result.changed:
             record.deployed(current.deployment_id, current.break_glass_reason, current.commit, current.run)
@@ -121,6 +122,9 @@ class DeploymentUpdates:
 
     def _history(self, stack: "Stack", environment: DeploymentEnvironment) -> list[Any]:
         return read_engine(self._checkout, environment.stack, lambda: list_updates(stack))
+
+    def _saved_at(self, environment: DeploymentEnvironment) -> datetime | None:
+        return saved_at(exported_state(self._checkout, environment.stack))
 
     def _go_back(self, file: StackFile, model_id: str) -> None:
         """Brings a cluster back to the version before one that did not get healthy."""

@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -114,7 +114,7 @@ def told_updates(environment: DeploymentEnvironment, updates: Iterable[Any]) -> 
     return found
 
 
-def in_order(updates: Iterable[Any], serves: str) -> list[Any]:
+def in_order(updates: Iterable[Any], serves: str, saved: Callable[[], datetime | None]) -> list[Any]:
     """A stack's updates, newest first, also where a clock was set back or another host's is behind.
 
     The engine lists updates by their times. The one that made the state is the newest, whatever its time.
@@ -122,13 +122,18 @@ def in_order(updates: Iterable[Any], serves: str) -> list[Any]:
     Args:
         updates: as the engine lists them.
         serves: the stable model version of the stack's state; empty where nothing is deployed.
+        saved: tells when the state was saved, by the clock of the update that saved it; asked where it decides.
     """
     listed = list(updates)
-    made = [each for each in listed if each.kind == "update" and each.result == _SUCCEEDED]
+    made = [each for each in listed if each.kind == "update" and each.result == _SUCCEEDED and _changes(each)]
     if not serves or not made or _value(made[0], MODEL_VERSION) in ("", serves):
         return listed
-    newest = next((each for each in made if _value(each, MODEL_VERSION) == serves), None)
-    return listed if newest is None else [newest, *(each for each in listed if each is not newest)]
+    could_be = [each for each in made if _value(each, MODEL_VERSION) == serves]
+    if not could_be:
+        return listed
+    at = saved()
+    newest = min(could_be, key=lambda each: abs(_utc(each.end_time or each.start_time) - at)) if at else could_be[0]
+    return [newest, *(each for each in listed if each is not newest)]
 
 
 def message_for(intent: Intent, model_id: str, detail: str = "") -> str:

@@ -2,8 +2,10 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +103,16 @@ def outputs_of(state: Mapping[str, Any] | None) -> dict[str, Any]:
         if resource.get("type") == "pulumi:pulumi:Stack":
             return dict(resource.get("outputs") or {})
     return {}
+
+
+def saved_at(state: Mapping[str, Any] | None) -> datetime | None:
+    """When an exported state was saved, by the clock of the host that saved it; None where it does not tell."""
+    try:
+        text = str((state or {})["manifest"]["time"])
+        found = datetime.fromisoformat(re.sub(r"\.\d+", "", text))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def exported_state(checkout: Path, stack: str) -> Mapping[str, Any] | None:

@@ -52,17 +52,29 @@ def test_a_deployment_has_an_id_made_of_name_environment_and_time() -> None:
 
 
 def test_the_update_that_made_the_state_is_the_newest_whatever_its_clock_said() -> None:
-    """The engine lists updates by their times, and the last one, of B, has an earlier one."""
-    listed = [_update(9, "A"), _update(7, "B", result="failed"), _update(5, "B"), _update(0, "A")]
-    history = deployments(DEVELOPMENT, in_order(listed, "B"))
-    assert [(each.model_id, each.current) for each in history] == [("B", True), ("A", False), ("A", False)]
-    assert prior_versions(history) == ["A"]
-    for serves in ("A", "", "C"):
-        assert in_order(listed, serves) == listed
+    """The engine lists updates by their times; the last one, of B, was made by a clock that is behind."""
+    of_b = _update(5, "B")
+    unchanged = _update(8, "B", resource_changes={"same": 4})
+    listed = [_update(9, "A"), unchanged, _update(7, "B", result="failed"), _update(6, "B"), of_b, _update(0, "A")]
+    ordered = in_order(listed, "B", lambda: START + timedelta(minutes=5, seconds=4))
+    assert ordered == [of_b, *(each for each in listed if each is not of_b)]
+    history = deployments(DEVELOPMENT, ordered)
+    assert [(each.model_id, each.current) for each in history] == [
+        ("B", True),
+        ("A", False),
+        ("B", False),
+        ("A", False),
+    ]
+    assert prior_versions(history)[0] == "A"
+    assert in_order(listed, "B", lambda: None)[0].start_time == START + timedelta(minutes=6)
+
+
+def test_updates_that_agree_with_the_state_stay_in_their_order() -> None:
+    listed = [_update(9, "A"), _update(5, "B"), _update(0, "A")]
     without_version = [_update(11), *listed]
-    assert in_order(without_version, "B") == without_version, "it went on with what the state had"
     destroyed = [_update(11, "A", kind="destroy"), *listed]
-    assert in_order(destroyed, "") == destroyed
+    for updates, serves in ((listed, "A"), (listed, ""), (listed, "C"), (without_version, "B"), (destroyed, "")):
+        assert in_order(updates, serves, lambda: START) == updates
 
 
 def test_failed_updates_updates_without_change_and_refreshes_are_no_deployments() -> None:
