@@ -121,7 +121,7 @@ def in_order(updates: Iterable[Any], serves: str, saved: Callable[[], datetime |
 
     Args:
         updates: as the engine lists them.
-        serves: the stable model version of the stack's state; empty where nothing is deployed.
+        serves: the stable model version in the state of the stack; empty without a deployment.
         saved: tells when the state was saved, by the clock of the update that saved it; asked where it decides.
     """
     listed = list(updates)
