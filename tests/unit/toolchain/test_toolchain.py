@@ -167,6 +167,20 @@ def test_the_wrapper_makes_secrets_for_commands_that_open_one(empty_machine: Pat
     assert ("stacks.engine.development_secrets" in done.stdout) is (command == ("up",))
 
 
+@pytest.mark.parametrize(("content", "looks"), [("", True), ("whole", False)])
+def test_the_wrapper_takes_no_empty_passphrase(empty_machine: Path, content: str, looks: bool) -> None:
+    _write_program(empty_machine / "bin", "#!/bin/sh\necho v3.259.0\n")
+    programs = empty_machine / "environment"
+    programs.mkdir()
+    (programs / "python").write_text('#!/bin/sh\necho "$2"\n')
+    (programs / "python").chmod(0o755)
+    (empty_machine / ".secrets").mkdir()
+    (empty_machine / ".secrets" / "passphrase").write_text(content)
+    wrapper = write_wrapper(ensure_engine(print), programs, empty_machine)
+    done = subprocess.run([wrapper, "up"], env={"PATH": os.defpath}, capture_output=True, text=True, check=True)
+    assert ("stacks.engine.development_secrets" in done.stdout) is looks
+
+
 def test_the_wrapper_is_never_taken_for_an_engine(empty_machine: Path, release: Path) -> None:
     write_wrapper(ensure_engine(print, ("download",)), empty_machine / "bin", empty_machine)
     assert ensure_engine(print, ("path", "download")).source == "download"
