@@ -40,6 +40,14 @@ def test_only_the_model_version_changes_when_the_deployment_is_the_same(path: Pa
     assert after == _read(path)
 
 
+def test_a_deployment_that_is_nested_without_end_is_one_line(path: Path) -> None:
+    deep = '{"environment": ' + "[" * 100_000
+    path.write_text(f"config:\n  fraud-detection:deployment: '{deep}'\n")
+    with pytest.raises(ConfigError, match="a deployment is a mapping") as refused:
+        _read(path).deployment()
+    assert len(str(refused.value)) < 1000
+
+
 def test_writing_the_same_again_leaves_the_file_untouched(path: Path, config: DeploymentConfig) -> None:
     after = _read(path).written("model_a", config)
     written = path.stat()
