@@ -32,6 +32,17 @@ def fetch_release(inbox: str, directory: Path) -> list[str]:
         raise InvalidInput(f"{directory}: is not empty; name a new directory")
     storage = storage_at(inbox)
     directory.mkdir(parents=True, exist_ok=True)
+    try:
+        return _fetched(storage, inbox, directory)
+    except BaseException:
+        # The same command can be given again once the inbox has what was missing.
+        for path in directory.iterdir():
+            path.unlink()
+        raise
+
+
+def _fetched(storage: Storage, inbox: str, directory: Path) -> list[str]:
+    """Copies description and files into an empty directory; returns their names."""
     _copy(storage, inbox, DESCRIPTION_FILE, directory)
     release = read_description(directory / DESCRIPTION_FILE)
     names = [*files_of(release).values()]

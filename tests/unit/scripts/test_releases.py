@@ -87,6 +87,17 @@ def test_a_release_is_fetched_registered_and_validated_by_what_it_reaches_on_the
     assert not list(tmp_path.rglob("owned"))
 
 
+def test_a_fetch_that_failed_can_be_given_again(tmp_path: Path, inbox: Path) -> None:
+    holdout = inbox / "holdout.csv"
+    holdout.rename(tmp_path / "kept.csv")
+    assert "there is no holdout.csv" in _run(tmp_path, "fetch", str(inbox), "incoming", code=16).stderr
+    (tmp_path / "kept.csv").rename(holdout)
+    _run(tmp_path, "fetch", str(inbox), "incoming")
+    again = _run(tmp_path, "fetch", str(inbox), "incoming", code=2).stderr
+    assert "is not empty; name a new directory" in again
+    assert (tmp_path / "incoming" / "holdout.csv").exists()
+
+
 def test_a_version_that_reaches_less_is_not_validated(tmp_path: Path, inbox: Path) -> None:
     (inbox / "release.yaml").write_text(_GOOD.replace("0.9", "1.0"))
     registered = json.loads(_run(tmp_path, "register", str(inbox), "--json").stdout)
