@@ -116,5 +116,5 @@ def _format_value(value: object, unit: str) -> str:
 def as_text(console: "Console", drawn: "Group | Table") -> str:
     """What is drawn as plain text."""
     with console.capture() as captured:
-        console.print(drawn)
+        console.print(drawn, crop=False)
     return captured.get().rstrip()

@@ -35,7 +35,7 @@ def test_a_deployment_without_a_container_is_told_everywhere_with_what_mends_it(
     reason = "there is no container fraud-detection-dev-blue-container"
     status = checkout.deploy_model("status", "development", code=13).stdout.splitlines()
     assert "is stable" not in status[0]
-    assert status[1].startswith(f"DOES NOT SERVE: {reason};")
+    assert status[1] == f"DOES NOT SERVE: {reason}; {checkout.url}/health/ready answers 503"
     assert status[2] == f"mend: {_UP}"
     silence = json.loads(checkout.deploy_model("status", "development", "--json", code=13).stdout)["silence"]
     assert silence["mend"] == _UP

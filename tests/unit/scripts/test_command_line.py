@@ -10,10 +10,15 @@ from pathlib import Path
 
 import click
 import pytest
+from rich.console import Console
 
 from conventions import exit_codes
 from conventions.environments import ENVIRONMENTS
+from infra.rollout_config import RolloutConfig
 from scripts import deploy_model, manage_models
+from scripts.live_tables import as_text, rollout_view
+from stacks.engine.serving_state import Silence
+from stacks.rollout.state import RolloutStatus
 from tests.checkout import SOURCE, take_interrupts
 
 MODEL_ID = "fraud_XGBoost_20241009_123456"
@@ -219,3 +224,27 @@ def test_a_background_job_ignores_ctrl_c() -> None:
             os.killpg(running.pid, signal.SIGINT)
         running.communicate(timeout=30)
     assert running.returncode == exit_codes.DONE
+
+
+def test_a_long_line_of_a_status_is_whole() -> None:
+    silence = Silence("there is no container " + "n" * 80, "python scripts/deploy_model.py deploy " + "m" * 80)
+    status = RolloutStatus(
+        environment="staging",
+        stable="m" * 80,
+        rollout=RolloutConfig(),
+        in_force=None,
+        interrupted="",
+        since="",
+        numbers={},
+        candidate_share=None,
+        verdict="",
+        reason="",
+        held_by="",
+        silence=silence,
+    )
+    lines = as_text(Console(width=80), rollout_view(status)).splitlines()
+    assert lines == [
+        f"staging: {'m' * 80} is deployed and DOES NOT SERVE (rolling), no candidate",
+        f"DOES NOT SERVE: {silence.reason}",
+        f"mend: {silence.mend}",
+    ]
