@@ -170,7 +170,7 @@ sbom: setup  ## the packages of the image as CycloneDX: build/sbom.json
 	@$(BIN)/cyclonedx-py requirements --output-reproducible --of JSON -o build/sbom.json serving/requirements.txt
 
 test-docker: setup  ## build the image; docker run, compose and platform docker under load; one line where Docker cannot run
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -rPs --timeout 900 --durations=6 tests/docker
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -rP --timeout 900 --durations=6 tests/docker
 
 soak: setup  ## an hour at half the top rate with reloads, revocations, restarts and faults: no request fails, memory stays level
 	@SOAK_SECONDS=$${SOAK_SECONDS:-3600} SOAK_RATE=$${SOAK_RATE:-half} $(BIN)/python -m pytest -s --timeout 7200 tests/soak

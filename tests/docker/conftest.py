@@ -45,6 +45,12 @@ def have(program: str, *packages: str) -> bool:
     return shutil.which(program) is not None
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line for each reason to skip, however many tests it is of."""
+    for reason in sorted({str(each.longrepr[2]) for each in terminalreporter.stats.get("skipped", [])}):
+        terminalreporter.write_line(reason)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A Docker that answers, with the image: the one that runs, or one that is started here as root.
