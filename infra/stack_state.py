@@ -28,6 +28,8 @@ class StackState:
     """The name that the endpoint was deployed under."""
     url: str = ""
     """The endpoint's address."""
+    image: str = ""
+    """The image that it was deployed with; empty for a process."""
 
     @classmethod
     def of(cls, outputs: Mapping[str, Any]) -> "StackState":
@@ -40,7 +42,7 @@ class StackState:
             str(outputs["modelVersion"]),
             _numbers(rollout) if isinstance(rollout, Mapping) else _of_slots(outputs),
             _numbers(glass) if isinstance(glass, Mapping) else {},
-            *(str(outputs.get(key) or "") for key in ("deploymentName", "url")),
+            *(str(outputs.get(key) or "") for key in ("deploymentName", "url", "image")),
         )
 
     def over(self, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from infra.rollout_config import RolloutConfig
 from infra.settings import require_platform
 from stacks.deployment_history import list_updates
 from stacks.engine.cluster_state import pod_problems, require_live_objects_match
-from stacks.engine.docker_state import on_docker, remove_containers, require_docker
+from stacks.engine.docker_state import on_docker, remove_containers, require_docker, runs_in_containers
 from stacks.engine.interrupts import interrupts_held
 from stacks.engine.locks import changing, engine_locks, remove_stale_locks, require_unlocked
 from stacks.engine.reading import read_engine
@@ -165,7 +165,7 @@ class DeploymentUpdates:
             record = DeploymentRecord(registry, "destroy", environment, model_id, message, reason)
             with record.recorded():
                 run_destroy(stack, record.update_message, self._log)
-                if on_docker(file):
+                if on_docker(file) or runs_in_containers(file):
                     remove_containers(file, self._checkout)
             record.done()
             registry.record_end(str(environment))

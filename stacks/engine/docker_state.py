@@ -27,9 +27,14 @@ def on_docker(file: StackFile) -> bool:
     return file.platform == "docker"
 
 
+def runs_in_containers(file: StackFile) -> bool:
+    """Whether what a stack has deployed runs in containers of this machine, whatever its config asks for by now."""
+    return bool(file.image) and not file.in_cluster if file.deployed else on_docker(file)
+
+
 def container_checks(file: StackFile, checkout: Path) -> tuple[Check, ...]:
     """Returns the check of each container: its state, restarts, exit code, memory; empty on other platforms."""
-    if not on_docker(file):
+    if not runs_in_containers(file):
         return ()
     rollout, name = file.rollout(), file.endpoint_name
     found: list[Check] = []
@@ -48,7 +53,7 @@ def require_docker(file: StackFile) -> None:
     Raises:
         DeploymentFailed: it does not answer.
     """
-    if not on_docker(file):
+    if not runs_in_containers(file):
         return
     try:
         info()

@@ -49,6 +49,8 @@ class StackFile:
     """What of the state is in the config; empty when nothing is deployed."""
     endpoint: tuple[str, str] = field(default=("", ""), compare=False)
     """Name and address that the stack was deployed under; empty when nothing is deployed."""
+    image: str = field(default="", compare=False)
+    """The image that the stack was deployed with; empty for a process, and when nothing is deployed."""
 
     @classmethod
     def read(cls, checkout: Path, environment: DeploymentEnvironment, state: StackState | None = None) -> "StackFile":
@@ -79,6 +81,7 @@ class StackFile:
             written_values=values,
             deployed=MappingProxyType(deployed),
             endpoint=(state.deployment_name, state.url),
+            image=state.image,
         )
 
     @property

@@ -8,6 +8,7 @@ from conventions.alert_rules import DRIFT, ERROR_RATE, LATENCY_P95
 from conventions.config_keys import short
 from infra.deployment_config import DeploymentConfig
 from infra.rollout_config import RolloutConfig
+from stacks.engine.docker_state import runs_in_containers
 from stacks.engine.locks import lock_holder
 from stacks.engine.pending import STATE
 from stacks.engine.serving_state import find_silence
@@ -140,7 +141,7 @@ class RolloutObserver:
                 self._deployments.checkout,
                 file.endpoint_name,
                 self._api_key_file,
-                in_containers=file.platform == "docker",
+                in_containers=runs_in_containers(file),
             )
             found = splitter.read(stable, rollout)
             return replace(found, weight=splitter.weight()), NO_ALARMS

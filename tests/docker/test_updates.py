@@ -140,9 +140,19 @@ def test_a_change_of_platform_fails_no_request_and_leaves_nothing(docker_deploye
     checkout = docker_deployed.checkout
     with load(docker_deployed, "docker to local and back"):
         with changed(checkout, lambda config: config.update({"fraud-detection:platform": "local"})):
+            assert "container" in _healthy(checkout)
             checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
             assert containers(checkout) == []
+        # The config says docker again: what runs is a process still.
+        assert "container" not in _healthy(checkout)
         checkout.pulumi("up", "--stack", "dev", "--yes", "--skip-preview")
     assert containers(checkout)
     wait_until(lambda: len(checkout.processes()) == 2)  # the traffic splitter and its supervisor
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
+
+
+def _healthy(checkout: Checkout) -> set[str]:
+    """The checks of a deployment that is healthy."""
+    report = json.loads(checkout.run(*health(checkout)).stdout)
+    assert report["healthy"], report
+    return {each["name"] for each in report["checks"]}

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from conventions.config_keys import MODEL_VERSION, PLATFORM, ROLLOUT
+from stacks.engine.docker_state import runs_in_containers
 from stacks.engine.serving_state import find_silence
 from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
@@ -103,3 +105,19 @@ def test_a_cluster_and_a_stack_without_a_deployment_are_not_asked(tmp_path: Path
     assert find_silence(_file(1, platform="kubernetes"), tmp_path) is None
     nothing = StackFile(Path("Pulumi.yaml"), DeploymentEnvironment.DEVELOPMENT, MappingProxyType({}))
     assert find_silence(nothing, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("platform", "deployed", "image", "expected"),
+    [
+        ("docker", True, "sha256:1", True),
+        ("local", True, "sha256:1", True),
+        ("docker", True, "", False),
+        ("kubernetes", True, "repository@sha256:1", False),
+        ("docker", False, "", True),
+        ("local", False, "", False),
+    ],
+)
+def test_what_runs_is_told_by_the_state(platform: str, deployed: bool, image: str, expected: bool) -> None:
+    file = replace(_file(1, platform=platform), image=image)
+    assert runs_in_containers(file if deployed else replace(file, deployed=MappingProxyType({}))) is expected
