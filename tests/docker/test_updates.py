@@ -14,7 +14,7 @@ import pytest
 
 from tests.checkout import Checkout, Deployed, after, take_interrupts, wait_until
 from tests.docker.conftest import RUN, changed, containers, runs
-from tests.docker.steps import load, up
+from tests.docker.steps import health, load, up
 
 
 def test_no_request_fails_in_a_deploy_and_a_rollback(docker_deployed: Deployed) -> None:
