@@ -114,10 +114,7 @@ class DeploymentUpdates:
                 raise DeploymentFailed(f"{cause}; {environment} went back to {before}") from None
             updates = in_order(self._history(stack, environment), model_id, lambda: self._saved_at(environment))
             current = current_deployment(deployments(environment, updates), environment)
-        if result.changed:
-            record.deployed(current.deployment_id, current.break_glass_reason, current.commit, current.run)
-        else:
-            record.unchanged()
+        record.ended(current if result.changed else None)
         return DeployOutcome(current, result.changed, result.changes, result.outputs)
 
     def _history(self, stack: "Stack", environment: DeploymentEnvironment) -> list[Any]:

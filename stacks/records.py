@@ -9,6 +9,7 @@ from stacks.provenance import with_provenance
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
+    from stacks.history import Deployment
 
 _LONGEST_REASON = 2000
 
@@ -41,6 +42,17 @@ class DeploymentRecord:
     def update_message(self) -> str:
         """The message of the update: what it does, why, and by whom."""
         return with_provenance(self._fields["intent"], self._reason, self._registry.actor)
+
+    def ended(self, made: "Deployment | None") -> None:
+        """Records what the update made.
+
+        Args:
+            made: the deployment; None where there was nothing to do.
+        """
+        if made is None:
+            self.unchanged()
+        else:
+            self.deployed(made.deployment_id, made.break_glass_reason, made.commit, made.run)
 
     def unchanged(self) -> None:
         """Records that there was nothing to do."""

@@ -96,10 +96,8 @@ def test_a_model_goes_from_registration_to_archive_by_commands(tool: Tool) -> No
     tool("backup", "backup")
     tool.environment["MODEL_REGISTRY_URL"] = str(tool.directory / "elsewhere")
     assert tool.json("import", "out.bundle")["model_id"] == first
-    # Another registry, whose log is its own, takes the versions and no decision that it has no record of.
-    assert "fraud@champion: it points at" in tool("restore", "backup", code=24)
+    tool("restore", "backup")
     assert len(tool.json("list")) == 2
-    tool("alias", "set", "fraud", "champion", first)
     tool("alias", "remove", "fraud", "champion")
     tool("delete", first, "--reason", "test")
     tool.environment["MODEL_REGISTRY_URL"] = str(tool.directory / "registry")
