@@ -12,13 +12,14 @@ import pytest
 from model_store import Keyring, ModelRegistry
 from model_store.registry.aliases import Aliases
 from model_store.registry.approvals import approval_problem, read_validation
+from model_store.registry.audit import UPDATE
 from model_store.registry.backups import backup, restore
 from model_store.registry.bundles import export_model, import_model
 from model_store.registry.granting import grant
 from model_store.registry.layout import storage_at
 from model_store.registry.maintenance import verify_everything
 from model_store.registry.repair import repair
-from model_store.registry.serving import served_before
+from model_store.registry.serving import begin_serving, served_before
 from tests.unit.model_store.making import KEY, register
 
 _AT = "2026-11-27T10:00:00Z"
@@ -245,3 +246,14 @@ def test_a_backup_keeps_a_newer_state_than_the_one_that_somebody_put_back(tmp_pa
     state.unlink()
     repair(_open(tmp_path), storage_at(tmp_path / "copy"))
     assert str(_open(tmp_path).get_metadata(known).status) == "archived"
+
+
+def test_a_plain_update_is_told_by_its_own_record(tmp_path: Path, known: str) -> None:
+    registry = _open(tmp_path)
+    registry.audit.append(UPDATE, known, environment="staging", intent="pulumi up")
+    begin_serving(registry, known, "staging", "up_staging_20261127_100000", checked=True)
+    assert not _wrong(_open(tmp_path))
+    backup(registry, tmp_path / "copy")
+    (_version(tmp_path / "registry", known) / "state.json").unlink()
+    repair(_open(tmp_path), storage_at(tmp_path / "copy"))
+    assert served_before(_open(tmp_path).state(known), "staging")
