@@ -32,7 +32,7 @@ from model_store.registry.imported import (
     require_own_files,
     require_plausible,
 )
-from model_store.registry.layout import file_sha256, resolved_location, version_prefix, write_json
+from model_store.registry.layout import digest_of, file_sha256, resolved_location, version_prefix, write_json
 from model_store.registry.manifest import ModelMetadata, ModelStatus
 from model_store.registry.outcomes import recorded_failure
 from model_store.registry.registration import enter_status
@@ -193,7 +193,8 @@ def _announced(source: ModelRegistry, target: ModelRegistry, metadata: ModelMeta
     require_own_files(staging, metadata)
     require_encryption(target, metadata, staging)
     require_harmless(target, staging, metadata)
-    write_json(staging / STATE_FILE, _first_state(source, target, metadata))
+    digest = digest_of((staging / MANIFEST_FILE).read_bytes())
+    write_json(staging / STATE_FILE, {**_first_state(source, target, metadata), "manifest": digest})
     return target.storage.announce(staging, version_prefix(metadata.model_id))
 
 

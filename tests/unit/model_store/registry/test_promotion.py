@@ -15,6 +15,7 @@ from model_store.registry.approvals import approval_problem, read_validation
 from model_store.registry.key_rotation import rotate_keys
 from model_store.registry.maintenance import verify_everything
 from model_store.registry.promotion import promote_version
+from tests.unit.model_store.making import register
 
 _KEY = generate_key()
 _SIGNER = Ed25519PrivateKey.generate()
@@ -182,3 +183,12 @@ def test_rotated_keys_follow_where_that_is_asked_for(staging: ModelRegistry, pro
     assert len(promote_version(staging, production, model_id, follow_keys=True).copied) >= 2
     assert production.key_ids(model_id) == staging.key_ids(model_id)
     assert production.verify_artifact(model_id)
+
+
+def test_a_changed_letter_of_a_promoted_manifest_is_found(staging: ModelRegistry, production: ModelRegistry) -> None:
+    model_id = register(staging)
+    promote_version(staging, production, model_id)
+    assert not production.damaged_models()
+    manifest = production.manifest_path(model_id)
+    manifest.write_text(manifest.read_text().replace('"description": ""', '"description": "x"'))
+    assert list(production.damaged_models()) == [model_id]
