@@ -36,15 +36,17 @@ def find_number(reader: RegistryReader, name: str, number: str) -> str:
     numbers: dict[int, list[str]] = defaultdict(list)
     for model in own.models:
         numbers[model.version].append(model.model_id)
-    wanted = max(numbers, default=0) if number == LATEST else int(number) if _NUMBER.fullmatch(number) else 0
-    claimed = claimed_numbers(reader.storage, name) if own.damaged else {}
-    for model_id, why in sorted(own.damaged.items()):
-        may_be = claimed.get(model_id, wanted or 1)
-        if may_be >= max(wanted, 1) if number == LATEST else may_be == wanted > 0 and wanted not in numbers:
-            raise UnreadableModel(
-                f"{name}:{number} may be {model_id}, which is damaged: {why.removeprefix(f'{model_id}: ')}; bring it "
-                "back: python scripts/manage_models.py verify --repair BACKUP, or name another version by its id"
-            )
+    is_latest = number == LATEST
+    wanted = max(numbers, default=0) if is_latest else int(number) if _NUMBER.fullmatch(number) else 0
+    if own.damaged and (is_latest or wanted not in numbers):
+        claimed = claimed_numbers(reader.storage, name)
+        for model_id, why in sorted(own.damaged.items()):
+            own_number = claimed.get(model_id)
+            if own_number is None or own_number == wanted or (is_latest and own_number > wanted):
+                raise UnreadableModel(
+                    f"{name}:{number} may be {model_id}, which is damaged: {why.removeprefix(f'{model_id}: ')}; bring "
+                    "it back: python scripts/manage_models.py verify --repair BACKUP, or name another version by its id"
+                )
     if len(found := numbers.get(wanted, [])) > 1:
         raise VersionConflict(f"{name}:{wanted} is {', '.join(sorted(found))}; name one by its id")
     if found:
