@@ -23,7 +23,7 @@ NAMES = {
 
 ROOMS = {
     "conventions": "alert_rules artifact_files config_keys endpoint_tls environments exit_codes latency libraries "
-    "metric_names regular_files run_files variables",
+    "metric_names moments regular_files run_files variables",
     "model_store": "artifact backup confinement contract decisions errors keys persistence registry serialization "
     "storage",
     "serving": "__main__ errors front healthcheck http inference observability process settings supervisor "
