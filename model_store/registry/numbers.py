@@ -5,13 +5,16 @@ from collections import defaultdict
 
 from model_store.errors import ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.manifest import is_model_name
+from model_store.registry.own_files import VersionFiles, read_version
 from model_store.registry.reader import RegistryReader
-from model_store.registry.taken import claimed_numbers
+from model_store.registry.taken import claimed_id, claimed_numbers, claims_of
 
 LATEST = "latest"
 """Stands for the highest number of a model: `name:latest`."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _SHOWN = 10
+_TRIED = 20
+"""So many of the highest numbers may be of versions that are gone; then all files are read."""
 
 
 def find_number(reader: RegistryReader, name: str, number: str) -> str:
@@ -32,6 +35,39 @@ def find_number(reader: RegistryReader, name: str, number: str) -> str:
     """
     if not is_model_name(name):
         raise ModelNotFound(f"no model is named {name!r}")
+    return _by_list_and_claim(reader, name, number) or _by_all_files(reader, name, number)
+
+
+def _by_list_and_claim(reader: RegistryReader, name: str, number: str) -> str:
+    """The version by what the list and the claims say, if its own files say it, too; empty where anything differs.
+
+    Reads few files however many versions there are. The list alone can be old, or written by somebody else; a claim is
+    written before a version and stays.
+    """
+    listed: dict[int, list[str]] = defaultdict(list)
+    for model in reader.stored_models(name):
+        listed[model.version].append(model.model_id)
+    if reader.listed_damage(name):
+        return ""
+    claims = claims_of(reader.storage, name)
+    if number != LATEST:
+        candidates = [int(number)] if _NUMBER.fullmatch(number) else []
+    else:
+        candidates = sorted({*claims, *listed}, reverse=True)[:_TRIED]
+    for each in candidates:
+        ids = {*listed.get(each, ()), *([claimed_id(reader.storage, name, each)] if each in claims else [])}
+        if len(ids) != 1:
+            return ""
+        (model_id,) = ids
+        found = read_version(reader, model_id) if model_id else "a claim of an earlier program"
+        if isinstance(found, VersionFiles):
+            return model_id if found.metadata.version == each else ""
+        if found:
+            return ""
+    return ""
+
+
+def _by_all_files(reader: RegistryReader, name: str, number: str) -> str:
     own = reader.own_files(name)
     numbers: dict[int, list[str]] = defaultdict(list)
     for model in own.models:

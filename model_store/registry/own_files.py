@@ -62,7 +62,7 @@ def read_own_files(reader: ReadsVersions, name: str | None = None) -> OwnFiles:
     """
     found = OwnFiles()
     ids = _ids(reader.storage, name)
-    for model_id, version in zip(ids, read_each(reader.storage, ids, partial(_read, reader)), strict=True):
+    for model_id, version in zip(ids, read_each(reader.storage, ids, partial(read_version, reader)), strict=True):
         if isinstance(version, str):
             found.damaged |= {model_id: version} if version else {}
         else:
@@ -95,8 +95,13 @@ def read_each(storage: Storage, ids: Sequence[str], read: Callable[[str], _Read]
         yield from threads.map(read, ids)
 
 
-def _read(reader: ReadsVersions, model_id: str) -> VersionFiles | str:
-    """A version, or why it is damaged; an empty text where it is gone, or only what an ended process left."""
+def read_version(reader: ReadsVersions, model_id: str) -> VersionFiles | str:
+    """A version, or why it is damaged; an empty text where it is gone, or only what an ended process left.
+
+    Args:
+        reader: of the registry.
+        model_id: of the version.
+    """
     try:
         version = reader.get_version(model_id)
         require_manifest_digest(model_id, version.digest, version.state)

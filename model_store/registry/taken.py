@@ -186,15 +186,26 @@ def claimed_numbers(storage: Storage, model_name: str) -> dict[str, int]:
     Raises:
         StorageFailed: the storage cannot be read.
     """
-    claims = f"models/{model_name}/.versions"
-    names = [name for name in (key.rpartition("/")[2] for key in storage.keys(claims)) if _NUMBER.fullmatch(name)]
-    found = read_each(storage, names, partial(_claimed_id, storage, claims))
-    return {model_id: int(name) for name, model_id in zip(names, found, strict=True) if model_id}
+    numbers = sorted(claims_of(storage, model_name))
+    found = read_each(storage, [str(each) for each in numbers], partial(claimed_id, storage, model_name))
+    return {model_id: number for number, model_id in zip(numbers, found, strict=True) if model_id}
 
 
-def _claimed_id(storage: Storage, claims: str, number: str) -> str:
+def claims_of(storage: Storage, model_name: str) -> set[int]:
+    """The numbers of a model name that were claimed.
+
+    Raises:
+        StorageFailed: the storage cannot be read.
+    """
+    names = (key.rpartition("/")[2] for key in storage.keys(f"models/{model_name}/.versions"))
+    return {int(name) for name in names if _NUMBER.fullmatch(name)}
+
+
+def claimed_id(storage: Storage, model_name: str, number: int | str) -> str:
+    """The id that goes with a claimed number; empty where the claim does not say it, or is gone."""
     try:
-        return storage.read(f"{claims}/{number}").decode(errors="replace").strip().partition(" ")[2]
+        claim = storage.read(f"models/{model_name}/.versions/{number}")
+        return claim.decode(errors="replace").strip().partition(" ")[2]
     except (ModelNotFound, UnreadableModel):
         return ""
 

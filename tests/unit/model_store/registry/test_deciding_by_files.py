@@ -100,6 +100,23 @@ def test_names_of_a_version_mean_what_its_own_files_say(place: Place) -> None:
     assert Aliases(_opened(registry)).resolve("m:latest") == ids[2]
 
 
+def test_a_name_reads_the_files_of_its_version_alone_where_list_and_claims_agree(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = place("registry")
+    ids = [register(registry, number) for number in range(4)]
+    registry.list_models()
+    opened, read = _opened(registry), list[str]()
+    real = opened.get_version
+    monkeypatch.setattr(opened, "get_version", lambda model_id: (read.append(model_id), real(model_id))[1])
+    assert Aliases(opened).resolve("m:2") == ids[1]
+    assert read == [ids[1]]
+    delete_model(registry, ids[3], reason="test")
+    read.clear()
+    assert Aliases(opened).resolve("m:latest") == ids[2]
+    assert set(read) == {ids[2], ids[3]}, "the claim of the one that is gone, and the newest"
+
+
 def test_a_cleanup_keeps_the_newest_by_their_own_files(place: Place) -> None:
     registry = place("registry")
     ids = [register(registry, number) for number in range(3)]
