@@ -12,7 +12,7 @@ from stacks.engine.stack_file import StackFile
 from stacks.environments import DeploymentEnvironment
 from stacks.errors import EndpointSilent
 
-_TIMEOUT_SECONDS = 3.0
+_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,9 @@ def test_a_stack_of_an_earlier_release_opens_and_goes_on(deployed: Deployed, upg
     if whose == "a clone":
         clean = deployed.checkout.stack_file.read_text()
         upgraded.stack_file.write_text(clean.replace(str(deployed.checkout.port), str(upgraded.port)))
-    status = json.loads(upgraded.deploy_model("status", "development", "--json").stdout)
+    # The recorded processes run no more.
+    status = json.loads(upgraded.deploy_model("status", "development", "--json", code=13).stdout)
+    assert status["silence"]["mend"] == "python scripts/deploy_model.py up development"
     rollout = status["rollout"]
     assert (status["stable"], rollout["slot"], rollout["kept"]) == (deployed.second, "green", deployed.first)
     assert not status["interrupted"]
