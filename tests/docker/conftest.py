@@ -23,6 +23,9 @@ from toolchain import cache
 SLIM = "python:3.11-slim-bookworm"
 IMAGE = "fraud-detection/serving:test"
 _BASE = "fraud-detection/base:test"
+_SHARED = "docker"
+"""Directory of a run, which its workers share."""
+_WORKER = "PYTEST_XDIST_WORKER"
 
 
 def run(*command: str, timeout: float = 600, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -52,35 +55,40 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Docker that answers, with the image: the one that runs, or one that is started here as root.
 
-    The workers of a run share it, and the last one ends it.
+    The workers of a run share it; it ends with the run.
 
-    Yields:
+    Returns:
         The directory that the workers share.
     """
     base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "docker"
+    shared = (base.parent if _WORKER in os.environ else base) / _SHARED
     shared.mkdir(exist_ok=True)
-    lock, users, socket = filelock.FileLock(shared / "lock"), shared / "users", f"unix://{shared}/docker.sock"
-    with lock:
+    with filelock.FileLock(shared / "lock"):
         if (shared / "pid").exists():
-            os.environ["DOCKER_HOST"] = socket
+            os.environ["DOCKER_HOST"] = _socket(shared)
         elif run("docker", "info").returncode != 0:
-            _start(shared, socket)
-        users.write_text(str(int(users.read_text()) + 1 if users.exists() else 1))
+            _start(shared)
         options = shared / "build_options.json"
         if not options.exists():
             options.write_text(json.dumps(_build(shared)))
-    yield shared
-    with lock:
-        users.write_text(str(left := int(users.read_text()) - 1))
-        if not left and (shared / "pid").exists():
-            _stop(shared)
+    return shared
 
 
-def _start(shared: Path, socket: str) -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Ends the daemon, also after a Ctrl-C; its workers have ended before."""
+    shared = session.config._tmp_path_factory.getbasetemp() / _SHARED  # type: ignore[attr-defined]
+    if _WORKER not in os.environ and (shared / "pid").exists():
+        _stop(shared)
+
+
+def _socket(shared: Path) -> str:
+    return f"unix://{shared}/docker.sock"
+
+
+def _start(shared: Path) -> None:
     if os.geteuid() != 0 or not have("dockerd", "docker.io", "iptables"):
         pytest.skip("Docker cannot run here: no daemon answers, and none can be installed")
     data = cache.entry("docker", "data")
@@ -91,17 +99,18 @@ def _start(shared: Path, socket: str) -> None:
         options = ("--data-root", str(data), "--exec-root", str(shared / "exec"), "--pidfile", str(shared / "pid"))
         # The daemon holds the lock as long as it runs: the worker that starts it may end before the others.
         daemon = subprocess.Popen(
-            ["dockerd", "--host", socket, *options],
+            ["dockerd", "--host", _socket(shared), *options],
             stdout=log,
             stderr=log,
             pass_fds=[lock.fileno()],
             start_new_session=True,
         )
-    os.environ["DOCKER_HOST"] = socket
+    os.environ["DOCKER_HOST"] = _socket(shared)
     _wait_for_daemon(daemon, shared / "dockerd.log")
 
 
 def _stop(shared: Path) -> None:
+    os.environ["DOCKER_HOST"] = _socket(shared)
     run("sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes")
     run("docker", "image", "prune", "--force")
     daemon = psutil.Process(int((shared / "pid").read_text()))
@@ -161,7 +170,7 @@ def _build(shared: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def image(docker: Path) -> str:
     """The service's image under a name of this worker's own."""
-    own = f"{IMAGE}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    own = f"{IMAGE}-{os.environ.get(_WORKER, 'alone')}"
     done("docker", "tag", IMAGE, own)
     return own
 
