@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,10 @@ def _stop(shared: Path) -> None:
     os.environ["DOCKER_HOST"] = _socket(shared)
     run("sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes")
     run("docker", "image", "prune", "--force")
-    daemon = psutil.Process(int((shared / "pid").read_text()))
-    daemon.terminate()
-    daemon.wait(timeout=60)
+    with suppress(psutil.NoSuchProcess):
+        daemon = psutil.Process(int((shared / "pid").read_text()))
+        daemon.terminate()
+        daemon.wait(timeout=60)
     run("umount", str(shared / "exec" / "netns" / "default"))
 
 
