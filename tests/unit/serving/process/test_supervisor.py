@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ def _supervisor(directory: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]
                 process.wait(timeout=30)
             finally:
                 process.kill()
+                _stop_successor(directory)
+
+
+def _stop_successor(directory: Path) -> None:
+    """Ends the supervisor that has taken the place of one that a test has killed, also where the test fails."""
+    with suppress(OSError, ValueError):
+        process = int((directory / "supervisor.pid").read_text())
+        if str(directory).encode() in Path(f"/proc/{process}/cmdline").read_bytes():
+            os.kill(process, signal.SIGTERM)
 
 
 def _status(directory: Path) -> dict[str, Any]:
