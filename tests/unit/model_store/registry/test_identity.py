@@ -90,7 +90,7 @@ def _part(content: bytes) -> str:
 
 
 def _token(key: rsa.RSAPrivateKey = PRIVATE, header: Mapping[str, Any] | None = None, **claims: Any) -> str:
-    about = {"iss": ISSUER, "sub": SUBJECT, "aud": AUDIENCE, "exp": time.time() + 300, "nbf": time.time() - 5}
+    about = {"iss": ISSUER, "sub": SUBJECT, "aud": AUDIENCE, "exp": time.time() + 7200, "nbf": time.time() - 5}
     parts = [{"alg": "RS256", "kid": "k1", **(header or {})}, {**about, **claims}]
     signed = ".".join(_part(json.dumps(part).encode()) for part in parts)
     return f"{signed}.{_part(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
