@@ -81,6 +81,8 @@ class Recorded:
     """As `brought`, those that a repair or restore brought from another registry, whose log tells of them."""
     ran: dict[str, set[str]] = field(default_factory=dict)
     """By version the environments that a deployment of it was recorded in; `*` where a record names none."""
+    tried: dict[str, set[str]] = field(default_factory=dict)
+    """By version each status that a record named before it was entered: one that is told to have failed may be there."""
     nameless: bool = False
     """Whether an alias may have come that no record names: by a restore or an alias record of an earlier program."""
 
@@ -111,6 +113,8 @@ class Recorded:
         details, model_id = record.details, record.model_id
         if record.action in DEPLOYING:
             self.ran.setdefault(model_id, set()).add(str(details.get("environment", "*")))
+        if record.action == "status" and isinstance(details.get("to"), str):
+            self.tried.setdefault(model_id, set()).add(details["to"])
         if record.action not in ("delete", REFUSED) and details.get("outcome") not in _WITHOUT_EFFECT:
             self.seen[model_id] = record.sequence
 

@@ -106,6 +106,7 @@ def _keep_recorded_statuses(state: dict[str, Any], model_id: str, recorded: Reco
     """The status and the validation; a promotion brings a history that another registry recorded."""
     words = [each for each in recorded.words.versions.get(model_id, []) if each.kind is Kind.STATUS]
     told = {word.value for word in words} | {str(ModelStatus.TRAINED)}
+    told |= recorded.tried.get(model_id, set())
     told |= {str(ModelStatus.DEPLOYED)} if state["deployments"] else set()
     told |= {str(ModelStatus.VALIDATED)} if any(word.validated_by for word in words) else set()
     said = [str(ModelStatus.VALIDATED)] if read_validation(state) else []
