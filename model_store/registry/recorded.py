@@ -82,7 +82,7 @@ class Recorded:
     ran: dict[str, set[str]] = field(default_factory=dict)
     """By version the environments that a deployment of it was recorded in; `*` where a record names none."""
     tried: dict[str, set[str]] = field(default_factory=dict)
-    """By version each status that a record named before it was entered: one that is told to have failed may be there."""
+    """By version each status that a record named before it was entered, also one that failed: it may be there."""
     nameless: bool = False
     """Whether an alias may have come that no record names: by a restore or an alias record of an earlier program."""
 
