@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 
 from conventions.alert_rules import DRIFT, ERROR_RATE, LATENCY_P95
@@ -13,7 +14,6 @@ from stacks.engine.locks import lock_holder
 from stacks.engine.pending import STATE
 from stacks.engine.serving_state import find_silence
 from stacks.engine.stack_file import StackFile
-from stacks.environments import DeploymentEnvironment
 from stacks.overrides import Overrides
 from stacks.requirements import missing_without_glass
 from stacks.rollout.checks import NO_ALARMS, Alarms, Limits, VariantMetrics, Verdict, judge
@@ -51,7 +51,9 @@ class RolloutObserver:
             # Numbers and weights are of use without the registry.
             self._deployments.log(f"what {file.environment} requires was not asked: {error}")
             glass, missing = file.break_glass(), []
-        found = self.look(file, since or self.since(file.environment), self.interrupted(file), began=self.began(file))
+        # Where a caller knows the one, and no alarm is asked for the other, the engine is not asked.
+        last, came = self.moments(file) if since is None or file.in_cluster else (since, since)
+        found = self.look(file, since or last, self.interrupted(file), began=came)
         return replace(
             found,
             break_glass=glass.to_dict() if glass else {},
@@ -114,20 +116,13 @@ class RolloutObserver:
         ]
         return f"{'; '.join(parts)}: python scripts/deploy_model.py resume {file.environment}"
 
-    def since(self, environment: DeploymentEnvironment) -> datetime:
-        """When the last deployment was finished; now, when there was none."""
-        history = self._deployments.list_deployments(environment)
-        return datetime.fromisoformat(history[0].finished_at) if history else datetime.now(UTC)
-
-    def began(self, file: StackFile) -> datetime:
-        """When the candidate that is tried came; now, where the stack's history does not tell."""
-        candidate, found = file.rollout().candidate, datetime.now(UTC)
-        if candidate and file.in_cluster:
-            for each in self._deployments.list_deployments(file.environment):
-                if each.candidate != candidate:
-                    break
-                found = datetime.fromisoformat(each.started_at)
-        return found
+    def moments(self, file: StackFile) -> tuple[datetime, datetime]:
+        """When the last deployment was finished, and when the tried candidate came; now, where there is none."""
+        history, now = self._deployments.list_deployments(file.environment), datetime.now(UTC)
+        candidate = file.rollout().candidate
+        tried = list(takewhile(lambda each: each.candidate == candidate, history)) if candidate else []
+        last = datetime.fromisoformat(history[0].finished_at) if history else now
+        return last, datetime.fromisoformat(tried[-1].started_at) if tried else now
 
     def _numbers(
         self, file: StackFile, config: DeploymentConfig, rollout: RolloutConfig, since: datetime, began: datetime

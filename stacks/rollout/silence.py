@@ -1,7 +1,6 @@
 """Says that no request comes while a step waits for them."""
 
 from collections.abc import Callable
-from typing import Any
 
 from stacks.engine.stack_file import StackFile
 from stacks.errors import EndpointSilent
@@ -18,13 +17,10 @@ class Silence:
     Args:
         file: the stack's config.
         log: told the sentence.
-        cloud_metrics: makes what reads the numbers of a stack in a cluster.
     """
 
-    def __init__(
-        self, file: StackFile, log: Callable[[str], object], cloud_metrics: Callable[..., Any] = CloudMetrics
-    ) -> None:
-        self._file, self._log, self._cloud_metrics = file, log, cloud_metrics
+    def __init__(self, file: StackFile, log: Callable[[str], object]) -> None:
+        self._file, self._log = file, log
         self._done = False
 
     def look(self, status: RolloutStatus, waited: float) -> None:
@@ -55,7 +51,7 @@ class Silence:
         """The stable version's requests; None where CloudWatch does not tell."""
         config = self._file.deployment()
         try:
-            watch = self._cloud_metrics(self._file.cloud(), config.environment, config.deployment_name)
-            return int(watch.requests(self._file.model_version, _MINUTES_IN_A_CLOUD))
+            watch = CloudMetrics(self._file.cloud(), config.environment, config.deployment_name)
+            return watch.requests(self._file.model_version, _MINUTES_IN_A_CLOUD)
         except EndpointSilent:
             return None

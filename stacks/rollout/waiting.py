@@ -40,8 +40,8 @@ def wait_for_decision(
     rollout = file.rollout()
     # Of this command: a resumed rollout waits again, since nobody has looked meanwhile.
     began, told = time.monotonic(), 0.0
-    since = observer.since(environment) if file.in_cluster else datetime.now(UTC)
-    candidate_came, silence = observer.began(file), Silence(file, deployments.log)
+    since, candidate_came = observer.moments(file) if file.in_cluster else (now := datetime.now(UTC), now)
+    silence = Silence(file, deployments.log)
     while True:
         status = observer.look(deployments.stack_file(environment), since, began=candidate_came)
         watch(status)

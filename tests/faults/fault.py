@@ -1,12 +1,13 @@
 """What a fault is: prepared, begun while requests come at a constant rate, and taken away again."""
 
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.faults.endpoint import Endpoint, Place
 
 
-class Fault:
+class Fault(ABC):
     """One fault. What it needs is undone by the stack that it is given."""
 
     name = ""
@@ -33,9 +34,9 @@ class Fault:
         """The logs that are read."""
         return [endpoint.read_log or endpoint.log]
 
+    @abstractmethod
     def begin(self, endpoint: Endpoint) -> int:
         """Lets the fault begin; returns how many requests may fail: at most one a connection of a process that ends."""
-        raise NotImplementedError
 
-    def end(self, endpoint: Endpoint) -> None:
+    def end(self, endpoint: Endpoint) -> None:  # noqa: B027 - most faults end by themselves
         """Takes the fault away, where it does not end by itself."""

@@ -13,6 +13,7 @@ from model_store.contract.bins import category_bins, number_bins
 from model_store.registry.registry import ModelRegistry
 from stacks.checks.traffic import Sent, send_traffic, transactions
 from stacks.errors import EndpointSilent
+from stacks.rollout import silence
 from stacks.rollout.silence import Silence
 from tests.service import Service, Setting
 
@@ -79,7 +80,7 @@ def test_a_refused_key_is_counted_by_its_answer(service: Service, setting: Setti
     assert sent.good == 0
 
 
-def _silence(log: list[str], *, in_cluster: bool, before: int | None = 0) -> Silence:
+def _silence(monkeypatch: pytest.MonkeyPatch, log: list[str], *, in_cluster: bool, before: int | None = 0) -> Silence:
     def cloud(*_given: Any) -> Any:
         def requests(_model_id: str, _minutes: int) -> int:
             if before is None:
@@ -92,16 +93,17 @@ def _silence(log: list[str], *, in_cluster: bool, before: int | None = 0) -> Sil
     file: Any = SimpleNamespace(
         in_cluster=in_cluster, environment="staging", model_version="m", deployment=lambda: config, cloud=lambda: None
     )
-    return Silence(file, log.append, cloud)
+    monkeypatch.setattr(silence, "CloudMetrics", cloud)
+    return Silence(file, log.append)
 
 
 def _status(requests: int) -> Any:
     return SimpleNamespace(numbers={"stable": {"requests": requests}, "candidate": {"requests": 0}})
 
 
-def test_a_step_without_a_request_says_so_once() -> None:
+def test_a_step_without_a_request_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
-    here = _silence(log, in_cluster=False)
+    here = _silence(monkeypatch, log, in_cluster=False)
     for waited in (0.0, 4.0, 6.0, 7.0):
         here.look(_status(0), waited)
     assert [line.split(";")[0] for line in log] == [
@@ -111,9 +113,11 @@ def test_a_step_without_a_request_says_so_once() -> None:
 
 
 @pytest.mark.parametrize(("before", "lines"), [(0, 1), (3, 0), (None, 0)])
-def test_in_a_cluster_the_minutes_before_tell_at_once(before: int | None, lines: int) -> None:
+def test_in_a_cluster_the_minutes_before_tell_at_once(
+    monkeypatch: pytest.MonkeyPatch, before: int | None, lines: int
+) -> None:
     log: list[str] = []
-    _silence(log, in_cluster=True, before=before).look(_status(0), 0.0)
+    _silence(monkeypatch, log, in_cluster=True, before=before).look(_status(0), 0.0)
     assert len(log) == lines
 
 

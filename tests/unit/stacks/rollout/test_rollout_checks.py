@@ -1,6 +1,7 @@
 """What decides about a candidate: the sequential test, the checks, and how often they are wrong."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from stacks.rollout.checks import Alarms, Decision, Limits, VariantMetrics, judg
 from stacks.rollout.sequential_test import Finding, SequentialTest
 
 _LIMITS = Limits(RolloutChecks(), drift=0.25, error_rate=0.05, latency_p95_ms=100.0)
+_WATCHED = replace(_LIMITS, drift_watched=True, stable_drift_watched=True)
 
 
 def _variant(
@@ -80,21 +82,13 @@ def test_drift_withdraws_only_where_stable_has_not_moved_as_far() -> None:
 
 
 def test_a_candidate_whose_drift_is_known_first_waits_for_stables() -> None:
-    both = Limits(
-        RolloutChecks(),
-        drift=0.25,
-        error_rate=0.05,
-        latency_p95_ms=100.0,
-        drift_watched=True,
-        stable_drift_watched=True,
-    )
     candidate = _variant(1000, frauds=20, drift=0.5)
-    verdict = judge(_variant(5000, frauds=100), candidate, both)
+    verdict = judge(_variant(5000, frauds=100), candidate, _WATCHED)
     assert (verdict.decision, verdict.reason) == (
         Decision.WAIT,
         "drift: not known yet of m: it takes 500 transactions",
     )
-    assert judge(_variant(5000, frauds=100, drift=0.0), candidate, both).decision is Decision.WITHDRAW
+    assert judge(_variant(5000, frauds=100, drift=0.0), candidate, _WATCHED).decision is Decision.WITHDRAW
 
 
 def test_accuracy_counts_where_there_is_feedback_and_nothing_waits_for_it() -> None:
@@ -131,17 +125,9 @@ def test_a_candidate_that_never_says_fraud_is_withdrawn_where_frauds_are_rare_an
 
 
 def test_with_all_the_traffic_a_drift_that_stable_may_have_had_does_not_withdraw() -> None:
-    limits = Limits(
-        RolloutChecks(),
-        drift=0.25,
-        error_rate=0.05,
-        latency_p95_ms=100.0,
-        drift_watched=True,
-        stable_drift_watched=True,
-    )
     candidate = _variant(1000, drift=0.6)
     for stables, decision in ((None, Decision.GO_ON), (0.5, Decision.GO_ON), (0.1, Decision.WITHDRAW)):
-        assert judge(VariantMetrics("m", drift=stables), candidate, limits, alone=True).decision is decision
+        assert judge(VariantMetrics("m", drift=stables), candidate, _WATCHED, alone=True).decision is decision
 
 
 def test_a_shadow_is_judged_by_the_rows_that_it_decides_differently() -> None:
