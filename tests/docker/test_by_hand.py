@@ -85,7 +85,7 @@ def test_every_command_ends_when_the_daemon_does_not_answer(
     docker_deployed: Deployed, tmp_path: Path, hangs: bool
 ) -> None:
     checkout = docker_deployed.checkout
-    health = _health(checkout)
+    health, before = _health(checkout), checkout.served_model()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as deaf:
         # A daemon that is stopped: the kernel takes the connection, and nobody answers.
         if hangs:
@@ -102,7 +102,7 @@ def test_every_command_ends_when_the_daemon_does_not_answer(
                 (("down", "development"), 12),
             ):
                 _ends(checkout, command, code)
-    assert checkout.predict().json()["model_id"] == docker_deployed.first
+    assert checkout.predict().json()["model_id"] == before
     checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
     checkout.deploy_model("up", "development")
 
