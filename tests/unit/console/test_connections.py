@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -41,17 +42,13 @@ def _sent(port: int, begin: bytes, piece: bytes, most: int = 40 << 20) -> tuple[
     taken, answer = 0, b""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.settimeout(10)
-        try:
+        with suppress(OSError):
             client.sendall(begin)
             while taken < most:
                 client.sendall(piece)
                 taken += len(piece)
-        except OSError:
-            pass
-        try:
+        with suppress(OSError):
             answer = client.recv(1000)
-        except OSError:
-            pass
     return taken, answer
 
 
