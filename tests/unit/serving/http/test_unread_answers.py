@@ -3,7 +3,8 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import httpx
 
@@ -34,8 +35,7 @@ def _predict(service: Service, setting: Setting) -> httpx.Response:
 
 
 def _resident(service: Service) -> int:
-    with open(f"/proc/{service.process.pid}/statm") as file:
-        return int(file.read().split()[1]) * 4096
+    return int(Path(f"/proc/{service.process.pid}/statm").read_text().split()[1]) * 4096
 
 
 def test_answers_that_nobody_takes_are_no_requests_in_work(setting: Setting) -> None:
@@ -48,12 +48,14 @@ def test_answers_that_nobody_takes_are_no_requests_in_work(setting: Setting) -> 
 
 
 def test_at_the_limit_a_connection_that_takes_no_answer_goes(setting: Setting) -> None:
-    with listening() as listener, started(setting, listener, MAX_CONNECTIONS_PER_ADDRESS="4") as service:
+    changes = {"MAX_CONNECTIONS_PER_ADDRESS": "4"}
+    with listening() as listener, started(setting, listener, **changes) as service:
+        url, headers = f"{service.url}/status", {"X-API-Key": setting.api_key}
         with _silent(service, _SCRIPT * 8, 4):
             time.sleep(1)
             assert _predict(service, setting).status_code == 200
-            status = httpx.get(f"{service.url}/status", headers={"X-API-Key": setting.api_key}, trust_env=False).json()
-            assert status["connections_closed"]["evicted"] >= 1
+            closed = httpx.get(url, headers=headers, trust_env=False).json()["connections_closed"]
+        assert closed["evicted"] >= 1
 
 
 def test_requests_that_wait_on_a_connection_pile_up_no_headers(setting: Setting) -> None:
@@ -63,17 +65,15 @@ def test_requests_that_wait_on_a_connection_pile_up_no_headers(setting: Setting)
         assert _predict(service, setting).status_code == 200
         before = _resident(service)
         with _silent(service, b"", 40) as opened:
-            left = {each: request * 95 for each in opened}
+            left = dict.fromkeys(opened, request * 95)
             for each in opened:
                 # Answers that are taken for a while let more requests in.
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
             until = time.monotonic() + 4
             while time.monotonic() < until:
                 for each, rest in left.items():
-                    try:
+                    with suppress(BlockingIOError):
                         left[each] = rest[each.send(rest[:200_000]) :] if rest else rest
-                    except BlockingIOError:
-                        pass
                 time.sleep(0.005)
             grown = (_resident(service) - before) / len(opened)
         assert grown < 2 << 20, f"{grown / 2**20:.1f} MiB a connection"
