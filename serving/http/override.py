@@ -34,7 +34,11 @@ def watched_override(location: str, take: Callable[[Override | None], None]) -> 
 
     def run() -> None:
         while not ended.wait(watch.every_seconds):
-            watch.look()
+            try:
+                watch.look()
+            except Exception:
+                # A thread that ends would leave the override of now until its time.
+                service_log.exception("the override was not looked at; it stays what it was")
 
     threading.Thread(target=run, name="override", daemon=True).start()
     try:

@@ -16,6 +16,12 @@ from typing import Any
 _REWRITE_SECONDS = 1.0
 _LOG_BYTES = 50_000_000
 _ROTATED_LOGS = 5
+_MOST_PORT = 65_535
+_MOST_NUMBER = 1 << 53
+
+
+NOT_STARTED = "NotStarted"
+"""Code of a failure that has nothing to do with what was asked for: the machine has no process left, or no memory."""
 
 
 class RequestFailed(Exception):
@@ -57,9 +63,27 @@ class Request:
         known = {field.name for field in fields(cls)}
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{name: value for name, value in content.items() if name in known})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            found = cls(**{name: value for name, value in content.items() if name in known})
+            found._require_kinds()
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RequestFailed("RequestUnreadable", f"{path}: not a request ({error})") from None
+        return found
+
+    def _require_kinds(self) -> None:
+        """Raises ValueError where a field is of another kind: it would end the supervisor where it is used."""
+        texts = (self.host, self.model_id, self.module)
+        numbers = (self.generation, self.port, self.ready_timeout_seconds)
+        if not all(isinstance(each, str) and "\0" not in each for each in texts):
+            raise ValueError("host, model_id and module are texts")
+        if not all(isinstance(each, int | float) and abs(each) < _MOST_NUMBER for each in numbers):
+            raise ValueError("generation, port and ready_timeout_seconds are numbers")
+        if not isinstance(self.port, int) or not 0 <= self.port <= _MOST_PORT:
+            raise ValueError(f"port is {self.port}; allowed: 0 to {_MOST_PORT}")
+        variables = self.environment.items()
+        if not all(isinstance(each, str) and "\0" not in each for pair in variables for each in pair):
+            raise ValueError("environment has a variable that is no text")
+        if any(not name or "=" in name for name, _ in variables):
+            raise ValueError("environment has a variable with a name that is none")
 
 
 class StatusFile:
