@@ -3,12 +3,15 @@
 Each refusal is one line. Nothing of a request is repeated in an answer to it.
 """
 
+import asyncio
 import secrets
 import threading
+import time
 from collections.abc import Collection
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,6 +35,10 @@ _SAFE = ("GET", "HEAD")
 _OPEN = ("/sign-in", "/session", "/signed-out")
 _LARGEST_BODY = 17 << 20
 """An evidence file has 16 MiB at most."""
+_LARGEST_BEFORE_SIGN_IN = 64 << 10
+BODY_SECONDS = 60.0
+_UNREAD = (408, 413)
+"""After these the rest of a body is not read: the connection is closed."""
 CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf"
 
 
@@ -64,12 +71,12 @@ class Guard:
         scope.setdefault("state", {})["session"] = session
         refusal = self._refusal(scope, headers, session)
         answer: ASGIApp = self._app if refusal is None else refusal
-        await answer(scope, receive, _with_headers(send, scope["path"]))
+        await answer(scope, _bounded(receive, _most(session)), _with_headers(send, scope["path"]))
 
     def _refusal(self, scope: Scope, headers: Headers, session: Session | None) -> Response | None:
         if headers.get("host", "") not in self._hosts:
             return PlainTextResponse("this console does not have that name; use the address that it printed\n", 421)
-        if _length(headers) > _LARGEST_BODY:
+        if _length(headers) > _most(session):
             return PlainTextResponse("the body is too large\n", 413)
         path, changes = scope["path"], scope["method"] not in _SAFE
         if changes and not self._is_own(headers):
@@ -86,8 +93,34 @@ class Guard:
         return headers.get("origin") == own and headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 
+def _most(session: Session | None) -> int:
+    """How long a body may be."""
+    return _LARGEST_BODY if session is not None else _LARGEST_BEFORE_SIGN_IN
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """Receives a body of so many bytes at most, whatever length it announces, and within a minute."""
+    deadline, seen, ended = time.monotonic() + BODY_SECONDS, 0, False
+
+    async def receiving() -> Message:
+        nonlocal seen, ended
+        if ended:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise HTTPException(408, "the body did not arrive in time; nothing was changed") from None
+        ended = not message.get("more_body", False)
+        seen += len(message.get("body", b""))
+        if seen > most:
+            raise HTTPException(413, "the body is too large; nothing was changed")
+        return message
+
+    return receiving
+
+
 def _length(headers: Headers) -> int:
-    """The length that a request announces; of one without a length, the server's own limits hold."""
+    """The length that a request announces; 0 of one that announces none."""
     text = headers.get("content-length", "0")
     return int(text) if text.isdecimal() else 0
 
@@ -132,6 +165,8 @@ def _with_headers(send: Send, path: str) -> Send:
                 headers[name] = value
             if not path.startswith("/static/"):
                 headers["Cache-Control"] = "no-store"
+            if message["status"] in _UNREAD:
+                headers["Connection"] = "close"
         await send(message)
 
     return sending

@@ -10,6 +10,7 @@ import uvicorn
 
 from console.acting import system_person
 from console.app import make_app
+from console.connection import Connection
 from console.guard import Guard
 from console.oidc import OidcSettings, OidcSignIn
 from console.sessions import Person
@@ -58,21 +59,28 @@ def serve(
     console.looking.start()
     threading.Thread(target=_read_versions, args=(console,), daemon=True).start()
     app = make_app(console, signed_in, OidcSignIn(oidc) if oidc is not None else None)
-    config = uvicorn.Config(
+    ready(settings.url, sign_in_address())
+    try:
+        _Server(server_config(app), app).run(sockets=[listener])
+    finally:
+        console.looking.stop()
+
+
+def server_config(app: Guard) -> uvicorn.Config:
+    """How the application is served: no log of addresses, and bounds on what a client may send."""
+    return uvicorn.Config(
         app,
         access_log=False,  # an address tells what a person looks at
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=_END_SECONDS,
         lifespan="off",
+        http=Connection,
+        ws="none",
+        proxy_headers=False,
         h11_max_incomplete_event_size=64 << 10,
         limit_concurrency=200,
     )
-    ready(settings.url, sign_in_address())
-    try:
-        _Server(config, app).run(sockets=[listener])
-    finally:
-        console.looking.stop()
 
 
 def _read_versions(console: Console) -> None:
