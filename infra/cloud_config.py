@@ -202,7 +202,7 @@ class KubernetesConfig:
     gateway_addresses: tuple[Annotated[str, Field(pattern=_BLOCK)], ...] = ()
     """Blocks in CIDR notation that carry the Gateway's traffic: the subnets of a load balancer outside the cluster."""
     context: str = ""
-    """Context of the kubeconfig; its current one when empty."""
+    """Context of the kubeconfig; its only one when empty."""
     deployers_group: str = ""
     """Group of the cluster's users who may look after the deployment."""
     quota: StrictBool = False
