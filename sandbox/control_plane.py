@@ -182,6 +182,7 @@ def _node(number: int) -> dict[str, Any]:
     labels = {
         "kubernetes.io/hostname": f"node-{number}",
         "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
         "topology.kubernetes.io/zone": f"zone-{number}",
         "type": "kwok",
     }
