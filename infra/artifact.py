@@ -66,6 +66,7 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str, serves_on
         _require_reachable(registry, settings)
         manifest = registry.get_metadata(model_id)
         measured = registry.verify_artifact(model_id)
+        _require_servable_key(registry, settings, model_id)
         _verify_signature(registry, settings, model_id)
         if model_id != kept_version(settings):
             require_fit(settings, registry, model_id, serves_on=model_id == serves_on)
@@ -84,6 +85,17 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str, serves_on
         reason=settings.deployment.deployment_name,
         revision=f"{manifest.digest}/{'+'.join(registry.key_ids(model_id))}",
     )
+
+
+def _require_servable_key(registry: ModelRegistry, settings: StackSettings, model_id: str) -> None:
+    """Raises ConfigError unless the service can open the artifact: it has the key of a file, and none of KMS."""
+    keys = registry.key_ids(model_id)
+    if keys and all(key.startswith("arn:") for key in keys):
+        raise ConfigError(
+            f"Pulumi.{settings.stack}.yaml: {config_keys.MODEL_VERSION}: {model_id} is encrypted with "
+            f"{', '.join(keys)} alone, and the service opens artifacts with the key of MODEL_KEY_FILE: give it that key "
+            "(python scripts/manage_models.py rotate-key --new-key FILE); nothing was changed"
+        )
 
 
 def kept_version(settings: StackSettings) -> str:

@@ -37,6 +37,8 @@ _KEY = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+$"
 _BOUNDARY = r"^(|arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+)$"
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _TAG, _TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
+_LABEL_KEY = r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$"
+_LABEL_VALUE = r"^([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?$"
 _BLOCK = r"^(\d{1,3}(\.\d{1,3}){3}/\d{1,2}|[0-9a-f:]+/\d{1,3})$"
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
@@ -183,6 +185,28 @@ class CloudConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Toleration:
+    """A taint of nodes that the pods tolerate."""
+
+    key: Annotated[str, Field(pattern=_LABEL_KEY)]
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: Annotated[str, Field(pattern=_LABEL_VALUE)] = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    """Empty: every effect."""
+
+    @model_validator(mode="after")
+    def _require_value(self) -> Self:
+        if self.operator == "Exists" and self.value:
+            raise ValueError("operator Exists without a value")
+        return self
+
+    def to_dict(self) -> dict[str, str]:
+        """As in a pod's spec."""
+        found = {"key": self.key, "operator": self.operator, "value": self.value, "effect": self.effect}
+        return {name: value for name, value in found.items() if value}
+
+
+@dataclass(frozen=True, config=_STRICT)
 class KubernetesConfig:
     """`fraud-detection:kubernetes`: settings of the cluster."""
 
@@ -201,8 +225,20 @@ class KubernetesConfig:
     """Blocks in CIDR notation that answer DNS beside the cluster's pods, such as a cache on each node."""
     gateway_addresses: tuple[Annotated[str, Field(pattern=_BLOCK)], ...] = ()
     """Blocks in CIDR notation that carry the Gateway's traffic: the subnets of a load balancer outside the cluster."""
+    architecture: Literal["amd64", "arm64"] = "amd64"
+    """Of the nodes and of the image."""
+    node_selector: dict[Annotated[str, Field(pattern=_LABEL_KEY)], Annotated[str, Field(pattern=_LABEL_VALUE)]] = field(
+        default_factory=dict
+    )
+    """Further labels that the pods' nodes have."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints that the pods tolerate."""
+    image_pull_secrets: tuple[Label, ...] = ()
+    """Secrets of the namespace with the credentials of the image's registry, where the nodes have none."""
+    priority_class: Annotated[str, Field(pattern=rf"^$|{_LABEL}")] = ""
+    """PriorityClass of the pods; empty: the cluster's default."""
     context: str = ""
-    """Context of the kubeconfig; its current one when empty."""
+    """Context of the kubeconfig; its only one when empty."""
     deployers_group: str = ""
     """Group of the cluster's users who may look after the deployment."""
     quota: StrictBool = False
@@ -220,13 +256,20 @@ class ImageConfig:
     repository: Annotated[str, Field(pattern=r"^([a-z0-9]+([._/-][a-z0-9]+)*)?$")] = ""
     """Name of an image repository to make; needed to build."""
 
+    gpu: StrictBool = False
+    """Whether the image has libraries that use a GPU; the one that is built here has none."""
+
     @property
     def by_digest(self) -> bool:
         """Whether the reference names one image forever, by its digest."""
         return bool(_DIGEST.fullmatch(self.reference))
 
 
-_PARTS: dict[str, type[Any]] = {"alarm_subscribers": Subscriber, "pipelines": PipelinesConfig}
+_PARTS: dict[str, type[Any]] = {
+    "alarm_subscribers": Subscriber,
+    "pipelines": PipelinesConfig,
+    "tolerations": Toleration,
+}
 """Objects within an object."""
 _Config = TypeVar("_Config", CloudConfig, KubernetesConfig, ImageConfig)
 

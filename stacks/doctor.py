@@ -201,11 +201,11 @@ class Doctor:
         return Finding("account", there=True, detail=account.account_id)
 
     def _cluster(self, file: StackFile) -> Iterator[Finding]:
-        from infra.preflight import cluster_client, inspect_cluster
+        from infra.cluster_preflight import cluster_client, inspect_cluster
 
         kubernetes = file.kubernetes()
         try:
-            inspect_cluster(kubernetes, file.name)
+            inspect_cluster(kubernetes, file.deployment().deployment_name, file.name)
             yield Finding("cluster", there=True, detail="it answers")
         except ConfigError as error:
             mend = "aws eks update-kubeconfig --name CLUSTER"

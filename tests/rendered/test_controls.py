@@ -336,7 +336,8 @@ def test_alarms_watch_what_the_service_publishes(rendered: Rendered) -> None:
         queried = [query["metric"] for query in alarm.get("metricQueries", ()) if "metric" in query]
         for metric in queried or [alarm]:
             assert metric["metricName"] in {*metric_names.PUBLISHED, metric_names.BACKUPS}
-            assert metric["dimensions"] == wanted
+            of_slot = {"Slot": "blue"} if metric["metricName"] == metric_names.HEARTBEAT else {}
+            assert metric["dimensions"] == {**wanted, **of_slot}
             assert metric["namespace"] == "FraudDetection"
 
 

@@ -48,6 +48,8 @@ def test_an_image_without_a_reference_is_built_and_deployed_by_its_digest() -> N
     built = rendered_stack("staging")
     image = built.one("image:Image")
     assert image["imageName"].endswith("fraud-detection/staging:v1")
+    assert built.one("repository:Repository")["forceDelete"] is True, "a stack with images can be destroyed"
+    assert image["build"]["platform"] == "linux/amd64"
     assert image["registry"]["password"] == "[secret]"
     assert built.container["image"] == IMAGE
 
@@ -64,9 +66,23 @@ def test_a_graphics_processor_is_asked_for_when_the_template_does() -> None:
 
     config = yaml.safe_load((CHECKOUT / "Pulumi.staging.yaml").read_text())["config"]["fraud-detection:deployment"]
     config["resource_limits"]["gpu"] = 1
-    resources = rendered_stack("staging", deployment=json.dumps(config)).container["resources"]
+    image = json.dumps({"reference": IMAGE, "gpu": True})
+    resources = rendered_stack("staging", deployment=json.dumps(config), image=image).container["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" not in rendered_stack("staging").container["resources"]["limits"]
+
+
+@pytest.mark.parametrize(("stack", "platform"), [("staging", "kubernetes"), ("dev", "docker")])
+def test_a_graphics_processor_that_the_image_cannot_use_is_refused(stack: str, platform: str) -> None:
+    limits = {"cpu": "1000m", "memory": "2Gi", "gpu": 1}
+    sets = {"platform": platform, "deployment": _deployment(stack, resource_limits=limits)}
+    sets["image"] = json.dumps({"reference": IMAGE})
+    flags = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "tests.rendered.render", stack, *flags]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "resource_limits.gpu: 1 is not allowed; allowed: 0, since the service's image has no library" in done.stderr
+    assert "fraud-detection:image.gpu: true" in done.stderr
 
 
 _NAMES = ["numpy.mean", "own_package.encoders.Rare"]

@@ -54,7 +54,7 @@ def test_a_service_in_use_publishes_every_metric_with_the_dimensions_of_the_alar
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_every_alarm_looks_at_a_metric_that_is_published(environment: str) -> None:
-    specs = alarm_specs(read_template(CHECKOUT / f"config/deployment_templates/{environment}.yaml"))
+    specs = alarm_specs(read_template(CHECKOUT / f"config/deployment_templates/{environment}.yaml"), "blue")
     looked_at = {spec.metric for spec in specs} | {spec.of_metric for spec in specs if spec.of_metric}
     assert looked_at <= set(metric_names.PUBLISHED)
     assert len({spec.name for spec in specs}) == len(specs) == 7
