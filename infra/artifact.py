@@ -13,7 +13,7 @@ from infra.errors import ConfigError
 from infra.settings import CHECKOUT, StackSettings
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError, SignatureInvalid
-from model_store.registry.layout import version_prefix
+from model_store.registry.files.layout import version_prefix
 from model_store.registry.signing import SignaturePolicy, parse_public_key
 
 _OPEN: list[ModelRegistry] = []

@@ -82,7 +82,7 @@ class DeploymentChecks:
             GatesFailed: names each gate that the model version does not pass.
         """
         from model_store.errors import ModelNotFound
-        from model_store.registry.audit import GATES
+        from model_store.registry.log.audit import GATES
 
         registry = self._registry()
         try:
@@ -168,7 +168,7 @@ class DeploymentChecks:
         self, deployment: Deployment, report: HealthReport, file: StackFile, api_key_file: Path | None
     ) -> Check:
         from model_store.errors import ModelStoreError
-        from model_store.registry.proofs import read_golden_rows
+        from model_store.registry.measuring.proofs import read_golden_rows
 
         if api_key_file is None:
             api_key_file = self._checkout / ".secrets" / "api_key"

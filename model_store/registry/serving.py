@@ -11,9 +11,9 @@ from typing import Any
 
 from model_store.errors import IllegalTransition, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.changing import Changing
-from model_store.registry.layout import now
-from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
-from model_store.registry.recent_servers import recent_servers
+from model_store.registry.files.layout import now
+from model_store.registry.files.manifest import ModelMetadata, ModelStatus, status_named
+from model_store.registry.log.recent_servers import recent_servers
 from model_store.registry.registration import enter_status
 
 _ATTEMPTS = 10

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model_store import Keyring, ModelRegistry
-from model_store.registry.backups import backup, restore
+from model_store.registry.recovery.backups import backup, restore
 from tests.unit.model_store.making import KEY, register
 
 
