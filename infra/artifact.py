@@ -93,8 +93,8 @@ def _require_servable_key(registry: ModelRegistry, settings: StackSettings, mode
     if keys and all(key.startswith("arn:") for key in keys):
         raise ConfigError(
             f"Pulumi.{settings.stack}.yaml: {config_keys.MODEL_VERSION}: {model_id} is encrypted with "
-            f"{', '.join(keys)} alone, and the service opens artifacts with the key of MODEL_KEY_FILE: give it that key "
-            "(python scripts/manage_models.py rotate-key --new-key FILE); nothing was changed"
+            f"{', '.join(keys)} alone, and the service opens artifacts with the key of MODEL_KEY_FILE: give it that "
+            "key (python scripts/manage_models.py rotate-key --new-key FILE); nothing was changed"
         )
 
 

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -48,10 +49,8 @@ def _sent(port: int, begin: bytes, piece: bytes, most: int = 40 << 20) -> tuple[
                 taken += len(piece)
         except OSError:
             pass
-        try:
+        with suppress(OSError):
             answer = client.recv(1000)
-        except OSError:
-            pass
     return taken, answer
 
 
