@@ -58,8 +58,8 @@ def _problems(settings: StackSettings) -> Iterator[str]:
     gpus = deployment.resource_limits.gpu
     if gpus and settings.image is not None and not settings.image.gpu:
         yield (
-            f"{config_keys.DEPLOYMENT}.resource_limits.gpu: {gpus} is not allowed; allowed: 0, since the service's image "
-            f"has no library that uses a GPU; for one of your own that has: {config_keys.IMAGE}.gpu: true"
+            f"{config_keys.DEPLOYMENT}.resource_limits.gpu: {gpus} is not allowed; allowed: 0, since the service's "
+            f"image has no library that uses a GPU; for one of your own that has: {config_keys.IMAGE}.gpu: true"
         )
     if settings.cloud is None or settings.image is None:
         return
