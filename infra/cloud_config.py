@@ -283,8 +283,16 @@ class ImageConfig:
     repository: Annotated[str, Field(pattern=r"^([a-z0-9]+([._/-][a-z0-9]+)*)?$")] = ""
     """Name of an image repository to make; needed to build."""
 
+    promoted_from: Annotated[str, Field(pattern=rf"^$|{_LABEL}")] = ""
+    """A stack whose deployed image is taken over by digest; empty: none."""
     gpu: StrictBool = False
     """Whether the image has libraries that use a GPU; the one that is built here has none."""
+
+    @model_validator(mode="after")
+    def _require_one_source(self) -> Self:
+        if self.promoted_from and (self.reference or self.repository):
+            raise ValueError("promoted_from without a reference and without a repository: nothing is built")
+        return self
 
     @property
     def by_digest(self) -> bool:
