@@ -113,7 +113,8 @@ def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input
         variables.OVERRIDE_URI: pulumi.Output.from_input(args.bucket_arn).apply(
             lambda arn: f"s3://{arn.rpartition(':')[2]}/{override_key(args.deployment_name)}"
         ),
-        variables.API_HOST: "0.0.0.0",  # noqa: S104 - the pod's own network
+        # The pod's own network, of either family.
+        variables.API_HOST: "::" if args.ip_families and args.ip_families != ("IPv4",) else "0.0.0.0",  # noqa: S104
         variables.API_PORT: str(PORT),
         variables.LOG_LEVEL: "INFO",
         variables.METRICS_NAMESPACE: args.metrics_namespace,

@@ -82,6 +82,8 @@ class KubernetesServingArgs:
     """Blocks in CIDR notation that answer DNS beside the cluster's pods."""
     gateway_addresses: tuple[str, ...] = ()
     """Blocks in CIDR notation that may connect: of a load balancer outside the cluster."""
+    ip_families: tuple[str, ...] = ()
+    """Of the Services, `IPv4` and `IPv6`, the first one primary; empty: the cluster's default."""
     placement: PodPlacement = field(default_factory=PodPlacement)
     """The nodes that the pods may be on."""
     destinations: tuple[tuple[str, int], ...] = ()

@@ -66,7 +66,7 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str, serves_on
         _require_reachable(registry, settings)
         manifest = registry.get_metadata(model_id)
         measured = registry.verify_artifact(model_id)
-        _require_servable_key(registry, settings, model_id)
+        require_servable_key(registry, model_id, f"Pulumi.{settings.stack}.yaml: {config_keys.config_key(key)}")
         _verify_signature(registry, settings, model_id)
         if model_id != kept_version(settings):
             require_fit(settings, registry, model_id, serves_on=model_id == serves_on)
@@ -87,14 +87,23 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str, serves_on
     )
 
 
-def _require_servable_key(registry: ModelRegistry, settings: StackSettings, model_id: str) -> None:
-    """Raises ConfigError unless the service can open the artifact: it has the key of a file, and none of KMS."""
+def require_servable_key(registry: ModelRegistry, model_id: str, where: str) -> None:
+    """Raises ConfigError unless the service can open a version's artifact: it has the key of a file, and none of KMS.
+
+    Args:
+        registry: holds the version.
+        model_id: the version.
+        where: file and key that name it, for the error.
+
+    Raises:
+        ConfigError: keys of KMS alone open it; names them, and the command that gives it another one.
+    """
     keys = registry.key_ids(model_id)
     if keys and all(key.startswith("arn:") for key in keys):
         raise ConfigError(
-            f"Pulumi.{settings.stack}.yaml: {config_keys.MODEL_VERSION}: {model_id} is encrypted with "
-            f"{', '.join(keys)} alone, and the service opens artifacts with the key of MODEL_KEY_FILE: give it that "
-            "key (python scripts/manage_models.py rotate-key --new-key FILE); nothing was changed"
+            f"{where}: {model_id} is encrypted with {', '.join(keys)} alone, and the service opens artifacts with the "
+            "key of MODEL_KEY_FILE: give it that key (python scripts/manage_models.py rotate-key --new-key FILE); "
+            "nothing was changed"
         )
 
 

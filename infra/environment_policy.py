@@ -74,7 +74,7 @@ def _problems(settings: StackSettings) -> Iterator[str]:
             "allowed: an image by digest, repository@sha256:…, because a tag can move to another image"
         )
     if not settings.image.reference and not settings.image.repository:
-        yield f"{config_keys.IMAGE}: has neither a reference nor a repository to build into; set one of them"
+        yield f"{config_keys.IMAGE}: has no reference, no repository to build and no promoted_from; set one of them"
     if deployment.environment != "production":
         return
     if deployment.scaling_config.min_replicas < _MIN_PRODUCTION_REPLICAS:

@@ -179,7 +179,9 @@ class Doctor:
         except ConfigError as error:
             yield Finding("image", there=False, detail=str(error), mend=f"edit {file.name}")
             return
-        if image.reference:
+        if image.promoted_from:
+            yield Finding("image", there=True, detail=f"is that of the stack {image.promoted_from}")
+        elif image.reference:
             mend = "" if image.by_digest else f"edit {file.name}: repository@sha256:…"
             yield Finding("image", there=image.by_digest, detail=image.reference, mend=mend)
         elif shutil.which("docker"):

@@ -73,9 +73,14 @@ def test_the_last_words_of_a_container_that_ends_are_told_and_kept(docker_deploy
     assert "Traceback" in log.read_text()
 
 
+def _gpu(config: dict[str, Any]) -> None:
+    config["fraud-detection:deployment"]["resource_limits"]["gpu"] = 1
+    config["fraud-detection:image"]["gpu"] = True
+
+
 def test_the_daemons_own_reason_is_told(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    with changed(checkout, lambda config: config["fraud-detection:deployment"]["resource_limits"].update(gpu=1)):
+    with changed(checkout, _gpu):
         said = up(checkout, code=12)
     assert "failed to start containers" not in said
     assert re.search(r"could not select device driver|gpu", said, re.IGNORECASE), said

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from components.pod_placement import ephemeral_storage
+from components.pod_rules import egress_to
 from infra.cloud_config import KubernetesConfig, parse_object
 from infra.errors import ConfigError
 from infra.settings import CHECKOUT
@@ -97,3 +98,59 @@ def test_the_heartbeats_alarm_watches_the_slot_of_the_stable_version() -> None:
     }
     told = {item["name"]: item["value"] for item in stack.container["env"]}
     assert told["METRICS_SLOT"] == "green"
+
+
+def _stack(**changes: Any) -> Rendered:
+    return rendered_stack("production", kubernetes=json.dumps({**_committed("kubernetes"), **changes}))
+
+
+def _way_in(stack: Rendered) -> list[Any]:
+    (policy,) = (each for each in stack.all(":NetworkPolicy") if "ingress" in each["spec"])
+    (rule,) = policy["spec"]["ingress"]
+    return [each.get("ipBlock") or each["namespaceSelector"]["matchLabels"] for each in rule["from"]]
+
+
+@pytest.mark.parametrize(
+    ("controller", "further", "namespaces"),
+    [
+        ("contour", {}, ["gateways", "projectcontour"]),
+        ("envoy-gateway", {}, ["gateways", "envoy-gateway-system"]),
+        ("istio", {}, ["gateways"]),
+        ("aws-load-balancer", {"gateway_addresses": ["10.0.64.0/18"]}, ["gateways"]),
+    ],
+)
+def test_the_pods_of_a_gateways_controller_may_connect(
+    controller: str, further: dict[str, Any], namespaces: list[str]
+) -> None:
+    blocks = [{"cidr": each} for each in further.get("gateway_addresses", ())]
+    expected = [*({"kubernetes.io/metadata.name": name} for name in namespaces), *blocks]
+    assert _way_in(_stack(gateway_controller=controller, **further)) == expected
+
+
+def test_a_load_balancer_whose_addresses_are_not_named_is_refused() -> None:
+    config = {**_committed("kubernetes"), "gateway_controller": "aws-load-balancer"}
+    with pytest.raises(ConfigError, match="gateway_addresses with gateway_controller aws-load-balancer"):
+        parse_object(config, "fraud-detection:kubernetes", KubernetesConfig, "Pulumi.x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("families", "policy", "host"),
+    [
+        ([], None, "0.0.0.0"),
+        (["IPv4"], "SingleStack", "0.0.0.0"),
+        (["IPv6"], "SingleStack", "::"),
+        (["IPv4", "IPv6"], "RequireDualStack", "::"),
+    ],
+)
+def test_a_service_and_its_pods_have_the_clusters_address_families(
+    families: list[str], policy: str | None, host: str
+) -> None:
+    stack = _stack(ip_families=families)
+    service = stack.one(":Service")["spec"]
+    assert (service.get("ipFamilies", []), service.get("ipFamilyPolicy")) == (families, policy)
+    assert {item["name"]: item["value"] for item in stack.container["env"]}["API_HOST"] == host
+
+
+def test_a_destination_of_ipv6_is_opened_by_its_address() -> None:
+    (_, _, rule) = egress_to([("2001:db8::7", 6379)])
+    assert rule["to"] == [{"ip_block": {"cidr": "2001:db8::7/128"}}]

@@ -10,7 +10,7 @@ import pytest
 from components.container_arguments import container_arguments
 from infra.settings import CHECKOUT
 from tests.rendered.conftest import rendered_stack
-from tests.rendered.render import IMAGE, MODEL_ID, MODEL_KEY, OTHER_ID
+from tests.rendered.render import IMAGE, MODEL_ID, MODEL_KEY, OTHER_ID, PROMOTED
 
 
 def test_development_in_a_container_is_as_closed_as_a_pod() -> None:
@@ -52,6 +52,29 @@ def test_an_image_without_a_reference_is_built_and_deployed_by_its_digest() -> N
     assert image["build"]["platform"] == "linux/amd64"
     assert image["registry"]["password"] == "[secret]"
     assert built.container["image"] == IMAGE
+
+
+def test_production_takes_over_stagings_image_by_its_digest_and_builds_none() -> None:
+    stack = rendered_stack("production", image=json.dumps({"promoted_from": "staging"}))
+    assert stack.container["image"] == PROMOTED
+    job = stack.one("batch/v1:CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert job["containers"][0]["image"] == PROMOTED
+    assert not [item for item in stack.resources if item["type"].startswith(("docker:", "aws:ecr"))]
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ({"promoted_from": "dev"}, "image.promoted_from: the stack 'dev' has deployed no image by digest"),
+        ({"promoted_from": "staging", "repository": "fraud"}, "promoted_from without a reference and without a rep"),
+        ({"promoted_from": "staging", "reference": IMAGE}, "promoted_from without a reference and without a repos"),
+    ],
+)
+def test_an_image_that_cannot_be_promoted_is_refused_by_its_key(image: dict[str, str], said: str) -> None:
+    command = [sys.executable, "-m", "tests.rendered.render", "production", "--set", f"image={json.dumps(image)}"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode != 0
+    assert said in done.stderr
 
 
 def test_a_ready_image_is_deployed_as_it_is() -> None:

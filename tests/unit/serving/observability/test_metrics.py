@@ -83,6 +83,17 @@ def test_a_moved_feature_is_seen_as_drift() -> None:
     assert _minute(used(shift=4.0))["Drift"]["Value"] > 0.25
 
 
+@pytest.mark.parametrize("slot", ["", "blue", "green"])
+def test_the_heartbeat_is_pushed_under_its_slot_too(slot: str) -> None:
+    settings = ServingSettings.from_environment({**ENVIRONMENT, "METRICS_SLOT": slot})
+    beats = [
+        {each["Name"]: each["Value"] for each in item["Dimensions"]}.get("Slot", "")
+        for item in ServiceMetrics(settings, DriftWatch([])).take_minute()
+        if item["MetricName"] == "Heartbeat"
+    ]
+    assert beats == (["", slot] if slot else [""])
+
+
 @pytest.mark.parametrize("by_version", ["0", "1"])
 def test_feedback_on_another_version_is_pushed_under_its_name_alone(by_version: str) -> None:
     settings = ServingSettings.from_environment({**ENVIRONMENT, "METRICS_BY_VERSION": by_version})
