@@ -81,9 +81,9 @@ class Request:
             raise ValueError(f"port is {self.port}; allowed: 0 to {_MOST_PORT}")
         variables = self.environment.items()
         if not all(isinstance(each, str) and "\0" not in each for pair in variables for each in pair):
-            raise ValueError("environment has a variable that is no text")
+            raise ValueError("environment has a variable of another kind than text")
         if any(not name or "=" in name for name, _ in variables):
-            raise ValueError("environment has a variable with a name that is none")
+            raise ValueError("environment has a variable whose name is empty or has an equals sign")
 
 
 class StatusFile:
