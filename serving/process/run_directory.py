@@ -70,7 +70,7 @@ class Request:
         return found
 
     def _require_kinds(self) -> None:
-        """Raises ValueError or TypeError where a field is of another kind: it would end the supervisor where it is used."""
+        """Raises ValueError or TypeError where a field is of another kind, which would end the supervisor."""
         texts = (self.host, self.model_id, self.module)
         if not all(isinstance(each, str) and "\0" not in each for each in texts):
             raise ValueError("host, model_id and module are texts")
