@@ -228,7 +228,9 @@ class Service:
                         _refuse_rate(request.key, wait)
                 action = self._actions.get(request.path)
                 if action is None:
-                    answer = Answer(await self._page(scope, receive, send, request), b"", request.request_id)
+                    answer = Answer(
+                        await _page(self._pages, scope, receive, send, request, self._leave), b"", request.request_id
+                    )
                     return answer.status
                 _require_post(request)
                 explain = self._reasons.wanted(scope["query_string"]) if request.path == "/predict" else None
@@ -258,22 +260,6 @@ class Service:
             await _send(answer, send)
         finally:
             self._end(request, answer)
-
-    async def _page(self, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
-        if request.method not in ("GET", "HEAD"):
-            raise Refused(405, "method_not_allowed", f"{request.path} takes GET", headers=_ALLOW_GET)
-        status = 500
-
-        async def framed(message: dict[str, Any]) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                self._leave(request)
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request.request_id.encode())]
-            await send(message)
-
-        await self._pages(scope, receive, framed)
-        return status
 
     def _admit(self, request: _Request) -> None:
         """Raises Refused unless the path is open, or a key may use it now and the service has room for the request."""
@@ -347,6 +333,25 @@ class Service:
 
     def _feedback(self, body: bytes, request: _Request) -> bytes | Awaitable[bytes]:
         return self._take_feedback(body, request.request_id)
+
+
+async def _page(
+    pages: Application, scope: Scope, receive: Receive, send: Send, request: _Request, leave: Callable[[_Request], None]
+) -> int:
+    if request.method not in ("GET", "HEAD"):
+        raise Refused(405, "method_not_allowed", f"{request.path} takes GET", headers=_ALLOW_GET)
+    status = 500
+
+    async def framed(message: dict[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            leave(request)
+            status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", request.request_id.encode())]
+        await send(message)
+
+    await pages(scope, receive, framed)
+    return status
 
 
 def _require_post(request: _Request) -> None:

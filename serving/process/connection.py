@@ -235,14 +235,13 @@ class Connection(_PipelinedProtocol):
 
     def evict(self) -> None:
         """Closes the connection in favor of a new one."""
-        waits_for_reader = self._unwritten_since is not None
-        if self._in_head and not waits_for_reader:
-            self._answer_early(503, "too_many_connections", _TOO_MANY)
         self._ended = True
-        if waits_for_reader:
+        if self._unwritten_since is not None:
             self._abort("evicted")
-        else:
-            self._close("evicted")
+            return
+        if self._in_head:
+            self._answer_early(503, "too_many_connections", _TOO_MANY)
+        self._close("evicted")
 
     def turn_away(self) -> None:
         """Answers 503 and closes."""

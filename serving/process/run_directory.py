@@ -17,7 +17,7 @@ _REWRITE_SECONDS = 1.0
 _LOG_BYTES = 50_000_000
 _ROTATED_LOGS = 5
 _MOST_PORT = 65_535
-_MOST_NUMBER = 1 << 53
+_MOST_SECONDS = 1 << 31
 
 
 NOT_STARTED = "NotStarted"
@@ -70,20 +70,22 @@ class Request:
         return found
 
     def _require_kinds(self) -> None:
-        """Raises ValueError where a field is of another kind: it would end the supervisor where it is used."""
+        """Raises ValueError or TypeError where a field is of another kind, which would end the supervisor."""
         texts = (self.host, self.model_id, self.module)
-        numbers = (self.generation, self.port, self.ready_timeout_seconds)
         if not all(isinstance(each, str) and "\0" not in each for each in texts):
             raise ValueError("host, model_id and module are texts")
-        if not all(isinstance(each, int | float) and abs(each) < _MOST_NUMBER for each in numbers):
-            raise ValueError("generation, port and ready_timeout_seconds are numbers")
+        if not isinstance(self.generation, int):
+            raise TypeError("generation is not a whole number")
+        seconds = self.ready_timeout_seconds
+        if not isinstance(seconds, int | float) or not 0 <= seconds < _MOST_SECONDS:
+            raise ValueError("ready_timeout_seconds is a number of seconds")
         if not isinstance(self.port, int) or not 0 <= self.port <= _MOST_PORT:
             raise ValueError(f"port is {self.port}; allowed: 0 to {_MOST_PORT}")
         variables = self.environment.items()
         if not all(isinstance(each, str) and "\0" not in each for pair in variables for each in pair):
-            raise ValueError("environment has a variable that is no text")
+            raise ValueError("environment has a variable of another kind than text")
         if any(not name or "=" in name for name, _ in variables):
-            raise ValueError("environment has a variable with a name that is none")
+            raise ValueError("environment has a variable whose name is empty or has an equals sign")
 
 
 class StatusFile:

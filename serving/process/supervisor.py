@@ -26,7 +26,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -264,7 +264,7 @@ class Supervisor:
         for wait in itertools.count(1):
             if failed.code != NOT_STARTED:
                 self._crashes.append(time.monotonic())
-            if self._keeps_crashing():
+            if _too_many(self._crashes):
                 self._server = None
                 self._report("failed", request, error=str(failed), code=failed.code)
                 return
@@ -279,10 +279,6 @@ class Supervisor:
             else:
                 self._report("ready", request)
                 return
-
-    def _keeps_crashing(self) -> bool:
-        crashes = self._crashes
-        return len(crashes) > _RESTARTS_ALLOWED and crashes[-1] - crashes[0] < _RESTART_WINDOW_SECONDS
 
     def _retire(self, stopping: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(stopping)
@@ -321,6 +317,10 @@ class Supervisor:
             **details,
         }
         self._status.write(status)
+
+
+def _too_many(crashes: Sequence[float]) -> bool:
+    return len(crashes) > _RESTARTS_ALLOWED and crashes[-1] - crashes[0] < _RESTART_WINDOW_SECONDS
 
 
 def _take(lock: int) -> bool:

@@ -164,7 +164,7 @@ class TrafficSplitter:
             await self._live(receive, send)
         elif scope["type"] == "http":
             request_id = next(self._request_ids)
-            # A target that is no path, such as *@host/, would name another host behind the splitter's own.
+            # A target without a path, such as *@host/, would name another host behind the splitter's own.
             body = await read_body(receive, self.bounds) if scope["raw_path"].startswith(b"/") else NO_PATH
             if isinstance(body, Refusal):
                 response = self._refuse(body, request_id)

@@ -177,6 +177,9 @@ _SERVICE = {
 }
 
 
+_PER_ADDRESS = "MAX_CONNECTIONS_PER_ADDRESS"
+
+
 def _service_variables(stack: str, platform: str) -> dict[str, str]:
     """What the service of a stack with all knobs turned is told, on a platform."""
     import yaml
@@ -187,7 +190,9 @@ def _service_variables(stack: str, platform: str) -> dict[str, str]:
         changes |= {"platform": "docker", "image": json.dumps({"reference": IMAGE})}
     rendered = rendered_stack(stack, **changes)
     if platform == "docker":
-        return dict(rendered.one("ServingContainer")["variables"])
+        behind, splitter = (dict(rendered.one(kind)["variables"]) for kind in ("ServingContainer", "LocalProcess"))
+        assert behind.pop(_PER_ADDRESS) == "1000000", "the splitter is the one client of a container"
+        return {**behind, _PER_ADDRESS: splitter[_PER_ADDRESS]}
     if platform == "local":
         return dict(rendered.one("LocalProcess")["variables"])
     return {item["name"]: item["value"] for item in rendered.container["env"]}
@@ -206,6 +211,15 @@ def test_each_knob_reaches_the_service_on_each_platform(stack: str, platform: st
             assert getattr(settings, name) == value, name
     assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == _SERVICE["traces_endpoint"]
     assert (told["OTEL_TRACES_SAMPLER"], told["OTEL_TRACES_SAMPLER_ARG"]) == ("parentbased_traceidratio", "0.1")
+
+
+def test_the_limit_of_an_address_is_kept_where_clients_have_addresses() -> None:
+    rollout = json.dumps({"strategy": "canary", "candidate": OTHER_ID, "weight": 5})
+    deployment = _deployment("dev", service={"max_connections_per_address": 7})
+    stack = rendered_stack("dev", rollout=rollout, deployment=deployment)
+    told = {each.get("run_name", ""): each["variables"][_PER_ADDRESS] for each in stack.all("Process")}
+    assert told.pop("") == "7"
+    assert sorted(told.values()) == ["1000000", "1000000"]
 
 
 def test_pods_may_connect_to_what_the_service_is_told() -> None:

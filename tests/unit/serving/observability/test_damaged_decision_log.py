@@ -92,7 +92,7 @@ def test_a_part_with_other_columns_or_values_is_named(log: Log) -> None:
                 look()
 
 
-def test_files_that_are_no_parts_are_left_aside(log: Log) -> None:
+def test_other_files_are_left_aside(log: Log) -> None:
     for name in ("day=zzz", f"day={log.day}x", f"day={log.day}/more"):
         (log.root / name).mkdir()
     (log.part.parent / "README").write_text("of somebody else")

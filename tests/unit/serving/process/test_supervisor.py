@@ -22,7 +22,7 @@ from tests.service import Setting
 
 def _request(directory: Path, setting: Setting, **more: Any) -> None:
     request = {
-        "generation": 1, "host": "127.0.0.1", "port": 0, "model_id": setting.model_id,
+        "generation": time.time_ns(), "host": "127.0.0.1", "port": 0, "model_id": setting.model_id,
         "environment": setting.environment(), "ready_timeout_seconds": 60, "module": "serving", **more,
     }  # fmt: skip
     (directory / "requested.json").write_text(json.dumps(request))
@@ -146,7 +146,7 @@ def test_no_content_of_a_request_ends_the_supervisor(setting: Setting, tmp_path:
             {"port": "8000"}, {"port": 70_000}, {"port": 1.5}, {"port": 10**30}, {"environment": None},
             {"environment": {"A": 1}}, {"environment": {"A": "\0"}}, {"environment": {"A=B": "c"}}, {"host": "\0"},
             {"environment": {"A": "\ud800\udfff"}}, {"host": ["127.0.0.1"]}, {"module": 5}, {"generation": None},
-            {"ready_timeout_seconds": "60"},
+            {"ready_timeout_seconds": "60"}, {"ready_timeout_seconds": float("nan")},
         ]  # fmt: skip
         for number, more in enumerate(broken, 1):
             _request(tmp_path, setting, **more)
