@@ -7,7 +7,7 @@ the preview is shown again and nothing is done.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from model_store import ModelRegistry
 
 Asked = Mapping[str, str]
+_LONGEST_NAME = 200
+"""Bytes of a file's name."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,15 @@ class Preview:
     changes: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    expected: Mapping[str, str] = field(default_factory=dict)
+    """What the environment has, so that the change is made to this alone: `stable`, `candidate`, and of a rollback the
+    `target`."""
 
     @property
     def digest(self) -> str:
         """Names this very preview."""
-        shown = [self.subject, self.refusal, [[each.what, each.before, each.after] for each in self.changes]]
+        changes = [[each.what, each.before, each.after] for each in self.changes]
+        shown = [self.subject, self.refusal, changes, sorted(self.expected.items())]
         return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
 
 
@@ -86,7 +92,7 @@ def preview_of(action: Action, console: Console, registry: "ModelRegistry", aske
         rights = registry.access.rights()
         rights.require(registry.actor, action.right, asked.get("alias") if action.right == "alias" else None)
     except AccessDenied as error:
-        return Preview(found.subject, found.back, found.changes, found.notes, str(error))
+        return replace(found, refusal=str(error))
     return found
 
 
@@ -97,10 +103,20 @@ def require_right(action: Action, registry: "ModelRegistry", subject: str, asked
 
 
 def carry_out_elsewhere(
-    console: Console, action: Action, actor: str, given: Given, log: Callable[[str], None]
+    console: Console,
+    action: Action,
+    actor: str,
+    given: Given,
+    expected: Mapping[str, str],
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Carries an action out in the worker and returns what it tells."""
-    request = {"environment": given.asked["environment"], "reason": given.reason, "to": given.asked.get("to") or None}
+    """Carries an action out in the worker, where the environment is as expected, and returns what it tells."""
+    request = {
+        "environment": given.asked["environment"],
+        "reason": given.reason,
+        "to": given.asked.get("to") or None,
+        "expected": dict(expected),
+    }
     return run_worker(console.checkout, action.name, actor, request, log)
 
 
@@ -119,7 +135,8 @@ def _preview_promote(console: Console, registry: "ModelRegistry", asked: Asked) 
     look = console.looking.at(environment)
     status = look.rollout
     notes = [f"the checks say: {status.verdict}{f' ({status.reason})' if status.reason else ''}"] if status else []
-    return Preview(environment, back, changes, tuple(notes), _missing(registry, file, rollout.candidate))
+    refusal = _missing(registry, file, rollout.candidate)
+    return Preview(environment, back, changes, tuple(notes), refusal, expected_of(file))
 
 
 def _preview_abort(console: Console, _registry: "ModelRegistry", asked: Asked) -> Preview:
@@ -132,7 +149,7 @@ def _preview_abort(console: Console, _registry: "ModelRegistry", asked: Asked) -
         Change("requests of the candidate", f"{rollout.weight} %", "0 %"),
         Change("stable version", file.model_version, file.model_version),
     )
-    return Preview(environment, back, changes)
+    return Preview(environment, back, changes, expected=expected_of(file))
 
 
 def _preview_rollback(console: Console, registry: "ModelRegistry", asked: Asked) -> Preview:
@@ -145,7 +162,7 @@ def _preview_rollback(console: Console, registry: "ModelRegistry", asked: Asked)
         if not asked.get("to"):
             found = _preview_abort(console, registry, asked)
             note = "a candidate is being tried: the way back is to withdraw it"
-            return Preview(environment, back, found.changes, (note,), found.refusal)
+            return replace(found, back=back, notes=(note,))
         refusal = f"{environment} is trying {file.rollout().candidate}; promote or withdraw it first"
         return Preview(environment, back, refusal=refusal)
     try:
@@ -164,7 +181,13 @@ def _preview_rollback(console: Console, registry: "ModelRegistry", asked: Asked)
             if each["what"].startswith(("metric ", "model ")) and each["what"] != "model version"
         ]
     note = f"the configuration stays as it is; {target} served here until {before.until or 'now'}"
-    return Preview(environment, back, tuple(changes), (note,), _missing(registry, file, target, way_back=True))
+    refusal = _missing(registry, file, target, way_back=True)
+    return Preview(environment, back, tuple(changes), (note,), refusal, expected_of(file) | {"target": target})
+
+
+def expected_of(file: Any) -> dict[str, str]:
+    """What an environment has as a change finds it: its stable version, and its candidate or an empty text."""
+    return {"stable": str(file.model_version), "candidate": str(file.rollout().candidate)}
 
 
 def _file(console: Console, asked: Asked) -> tuple[str, Any]:
@@ -275,7 +298,8 @@ class _evidence_file:  # noqa: N801 - used as a function
         self._directory = TemporaryDirectory(prefix="console-evidence-")
         # The browser's name of the file is data: only its last part, and never a path.
         name = self._given.evidence_name.replace("\\", "/").rpartition("/")[2].strip(".") or "evidence"
-        path = Path(self._directory.name) / "".join(letter if letter.isprintable() else "_" for letter in name)[:120]
+        plain = "".join(letter if letter.isprintable() else "_" for letter in name)
+        path = Path(self._directory.name) / plain.encode()[-_LONGEST_NAME:].decode(errors="ignore")
         path.write_bytes(self._given.evidence)
         return path
 

@@ -37,6 +37,7 @@ _STATUS = {
     exit_codes.CONFLICT: 409,
     exit_codes.STACK_BUSY: 409,
     exit_codes.ROLLOUT_CONFLICT: 409,
+    exit_codes.ENDPOINT_SILENT: 502,
 }
 _Form = Mapping[str, Any]
 _Changing = Callable[[Request, _Form], Response]
@@ -81,7 +82,7 @@ def _routes(*, by_tokens: bool) -> list[Route]:
         Route("/difference", environments.difference),
         Route("/audit", audit.audit),
         Route("/audit/prove", changing(lambda request, _form: audit.prove(request)), methods=["POST"]),
-        Route("/audit/{number:int}", audit.record),
+        Route("/audit/{number}", audit.record),
         Route("/decisions", decisions.all_decisions),
         Route(f"{of}/decisions", decisions.decisions),
         Route(f"{of}/decisions", changing(decisions.with_features), methods=["POST"]),

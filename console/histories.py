@@ -22,6 +22,7 @@ _ELSEWHERE_SECONDS = 30.0
 """A history that is not in a directory is read again after so long."""
 _AGAIN_SECONDS = 5.0
 """After a failure."""
+_READ_SECONDS = 300.0
 _FIRST_WAIT_SECONDS = 0.15
 
 
@@ -107,7 +108,13 @@ class Histories:
         problem = ""
         try:
             if names:
-                found = run_worker(self._settings.checkout, "histories", "", {"environments": names})
+                found = run_worker(
+                    self._settings.checkout,
+                    "histories",
+                    "",
+                    {"environments": names},
+                    timeout_seconds=_READ_SECONDS,
+                )
         except WorkerFailed as error:
             problem = str(error)
         for name, mark in marks.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _MOST = 100
+_MOST_LINES = 1000
 Work = Callable[[Callable[[str], None]], dict[str, Any]]
 
 
@@ -38,8 +39,8 @@ class Jobs:
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
 
-    def start(self, title: str, environment: str, actor: str, work: Work, done: Callable[[], None]) -> Job:
-        """Begins a change.
+    def start(self, title: str, environment: str, actor: str, work: Work, done: Callable[[], None]) -> Job | None:
+        """Begins a change; None where another one of the environment is running.
 
         Args:
             title: for people.
@@ -50,6 +51,8 @@ class Jobs:
         """
         job = Job(secrets.token_urlsafe(12), title, environment, actor)
         with self._lock:
+            if self._running(environment) is not None:
+                return None
             self._jobs[job.job_id] = job
             while len(self._jobs) > _MOST:
                 del self._jobs[next(iter(self._jobs))]
@@ -63,15 +66,20 @@ class Jobs:
     def running(self, environment: str) -> Job | None:
         """The change of an environment that is running now."""
         with self._lock:
-            return next(
-                (each for each in self._jobs.values() if each.environment == environment and each.state == "running"),
-                None,
-            )
+            return self._running(environment)
+
+    def _running(self, environment: str) -> Job | None:
+        found = (each for each in self._jobs.values() if each.environment == environment and each.state == "running")
+        return next(found, None)
 
 
 def _run(job: Job, work: Work, done: Callable[[], None]) -> None:
+    def log(line: str) -> None:
+        job.lines.append(line)
+        del job.lines[:-_MOST_LINES]
+
     try:
-        job.result = work(job.lines.append)
+        job.result = work(log)
     except Exception as error:
         job.problem = str(error) or type(error).__name__
     try:

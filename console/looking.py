@@ -131,11 +131,17 @@ class Looking:
         from stacks.deployment import ModelDeployment
 
         watched = self._watched[str(environment)]
-        registry = open_registry_as(self._settings.checkout, "")
-        deployments = ModelDeployment(self._settings.checkout, registry)
+        deployments: ModelDeployment | None = None
         while not self._ended.is_set():
             is_watched = self._clock() - watched.asked <= _WATCHED_FOR
-            look = watched.look = self._look(deployments, environment, is_watched=is_watched)
+            try:
+                if deployments is None:
+                    registry = open_registry_as(self._settings.checkout, "")
+                    deployments = ModelDeployment(self._settings.checkout, registry)
+                look = self._look(deployments, environment, is_watched=is_watched)
+            except Exception as error:
+                look = Look(self._clock(), problem=f"{error}" or type(error).__name__)
+            watched.look = look
             watched.looked.set()
             self._remember(watched)
             tries = look.rollout is not None and bool(look.rollout.rollout.candidate)
@@ -147,30 +153,27 @@ class Looking:
         from stacks.errors import EndpointSilent
         from stacks.rollout.rollouts import Rollouts
 
-        try:
-            self._histories.refresh()
-            file = deployments.stack_file(environment)
-            if not file.deployed:
-                return Look(self._clock(), platform=file.platform)
-            config = file.deployment()
-            if not is_watched and not file.rollout().candidate:
-                return Look(self._clock(), file.model_version, config, file.platform)
-            known = self._histories.of(environment).deployments
-            since = datetime.fromisoformat(known[0].finished_at) if known else None
-            rollout = Rollouts(deployments, self._settings.key_file).status(environment, since)
-            numbers: Mapping[str, Any] = {}
-            alerts: tuple[Mapping[str, Any], ...] = ()
-            silence = rollout.silence
-            silent = f"does not serve: {silence.reason}; mend: {silence.mend}" if silence else ""
-            if is_watched and not silence:
-                try:
-                    numbers, found = deployments.measure(environment, self._settings.key_file)
-                    alerts = tuple(alert.to_dict() for alert in found)
-                except EndpointSilent as error:
-                    silent = str(error)
-            return Look(self._clock(), file.model_version, config, file.platform, numbers, alerts, silent, rollout)
-        except Exception as error:
-            return Look(self._clock(), problem=f"{error}" or type(error).__name__)
+        self._histories.refresh()
+        file = deployments.stack_file(environment)
+        if not file.deployed:
+            return Look(self._clock(), platform=file.platform)
+        config = file.deployment()
+        if not is_watched and not file.rollout().candidate:
+            return Look(self._clock(), file.model_version, config, file.platform)
+        known = self._histories.of(environment).deployments
+        since = datetime.fromisoformat(known[0].finished_at) if known else None
+        rollout = Rollouts(deployments, self._settings.key_file).status(environment, since)
+        numbers: Mapping[str, Any] = {}
+        alerts: tuple[Mapping[str, Any], ...] = ()
+        silence = rollout.silence
+        silent = f"does not serve: {silence.reason}; mend: {silence.mend}" if silence else ""
+        if is_watched and not silence:
+            try:
+                numbers, found = deployments.measure(environment, self._settings.key_file)
+                alerts = tuple(alert.to_dict() for alert in found)
+            except EndpointSilent as error:
+                silent = str(error)
+        return Look(self._clock(), file.model_version, config, file.platform, numbers, alerts, silent, rollout)
 
     def _remember(self, watched: _Watched) -> None:
         look = watched.look

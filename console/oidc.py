@@ -4,6 +4,7 @@ A person is `oidc:<issuer>:<subject>`, the issuer without `https://`, as the reg
 the subjects of CI jobs. The policy gives the roles; a person whom it does not name has its default.
 """
 
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -17,13 +18,23 @@ from starlette.responses import RedirectResponse, Response
 
 from console.guard import own_path
 from console.sessions import Person
+from conventions import exit_codes
 from conventions.regular_files import read_json, read_text
 from model_store.errors import AccessDenied, InvalidInput
+from stacks.errors import StacksError
 
 _FIELDS = {"issuer", "client_id", "client_secret_file", "public_url", "name_claim"}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _BEGUN_SECONDS, _MOST_BEGUN = 600.0, 1000
+_SUBJECT, _LONGEST_NAME = re.compile(r"[!-)+-~]{1,255}"), 100
+"""Of a subject no character is a space, or the asterisk that in a policy stands for everything."""
 START, CALLBACK = "/oidc/start", "/oidc/callback"
+
+
+class IssuerSilent(StacksError):
+    """The issuer of the sign-in does not answer, or answers as none."""
+
+    exit_code = exit_codes.ENDPOINT_SILENT
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,7 @@ class OidcSettings:
             raise InvalidInput(f"{path}: cannot be read ({error})") from None
         for name in ("issuer", "public_url"):
             _require_safe(path, name, texts[name])
+        texts["public_url"] = _origin(path, texts["public_url"])
         return cls(client_secret=secret, **texts)
 
 
@@ -65,6 +77,20 @@ def _require_safe(path: Path, name: str, address: str) -> None:
         raise InvalidInput(
             f"{path}: {name} is {address!r}; allowed: an https address, such as https://login.example.com"
         )
+
+
+def _origin(path: Path, address: str) -> str:
+    """The address as browsers send it in `Host` and `Origin`: without a path, a usual port and capitals."""
+    parts = urlsplit(address)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.path.strip("/") or parts.username or port == -1:
+        raise InvalidInput(f"{path}: public_url is {address!r}; allowed: an address without a path: the console is all")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    usual = {"https": 443, "http": 80}[parts.scheme]
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, usual) else "")
 
 
 class OidcSignIn:
@@ -92,9 +118,19 @@ class OidcSignIn:
 
     async def start(self, request: Request) -> Response:
         """Sends the browser to the issuer; what it has to bring back is kept here, by a cookie of its own."""
+        from authlib.integrations.base_client import OAuthError
+        from httpx import HTTPError
+
         name, kept = secrets.token_urlsafe(32), {"next": own_path(request.query_params.get("next", "/"))}
         request.scope["session"] = kept
-        answer: Response = await self._client.authorize_redirect(request, f"{self.settings.public_url}{CALLBACK}")
+        try:
+            await self._require_issuer()
+            answer: Response = await self._client.authorize_redirect(request, f"{self.settings.public_url}{CALLBACK}")
+        except (OAuthError, HTTPError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise IssuerSilent(
+                f"{self.settings.issuer} does not tell how to sign in ({type(error).__name__}); try again, or see "
+                "whether the console reaches it"
+            ) from None
         self._begun[name] = (time.monotonic() + _BEGUN_SECONDS, kept)
         while len(self._begun) > _MOST_BEGUN:
             self._begun.popitem(last=False)
@@ -126,12 +162,32 @@ class OidcSignIn:
         try:
             token = await self._client.authorize_access_token(request)
             claims = token["userinfo"]
-            subject = str(claims["sub"])
-        except (OAuthError, JoseError, HTTPError, KeyError, ValueError) as error:
+            subject = _subject(claims["sub"])
+        except (OAuthError, JoseError, HTTPError, KeyError, TypeError, ValueError) as error:
             raise AccessDenied(f"the issuer's answer proves nothing ({type(error).__name__}); try again") from None
         issuer = self.settings.issuer.removeprefix("https://").rstrip("/")
-        name = str(claims.get(self.settings.name_claim) or subject)
-        return Person(f"oidc:{issuer}:{subject}", name), str(kept.get("next", "/"))
+        given = claims.get(self.settings.name_claim)
+        name = " ".join(given.split())[:_LONGEST_NAME] if isinstance(given, str) else ""
+        return Person(f"oidc:{issuer}:{subject}", name or subject), str(kept.get("next", "/"))
+
+    async def _require_issuer(self) -> None:
+        """Raises ValueError unless the issuer's own description is that of the issuer in the settings."""
+        told = await self._client.load_server_metadata()
+        if str(told.get("issuer", "")).rstrip("/") != self.settings.issuer.rstrip("/"):
+            # What it told is not kept: the next sign-in asks again.
+            self._client.server_metadata.pop("_loaded_at", None)
+            raise ValueError("the description is another issuer's")
+
+
+def _subject(given: object) -> str:
+    """The subject, as the standard has it: at most 255 printable ASCII characters.
+
+    Raises:
+        ValueError: it is none; it could be taken for another person's.
+    """
+    if not isinstance(given, str) or not _SUBJECT.fullmatch(given):
+        raise ValueError("not a subject")
+    return given
 
 
 async def start(request: Request) -> Response:

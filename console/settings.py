@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_PORT = 8765
+_USUAL_PORT = 80
+"""Browsers leave it out."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class ConsoleSettings:
     @property
     def url(self) -> str:
         """The address that people open."""
-        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+        port = "" if self.port == _USUAL_PORT else f":{self.port}"
+        return self.public_url.rstrip("/") or f"http://{self.host}{port}"
 
     @property
     def scheme(self) -> str:
@@ -40,7 +43,8 @@ class ConsoleSettings:
         """The values of the Host header that mean this console."""
         if self.public_url:
             return (self.url.partition("://")[2],)
-        return tuple(f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]"))
+        port = "" if self.port == _USUAL_PORT else f":{self.port}"
+        return tuple(f"{name}{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
 
     @property
     def cookie(self) -> str:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from console.values import cell
 
 FORMATS = ("csv", "json")
+MOST_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ class Rows(Sequence[Mapping[str, Any]]):
 
     def __getitem__(self, at: Any) -> Any:
         return [self._make(each) for each in self._items[at]] if isinstance(at, slice) else self._make(self._items[at])
+
+
+def number_in(request: Request, name: str, default: int) -> int:
+    """A number from 1 on in the address of a page; the default where there is none, or a text."""
+    text = request.query_params.get(name, "")
+    return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else default
 
 
 def as_file(request: Request, *tables: Table) -> Response | None:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.acting import open_registry_as
+from console.actions import expected_of
 from console.versions import Facts
 from conventions import exit_codes
 from stacks.decisions import Decisions
 from stacks.environments import DeploymentEnvironment
+from stacks.errors import StackBusy
 
 if TYPE_CHECKING:
     from stacks.deployment import ModelDeployment
@@ -31,10 +33,9 @@ def main() -> int:
 
     request = json.load(sys.stdin)
     checkout = Path(request["checkout"])
-    registry = open_registry_as(checkout, request["actor"])
-    deployments = ModelDeployment(checkout, registry, log=_progress)
     out, sys.stdout = sys.stdout, sys.stderr
     try:
+        deployments = ModelDeployment(checkout, open_registry_as(checkout, request["actor"]), log=_progress)
         answer: dict[str, Any] = {"result": _TASKS[request["task"]](deployments, request)}
         code = exit_codes.DONE
     except Exception as error:
@@ -79,14 +80,23 @@ def _rollout(deployments: "ModelDeployment", request: Mapping[str, Any]) -> dict
     from stacks.rollout.rollouts import Rollouts
 
     rollouts = Rollouts(deployments, reason=request["reason"])
-    environment, outcome = request["environment"], None
-    match request["task"]:
+    environment, outcome, target = request["environment"], None, request["to"]
+    expected = dict(request["expected"])
+    target = expected.pop("target", target)
+    found = expected_of(deployments.stack_file(environment))
+    if found != expected:
+        serves = f"{environment} has {found['stable'] or 'nothing'}, candidate {found['candidate'] or 'none'}"
+        raise StackBusy(f"something has changed since the page was shown: {serves}; nothing was changed")
+    task = request["task"]
+    if task == "rollback" and expected["candidate"]:
+        task = "abort"  # the way back from a candidate
+    match task:
         case "promote":
             outcome = rollouts.promote(environment)
         case "abort":
             outcome = rollouts.abort(environment, request["reason"])
         case "rollback":
-            outcome = rollouts.rollback(environment, request["to"])
+            outcome = rollouts.rollback(environment, target)
     assert outcome is not None  # noqa: S101 - one of the three
     return _told(outcome)
 

@@ -55,16 +55,16 @@ def carry_out(request: Request, form: Mapping[str, Any]) -> Response:
         action.run(console, registry, given)
         console.changed()
         return RedirectResponse(found.back, 303)
-    environment = asked["environment"]
-    if (running := console.jobs.running(environment)) is not None:
-        told = f"{running.actor} is changing {environment} now: {running.title}; nothing was changed"
-        return _form(request, action, asked, found, told, _CONFLICT)
-    actor = session_of(request).person.actor
+    environment, actor = asked["environment"], session_of(request).person.actor
 
     def work(log: Any) -> dict[str, Any]:
-        return carry_out_elsewhere(console, action, actor, given, log)
+        return carry_out_elsewhere(console, action, actor, given, found.expected, log)
 
     job = console.jobs.start(action.title, environment, registry.actor, work, console.changed)
+    if job is None:
+        running = console.jobs.running(environment)
+        told = f"{running.actor} is changing {environment} now: {running.title}" if running else "something has changed"
+        return _form(request, action, asked, found, f"{told}; nothing was changed", _CONFLICT)
     return RedirectResponse(f"/jobs/{job.job_id}", 303)
 
 
@@ -73,6 +73,8 @@ def _evidence(form: Mapping[str, Any]) -> tuple[str, bytes]:
     if given is None or not hasattr(given, "file"):
         return "", b""
     content = given.file.read(MOST_EVIDENCE_BYTES + 1)
+    if given.filename and not content:
+        raise InvalidInput("the evidence file is empty; nothing was changed")
     if len(content) > MOST_EVIDENCE_BYTES:
         raise InvalidInput(f"the evidence file has more than {MOST_EVIDENCE_BYTES >> 20} MiB; nothing was changed")
     return str(given.filename or ""), content

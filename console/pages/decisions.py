@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from console.guard import session_of
 from console.pages.environments import environment_of, parse_when
-from console.processes import WorkerFailed, run_worker
+from console.processes import WorkerFailed, read_in_worker
 from console.state import console_of
 from console.tables import FORMATS, Column, Table, as_file
 from console.templating import page
@@ -57,7 +57,7 @@ def _page(request: Request, asked: Mapping[str, str], features_reason: str | Non
         wanted = {"environment": name, "receipt": receipt, "since": begin, "until": end, "most": most}
         try:
             actor = session_of(request).person.actor
-            found = run_worker(console.checkout, "decisions", actor, {**wanted, "features_reason": features_reason})
+            found = read_in_worker(console.checkout, "decisions", actor, {**wanted, "features_reason": features_reason})
         except WorkerFailed as error:
             problem = str(error)
     table = Table("decisions", _COLUMNS, found.get("rows", []), empty="no decisions")

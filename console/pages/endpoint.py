@@ -13,7 +13,7 @@ from starlette.responses import Response
 from console.guard import session_of
 from console.pages.environments import environment_of
 from console.pages.live import live_part
-from console.processes import WorkerFailed, run_worker
+from console.processes import WorkerFailed, read_in_worker
 from console.simulation import MOST_ROWS, LabelledScores, simulated
 from console.state import Console, console_of
 from console.tables import Column, Table, as_file
@@ -123,7 +123,7 @@ def simulate(request: Request, form: Mapping[str, Any]) -> Response:
     console, name = console_of(request), environment_of(request)
     simulation, problem = None, ""
     try:
-        scores = LabelledScores.read_csv(io.StringIO(_text(form.get("file"))), _days(form.get("days", "")))
+        scores = LabelledScores.read_csv(io.StringIO(_text(form.get("file"))), _days(str(form.get("days", ""))))
         simulation = simulated(scores, _threshold(console, name))
     except (InvalidInput, csv.Error) as error:
         problem = str(error)
@@ -135,11 +135,11 @@ def simulate_log(request: Request, form: Mapping[str, Any]) -> Response:
     console, name = console_of(request), environment_of(request)
     simulation, problem = None, ""
     try:
-        days = _days(form.get("days", ""))
+        days = _days(str(form.get("days", "")))
         until = datetime.now(UTC)
         period = {"since": (until - timedelta(days=days)).isoformat(), "until": until.isoformat()}
         asked = {"environment": name, **period, "most": MOST_ROWS}
-        found = run_worker(console.checkout, "labelled", session_of(request).person.actor, asked)
+        found = read_in_worker(console.checkout, "labelled", session_of(request).person.actor, asked)
         simulation = simulated(LabelledScores.of(found["scores"], found["labels"], days), _threshold(console, name))
     except (InvalidInput, WorkerFailed) as error:
         problem = str(error)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.state import console_of
-from console.tables import Column, Rows, Table, as_file
+from console.tables import Column, Rows, Table, as_file, number_in
 from console.templating import page
 from conventions.moments import parse_day, parse_moment
 from stacks.environments import DeploymentEnvironment
@@ -42,7 +42,7 @@ def environment(request: Request) -> Response:
     found: Sequence[Deployment] = history.deployments
     if moment is not None:
         found = served_at(history.deployments, moment)
-    number = max(1, int(request.query_params.get("page", "1") or 1)) if _is_number(request) else 1
+    number = number_in(request, "page", 1)
     rows = Rows(found, row)
     shown = rows[(number - 1) * _PER_PAGE : number * _PER_PAGE]
     empty = "nothing served then" if moment is not None else "nothing was deployed"
@@ -149,10 +149,6 @@ def parse_when(text: str) -> tuple[date | None, str]:
         return parse_day(text) or parse_moment(text), ""
     except ValueError:
         return None, "that is not a time. Example: 2026-10-09T14:00Z, or 2026-10-09 for the whole day"
-
-
-def _is_number(request: Request) -> bool:
-    return request.query_params.get("page", "1").isdecimal()
 
 
 def _now() -> str:

@@ -1,6 +1,6 @@
 """The overview: each environment as a card."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +12,9 @@ from console.pages.live import event, live_response, ticks
 from console.state import Console, console_of
 from console.tables import Column, Table, as_file
 from console.templating import page, part
+from console.versions import Version
 from conventions import metric_names
+from model_store.errors import ModelStoreError
 from stacks.environments import DeploymentEnvironment
 
 _STRIP = 24
@@ -38,7 +40,7 @@ def overview(request: Request) -> Response:
         console.looking.at(str(each), wait=0.0)  # each begins to look before the first is waited for
     cards = [card(console, str(each)) for each in DeploymentEnvironment]
     table = Table("environments", _COLUMNS, [_row(each) for each in cards])
-    versions = console.versions.all()
+    versions, problem = _versions(console)
     return as_file(request, table) or page(
         request,
         "overview.html",
@@ -47,7 +49,16 @@ def overview(request: Request) -> Response:
         table=table,
         versions=len(versions),
         models=len({each.model_name for each in versions}),
+        problem=problem,
     )
+
+
+def _versions(console: Console) -> tuple[Sequence[Version], str]:
+    """The registry's versions, and why they cannot be read: what serves is shown all the same."""
+    try:
+        return console.versions.all(), ""
+    except ModelStoreError as error:
+        return (), str(error)
 
 
 def card(console: Console, environment: str) -> dict[str, Any]:

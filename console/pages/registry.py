@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.state import Console, console_of
-from console.tables import Column, Rows, Table, as_file
+from console.tables import Column, Rows, Table, as_file, number_in
 from console.templating import page
 from console.versions import Version
 from model_store.errors import InvalidInput, ModelStoreError
@@ -40,7 +40,7 @@ def registry(request: Request) -> Response:
         found = _search(versions, asked)
     except InvalidInput as error:
         found, problem = [], str(error)
-    number = max(1, int(asked.get("page", "1")) if asked.get("page", "1").isdecimal() else 1)
+    number = number_in(request, "page", 1)
     shown = found[(number - 1) * _PER_PAGE : number * _PER_PAGE]
     table = Table(
         "versions", _COLUMNS, [each.to_dict() for each in shown], Rows(found, Version.to_dict), "no version fits"

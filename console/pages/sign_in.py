@@ -60,7 +60,10 @@ def sign_out(request: Request, _form: Mapping[str, Any]) -> Response:
     """Ends the session."""
     console = console_of(request)
     console.sessions.end(request.cookies.get(console.settings.cookie, ""))
-    answer = PlainTextResponse("signed out; the console prints a new address on its terminal\n")
+    by_tokens = request.app.state.oidc is None
+    how = "the console prints a new address on its terminal" if by_tokens else f"{console.settings.url} signs in again"
+    answer = PlainTextResponse(f"signed out; {how}\n")
+    answer.headers["Clear-Site-Data"] = '"cache"'
     answer.delete_cookie(console.settings.cookie, path="/")
     return answer
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -10,11 +11,17 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.guard import session_of
 from console.pages.environments import environment_of
 from console.state import Console, console_of
 from console.templating import page
 from conventions.regular_files import read_text
-from model_store.errors import ModelStoreError
+from model_store.errors import AccessDenied, ModelStoreError
+from stacks.checks.asking import AnswerTooLarge, AnswerTooSlow
+from stacks.checks.asking import ask as ask_endpoint
+from stacks.checks.endpoint import endpoint_verification
+from stacks.environments import DeploymentEnvironment
+from stacks.errors import EndpointSilent
 
 _TIMEOUT_SECONDS = 10.0
 _MOST_CHOICES = 100
@@ -45,6 +52,7 @@ def try_it(request: Request) -> Response:
 def ask(request: Request, form: Mapping[str, Any]) -> Response:
     """The endpoint's answer to the transaction of the form."""
     console, name = console_of(request), environment_of(request)
+    _require_caller(console, request, name)
     look = console.looking.at(name)
     fields = _fields(console, look.model_version)
     transaction = {
@@ -55,6 +63,20 @@ def ask(request: Request, form: Mapping[str, Any]) -> Response:
     body, url = {"transaction": transaction}, look.config.api_endpoint if look.config else ""
     answer = _asked(console, url, body) if url else {"status": 0, "text": "nothing is deployed", "ms": None}
     return page(request, "part_answer.html", answer=answer, curl=curl(url, body), environment=name)
+
+
+def _require_caller(console: Console, request: Request, environment: str) -> None:
+    """Raises AccessDenied where a reader would add to the numbers that others are judged by, with the console's key."""
+    if environment == DeploymentEnvironment.DEVELOPMENT:
+        return
+    person = session_of(request).person
+    try:
+        console.rights(request).require(person.name, "deploy")
+    except AccessDenied as error:
+        told = str(error).partition("; ")[0]
+        raise AccessDenied(
+            f"{told}; a request to {environment} counts in its numbers, and needs the role promoter"
+        ) from None
 
 
 def _fields(console: Console, model_id: str) -> list[dict[str, Any]]:
@@ -131,13 +153,15 @@ def _asked(console: Console, url: str, body: Mapping[str, Any]) -> dict[str, Any
         key = read_text(console.settings.key_file).strip()
     except OSError as error:
         return {"status": 0, "text": f"{console.settings.key_file}: cannot be read ({error.strerror})", "ms": None}
+    began = time.monotonic()
     try:
-        answer = httpx.post(
-            f"{url}/predict", json=body, headers={"X-API-Key": key}, timeout=_TIMEOUT_SECONDS, trust_env=False
-        )
-    except httpx.HTTPError as error:
-        return {"status": 0, "text": f"{url} does not answer ({type(error).__name__})", "ms": None}
-    text = answer.text[:_MOST_ANSWER]
-    with suppress(ValueError):
+        verify = endpoint_verification(url, console.checkout)
+        with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify) as client:
+            answer = ask_endpoint(client, "POST", f"{url}/predict", json=body, headers={"X-API-Key": key})
+    except (httpx.HTTPError, EndpointSilent) as error:
+        told = str(error) if isinstance(error, EndpointSilent | AnswerTooLarge | AnswerTooSlow) else ""
+        return {"status": 0, "text": f"{url} does not answer ({told or type(error).__name__})", "ms": None}
+    text = answer.text
+    with suppress(ValueError, RecursionError):
         text = json.dumps(answer.json(), indent=1)
-    return {"status": answer.status_code, "text": text, "ms": answer.elapsed.total_seconds() * 1000}
+    return {"status": answer.status_code, "text": text[:_MOST_ANSWER], "ms": (time.monotonic() - began) * 1000}

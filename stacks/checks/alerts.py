@@ -6,13 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 
 from conventions.alert_rules import THRESHOLD_RULES
 from conventions.regular_files import read_text
 from infra.deployment_config import DeploymentConfig
+from stacks.checks.asking import ask
 from stacks.errors import EndpointSilent
 
 _TIMEOUT_SECONDS = 5.0
+
+
+class _Told(msgspec.Struct):
+    """What readers of a status rely on; a service of another release may tell more."""
+
+    seconds: float
+    requests: int
+    requests_per_second: float
+    errors: int
+    error_rate: float
+    latency_ms: dict[str, float | None]
+    gauges: dict[str, float]
+    drift_by_feature: dict[str, float]
+    total: dict[str, int]
+    feedback: int
+    feedback_by_version: dict[str, dict[str, int]] = {}
+    drift_shares: dict[str, list[float]] = {}
 
 
 @dataclass(frozen=True)
@@ -44,10 +63,11 @@ def measured(url: str, api_key_file: Path, verify: ssl.SSLContext | bool = True)
     """
     try:
         key = read_text(api_key_file).strip()
-        headers = {"X-API-Key": key}
-        answer = httpx.get(f"{url}/status", headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify)
+        with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify) as client:
+            answer = ask(client, "GET", f"{url}/status", headers={"X-API-Key": key})
         answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
+        msgspec.json.decode(answer.content, type=_Told)
+        found: dict[str, Any] = msgspec.json.decode(answer.content)
     except OSError as error:
         raise EndpointSilent(
             f"{api_key_file}: cannot be read ({error.strerror}); name a key with --api-key-file"
@@ -57,6 +77,8 @@ def measured(url: str, api_key_file: Path, verify: ssl.SSLContext | bool = True)
         refused = status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
         advice = "it needs an API key with the scope admin, named with --api-key-file" if refused else "see its log"
         raise EndpointSilent(f"{url}/status answers {status}; {advice}") from None
+    except msgspec.MsgspecError as error:
+        raise EndpointSilent(f"{url}/status does not answer as the service does ({error})") from None
     except (httpx.HTTPError, ValueError) as error:
         raise EndpointSilent(f"{url} does not answer ({type(error).__name__}: {error})") from None
     return found

@@ -10,6 +10,7 @@ import httpx
 from conventions.alert_rules import MEMORY
 from conventions.exit_codes import DONE, ENDPOINT_SILENT, UNFIT
 from infra.deployment_config import DeploymentConfig
+from stacks.checks.asking import ask
 from stacks.history import Deployment
 
 _TIMEOUT_SECONDS = 5.0
@@ -111,7 +112,7 @@ def check_health(
 
 def _ask(client: httpx.Client, path: str) -> tuple[int, dict[str, Any], str]:
     try:
-        answer = client.get(path)
+        answer = ask(client, "GET", path)
         body = answer.json()
     except httpx.HTTPError as error:
         return 0, {}, str(error) or type(error).__name__

@@ -42,13 +42,16 @@ def _sent(port: int, begin: bytes, piece: bytes, most: int = 40 << 20) -> tuple[
     taken, answer = 0, b""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.settimeout(10)
-        try:
+        with suppress(OSError):
             client.sendall(begin)
             while taken < most:
                 client.sendall(piece)
                 taken += len(piece)
+<<<<<<< HEAD
         except OSError:
             pass
+=======
+>>>>>>> 71639aff419916ee483362399b41fa449528d563
         with suppress(OSError):
             answer = client.recv(1000)
     return taken, answer
