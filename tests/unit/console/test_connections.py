@@ -47,11 +47,6 @@ def _sent(port: int, begin: bytes, piece: bytes, most: int = 40 << 20) -> tuple[
             while taken < most:
                 client.sendall(piece)
                 taken += len(piece)
-<<<<<<< HEAD
-        except OSError:
-            pass
-=======
->>>>>>> 71639aff419916ee483362399b41fa449528d563
         with suppress(OSError):
             answer = client.recv(1000)
     return taken, answer
