@@ -119,9 +119,9 @@ def _multiply_updates(state: Path, versions: list[str], count: int) -> None:
 
 
 def _multiply_records(registry: Path, versions: list[str], count: int) -> None:
-    from model_store.registry.audit import AuditLog
+    from model_store.registry.files.layout import storage_at
     from model_store.registry.identity import Identity
-    from model_store.registry.layout import storage_at
+    from model_store.registry.log.audit import AuditLog
 
     log = AuditLog(storage_at(registry), lambda: Identity("engineer"))
     for number in range(count):

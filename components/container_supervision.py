@@ -2,7 +2,8 @@
 
 The new container is ready, and has answered its golden rows, before `status.json` of the run directory names it; the
 traffic splitter reads that file. Only then is the container before it stopped. A container that does not become ready
-is removed, and the one before it goes on. Standard library only, without Pulumi.
+is removed, and the one before it goes on. Once the file names the new one, the update is done: what Docker does not
+remove any more, the next look finds. Standard library only, without Pulumi.
 """
 
 import contextlib
@@ -71,6 +72,15 @@ def find_problem(arguments: Mapping[str, Any]) -> str:
     return state_problem(found) or _changed_by_hand(found, arguments) or _answer_problem(serving)
 
 
+def is_left_over(arguments: Mapping[str, Any]) -> bool:
+    """Whether a container of the run is there beside the one that serves: of a killed update, or not removed.
+
+    Raises:
+        DockerFailed: Docker does not answer.
+    """
+    return bool(_others(arguments, _serving(arguments).get("container")))
+
+
 def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Starts a container with these arguments in place of the one before; returns the resource's properties.
 
@@ -85,23 +95,27 @@ def serve(arguments: Mapping[str, Any]) -> dict[str, Any]:
         with refreshed_copy(api_keys) if has_copy(api_keys) else contextlib.nullcontext():
             _replace(arguments)
     except DockerFailed as error:
-        raise ServingFailed(_told(error)) from None
+        raise ServingFailed(f"{_told(error)}{_goes_on(_serving(arguments))}") from None
     except OSError as error:
         raise ServingFailed(f"the API keys cannot be given to the container: {error}") from None
     return {**{key: arguments.get(key) for key in ARGUMENTS}, **outputs(arguments)}
 
 
 def _replace(arguments: Mapping[str, Any]) -> None:
-    serving = _serving(arguments)
+    serving, switched = _serving(arguments), False
     if find_problem(arguments):
         before = serving.get("container")
         _remove_others(arguments, before)
         serving = _start_ready(arguments, _goes_on(serving))
         _write_status(arguments, serving)
-        if before is not None and _is_running(before):
-            time.sleep(_SWITCH_SECONDS)
-    _remove_others(arguments, serving["container"])
+        switched = before is not None
+    # The container serves, whatever Docker answers from here on.
     with contextlib.suppress(DockerFailed):
+        if others := _others(arguments, serving["container"]):
+            if switched and any(_is_running(each) for each in others):
+                time.sleep(_SWITCH_SECONDS)
+            for each in others:
+                _remove(each)
         docker("rename", serving["container"], str(arguments["run_name"]))
 
 
@@ -228,6 +242,15 @@ def _changed_by_hand(found: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
     return ""
 
 
+def serving_container(arguments: Mapping[str, Any]) -> str:
+    """Docker's id of the container that serves a run; empty when none does.
+
+    Args:
+        arguments: `checkout` and `run_name`.
+    """
+    return str(_serving(arguments).get("container") or "")
+
+
 def endpoint_problem(arguments: Mapping[str, Any]) -> str:
     """Returns why the container that serves a run does not answer on the loopback; empty when it does.
 
@@ -289,9 +312,14 @@ def _is_running(container: str) -> bool:
 
 
 def _remove_others(arguments: Mapping[str, Any], kept: str | None) -> None:
-    for container in labelled(checkout=str(arguments["checkout"]), run=str(arguments["run_name"])):
-        if container != kept:
-            _remove(container)
+    for container in _others(arguments, kept):
+        _remove(container)
+
+
+def _others(arguments: Mapping[str, Any], kept: str | None) -> list[str]:
+    """The containers of a run but one."""
+    found = labelled(checkout=str(arguments["checkout"]), run=str(arguments["run_name"]))
+    return [container for container in found if container != kept]
 
 
 def _remove(container: str) -> None:

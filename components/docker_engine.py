@@ -21,11 +21,21 @@ _LOOK_VARIABLE = "DOCKER_CLIENT_TIMEOUT"
 _NOISE = re.compile(r"^(docker: |Error response from daemon: |Error: |failed to create task for container: )")
 _REASON = "Error response from daemon: "
 _NO_DAEMON = "Docker does not answer: start its daemon, or point DOCKER_HOST at it"
+_FORBIDDEN = re.compile(r"permission denied .*? at (unix://[^\s:]+)")
 _ADVICE = re.compile(r"^(See|Run) 'docker")
 
 
 class DockerFailed(Exception):
-    """Docker cannot be called, or refuses; the message says why."""
+    """Docker cannot be called, or refuses; the message says why.
+
+    Args:
+        message: a sentence.
+        mend: what a person does, then asks `docker info`.
+    """
+
+    def __init__(self, message: str, mend: str = "start Docker") -> None:
+        super().__init__(message)
+        self.mend = f"{mend}, then: docker info"
 
 
 class DockerSilent(DockerFailed):
@@ -50,7 +60,7 @@ def docker(*arguments: str, timeout: float | None = None, with_errors: bool = Fa
     """
     program = shutil.which("docker")
     if program is None:
-        raise DockerFailed("there is no `docker` on PATH; install Docker, or use platform local")
+        raise DockerFailed("there is no `docker` on PATH; install Docker, or use platform local", "install Docker")
     seconds = _TIMEOUT_SECONDS if timeout is None else timeout
     with subprocess.Popen(
         [program, *arguments],
@@ -67,7 +77,8 @@ def docker(*arguments: str, timeout: float | None = None, with_errors: bool = Fa
         except subprocess.TimeoutExpired:
             _end(called)
             raise DockerSilent(
-                f"Docker does not answer within {seconds:g} s (docker {arguments[0]}): its daemon hangs; restart it"
+                f"Docker does not answer within {seconds:g} s (docker {arguments[0]}): its daemon hangs; restart it",
+                "restart Docker",
             ) from None
         except BaseException:
             _end(called)
@@ -104,7 +115,9 @@ def info() -> dict[str, Any]:
     if isinstance(answer, dict) and (problems := answer.get("ServerErrors")):
         raise _failure(str(problems[0]))
     if not isinstance(answer, dict) or not {"NCPU", "MemTotal"} <= answer.keys():
-        raise DockerFailed("the `docker` on PATH does not answer as Docker does; another program may have its name")
+        raise DockerFailed(
+            "the `docker` on PATH does not answer as Docker does; another program may have its name", "install Docker"
+        )
     return answer
 
 
@@ -157,6 +170,12 @@ def labelled(**labels: str) -> list[str]:
 
 def _failure(text: str) -> DockerFailed:
     sentence = _sentence(text)
+    if socket := _FORBIDDEN.search(sentence):
+        return DockerFailed(
+            f"this user may not call Docker: permission denied at {socket[1]}; join the group docker, or use a "
+            "rootless Docker",
+            'sudo usermod --append --groups docker "$USER", sign in again',
+        )
     return DockerSilent(sentence) if sentence == _NO_DAEMON else DockerFailed(sentence)
 
 
@@ -169,8 +188,6 @@ def _sentence(text: str) -> str:
     while before != sentence:
         before, sentence = sentence, _NOISE.sub("", sentence)
     sentence = re.sub(r"(: unknown)?\.?$", "", sentence)
-    if "permission denied" in sentence and "docker.sock" in sentence:
-        return f"{sentence}; this user may not call Docker: join the group docker, or use a rootless Docker"
     if re.search(r"cannot connect to the docker daemon|failed to connect to the docker api", sentence, re.IGNORECASE):
         return _NO_DAEMON
     return sentence

@@ -13,6 +13,7 @@ from components.local_serving import (
     LOCAL_TYPE,
     LocalSlots,
     LocalVersion,
+    behind_splitter,
     directory_of,
     secured_arguments,
     splitter_variables,
@@ -123,7 +124,7 @@ class DockerServing(pulumi.ComponentResource):
             "gpus": args.gpus,
             "health_check_interval": args.health_check_interval,
             "ready_timeout_seconds": args.ready_timeout_seconds,
-            "variables": dict(args.service_variables),
+            "variables": behind_splitter(args.service_variables),
         }
         opts = pulumi.ResourceOptions(parent=self, depends_on=[self._deployment])
         return ServingContainer(f"{self._name}-{slot}-container", arguments, opts)

@@ -75,6 +75,7 @@ class KubernetesServing(pulumi.ComponentResource):
             spec={
                 "selector": slot.selector,
                 "ports": [_service_port(self._args)],
+                **_families(self._args),
             },
             opts=self._child(),
         )
@@ -233,3 +234,10 @@ def _service_port(args: KubernetesServingArgs) -> dict[str, Any]:
     name = port_name(args)
     found: dict[str, Any] = {"name": name, "port": 80, "target_port": name, "protocol": "TCP"}
     return {**found, "port": 443, "app_protocol": "https"} if args.tls_secret else found
+
+
+def _families(args: KubernetesServingArgs) -> dict[str, Any]:
+    if not args.ip_families:
+        return {}
+    policy = "RequireDualStack" if len(args.ip_families) > 1 else "SingleStack"
+    return {"ip_families": list(args.ip_families), "ip_family_policy": policy}

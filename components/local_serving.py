@@ -13,6 +13,7 @@ from conventions import variables
 
 LOCAL_TYPE = "fraud-detection:local_serving:LocalServing"
 DOCKER_TYPE = "fraud-detection:docker_serving:DockerServing"
+_ANY_NUMBER = "1000000"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,10 @@ class LocalServing(pulumi.ComponentResource):
 
     def _slot(self, slot: str, version: LocalVersion) -> LocalProcess:
         # On any free port of the loopback: the traffic splitter reads it from the slot's run directory.
-        return self._process(f"-{slot}", version, {"host": "127.0.0.1", "port": 0, "run_name": self._run_name(slot)})
+        more: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "run_name": self._run_name(slot)}
+        if told := behind_splitter(self._args.service_variables):
+            more["variables"] = told
+        return self._process(f"-{slot}", version, more)
 
     def _process(
         self, suffix: str, version: LocalVersion, more: dict[str, Any], after: list[LocalProcess] | None = None
@@ -167,6 +171,18 @@ def secured_arguments(
         **({"variables": variables_of_process} if variables_of_process else {}),
         **({"development_host": development_host} if development_host else {}),
     }
+
+
+def behind_splitter(service_variables: Mapping[str, str]) -> dict[str, str]:
+    """The service's variables where all its clients have one address, that of the traffic splitter.
+
+    Args:
+        service_variables: of the service; the splitter keeps the limit of each client's address.
+    """
+    told = dict(service_variables)
+    if {variables.MAX_CONNECTIONS, variables.MAX_CONNECTIONS_PER_ADDRESS, variables.MAX_IN_FLIGHT} & set(told):
+        told[variables.MAX_CONNECTIONS_PER_ADDRESS] = _ANY_NUMBER
+    return told
 
 
 def splitter_variables(

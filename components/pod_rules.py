@@ -89,14 +89,14 @@ def dns_and_https_egress(dns_addresses: Sequence[str] = ()) -> list[dict[str, An
             "to": [cluster_dns, *_blocks(dns_addresses)],
             "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
         },
-        {"to": [_anywhere()], "ports": [{"protocol": "TCP", "port": 443}]},
+        {"to": _anywhere(), "ports": [{"protocol": "TCP", "port": 443}]},
     ]
 
 
 def egress_to(destinations: Sequence[tuple[str, int]], dns_addresses: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Egress rules for DNS, HTTPS and further destinations.
 
-    A network policy knows addresses, not names. So a Service's name (`redis.cache.svc`) allows its namespace, an IPv4
+    A network policy knows addresses, not names. So a Service's name (`redis.cache.svc`) allows its namespace, an IP
     address allows itself, and any other name allows all addresses except the metadata service's.
 
     Args:
@@ -104,25 +104,30 @@ def egress_to(destinations: Sequence[tuple[str, int]], dns_addresses: Sequence[s
         dns_addresses: as for `dns_and_https_egress`.
     """
     further = [
-        {"to": [_peer(host)], "ports": [{"protocol": "TCP", "port": port}]}
+        {"to": _peers(host), "ports": [{"protocol": "TCP", "port": port}]}
         for host, port in destinations
         if port != 443 or _SERVICE.fullmatch(host)
     ]
     return [*dns_and_https_egress(dns_addresses), *further]
 
 
-def _peer(host: str) -> dict[str, Any]:
+def _peers(host: str) -> list[dict[str, Any]]:
     if found := _SERVICE.fullmatch(host):
-        return {"namespace_selector": {"match_labels": {_NAMESPACE_LABEL: found[1]}}}
+        return [{"namespace_selector": {"match_labels": {_NAMESPACE_LABEL: found[1]}}}]
     try:
-        return {"ip_block": {"cidr": f"{ipaddress.IPv4Address(host)}/32"}}
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return _anywhere()
+    return _blocks([f"{address}/{address.max_prefixlen}"])
 
 
 def _blocks(addresses: Sequence[str]) -> list[dict[str, Any]]:
     return [{"ip_block": {"cidr": block}} for block in dict.fromkeys(addresses)]
 
 
-def _anywhere() -> dict[str, Any]:
-    return {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}}
+def _anywhere() -> list[dict[str, Any]]:
+    """Every address of both families except those of the metadata service."""
+    return [
+        {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}},
+        {"ip_block": {"cidr": "::/0", "except_": ["fe80::/10", "fd00:ec2::/32"]}},
+    ]

@@ -9,6 +9,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from components.iam_roles import RoleRules
+from components.pod_placement import PodPlacement, ephemeral_storage
 from components.pod_rights import pod_trust_policy
 from components.pod_rules import (
     aws_token,
@@ -20,6 +21,9 @@ from components.pod_rules import (
 from conventions import metric_names, variables
 
 _HOUR_SECONDS = 3600
+_DEADLINE_SECONDS = 4 * _HOUR_SECONDS
+"""A run that takes longer is ended, so that it does not keep the next ones from starting."""
+_DIRECTORY = "2Gi"
 _TOKEN = "/var/run/secrets/fraud-detection/aws"  # noqa: S105 - a directory
 
 
@@ -59,6 +63,8 @@ class RegistryBackupArgs:
     memory: str = "1Gi"
     dns_addresses: tuple[str, ...] = ()
     """Blocks in CIDR notation that answer DNS beside the cluster's pods."""
+    placement: PodPlacement = field(default_factory=PodPlacement)
+    """The nodes that the job may be on."""
     rules: RoleRules = field(default_factory=RoleRules)
     """Of the job's role."""
 
@@ -67,8 +73,8 @@ class RegistryBackup(pulumi.ComponentResource):
     """A CronJob, its rights and its alarm.
 
     Guarantees: the job reads the registry, adds its record to the audit log, and adds to the backup; it can remove or
-    change nothing in either. Two runs never overlap. A copy that is not made, or not made whole, begins an alarm of its
-    own after `alarm_hours`.
+    change nothing in either. Two runs never overlap, and none lasts longer than four hours. A copy that is not made,
+    or not made whole, begins an alarm of its own after `alarm_hours`.
     """
 
     job: pulumi.Output[str]
@@ -111,7 +117,13 @@ class RegistryBackup(pulumi.ComponentResource):
                 "starting_deadline_seconds": 3600,
                 "successful_jobs_history_limit": 3,
                 "failed_jobs_history_limit": 3,
-                "job_template": {"spec": {"backoff_limit": 2, "template": self._pod(account, role.arn)}},
+                "job_template": {
+                    "spec": {
+                        "backoff_limit": 2,
+                        "active_deadline_seconds": _DEADLINE_SECONDS,
+                        "template": self._pod(account, role.arn),
+                    }
+                },
             },
             opts=child,
         )
@@ -164,7 +176,7 @@ class RegistryBackup(pulumi.ComponentResource):
 
     def _pod(self, account: kubernetes.core.v1.ServiceAccount, role_arn: pulumi.Output[str]) -> dict[str, Any]:
         args = self._args
-        limits = {"cpu": "500m", "memory": args.memory, "ephemeral-storage": "2Gi"}
+        limits = {"cpu": "500m", "memory": args.memory, "ephemeral-storage": ephemeral_storage(_DIRECTORY)}
         told: dict[str, pulumi.Input[str]] = {
             variables.MODEL_REGISTRY_URL: pulumi.Output.concat("s3://", args.registry.name),
             **aws_variables(args.region, role_arn, _TOKEN),
@@ -195,8 +207,9 @@ class RegistryBackup(pulumi.ComponentResource):
                 "enable_service_links": False,
                 "restart_policy": "Never",
                 "security_context": pod_security_context(),
+                **args.placement.fields(),
                 "containers": [container],
-                "volumes": [aws_token(), {"name": "tmp", "empty_dir": {"size_limit": "2Gi"}}],
+                "volumes": [aws_token(), {"name": "tmp", "empty_dir": {"size_limit": _DIRECTORY}}],
             },
         }
 

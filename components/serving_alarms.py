@@ -34,6 +34,8 @@ class AlarmSpec:
     """Number of one-minute periods that the alarm evaluates."""
     periods_to_alarm: int = 3
     missing_data: str = "notBreaching"
+    dimensions: tuple[tuple[str, str], ...] = ()
+    """Of this alarm's metric; empty: those of the arguments."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ class ServingAlarms(pulumi.ComponentResource):
             shared |= {
                 "metric_name": spec.metric,
                 "namespace": args.namespace,
-                "dimensions": dict(args.dimensions),
+                "dimensions": dict(spec.dimensions or args.dimensions),
                 "period": _PERIOD_SECONDS,
                 "extended_statistic" if percentile else "statistic": spec.statistic,
             }
@@ -193,7 +195,7 @@ class ServingAlarms(pulumi.ComponentResource):
         return {"widgets": [self._widget(number, spec) for number, spec in enumerate(self._args.alarms)]}
 
     def _widget(self, number: int, spec: AlarmSpec) -> dict[str, Any]:
-        dimensions = [part for pair in self._args.dimensions for part in pair]
+        dimensions = [part for pair in spec.dimensions or self._args.dimensions for part in pair]
         names = [spec.metric, *([spec.of_metric] if spec.of_metric else [])]
         return {
             "type": "metric",

@@ -39,7 +39,7 @@ class ServingContainerProvider(ResourceProvider):
         changed = [key for key in ARGUMENTS if _olds.get(key) != _news.get(key)]
         replaces = [key for key in _IDENTITY if key in changed]
         return DiffResult(
-            changes=bool(changed) or bool(supervision.find_problem(_olds)),
+            changes=bool(changed) or bool(supervision.find_problem(_olds)) or supervision.is_left_over(_olds),
             replaces=replaces,
             delete_before_replace=True,
         )

@@ -25,6 +25,8 @@ class ServingImageArgs:
     """Tag of the built image, such as the source's commit."""
     context: str = "."
     """Directory with the Dockerfile."""
+    architecture: str = "amd64"
+    """Of the image: `amd64` or `arm64`."""
     build_args: dict[str, str] = field(default_factory=dict)
     account_id: pulumi.Input[str] = ""
     partition: pulumi.Input[str] = "aws"
@@ -34,7 +36,8 @@ class ServingImage(pulumi.ComponentResource):
     """One image by its digest.
 
     Guarantees: a deployment names the image by digest; the repository scans pushed images, refuses to move a tag, has
-    its own encryption key, and expires only untagged images; a deployed image keeps its tag.
+    its own encryption key, and expires only untagged images; a deployed image keeps its tag. Repository and
+    images go with the stack.
     """
 
     reference: pulumi.Output[str]
@@ -73,6 +76,8 @@ class ServingImage(pulumi.ComponentResource):
             f"{name}-repository",
             name=args.repository,
             image_tag_mutability="IMMUTABLE",
+            # Without it a repository with images cannot be removed, and a stack is left half destroyed.
+            force_delete=True,
             image_scanning_configuration={"scan_on_push": True},
             encryption_configurations=[{"encryption_type": "KMS", "kms_key": key.arn}],
             opts=self._child(),
@@ -88,7 +93,7 @@ class ServingImage(pulumi.ComponentResource):
         image = docker.Image(
             f"{self._name}-image",
             image_name=pulumi.Output.concat(repository.repository_url, ":", args.tag),
-            build={"context": args.context, "platform": "linux/amd64", "args": args.build_args},
+            build={"context": args.context, "platform": f"linux/{args.architecture}", "args": args.build_args},
             registry={
                 "server": repository.repository_url,
                 "username": token.user_name,

@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.pod_placement import ephemeral_storage
 from components.pod_rules import aws_token, aws_variables, container_security_context, pod_security_context
 from components.serving_workload import KubernetesServingArgs, Slot
 from conventions import variables
@@ -56,6 +57,7 @@ def pod_template(
                 for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
             ],
             "affinity": {"pod_anti_affinity": _away_from_each_other(slot)},
+            **args.placement.fields(),
             "containers": [_container(args, slot, role_arn)],
             "volumes": [*_volumes(*secrets, args.memory), *_tls_volumes(args)],
         },
@@ -69,7 +71,7 @@ def _away_from_each_other(slot: Slot) -> dict[str, Any]:
 
 def _container(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input[str]) -> dict[str, Any]:
     interval = args.probe_interval_seconds
-    limits = {"cpu": args.cpu, "memory": args.memory, "ephemeral-storage": "2Gi"}
+    limits = {"cpu": args.cpu, "memory": args.memory, "ephemeral-storage": ephemeral_storage(args.memory)}
     devices = {_GPU: str(args.gpu)} if args.gpu else {}
     return {
         "name": "serving",
@@ -111,12 +113,14 @@ def _environment(args: KubernetesServingArgs, slot: Slot, role_arn: pulumi.Input
         variables.OVERRIDE_URI: pulumi.Output.from_input(args.bucket_arn).apply(
             lambda arn: f"s3://{arn.rpartition(':')[2]}/{override_key(args.deployment_name)}"
         ),
-        variables.API_HOST: "0.0.0.0",  # noqa: S104 - the pod's own network
+        # The pod's own network, of either family.
+        variables.API_HOST: "::" if args.ip_families and args.ip_families != ("IPv4",) else "0.0.0.0",  # noqa: S104
         variables.API_PORT: str(PORT),
         variables.LOG_LEVEL: "INFO",
         variables.METRICS_NAMESPACE: args.metrics_namespace,
         # Rollouts compare the metrics of each version. Always on, so the first rollout does not restart stable's pods.
         variables.METRICS_BY_VERSION: "1",
+        variables.METRICS_SLOT: slot.slot,
         **args.service_variables,
         **_tls_variables(args),
         variables.SHUTDOWN_DRAIN_SECONDS: str(_DRAIN_SECONDS),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from components.iam_roles import RoleRules
+from components.pod_placement import PodPlacement
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ class KubernetesServingArgs:
     """Blocks in CIDR notation that answer DNS beside the cluster's pods."""
     gateway_addresses: tuple[str, ...] = ()
     """Blocks in CIDR notation that may connect: of a load balancer outside the cluster."""
+    ip_families: tuple[str, ...] = ()
+    """Of the Services, `IPv4` and `IPv6`, the first one primary; empty: the cluster's default."""
+    placement: PodPlacement = field(default_factory=PodPlacement)
+    """The nodes that the pods may be on."""
     destinations: tuple[tuple[str, int], ...] = ()
     """Host and TCP port of further destinations of the pods, such as a Redis."""
     tls_secret: str = ""
@@ -97,7 +102,7 @@ class Slot:
         self.min_replicas = min(wanted, args.max_replicas)
         suffix = "" if slot == "blue" else f"-{slot}"
         self.resource, self.object = f"{name}{suffix}", f"{args.deployment_name}{suffix}"
-        self.version = version
+        self.version, self.slot = version, slot
         self.selector = {"app.kubernetes.io/name": self.object}
         self.labels = {
             **self.selector,

@@ -210,7 +210,7 @@ def _missing(registry: "ModelRegistry", file: Any, model_id: str, *, way_back: b
 
 def _preview_alias(console: Console, registry: "ModelRegistry", asked: Asked) -> Preview:
     from model_store.registry.aliases import Aliases
-    from model_store.registry.manifest import parse_model_name
+    from model_store.registry.files.manifest import parse_model_name
 
     model_id, alias = registry.get_metadata(asked.get("model_id", "")).model_id, asked.get("alias", "")
     name, back = parse_model_name(model_id), f"/registry/{model_id}"
@@ -224,14 +224,14 @@ def _preview_alias(console: Console, registry: "ModelRegistry", asked: Asked) ->
 
 def _run_alias(_console: Console, registry: "ModelRegistry", given: Given) -> None:
     from model_store.registry.aliases import Aliases
-    from model_store.registry.manifest import parse_model_name
+    from model_store.registry.files.manifest import parse_model_name
 
     model_id = given.asked["model_id"]
     Aliases(registry).set(parse_model_name(model_id), given.asked["alias"], model_id, given.reason)
 
 
 def _preview_status(console: Console, registry: "ModelRegistry", asked: Asked) -> Preview:
-    from model_store.registry.manifest import status_named
+    from model_store.registry.files.manifest import status_named
 
     metadata = registry.get_metadata(asked.get("model_id", ""))
     back, allowed = f"/registry/{metadata.model_id}", ", ".join(metadata.status.leads_to)

@@ -12,7 +12,7 @@ from console.versions import Versions
 from model_store.errors import ModelStoreError
 
 if TYPE_CHECKING:
-    from model_store.registry.audit import AuditRecord
+    from model_store.registry.log.audit import AuditRecord
 
 PER_PAGE = 100
 _SEARCH_SECONDS = 0.15
@@ -110,7 +110,7 @@ class AuditView:
 
     def prove(self) -> dict[str, Any]:
         """Proves the log now: every record is read, and each anchor compared."""
-        from model_store.registry.log_proof import prove_audit_log
+        from model_store.registry.upkeep.log_proof import prove_audit_log
 
         with self._proving:
             try:

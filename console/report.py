@@ -125,7 +125,7 @@ def _version(registry: "ModelRegistry", model_id: str) -> dict[str, Any]:
 
 def _checks(registry: "ModelRegistry", environment: str, period: Period) -> list[dict[str, Any]]:
     """The audit records about an environment in the period, oldest first."""
-    from model_store.registry.log_window import LogWindows
+    from model_store.registry.log.log_window import LogWindows
 
     between = LogWindows(registry.audit).between(rfc3339(period.since), rfc3339(period.until))
     found = [row_of(record) for record in between if record.details.get("environment") == environment]
@@ -146,7 +146,7 @@ def _decision_log(deployments: "ModelDeployment", environment: str) -> str:
 
 
 def _chain(registry: "ModelRegistry") -> dict[str, Any]:
-    from model_store.registry.log_proof import prove_audit_log
+    from model_store.registry.upkeep.log_proof import prove_audit_log
 
     try:
         return prove_audit_log(registry).to_dict() | {"head": str(registry.audit.head())}

@@ -39,6 +39,8 @@ class AlertRule:
     """Minutes that are looked at."""
     periods_to_alarm: int = 3
     """How many of these minutes have to breach the threshold."""
+    by_slot: bool = False
+    """Whether CloudWatch's alarm is on the stable slot alone: another slot's replicas do not hide its silence."""
     missing_data: str = "notBreaching"
     """CloudWatch's word for minutes without a value."""
 
@@ -135,6 +137,7 @@ HEARTBEAT = AlertRule(
     fixed_threshold=1,
     comparison=Comparison.BELOW,
     periods_to_alarm=5,
+    by_slot=True,
     missing_data="breaching",
 )
 

@@ -88,7 +88,9 @@ def prometheus_name(name: str) -> str:
     return f"fraud_detection{words}{unit}"
 
 
-def dimensions(environment: str, deployment_name: str, model_id: str = "") -> tuple[tuple[str, str], ...]:
-    """The dimensions of every metric; with the model version where a rollout compares two."""
-    of_version = (("ModelVersion", model_id),) if model_id else ()
-    return (("Environment", environment), ("Deployment", deployment_name), *of_version)
+def dimensions(
+    environment: str, deployment_name: str, model_id: str = "", slot: str = ""
+) -> tuple[tuple[str, str], ...]:
+    """The dimensions of a metric; with the model version where a rollout compares two, the slot for its heartbeat."""
+    further = tuple((name, value) for name, value in (("ModelVersion", model_id), ("Slot", slot)) if value)
+    return (("Environment", environment), ("Deployment", deployment_name), *further)

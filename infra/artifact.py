@@ -13,7 +13,7 @@ from infra.errors import ConfigError
 from infra.settings import CHECKOUT, StackSettings
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError, SignatureInvalid
-from model_store.registry.layout import version_prefix
+from model_store.registry.files.layout import version_prefix
 from model_store.registry.signing import SignaturePolicy, parse_public_key
 
 _OPEN: list[ModelRegistry] = []
@@ -66,6 +66,7 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str, serves_on
         _require_reachable(registry, settings)
         manifest = registry.get_metadata(model_id)
         measured = registry.verify_artifact(model_id)
+        require_servable_key(registry, model_id, f"Pulumi.{settings.stack}.yaml: {config_keys.config_key(key)}")
         _verify_signature(registry, settings, model_id)
         if model_id != kept_version(settings):
             require_fit(settings, registry, model_id, serves_on=model_id == serves_on)
@@ -84,6 +85,26 @@ def resolve_artifact(settings: StackSettings, model_id: str, key: str, serves_on
         reason=settings.deployment.deployment_name,
         revision=f"{manifest.digest}/{'+'.join(registry.key_ids(model_id))}",
     )
+
+
+def require_servable_key(registry: ModelRegistry, model_id: str, where: str) -> None:
+    """Raises ConfigError unless the service can open a version's artifact: it has the key of a file, and none of KMS.
+
+    Args:
+        registry: holds the version.
+        model_id: the version.
+        where: file and key that name it, for the error.
+
+    Raises:
+        ConfigError: keys of KMS alone open it; names them, and the command that gives it another one.
+    """
+    keys = registry.key_ids(model_id)
+    if keys and all(key.startswith("arn:") for key in keys):
+        raise ConfigError(
+            f"{where}: {model_id} is encrypted with {', '.join(keys)} alone, and the service opens artifacts with the "
+            "key of MODEL_KEY_FILE: give it that key (python scripts/manage_models.py rotate-key --new-key FILE); "
+            "nothing was changed"
+        )
 
 
 def kept_version(settings: StackSettings) -> str:

@@ -12,6 +12,7 @@ import pulumi_kubernetes as kubernetes
 from components.iam_roles import RoleRules
 from components.kubernetes_serving import KubernetesServing
 from components.model_artifact import ArtifactBucket, ModelArtifact, ModelArtifactArgs
+from components.pod_placement import PodPlacement
 from components.registry_backup import BackupBucket, RegistryBackup, RegistryBackupArgs, backup_role_name
 from components.registry_bucket import RegistryBucket, RegistryBucketArgs
 from components.registry_roles import RegistryRoles, RegistryRolesArgs
@@ -26,6 +27,7 @@ from infra.alarms import alarm_specs
 from infra.artifact import Versions
 from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, require_account_names
 from infra.errors import ConfigError
+from infra.image_sources import source_tag
 from infra.pipelines import declare_pipeline_roles
 from infra.preflight import Account
 from infra.rollout_config import rollout_outputs, slot_name
@@ -133,6 +135,18 @@ class _CloudStack:
         return RoleRules(self.cloud.role_path, self.cloud.permissions_boundary, self.cloud.name_suffix)
 
     @property
+    def placement(self) -> PodPlacement:
+        """The nodes that pods may be on."""
+        cluster = self.cluster
+        return PodPlacement(
+            architecture=cluster.architecture,
+            node_selector=cluster.node_selector,
+            tolerations=tuple(each.to_dict() for each in cluster.tolerations),
+            pull_secrets=cluster.image_pull_secrets,
+            priority_class=cluster.priority_class,
+        )
+
+    @property
     def _in_partition(self) -> dict[str, Any]:
         return {"account_id": self.account.account_id, "partition": self.account.partition}
 
@@ -185,8 +199,9 @@ class _CloudStack:
         arguments = ServingImageArgs(
             reference=self.image.reference,
             repository=self.image.repository,
-            tag=os.environ.get("IMAGE_TAG", "latest"),
+            tag=os.environ.get("IMAGE_TAG") or source_tag(CHECKOUT),
             context=str(CHECKOUT),
+            architecture=self.cluster.architecture,
             **self._in_partition,
         )
         return ServingImage(f"{self.name}-image", arguments, self.in_account)
@@ -220,10 +235,12 @@ class _CloudStack:
             target_cpu_utilization=deployment.scaling_config.target_cpu_utilization,
             probe_interval_seconds=deployment.monitoring_config.health_check_interval,
             route_namespace=cluster.gateway_namespace,
-            gateway_pod_namespaces=cluster.gateway_pod_namespaces,
+            gateway_pod_namespaces=cluster.all_gateway_pod_namespaces,
             gateway_addresses=cluster.gateway_addresses,
             monitoring_namespaces=cluster.monitoring_namespaces,
             dns_addresses=cluster.dns_addresses,
+            placement=self.placement,
+            ip_families=cluster.ip_families,
             deployers_group=cluster.deployers_group,
             metrics_namespace=cloud.metrics_namespace if deployment.monitoring_config.metrics_collection else "",
             quota=cluster.quota,
@@ -261,6 +278,7 @@ class _CloudStack:
             alarm_hours=self.cloud.backup_alarm_hours,
             metrics_namespace=self.cloud.metrics_namespace,
             dns_addresses=self.cluster.dns_addresses,
+            placement=self.placement,
             rules=self.role_rules,
         )
         return RegistryBackup(f"{self.name}-backup-job", arguments, self.in_both)
@@ -292,7 +310,7 @@ class _CloudStack:
             region=self.cloud.region,
             namespace=self.cloud.metrics_namespace,
             dimensions=metric_names.dimensions(environment, self.name),
-            alarms=alarm_specs(self.settings.deployment),
+            alarms=alarm_specs(self.settings.deployment, self.settings.rollout.slot),
             subscribers=[(each.protocol, each.address) for each in self.cloud.alarm_subscribers],
             queues_to_open=[each.address for each in self.cloud.alarm_subscribers if each.replace_queue_policy],
             log_retention_days=self.cloud.log_retention_days,

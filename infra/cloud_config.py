@@ -37,9 +37,13 @@ _KEY = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+$"
 _BOUNDARY = r"^(|arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+)$"
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _TAG, _TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
+_LABEL_KEY = r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$"
+_LABEL_VALUE = r"^([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?$"
 _BLOCK = r"^(\d{1,3}(\.\d{1,3}){3}/\d{1,2}|[0-9a-f:]+/\d{1,3})$"
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
+_GATEWAY_PODS = {"contour": ("projectcontour",), "envoy-gateway": ("envoy-gateway-system",)}
+"""Namespaces of the pods that carry a Gateway's traffic, by its controller; Istio's are in the Gateway's own."""
 _ADDRESSES = {
     "email": (r"[^@\s]+@[^@\s]+", "an address with @"),
     "https": (r"https://\S+", "an https:// address"),
@@ -183,6 +187,28 @@ class CloudConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Toleration:
+    """A taint of nodes that the pods tolerate."""
+
+    key: Annotated[str, Field(pattern=_LABEL_KEY)]
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: Annotated[str, Field(pattern=_LABEL_VALUE)] = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    """Empty: every effect."""
+
+    @model_validator(mode="after")
+    def _require_value(self) -> Self:
+        if self.operator == "Exists" and self.value:
+            raise ValueError("operator Exists without a value")
+        return self
+
+    def to_dict(self) -> dict[str, str]:
+        """As in a pod's spec."""
+        found = {"key": self.key, "operator": self.operator, "value": self.value, "effect": self.effect}
+        return {name: value for name, value in found.items() if value}
+
+
+@dataclass(frozen=True, config=_STRICT)
 class KubernetesConfig:
     """`fraud-detection:kubernetes`: settings of the cluster."""
 
@@ -193,6 +219,8 @@ class KubernetesConfig:
     gateway: Label
     """Name of the Gateway in front of the endpoint."""
     gateway_namespace: Label
+    gateway_controller: Literal["", "contour", "envoy-gateway", "istio", "aws-load-balancer"] = ""
+    """Whose Gateway it is: the namespaces of its pods may connect; empty: only what the next keys name."""
     gateway_pod_namespaces: tuple[Label, ...] = ()
     """Namespaces of the pods that carry the Gateway's traffic, where they are not in the Gateway's own."""
     monitoring_namespaces: tuple[Label, ...] = ()
@@ -201,14 +229,49 @@ class KubernetesConfig:
     """Blocks in CIDR notation that answer DNS beside the cluster's pods, such as a cache on each node."""
     gateway_addresses: tuple[Annotated[str, Field(pattern=_BLOCK)], ...] = ()
     """Blocks in CIDR notation that carry the Gateway's traffic: the subnets of a load balancer outside the cluster."""
+    architecture: Literal["amd64", "arm64"] = "amd64"
+    """Of the nodes and of the image."""
+    node_selector: dict[Annotated[str, Field(pattern=_LABEL_KEY)], Annotated[str, Field(pattern=_LABEL_VALUE)]] = field(
+        default_factory=dict
+    )
+    """Further labels that the pods' nodes have."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints that the pods tolerate."""
+    image_pull_secrets: tuple[Label, ...] = ()
+    """Secrets of the namespace with the credentials of the image's registry, where the nodes have none."""
+    priority_class: Annotated[str, Field(pattern=rf"^$|{_LABEL}")] = ""
+    """PriorityClass of the pods; empty: the cluster's default."""
+    ip_families: tuple[Literal["IPv4", "IPv6"], ...] = ()
+    """Of the Service, the first one primary; empty: the cluster's default."""
     context: str = ""
-    """Context of the kubeconfig; its current one when empty."""
+    """Context of the kubeconfig; its only one when empty."""
     deployers_group: str = ""
     """Group of the cluster's users who may look after the deployment."""
     quota: StrictBool = False
     """Whether the namespace is limited to what the autoscaler may ask for."""
     rollout_seconds: Annotated[StrictInt, Field(ge=10, le=3600)] = 600
     """Seconds that a rollout may take before it counts as failed."""
+
+    @property
+    def all_gateway_pod_namespaces(self) -> tuple[str, ...]:
+        """The namespaces of the pods that carry the Gateway's traffic: those of its controller, and the named ones."""
+        return (*_GATEWAY_PODS.get(self.gateway_controller, ()), *self.gateway_pod_namespaces)
+
+    @field_validator("ip_families")
+    @classmethod
+    def _require_different(cls, families: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(families)) != len(families):
+            raise ValueError("each family once")
+        return families
+
+    @model_validator(mode="after")
+    def _require_addresses(self) -> Self:
+        if self.gateway_controller == "aws-load-balancer" and not self.gateway_addresses:
+            raise ValueError(
+                "gateway_addresses with gateway_controller aws-load-balancer: the blocks of the load balancer's "
+                "subnets, since it connects from outside the cluster"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -220,13 +283,28 @@ class ImageConfig:
     repository: Annotated[str, Field(pattern=r"^([a-z0-9]+([._/-][a-z0-9]+)*)?$")] = ""
     """Name of an image repository to make; needed to build."""
 
+    promoted_from: Annotated[str, Field(pattern=rf"^$|{_LABEL}")] = ""
+    """A stack whose deployed image is taken over by digest; empty: none."""
+    gpu: StrictBool = False
+    """Whether the image has libraries that use a GPU; the one that is built here has none."""
+
+    @model_validator(mode="after")
+    def _require_one_source(self) -> Self:
+        if self.promoted_from and (self.reference or self.repository):
+            raise ValueError("promoted_from without a reference and without a repository: nothing is built")
+        return self
+
     @property
     def by_digest(self) -> bool:
         """Whether the reference names one image forever, by its digest."""
         return bool(_DIGEST.fullmatch(self.reference))
 
 
-_PARTS: dict[str, type[Any]] = {"alarm_subscribers": Subscriber, "pipelines": PipelinesConfig}
+_PARTS: dict[str, type[Any]] = {
+    "alarm_subscribers": Subscriber,
+    "pipelines": PipelinesConfig,
+    "tolerations": Toleration,
+}
 """Objects within an object."""
 _Config = TypeVar("_Config", CloudConfig, KubernetesConfig, ImageConfig)
 

@@ -55,6 +55,12 @@ def _problems(settings: StackSettings) -> Iterator[str]:
             f"{config_keys.TRUSTED_TYPES}: {', '.join(settings.trusted_types)} is not allowed; allowed in "
             f"{deployment.environment}: none, since only models whose structure the rules know are served there"
         )
+    gpus = deployment.resource_limits.gpu
+    if gpus and settings.image is not None and not settings.image.gpu:
+        yield (
+            f"{config_keys.DEPLOYMENT}.resource_limits.gpu: {gpus} is not allowed; allowed: 0, since the service's "
+            f"image has no library that uses a GPU; for one of your own that has: {config_keys.IMAGE}.gpu: true"
+        )
     if settings.cloud is None or settings.image is None:
         return
     if not deployment.api_endpoint.startswith("https://"):
@@ -68,7 +74,7 @@ def _problems(settings: StackSettings) -> Iterator[str]:
             "allowed: an image by digest, repository@sha256:…, because a tag can move to another image"
         )
     if not settings.image.reference and not settings.image.repository:
-        yield f"{config_keys.IMAGE}: has neither a reference nor a repository to build into; set one of them"
+        yield f"{config_keys.IMAGE}: has no reference, no repository to build and no promoted_from; set one of them"
     if deployment.environment != "production":
         return
     if deployment.scaling_config.min_replicas < _MIN_PRODUCTION_REPLICAS:

@@ -1,16 +1,14 @@
-"""Checks the AWS account and the cluster before any resource is declared."""
+"""Checks the AWS account before any resource is declared."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from conventions import config_keys
-from infra.cloud_config import CloudConfig, KubernetesConfig
+from infra.cloud_config import CloudConfig
 from infra.errors import ConfigError
 from model_store.storage.s3_clients import account_client, bucket_client
 
 _SERVICES = ("s3", "kms", "sns", "cloudwatch", "logs", "ecr", "sts")
-_TIMEOUT_SECONDS = 10
 
 CREDENTIALS_ADVICE = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in (aws sso login)"
 
@@ -55,57 +53,6 @@ def inspect_account(cloud: CloudConfig, where: str) -> Account:
     except BotoCoreError as error:
         raise ConfigError(f"S3 cannot be reached ({error}); nothing was changed") from None
     return account
-
-
-def inspect_cluster(kubernetes: KubernetesConfig, where: str) -> None:
-    """Asks the cluster for its version with the credentials of the kubeconfig.
-
-    Raises:
-        ConfigError: there is no kubeconfig or no such context, the cluster does not answer, or it refuses the user.
-    """
-    from kubernetes import client
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    path = _kubeconfig()
-    try:
-        api = cluster_client(kubernetes, where)
-        client.CoreV1Api(api).get_api_resources(_request_timeout=_TIMEOUT_SECONDS)
-    except ApiException as error:
-        raise ConfigError(
-            f"the cluster of {path} refuses the user ({error.status} {error.reason}): the kubeconfig has expired or "
-            "lacks rights; nothing was changed"
-        ) from None
-    except HTTPError as error:
-        reason = getattr(error, "reason", error)
-        raise ConfigError(f"the cluster of {path} cannot be reached ({reason}); nothing was changed") from None
-
-
-def cluster_client(kubernetes: KubernetesConfig, where: str) -> Any:
-    """A client of the cluster that the kubeconfig's context names.
-
-    Raises:
-        ConfigError: there is no kubeconfig, or it has no such context.
-    """
-    from kubernetes import client, config
-
-    configuration = client.Configuration()
-    try:
-        config.load_kube_config(  # type: ignore[no-untyped-call]
-            context=kubernetes.context or None, client_configuration=configuration
-        )
-    except (config.ConfigException, OSError, KeyError, TypeError) as error:
-        detail = str(error).split("\n", maxsplit=1)[0]
-        raise ConfigError(
-            f"{where}: {config_keys.KUBERNETES}: the kubeconfig {_kubeconfig()} names no usable cluster ({detail}); "
-            "set KUBECONFIG; nothing was changed"
-        ) from None
-    configuration.retries = 1
-    return client.ApiClient(configuration)
-
-
-def _kubeconfig() -> str:
-    return os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
 def _require_region(cloud: CloudConfig, where: str) -> None:

@@ -1,5 +1,6 @@
 """The Pulumi program: settings, artifact, serving, exports, in this order."""
 
+import os
 from typing import Any
 
 import pulumi
@@ -52,13 +53,18 @@ def declare(serves_on: str = "") -> dict[str, Any]:
 def _on_kubernetes(settings: StackSettings, versions: Versions) -> dict[str, Any]:
     # Imported here: the cloud's packages take seconds to load, and the local platform does not need them.
     from infra.cloud import declare_cloud
+    from infra.cluster_preflight import inspect_cluster, require_same_account
     from infra.docker_provider import require_docker_provider
-    from infra.preflight import inspect_account, inspect_cluster
+    from infra.placeholders import require_own_values
+    from infra.preflight import inspect_account
 
     where = f"Pulumi.{settings.stack}.yaml"
     assert settings.cloud is not None and settings.kubernetes is not None  # noqa: S101, PT018 - read for this platform
+    if not os.environ.get("AWS_ENDPOINT_URL"):  # a sandbox has what the committed files name
+        require_own_values(settings)
     account = inspect_account(settings.cloud, where)
-    inspect_cluster(settings.kubernetes, where)
+    require_same_account(settings.kubernetes, settings.cloud, account, where)
+    inspect_cluster(settings.kubernetes, settings.deployment.deployment_name, where)
     if settings.image is not None and not settings.image.reference:
         require_docker_provider(where)
     return declare_cloud(settings, account, versions)

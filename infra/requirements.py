@@ -6,8 +6,8 @@ from typing import Any
 
 from model_store.errors import SignatureInvalid
 from model_store.registry.approvals import approval_problem, is_withdrawn, read_validation, registrants
-from model_store.registry.evidence import evidence_damage
-from model_store.registry.manifest import ModelStatus
+from model_store.registry.files.evidence import evidence_damage
+from model_store.registry.files.manifest import ModelStatus
 from model_store.registry.reader import RegistryReader
 from model_store.registry.serving import served_before
 from model_store.registry.signing import parse_public_key

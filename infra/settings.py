@@ -14,6 +14,7 @@ from infra.cloud_config import CloudConfig, ImageConfig, KubernetesConfig, read_
 from infra.deployment_config import DeploymentConfig, parse_deployment_config
 from infra.endpoint_tls import EndpointTls, endpoint_tls, require_address
 from infra.errors import ConfigError, show_value
+from infra.promoted_image import with_promoted_image
 from infra.rollout_config import RolloutConfig, parse_rollout_config
 from infra.stack_state import StackState, has_rollout_state
 from model_store.errors import InvalidInput
@@ -103,10 +104,14 @@ def load_settings() -> StackSettings:
         break_glass=_break_glass(config, where, before),
         cloud=read_object(config, config_keys.CLOUD, CloudConfig, where) if in_cluster else None,
         kubernetes=read_object(config, config_keys.KUBERNETES, KubernetesConfig, where) if in_cluster else None,
-        image=read_object(config, config_keys.IMAGE, ImageConfig, where) if platform != "local" else None,
+        image=_image(config, where) if platform != "local" else None,
         tls=endpoint_tls(deployment, platform, CHECKOUT),
         trusted_types=_trusted_types(config, where),
     )
+
+
+def _image(config: pulumi.Config, where: str) -> ImageConfig:
+    return with_promoted_image(read_object(config, config_keys.IMAGE, ImageConfig, where), where)
 
 
 def require_platform(environment: str, platform: str, where: str) -> None:

@@ -13,7 +13,7 @@ from conventions.environments import STACKS
 from infra.settings import CHECKOUT
 from model_store import ModelRegistry
 from model_store.keys.defaults import registry_location
-from model_store.registry.audit import UPDATE
+from model_store.registry.log.audit import UPDATE
 from model_store.registry.serving import begin_serving, serves_in
 
 

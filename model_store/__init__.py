@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from model_store.errors import ModelStoreError
     from model_store.keys.keyring import Keyring
     from model_store.persistence import SecureModelPersistence
-    from model_store.registry.manifest import ModelMetadata, ModelStatus
+    from model_store.registry.files.manifest import ModelMetadata, ModelStatus
     from model_store.registry.registry import ModelRegistry
     from model_store.serialization.compression import CompressionType
     from model_store.serialization.formats import SerializationFormat
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "CompressionType": "model_store.serialization.compression",
     "Keyring": "model_store.keys.keyring",
-    "ModelMetadata": "model_store.registry.manifest",
+    "ModelMetadata": "model_store.registry.files.manifest",
     "ModelRegistry": "model_store.registry.registry",
-    "ModelStatus": "model_store.registry.manifest",
+    "ModelStatus": "model_store.registry.files.manifest",
     "ModelStoreError": "model_store.errors",
     "SecureModelPersistence": "model_store.persistence",
     "SerializationFormat": "model_store.serialization.formats",

@@ -16,7 +16,7 @@ import sys
 from conventions import exit_codes, metric_names, variables
 from model_store import ModelRegistry
 from model_store.errors import ModelStoreError
-from model_store.registry.backups import backup
+from model_store.registry.recovery.backups import backup
 
 
 def main(arguments: list[str] | None = None) -> int:

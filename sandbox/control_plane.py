@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import yaml
 
+from sandbox.nodes.addresses import ISSUER
 from sandbox.processes import Processes, free_ports
 
 _READY_SECONDS = 120.0
@@ -73,7 +74,7 @@ class ControlPlane:
             f"--cert-dir={here}",
             f"--tls-cert-file={here / 'server.pem'}",
             f"--tls-private-key-file={here / 'server.key'}",
-            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-issuer={ISSUER}",
             f"--service-account-key-file={here / 'accounts.key'}",
             f"--service-account-signing-key-file={here / 'accounts.key'}",
             "--service-cluster-ip-range=10.0.0.0/24",
@@ -181,6 +182,7 @@ def _node(number: int) -> dict[str, Any]:
     labels = {
         "kubernetes.io/hostname": f"node-{number}",
         "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
         "topology.kubernetes.io/zone": f"zone-{number}",
         "type": "kwok",
     }

@@ -29,9 +29,9 @@ def audit(options: Options) -> int:
 
 
 def _verify(options: Options) -> int:
-    from model_store.registry.audit import AuditHead
-    from model_store.registry.log_proof import prove_audit_log
+    from model_store.registry.log.audit import AuditHead
     from model_store.registry.signing import read_public_key
+    from model_store.registry.upkeep.log_proof import prove_audit_log
 
     proof = prove_audit_log(
         open_registry(),
@@ -66,7 +66,7 @@ def _actor(row: dict[str, object]) -> str:
 
 def _export(options: Options) -> int:
     """Writes one JSON object a line, as the log is read; a reader that stops goes on by `--since-sequence`."""
-    from model_store.registry.ocsf import ocsf_event
+    from model_store.registry.log.ocsf import ocsf_event
 
     options.status_line.stop()
     registry = open_registry()

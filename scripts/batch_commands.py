@@ -12,7 +12,7 @@ from scripts.command_line import Argument, Option, Options, Program, add_command
 from scripts.registry_commands import open_registry, resolved
 
 if TYPE_CHECKING:
-    from model_store.registry.version_comparison import Comparison, Gate
+    from model_store.registry.measuring.version_comparison import Comparison, Gate
 
 _SHARE = click.FloatRange(0, 1)
 _COST = click.FloatRange(min=0)
@@ -109,7 +109,7 @@ def _trust() -> Option:
 
 def score(options: Options) -> int:
     """Scores the rows of a file."""
-    from model_store.registry.scoring import load_scorer, score_file
+    from model_store.registry.measuring.scoring import load_scorer, score_file
 
     registry = open_registry()
     scorer = load_scorer(registry, resolved(registry, options.model_id), options.threshold, options.trust)
@@ -133,8 +133,8 @@ def score(options: Options) -> int:
 
 def compare(options: Options) -> int:
     """Compares two versions on one labelled file."""
-    from model_store.registry.scoring import load_scorer
-    from model_store.registry.version_comparison import compare as compare_versions
+    from model_store.registry.measuring.scoring import load_scorer
+    from model_store.registry.measuring.version_comparison import compare as compare_versions
 
     if (options.cost_missed is None) != (options.cost_alarm is None):
         raise InvalidInput("--cost-missed and --cost-alarm belong together; give both")

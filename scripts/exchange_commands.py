@@ -18,7 +18,7 @@ def export_model(options: Options) -> int:
     """Writes a model version as one bundle, or as an MLflow model."""
     if options.format == "mlflow":
         return _export_for_mlflow(options)
-    from model_store.registry import bundles
+    from model_store.registry.exchange import bundles
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -74,7 +74,7 @@ def import_model(options: Options) -> int:
 
     if is_mlflow(options.path):
         return _import_from_mlflow(options)
-    from model_store.registry import bundles
+    from model_store.registry.exchange import bundles
 
     if given := [name for name in _OF_MLFLOW if getattr(options, name) not in (None, "", False, [])]:
         option = f"--{given[0].replace('_', '-')}"

@@ -174,7 +174,7 @@ def _use(proof: Proof) -> None:
     """The library as each role: a version in parts, decided, read, copied."""
     from model_store import Keyring, ModelRegistry
     from model_store.keys.keyring import generate_key
-    from model_store.registry.backups import backup
+    from model_store.registry.recovery.backups import backup
 
     keys = Keyring.of(generate_key())
     own = {name: os.environ.get(name) for name in _VARIABLES.values()}

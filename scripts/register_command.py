@@ -12,7 +12,7 @@ from scripts.registry_commands import open_registry
 from scripts.workflow import tell_later_steps
 
 if TYPE_CHECKING:
-    from model_store.registry.manifest import ModelMetadata
+    from model_store.registry.files.manifest import ModelMetadata
 
 
 def register(options: Options) -> int:

@@ -33,7 +33,7 @@ def resolved(registry: "ModelRegistry", reference: str) -> str:
 
 def prove(options: Options) -> int:
     """Answers golden rows under the libraries installed here."""
-    from model_store.registry.proofs import Proof, prove_version
+    from model_store.registry.measuring.proofs import Proof, prove_version
 
     registry = open_registry()
     if not options.model_id and not options.all:
@@ -60,7 +60,7 @@ def prove(options: Options) -> int:
 
 def list_models(options: Options) -> int:
     """Lists and searches model versions."""
-    from model_store.registry.search import search
+    from model_store.registry.files.search import search
 
     registry = open_registry()
     if options.damaged:
@@ -120,7 +120,7 @@ def _describe_approval(approval: dict[str, Any]) -> str:
 
 def card(options: Options) -> int:
     """Prints a model version's card in Markdown."""
-    from model_store.registry.model_card import model_card
+    from model_store.registry.files.model_card import model_card
 
     registry = open_registry()
     model_id = resolved(registry, options.model_id)
@@ -170,7 +170,7 @@ def alias_list(options: Options) -> int:
 
 def stats(options: Options) -> int:
     """Counts and sizes."""
-    from model_store.registry.statistics import statistics
+    from model_store.registry.measuring.statistics import statistics
 
     values = statistics(open_registry())
     totals = {name: value for name, value in values.items() if name != "models"}
@@ -184,9 +184,9 @@ def stats(options: Options) -> int:
 
 def verify(options: Options) -> int:
     """Compares the registry with itself, and signatures with public keys."""
-    from model_store.registry.maintenance import Finding, verify_everything
-    from model_store.registry.manifest import is_model_id
+    from model_store.registry.files.manifest import is_model_id
     from model_store.registry.signing import SignaturePolicy
+    from model_store.registry.upkeep.maintenance import Finding, verify_everything
 
     registry = open_registry()
     if options.repair and options.model_id:
@@ -209,8 +209,8 @@ def verify(options: Options) -> int:
 
 
 def _repaired(registry: "ModelRegistry", options: Options) -> dict[str, Any]:
-    from model_store.registry.layout import storage_at
-    from model_store.registry.repair import repair
+    from model_store.registry.files.layout import storage_at
+    from model_store.registry.recovery.repair import repair
     from model_store.registry.signing import read_public_key
 
     keys = [read_public_key(given) for given in options.public_key]
@@ -265,7 +265,7 @@ def keygen(options: Options) -> int:
 def rotate_key(options: Options) -> int:
     """Gives artifacts other keys; their digests stay."""
     from model_store import Keyring
-    from model_store.registry.key_rotation import rotate_keys
+    from model_store.registry.upkeep.key_rotation import rotate_keys
 
     registry = open_registry()
     registry.require_right("rotate-key", ", ".join(options.model_id))
@@ -316,7 +316,7 @@ def convert(options: Options) -> int:
 
 def backup(options: Options) -> int:
     """Copies the registry to another place."""
-    from model_store.registry import backups
+    from model_store.registry.recovery import backups
 
     counts = backups.backup(open_registry(), options.destination, options.status_line.step)
     line = f"{options.destination}: {counts['copied']} copied, {counts['present']} there already"
@@ -326,7 +326,7 @@ def backup(options: Options) -> int:
 
 def restore(options: Options) -> int:
     """Copies from a backup what the registry does not have, or has damaged."""
-    from model_store.registry import backups
+    from model_store.registry.recovery import backups
 
     counts = backups.restore(open_registry(), options.source, options.status_line.step)
     line = f"{options.source}: {counts['copied']} restored, {counts['present']} there already"
@@ -336,7 +336,7 @@ def restore(options: Options) -> int:
 
 def delete(options: Options) -> int:
     """Deletes a model version for good."""
-    from model_store.registry.maintenance import delete_model
+    from model_store.registry.upkeep.maintenance import delete_model
     from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()
@@ -348,8 +348,8 @@ def delete(options: Options) -> int:
 
 def cleanup(options: Options) -> int:
     """Removes old model versions of a registry, or old model files of a directory."""
-    from model_store.registry.maintenance import cleanup as clean_registry
-    from model_store.registry.maintenance import cleanup_directory, cleanup_leftovers
+    from model_store.registry.upkeep.maintenance import cleanup as clean_registry
+    from model_store.registry.upkeep.maintenance import cleanup_directory, cleanup_leftovers
     from stacks.engine.in_use import versions_in_use
 
     registry = open_registry()

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from model_store.errors import FileMissing, InvalidInput
-from model_store.registry.layout import storage_at
+from model_store.registry.files.layout import storage_at
 from model_store.storage.base import Storage
 from model_store.storage.directory import DirectoryStorage
 from scripts.release_description import DESCRIPTION_FILE, files_of, read_description, read_release

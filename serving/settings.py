@@ -15,6 +15,7 @@ from model_store.serialization.full_names import require_full_names
 from serving.errors import SettingsError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_SLOT = re.compile(r"blue|green")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST_WORDS = "sha256: and 64 hexadecimal digits"
 
@@ -67,6 +68,8 @@ class ServingSettings:
     """CloudWatch namespace that gets the metrics each minute; without one they are not pushed."""
     metrics_by_version: bool = False
     """Whether metrics are pushed under the model version's name, too; rollouts in clusters need that."""
+    metrics_slot: str = ""
+    """The slot, `blue` or `green`, under which the heartbeat is pushed, too; for the alarm of a cluster."""
     max_body_bytes: int = 1 << 20
     """Bytes in the body of a request; a larger one is answered 413."""
     max_batch: int = 1000
@@ -147,6 +150,7 @@ class ServingSettings:
             decision_threshold=read.optional_number(variables.DECISION_THRESHOLD, 0, 1),
             shutdown_drain_seconds=read.number(variables.SHUTDOWN_DRAIN_SECONDS, 2.0, 0, 3600),
             metrics_namespace=environment.get(variables.METRICS_NAMESPACE) or "",
+            metrics_slot=read.optional_matching(variables.METRICS_SLOT, _SLOT, "blue, green"),
             metrics_by_version=read.choice(variables.METRICS_BY_VERSION, ("0", "1"), "0") == "1",
             max_batch=int(read.number(variables.MAX_BATCH, 1000, 1, 100_000)),
             max_in_flight=int(read.number(variables.MAX_IN_FLIGHT, 512, 1, 100_000)),

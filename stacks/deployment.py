@@ -183,7 +183,7 @@ class ModelDeployment:
             NoPriorVersion, SeveralDeployments, ModelNotFound: as for `Rollouts.rollback`.
         """
         from model_store.registry.aliases import Aliases
-        from model_store.registry.layout import version_prefix
+        from model_store.registry.files.layout import version_prefix
 
         wanted = Aliases(self.registry).resolve(to) if to is not None else None
         if wanted is not None:

@@ -82,7 +82,7 @@ class DeploymentChecks:
             GatesFailed: names each gate that the model version does not pass.
         """
         from model_store.errors import ModelNotFound
-        from model_store.registry.audit import GATES
+        from model_store.registry.log.audit import GATES
 
         registry = self._registry()
         try:
@@ -131,7 +131,7 @@ class DeploymentChecks:
         report = check_health(deployment, file.deployment(), further, verify=verify)
         if deployment.current:
             report = report.with_check(self._requirements(file))
-        report = report.with_check(self._golden_rows(deployment, report.url, file, api_key_file))
+        report = report.with_check(self._golden_rows(deployment, report, file, api_key_file))
         return report if file.in_cluster or not deployment.current else report.with_mend(mend_command(file))
 
     def measure(self, file: StackFile, api_key_file: Path) -> tuple[dict[str, Any], list[Alert]]:
@@ -164,9 +164,11 @@ class DeploymentChecks:
             return Check(REQUIREMENTS, healthy=True, detail=f"broken glass until {glass.until}: {glass.reason}")
         return Check(REQUIREMENTS, healthy=True, detail="has what the environment requires")
 
-    def _golden_rows(self, deployment: Deployment, url: str, file: StackFile, api_key_file: Path | None) -> Check:
+    def _golden_rows(
+        self, deployment: Deployment, report: HealthReport, file: StackFile, api_key_file: Path | None
+    ) -> Check:
         from model_store.errors import ModelStoreError
-        from model_store.registry.proofs import read_golden_rows
+        from model_store.registry.measuring.proofs import read_golden_rows
 
         if api_key_file is None:
             api_key_file = self._checkout / ".secrets" / "api_key"
@@ -179,8 +181,10 @@ class DeploymentChecks:
         if found is None:
             how = f"python scripts/manage_models.py prove {deployment.model_id}"
             return Check(GOLDEN_ROWS, healthy=True, detail=f"not asked: the version has none; {how}")
+        if not report.answers:
+            return Check(GOLDEN_ROWS, healthy=False, detail="not asked: the endpoint does not answer")
         contract, golden = found
         if file.deployment().service.decision_threshold is not None:
             golden = golden.decided_by_threshold()
-        verify = endpoint_verification(url, self._checkout)
-        return ask_golden_rows(url, api_key_file, choose_rows(contract, golden), verify)
+        verify = endpoint_verification(report.url, self._checkout)
+        return ask_golden_rows(report.url, api_key_file, choose_rows(contract, golden), verify)

@@ -9,6 +9,7 @@ from conventions import variables
 from conventions.config_keys import DEPLOYMENT, IMAGE, SIGNING
 from infra.cloud_config import ImageConfig, parse_object
 from infra.errors import ConfigError
+from infra.placeholders import placeholders
 from infra.stack_state import StackState
 from model_store.errors import ModelStoreError
 from model_store.keys.defaults import key_file
@@ -24,8 +25,6 @@ from stacks.errors import EngineMissing, StacksError
 
 _PROGRAM = "python scripts/deploy_model.py"
 _LOOK = "as the line says"
-_EXAMPLES = ("EXAMPLED539D4633E53DE1B716D3041E", "@example.com")
-"""Parts of the committed values that belong to nobody's account."""
 
 
 class Doctor:
@@ -156,15 +155,9 @@ class Doctor:
     def _examples_left(self, file: StackFile) -> Iterator[Finding]:
         if not file.in_cluster:
             return
-        cloud, kubernetes = file.cloud(), file.kubernetes()
-        values = {
-            "cloud.alarm_subscribers": ", ".join(each.address for each in cloud.alarm_subscribers),
-            "kubernetes.oidc_provider_arn": kubernetes.oidc_provider_arn,
-        }
-        for key, value in values.items():
-            if any(part in value for part in _EXAMPLES):
-                detail = f"{file.name}: {key}: {value} is the example's"
-                yield Finding("your own values", there=False, detail=detail, mend=f"edit {file.name}")
+        for key, value in placeholders(file.cloud(), file.kubernetes(), file.deployment()):
+            detail = f"{file.name}: {key}: {value} is a placeholder"
+            yield Finding("your own values", there=False, detail=detail, mend=f"edit {file.name}")
 
     def _signers(self, file: StackFile) -> Finding:
         signing = file.config.get(SIGNING)
@@ -179,7 +172,9 @@ class Doctor:
         except ConfigError as error:
             yield Finding("image", there=False, detail=str(error), mend=f"edit {file.name}")
             return
-        if image.reference:
+        if image.promoted_from:
+            yield Finding("image", there=True, detail=f"is that of the stack {image.promoted_from}")
+        elif image.reference:
             mend = "" if image.by_digest else f"edit {file.name}: repository@sha256:…"
             yield Finding("image", there=image.by_digest, detail=image.reference, mend=mend)
         elif shutil.which("docker"):
@@ -201,11 +196,11 @@ class Doctor:
         return Finding("account", there=True, detail=account.account_id)
 
     def _cluster(self, file: StackFile) -> Iterator[Finding]:
-        from infra.preflight import cluster_client, inspect_cluster
+        from infra.cluster_preflight import cluster_client, inspect_cluster
 
         kubernetes = file.kubernetes()
         try:
-            inspect_cluster(kubernetes, file.name)
+            inspect_cluster(kubernetes, file.deployment().deployment_name, file.name)
             yield Finding("cluster", there=True, detail="it answers")
         except ConfigError as error:
             mend = "aws eks update-kubeconfig --name CLUSTER"

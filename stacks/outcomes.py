@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from model_store.registry.audit import REFUSED
+from model_store.registry.log.audit import REFUSED
 from stacks.environments import DeploymentEnvironment
 from stacks.history import Intent, ToldUpdate, push_version, told_updates
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
-    from model_store.registry.audit import AuditRecord
+    from model_store.registry.log.audit import AuditRecord
 
 _DEPLOYS = f"{Intent.DEPLOY} "
 _GOES_ON = ("promote", "resume")
@@ -143,7 +143,7 @@ def read_audit(found: Mapping[str, Sequence[Attempt]], registry: "ModelRegistry"
     Raises:
         ModelStoreError: the registry or its log cannot be read.
     """
-    from model_store.registry.log_window import LogWindows
+    from model_store.registry.log.log_window import LogWindows
 
     records = LogWindows(registry.audit).read_between(since or _BEGIN, _rfc3339(datetime.now(UTC)))
     return [each for name, attempts in found.items() for each in with_audit(attempts, name, records)]

@@ -12,7 +12,7 @@ from stacks.history import Deployment, Intent
 
 if TYPE_CHECKING:
     from model_store import ModelRegistry
-    from model_store.registry.log_window import LogWindows
+    from model_store.registry.log.log_window import LogWindows
 
 Log = Callable[[str], None]
 MOST = 50
@@ -31,7 +31,7 @@ def with_actors(history: Sequence[Deployment], registry: "ModelRegistry") -> lis
     Raises:
         ModelStoreError: the registry or its log cannot be read.
     """
-    from model_store.registry.log_window import LogWindows
+    from model_store.registry.log.log_window import LogWindows
 
     windows, left, found = LogWindows(registry.audit), MOST, []
     for deployment in history:
@@ -63,7 +63,7 @@ def known_actors(
 
 
 def _actor_of(deployment: Deployment, windows: "LogWindows") -> str:
-    from model_store.registry.audit import UPDATE
+    from model_store.registry.log.audit import UPDATE
 
     plain = deployment.intent is Intent.UP
     last = deployment.finished_at if plain else _later(deployment.finished_at)

@@ -13,8 +13,8 @@ from stacks.periods import require_served, several_deployments
 
 if TYPE_CHECKING:
     from model_store import ModelMetadata, ModelRegistry
-    from model_store.registry.audit import AuditRecord
-    from model_store.registry.log_window import LogWindows
+    from model_store.registry.log.audit import AuditRecord
+    from model_store.registry.log.log_window import LogWindows
 
 _AROUND = timedelta(minutes=10)
 """A command checks before its update, and writes its last record after it."""
@@ -64,7 +64,7 @@ def _of_registry(registry: "ModelRegistry", model_id: str) -> dict[str, Any]:
     """What manifest and state tell; of a deleted version, that the registry no longer has it."""
     from model_store.errors import ModelNotFound
     from model_store.registry.approvals import approval_problem, read_validation
-    from model_store.registry.log_window import LogWindows
+    from model_store.registry.log.log_window import LogWindows
 
     try:
         metadata, state = registry.get_metadata(model_id), registry.state(model_id)
@@ -131,7 +131,7 @@ def _around(
     registry: "ModelRegistry", related: Iterable[Deployment], environment: str, model_id: str
 ) -> "list[AuditRecord]":
     """The records about a version in an environment, around its deployments there."""
-    from model_store.registry.log_window import LogWindows
+    from model_store.registry.log.log_window import LogWindows
 
     windows, found = LogWindows(registry.audit), {}
     for each in related:
@@ -165,7 +165,7 @@ def _check(record: "AuditRecord") -> dict[str, Any]:
 
 def _recorded(records: "Iterable[AuditRecord]", deployment: Deployment) -> dict[str, Any]:
     """What the audit log has on record of a deployment: actor and number; empty where it has nothing."""
-    from model_store.registry.audit import UPDATE
+    from model_store.registry.log.audit import UPDATE
 
     for record in records:
         # A plain `pulumi up` can have any message; its record cannot be left out by the message.

@@ -77,7 +77,7 @@ def _measure_registry(root: Path, versions: int) -> dict[str, Any]:
 
     from model_store import Keyring, ModelRegistry
     from model_store.keys.keyring import generate_key
-    from model_store.registry.search import search
+    from model_store.registry.files.search import search
 
     rows = np.random.default_rng(0).normal(size=(8000, 16))
     model = KNeighborsClassifier().fit(rows, rows[:, 0] > 0)

@@ -21,7 +21,7 @@ from console.pages.live import event, live_response, ticks
 from console.state import console_of
 from console.templating import page, part
 from model_store.errors import InvalidInput, ModelNotFound
-from model_store.registry.evidence import MOST_EVIDENCE_BYTES
+from model_store.registry.files.evidence import MOST_EVIDENCE_BYTES
 
 _LONGEST_REASON = 2000
 _CONFLICT = 409

@@ -13,7 +13,7 @@ from console.tables import Column, Rows, Table, as_file, number_in
 from console.templating import page
 from console.versions import Version
 from model_store.errors import InvalidInput, ModelStoreError
-from model_store.registry.manifest import ModelStatus
+from model_store.registry.files.manifest import ModelStatus
 
 _PER_PAGE = 50
 _MOST_COMPARED = 5
@@ -64,7 +64,7 @@ def registry(request: Request) -> Response:
 
 
 def _search(versions: Sequence[Version], asked: Mapping[str, str]) -> list[Version]:
-    from model_store.registry.search import Condition
+    from model_store.registry.files.search import Condition
 
     name, status, tag = asked.get("name", ""), asked.get("status", ""), asked.get("tag", "").strip()
     conditions = [Condition.parse(text) for text in asked.get("metric", "").split(",") if text.strip()]

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+from conventions.regular_files import parse_json
 from model_store.decisions.log_store import LogStore
 from model_store.decisions.receipts import Receipt
-from model_store.errors import KeyUnwrap, ModelNotFound
+from model_store.errors import KeyUnwrap, ModelNotFound, UnreadableModel
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 _ROWS_AT_ONCE = 500
@@ -80,6 +81,23 @@ def holds(key: str, receipt: Receipt) -> bool:
         return False
 
 
+def read_object(store: LogStore, key: str) -> dict[str, Any]:
+    """The JSON object at a key.
+
+    Raises:
+        StorageFailed: it cannot be read.
+        ModelNotFound: there is none.
+        UnreadableModel: it is damaged; names it.
+    """
+    try:
+        found = parse_json(store.get(key))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UnreadableModel(f"{key}: damaged, not a JSON object; restore it from a backup, or remove it")
+    return found
+
+
 class FeatureKeys:
     """The keys of the features, one a day; to destroy a day's key is to erase the features of that day.
 
@@ -98,6 +116,7 @@ class FeatureKeys:
         Raises:
             StorageFailed: it cannot be read or written.
             KeyUnwrap: it was sealed under another key.
+            UnreadableModel: it is damaged.
         """
         if day not in self._known:
             key = secrets.token_bytes(_KEY_BYTES)
@@ -111,17 +130,25 @@ class FeatureKeys:
         Raises:
             StorageFailed: it cannot be read.
             KeyUnwrap: it was sealed under another key.
+            UnreadableModel: it is damaged.
         """
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         try:
-            content = json.loads(self._store.get(_key_of(day)))
+            content = read_object(self._store, _key_of(day))
         except ModelNotFound:
             return None
         if "sealed" not in content:
             return None
-        sealed = bytes.fromhex(content["sealed"])
+        try:
+            sealed = bytes.fromhex(str(content["sealed"]))
+        except ValueError:
+            sealed = b""
+        if len(sealed) <= _NONCE_BYTES:
+            raise UnreadableModel(
+                f"{_key_of(day)}: damaged; restore it from a backup, or erase the features of the day"
+            )
         try:
             return AESGCM(self._seal).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], day.encode())
         except InvalidTag:
@@ -136,9 +163,11 @@ class FeatureKeys:
             StorageFailed: it cannot be destroyed.
         """
         try:
-            had_one = "sealed" in json.loads(self._store.get(_key_of(day)))
+            had_one = "sealed" in read_object(self._store, _key_of(day))
         except ModelNotFound:
             had_one = False
+        except UnreadableModel:
+            had_one = True
         self._store.remove(_key_of(day))
         erased = {"erased": datetime.now(UTC).isoformat(timespec="seconds")}
         self._store.put(_key_of(day), json.dumps(erased).encode())
@@ -171,7 +200,7 @@ def open_features(key: bytes, receipt: str, sealed: bytes) -> dict[str, Any]:
 
     try:
         plain = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], receipt.encode())
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise KeyUnwrap("the key of the day does not open these features") from None
     found: dict[str, Any] = json.loads(plain)
     return found

@@ -1,18 +1,21 @@
 """Looks decisions up in a decision log: by receipt, or by time."""
 
 import io
-import json
 from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any
 
-from model_store.decisions.log_parts import FeatureKeys, day_of, feedback_key, holds, open_features
+from model_store.decisions.log_parts import FeatureKeys, day_of, feedback_key, holds, open_features, read_object
 from model_store.decisions.log_store import LogStore
 from model_store.decisions.receipts import Receipt, parse_receipt
-from model_store.errors import ModelNotFound, UnreadableModel
+from model_store.errors import ModelNotFound, ReceiptRefused, UnreadableModel
 
 _PLAIN = ("receipt", "time", "model_id", "threshold", "fraud_probability", "is_fraud", "overridden", "request_id",
           "api_key")  # fmt: skip
+
+
+_KINDS = {"receipt": "string", "time": "timestamp[ms, tz=UTC]", "is_fraud": "bool", "features": "binary"}
+"""Of columns that are worked with."""
 
 
 class DecisionLogReader:
@@ -31,7 +34,7 @@ class DecisionLogReader:
 
         Raises:
             StorageFailed: the log cannot be read.
-            UnreadableModel: a part is damaged; names it.
+            UnreadableModel: a part, a key or feedback is damaged; names it.
             KeyUnwrap: the features were sealed under another key.
         """
         day = day_of(receipt.seconds)
@@ -54,6 +57,8 @@ class DecisionLogReader:
                 continue
             judged = {name.rpartition("/")[2] for name in self._store.names(f"feedback/day={day}/")}
             for key in self._store.names(f"day={day}/"):
+                if not key.endswith(".parquet"):
+                    continue
                 for row in self._rows(key, day):
                     if since <= row["time"] < until:
                         receipt = parse_receipt(row["receipt"])
@@ -84,21 +89,36 @@ class DecisionLogReader:
         opened = None if self._keys is None else self._keys.for_reading(day)
         try:
             part = pq.ParquetFile(io.BytesIO(self._store.get(key)))
+            _require_part(part.schema_arrow)
             for batch in part.iter_batches(columns=columns):
                 for row in batch.to_pylist():
+                    parse_receipt(row["receipt"])
                     if self._keys is not None:
                         sealed = row["features"]
                         known = opened is not None and sealed is not None
                         row["features"] = open_features(opened, row["receipt"], sealed) if known and opened else None
                     yield row
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ReceiptRefused) as error:
             raise UnreadableModel(f"{key}: not a part of a decision log ({error})") from None
 
     def _outcome(self, receipt: Receipt) -> bool | None:
         try:
-            return bool(json.loads(self._store.get(feedback_key(receipt)))["was_fraud"])
+            was_fraud = read_object(self._store, feedback_key(receipt)).get("was_fraud")
         except ModelNotFound:
             return None
+        if not isinstance(was_fraud, bool):
+            raise UnreadableModel(f"{feedback_key(receipt)}: damaged; restore it from a backup, or remove it")
+        return was_fraud
+
+
+def _require_part(schema: Any) -> None:
+    """Raises ArrowInvalid unless a file has the columns of a part."""
+    import pyarrow as pa
+
+    kinds = {field.name: str(field.type) for field in schema}
+    wrong = [name for name, kind in _KINDS.items() if kinds.get(name) != kind]
+    if wrong:
+        raise pa.ArrowInvalid(f"its column {wrong[0]} is {kinds.get(wrong[0], 'missing')}")
 
 
 def _date(text: str) -> date:

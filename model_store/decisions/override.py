@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput
 
 OverrideAnswer = Literal["legit", "review"]
 ANSWERS: tuple[OverrideAnswer, ...] = get_args(OverrideAnswer)
 """What an override decides: nothing is fraud; everything is, so that people look at it."""
+
+_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Override:
             InvalidInput: the file holds something else.
         """
         try:
-            found: dict[str, Any] = json.loads(content)
+            found: dict[str, Any] = parse_json(content)
             if found == {}:
                 return None
             moment = datetime.fromisoformat(found["until"])
@@ -65,8 +68,10 @@ class Override:
                 moment.timestamp(),
                 *(str(found.get(name, "")) for name in ("reason", "by", "since")),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # Every answer tells it.
+            _ = override.ends
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as error:
             raise InvalidInput(f"not an override ({type(error).__name__}: {error})") from None
         if override.answer not in ANSWERS or moment.tzinfo is None:
-            raise InvalidInput(f"not an override: {found!r}")
+            raise InvalidInput(f"not an override: {str(found)[:_SHOWN_CHARACTERS]}")
         return override

@@ -15,8 +15,8 @@ from conventions.artifact_files import ACCESS_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import AccessDenied, InvalidInput, ModelNotFound, StorageFailed, UnreadableModel
 from model_store.registry.access import AccessPolicy, Rights, Role
-from model_store.registry.audit import HINT_FILE
-from model_store.registry.layout import json_bytes
+from model_store.registry.files.layout import json_bytes
+from model_store.registry.log.audit import HINT_FILE
 from model_store.storage.base import Storage
 from model_store.storage.s3_clients import is_owner
 

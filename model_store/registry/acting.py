@@ -8,10 +8,10 @@ from typing import Any
 from model_store.errors import AccessDenied, IntegrityError, StorageFailed, UntrustedType
 from model_store.registry.access import AccessPolicy
 from model_store.registry.access_file import RegistryAccess
-from model_store.registry.audit import REFUSED, AuditHead, AuditLog
 from model_store.registry.identity import Identity, find_identity
+from model_store.registry.log.audit import REFUSED, AuditHead, AuditLog
+from model_store.registry.log.reserve import record_reading
 from model_store.registry.reader import RegistryReader
-from model_store.registry.reserve import record_reading
 from model_store.storage.base import Storage
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel, VersionConflict
-from model_store.registry.layout import json_bytes, now
-from model_store.registry.manifest import is_model_id, is_model_name, parse_model_name
+from model_store.registry.files.layout import json_bytes, now
+from model_store.registry.files.manifest import is_model_id, is_model_name, parse_model_name
+from model_store.registry.files.schema import require_aliases, require_writable
+from model_store.registry.files.unfinished import is_being_removed
+from model_store.registry.log.outcomes import recorded_failure
 from model_store.registry.numbers import LATEST, find_number
-from model_store.registry.outcomes import recorded_failure
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.schema import require_aliases, require_writable
-from model_store.registry.unfinished import is_being_removed
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _BUNDLE = ".bundle"

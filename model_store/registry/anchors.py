@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from conventions.artifact_files import SIGNATURE_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import ChecksumMismatch, InvalidInput, ModelStoreError, UnreadableModel
-from model_store.registry.audit import AuditHead, AuditLog
-from model_store.registry.layout import json_bytes, now
+from model_store.registry.files.layout import json_bytes, now
+from model_store.registry.log.audit import AuditHead, AuditLog
 from model_store.registry.signing import AuditAnchor, parse_envelope, read_anchor
 from model_store.storage.base import Storage
 

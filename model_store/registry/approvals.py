@@ -18,12 +18,12 @@ from model_store.errors import (
     InvalidInput,
     ModelNotFound,
 )
-from model_store.registry.audit import REFUSED
 from model_store.registry.changing import Changing, Stored
-from model_store.registry.evidence import Evidence, read_evidence, require_evidence, store_evidence
-from model_store.registry.layout import digest_of, now, version_prefix
-from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
-from model_store.registry.outcomes import recorded_failure
+from model_store.registry.files.evidence import Evidence, read_evidence, require_evidence, store_evidence
+from model_store.registry.files.layout import digest_of, now, version_prefix
+from model_store.registry.files.manifest import ModelMetadata, ModelStatus, status_named
+from model_store.registry.log.audit import REFUSED
+from model_store.registry.log.outcomes import recorded_failure
 from model_store.registry.registration import REGISTERED, enter_status
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY
 from model_store.registry.serving import read_serving

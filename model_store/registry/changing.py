@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from model_store.registry.audit import AuditLog
-from model_store.registry.manifest import ModelMetadata
+from model_store.registry.files.manifest import ModelMetadata
+from model_store.registry.log.audit import AuditLog
 from model_store.storage.base import Storage
 
 

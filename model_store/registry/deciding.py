@@ -10,12 +10,12 @@ from conventions.regular_files import parse_json
 from model_store.errors import ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry import approvals, serving
 from model_store.registry.acting import ActingReader
-from model_store.registry.layout import json_bytes, version_prefix
-from model_store.registry.manifest import ModelMetadata, ModelStatus
-from model_store.registry.outcomes import recorded_failure
-from model_store.registry.schema import require_state, require_writable
-from model_store.registry.undecided import has_no_state_yet
-from model_store.registry.unfinished import require_not_removed
+from model_store.registry.files.layout import json_bytes, version_prefix
+from model_store.registry.files.manifest import ModelMetadata, ModelStatus
+from model_store.registry.files.schema import require_state, require_writable
+from model_store.registry.files.undecided import has_no_state_yet
+from model_store.registry.files.unfinished import require_not_removed
+from model_store.registry.log.outcomes import recorded_failure
 
 
 class DecidingReader(ActingReader):

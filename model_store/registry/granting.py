@@ -12,8 +12,8 @@ from conventions.regular_files import parse_json
 from model_store.errors import AccessDenied, InvalidInput, UnreadableModel
 from model_store.registry.access import POLICY_VARIABLE, Role
 from model_store.registry.access_file import parse_access, read_access
-from model_store.registry.audit import REFUSED
-from model_store.registry.layout import json_bytes
+from model_store.registry.files.layout import json_bytes
+from model_store.registry.log.audit import REFUSED
 from model_store.registry.registry import ModelRegistry
 
 _LONGEST_ACTOR = 2048

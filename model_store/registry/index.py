@@ -17,8 +17,8 @@ from typing import Any
 from conventions.artifact_files import MANIFEST_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
-from model_store.registry import index_file
-from model_store.registry.index_file import (
+from model_store.registry.files import index_file
+from model_store.registry.files.index_file import (
     LISTED,
     NOT_A_BLOCK,
     Blocks,
@@ -28,10 +28,10 @@ from model_store.registry.index_file import (
     encode_index,
     parse_index,
 )
-from model_store.registry.layout import version_prefix
-from model_store.registry.manifest import ModelMetadata
-from model_store.registry.own_files import read_each
-from model_store.registry.schema import require_manifest
+from model_store.registry.files.layout import version_prefix
+from model_store.registry.files.manifest import ModelMetadata
+from model_store.registry.files.own_files import read_each
+from model_store.registry.files.schema import require_manifest
 from model_store.storage.base import Storage
 
 CACHE_KEY = ".index"

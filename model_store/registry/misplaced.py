@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from model_store.registry.audit import HINT_FILE, is_record
-from model_store.registry.manifest import is_model_name
+from model_store.registry.files.manifest import is_model_name
+from model_store.registry.log.audit import HINT_FILE, is_record
 from model_store.storage.base import Storage
 from model_store.storage.s3 import S3Storage
 from model_store.storage.sharing import file_in_the_way

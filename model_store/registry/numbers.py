@@ -4,8 +4,8 @@ import re
 from collections import defaultdict
 
 from model_store.errors import ModelNotFound, UnreadableModel, VersionConflict
-from model_store.registry.manifest import is_model_name
-from model_store.registry.own_files import VersionFiles, read_version
+from model_store.registry.files.manifest import is_model_name
+from model_store.registry.files.own_files import VersionFiles, read_version
 from model_store.registry.reader import RegistryReader
 from model_store.registry.taken import claimed_id, claimed_numbers, claims_of
 

@@ -22,22 +22,22 @@ from model_store.errors import (
     UnreadableModel,
     VersionConflict,
 )
-from model_store.registry.bundles import require_free_number, require_harmless
-from model_store.registry.carried_state import carried_state, merged_state
-from model_store.registry.damage import file_damage, read_manifest
-from model_store.registry.evidence import evidence_key
-from model_store.registry.imported import (
+from model_store.registry.exchange.bundles import require_free_number, require_harmless
+from model_store.registry.exchange.carried_state import carried_state, merged_state
+from model_store.registry.exchange.imported import (
     record_import,
     require_encryption,
     require_own_files,
     require_plausible,
 )
-from model_store.registry.layout import digest_of, file_sha256, resolved_location, version_prefix, write_json
-from model_store.registry.manifest import ModelMetadata, ModelStatus
-from model_store.registry.outcomes import recorded_failure
+from model_store.registry.files.evidence import evidence_key
+from model_store.registry.files.layout import digest_of, file_sha256, resolved_location, version_prefix, write_json
+from model_store.registry.files.manifest import ModelMetadata, ModelStatus
+from model_store.registry.log.outcomes import recorded_failure
+from model_store.registry.recovery.damage import file_damage, read_manifest
+from model_store.registry.recovery.repair import copy_synced
 from model_store.registry.registration import enter_status
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.repair import copy_synced
 from model_store.registry.taken import claim_imported
 
 CARRIED, LEFT = "carried", "left to a promoter"

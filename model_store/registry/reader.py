@@ -11,14 +11,20 @@ from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, STATE_FILE
 from conventions.regular_files import parse_json
 from model_store.artifact.reader import open_artifact
 from model_store.errors import InvalidInput, ModelNotFound, UnreadableModel
+from model_store.registry.files.layout import digest_of, version_prefix
+from model_store.registry.files.manifest import (
+    ModelMetadata,
+    ModelStatus,
+    is_model_name,
+    parse_model_name,
+    status_named,
+)
+from model_store.registry.files.own_files import OwnFiles, VersionFiles, read_own_files
+from model_store.registry.files.schema import require_manifest, require_state
+from model_store.registry.files.undecided import has_no_state_yet, state_before_decisions
 from model_store.registry.index import Index
-from model_store.registry.layout import digest_of, version_prefix
-from model_store.registry.manifest import ModelMetadata, ModelStatus, is_model_name, parse_model_name, status_named
 from model_store.registry.misplaced import misplaced
-from model_store.registry.own_files import OwnFiles, VersionFiles, read_own_files
-from model_store.registry.schema import require_manifest, require_state
 from model_store.registry.serving import latest_only, read_serving
-from model_store.registry.undecided import has_no_state_yet, state_before_decisions
 from model_store.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -176,7 +182,7 @@ class RegistryReader:
             ModelNotFound: no model version has this id.
             IntegrityError: a file is not the registered one; names the model version and the file.
         """
-        from model_store.registry.verification import verify_artifact
+        from model_store.registry.files.verification import verify_artifact
 
         return verify_artifact(self.storage, self.get_metadata(model_id), self.state(model_id))
 

@@ -17,12 +17,12 @@ from conventions.artifact_files import (
 )
 from model_store.errors import VersionConflict
 from model_store.persistence import SecureModelPersistence
-from model_store.registry.audit import AuditLog
-from model_store.registry.layout import bound_contract, digest_of, now, rfc3339, version_prefix, write_json
-from model_store.registry.manifest import ModelStatus, new_model_id, require_metrics, require_names
-from model_store.registry.outcomes import recorded_failure
+from model_store.registry.files.layout import bound_contract, digest_of, now, rfc3339, version_prefix, write_json
+from model_store.registry.files.manifest import ModelStatus, new_model_id, require_metrics, require_names
+from model_store.registry.files.schema import require_manifest, require_state, require_writable
+from model_store.registry.log.audit import AuditLog
+from model_store.registry.log.outcomes import recorded_failure
 from model_store.registry.request import COMPUTED_METRICS, REGISTERED_BY, RegistrationRequest
-from model_store.registry.schema import require_manifest, require_state, require_writable
 from model_store.registry.taken import Claims
 from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.lineage import build_lineage, describe_source

@@ -20,16 +20,16 @@ from model_store.keys.defaults import default_checkout, default_keys
 from model_store.keys.keyring import Keyring
 from model_store.persistence import SecureModelPersistence
 from model_store.registry.access import AccessPolicy
-from model_store.registry.audit import REFUSED
 from model_store.registry.deciding import DecidingReader
-from model_store.registry.layout import encryption_context, storage_at
-from model_store.registry.manifest import ModelMetadata
-from model_store.registry.outcomes import recorded_failure
+from model_store.registry.files.layout import encryption_context, storage_at
+from model_store.registry.files.manifest import ModelMetadata
+from model_store.registry.files.unfinished import require_still_there
+from model_store.registry.log.audit import REFUSED
+from model_store.registry.log.outcomes import recorded_failure
+from model_store.registry.log.reserve import keep_reserve
 from model_store.registry.registration import Registration
 from model_store.registry.request import RegistrationKeywords, RegistrationRequest
-from model_store.registry.reserve import keep_reserve
 from model_store.registry.taken import Claims
-from model_store.registry.unfinished import require_still_there
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

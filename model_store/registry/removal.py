@@ -12,13 +12,13 @@ from typing import Any
 from conventions.artifact_files import MANIFEST_FILE
 from model_store.errors import InUse, ModelStoreError
 from model_store.registry.aliases import Aliases
-from model_store.registry.layout import version_prefix
-from model_store.registry.manifest import ModelMetadata
-from model_store.registry.outcomes import recorded_failure
+from model_store.registry.files.layout import version_prefix
+from model_store.registry.files.manifest import ModelMetadata
+from model_store.registry.files.unfinished import begin_removal, end_removal
+from model_store.registry.log.outcomes import recorded_failure
+from model_store.registry.log.reserve import record_removal, with_room
 from model_store.registry.registry import ModelRegistry
-from model_store.registry.reserve import record_removal, with_room
 from model_store.registry.serving import read_serving
-from model_store.registry.unfinished import begin_removal, end_removal
 
 
 def remove_version(registry: ModelRegistry, metadata: ModelMetadata, reason: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from model_store.contract.options import PreparationOptions
 from model_store.errors import InvalidInput
-from model_store.registry.manifest import require_metrics, require_names, require_text
+from model_store.registry.files.manifest import require_metrics, require_names, require_text
 from model_store.serialization.compression import CompressionType
 from model_store.serialization.formats import SerializationFormat
 

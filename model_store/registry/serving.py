@@ -11,8 +11,9 @@ from typing import Any
 
 from model_store.errors import IllegalTransition, ModelNotFound, UnreadableModel, VersionConflict
 from model_store.registry.changing import Changing
-from model_store.registry.layout import now
-from model_store.registry.manifest import ModelMetadata, ModelStatus, status_named
+from model_store.registry.files.layout import now
+from model_store.registry.files.manifest import ModelMetadata, ModelStatus, status_named
+from model_store.registry.log.recent_servers import recent_servers
 from model_store.registry.registration import enter_status
 
 _ATTEMPTS = 10
@@ -160,10 +161,25 @@ def end_serving(registry: Changing, environment: str, reason: str, but: str = ""
         if not serving and state["status"] == ModelStatus.DEPLOYED:
             enter_status(state, status_before(state), registry.actor, reason)
 
-    # A version that a wrong index hides keeps its entry here; `latest_only` shows that another one followed.
-    for model in registry.stored_models():
-        if environment in model.serving and model.model_id != but:
-            _until_done(registry, model.model_id, end)
+    for model_id in _servers(registry, environment):
+        if model_id != but:
+            _until_done(registry, model_id, end)
+
+
+def _servers(registry: Changing, environment: str) -> list[str]:
+    """The versions whose states say that they serve in an environment.
+
+    A version that a wrong index hides is left out; `latest_only` shows that another one followed.
+    """
+    named = recent_servers(registry.audit, environment)
+    if named is None:
+        return [model.model_id for model in registry.stored_models() if environment in model.serving]
+    found = []
+    for model_id in sorted(named):
+        with suppress(ModelNotFound, UnreadableModel):
+            if environment in registry.get_metadata(model_id).serving:
+                found.append(model_id)
+    return found
 
 
 def status_before(state: Mapping[str, Any]) -> ModelStatus:

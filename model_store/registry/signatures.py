@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from conventions.artifact_files import SIGNATURE_FILE
 from model_store.errors import ModelNotFound, SignatureInvalid, UnreadableModel
-from model_store.registry.layout import json_bytes, version_prefix
-from model_store.registry.manifest import ModelMetadata
+from model_store.registry.files.layout import json_bytes, version_prefix
+from model_store.registry.files.manifest import ModelMetadata
 from model_store.registry.signing import (
     AuditAnchor,
     co_sign,

@@ -15,8 +15,8 @@ from functools import partial
 from conventions.artifact_files import MANIFEST_FILE
 from conventions.regular_files import parse_json
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, UnreadableModel, VersionConflict
-from model_store.registry.layout import rfc3339
-from model_store.registry.manifest import (
+from model_store.registry.files.layout import rfc3339
+from model_store.registry.files.manifest import (
     ModelMetadata,
     is_model_name,
     moment_of,
@@ -24,10 +24,10 @@ from model_store.registry.manifest import (
     parse_model_name,
     type_of,
 )
-from model_store.registry.own_files import read_each
-from model_store.registry.placing import clear
-from model_store.registry.recorded import read_recorded
-from model_store.registry.schema import MOST_VERSIONS
+from model_store.registry.files.own_files import read_each
+from model_store.registry.files.placing import clear
+from model_store.registry.files.schema import MOST_VERSIONS
+from model_store.registry.log.recorded import read_recorded
 from model_store.storage.base import Storage
 
 _IMPORTED = "imported"

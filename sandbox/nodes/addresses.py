@@ -16,6 +16,8 @@ GATEWAY_PODS = "projectcontour"
 """Namespace of the pods that carry the gateway's traffic."""
 NODES = (1, 2, 3)
 ACCOUNT = "123456789012"
+ISSUER = "https://oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B716D3041E"
+"""Who signs the tokens of pods: the identity provider that the committed stack files name."""
 
 
 def node_name(number: int) -> str:

@@ -9,6 +9,7 @@ from sandbox.certificates import Authority
 from sandbox.nodes.addresses import (
     API_PORT,
     CONTROL,
+    ISSUER,
     NODES,
     REGISTRY_PORT,
     SERVICES,
@@ -108,7 +109,7 @@ def _api_server(here: Path) -> list[str]:
         f"--tls-cert-file={here / 'server.pem'}",
         f"--tls-private-key-file={here / 'server.key'}",
         f"--client-ca-file={authority}",
-        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-issuer={ISSUER}",
         f"--service-account-key-file={here / 'accounts.key'}",
         f"--service-account-signing-key-file={here / 'accounts.key'}",
         f"--service-cluster-ip-range={SERVICES}",

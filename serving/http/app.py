@@ -36,6 +36,7 @@ _PUBLIC_PATHS = frozenset(("/",))
 PATHS = frozenset((*SCOPES, *OPEN_PATHS, *DEVELOPMENT_PATHS, *_PUBLIC_PATHS, "/model"))
 """Every path of the service: a request is authorized and routed by the same text. Any other path is answered 404."""
 _MAX_REQUEST_ID = 128
+_LONGEST_WAIT_SECONDS = 86_400
 _ALLOW_POST = ((b"allow", b"POST"),)
 _ALLOW_GET = ((b"allow", b"GET, HEAD"),)
 _JSON = (b"content-type", b"application/json")
@@ -73,6 +74,7 @@ class _Request:
     scores: Sequence[float] = ()
     frauds: int | None = None
     undecided = False
+    in_work = False
     code = ""
     """Why it was refused."""
 
@@ -169,12 +171,17 @@ class Service:
     def _begin(self, method: str, path: str, headers: Headers) -> _Request:
         request = _Request(method, path, headers)
         request.request_id = request.request_id or next(self._ids)
-        self._state.in_flight += 1
         return request
+
+    def _leave(self, request: _Request) -> None:
+        """Makes room for another request: a client that takes no answer holds none."""
+        if request.in_work:
+            request.in_work = False
+            self._state.in_flight -= 1
 
     def _end(self, request: _Request, answer: Answer | None) -> None:
         """Counts and logs a request that has this answer; None when its connection ended before."""
-        self._state.in_flight -= 1
+        self._leave(request)
         if answer is None or (request.path in OPEN_PATHS and not request.code):
             return
         state, frauds = self._state, request.frauds
@@ -221,7 +228,9 @@ class Service:
                         _refuse_rate(request.key, wait)
                 action = self._actions.get(request.path)
                 if action is None:
-                    answer = Answer(await _page(self._pages, scope, receive, send, request), b"", request.request_id)
+                    answer = Answer(
+                        await _page(self._pages, scope, receive, send, request, self._leave), b"", request.request_id
+                    )
                     return answer.status
                 _require_post(request)
                 explain = self._reasons.wanted(scope["query_string"]) if request.path == "/predict" else None
@@ -231,6 +240,7 @@ class Service:
                 answer = Answer(200, content, request.request_id)
             except Exception as error:
                 answer = self._failure(error, request)
+            self._leave(request)
             await _send(answer, send)
             return answer.status
         finally:
@@ -246,6 +256,7 @@ class Service:
                 answer = Answer(200, await content, request.request_id)
             except Exception as error:
                 answer = self._failure(error, request)
+            self._leave(request)
             await _send(answer, send)
         finally:
             self._end(request, answer)
@@ -270,6 +281,8 @@ class Service:
             wait = self._buckets.take(key)
             if wait:
                 _refuse_rate(key, wait)
+        request.in_work = True
+        state.in_flight += 1
         if state.in_flight > state.settings.max_in_flight:
             message = f"the service works on {state.settings.max_in_flight} requests already"
             raise Refused(503, "overloaded", message, headers=((b"retry-after", b"1"),))
@@ -322,7 +335,9 @@ class Service:
         return self._take_feedback(body, request.request_id)
 
 
-async def _page(pages: Application, scope: Scope, receive: Receive, send: Send, request: _Request) -> int:
+async def _page(
+    pages: Application, scope: Scope, receive: Receive, send: Send, request: _Request, leave: Callable[[_Request], None]
+) -> int:
     if request.method not in ("GET", "HEAD"):
         raise Refused(405, "method_not_allowed", f"{request.path} takes GET", headers=_ALLOW_GET)
     status = 500
@@ -330,6 +345,7 @@ async def _page(pages: Application, scope: Scope, receive: Receive, send: Send, 
     async def framed(message: dict[str, Any]) -> None:
         nonlocal status
         if message["type"] == "http.response.start":
+            leave(request)
             status = message["status"]
             message["headers"] = [*message["headers"], (b"x-request-id", request.request_id.encode())]
         await send(message)
@@ -350,7 +366,7 @@ async def _send(answer: Answer, send: Send) -> None:
 
 def _refuse_rate(key: ApiKey, wait: float) -> NoReturn:
     """Raises Refused for a key that has to wait, in seconds, until its next request."""
-    seconds = max(1, round(wait + 0.5))
+    seconds = max(1, round(min(wait, _LONGEST_WAIT_SECONDS) + 0.5))
     message = f"key {key.name!r} has made too many requests; the next one may come in {seconds} s"
     raise Refused(429, "too_many_requests", message, headers=((b"retry-after", b"%d" % seconds),))
 

@@ -16,6 +16,8 @@ from serving.errors import ApiKeysError
 SCOPES = ("predict", "feedback", "admin")
 _PREFIX = "fd_"
 _OPTIONAL_FIELDS = {"requests_per_second", "expires", "created"}
+_MOST_RATE = 1e9
+_SHOWN_CHARACTERS = 80
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -116,15 +118,19 @@ def _api_key(path: Path, entry: object) -> ApiKey:
     }:
         raise ApiKeysError(f"{path}: a key does not have the fields name, sha256 and scopes")
     rate = entry.get("requests_per_second")
-    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0):
-        raise ApiKeysError(f"{path}: requests_per_second is {rate!r}; allowed: a number above 0")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= _MOST_RATE):
+        shown = repr(rate)[:_SHOWN_CHARACTERS]
+        raise ApiKeysError(
+            f"{path}: requests_per_second is {shown}; allowed: a number above 0, at most {_MOST_RATE:.0f}"
+        )
     name, digest, scopes = entry["name"], entry["sha256"], entry["scopes"]
     if not isinstance(name, str) or not name or not name.isprintable():
         raise ApiKeysError(f"{path}: a key has no name, or one that cannot be printed in the log")
     if not isinstance(digest, str) or not _HASH.fullmatch(digest):
         raise ApiKeysError(f"{path}: the sha256 of key {name!r} is not 64 hexadecimal digits")
-    if not isinstance(scopes, list) or not set(scopes) <= set(SCOPES):
-        raise ApiKeysError(f"{path}: the scopes of key {name!r} are {scopes!r}; allowed: {', '.join(SCOPES)}")
+    if not isinstance(scopes, list) or not all(each in SCOPES for each in scopes):
+        shown = repr(scopes)[:_SHOWN_CHARACTERS]
+        raise ApiKeysError(f"{path}: the scopes of key {name!r} are {shown}; allowed: {', '.join(SCOPES)}")
     return ApiKey(name, digest, frozenset(scopes), rate, _moment(path, name, entry.get("expires")))
 
 

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.errors import ApiKeysError
 from serving.http.auth import ApiKeys
 from serving.observability.logs import service_log
+from serving.process.tls import file_mark
 
 _LOOK_SECONDS = 1.0
-_Mark = tuple[int, int, int] | None
 
 
 @contextmanager
@@ -26,36 +25,31 @@ def reloaded_keys(path: Path, take: Callable[[ApiKeys], None]) -> Iterator[None]
     ended = threading.Event()
 
     def run() -> None:
-        seen: _Mark = None
+        taken: tuple[int, ...] | None = None
+        told: tuple[object, str] = (None, "")
         while not ended.wait(_LOOK_SECONDS):
-            mark = _mark(path)
-            if mark != seen:
-                # The file may have changed before the first look: it is read once more then.
-                _read(path, take, first=seen is None)
-                seen = mark
+            mark = file_mark(path)
+            if mark == taken:
+                continue
+            try:
+                keys = ApiKeys.from_file(path)
+                take(keys)
+            except Exception as error:
+                # Tried again at the next look; a thread that ends would leave the keys of now for good.
+                if told != (mark, str(error)):
+                    told = (mark, str(error))
+                    fields = {"error": str(error)}
+                    message = "the API keys were not read again; those of before stay"
+                    service_log.error(message, extra={"fields": fields})
+                continue
+            # The file may have changed before the first look: it is read once more then.
+            if taken is not None or told[0] is not None:
+                names = [key.name for key in keys.known]
+                service_log.info("the API keys were read again", extra={"fields": {"keys": names}})
+            taken = mark
 
     threading.Thread(target=run, name="api-keys", daemon=True).start()
     try:
         yield
     finally:
         ended.set()
-
-
-def _mark(path: Path) -> _Mark:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def _read(path: Path, take: Callable[[ApiKeys], None], *, first: bool) -> None:
-    try:
-        keys = ApiKeys.from_file(path)
-    except (ApiKeysError, OSError) as error:
-        fields = {"error": str(error)}
-        service_log.error("the API keys were not read again; those of before stay", extra={"fields": fields})
-        return
-    take(keys)
-    if not first:
-        service_log.info("the API keys were read again", extra={"fields": {"keys": [key.name for key in keys.known]}})

@@ -11,7 +11,7 @@ import msgspec
 
 from serving.http.auth import ApiKey
 from serving.observability.accounts import MetricsOfAll, Past, ProcessAccount, account_of, go_on_from
-from serving.observability.logs import RequestLog, service_log
+from serving.observability.logs import RequestLog, records_lost, service_log
 from serving.observability.metrics import ServiceMetrics
 from serving.process.board import AREA_BYTES, Board
 
@@ -122,7 +122,7 @@ class Member:
                 self._metrics,
                 self._past,
                 os.getpid(),
-                self._log.lost,
+                self._log.lost + records_lost(),
                 self.last_used(),
                 rows=_ROWS // board.slots if rows else 0,
             )

@@ -3,15 +3,18 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from conventions.regular_files import read_text
 from model_store.decisions.override import Override
 from model_store.errors import InvalidInput, ModelNotFound, ModelStoreError, StorageForbidden
 from serving.observability.logs import service_log
 
 _LOOK_SECONDS = 1.0
 _LOOK_SECONDS_REMOTE = 5.0
+_MOST_BYTES = 1 << 16
 Read = Callable[[], bytes]
 
 
@@ -34,7 +37,11 @@ def watched_override(location: str, take: Callable[[Override | None], None]) -> 
 
     def run() -> None:
         while not ended.wait(watch.every_seconds):
-            watch.look()
+            try:
+                watch.look()
+            except Exception:
+                # A thread that ends would leave the override of now until its time.
+                service_log.exception("the override was not looked at; it stays what it was")
 
     threading.Thread(target=run, name="override", daemon=True).start()
     try:
@@ -50,7 +57,7 @@ class _Watch:
         self._location, self._take = location, take
         remote = location.startswith("s3://")
         self.every_seconds = _LOOK_SECONDS_REMOTE if remote else _LOOK_SECONDS
-        self._read = _object_reader(location) if remote else Path(location).read_bytes
+        self._read = _object_reader(location) if remote else partial(_read_file, Path(location))
         self._known: Override | None = None
         self._failed = ""
 
@@ -61,7 +68,7 @@ class _Watch:
         except (FileNotFoundError, ModelNotFound, StorageForbidden):
             # Without the right to list the bucket, S3 forbids to read what is not there.
             found = None
-        except (OSError, InvalidInput, ModelStoreError) as error:
+        except (OSError, ValueError, InvalidInput, ModelStoreError) as error:
             if str(error) != self._failed:
                 self._failed = str(error)
                 fields = {"location": self._location, "error": self._failed}
@@ -75,6 +82,10 @@ class _Watch:
             service_log.warning(
                 "another override gives the decisions" if found else "no override any more", extra={"fields": told}
             )
+
+
+def _read_file(path: Path) -> bytes:
+    return read_text(path, most_bytes=_MOST_BYTES).encode()
 
 
 def _object_reader(location: str) -> Read:

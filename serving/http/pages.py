@@ -16,6 +16,7 @@ from serving.http.messages import Health, Live, Model, OverrideShown, Ready
 from serving.http.openapi import openapi
 from serving.http.state import ServiceState
 from serving.observability.exposition import exposition
+from serving.observability.logs import records_lost
 from serving.observability.resources import resources_in_use
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -105,7 +106,7 @@ def _status(state: ServiceState) -> Handler:
     async def status(_request: Request) -> Response:
         if state.member is None:
             found = state.metrics.status()
-            found.log_lines_lost = state.request_log.lost
+            found.log_lines_lost = state.request_log.lost + records_lost()
         else:
             together = await asyncio.to_thread(state.member.gathered)
             found = await asyncio.to_thread(together.status)

@@ -1,5 +1,6 @@
 """Finds feedback that names a decision again: in this process; over all replicas in Redis or the decision log."""
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 _REMEMBERED = 200_000
 _TIMEOUT_SECONDS = 0.25
 _CLAIM_TIMEOUT_SECONDS = 2.0
+_RETRY_SECONDS = 2.0
+"""How long Redis is not asked again after it has not answered; meanwhile no feedback waits for it."""
 
 
 class SharedRepeats(Protocol):
@@ -55,6 +58,7 @@ class RedisRepeats:
         from redis.asyncio import Redis
 
         self._scope, self._seconds = scope, int(seconds)
+        self._fails_until = 0.0
         self._redis: Any = Redis.from_url(
             url, socket_timeout=_CLAIM_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
         )
@@ -63,6 +67,8 @@ class RedisRepeats:
         """Whether each decision has no feedback yet, which it has from now on; None when Redis does not answer."""
         from redis.exceptions import RedisError
 
+        if time.monotonic() < self._fails_until:
+            return None
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for receipt, was_fraud in receipts:
@@ -70,6 +76,7 @@ class RedisRepeats:
                     pipeline.set(key, int(was_fraud), nx=True, ex=self._seconds)
                 return [bool(answer) for answer in await pipeline.execute()]
         except (RedisError, OSError) as error:
+            self._fails_until = time.monotonic() + _RETRY_SECONDS
             fields = {"error": type(error).__name__}
             message = "Redis does not answer; repeats of feedback are found by each process alone"
             service_log.warning(message, extra={"fields": fields})

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from conventions.artifact_files import ARTIFACT_FILE, GOLDEN_FILE, MANIFEST_FILE, RUNTIME_FILE
 from model_store import Keyring, ModelMetadata, ModelStatus, SecureModelPersistence
 from model_store.errors import ChecksumMismatch, ContextMismatch, FileMissing, InvalidInput, UnreadableModel
-from model_store.registry.layout import encryption_context
-from model_store.registry.schema import require_manifest
+from model_store.registry.files.layout import encryption_context
+from model_store.registry.files.schema import require_manifest
 from model_store.serialization.formats import SerializationFormat
 from model_store.serialization.native_models import import_xgboost_alone
 from serving.errors import ModelUnusable

@@ -230,7 +230,8 @@ def _outcome(item: Any, path: str) -> Outcome:
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(body)
+        # Of its own accord json reads UTF-16 and UTF-32 too; a mark of the byte order may stand before UTF-8.
+        content = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise InvalidRequest("malformed_json", "the body is not JSON") from None
     if not isinstance(content, dict):

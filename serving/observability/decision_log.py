@@ -205,5 +205,6 @@ class DecisionLog:
         try:
             before = (datetime.now(UTC) - timedelta(days=days)).date()
             DecisionLogReader(self._store).remove_before(before)
-        except ModelStoreError as error:
+        except Exception as error:
+            # A thread that ends would end the log.
             service_log.error("old decisions were not removed", extra={"fields": {"error": str(error)[:300]}})

@@ -176,12 +176,16 @@ class LineQueue(logging.Handler):
         self.setFormatter(JsonFormatter())
         self._write = write
         self._lines: deque[str] = deque(maxlen=MAX_RECORDS)
+        self.lost = 0
+        """Records that were not written since the process started: the queue was full, or no target took them."""
         self._wanted, self._busy = threading.Event(), False
         threading.Thread(target=self._run, name="log", daemon=True).start()
         atexit.register(_wait_until, lambda: not self._lines and not self._busy)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Takes a record; where too many wait, the oldest one is lost."""
+        if len(self._lines) == MAX_RECORDS:
+            self.lost += 1
         self._lines.append(self.format(record) + "\n")
         self._wanted.set()
 
@@ -191,9 +195,17 @@ class LineQueue(logging.Handler):
             self._wanted.clear()
             self._busy = True
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
-            with suppress(OSError, ValueError):
+            try:
                 self._write("".join(lines))
+            except Exception:
+                # A thread that ends would end the log.
+                self.lost += len(lines)
             self._busy = False
+
+
+def records_lost() -> int:
+    """Lines of the log, beside those of requests, that were not written since the process started."""
+    return sum(each.lost for each in logging.getLogger().handlers if isinstance(each, LineQueue))
 
 
 def _wait_until(done: Callable[[], bool]) -> None:

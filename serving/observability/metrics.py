@@ -309,7 +309,16 @@ class ServiceMetrics:
             for version in versions
             for dimensions in (self._dimensions(version),)
             for item in data
-        ] + others
+        ] + [*self._heartbeat_of_slot(), *others]
+
+    def _heartbeat_of_slot(self) -> list[dict[str, Any]]:
+        """The heartbeat once more with the slot, where there is one: the other slot's does not hide a silence."""
+        settings = self._settings
+        if not settings.metrics_slot:
+            return []
+        dimensions = names.dimensions(settings.environment, settings.deployment_name, slot=settings.metrics_slot)
+        told = [{"Name": name, "Value": value} for name, value in dimensions]
+        return [{"MetricName": names.HEARTBEAT, "Value": 1, "Unit": "Count", "Dimensions": told}]
 
     def _dimensions(self, version: str) -> tuple[tuple[str, str], ...]:
         return names.dimensions(self._settings.environment, self._settings.deployment_name, version)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.process.run_directory import RequestFailed
+from serving.process.run_directory import NOT_STARTED, RequestFailed
 
 HUNG_SECONDS = 10.0
 """A process whose event loop shows no sign of life for so long is replaced."""
@@ -99,11 +99,9 @@ async def start_child(
         The process, and what it says of itself.
 
     Raises:
-        RequestFailed: it did not get ready; it has ended.
+        RequestFailed: it could not be started, or did not get ready; it has ended.
     """
-    lifeline_read, lifeline_write = os.pipe()
-    ready_read, ready_write = os.pipe()
-    beats_read, beats_write = os.pipe()
+    (lifeline_read, lifeline_write), (ready_read, ready_write), (beats_read, beats_write) = _pipes(3)
     options = ("--listen-fd", str(listen_descriptor), "--ready-fd", str(ready_write), "--watch-stdin")
     try:
         process = await asyncio.create_subprocess_exec(
@@ -116,9 +114,12 @@ async def start_child(
             pass_fds=(listen_descriptor, ready_write, beats_write, *descriptors),
             env=dict(environment),
         )
-    except BaseException:
+    except BaseException as error:
         for descriptor in (lifeline_write, ready_read, beats_read):
             os.close(descriptor)
+        if isinstance(error, OSError | ValueError):
+            # No process, memory or descriptor is left, or a variable cannot be one.
+            raise RequestFailed(NOT_STARTED, f"the serving process could not be started ({error})") from None
         raise
     finally:
         for descriptor in (lifeline_read, ready_write, beats_write):
@@ -129,6 +130,17 @@ async def start_child(
     except (RequestFailed, asyncio.CancelledError):
         await child.kill()
         raise
+
+
+def _pipes(count: int) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    try:
+        found.extend(os.pipe() for _ in range(count))
+    except OSError as error:
+        for descriptor in (each for pair in found for each in pair):
+            os.close(descriptor)
+        raise RequestFailed(NOT_STARTED, f"the serving process could not be started ({error.strerror})") from None
+    return found
 
 
 async def _until_ready(child: Child, ready: int, seconds: float) -> dict[str, Any]:

@@ -6,9 +6,11 @@ another protocol, so the request is parsed again without the wish, and its body 
 
 import json
 import time
+from collections.abc import Sized
 from typing import Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.process.connections import HEALTH_PATHS, Connections, address_of
@@ -20,6 +22,24 @@ _CLOSING_SECONDS = 5.0
 _UPGRADES = frozenset((b"upgrade", b"http2-settings"))
 _TOO_MANY = "the service has as many connections as it takes"
 _NO_CERTIFICATE = (403, "client_certificate_required", "only health is answered to a client without a certificate")
+
+
+class _Flow(FlowControl):
+    """Reads nothing more while requests wait on the connection, whose headers would pile up.
+
+    Args:
+        transport: of the connection.
+        waiting: its requests that wait.
+    """
+
+    def __init__(self, transport: Any, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Reads on, where no request waits."""
+        if not self._waiting:
+            super().resume_reading()
 
 
 class _PipelinedProtocol(HttpToolsProtocol):
@@ -70,12 +90,18 @@ class Connection(_PipelinedProtocol):
     @property
     def waiting_since(self) -> float | None:
         """Monotonic seconds since when it waits for its client; None while a request is in work."""
+        return self._sending_since if self._unwritten_since is None else self._unwritten_since
+
+    @property
+    def _sending_since(self) -> float | None:
+        """Since when the client has been about to send something."""
         answering = self.cycle is not None and not self.cycle.response_complete
         return None if answering and not (self._in_message and not self._in_head) else self._since
 
     def connection_made(self, transport: Any) -> None:
         """Takes the connection, if there is room for it."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self.address = address_of(self.client)
         self._registry.admit(self)
         if self._registry.wants_certificates and not transport.get_extra_info("peercert"):
@@ -160,12 +186,12 @@ class Connection(_PipelinedProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if not self._in_message:
+        if not self._in_message or self.flow.read_paused:
             self._since = time.monotonic()
-        self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """The client does not take its answer."""
@@ -189,7 +215,7 @@ class Connection(_PipelinedProtocol):
         elif self._ended:
             if now - self._since > _LINGER_SECONDS:
                 self.transport.close()
-        elif self.waiting_since is not None:
+        elif self._sending_since is not None:
             self._look_at_client(now - self._since)
 
     def _look_at_client(self, seconds: float) -> None:
@@ -209,9 +235,12 @@ class Connection(_PipelinedProtocol):
 
     def evict(self) -> None:
         """Closes the connection in favor of a new one."""
+        self._ended = True
+        if self._unwritten_since is not None:
+            self._abort("evicted")
+            return
         if self._in_head:
             self._answer_early(503, "too_many_connections", _TOO_MANY)
-        self._ended = True
         self._close("evicted")
 
     def turn_away(self) -> None:

@@ -15,8 +15,8 @@ from conventions.artifact_files import MANIFEST_FILE
 from conventions.environments import STACKS
 from model_store.errors import ModelNotFound, ModelStoreError
 from model_store.keys.permissions import open_to_others
-from model_store.registry.layout import version_prefix
-from model_store.registry.manifest import ModelMetadata, ModelStatus
+from model_store.registry.files.layout import version_prefix
+from model_store.registry.files.manifest import ModelMetadata, ModelStatus
 from serving.errors import SettingsError
 
 

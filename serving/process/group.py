@@ -18,7 +18,7 @@ from serving.observability.logs import service_log
 from serving.process.board import Board, make_board
 from serving.process.child import HUNG_SECONDS, Child, start_child
 from serving.process.options import ProcessOptions
-from serving.process.run_directory import RequestFailed
+from serving.process.run_directory import NOT_STARTED, RequestFailed
 from serving.process.succession import await_succession, has_succession
 
 _READY_SECONDS = 3600.0
@@ -164,8 +164,8 @@ class Group:
                 service_log.error("a process has ended", extra={"fields": {"pid": child.process.pid, "code": code}})
             child.close()
             Board(self._board, self.wanted, slot).forget(slot)
+            ends.append(time.monotonic())
             while True:
-                ends.append(time.monotonic())
                 if len(ends) > _RESTARTS_ALLOWED and ends[-1] - ends[0] < _RESTART_WINDOW_SECONDS:
                     service_log.error("the processes keep ending", extra={"fields": {"slot": slot}})
                     return
@@ -174,6 +174,8 @@ class Group:
                 except RequestFailed as failure:
                     service_log.error(str(failure), extra={"fields": {"code": failure.code}})
                     await asyncio.sleep(_RETRY_SECONDS)
+                    if failure.code != NOT_STARTED:
+                        ends.append(time.monotonic())
                 else:
                     break
 

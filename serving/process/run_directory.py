@@ -16,6 +16,12 @@ from typing import Any
 _REWRITE_SECONDS = 1.0
 _LOG_BYTES = 50_000_000
 _ROTATED_LOGS = 5
+_MOST_PORT = 65_535
+_MOST_SECONDS = 1 << 31
+
+
+NOT_STARTED = "NotStarted"
+"""Code of a failure that has nothing to do with what was asked for: the machine has no process left, or no memory."""
 
 
 class RequestFailed(Exception):
@@ -57,9 +63,29 @@ class Request:
         known = {field.name for field in fields(cls)}
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{name: value for name, value in content.items() if name in known})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            found = cls(**{name: value for name, value in content.items() if name in known})
+            found._require_kinds()
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RequestFailed("RequestUnreadable", f"{path}: not a request ({error})") from None
+        return found
+
+    def _require_kinds(self) -> None:
+        """Raises ValueError or TypeError where a field is of another kind, which would end the supervisor."""
+        texts = (self.host, self.model_id, self.module)
+        if not all(isinstance(each, str) and "\0" not in each for each in texts):
+            raise ValueError("host, model_id and module are texts")
+        if not isinstance(self.generation, int):
+            raise TypeError("generation is not a whole number")
+        seconds = self.ready_timeout_seconds
+        if not isinstance(seconds, int | float) or not 0 <= seconds < _MOST_SECONDS:
+            raise ValueError("ready_timeout_seconds is a number of seconds")
+        if not isinstance(self.port, int) or not 0 <= self.port <= _MOST_PORT:
+            raise ValueError(f"port is {self.port}; allowed: 0 to {_MOST_PORT}")
+        variables = self.environment.items()
+        if not all(isinstance(each, str) and "\0" not in each for pair in variables for each in pair):
+            raise ValueError("environment has a variable of another kind than text")
+        if any(not name or "=" in name for name, _ in variables):
+            raise ValueError("environment has a variable whose name is empty or has an equals sign")
 
 
 class StatusFile:

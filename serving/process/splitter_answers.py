@@ -26,6 +26,7 @@ class Refusal:
     message: str
 
 
+NO_PATH = Refusal(404, "not_found", "the service has no such path; GET /docs shows those that it has")
 UNAVAILABLE = Refusal(503, "unavailable", "no process answers behind this address at the moment")
 
 

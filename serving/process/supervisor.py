@@ -20,12 +20,13 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import os
 import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from typing import Any
 from conventions.run_files import LOCK_FILE, PID_FILE, REQUESTED_FILE, STATUS_FILE
 from serving.process.address import bind
 from serving.process.child import Child, start_child
-from serving.process.run_directory import Request, RequestFailed, StatusFile, log_line, rotate_when_full
+from serving.process.run_directory import NOT_STARTED, Request, RequestFailed, StatusFile, log_line, rotate_when_full
 from serving.process.succession import INHERITED_VARIABLES, OtherProcess
 
 _BIND_ATTEMPT_SECONDS = 3.0
@@ -42,6 +43,7 @@ _PREDECESSOR_SECONDS = 20.0
 _RESTARTS_ALLOWED = 3
 _RESTART_WINDOW_SECONDS = 60.0
 _LOG_LOOK_SECONDS = 10.0
+_MOST_WAIT_SECONDS = 5
 
 
 @dataclass
@@ -257,20 +259,26 @@ class Supervisor:
         request, code = self._server.request, self._server.process.returncode
         log_line(f"the serving process {self._server.process.pid} ended with code {code}")
         self._server.child.close()
-        self._crashes.append(time.monotonic())
-        if len(self._crashes) > _RESTARTS_ALLOWED and self._crashes[-1] - self._crashes[0] < _RESTART_WINDOW_SECONDS:
-            self._server = None
-            self._report("failed", request, error=f"the serving process keeps ending with code {code}", code="Exited")
-            return
-        self._restarts += 1
+        failed = RequestFailed("Exited", f"the serving process keeps ending with code {code}")
         assert self._listener is not None  # noqa: S101 - a server has a listener
-        try:
-            self._server = await self._start(request, self._listener)
-        except RequestFailed as failure:
-            self._server = None
-            self._report("failed", request, error=str(failure), code=failure.code)
-        else:
-            self._report("ready", request)
+        for wait in itertools.count(1):
+            if failed.code != NOT_STARTED:
+                self._crashes.append(time.monotonic())
+            if _too_many(self._crashes):
+                self._server = None
+                self._report("failed", request, error=str(failed), code=failed.code)
+                return
+            self._restarts += 1
+            try:
+                self._server = await self._start(request, self._listener)
+            except RequestFailed as failure:
+                # What it needs may be on its way, such as a file that is being written.
+                failed = failure
+                log_line(f"{failure}; it is started again")
+                await asyncio.sleep(min(wait, _MOST_WAIT_SECONDS))
+            else:
+                self._report("ready", request)
+                return
 
     def _retire(self, stopping: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(stopping)
@@ -309,6 +317,10 @@ class Supervisor:
             **details,
         }
         self._status.write(status)
+
+
+def _too_many(crashes: Sequence[float]) -> bool:
+    return len(crashes) > _RESTARTS_ALLOWED and crashes[-1] - crashes[0] < _RESTART_WINDOW_SECONDS
 
 
 def _take(lock: int) -> bool:

@@ -20,8 +20,10 @@ from serving.observability.logs import service_log
 
 _LOOK_SECONDS = 1.0
 _PROTOCOLS = ["http/1.1"]
-Mark = tuple[tuple[int, int, int], ...]
-"""Time, number and size of files: another one is a change."""
+_AGAIN_LOOKS = 10
+"""After so many looks files that could not be used are tried again: a certificate may have become valid."""
+Mark = tuple[tuple[int, ...], ...]
+"""Times, number and size of files: another one is a change."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +100,17 @@ class Tls:
     def _run(self, ended: threading.Event) -> None:
         seen: Mark = ()
         failed: Mark = ()
+        looks = 0
         while not ended.wait(_LOOK_SECONDS):
             mark = self._files.mark()
-            if mark == seen:
+            looks = looks + 1 if mark == failed else 0
+            if mark == seen or (looks > 1 and looks % _AGAIN_LOOKS):
                 continue
             try:
                 context = _context(self._files)
             except Exception as error:
                 # Files that are written one after the other do not fit for a moment: it counts at the second look.
-                if mark == failed:
-                    seen = mark
+                if looks == 1:
                     fields = {"error": str(error)}
                     service_log.error("the certificate was not read again; the one before serves on",
                                       extra={"fields": fields})  # fmt: skip
@@ -179,10 +182,10 @@ def _require_closed(key: Path) -> None:
         raise SettingsError(f"{variables.TLS_KEY_FILE}: {key}: others can read this file; close it: chmod 600 {key}")
 
 
-def file_mark(path: Path) -> tuple[int, int, int]:
-    """Time, number and size of a file; zeros when there is none."""
+def file_mark(path: Path) -> tuple[int, ...]:
+    """Times, number and size of a file; empty when there is none. Closing a file to others changes its second time."""
     try:
         found = path.stat()
     except OSError:
-        return (0, 0, 0)
-    return found.st_mtime_ns, found.st_ino, found.st_size
+        return ()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size

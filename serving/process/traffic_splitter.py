@@ -37,7 +37,7 @@ from serving.errors import SettingsError
 from serving.observability.logs import configure_logs, service_log
 from serving.process.options import add_process_options, process_options
 from serving.process.server import report, serve
-from serving.process.splitter_answers import UNAVAILABLE, Refusal, Response, error_response, read_body
+from serving.process.splitter_answers import NO_PATH, UNAVAILABLE, Refusal, Response, error_response, read_body
 from serving.process.splitter_settings import SplitterBounds, TrafficSplitterSettings
 from serving.process.tls import Tls
 
@@ -164,7 +164,8 @@ class TrafficSplitter:
             await self._live(receive, send)
         elif scope["type"] == "http":
             request_id = next(self._request_ids)
-            body = await read_body(receive, self.bounds)
+            # A target without a path, such as *@host/, would name another host behind the splitter's own.
+            body = await read_body(receive, self.bounds) if scope["raw_path"].startswith(b"/") else NO_PATH
             if isinstance(body, Refusal):
                 response = self._refuse(body, request_id)
             else:
@@ -318,12 +319,13 @@ class TrafficSplitter:
 
 def _request(scope: Any, body: bytes) -> _Request:
     query = scope["query_string"].decode("latin-1")
-    target = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1") + (f"?{query}" if query else "")
-    headers = [
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in scope["headers"]
-        if name not in _OF_THE_CONNECTION
-    ]
+    target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+    headers = []
+    for name, value in scope["headers"]:
+        if name not in _OF_THE_CONNECTION:
+            # What is sent on is UTF-8. Other bytes would be another value there, so such a header is left out.
+            with contextlib.suppress(UnicodeDecodeError):
+                headers.append((name.decode("ascii"), value.decode()))
     return _Request(scope["method"], target, scope["path"], headers, body)
 
 

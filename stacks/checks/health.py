@@ -43,6 +43,8 @@ class HealthReport:
     checks: tuple[Check, ...]
     mend: str = ""
     """The command that brings back an endpoint that does not serve; empty where it serves, or a person has to look."""
+    answers: bool = True
+    """Whether the endpoint gives any answer; one that hangs is asked once."""
 
     @property
     def healthy(self) -> bool:
@@ -66,7 +68,9 @@ class HealthReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values."""
-        return {**asdict(self), "healthy": self.healthy}
+        told = asdict(self)
+        del told["answers"]
+        return {**told, "healthy": self.healthy}
 
 
 def check_health(
@@ -87,7 +91,8 @@ def check_health(
     url = deployment.api_endpoint or config.api_endpoint
     with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify) as client:
         ready = _ask(client, "/health/ready")
-        health = _ask(client, "/health")
+        # Each question to an endpoint that hangs lasts until its time is over.
+        health = _ask(client, "/health") if ready[0] else ready
     checks = (
         _superseded(deployment),
         *further,
@@ -101,6 +106,7 @@ def check_health(
         deployment.model_id,
         url,
         tuple(filter(None, checks)),
+        answers=bool(ready[0]),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from conventions import variables
 from infra.cloud_config import KubernetesConfig
-from infra.preflight import cluster_client
+from infra.cluster_preflight import cluster_client
 
 _TIMEOUT_SECONDS = 10
 _WAITING_IS_FINE = ("ContainerCreating", "PodInitializing")

@@ -37,7 +37,7 @@ def docker_findings(file: StackFile) -> Iterator[Finding]:
     try:
         daemon = info()
     except DockerFailed as error:
-        yield Finding("docker", there=False, detail=str(error), mend="start Docker, then: docker info")
+        yield Finding("docker", there=False, detail=str(error), mend=error.mend)
         return
     yield Finding("docker", there=True, detail=f"engine {daemon.get('ServerVersion')} answers")
     if lacking := unenforced_limits(daemon):

@@ -6,7 +6,7 @@ from typing import Any
 
 from components import container_supervision, process_supervision
 from components.container_arguments import container_run_name
-from components.container_supervision import endpoint_problem, state_problem
+from components.container_supervision import endpoint_problem, serving_container, state_problem
 from components.docker_engine import DockerFailed, docker, image_id, info, inspect, labelled
 from components.process_supervision import ServingFailed
 from conventions.config_keys import IMAGE
@@ -106,7 +106,7 @@ def image_library_versions(file: StackFile) -> dict[str, str]:
 
 
 def _container_check(checkout: Path, name: str) -> Check:
-    found = _labelled(checkout, name)
+    found, further = _labelled(checkout, name)
     if found is None:
         return Check("container", healthy=False, detail=f"there is no container {name}")
     state: dict[str, Any] = found["State"]
@@ -116,11 +116,16 @@ def _container_check(checkout: Path, name: str) -> Check:
     name = str(found["Name"]).removeprefix("/")
     told = f"{name} {state['Status']}, health {health}, restarts {found['RestartCount']}, exit code {state['ExitCode']}"
     memory = ", killed for memory" if state.get("OOMKilled") else ""
-    return Check("container", not problem, f"{problem + ': ' if problem else ''}{told}{memory}")
+    left = f", {further} more left over, which the next update removes" if further else ""
+    return Check("container", not problem, f"{problem + ': ' if problem else ''}{told}{memory}{left}")
 
 
-def _labelled(checkout: Path, run_name: str) -> dict[str, Any] | None:
-    """The container of this checkout's slot: another checkout's may have the name, a killed run's may lack it."""
-    found = [inspect(container) for container in labelled(checkout=str(checkout), run=run_name)]
-    there = [each for each in found if each is not None]
-    return next((each for each in there if each["State"]["Running"]), there[0] if there else None)
+def _labelled(checkout: Path, run_name: str) -> tuple[dict[str, Any] | None, int]:
+    """The container of this checkout's slot, and how many more there are.
+
+    Another checkout's may have the name, a killed run's may lack it.
+    """
+    serving = serving_container({"checkout": checkout, "run_name": run_name})
+    there = [each for each in map(inspect, labelled(checkout=str(checkout), run=run_name)) if each is not None]
+    there.sort(key=lambda each: (each["Id"] != serving, not each["State"]["Running"]))
+    return (there[0], len(there) - 1) if there else (None, 0)

@@ -1,6 +1,7 @@
 """A Ctrl-C while the engine runs: the engine ends what it has begun, and this process waits for it.
 
 The terminal sends the signal to the engine too, which cancels its update at the first one and ends at the second.
+A SIGTERM to this process alone, as from `kill`, is held too: an engine that goes on without it locks the stack.
 """
 
 import signal
@@ -9,7 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_ENDS = "interrupted: what has begun comes to its end first; Ctrl-C again ends it at once"
+_ENDS = {
+    signal.SIGINT: "interrupted: what has begun comes to its end first; Ctrl-C again ends it at once",
+    signal.SIGTERM: "told to end: what has begun comes to its end first",
+}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -26,9 +30,9 @@ class _Held:
 
 @contextmanager
 def interrupts_held(log: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Holds a Ctrl-C back until the end of the block, in a nested block until the end of the outermost one.
+    """Holds Ctrl-C and SIGTERM back until the end of the block, in a nested block until the end of the outermost one.
 
-    A block that fails after a Ctrl-C failed because of it.
+    A block that fails after a signal failed because of it.
 
     Args:
         log: told when the first one comes, also in nested blocks.
@@ -36,17 +40,17 @@ def interrupts_held(log: Callable[[str], None] | None = None) -> Iterator[None]:
     Raises:
         KeyboardInterrupt: one came.
     """
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if ignored or threading.current_thread() is not threading.main_thread():
+    heard = [each for each in _ENDS if signal.getsignal(each) is not signal.SIG_IGN]
+    if not heard or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def hold(_number: int, _frame: FrameType | None) -> None:
+    def hold(number: int, _frame: FrameType | None) -> None:
         _Held.came += 1
         if _Held.came == 1 and _Held.log is not None:
-            _Held.log(_ENDS)
+            _Held.log(_ENDS[signal.Signals(number)])
 
-    before = signal.signal(signal.SIGINT, hold)
+    before = {each: signal.signal(each, hold) for each in heard}
     if not _Held.depth:
         _Held.came, _Held.log = 0, log
     _Held.depth += 1
@@ -58,6 +62,7 @@ def interrupts_held(log: Callable[[str], None] | None = None) -> Iterator[None]:
         raise
     finally:
         _Held.depth -= 1
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     if _Held.came and not _Held.depth:
         raise KeyboardInterrupt

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra.cloud_config import KubernetesConfig
+from infra.cluster_preflight import cluster_client
 from infra.deployment_config import DeploymentConfig
-from infra.preflight import cluster_client
 from stacks.engine.stack_file import StackFile
 from stacks.errors import DeploymentFailed
 

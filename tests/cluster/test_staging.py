@@ -62,7 +62,7 @@ def _answers(cloud: RealCloud) -> bool:
 
 def _golden_rows(cloud: RealCloud, model_id: str) -> list[dict[str, Any]]:
     from model_store import Keyring, ModelRegistry
-    from model_store.registry.proofs import read_golden_rows
+    from model_store.registry.measuring.proofs import read_golden_rows
     from stacks.checks.golden import choose_rows
 
     root = cloud.checkout.root

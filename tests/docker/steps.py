@@ -25,6 +25,10 @@ def up(checkout: Checkout, code: int = 0) -> str:
     return ended.stdout + ended.stderr
 
 
+def health_command(checkout: Checkout) -> tuple[str, ...]:
+    """The arguments that ask for the health of what is deployed."""
+    return ("health", checkout.list_deployments()[0]["deployment_id"])
+
+
 def health(checkout: Checkout) -> tuple[str, ...]:
-    deployment = checkout.list_deployments()[0]["deployment_id"]
-    return (sys.executable, "scripts/deploy_model.py", "health", deployment, "--json")
+    return (sys.executable, "scripts/deploy_model.py", *health_command(checkout), "--json")

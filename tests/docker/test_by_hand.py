@@ -1,28 +1,17 @@
-"""Platform docker after somebody has used `docker` by hand, or Docker itself does not answer."""
+"""Platform docker after somebody has used `docker` by hand, or has renamed the deployment."""
 
 import json
 import re
-import socket
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.checkout import Checkout, Deployed, free_port
 from tests.docker.conftest import changed, containers, done, runs
+from tests.docker.steps import health_command
 
 _UP = "python scripts/deploy_model.py up development"
-_SECONDS = 60
-"""Within which every command ends, however Docker is."""
-
-
-def _health(checkout: Checkout) -> tuple[str, ...]:
-    return ("health", checkout.list_deployments()[0]["deployment_id"])
 
 
 def _remove_all(checkout: Checkout) -> None:
@@ -43,7 +32,7 @@ def test_a_deployment_without_a_container_is_told_everywhere_with_what_mends_it(
     assert re.search(rf"development DOES NOT SERVE: .*{reason}.*; mend: {_UP}", listed.stderr)
     rows = checkout.list_deployments()
     assert [bool(row["silence"]) for row in rows] == [row["current"] for row in rows]
-    health = checkout.deploy_model(*_health(checkout), code=13).stdout
+    health = checkout.deploy_model(*health_command(checkout), code=13).stdout
     assert "NOT HEALTHY" in health
     assert f"mend: {_UP}" in health
     seen, silent = _seen_by_the_console(checkout)
@@ -53,7 +42,7 @@ def test_a_deployment_without_a_container_is_told_everywhere_with_what_mends_it(
     assert checkout.fails("pulumi", "preview", "--stack", "dev", "--expect-no-changes", "--non-interactive")
     checkout.run(*_UP.replace("python", sys.executable, 1).split())
     assert checkout.predict().status_code == httpx.codes.OK
-    assert "mend" not in checkout.deploy_model(*_health(checkout)).stdout
+    assert "mend" not in checkout.deploy_model(*health_command(checkout)).stdout
     assert "is stable" in checkout.deploy_model("status", "development").stdout
 
 
@@ -67,58 +56,6 @@ def _seen_by_the_console(checkout: Checkout) -> tuple[str, str]:
     )
     health, silent = json.loads(checkout.run(sys.executable, "-c", code).stdout)
     return health, silent
-
-
-@contextmanager
-def _docker_at(checkout: Checkout, path: Path) -> Iterator[None]:
-    before = dict(checkout.environment)
-    checkout.environment.update(DOCKER_HOST=f"unix://{path}", DOCKER_CLIENT_TIMEOUT="2")
-    try:
-        yield
-    finally:
-        checkout.environment.clear()
-        checkout.environment.update(before)
-
-
-@pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "is gone"])
-def test_every_command_ends_when_the_daemon_does_not_answer(
-    docker_deployed: Deployed, tmp_path: Path, hangs: bool
-) -> None:
-    checkout = docker_deployed.checkout
-    health, before = _health(checkout), checkout.served_model()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as deaf:
-        # A daemon that is stopped: the kernel takes the connection, and nobody answers.
-        if hangs:
-            deaf.bind(str(tmp_path / "docker.sock"))
-            deaf.listen(128)
-        with _docker_at(checkout, tmp_path / "docker.sock"):
-            for command, code in (
-                (("status", "development"), 0),
-                (("list-deployments",), 0),
-                (health, 13),
-                (("up", "development"), 12),
-                (("deploy", docker_deployed.second, "development"), 12),
-                (("doctor", "development"), 27),
-                (("down", "development"), 12),
-            ):
-                _ends(checkout, command, code)
-    assert checkout.predict().json()["model_id"] == before
-    checkout.pulumi("preview", "--stack", "dev", "--expect-no-changes")
-    checkout.deploy_model("up", "development")
-
-
-def _ends(checkout: Checkout, command: tuple[str, ...], code: int) -> None:
-    started = time.monotonic()
-    ended = checkout.deploy_model(*command, code=code)
-    seconds = time.monotonic() - started
-    print(f"{command[0]}: {seconds:.1f} s, exit code {code}: {ended.stderr.strip().splitlines()[-1:]}")
-    assert seconds < _SECONDS
-    told = ended.stdout + ended.stderr
-    assert "Traceback" not in told
-    if code:
-        assert "Docker does not answer" in told
-        errors = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
-        assert len(errors) == (code == 12), ended.stderr
 
 
 def test_another_name_leaves_nothing_of_the_one_before(docker_deployed: Deployed) -> None:
@@ -138,7 +75,7 @@ def test_another_name_leaves_nothing_of_the_one_before(docker_deployed: Deployed
         assert runs(checkout) == {"renamed-blue-container"}
     # The file has the former name again: what runs is the other one, and `down` takes that down.
     assert "is stable" in checkout.deploy_model("status", "development").stdout
-    assert "renamed-blue-container running" in checkout.deploy_model(*_health(checkout)).stdout
+    assert "renamed-blue-container running" in checkout.deploy_model(*health_command(checkout)).stdout
     checkout.deploy_model("down", "development")
     assert containers(checkout) == []
     assert not checkout.processes()

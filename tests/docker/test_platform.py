@@ -73,9 +73,14 @@ def test_the_last_words_of_a_container_that_ends_are_told_and_kept(docker_deploy
     assert "Traceback" in log.read_text()
 
 
+def _gpu(config: dict[str, Any]) -> None:
+    config["fraud-detection:deployment"]["resource_limits"]["gpu"] = 1
+    config["fraud-detection:image"]["gpu"] = True
+
+
 def test_the_daemons_own_reason_is_told(docker_deployed: Deployed) -> None:
     checkout = docker_deployed.checkout
-    with changed(checkout, lambda config: config["fraud-detection:deployment"]["resource_limits"].update(gpu=1)):
+    with changed(checkout, _gpu):
         said = up(checkout, code=12)
     assert "failed to start containers" not in said
     assert re.search(r"could not select device driver|gpu", said, re.IGNORECASE), said
@@ -105,10 +110,14 @@ def test_a_container_that_was_stopped_or_hangs_is_put_right(
     docker_deployed: Deployed, done_to: tuple[str, ...]
 ) -> None:
     checkout = docker_deployed.checkout
+    asked = health(checkout)
     done("docker", *done_to, container(checkout))
-    report = json.loads(checkout.run(*health(checkout), code=13).stdout)
+    report = json.loads(checkout.run(*asked, code=13).stdout)
     (check,) = [each for each in report["checks"] if each["name"] == "container"]
     assert not check["healthy"]
+    if done_to == ("pause",):
+        # An endpoint that hangs is asked once.
+        assert report["checks"][-1]["detail"] == "not asked: the endpoint does not answer"
     assert checkout.fails("pulumi", "preview", "--stack", "dev", "--expect-no-changes", "--non-interactive")
     assert "nothing to change" not in up(checkout)
     assert checkout.predict().status_code == httpx.codes.OK

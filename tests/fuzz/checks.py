@@ -22,11 +22,11 @@ from model_store.confinement.messages import PartWriter
 from model_store.confinement.walls import Limits
 from model_store.contract import contract, form, golden, proving  # noqa: F401 - what `answers` imports when it is asked
 from model_store.errors import ModelStoreError
-from model_store.registry import bundles
+from model_store.registry.exchange import bundles
 from model_store.registry.exchange import mlmodel as mlmodel_file
 from model_store.registry.exchange.signature import features_of_signature
-from model_store.registry.manifest import ModelMetadata, ModelStatus
-from model_store.registry.schema import require_manifest
+from model_store.registry.files.manifest import ModelMetadata, ModelStatus
+from model_store.registry.files.schema import require_manifest
 from model_store.serialization import inspection, model_files
 from model_store.serialization.formats import SerializationFormat, load_model
 from model_store.serialization.plain_yaml import read_yaml

@@ -158,7 +158,7 @@ def _compressed() -> Iterator[bytes]:
 def _bundles() -> Iterator[bytes]:
     import tarfile
 
-    from model_store.registry.manifest import _manifest_fields
+    from model_store.registry.files.manifest import _manifest_fields
 
     members = {"manifest.json": "0" * 64, "artifact": "0" * 64}
     described = {"format": "fraud-detection-bundle/1", "model_id": "a_XGBoost_20261009_123456", "members": members}

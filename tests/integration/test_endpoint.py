@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from model_store.registry.proofs import read_golden_rows
+from model_store.registry.measuring.proofs import read_golden_rows
 from stacks.checks.endpoint import endpoint_verification
 from stacks.checks.golden import Asked, ask_golden_rows, choose_rows
 from stacks.registry_access import open_registry

@@ -10,7 +10,7 @@ import numpy as np
 
 from model_store import Keyring, ModelRegistry
 from model_store.errors import ModelStoreError
-from model_store.registry.bundles import export_model, import_model
+from model_store.registry.exchange.bundles import export_model, import_model
 from tests.kinds.kind import Kind, Rows, Trained
 from tests.kinds.served import ServedKind, faster_share, served
 

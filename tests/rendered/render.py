@@ -29,6 +29,7 @@ MODEL_ID = "fraud_detector_XGBoost_20260102_030405"
 DIGEST, OTHER_DIGEST = "sha256:" + "5" * 64, "sha256:" + "6" * 64
 OTHER_ID = "fraud_detector_XGBoost_20260203_040506"
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud-detection/serving@sha256:" + "a" * 64
+PROMOTED = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/fraud-detection/staging@sha256:" + "d" * 64
 ACCOUNT = "123456789012"
 MODEL_KEY, API_KEYS = "the key of the rendered model", "the hashes of the rendered keys"
 _SECRET = "[secret]"
@@ -91,7 +92,9 @@ class _Mocks(pulumi.runtime.Mocks):
         if args.token == "aws:ecr/getAuthorizationToken:getAuthorizationToken":
             return {"userName": "AWS", "password": "token", "proxyEndpoint": "https://registry"}
         if args.token == "pulumi:pulumi:readStackOutputs":
-            return {"name": args.args["name"], "outputs": {}}
+            # Staging has deployed an image, and every other stack nothing.
+            outputs = {"image": PROMOTED} if str(args.args["name"]).endswith("/staging") else {}
+            return {"name": args.args["name"], "outputs": outputs}
         raise AssertionError(f"the program calls {args.token}, which has no mock")
 
     def _addresses(self, kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -292,7 +292,8 @@ def test_network_is_closed_but_for_what_the_pod_needs(rendered: Rendered) -> Non
         names, web = policy["spec"]["egress"]
         assert {port["port"] for port in names["ports"]} == {53}
         assert {port["port"] for port in web["ports"]} == {443}
-        assert web["to"][0]["ipBlock"]["except"] == ["169.254.0.0/16"]
+        blocks = {each["ipBlock"]["cidr"]: each["ipBlock"]["except"] for each in web["to"]}
+        assert blocks == {"0.0.0.0/0": ["169.254.0.0/16"], "::/0": ["fe80::/10", "fd00:ec2::/32"]}
 
 
 def test_the_autoscaler_sets_replicas_and_they_spread_over_zones(rendered: Rendered) -> None:
@@ -336,7 +337,8 @@ def test_alarms_watch_what_the_service_publishes(rendered: Rendered) -> None:
         queried = [query["metric"] for query in alarm.get("metricQueries", ()) if "metric" in query]
         for metric in queried or [alarm]:
             assert metric["metricName"] in {*metric_names.PUBLISHED, metric_names.BACKUPS}
-            assert metric["dimensions"] == wanted
+            of_slot = {"Slot": "blue"} if metric["metricName"] == metric_names.HEARTBEAT else {}
+            assert metric["dimensions"] == {**wanted, **of_slot}
             assert metric["namespace"] == "FraudDetection"
 
 

@@ -10,7 +10,7 @@ import pytest
 from components.container_arguments import container_arguments
 from infra.settings import CHECKOUT
 from tests.rendered.conftest import rendered_stack
-from tests.rendered.render import IMAGE, MODEL_ID, MODEL_KEY, OTHER_ID
+from tests.rendered.render import IMAGE, MODEL_ID, MODEL_KEY, OTHER_ID, PROMOTED
 
 
 def test_development_in_a_container_is_as_closed_as_a_pod() -> None:
@@ -48,8 +48,33 @@ def test_an_image_without_a_reference_is_built_and_deployed_by_its_digest() -> N
     built = rendered_stack("staging")
     image = built.one("image:Image")
     assert image["imageName"].endswith("fraud-detection/staging:v1")
+    assert built.one("repository:Repository")["forceDelete"] is True, "a stack with images can be destroyed"
+    assert image["build"]["platform"] == "linux/amd64"
     assert image["registry"]["password"] == "[secret]"
     assert built.container["image"] == IMAGE
+
+
+def test_production_takes_over_stagings_image_by_its_digest_and_builds_none() -> None:
+    stack = rendered_stack("production", image=json.dumps({"promoted_from": "staging"}))
+    assert stack.container["image"] == PROMOTED
+    job = stack.one("batch/v1:CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert job["containers"][0]["image"] == PROMOTED
+    assert not [item for item in stack.resources if item["type"].startswith(("docker:", "aws:ecr"))]
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ({"promoted_from": "dev"}, "image.promoted_from: the stack 'dev' has deployed no image by digest"),
+        ({"promoted_from": "staging", "repository": "fraud"}, "promoted_from without a reference and without a rep"),
+        ({"promoted_from": "staging", "reference": IMAGE}, "promoted_from without a reference and without a repos"),
+    ],
+)
+def test_an_image_that_cannot_be_promoted_is_refused_by_its_key(image: dict[str, str], said: str) -> None:
+    command = [sys.executable, "-m", "tests.rendered.render", "production", "--set", f"image={json.dumps(image)}"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode != 0
+    assert said in done.stderr
 
 
 def test_a_ready_image_is_deployed_as_it_is() -> None:
@@ -64,9 +89,23 @@ def test_a_graphics_processor_is_asked_for_when_the_template_does() -> None:
 
     config = yaml.safe_load((CHECKOUT / "Pulumi.staging.yaml").read_text())["config"]["fraud-detection:deployment"]
     config["resource_limits"]["gpu"] = 1
-    resources = rendered_stack("staging", deployment=json.dumps(config)).container["resources"]
+    image = json.dumps({"reference": IMAGE, "gpu": True})
+    resources = rendered_stack("staging", deployment=json.dumps(config), image=image).container["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" not in rendered_stack("staging").container["resources"]["limits"]
+
+
+@pytest.mark.parametrize(("stack", "platform"), [("staging", "kubernetes"), ("dev", "docker")])
+def test_a_graphics_processor_that_the_image_cannot_use_is_refused(stack: str, platform: str) -> None:
+    limits = {"cpu": "1000m", "memory": "2Gi", "gpu": 1}
+    sets = {"platform": platform, "deployment": _deployment(stack, resource_limits=limits)}
+    sets["image"] = json.dumps({"reference": IMAGE})
+    flags = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "tests.rendered.render", stack, *flags]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "resource_limits.gpu: 1 is not allowed; allowed: 0, since the service's image has no library" in done.stderr
+    assert "fraud-detection:image.gpu: true" in done.stderr
 
 
 _NAMES = ["numpy.mean", "own_package.encoders.Rare"]
@@ -138,6 +177,9 @@ _SERVICE = {
 }
 
 
+_PER_ADDRESS = "MAX_CONNECTIONS_PER_ADDRESS"
+
+
 def _service_variables(stack: str, platform: str) -> dict[str, str]:
     """What the service of a stack with all knobs turned is told, on a platform."""
     import yaml
@@ -148,7 +190,9 @@ def _service_variables(stack: str, platform: str) -> dict[str, str]:
         changes |= {"platform": "docker", "image": json.dumps({"reference": IMAGE})}
     rendered = rendered_stack(stack, **changes)
     if platform == "docker":
-        return dict(rendered.one("ServingContainer")["variables"])
+        behind, splitter = (dict(rendered.one(kind)["variables"]) for kind in ("ServingContainer", "LocalProcess"))
+        assert behind.pop(_PER_ADDRESS) == "1000000", "the splitter is the one client of a container"
+        return {**behind, _PER_ADDRESS: splitter[_PER_ADDRESS]}
     if platform == "local":
         return dict(rendered.one("LocalProcess")["variables"])
     return {item["name"]: item["value"] for item in rendered.container["env"]}
@@ -167,6 +211,15 @@ def test_each_knob_reaches_the_service_on_each_platform(stack: str, platform: st
             assert getattr(settings, name) == value, name
     assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == _SERVICE["traces_endpoint"]
     assert (told["OTEL_TRACES_SAMPLER"], told["OTEL_TRACES_SAMPLER_ARG"]) == ("parentbased_traceidratio", "0.1")
+
+
+def test_the_limit_of_an_address_is_kept_where_clients_have_addresses() -> None:
+    rollout = json.dumps({"strategy": "canary", "candidate": OTHER_ID, "weight": 5})
+    deployment = _deployment("dev", service={"max_connections_per_address": 7})
+    stack = rendered_stack("dev", rollout=rollout, deployment=deployment)
+    told = {each.get("run_name", ""): each["variables"][_PER_ADDRESS] for each in stack.all("Process")}
+    assert told.pop("") == "7"
+    assert sorted(told.values()) == ["1000000", "1000000"]
 
 
 def test_pods_may_connect_to_what_the_service_is_told() -> None:

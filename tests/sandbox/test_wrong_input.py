@@ -100,6 +100,33 @@ def test_a_cluster_that_does_not_answer(other: Checkout, sandbox: dict[str, str]
     assert "cannot be reached" in _refused(other, "staging", signed, KUBECONFIG=str(gone))
 
 
+def test_a_namespace_that_is_there_already_is_not_adopted(other: Checkout, sandbox: dict[str, str]) -> None:
+    from kubernetes import client, config
+
+    signed, _ = _models(other)
+    configuration = client.Configuration()
+    config.load_kube_config(sandbox["KUBECONFIG"], client_configuration=configuration)
+    core = client.CoreV1Api(client.ApiClient(configuration))
+    core.create_namespace({"metadata": {"name": "fraud-detection-staging"}})
+    try:
+        assert "'fraud-detection-staging' is in the cluster and is not this stack's" in _refused(
+            other, "staging", signed
+        )
+    finally:
+        core.delete_namespace("fraud-detection-staging")
+
+
+def test_an_identity_provider_of_another_cluster(other: Checkout) -> None:
+    signed, _ = _models(other)
+    file = other.root / "Pulumi.staging.yaml"
+    before = file.read_text()
+    try:
+        _with(other, "staging", "/id/EXAMPLED", "/id/ANOTHER")
+        assert "it is another cluster, or another cluster's provider" in _refused(other, "staging", signed)
+    finally:
+        file.write_text(before)
+
+
 def test_a_missing_key_file(other: Checkout) -> None:
     signed, _ = _models(other)
     output = _refused(other, "staging", signed, API_KEYS_FILE="/nowhere/api_keys.json")

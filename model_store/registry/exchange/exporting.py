@@ -29,8 +29,8 @@ from model_store.contract.features import default_names
 from model_store.errors import EncryptionExpected, StorageFailed, VersionConflict
 from model_store.registry.exchange.mlmodel import MLMODEL
 from model_store.registry.exchange.signature import signature_of_features, signature_of_width
-from model_store.registry.layout import encryption_context
-from model_store.registry.manifest import ModelMetadata
+from model_store.registry.files.layout import encryption_context
+from model_store.registry.files.manifest import ModelMetadata
 from model_store.serialization.formats import SerializationFormat
 from model_store.storage.atomic_file import sync_directory
 

@@ -27,7 +27,7 @@ from model_store.registry.exchange.mlmodel import (
 )
 from model_store.registry.exchange.runs import META, Run, list_outputs, read_run
 from model_store.registry.exchange.signature import features_of_signature
-from model_store.registry.manifest import is_model_name
+from model_store.registry.files.manifest import is_model_name
 from model_store.registry.outside import register_open
 from model_store.registry.request import RegistrationRequest
 from model_store.serialization.compression import DEFAULT_MAX_BYTES

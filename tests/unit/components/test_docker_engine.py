@@ -14,6 +14,9 @@ from components.docker_engine import DockerFailed, DockerSilent, docker, info, i
 from components.process_supervision import ServingFailed
 from infra.docker_preflight import inspect_docker
 from infra.errors import ConfigError
+from stacks.engine.docker_findings import docker_findings
+from stacks.engine.stack_file import StackFile
+from stacks.environments import DeploymentEnvironment
 
 Program = Callable[[str], None]
 
@@ -63,6 +66,38 @@ def test_a_daemon_that_does_not_run_is_one_sentence(program: Program, told: str)
     program(f"echo '{told}' >&2; exit 1")
     with pytest.raises(DockerSilent, match=r"^Docker does not answer: start its daemon, or point DOCKER_HOST at it$"):
         labelled(checkout="any")
+
+
+def _mend_of_doctor() -> str:
+    """What `doctor` advises for the Docker on PATH."""
+    file = StackFile(Path("Pulumi.dev.yaml"), DeploymentEnvironment.DEVELOPMENT, {})
+    return next(iter(docker_findings(file))).mend
+
+
+def test_a_user_who_may_not_call_docker_is_told_in_one_sentence_what_to_do(program: Program) -> None:
+    told = (
+        "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get "
+        '"http://%2Fvar%2Frun%2Fdocker.sock/v1.50/info": dial unix /var/run/docker.sock: connect: permission denied'
+    )
+    program(f"echo '{told}' >&2; exit 1")
+    with pytest.raises(DockerFailed) as raised:
+        info()
+    assert str(raised.value) == (
+        "this user may not call Docker: permission denied at unix:///var/run/docker.sock; join the group docker, or "
+        "use a rootless Docker"
+    )
+    assert _mend_of_doctor() == 'sudo usermod --append --groups docker "$USER", sign in again, then: docker info'
+
+
+def test_doctor_advises_what_brings_docker_back(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    program("sleep 30")
+    assert _mend_of_doctor() == "restart Docker, then: docker info"
+    program("echo 'Cannot connect to the Docker daemon at unix:///s. Is the docker daemon running?' >&2; exit 1")
+    assert _mend_of_doctor() == "start Docker, then: docker info"
+    program("echo '{}'")
+    assert _mend_of_doctor() == "install Docker, then: docker info"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert _mend_of_doctor() == "install Docker, then: docker info"
 
 
 def test_a_refusal_is_no_silence(program: Program) -> None:

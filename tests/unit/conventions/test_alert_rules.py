@@ -30,7 +30,7 @@ def test_every_rule_names_a_published_metric_and_every_threshold_has_a_rule() ->
 
 def test_the_alarms_and_the_alerts_have_the_same_names_thresholds_and_comparisons() -> None:
     config = read_template(TEMPLATE)
-    alarms = {spec.name.replace("-", " "): spec for spec in alarm_specs(config)}
+    alarms = {spec.name.replace("-", " "): spec for spec in alarm_specs(config, "blue")}
     for alert in evaluate(_status(0.0), config):
         assert alarms.pop(alert.name).threshold == alert.threshold
     assert list(alarms) == ["heartbeat"]

@@ -133,7 +133,7 @@ def test_rules_dashboard_and_cloudwatch_have_the_same_thresholds_and_names_that_
     deployment: DeploymentConfig,
 ) -> None:
     rules, board = alert_rules(deployment)["groups"][0]["rules"], dashboard(deployment)
-    specs = alarm_specs(deployment)
+    specs = alarm_specs(deployment, "blue")
     assert [rule["annotations"]["summary"] for rule in rules] == [spec.description for spec in specs]
     for rule, spec in zip(rules, specs, strict=True):
         assert f"bool {spec.threshold:g})" in rule["expr"], rule

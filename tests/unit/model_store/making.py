@@ -5,8 +5,8 @@ from typing import Any
 
 from model_store import ModelRegistry
 from model_store.keys.keyring import generate_key
-from model_store.registry.layout import digest_of
-from model_store.registry.maintenance import verify_everything
+from model_store.registry.files.layout import digest_of
+from model_store.registry.upkeep.maintenance import verify_everything
 
 KEY = generate_key()
 

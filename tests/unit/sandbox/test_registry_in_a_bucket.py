@@ -21,10 +21,10 @@ from model_store import Keyring, ModelRegistry
 from model_store.errors import AccessDenied, StorageForbidden
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import backup, restore
-from model_store.registry.maintenance import cleanup, verify_everything
+from model_store.registry.measuring.proofs import prove_version
 from model_store.registry.promotion import promote_version
-from model_store.registry.proofs import prove_version
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.upkeep.maintenance import cleanup, verify_everything
 from sandbox.certificates import make_certificates
 from sandbox.processes import free_ports, wait_for_port
 from tests.checkout import SOURCE

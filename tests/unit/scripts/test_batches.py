@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from xgboost import XGBClassifier
 
 from model_store.errors import InvalidInput, ModelStoreError
-from model_store.registry.scoring import Scorer, load_scorer, score_file
-from model_store.registry.version_comparison import compare
+from model_store.registry.measuring.scoring import Scorer, load_scorer, score_file
+from model_store.registry.measuring.version_comparison import compare
 from tests.checkout import SOURCE, wait_until
 from tests.service import FEATURES, Setting, listening, started
 

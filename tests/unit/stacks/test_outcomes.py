@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from model_store.registry.audit import AuditRecord
+from model_store.registry.log.audit import AuditRecord
 from stacks.environments import DeploymentEnvironment
 from stacks.history import Intent, message_for
 from stacks.outcomes import Attempt, attempts, counts, with_audit

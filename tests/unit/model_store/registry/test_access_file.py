@@ -9,10 +9,10 @@ import pytest
 from model_store import Keyring, ModelRegistry
 from model_store.errors import AccessDenied, InvalidInput, UnreadableModel, VersionConflict
 from model_store.registry.aliases import Aliases
-from model_store.registry.bundles import import_model
+from model_store.registry.exchange.bundles import import_model
 from model_store.registry.granting import describe_access, grant, revoke, take_over
 from model_store.registry.identity import account_name
-from model_store.registry.maintenance import cleanup
+from model_store.registry.upkeep.maintenance import cleanup
 from tests.unit.model_store.making import KEY, register
 
 

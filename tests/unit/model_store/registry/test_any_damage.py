@@ -14,12 +14,12 @@ from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
 from model_store.errors import ModelStoreError
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import backup, restore
+from model_store.registry.files.layout import storage_at
 from model_store.registry.index import CACHE_KEY
-from model_store.registry.layout import storage_at
-from model_store.registry.maintenance import cleanup, verify_everything
-from model_store.registry.repair import repair
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.repair import repair
 from model_store.registry.signing import read_signing_key, write_signing_key
+from model_store.registry.upkeep.maintenance import cleanup, verify_everything
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, intact, register
 

@@ -10,8 +10,8 @@ from model_store import Keyring, ModelRegistry
 from model_store.artifact.reader import open_artifact
 from model_store.errors import IntegrityError, KeyNotFound
 from model_store.keys.keyring import generate_key
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.maintenance import verify_everything
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.maintenance import verify_everything
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, intact, register
 

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from model_store import ModelRegistry
 from model_store import backup as job
 from model_store.errors import InUse
-from model_store.registry.backups import backup, restore
-from model_store.registry.maintenance import cleanup, delete_model
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.upkeep.maintenance import cleanup, delete_model
 from stacks.engine.in_use import versions_in_use
 
 

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from model_store import ModelRegistry
 from model_store.contract.preparing import prepare
-from model_store.registry.manifest import parse_model_name
+from model_store.registry.files.manifest import parse_model_name
 from model_store.registry.request import RegistrationRequest
 
 

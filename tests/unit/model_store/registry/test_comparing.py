@@ -10,14 +10,14 @@ from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
 from model_store.errors import IllegalTransition, InUse, ModelStoreError, VersionConflict
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
+from model_store.registry.exchange.bundles import export_model, import_model
 from model_store.registry.granting import grant
-from model_store.registry.leftovers import leftovers
-from model_store.registry.maintenance import cleanup_leftovers, delete_model, verify_everything
-from model_store.registry.recorded import read_recorded
-from model_store.registry.repair import repair
+from model_store.registry.log.recorded import read_recorded
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.repair import repair
 from model_store.registry.signing import read_signing_key, write_signing_key
+from model_store.registry.upkeep.leftovers import leftovers
+from model_store.registry.upkeep.maintenance import cleanup_leftovers, delete_model, verify_everything
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, intact, register, rewrite_manifest
 

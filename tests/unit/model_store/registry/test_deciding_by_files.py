@@ -18,13 +18,13 @@ from model_store import ModelRegistry
 from model_store.errors import ModelStoreError, UnreadableModel, VersionConflict
 from model_store.registry import index
 from model_store.registry.aliases import Aliases
-from model_store.registry.bundles import export_model, import_model
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.files.layout import version_prefix
 from model_store.registry.index import CACHE_KEY
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.layout import version_prefix
-from model_store.registry.maintenance import cleanup, delete_model, verify_everything
 from model_store.registry.promotion import promote_version
 from model_store.registry.serving import serves_in
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.maintenance import cleanup, delete_model, verify_everything
 from model_store.storage.base import Storage
 from scripts.manage_models import main
 from tests.s3_servers import moto_server, s3_client, s3_settings

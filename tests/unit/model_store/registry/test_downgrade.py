@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from model_store import Keyring, ModelRegistry, SecureModelPersistence
 from model_store.errors import EncryptionExpected
 from model_store.keys.keyring import ensure_key_file
-from model_store.registry.bundles import export_model, import_model
-from model_store.registry.layout import encryption_context
-from model_store.registry.proofs import prove_version
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.files.layout import encryption_context
+from model_store.registry.measuring.proofs import prove_version
 from serving.inference.model import load_served_model
 from serving.settings import ServingSettings
 

@@ -21,12 +21,12 @@ from model_store.errors import (
 )
 from model_store.registry.access import AccessPolicy, Rights, Role
 from model_store.registry.approvals import approval_problem, read_validation
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
-from model_store.registry.evidence import MOST_EVIDENCE_BYTES
-from model_store.registry.layout import storage_at
-from model_store.registry.maintenance import reasons_to_keep
-from model_store.registry.repair import repair
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.files.evidence import MOST_EVIDENCE_BYTES
+from model_store.registry.files.layout import storage_at
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.repair import repair
+from model_store.registry.upkeep.maintenance import reasons_to_keep
 from tests.unit.model_store.making import KEY, intact, register
 
 

@@ -10,7 +10,7 @@ import pytest
 from model_store import Keyring, ModelRegistry
 from model_store.errors import IntegrityError, VersionConflict
 from model_store.registry.aliases import Aliases
-from model_store.registry.bundles import export_model, import_model
+from model_store.registry.exchange.bundles import export_model, import_model
 from tests.unit.model_store.making import KEY, register
 from tests.unit.model_store.registry.test_hostile_bundles import write_bundle
 

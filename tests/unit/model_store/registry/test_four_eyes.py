@@ -9,11 +9,11 @@ import pytest
 from model_store import Keyring, ModelRegistry
 from model_store.errors import AccessDenied, StorageForbidden, VersionConflict
 from model_store.registry.approvals import approval_problem, is_withdrawn, registrants
-from model_store.registry.bundles import export_model, import_model
+from model_store.registry.exchange.bundles import export_model, import_model
 from model_store.registry.granting import grant
-from model_store.registry.maintenance import delete_model
 from model_store.registry.promotion import promote_version
-from model_store.registry.repair import repair
+from model_store.registry.recovery.repair import repair
+from model_store.registry.upkeep.maintenance import delete_model
 from tests.s3_servers import moto_server, s3_client, s3_settings
 from tests.unit.model_store.making import KEY, register
 

@@ -12,11 +12,11 @@ from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
 from model_store.errors import StorageFailed
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import backup
-from model_store.registry.bundles import export_model
-from model_store.registry.leftovers import leftovers
-from model_store.registry.maintenance import cleanup, delete_model, verify_everything
-from model_store.registry.reserve import RESERVE_KEY
+from model_store.registry.exchange.bundles import export_model
+from model_store.registry.log.reserve import RESERVE_KEY
+from model_store.registry.recovery.backups import backup
+from model_store.registry.upkeep.leftovers import leftovers
+from model_store.registry.upkeep.maintenance import cleanup, delete_model, verify_everything
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, intact, register
 from tests.unit.model_store.registry.disks import fill, fill_with_files, in_a_child, quota, small_disk

@@ -23,8 +23,8 @@ from model_store import Keyring, ModelRegistry, SecureModelPersistence
 from model_store.contract.form import Form, FormRunner
 from model_store.contract.golden import GoldenRows
 from model_store.errors import ContextMismatch, InvalidInput, ModelStoreError, SignatureInvalid, UnreadableModel
-from model_store.registry.bundles import export_model, import_model
-from model_store.registry.proofs import prove_version
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.measuring.proofs import prove_version
 from model_store.serialization.formats import SerializationFormat
 from serving.inference.model import load_served_model
 from serving.settings import ServingSettings

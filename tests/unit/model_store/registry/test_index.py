@@ -16,10 +16,11 @@ import pytest
 import zstandard
 
 from model_store import ModelRegistry
-from model_store.registry import index, index_file
+from model_store.registry import index
+from model_store.registry.files import index_file
 from model_store.registry.index import CACHE_KEY
-from model_store.registry.maintenance import delete_model
-from model_store.registry.statistics import statistics
+from model_store.registry.measuring.statistics import statistics
+from model_store.registry.upkeep.maintenance import delete_model
 
 _VERSIONS = 120
 """More than the changed versions that are read again before an index is written."""

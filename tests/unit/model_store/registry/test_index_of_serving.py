@@ -8,12 +8,12 @@ import pytest
 from model_store import Keyring, ModelRegistry
 from model_store.registry import index
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.layout import storage_at
-from model_store.registry.maintenance import delete_model
-from model_store.registry.repair import repair
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.files.layout import storage_at
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.repair import repair
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.maintenance import delete_model
 from tests.unit.model_store.making import KEY, register
 
 Registry = Callable[[], ModelRegistry]

@@ -13,15 +13,15 @@ from model_store import Keyring, ModelRegistry
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
 from model_store.registry.approvals import approval_problem, is_withdrawn
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.layout import storage_at
-from model_store.registry.leftovers import leftovers, remove_leftovers
-from model_store.registry.maintenance import cleanup, delete_model, verify_everything
-from model_store.registry.proofs import prove_version
-from model_store.registry.repair import repair
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.files.layout import storage_at
+from model_store.registry.measuring.proofs import prove_version
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.repair import repair
 from model_store.registry.signing import read_signing_key, write_signing_key
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.leftovers import leftovers, remove_leftovers
+from model_store.registry.upkeep.maintenance import cleanup, delete_model, verify_everything
 from tests.unit.model_store.making import KEY, register
 
 _EVENTS = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}

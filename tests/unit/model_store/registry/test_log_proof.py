@@ -11,14 +11,14 @@ from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
 from model_store.errors import ChecksumMismatch, InvalidInput, SignatureInvalid, UnreadableModel
 from model_store.registry.aliases import Aliases
-from model_store.registry.audit import AuditHead
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
-from model_store.registry.layout import storage_at
-from model_store.registry.log_proof import prove_audit_log
-from model_store.registry.maintenance import cleanup, delete_model, verify_everything
-from model_store.registry.repair import repair
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.files.layout import storage_at
+from model_store.registry.log.audit import AuditHead
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.repair import repair
 from model_store.registry.signing import parse_envelope, read_anchor, require_envelope, sign_manifest, verify_envelope
+from model_store.registry.upkeep.log_proof import prove_audit_log
+from model_store.registry.upkeep.maintenance import cleanup, delete_model, verify_everything
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, intact, register
 

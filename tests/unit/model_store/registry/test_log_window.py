@@ -7,7 +7,7 @@ import pytest
 
 from model_store import ModelRegistry
 from model_store.artifact.header import canonical_json
-from model_store.registry.log_window import LogWindows
+from model_store.registry.log.log_window import LogWindows
 
 COUNT = 300
 

@@ -8,13 +8,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from model_store import Keyring, ModelRegistry
 from model_store.errors import ChecksumMismatch
-from model_store.registry.backups import backup, restore
+from model_store.registry.files.layout import storage_at
 from model_store.registry.granting import grant
-from model_store.registry.layout import storage_at
-from model_store.registry.log_proof import prove_audit_log
-from model_store.registry.log_repair import record_key
-from model_store.registry.maintenance import delete_model, verify_everything
-from model_store.registry.repair import Outcome, repair
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.log_repair import record_key
+from model_store.registry.recovery.repair import Outcome, repair
+from model_store.registry.upkeep.log_proof import prove_audit_log
+from model_store.registry.upkeep.maintenance import delete_model, verify_everything
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, register
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from model_store.errors import FileMissing
-from model_store.registry.model_directory import cleanup_model_files, strip_version
+from model_store.registry.files.model_directory import cleanup_model_files, strip_version
 
 
 def _write(directory: Path, *names: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from model_store import ModelRegistry
 from model_store.errors import AccessDenied, ChecksumMismatch
 from model_store.registry.access import AccessPolicy, Rights, Role
-from model_store.registry.ocsf import ocsf_event
+from model_store.registry.log.ocsf import ocsf_event
 from tests.unit.model_store.making import register
 
 # Attributes and requirements of OCSF 1.1.0, from github.com/ocsf/ocsf-schema: the class

@@ -13,14 +13,14 @@ from model_store import Keyring, ModelRegistry
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
 from model_store.registry.approvals import approval_problem, read_validation
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.files.layout import storage_at
 from model_store.registry.granting import grant
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.layout import storage_at
-from model_store.registry.maintenance import cleanup, delete_model, reasons_to_keep, verify_everything
-from model_store.registry.repair import repair
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.repair import repair
 from model_store.registry.serving import served_before
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.maintenance import cleanup, delete_model, reasons_to_keep, verify_everything
 from tests.unit.model_store.making import KEY, register
 
 Bring = Callable[[Path], dict[str, Any]]

@@ -16,10 +16,10 @@ from conventions.artifact_files import MANIFEST_FILE
 from model_store import ModelRegistry
 from model_store.errors import InvalidInput, StorageFailed
 from model_store.registry.aliases import Aliases
-from model_store.registry.audit import HINT_FILE
-from model_store.registry.maintenance import verify_everything
-from model_store.registry.schema import MOST_VERSIONS
-from model_store.registry.search import search
+from model_store.registry.files.schema import MOST_VERSIONS
+from model_store.registry.files.search import search
+from model_store.registry.log.audit import HINT_FILE
+from model_store.registry.upkeep.maintenance import verify_everything
 
 ROWS = np.random.default_rng(0).normal(size=(60, 2))
 MODEL = LogisticRegression().fit(ROWS, ROWS[:, 0] > 0)

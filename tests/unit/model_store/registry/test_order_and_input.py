@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 from model_store import ModelRegistry
 from model_store.errors import IllegalTransition, InvalidInput, ModelStoreError
-from model_store.registry.layout import storage_at
-from model_store.registry.maintenance import cleanup
+from model_store.registry.files.layout import storage_at
 from model_store.registry.registration import enter_status
+from model_store.registry.upkeep.maintenance import cleanup
 from tests.unit.model_store.making import rewrite_manifest
 
 

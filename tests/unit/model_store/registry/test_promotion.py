@@ -12,9 +12,9 @@ from model_store.errors import AccessDenied, ChecksumMismatch, InvalidInput, Ver
 from model_store.keys.keyring import generate_key
 from model_store.registry.access import AccessPolicy, Rights, Role
 from model_store.registry.approvals import approval_problem, read_validation
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.maintenance import verify_everything
 from model_store.registry.promotion import promote_version
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.maintenance import verify_everything
 from tests.unit.model_store.making import register
 
 _KEY = generate_key()

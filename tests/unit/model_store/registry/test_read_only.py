@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
 from model_store.errors import AccessDenied, StorageFailed
-from model_store.registry.maintenance import delete_model
-from model_store.registry.reserve import NotRecorded
+from model_store.registry.log.reserve import NotRecorded
+from model_store.registry.upkeep.maintenance import delete_model
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, register
 from tests.unit.model_store.registry.disks import another_user, in_a_child, read_only_disk

@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 
 from model_store import Keyring, ModelRegistry
 from model_store.registry.aliases import Aliases
-from model_store.registry.maintenance import verify_everything
 from model_store.registry.signing import parse_public_key
+from model_store.registry.upkeep.maintenance import verify_everything
 
 RECORDED = Path(__file__).resolve().parents[3] / "vectors" / "registry" / "recorded.tar.gz"
 _VERSIONS, _ALIASES = 4, 2

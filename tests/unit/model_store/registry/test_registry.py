@@ -30,7 +30,7 @@ from model_store.errors import (
 )
 from model_store.keys.keyring import ensure_key_file, read_key_file, write_key_file
 from model_store.registry.aliases import Aliases
-from model_store.registry.manifest import parse_model_name
+from model_store.registry.files.manifest import parse_model_name
 from tests.unit.model_store.making import KEY
 
 

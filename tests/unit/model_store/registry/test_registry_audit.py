@@ -12,9 +12,9 @@ from model_store.errors import AccessDenied, ChecksumMismatch, InvalidInput, Mod
 from model_store.keys.keyring import generate_key
 from model_store.registry.access import AccessPolicy
 from model_store.registry.aliases import Aliases
-from model_store.registry.bundles import export_model
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.maintenance import delete_model
+from model_store.registry.exchange.bundles import export_model
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.maintenance import delete_model
 from tests.unit.model_store.making import KEY, intact, register
 
 NEW_KEY = generate_key()

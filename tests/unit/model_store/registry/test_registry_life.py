@@ -23,13 +23,12 @@ from model_store.errors import (
 )
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import BUNDLE_FORMAT, export_model, import_model
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.layout import json_bytes
-from model_store.registry.maintenance import cleanup, delete_model
-from model_store.registry.model_card import model_card
-from model_store.registry.search import search
+from model_store.registry.exchange.bundles import BUNDLE_FORMAT, export_model, import_model
+from model_store.registry.files.layout import json_bytes
+from model_store.registry.files.model_card import model_card
+from model_store.registry.files.search import search
+from model_store.registry.measuring.statistics import statistics
+from model_store.registry.recovery.backups import backup, restore
 from model_store.registry.signing import (
     key_id,
     parse_public_key,
@@ -39,7 +38,8 @@ from model_store.registry.signing import (
     verify_envelope,
     write_signing_key,
 )
-from model_store.registry.statistics import statistics
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.maintenance import cleanup, delete_model
 from tests.unit.model_store.making import KEY, intact, register
 
 NEW_KEY = generate_key()

@@ -17,7 +17,7 @@ from model_store import Keyring, ModelRegistry
 from model_store.errors import ModelStoreError, VersionConflict
 from model_store.registry.aliases import Aliases
 from model_store.registry.index import CACHE_KEY
-from model_store.registry.maintenance import cleanup, verify_everything
+from model_store.registry.upkeep.maintenance import cleanup, verify_everything
 from tests.checkout import SOURCE
 from tests.unit.model_store.making import KEY
 
@@ -26,7 +26,7 @@ import random, sys
 from model_store import Keyring, ModelRegistry
 from model_store.registry.aliases import Aliases
 from model_store.errors import ModelStoreError
-from model_store.registry.maintenance import cleanup
+from model_store.registry.upkeep.maintenance import cleanup
 root, key, seed = sys.argv[1:]
 registry, moments = ModelRegistry(root, keys=Keyring.of(key)), random.Random(seed)
 print("begin", flush=True)

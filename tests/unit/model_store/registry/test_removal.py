@@ -12,15 +12,15 @@ import pytest
 from model_store import Keyring, ModelRegistry
 from model_store.errors import InUse, ModelNotFound, VersionConflict
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
-from model_store.registry.evidence import read_evidence, store_evidence
-from model_store.registry.layout import rfc3339, storage_at
-from model_store.registry.leftovers import leftovers, remove_leftovers
-from model_store.registry.maintenance import Finding, delete_model, verify_everything
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.files.evidence import read_evidence, store_evidence
+from model_store.registry.files.layout import rfc3339, storage_at
+from model_store.registry.files.unfinished import begin_removal
+from model_store.registry.recovery.backups import backup, restore
 from model_store.registry.signing import read_signing_key, write_signing_key
 from model_store.registry.taken import Claims
-from model_store.registry.unfinished import begin_removal
+from model_store.registry.upkeep.leftovers import leftovers, remove_leftovers
+from model_store.registry.upkeep.maintenance import Finding, delete_model, verify_everything
 from tests.unit.model_store.making import KEY, intact, register
 
 _WRITERS = 4

@@ -18,13 +18,13 @@ from model_store import ModelRegistry
 from model_store.errors import ChecksumMismatch, InUse, InvalidInput, StorageFailed, UnreadableModel, VersionConflict
 from model_store.registry.aliases import Aliases
 from model_store.registry.approvals import approval_problem
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
+from model_store.registry.exchange.bundles import export_model, import_model
 from model_store.registry.granting import grant
-from model_store.registry.log_proof import prove_audit_log
-from model_store.registry.log_repair import record_key
-from model_store.registry.maintenance import delete_model, verify_everything
-from model_store.registry.repair import repair
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.log_repair import record_key
+from model_store.registry.recovery.repair import repair
+from model_store.registry.upkeep.log_proof import prove_audit_log
+from model_store.registry.upkeep.maintenance import delete_model, verify_everything
 from model_store.storage.atomic_file import atomic_write
 from model_store.storage.directory import DirectoryStorage
 from tests.checkout import SOURCE
@@ -209,7 +209,7 @@ def test_a_restore_excuses_no_signature_of_a_log_that_it_did_not_bring(tmp_path:
 _LISTED_AND_VERIFIED = """
 import sys
 from model_store import ModelRegistry
-from model_store.registry.maintenance import verify_everything
+from model_store.registry.upkeep.maintenance import verify_everything
 registry = ModelRegistry(sys.argv[1], encrypt=False, actor="ann")
 print(registry.list_models()[-1].model_id)
 print(*[each.subject for each in verify_everything(registry) if not each.intact])

@@ -9,10 +9,10 @@ import pytest
 from model_store import Keyring, ModelRegistry
 from model_store.errors import VersionConflict
 from model_store.registry.approvals import approval_problem
-from model_store.registry.backups import backup
+from model_store.registry.files.layout import storage_at
 from model_store.registry.granting import grant
-from model_store.registry.layout import storage_at
-from model_store.registry.repair import repair
+from model_store.registry.recovery.backups import backup
+from model_store.registry.recovery.repair import repair
 from tests.unit.model_store.making import KEY, register
 
 

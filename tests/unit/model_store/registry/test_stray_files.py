@@ -8,10 +8,10 @@ import pytest
 
 from model_store import ModelRegistry
 from model_store.errors import StorageFailed
-from model_store.registry.backups import backup
-from model_store.registry.log_repair import record_key
-from model_store.registry.maintenance import verify_everything
-from model_store.registry.repair import repair
+from model_store.registry.recovery.backups import backup
+from model_store.registry.recovery.log_repair import record_key
+from model_store.registry.recovery.repair import repair
+from model_store.registry.upkeep.maintenance import verify_everything
 from model_store.storage.directory import DirectoryStorage
 from tests.unit.model_store.making import register
 

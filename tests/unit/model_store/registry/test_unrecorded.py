@@ -12,14 +12,14 @@ import pytest
 from model_store import Keyring, ModelRegistry
 from model_store.registry.aliases import Aliases
 from model_store.registry.approvals import approval_problem, read_validation
-from model_store.registry.audit import UPDATE
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.files.layout import storage_at
 from model_store.registry.granting import grant
-from model_store.registry.layout import storage_at
-from model_store.registry.maintenance import verify_everything
-from model_store.registry.repair import repair
+from model_store.registry.log.audit import UPDATE
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.recovery.repair import repair
 from model_store.registry.serving import begin_serving, served_before
+from model_store.registry.upkeep.maintenance import verify_everything
 from tests.unit.model_store.making import KEY, register
 
 _AT = "2026-11-27T10:00:00Z"

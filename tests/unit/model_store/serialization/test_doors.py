@@ -14,7 +14,7 @@ import pytest
 from model_store import Keyring, ModelRegistry, SecureModelPersistence
 from model_store.contract.preparing import Prepared
 from model_store.errors import ModelStoreError, UnreadableModel, UntrustedType
-from model_store.registry.bundles import export_model, import_model
+from model_store.registry.exchange.bundles import export_model, import_model
 from model_store.registry.outside import inspect_file, register_file
 from model_store.registry.request import RegistrationRequest
 from model_store.serialization.formats import SerializationFormat, SerializedModel

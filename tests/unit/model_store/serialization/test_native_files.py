@@ -12,7 +12,7 @@ import pytest
 import xgboost
 
 from model_store.errors import InvalidInput, ModelStoreError, UnreadableModel
-from model_store.registry.model_directory import cleanup_model_files
+from model_store.registry.files.model_directory import cleanup_model_files
 from model_store.serialization.model_files import inspect_model_file, load_model_file, read_model_file
 
 RANDOM = np.random.default_rng(0)

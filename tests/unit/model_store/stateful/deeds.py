@@ -16,12 +16,12 @@ from sklearn.linear_model import LogisticRegression
 from model_store import Keyring, ModelRegistry
 from model_store.contract.preparing import Prepared, prepare
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.maintenance import cleanup, delete_model
-from model_store.registry.proofs import prove_version
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.measuring.proofs import prove_version
+from model_store.registry.recovery.backups import backup, restore
 from model_store.registry.request import RegistrationRequest
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.maintenance import cleanup, delete_model
 
 ROWS = [[-1.0], [0.2], [0.5], [3.0]]
 ESTIMATOR = -1

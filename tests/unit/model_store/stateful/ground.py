@@ -12,7 +12,7 @@ from model_store.artifact.reader import open_artifact
 from model_store.errors import ModelStoreError
 from model_store.keys.keyring import generate_key
 from model_store.registry.aliases import Aliases
-from model_store.registry.layout import version_prefix
+from model_store.registry.files.layout import version_prefix
 from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of, clock_shifted
 from tests.unit.model_store.stateful.expected import LEADS_TO, ExpectedRegistry, ExpectedVersion
 from tests.unit.model_store.stateful.places import Place

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from model_store.registry.aliases import Aliases
-from model_store.registry.unfinished import is_being_removed
+from model_store.registry.files.unfinished import is_being_removed
 from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of
 from tests.unit.model_store.stateful.expected import LEADS_TO, STATUSES, ExpectedVersion
 from tests.unit.model_store.stateful.ground import KEYS

@@ -8,8 +8,8 @@ from hypothesis.stateful import initialize, rule
 
 from model_store.errors import SignatureInvalid, VersionConflict
 from model_store.registry.aliases import Aliases
-from model_store.registry.bundles import import_model
-from model_store.registry.maintenance import cleanup
+from model_store.registry.exchange.bundles import import_model
+from model_store.registry.upkeep.maintenance import cleanup
 from tests.unit.model_store.stateful.deeds import ESTIMATOR, Deed, answer, answer_of, signing_key
 from tests.unit.model_store.stateful.expected import STATUSES, ExpectedRegistry, ExpectedVersion
 from tests.unit.model_store.stateful.ground import KEYS, Ground

@@ -5,10 +5,10 @@ from copy import copy
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from model_store.registry.backups import restore
-from model_store.registry.layout import storage_at
-from model_store.registry.maintenance import cleanup, verify_everything
-from model_store.registry.repair import repair
+from model_store.registry.files.layout import storage_at
+from model_store.registry.recovery.backups import restore
+from model_store.registry.recovery.repair import repair
+from model_store.registry.upkeep.maintenance import cleanup, verify_everything
 from tests.unit.model_store.stateful.deeds import Deed, answer, answer_of
 from tests.unit.model_store.stateful.expected import ExpectedRegistry, ExpectedVersion
 from tests.unit.model_store.stateful.processes import perform

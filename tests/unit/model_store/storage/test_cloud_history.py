@@ -11,9 +11,9 @@ from model_store import Keyring, ModelRegistry
 from model_store.errors import AccessDenied, ChecksumMismatch
 from model_store.keys.keyring import generate_key
 from model_store.registry.access_file import parse_principal
-from model_store.registry.backups import backup
 from model_store.registry.granting import describe_access, grant
-from model_store.registry.log_proof import prove_audit_log
+from model_store.registry.recovery.backups import backup
+from model_store.registry.upkeep.log_proof import prove_audit_log
 
 KEY = generate_key()
 

@@ -18,10 +18,10 @@ from model_store.errors import (
 from model_store.keys.keyring import generate_key
 from model_store.keys.kms import KmsKey
 from model_store.registry.aliases import Aliases
-from model_store.registry.backups import backup, restore
-from model_store.registry.bundles import export_model, import_model
-from model_store.registry.key_rotation import rotate_keys
-from model_store.registry.maintenance import cleanup, verify_everything
+from model_store.registry.exchange.bundles import export_model, import_model
+from model_store.registry.recovery.backups import backup, restore
+from model_store.registry.upkeep.key_rotation import rotate_keys
+from model_store.registry.upkeep.maintenance import cleanup, verify_everything
 from model_store.storage.s3 import S3Storage
 from tests.unit.model_store.making import intact
 

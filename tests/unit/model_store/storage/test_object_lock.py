@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 from model_store import Keyring, ModelRegistry
 from model_store.errors import ChecksumMismatch
 from model_store.registry.aliases import Aliases
-from model_store.registry.log_proof import prove_audit_log
-from model_store.registry.maintenance import delete_model
+from model_store.registry.upkeep.log_proof import prove_audit_log
+from model_store.registry.upkeep.maintenance import delete_model
 from tests.s3_servers import s3_client, s3_settings, versitygw_server
 from tests.unit.model_store.making import KEY, intact, register
 

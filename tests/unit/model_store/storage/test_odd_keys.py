@@ -9,7 +9,7 @@ import pytest
 
 from conventions import exit_codes
 from model_store import Keyring, ModelRegistry
-from model_store.registry.backups import backup
+from model_store.registry.recovery.backups import backup
 from scripts.manage_models import main
 from tests.unit.model_store.making import KEY, intact, register
 

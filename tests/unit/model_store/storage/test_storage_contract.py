@@ -11,7 +11,7 @@ import pytest
 
 from conventions.artifact_files import ARTIFACT_FILE, MANIFEST_FILE, STATE_FILE
 from model_store.errors import ModelNotFound, StorageFailed, VersionConflict
-from model_store.registry.layout import storage_at
+from model_store.registry.files.layout import storage_at
 from model_store.storage.base import Storage
 from tests.unit.model_store.stateful.places import PLACES, Place, place
 

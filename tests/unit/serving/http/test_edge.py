@@ -208,20 +208,20 @@ def test_at_the_limit_the_longest_waiting_goes_and_health_is_answered(setting: S
 
 
 def test_when_all_connections_are_in_work_health_is_answered_and_others_get_503(setting: Setting) -> None:
-    with listening() as listener, started(setting, listener, MAX_CONNECTIONS_PER_ADDRESS="1") as service:
-        key = {"X-API-Key": setting.api_key}
-        with connected(service) as busy:
-            # It takes no answer, so its requests stay in work.
-            busy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            request = f"GET /openapi.json HTTP/1.1\r\nHost: x\r\nX-API-Key: {setting.api_key}\r\n\r\n".encode()
-            busy.sendall(request * 99)
-            time.sleep(0.5)
-            found = httpx.post(f"{service.url}/predict", content=BODY, headers=key, trust_env=False)
-            live = httpx.get(f"{service.url}/health/ready", trust_env=False)
-        assert live.status_code == 200
-        if found.status_code != 200:
-            assert (found.status_code, found.json()["error"]["code"]) == (503, "too_many_connections")
-            assert found.headers["Retry-After"] == "1"
+    with socket.create_server(("127.0.0.1", 0)) as silent, listening() as listener:
+        # The first request waits for it.
+        redis = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        changes = {"RATE_LIMIT_URL": redis, "MAX_CONNECTIONS_PER_ADDRESS": "1"}
+        with started(setting, listener, **changes) as service, connected(service) as busy:
+            busy.sendall(head(setting) + BODY)
+            time.sleep(0.05)
+            with connected(service) as other, connected(service) as monitor:
+                other.sendall(head(setting) + BODY)
+                monitor.sendall(b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+                status, body = answer(other)
+                assert (status, json.loads(body)["error"]["code"]) == (503, "too_many_connections")
+                assert answer(monitor)[0] == 200
+            assert answer(busy)[0] == 200
 
 
 def test_half_a_surrogate_pair_is_a_422_that_counts_once(service: Service, setting: Setting) -> None:

@@ -1,6 +1,7 @@
 """API keys that come, go, expire and are rotated while the service runs."""
 
 import json
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,3 +94,70 @@ def test_a_key_is_unknown_once_it_has_expired(tmp_path: Path) -> None:
         _write(file, key, expires=text)
         with pytest.raises(ApiKeysError, match="allowed: a time such as"):
             ApiKeys.from_file(file)
+
+
+def test_a_file_that_is_closed_to_others_is_read_without_another_change(setting: Setting, tmp_path: Path) -> None:
+    first, second = new_api_key(), new_api_key()
+    file = tmp_path / "api_keys.json"
+    _write(file, first)
+    with listening() as listener, started(setting, listener, API_KEYS_FILE=str(file)) as service:
+        file.chmod(0o644)
+        _write(file.with_name("other"), second)
+        file.write_bytes(file.with_name("other").read_bytes())
+        _until_logged(service, "others can read this file")
+        assert (_status(service, first), _status(service, second)) == (200, 401)
+        file.chmod(0o600)
+        assert _becomes(service, second, 200)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scopes", [["predict"]]),
+        ("scopes", [{}]),
+        ("scopes", "predict"),
+        ("requests_per_second", 10**400),
+        ("requests_per_second", 1e308),
+        ("expires", [1]),
+        ("sha256", None),
+        ("name", "\ud800"),
+    ],
+)
+def test_a_field_that_is_not_one_is_named(tmp_path: Path, name: str, value: Any) -> None:
+    file = tmp_path / "api_keys.json"
+    _write(file, new_api_key(), **{name: value})
+    with pytest.raises(ApiKeysError) as caught:
+        ApiKeys.from_file(file)
+    assert len(str(caught.value)) < 400
+
+
+def test_no_content_of_the_file_ends_the_look_at_it(setting: Setting, tmp_path: Path) -> None:
+    first, second = new_api_key(), new_api_key()
+    file = tmp_path / "api_keys.json"
+    _write(file, first)
+    with listening() as listener, started(setting, listener, API_KEYS_FILE=str(file)) as service:
+        broken = [
+            lambda: _write(file, first, scopes=[["predict"]]),
+            lambda: file.write_text("[" * 100_000),
+            lambda: file.write_bytes(b"\xff\xfe"),
+            lambda: (file.unlink(), file.mkdir()),
+            lambda: (file.rmdir(), file.symlink_to("/dev/zero")),
+            lambda: (file.unlink(), file.symlink_to(file.name)),
+            lambda: (file.unlink(), os.mkfifo(file)),
+        ]
+        for number, write in enumerate(broken):
+            write()
+            time.sleep(1.2)
+            assert _status(service, first) == 200, number
+        assert service.log.read_text().count("the API keys were not read again") >= len(broken)
+        file.unlink()
+        _write(file, second)
+        assert _becomes(service, second, 200)
+        assert _status(service, first) == 401
+
+
+def _until_logged(service: Service, text: str, seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while text not in service.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,5 +1,6 @@
 """An override gives every decision until its time; answers, status and metrics show it, and receipts remember it."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -99,3 +100,32 @@ def test_health_shows_no_reason_to_those_without_a_key(setting: Setting) -> None
     _write(file, Override("legit", time.time() + 600, "a secret reason", "alice"))
     with listening() as listener, started(setting, listener, OVERRIDE_URI=str(file)) as service:
         assert "secret" not in httpx.get(f"{service.url}/health", trust_env=False).text
+
+
+def test_no_content_of_the_file_costs_an_answer_or_ends_the_look_at_it(setting: Setting, tmp_path: Path) -> None:
+    file = tmp_path / "override.json"
+    beyond = '{"answer": "review", "until": "9999-12-31T23:59:59-23:59"}'
+    broken = [
+        lambda: file.write_text(beyond),
+        lambda: file.write_text("[" * 100_000),
+        lambda: file.write_bytes(b"\xff\xfe"),
+        lambda: file.write_text('{"answer": [], "until": "2099-01-01T00:00:00Z"}'),
+        lambda: file.write_text('{"answer": "review", "until": "2099-01-01T00:00:00"}'),
+        lambda: (file.unlink(), file.mkdir()),
+        lambda: (file.rmdir(), file.symlink_to("/dev/zero")),
+        lambda: (file.unlink(), os.mkfifo(file)),
+    ]
+    # Of the last kind from the beginning: a service does not wait for a writer.
+    os.mkfifo(file)
+    with listening() as listener, started(setting, listener, OVERRIDE_URI=str(file)) as service:
+        client = client_of(service, setting)
+        file.unlink()
+        for number, write in enumerate(broken):
+            write()
+            time.sleep(1.2)
+            answer = client.post("/predict", json={"transaction": GOOD})
+            assert (answer.status_code, "override" in answer.json()) == (200, False), number
+        file.unlink()
+        _write(file, Override("review", time.time() + 600))
+        _wait(lambda: client.get("/health").json()["override"] is not None, 4)
+        assert len(service.log.read_text()) < 20_000

@@ -1,6 +1,7 @@
 """Receipts and feedback: an item counts once, for the version that decided; what is not genuine moves no number."""
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -195,6 +196,20 @@ def test_replicas_find_repeats_in_redis_and_each_for_itself_without_it(setting: 
     with ExitStack() as stack:
         clients = [stack.enter_context(opened(setting, RATE_LIMIT_URL=unreachable)) for _ in range(2)]
         assert [give(client, item).json()["taken"] for client in (*clients, *clients)] == [1, 1, 0, 0]
+
+
+def test_a_redis_that_swallows_everything_delays_one_feedback_and_no_more(setting: Setting) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with opened(setting, RATE_LIMIT_URL=url, RATE_LIMIT_PER_SECOND="0") as client:
+            items = [{"receipt": each["receipt"], "was_fraud": True} for _ in range(6) for each in receipts(client)]
+            took = []
+            for item in items:
+                begun = time.perf_counter()
+                assert give(client, item).json()["taken"] == 1
+                took.append(time.perf_counter() - begun)
+    assert len(took) >= 6
+    assert sum(seconds > 0.5 for seconds in took) <= 1, took
 
 
 def test_feedback_is_taken_for_so_many_days(setting: Setting) -> None:

@@ -67,6 +67,8 @@ def test_the_order_of_features_in_the_request_does_not_matter(client: httpx.Clie
         (b"{", "malformed_json", None),
         (b"\xff\xfe\x00", "malformed_json", None),
         (b"[" * 5000, "malformed_json", None),
+        (json.dumps({"transaction": GOOD}).encode("utf-16"), "malformed_json", None),
+        (json.dumps({"transaction": GOOD}).encode("utf-32-le"), "malformed_json", None),
         (b"[]", "invalid_body", None),
         (b"{}", "invalid_body", None),
         (b'{"transaction": 1}', "invalid_transaction", "transaction"),

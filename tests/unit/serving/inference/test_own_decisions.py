@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 
-from model_store.registry.proofs import read_golden_rows
+from model_store.registry.measuring.proofs import read_golden_rows
 from stacks.checks.golden import ask_golden_rows, choose_rows
 from tests.service import Setting, listening, started
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.observability.logs import MAX_WAITING, RequestLog, configure_logs
+from serving.observability.logs import MAX_RECORDS, MAX_WAITING, LineQueue, RequestLog, configure_logs
 from tests.checkout import SOURCE
 from tests.service import GOOD, Service, Setting, listening, started
 
@@ -78,6 +80,35 @@ def test_the_queue_is_bounded_and_counts_what_does_not_fit() -> None:
     assert log.lost == 7
 
 
+def test_what_the_service_says_of_itself_is_counted_too_where_it_is_lost() -> None:
+    taking, failing = threading.Event(), threading.Event()
+
+    def write(_lines: str) -> None:
+        taking.wait()
+        if failing.is_set():
+            raise BrokenPipeError
+
+    queue = LineQueue(write)
+    record = logging.LogRecord("serving", logging.INFO, "", 0, "words", (), None)
+    queue.handle(record)
+    deadline = time.monotonic() + 5
+    while queue._lines:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for _ in range(MAX_RECORDS + 7):
+        queue.handle(record)
+    assert queue.lost == 7
+    failing.set()
+    taking.set()
+    while queue.lost != MAX_RECORDS + 8:
+        assert time.monotonic() < deadline, queue.lost
+        time.sleep(0.01)
+    failing.clear()
+    queue.handle(record)
+    time.sleep(0.2)
+    assert queue.lost == MAX_RECORDS + 8
+
+
 def test_a_target_that_comes_back_is_written_to_again() -> None:
     taken, broken = [], [True]
 
@@ -118,8 +149,6 @@ def test_a_target_that_takes_nothing_is_named_in_the_one_that_does(tmp_path: Pat
 
 
 def test_configured_logs_write_whole_lines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import logging
-
     before = logging.getLogger().handlers[:], logging.getLogger().level, logging.raiseExceptions
     try:
         write = configure_logs("INFO", tmp_path / "a.log")

@@ -54,7 +54,7 @@ def test_a_service_in_use_publishes_every_metric_with_the_dimensions_of_the_alar
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_every_alarm_looks_at_a_metric_that_is_published(environment: str) -> None:
-    specs = alarm_specs(read_template(CHECKOUT / f"config/deployment_templates/{environment}.yaml"))
+    specs = alarm_specs(read_template(CHECKOUT / f"config/deployment_templates/{environment}.yaml"), "blue")
     looked_at = {spec.metric for spec in specs} | {spec.of_metric for spec in specs if spec.of_metric}
     assert looked_at <= set(metric_names.PUBLISHED)
     assert len({spec.name for spec in specs}) == len(specs) == 7
@@ -81,6 +81,17 @@ def test_the_values_are_right_and_a_minute_counts_once() -> None:
 
 def test_a_moved_feature_is_seen_as_drift() -> None:
     assert _minute(used(shift=4.0))["Drift"]["Value"] > 0.25
+
+
+@pytest.mark.parametrize("slot", ["", "blue", "green"])
+def test_the_heartbeat_is_pushed_under_its_slot_too(slot: str) -> None:
+    settings = ServingSettings.from_environment({**ENVIRONMENT, "METRICS_SLOT": slot})
+    beats = [
+        {each["Name"]: each["Value"] for each in item["Dimensions"]}.get("Slot", "")
+        for item in ServiceMetrics(settings, DriftWatch([])).take_minute()
+        if item["MetricName"] == "Heartbeat"
+    ]
+    assert beats == (["", slot] if slot else [""])
 
 
 @pytest.mark.parametrize("by_version", ["0", "1"])

@@ -22,7 +22,7 @@ from tests.service import Setting
 
 def _request(directory: Path, setting: Setting, **more: Any) -> None:
     request = {
-        "generation": 1, "host": "127.0.0.1", "port": 0, "model_id": setting.model_id,
+        "generation": time.time_ns(), "host": "127.0.0.1", "port": 0, "model_id": setting.model_id,
         "environment": setting.environment(), "ready_timeout_seconds": 60, "module": "serving", **more,
     }  # fmt: skip
     (directory / "requested.json").write_text(json.dumps(request))
@@ -135,6 +135,53 @@ def test_a_request_that_cannot_be_read_leaves_what_serves(setting: Setting, tmp_
         assert process.poll() is None
         process.terminate()
         assert process.wait(timeout=20) == 0
+
+
+def test_no_content_of_a_request_ends_the_supervisor(setting: Setting, tmp_path: Path) -> None:
+    _request(tmp_path, setting)
+    with _supervisor(tmp_path, tmp_path / "log") as process:
+        _until(lambda: _status(tmp_path).get("state") == "ready")
+        serving = _status(tmp_path)["serving"]
+        broken: list[dict[str, Any]] = [
+            {"port": "8000"}, {"port": 70_000}, {"port": 1.5}, {"port": 10**30}, {"environment": None},
+            {"environment": {"A": 1}}, {"environment": {"A": "\0"}}, {"environment": {"A=B": "c"}}, {"host": "\0"},
+            {"environment": {"A": "\ud800\udfff"}}, {"host": ["127.0.0.1"]}, {"module": 5}, {"generation": None},
+            {"ready_timeout_seconds": "60"}, {"ready_timeout_seconds": float("nan")},
+        ]  # fmt: skip
+        for number, more in enumerate(broken, 1):
+            _request(tmp_path, setting, **more)
+            process.send_signal(signal.SIGHUP)
+            _until(lambda number=number: _refusals(tmp_path) >= number, 15)  # type: ignore[misc]
+            assert process.poll() is None, more
+        (tmp_path / "requested.json").write_text("[" * 100_000)
+        process.send_signal(signal.SIGHUP)
+        _until(lambda: _refusals(tmp_path) >= len(broken) + 1, 15)
+        assert process.poll() is None
+        assert _listens(serving["port"])
+        os.kill(serving["pid"], 0)
+
+
+def _refusals(directory: Path) -> int:
+    """How many requests were refused, in the log or in the status."""
+    failed = _status(directory).get("state") == "failed"
+    return (directory / "log").read_text().count("not a request") + failed
+
+
+def test_a_crash_while_a_file_is_being_written_is_no_end(setting: Setting, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_bytes((setting.directory / "api_keys.json").read_bytes())
+    keys.chmod(0o600)
+    _request(tmp_path, setting, environment=setting.environment(API_KEYS_FILE=str(keys)))
+    with _supervisor(tmp_path, tmp_path / "log") as process:
+        _until(lambda: _status(tmp_path).get("state") == "ready")
+        whole = keys.read_bytes()
+        keys.write_bytes(whole[:20])
+        os.kill(_status(tmp_path)["serving"]["pid"], signal.SIGKILL)
+        _until(lambda: "it is started again" in (tmp_path / "log").read_text())
+        keys.write_bytes(whole)
+        _until(lambda: _status(tmp_path)["restarts"] >= 2)
+        assert _status(tmp_path)["state"] == "ready"
+        assert process.poll() is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a full disk is made with a small tmpfs, which takes root")

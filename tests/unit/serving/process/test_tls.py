@@ -296,7 +296,34 @@ def _client_certificate(directory: Path, made: Made) -> tuple[Path, Path]:
     return files
 
 
+def test_files_that_become_usable_without_a_change_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.process.tls._LOOK_SECONDS", 0.05)
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    Made(tmp_path / "a").copy_to(certificate, key)
+    tls = Tls(TlsFiles(certificate, key))
+    with tls.reloaded():
+        for change in ("closed to others", "valid by now"):
+            before = tls.context
+            if change == "closed to others":
+                key.chmod(0o644)
+                certificate.write_bytes(certificate.read_bytes())
+            else:
+                _write_made(certificate, key, begins=2, ends=3600)
+            time.sleep(0.6)
+            assert tls.context is before, change
+            key.chmod(0o600)
+            deadline = time.monotonic() + 10
+            while tls.context is before:
+                assert time.monotonic() < deadline, change
+                time.sleep(0.05)
+
+
 def _write_expired(certificate: Path, key: Path) -> None:
+    _write_made(certificate, key, begins=-2 * 86_400, ends=-86_400)
+
+
+def _write_made(certificate: Path, key: Path, *, begins: int, ends: int) -> None:
+    """Writes a certificate that is valid from and until so many seconds from now."""
     from datetime import UTC, datetime, timedelta
 
     from cryptography import x509
@@ -305,13 +332,13 @@ def _write_expired(certificate: Path, key: Path) -> None:
 
     made = ec.generate_private_key(ec.SECP256R1())
     now, name = datetime.now(UTC), x509.Name([])
-    expired = (
+    signed = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(made.public_key())
-        .serial_number(1).not_valid_before(now - timedelta(days=2)).not_valid_after(now - timedelta(days=1))
-        .sign(made, hashes.SHA256())
+        .serial_number(1).not_valid_before(now + timedelta(seconds=begins))
+        .not_valid_after(now + timedelta(seconds=ends)).sign(made, hashes.SHA256())
     )  # fmt: skip
     key.write_bytes(_pem(made, serialization.NoEncryption()))
-    certificate.write_bytes(expired.public_bytes(serialization.Encoding.PEM))
+    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
 
 def _encrypt(path: Path) -> None:

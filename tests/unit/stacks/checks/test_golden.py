@@ -8,7 +8,7 @@ import pytest
 from model_store.contract.contract import Contract
 from model_store.contract.features import Feature
 from model_store.contract.golden import GoldenRows
-from model_store.registry.proofs import read_golden_rows
+from model_store.registry.measuring.proofs import read_golden_rows
 from stacks.checks.golden import Asked, ask_golden_rows, choose_rows
 from tests.service import Service, Setting
 

@@ -50,7 +50,10 @@ def engine(tmp_path: Path) -> Path:
     return file
 
 
-def _interrupted(engine: Path, how: str, code: int, signals: int = 1) -> tuple[list[str], str]:
+def _interrupted(
+    engine: Path, how: str, code: int, signals: int = 1, *, terminated: bool = False
+) -> tuple[list[str], str]:
+    """What a caller of the engine tells after a Ctrl-C of the terminal, or a SIGTERM to it alone."""
     environment = {**os.environ, "CODE": str(code)}
     command = [sys.executable, "-c", _CALLER, str(engine), how]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -61,7 +64,10 @@ def _interrupted(engine: Path, how: str, code: int, signals: int = 1) -> tuple[l
         while not (engine.parent / "started").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         for _ in range(signals):
-            os.killpg(running.pid, signal.SIGINT)
+            if terminated:
+                running.terminate()
+            else:
+                os.killpg(running.pid, signal.SIGINT)
             time.sleep(0.1)
         out, errors = running.communicate(timeout=20)
     return out.splitlines()[1:], errors
@@ -71,6 +77,20 @@ def _interrupted(engine: Path, how: str, code: int, signals: int = 1) -> tuple[l
 def test_an_engine_that_was_cancelled_is_an_interruption_without_a_traceback(engine: Path, signals: int) -> None:
     lines, errors = _interrupted(engine, "held", 255, signals)
     assert lines == ["interrupted: what has begun comes to its end first; Ctrl-C again ends it at once", "interrupted"]
+    assert errors == ""
+
+
+@pytest.mark.parametrize("signals", [1, 3])
+def test_a_command_that_is_told_to_end_waits_for_its_engine(engine: Path, signals: int) -> None:
+    # An engine that goes on without it holds the stack: the same command again is refused.
+    engine.write_text(engine.read_text().replace("time.time() + 20", "time.time() + 1"))
+    lines, errors = _interrupted(engine, "held", 0, signals, terminated=True)
+    assert lines == [
+        "told to end: what has begun comes to its end first",
+        "the engine succeeded",
+        "the block has ended",
+        "interrupted",
+    ]
     assert errors == ""
 
 

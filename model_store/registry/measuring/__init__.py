@@ -1,0 +1,1 @@
+"""What is measured of versions: golden rows, scores of files, comparisons, counts."""

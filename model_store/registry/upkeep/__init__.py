@@ -1,0 +1,1 @@
+"""What keeps a registry in order: cleanup, verification, key rotation, the proof of the log."""
