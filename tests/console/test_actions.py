@@ -88,7 +88,7 @@ def test_a_canary_is_watched_to_its_end_by_two_browsers(
     checkout.ensure(deployed.first)
     body = json.loads((checkout.root / "models" / "example_transaction.json").read_text())
     command = [sys.executable, "scripts/deploy_model.py", "deploy", twin, "development"]
-    command += ["--config", str(checkout.template), "--strategy", "canary", "--steps", "50,100", "--interval", "5s"]
+    command += ["--config", str(checkout.template), "--strategy", "canary", "--steps", "50,100", "--interval", "15s"]
     second = open_browser()
     try:
         running.sign_in(second)
@@ -100,6 +100,7 @@ def test_a_canary_is_watched_to_its_end_by_two_browsers(
             )
             for each in (browser, second):
                 until(each, lambda it: "at 50 %" in it.find_element(By.ID, "rollout").text, 180)
+            for each in (browser, second):
                 until(each, lambda it: it.find_elements(By.CSS_SELECTOR, "#rollout .draw canvas"), 120)
             seen = browser.find_element(By.ID, "rollout").text
             assert "requests left, about" in seen
