@@ -199,7 +199,7 @@ class _CloudStack:
         arguments = ServingImageArgs(
             reference=self.image.reference,
             repository=self.image.repository,
-            tag=os.environ.get("IMAGE_TAG") or source_tag(CHECKOUT),
+            tag=os.environ.get("IMAGE_TAG") or source_tag(CHECKOUT, self.cluster.architecture),
             context=str(CHECKOUT),
             architecture=self.cluster.architecture,
             **self._in_partition,

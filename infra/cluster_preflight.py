@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from conventions import config_keys
+from conventions.regular_files import parse_json
 from infra.cloud_config import CloudConfig, KubernetesConfig
 from infra.errors import ConfigError
 from infra.preflight import Account
@@ -110,7 +111,7 @@ def _require_one_context(contexts: list[dict[str, Any]], where: str) -> None:
 
 
 def _current_context() -> str:
-    """The only context of the kubeconfig; empty where there is none."""
+    """The current context of the kubeconfig; empty where there is none."""
     from kubernetes import config
 
     try:
@@ -128,14 +129,14 @@ def _require_issuer(api: Any, kubernetes: KubernetesConfig, where: str) -> None:
     from kubernetes.client.exceptions import ApiException
 
     try:
-        found = client.WellKnownApi(api).get_service_account_issuer_open_id_configuration(
-            _request_timeout=_TIMEOUT_SECONDS
+        answer: Any = client.WellKnownApi(api).get_service_account_issuer_open_id_configuration(
+            _request_timeout=_TIMEOUT_SECONDS, _preload_content=False
         )
     except ApiException as error:
         if error.status in (_FORBIDDEN, _NOT_FOUND):
             return
         raise
-    issuer = _issuer_of(found)
+    issuer = _issuer_of(answer.data)
     wanted = kubernetes.oidc_provider_arn.split(":oidc-provider/", 1)[1]
     if issuer.removeprefix("https://") != wanted:
         raise ConfigError(
@@ -145,10 +146,12 @@ def _require_issuer(api: Any, kubernetes: KubernetesConfig, where: str) -> None:
         )
 
 
-def _issuer_of(answer: Any) -> str:
-    """The client returns the document as the text of a Python object or of JSON, by its version."""
-    found = re.search(r"""["']issuer["']\s*:\s*["']([^"']+)""", str(answer))
-    return found[1] if found else ""
+def _issuer_of(document: bytes) -> str:
+    try:
+        found = parse_json(document)
+    except ValueError:
+        return ""
+    return str(found.get("issuer", "")) if isinstance(found, dict) else ""
 
 
 def _require_namespace(core: Any, kubernetes: KubernetesConfig, deployment_name: str, where: str) -> None:

@@ -15,6 +15,7 @@ from infra.errors import ConfigError
 from model_store.decisions.override import ANSWERS, Override
 from model_store.errors import ModelNotFound
 from model_store.storage.atomic_file import atomic_write
+from stacks.checks.asking import ask
 from stacks.checks.endpoint import endpoint_verification
 from stacks.engine.run import Log
 from stacks.engine.stack_file import StackFile
@@ -158,10 +159,11 @@ class Overrides:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                answer = httpx.get(f"{url}/health", timeout=5, trust_env=False, verify=verify).json()
+                with httpx.Client(timeout=5, trust_env=False, verify=verify) as client:
+                    answer = ask(client, "GET", f"{url}/health").json()
                 if answer["override"] == expected:
                     return
-            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
                 pass
             time.sleep(_POLL_SECONDS)
         raise EndpointSilent(

@@ -17,8 +17,8 @@ from stacks.errors import EndpointSilent
 _TIMEOUT_SECONDS = 5.0
 
 
-class _Told(msgspec.Struct):
-    """What readers of a status rely on; a service of another release may tell more."""
+class StatusRead(msgspec.Struct):
+    """What commands and console rely on in the service's status; a service of another release may tell more."""
 
     seconds: float
     requests: int
@@ -66,8 +66,8 @@ def measured(url: str, api_key_file: Path, verify: ssl.SSLContext | bool = True)
         with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify) as client:
             answer = ask(client, "GET", f"{url}/status", headers={"X-API-Key": key})
         answer.raise_for_status()
-        msgspec.json.decode(answer.content, type=_Told)
         found: dict[str, Any] = msgspec.json.decode(answer.content)
+        msgspec.convert(found, StatusRead)
     except OSError as error:
         raise EndpointSilent(
             f"{api_key_file}: cannot be read ({error.strerror}); name a key with --api-key-file"
@@ -77,7 +77,7 @@ def measured(url: str, api_key_file: Path, verify: ssl.SSLContext | bool = True)
         refused = status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
         advice = "it needs an API key with the scope admin, named with --api-key-file" if refused else "see its log"
         raise EndpointSilent(f"{url}/status answers {status}; {advice}") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise EndpointSilent(f"{url}/status does not answer as the service does ({error})") from None
     except (httpx.HTTPError, ValueError) as error:
         raise EndpointSilent(f"{url} does not answer ({type(error).__name__}: {error})") from None

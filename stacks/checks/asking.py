@@ -31,11 +31,12 @@ def ask(
 
     Raises:
         AnswerTooLarge: the body is longer.
-        AnswerTooSlow: it has not ended after `MOST_SECONDS`.
+        AnswerTooSlow: it has not ended `MOST_SECONDS` after its head came.
         httpx.HTTPError: the endpoint does not answer.
     """
-    deadline, parts, length = time.monotonic() + MOST_SECONDS, [], 0
+    parts, length = [], 0
     with client.stream(method, path, **options) as answer:
+        deadline = time.monotonic() + MOST_SECONDS
         for part in answer.iter_bytes():
             length += len(part)
             parts.append(part)

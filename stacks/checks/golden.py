@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from conventions.regular_files import read_text
+from stacks.checks.asking import ask
 from stacks.checks.health import Check
 
 if TYPE_CHECKING:
@@ -85,11 +86,15 @@ def ask_golden_rows(url: str, api_key_file: Path, rows: Sequence[Asked], verify:
                 wrong = wrong or _ask_alone(client, row)
     except httpx.HTTPError as error:
         return Check(NAME, healthy=False, detail=f"no answer ({error or type(error).__name__})")
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        return Check(
+            NAME, healthy=False, detail=f"/predict does not answer as the service does ({type(error).__name__})"
+        )
     return Check(NAME, not wrong, wrong or f"{len(rows)} are answered as they were when the version was registered")
 
 
 def _ask_together(client: httpx.Client, rows: Sequence[Asked]) -> str:
-    answer = client.post("/predict", json={"transactions": [row.transaction for row in rows]})
+    answer = ask(client, "POST", "/predict", json={"transactions": [row.transaction for row in rows]})
     if answer.status_code != httpx.codes.OK:
         return f"/predict answers {answer.status_code}: {answer.text[:200]}"
     body = answer.json()
@@ -100,7 +105,7 @@ def _ask_together(client: httpx.Client, rows: Sequence[Asked]) -> str:
 
 
 def _ask_alone(client: httpx.Client, row: Asked) -> str:
-    answer = client.post("/predict", json={"transaction": row.transaction})
+    answer = ask(client, "POST", "/predict", json={"transaction": row.transaction})
     if row.score is None:
         refused = answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY
         return "" if refused else f"{_shown(row)} answers {answer.status_code}, it is to be refused"

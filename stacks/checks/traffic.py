@@ -203,5 +203,5 @@ async def _ask(client: httpx.AsyncClient, transaction: dict[str, Any], sent: Sen
             body = answer.json()
             sent.by_version[str(body["model_id"])] += 1
             sent.frauds += sum(bool(each["is_fraud"]) for each in body["predictions"])
-    except (httpx.HTTPError, ValueError, KeyError):
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
         sent.silent += 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 
 from conventions.config_keys import MODEL_VERSION, ROLLOUT
+from stacks.checks.asking import ask
 from stacks.checks.endpoint import endpoint_verification
 from stacks.engine.docker_state import container_checks
 from stacks.engine.stack_file import StackFile
@@ -62,9 +63,10 @@ def _endpoint_problem(file: StackFile, checkout: Path) -> str:
     url = f"{file.endpoint_url}/health/ready"
     try:
         verify = endpoint_verification(url, checkout)
-        answer = httpx.get(url, timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify)
+        with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False, verify=verify) as client:
+            answer = ask(client, "GET", url)
         served = answer.json().get("model_id") if answer.status_code == httpx.codes.OK else None
-    except (EndpointSilent, httpx.HTTPError, ValueError, AttributeError) as error:
+    except (EndpointSilent, httpx.HTTPError, ValueError, AttributeError, RecursionError) as error:
         return f"{url} does not answer ({error or type(error).__name__})"
     if served is None:
         return f"{url} answers {answer.status_code}"

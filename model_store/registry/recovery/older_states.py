@@ -117,7 +117,7 @@ def unknown_aliases(storage: Storage, recorded: Recorded) -> Iterator[tuple[str,
 
 
 def read_aliases(storage: Storage, name: str) -> dict[str, Any] | None:
-    """The entries of a model name's aliases: an empty dict where there is no file, None where it is damaged."""
+    """Entries of a model name's aliases: empty without a file, None for a damaged one."""
     try:
         return require_aliases(parse_json(storage.read(f"aliases/{name}.json")))
     except ModelNotFound:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
@@ -16,8 +17,10 @@ from console.looking import Look, Looking
 from console.pages import try_it
 from console.settings import ConsoleSettings
 from infra.deployment_config import parse_deployment_config
+from serving.observability.status import Status
 from stacks.checks import asking
-from stacks.checks.alerts import measured
+from stacks.checks.alerts import StatusRead, measured
+from stacks.checks.golden import Asked, ask_golden_rows
 from stacks.errors import EndpointSilent
 from tests.unit.console.conftest import HOSTILE, Opened
 
@@ -108,6 +111,32 @@ def test_an_answer_that_is_no_status_is_silence(liar: Liar, key: Path, content: 
     with pytest.raises(EndpointSilent) as told:
         measured(liar.url, key)
     assert "script" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<!doctype html>", b"[]", b"null", b"{}", b'{"predictions": [], "threshold": 0.5}', b"[" * 100_000, b"\xff\xfe"],
+)
+def test_golden_rows_that_are_answered_with_something_else_are_not_proven(
+    liar: Liar, key: Path, content: bytes
+) -> None:
+    liar.content = content
+    check = ask_golden_rows(liar.url, key, [Asked({"amount": 1.0}, 0.25)])
+    assert not check.healthy
+    assert "does not answer as the service does" in check.detail
+
+
+def test_golden_rows_that_are_answered_without_an_end_are_not_proven(liar: Liar, key: Path) -> None:
+    liar.content, liar.pieces = b"a" * (1 << 20), 1000
+    check = ask_golden_rows(liar.url, key, [Asked({"amount": 1.0}, 0.25)])
+    assert "has more than" in check.detail
+
+
+def test_a_status_is_read_as_the_service_writes_it() -> None:
+    """The two have no module in common: the commands run without the service."""
+    written = {field.name: field.type for field in msgspec.structs.fields(Status)}
+    read = {field.name: field.type for field in msgspec.structs.fields(StatusRead)}
+    assert {name: written.get(name) for name in read} == read
 
 
 def test_an_answer_without_an_end_is_not_kept(liar: Liar, key: Path) -> None:
